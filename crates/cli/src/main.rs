@@ -1,0 +1,3 @@
+//! The `systoliq` command.
+
+fn main() {}
