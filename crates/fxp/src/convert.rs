@@ -1,0 +1,472 @@
+//! The one place where a code changes its format.
+
+use num_bigint::BigInt;
+use num_traits::{One, Signed, ToPrimitive, Zero};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_keyed_random::Key;
+
+use crate::rounding::Wide;
+use crate::statistics::Products;
+use crate::tensor::fill_codes;
+use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
+
+/// What happens to a value outside the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// The nearest end of the range is taken.
+    Saturate,
+    /// The nearest end of −max … max is taken; of an unsigned format, of 0 … max.
+    SaturateSymmetric,
+    /// The low bits are kept: the value modulo 2^bits.
+    Wrap,
+}
+
+impl Overflow {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Saturate, Self::SaturateSymmetric, Self::Wrap];
+
+    /// The smallest and the largest code that `format` holds under this mode.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Format, Overflow};
+    /// let format: Format = "Q1.7".parse()?;
+    /// assert_eq!(Overflow::Saturate.ends(format), (-128, 127));
+    /// assert_eq!(Overflow::SaturateSymmetric.ends(format), (-127, 127));
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn ends(self, format: Format) -> (i64, i64) {
+        match self {
+            Self::SaturateSymmetric if format.is_signed() => (-format.max_raw(), format.max_raw()),
+            _ => (format.min_raw(), format.max_raw()),
+        }
+    }
+
+    /// `value` modulo `2^bits`, in two's complement if `signed`.
+    #[inline(always)]
+    pub(crate) fn wrap(value: i64, bits: u32, signed: bool) -> i64 {
+        let unused = 64 - bits;
+        if signed { value << unused >> unused } else { ((value as u64) << unused >> unused) as i64 }
+    }
+}
+
+/// One code that a [`Conversion`] made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// The code in the target format.
+    pub code: i64,
+    /// Whether the rounded value was outside the range.
+    pub overflowed: bool,
+    /// Whether the value was not zero but rounded to zero.
+    pub underflowed: bool,
+}
+
+/// A change of format: `code = fit(round(raw · scale / 2^(from_frac − to.frac)))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conversion {
+    /// Fraction bits of `raw · scale`.
+    pub from_frac: i32,
+    /// An integer factor, such as the mantissa of 1/B; 1 for a plain change of format.
+    pub scale: u32,
+    /// The target format.
+    pub to: Format,
+    /// How bits are dropped.
+    pub rounding: Rounding,
+    /// What happens outside the target's range.
+    pub overflow: Overflow,
+    /// The stream of random words; element `i` draws `key.word(i)`.
+    pub key: Key,
+}
+
+impl Conversion {
+    /// How many bits are dropped; negative where zeros are appended.
+    fn shift(&self) -> i32 {
+        self.from_frac - self.to.frac()
+    }
+
+    /// Converts one value. `index` is its row-major position in the logical tensor.
+    pub fn convert(&self, raw: i128, index: u64) -> Converted {
+        let (shift, magnitude) = (self.shift(), bit_length(raw) + bit_length(self.scale.into()));
+        if magnitude + (-shift).max(0) > 120 || shift > 120 {
+            return self.convert_big(&raw.into(), index);
+        }
+        let value = raw * i128::from(self.scale);
+        let rounded = if shift > 0 {
+            shift_right_round(value, shift as u32, self.rounding, self.word(index))
+        } else {
+            value << -shift
+        };
+        self.fit(rounded, raw == 0)
+    }
+
+    /// Converts one value of any size.
+    fn convert_big(&self, raw: &BigInt, index: u64) -> Converted {
+        let value = raw * self.scale;
+        let rounded = shift_round_big(&value, self.shift(), self.rounding, self.word(index));
+        match rounded.to_i128() {
+            Some(rounded) => self.fit(rounded, raw.is_zero()),
+            None => {
+                Converted { code: self.fit_big(&rounded), overflowed: true, underflowed: false }
+            }
+        }
+    }
+
+    /// The random word of element `index`, drawn only where rounding needs it.
+    #[inline(always)]
+    fn word(&self, index: u64) -> u32 {
+        if self.rounding == Rounding::Stochastic { self.key.word(index) } else { 0 }
+    }
+
+    fn fit(&self, rounded: i128, was_zero: bool) -> Converted {
+        let (low, high) = self.overflow.ends(self.to);
+        let code = match self.overflow {
+            Overflow::Wrap => Overflow::wrap(rounded as i64, self.to.bits(), self.to.is_signed()),
+            _ => rounded.clamp(low.into(), high.into()) as i64,
+        };
+        Converted {
+            code,
+            overflowed: i128::from(code) != rounded,
+            underflowed: rounded == 0 && !was_zero,
+        }
+    }
+
+    /// Fits a value of more than 128 bits.
+    fn fit_big(&self, rounded: &BigInt) -> i64 {
+        let (low, high) = self.overflow.ends(self.to);
+        match self.overflow {
+            Overflow::Wrap => {
+                let modulus = BigInt::one() << 64;
+                let low_bits: BigInt = ((rounded % &modulus) + &modulus) % &modulus;
+                let low_bits = low_bits.to_u64().expect("a remainder of 2^64 has 64 bits");
+                Overflow::wrap(low_bits as i64, self.to.bits(), self.to.is_signed())
+            }
+            _ if rounded.is_negative() => low,
+            _ => high,
+        }
+    }
+
+    /// Converts a whole tensor of shape `rows × cols`, given row by row, and says what that did.
+    ///
+    /// # Panics
+    ///
+    /// Unless `raws` holds `rows · cols` elements.
+    pub fn tensor(&self, rows: usize, cols: usize, raws: &[i64]) -> (Tensor, ConversionStatistics) {
+        assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let longest = raws.iter().map(|raw| 64 - raw.unsigned_abs().leading_zeros()).max();
+        let longest = longest.unwrap_or(0);
+        let mut tensor = Tensor::zeros(self.to, rows, cols);
+        let fits_i64 = longest as i32 + bit_length(self.scale.into()) <= 61;
+        let statistics = fill_codes!(tensor, |codes| {
+            if fits_i64 && (0..=61).contains(&self.shift()) {
+                self.convert_narrow(raws, longest, codes)
+            } else {
+                let raws = raws.iter().map(|&raw| raw.into());
+                self.convert_wide(0, raws, codes)
+            }
+        });
+        (tensor, statistics)
+    }
+
+    /// Converts a whole tensor of integers of any size.
+    ///
+    /// # Panics
+    ///
+    /// Unless `raws` holds `rows · cols` elements.
+    pub fn big_tensor(
+        &self,
+        rows: usize,
+        cols: usize,
+        raws: &[BigInt],
+    ) -> (Tensor, ConversionStatistics) {
+        assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let mut statistics = ConversionStatistics::default();
+        let mut products = Products::default();
+        let mut tensor = Tensor::zeros(self.to, rows, cols);
+        fill_codes!(tensor, |codes| {
+            for (index, (raw, code)) in (0..).zip(raws.iter().zip(codes)) {
+                let converted = self.convert_big(raw, index);
+                *code = Lane::from_code(converted.code);
+                statistics.count(converted);
+                products.xx += raw * raw;
+                products.xy += raw * converted.code;
+                products.yy += i128::from(converted.code).pow(2);
+            }
+        });
+        self.finish(&mut statistics, products);
+        (tensor, statistics)
+    }
+
+    /// Converts real values, each exactly: `values[i]` is `m · 2^-f` for integers `m` and `f`, and
+    /// `from_frac` is not used.
+    ///
+    /// # Panics
+    ///
+    /// If a value is not finite, or `values` does not hold `rows · cols` elements.
+    pub fn reals(
+        &self,
+        rows: usize,
+        cols: usize,
+        values: &[f64],
+    ) -> (Tensor, ConversionStatistics) {
+        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let parts: Vec<(i64, i32)> = values
+            .iter()
+            .map(|&value| crate::real::decompose(value).expect("a finite value"))
+            .collect();
+        let frac = parts.iter().map(|&(_, frac)| frac).max().unwrap_or(0);
+        let aligned = |&(raw, f): &(i64, i32)| {
+            let shift = frac - f;
+            (bit_length(raw.into()) + shift <= 61).then(|| raw << shift)
+        };
+        if let Some(raws) = parts.iter().map(aligned).collect::<Option<Vec<i64>>>() {
+            return Self { from_frac: frac, ..*self }.tensor(rows, cols, &raws);
+        }
+        let mut statistics = ConversionStatistics::default();
+        let mut tensor = Tensor::zeros(self.to, rows, cols);
+        fill_codes!(tensor, |codes| {
+            for (index, (&(raw, from_frac), code)) in (0..).zip(parts.iter().zip(codes)) {
+                let conversion = Self { from_frac, ..*self };
+                let (raw, code) = (std::iter::once(i128::from(raw)), std::slice::from_mut(code));
+                statistics.merge(&conversion.convert_wide(index, raw, code));
+            }
+        });
+        (tensor, statistics)
+    }
+
+    /// Converts 64-bit elements from position `first` on, each in 128 bits or, where these do not
+    /// suffice, in any number.
+    fn convert_wide<T: Lane>(
+        &self,
+        first: u64,
+        raws: impl Iterator<Item = i128>,
+        codes: &mut [T],
+    ) -> ConversionStatistics {
+        let mut statistics = ConversionStatistics::default();
+        let mut products = Products::default();
+        for (index, (raw, code)) in (first..).zip(raws.zip(codes)) {
+            let converted = self.convert(raw, index);
+            *code = T::from_code(converted.code);
+            statistics.count(converted);
+            let y = i128::from(converted.code);
+            products.xx += raw * raw;
+            products.xy += raw * y;
+            products.yy += y * y;
+        }
+        self.finish(&mut statistics, products);
+        statistics
+    }
+
+    /// Turns sums over unscaled values into sums over values.
+    fn finish(&self, statistics: &mut ConversionStatistics, mut products: Products) {
+        let scale = BigInt::from(self.scale);
+        products.xx *= &scale * &scale;
+        products.xy *= scale;
+        statistics.add_products(&products, self.from_frac, self.to.frac());
+    }
+
+    /// Converts elements whose scaled magnitude has at most 61 bits, dropping 0 to 61 of them.
+    fn convert_narrow<T: Lane>(
+        &self,
+        raws: &[i64],
+        longest: u32,
+        codes: &mut [T],
+    ) -> ConversionStatistics {
+        match self.rounding {
+            Rounding::Floor => self.narrow_loop(raws, longest, codes, Rounding::Floor),
+            Rounding::NearestEven => self.narrow_loop(raws, longest, codes, Rounding::NearestEven),
+            Rounding::NearestUp => self.narrow_loop(raws, longest, codes, Rounding::NearestUp),
+            Rounding::NearestAway => self.narrow_loop(raws, longest, codes, Rounding::NearestAway),
+            Rounding::Zero => self.narrow_loop(raws, longest, codes, Rounding::Zero),
+            Rounding::Stochastic => self.narrow_loop(raws, longest, codes, Rounding::Stochastic),
+        }
+    }
+
+    /// The loop of [`convert_narrow`](Self::convert_narrow), specialized by the optimizer for each
+    /// constant `rounding`.
+    #[inline(always)]
+    fn narrow_loop<T: Lane>(
+        &self,
+        raws: &[i64],
+        longest: u32,
+        codes: &mut [T],
+        rounding: Rounding,
+    ) -> ConversionStatistics {
+        let shift = self.shift() as u32;
+        let scale = i64::from(self.scale);
+        let (low, high) = self.overflow.ends(self.to);
+        let mut statistics =
+            ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
+        let mut products = Products::default();
+        // The sums of a chunk stay below 2^126.
+        let chunk = 1usize << (124 - 2 * longest.max(32)).min(20);
+        for (at, (raws, codes)) in raws.chunks(chunk).zip(codes.chunks_mut(chunk)).enumerate() {
+            let first = (at * chunk) as u64;
+            let (mut xx, mut xy, mut yy) = (0i128, 0i128, 0i128);
+            let (mut overflowed, mut underflowed) = (0u64, 0u64);
+            for (index, (&raw, code)) in (first..).zip(raws.iter().zip(codes)) {
+                let word = if rounding == Rounding::Stochastic { self.key.word(index) } else { 0 };
+                let rounded = shift_right_round(raw * scale, shift, rounding, word);
+                let fitted = match self.overflow {
+                    Overflow::Wrap => Overflow::wrap(rounded, self.to.bits(), self.to.is_signed()),
+                    _ => rounded.clamp(low, high),
+                };
+                overflowed += u64::from(fitted != rounded);
+                underflowed += u64::from(rounded == 0 && raw != 0);
+                *code = T::from_code(fitted);
+                xx += i128::from(raw) * i128::from(raw);
+                xy += i128::from(raw) * i128::from(fitted);
+                yy += i128::from(fitted) * i128::from(fitted);
+            }
+            statistics.overflowed += overflowed;
+            statistics.underflowed += underflowed;
+            products.xx += xx;
+            products.xy += xy;
+            products.yy += yy;
+        }
+        self.finish(&mut statistics, products);
+        statistics
+    }
+}
+
+/// The number of bits of `|value|`; 0 for 0.
+pub(crate) fn bit_length(value: i128) -> i32 {
+    128 - value.unsigned_abs().leading_zeros() as i32
+}
+
+/// `raw / 2^shift` rounded, or `raw · 2^-shift`, for integers and shifts of any size.
+pub(crate) fn shift_round_big(raw: &BigInt, shift: i32, rounding: Rounding, word: u32) -> BigInt {
+    if shift <= 0 {
+        return raw << -shift;
+    }
+    let floor: BigInt = raw >> shift; // towards −∞
+    let rest = raw - (&floor << shift);
+    let one = BigInt::one() << shift;
+    let twice = &rest * 2;
+    let up = match rounding {
+        Rounding::Floor => false,
+        Rounding::NearestEven => twice > one || (twice == one && floor.bit(0)),
+        Rounding::NearestUp => twice >= one,
+        Rounding::NearestAway => twice > one || (twice == one && raw.is_positive()),
+        Rounding::Zero => raw.is_negative() && !rest.is_zero(),
+        Rounding::Stochastic => {
+            let noise = if shift <= 32 {
+                BigInt::from(i64::noise(word, shift as u32))
+            } else {
+                BigInt::from(word) << (shift - 32)
+            };
+            rest + noise >= one
+        }
+    };
+    if up { floor + 1 } else { floor }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Converts with unbounded integers alone.
+    fn by_definition(conversion: &Conversion, raw: i128, index: u64) -> Converted {
+        let value = BigInt::from(raw) * conversion.scale;
+        let rounded = shift_round_big(
+            &value,
+            conversion.shift(),
+            conversion.rounding,
+            conversion.word(index),
+        );
+        let (low, high) = conversion.overflow.ends(conversion.to);
+        let modulus = BigInt::one() << conversion.to.bits();
+        let code = match conversion.overflow {
+            Overflow::Wrap => {
+                let residue = ((&rounded % &modulus) + &modulus) % &modulus;
+                if residue > high.into() { residue - modulus } else { residue }
+            }
+            _ => rounded.clone().clamp(low.into(), high.into()),
+        };
+        Converted {
+            overflowed: code != rounded,
+            underflowed: rounded.is_zero() && raw != 0,
+            code: code.to_i64().unwrap(),
+        }
+    }
+
+    fn any_conversion() -> impl Strategy<Value = Conversion> {
+        let format = (2u32..=32, -64i32..=64, any::<bool>());
+        let mode = (0usize..6, 0usize..3, any::<u64>());
+        (format, mode, -144i32..=144, prop_oneof![Just(1u32), 32768u32..65536]).prop_map(
+            |((bits, frac, signed), (rounding, overflow, seed), from_frac, scale)| Conversion {
+                from_frac,
+                scale,
+                to: Format::new(bits, frac, signed).unwrap(),
+                rounding: Rounding::ALL[rounding],
+                overflow: Overflow::ALL[overflow],
+                key: Key::new(seed),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..Default::default() })]
+
+        #[test]
+        fn every_path_equals_the_definition(
+            conversion in any_conversion(),
+            near in any::<bool>(),
+            shift in 0u32..63,
+            raws in prop::collection::vec(any::<i64>(), 1..12),
+        ) {
+            let mut conversion = conversion;
+            if near {
+                conversion.from_frac = conversion.to.frac() + (shift as i32 % 40);
+            }
+            let raws: Vec<i64> = raws.iter().map(|raw| raw >> shift).collect();
+            let (tensor, statistics) = conversion.tensor(1, raws.len(), &raws);
+            let big: Vec<BigInt> = raws.iter().map(|&raw| raw.into()).collect();
+            let (same, others) = conversion.big_tensor(1, raws.len(), &big);
+            prop_assert_eq!(&same, &tensor);
+            prop_assert_eq!(others.error.to_f64(), statistics.error.to_f64());
+            let (mut overflowed, mut underflowed) = (0, 0);
+            let (mut signal, mut error) = (crate::ExactSum::default(), crate::ExactSum::default());
+            for (index, &raw) in raws.iter().enumerate() {
+                let expected = by_definition(&conversion, raw.into(), index as u64);
+                prop_assert_eq!(tensor.code(0, index), expected.code);
+                overflowed += u64::from(expected.overflowed);
+                underflowed += u64::from(expected.underflowed);
+                let x = BigInt::from(raw) * conversion.scale << (300 - conversion.from_frac);
+                let y = BigInt::from(expected.code) << (300 - conversion.to.frac());
+                signal.add(&x * &x, -600);
+                error.add((&x - &y) * (&x - &y), -600);
+            }
+            prop_assert_eq!(statistics.overflowed, overflowed);
+            prop_assert_eq!(statistics.underflowed, underflowed);
+            prop_assert_eq!(statistics.signal.to_f64(), signal.to_f64());
+            prop_assert_eq!(statistics.error.to_f64(), error.to_f64());
+        }
+
+        #[test]
+        fn reals_of_any_size_convert_exactly(
+            conversion in any_conversion(),
+            values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO, 1..6),
+            tame in any::<bool>(),
+        ) {
+            let conversion = Conversion { scale: 1, ..conversion };
+            let values: Vec<f64> = if tame {
+                values.iter().map(|value| (value.to_bits() % 10_000) as f64 / 255.0 - 20.0).collect()
+            } else {
+                values
+            };
+            let (tensor, statistics) = conversion.reals(1, values.len(), &values);
+            let mut overflowed = 0;
+            for (index, &value) in values.iter().enumerate() {
+                let (raw, from_frac) = crate::real::decompose(value).unwrap();
+                let conversion = Conversion { from_frac, ..conversion };
+                let expected = by_definition(&conversion, raw.into(), index as u64);
+                prop_assert_eq!(tensor.code(0, index), expected.code);
+                overflowed += u64::from(expected.overflowed);
+            }
+            prop_assert_eq!(statistics.overflowed, overflowed);
+            prop_assert_eq!(statistics.elements, values.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Where the binary point of a tensor stands: fixed, or chosen from the values.
+
+use std::collections::VecDeque;
+
+use num_bigint::BigUint;
+use serde::{Deserialize, Serialize};
+
+use crate::convert::bit_length;
+use crate::{Format, Overflow, Rounding};
+
+/// How a tensor's number of fraction bits is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// It is given.
+    Static,
+    /// At each step, the largest with which the tensor's smallest and largest element fit.
+    Dynamic,
+    /// At each step, the largest with which the smallest and largest elements of the `window`
+    /// steps before would have fitted; the first step is as [`Dynamic`](Self::Dynamic).
+    History {
+        /// Steps remembered.
+        window: u32,
+    },
+}
+
+/// The smallest and the largest value of a tensor just before its conversion:
+/// `min · 2^-frac … max · 2^-frac`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Smallest raw value.
+    pub min: i128,
+    /// Largest raw value.
+    pub max: i128,
+    /// Fraction bits of both.
+    pub frac: i32,
+}
+
+impl Range {
+    /// The range of `raws`, each times `scale`, at `frac` fraction bits; of nothing, 0 … 0.
+    pub fn of(raws: &[i64], scale: u32, frac: i32) -> Self {
+        let ends = raws.iter().fold(None, |ends: Option<(i64, i64)>, &raw| {
+            Some(ends.map_or((raw, raw), |(min, max)| (min.min(raw), max.max(raw))))
+        });
+        let (min, max) = ends.unwrap_or_default();
+        let scale = i128::from(scale);
+        Self { min: i128::from(min) * scale, max: i128::from(max) * scale, frac }
+    }
+
+    /// The largest number of fraction bits in −64 … 64 with which a code of `format`'s width
+    /// holds both ends, rounded to nearest-even, without overflow; −64 where none does, `None`
+    /// where both ends are zero.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Format, Overflow, scale::Range};
+    /// let byte = Format::new(8, 0, true)?;
+    /// let fits = |min, max| Range { min, max, frac: 0 }.largest_frac(byte, Overflow::Saturate);
+    /// assert_eq!(fits(0, 1), Some(6)); // 1 · 2^6 = 64
+    /// assert_eq!(fits(-1, 0), Some(7)); // −1 · 2^7 = −128
+    /// assert_eq!(fits(0, 255), Some(-2)); // 255 / 4 = 63.75; 255 / 2 rounds to 128
+    /// assert_eq!(fits(0, 0), None);
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn largest_frac(self, format: Format, overflow: Overflow) -> Option<i32> {
+        let longest = bit_length(self.min).max(bit_length(self.max));
+        if longest == 0 {
+            return None;
+        }
+        let (low, high) = overflow.ends(format);
+        let fits = |frac: i32| {
+            [self.min, self.max].into_iter().all(|raw| {
+                let shift = self.frac - frac;
+                let code = if shift <= 0 {
+                    // No longer than the width of the format by the choice of `highest`.
+                    raw << -shift
+                } else {
+                    crate::shift_right_round(raw, shift.min(125) as u32, Rounding::NearestEven, 0)
+                };
+                (i128::from(low)..=i128::from(high)).contains(&code)
+            })
+        };
+        let highest = self.frac + format.bits() as i32 + 1 - longest;
+        let highest = highest.min(*Format::FRAC.end());
+        let frac = (*Format::FRAC.start()..=highest).rev().find(|&frac| fits(frac));
+        Some(frac.unwrap_or(*Format::FRAC.start()))
+    }
+}
+
+/// The largest number of fraction bits in −64 … 64 with which a signed code of `bits` bits holds
+/// `±2^spare / √fan_in`, rounded to nearest-even: the scale of weights that start uniform in
+/// `±1/√fan_in` and may grow `2^spare`-fold.
+///
+/// ```
+/// use systoliq_fxp::scale::initial_frac;
+/// assert_eq!(initial_frac(64, 8, 2), 7); // 4/8 · 2^7 = 64; 4/8 · 2^8 = 128 does not fit
+/// assert_eq!(initial_frac(784, 8, 2), 9); // 4/28 · 2^9 = 73.1
+/// ```
+///
+/// # Panics
+///
+/// If `fan_in` is 0.
+pub fn initial_frac(fan_in: usize, bits: u32, spare: u32) -> i32 {
+    assert!(fan_in > 0, "a fan-in of 0");
+    // round(2^(spare + f) / √n) ≤ max ⟺ 2^(spare + f) / √n < max + 1/2, as max is odd and a tie
+    // would go up to max + 1: ⟺ 2^(2(spare + f) + 2) < n (2 max + 1)².
+    let end = BigUint::from((1u64 << bits) - 1);
+    let bound = BigUint::from(fan_in) * &end * &end;
+    let fits = |frac: i32| {
+        let power = 2 * (spare as i32 + frac) + 2;
+        if power < 0 { true } else { BigUint::from(1u8) << power < bound }
+    };
+    let frac = Format::FRAC.rev().find(|&frac| fits(frac));
+    frac.unwrap_or(*Format::FRAC.start())
+}
+
+/// What a tensor's scale remembers of the steps before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// The fraction bits of the step before.
+    last: Option<i32>,
+    /// What each step's own values would have allowed, oldest first; `None` for all zeros.
+    window: VecDeque<Option<i32>>,
+}
+
+impl History {
+    /// Whether [`choose`](Self::choose) needs the range of the present values, and so the whole
+    /// tensor before its first element can be converted.
+    pub fn needs_range(&self, scale: Scale) -> bool {
+        match scale {
+            Scale::Static => false,
+            Scale::Dynamic => true,
+            Scale::History { .. } => self.window.is_empty(),
+        }
+    }
+
+    /// The fraction bits of this step, for a tensor whose declared format is `format` and whose
+    /// present values would allow `fit`.
+    pub fn choose(&self, scale: Scale, format: Format, fit: Option<i32>) -> i32 {
+        let present = || fit.or(self.last).unwrap_or(format.bits() as i32 - 1);
+        match scale {
+            Scale::Static => format.frac(),
+            Scale::Dynamic => present(),
+            Scale::History { .. } if self.window.is_empty() => present(),
+            Scale::History { .. } => {
+                let smallest = self.window.iter().filter_map(|&fit| fit).min();
+                smallest.or(self.last).unwrap_or(format.bits() as i32 - 1)
+            }
+        }
+    }
+
+    /// Remembers a training step: what its values would have allowed and what was chosen.
+    pub fn record(&mut self, scale: Scale, fit: Option<i32>, chosen: i32) {
+        if scale != Scale::Static {
+            self.last = Some(chosen);
+        }
+        if let Scale::History { window } = scale {
+            self.window.push_back(fit);
+            while self.window.len() > window as usize {
+                self.window.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_frac_fits_and_one_more_does_not() {
+        let ends = [
+            0i128,
+            1,
+            -1,
+            2,
+            3,
+            -3,
+            127,
+            128,
+            -128,
+            -129,
+            255,
+            256,
+            1000,
+            -12345,
+            1 << 40,
+            -(1 << 79),
+        ];
+        for bits in [2, 3, 8, 16, 32] {
+            for signed in [true, false] {
+                let format = Format::new(bits, 0, signed).unwrap();
+                for overflow in Overflow::ALL {
+                    for (min, max) in ends.iter().flat_map(|&a| ends.map(|b| (a.min(b), a.max(b))))
+                    {
+                        for frac in [-30, 0, 7, 60] {
+                            let range = Range { min, max, frac };
+                            let Some(largest) = range.largest_frac(format, overflow) else {
+                                assert_eq!((min, max), (0, 0));
+                                continue;
+                            };
+                            let overflows = |target: i32| {
+                                let conversion = crate::Conversion {
+                                    from_frac: frac,
+                                    scale: 1,
+                                    to: format.with_frac(target),
+                                    rounding: Rounding::NearestEven,
+                                    overflow,
+                                    key: systoliq_keyed_random::Key::new(0),
+                                };
+                                conversion.convert(min, 0).overflowed
+                                    || conversion.convert(max, 0).overflowed
+                            };
+                            let case = format!("{range:?} {format} {overflow:?}: {largest}");
+                            assert!(largest == -64 || !overflows(largest), "{case}");
+                            assert!(largest == 64 || overflows(largest + 1), "{case}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn initial_fracs_equal_those_of_floats_away_from_ties() {
+        for fan_in in 1..=1000usize {
+            for bits in [2, 4, 8, 16, 24] {
+                for spare in 0..4 {
+                    let bound = f64::from(1 << spare) / (fan_in as f64).sqrt();
+                    let max = f64::from((1u32 << (bits - 1)) - 1);
+                    let expected = (-64..=64)
+                        .rev()
+                        .find(|&frac| (bound * 2f64.powi(frac)).round_ties_even() <= max)
+                        .unwrap();
+                    assert_eq!(
+                        initial_frac(fan_in, bits, spare),
+                        expected,
+                        "{fan_in} {bits} {spare}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn history_forgets_after_its_window_and_keeps_its_scale_over_zeros() {
+        let scale = Scale::History { window: 2 };
+        let format = Format::new(8, 0, true).unwrap();
+        let mut history = History::default();
+        assert_eq!(history.choose(scale, format, None), 7, "all zeros at the first step");
+        let mut chosen = Vec::new();
+        for fit in [Some(3), Some(9), Some(5), None, None, None, Some(1)] {
+            let frac = history.choose(scale, format, fit);
+            history.record(scale, fit, frac);
+            chosen.push(frac);
+        }
+        // First as dynamic; then min of the two before; zeros do not count; all zeros keep.
+        assert_eq!(chosen, [3, 3, 3, 5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn dynamic_follows_the_values_and_keeps_its_scale_over_zeros() {
+        let format = Format::new(8, 0, true).unwrap();
+        let mut history = History::default();
+        let mut chosen = Vec::new();
+        for fit in [None, Some(3), None, Some(-2)] {
+            let frac = history.choose(Scale::Dynamic, format, fit);
+            history.record(Scale::Dynamic, fit, frac);
+            chosen.push(frac);
+        }
+        assert_eq!(chosen, [7, 3, 3, -2]);
+    }
+}

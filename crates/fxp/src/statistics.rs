@@ -1,0 +1,199 @@
+//! What a conversion did to its values, in exact integers.
+
+use num_bigint::BigInt;
+use num_traits::{Signed, ToPrimitive, Zero};
+use serde::{Deserialize, Serialize};
+
+use crate::convert::Converted;
+
+/// An exact sum of integers times powers of two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExactSum {
+    mantissa: BigInt,
+    exponent: i32,
+}
+
+impl ExactSum {
+    /// Adds `value · 2^exponent`.
+    pub fn add(&mut self, value: impl Into<BigInt>, exponent: i32) {
+        let mut value = value.into();
+        if value.is_zero() {
+            return;
+        }
+        if self.mantissa.is_zero() {
+            self.exponent = exponent;
+        }
+        if exponent < self.exponent {
+            self.mantissa <<= self.exponent - exponent;
+            self.exponent = exponent;
+        } else {
+            value <<= exponent - self.exponent;
+        }
+        self.mantissa += value;
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        self.add(other.mantissa.clone(), other.exponent);
+    }
+
+    /// Whether the sum is zero.
+    pub fn is_zero(&self) -> bool {
+        self.mantissa.is_zero()
+    }
+
+    /// The sum as the nearest float that its leading 64 bits give.
+    pub fn to_f64(&self) -> f64 {
+        let excess = self.mantissa.bits().saturating_sub(64) as i32;
+        let leading = (&self.mantissa >> excess).to_f64().expect("64 bits fit an f64's range");
+        scale_by_power_of_two(leading, self.exponent + excess)
+    }
+
+    /// `10 · log₁₀(self / other)` for two positive sums of any size.
+    fn decibels_over(&self, other: &Self) -> f64 {
+        let split = |sum: &Self| {
+            let excess = sum.mantissa.bits() as i32 - 64;
+            let leading =
+                if excess > 0 { &sum.mantissa >> excess } else { &sum.mantissa << -excess };
+            (leading.to_f64().expect("64 bits fit an f64's range"), sum.exponent + excess)
+        };
+        let ((a, a_exponent), (b, b_exponent)) = (split(self), split(other));
+        let ratio = scale_by_power_of_two(a / b, 0).log10();
+        10.0 * (ratio + f64::from(a_exponent - b_exponent) * std::f64::consts::LOG10_2)
+    }
+}
+
+/// `value · 2^exponent` without intermediate overflow.
+fn scale_by_power_of_two(mut value: f64, mut exponent: i32) -> f64 {
+    while exponent != 0 && value != 0.0 && value.is_finite() {
+        let step = exponent.clamp(-1000, 1000);
+        value *= 2f64.powi(step);
+        exponent -= step;
+    }
+    value
+}
+
+/// Written as `"mantissa*2^exponent"`, both decimal.
+impl Serialize for ExactSum {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}*2^{}", self.mantissa, self.exponent))
+    }
+}
+
+impl<'de> Deserialize<'de> for ExactSum {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = text.split_once("*2^").and_then(|(mantissa, exponent)| {
+            Some(Self { mantissa: mantissa.parse().ok()?, exponent: exponent.parse().ok()? })
+        });
+        parts.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no exact sum")))
+    }
+}
+
+/// What converting the elements of a tensor did, summed over any number of conversions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversionStatistics {
+    /// Elements converted.
+    pub elements: u64,
+    /// Elements that left the range of the format and were saturated or wrapped.
+    pub overflowed: u64,
+    /// Non-zero elements that rounded to zero.
+    pub underflowed: u64,
+    /// Sum of the squares of the values before conversion.
+    pub signal: ExactSum,
+    /// Sum of the squares of the differences that conversion made.
+    pub error: ExactSum,
+}
+
+impl ConversionStatistics {
+    /// Adds what another conversion did.
+    pub fn merge(&mut self, other: &Self) {
+        self.elements += other.elements;
+        self.overflowed += other.overflowed;
+        self.underflowed += other.underflowed;
+        self.signal.merge(&other.signal);
+        self.error.merge(&other.error);
+    }
+
+    /// Signal-to-quantization-noise ratio in decibels, `10 · log₁₀(Σx² / Σ(x − Q(x))²)`: `None` for
+    /// an all-zero signal, infinite where nothing was lost.
+    pub fn sqnr_db(&self) -> Option<f64> {
+        if self.signal.is_zero() {
+            None
+        } else if self.error.is_zero() {
+            Some(f64::INFINITY)
+        } else {
+            Some(self.signal.decibels_over(&self.error))
+        }
+    }
+
+    /// The share of elements that overflowed; 0 without elements.
+    pub fn saturation_rate(&self) -> f64 {
+        self.overflowed as f64 / self.elements.max(1) as f64
+    }
+
+    /// The share of elements that were not zero and became zero; 0 without elements.
+    pub fn underflow_rate(&self) -> f64 {
+        self.underflowed as f64 / self.elements.max(1) as f64
+    }
+
+    /// Counts one element.
+    pub(crate) fn count(&mut self, converted: Converted) {
+        self.elements += 1;
+        self.overflowed += u64::from(converted.overflowed);
+        self.underflowed += u64::from(converted.underflowed);
+    }
+
+    /// Adds the squares of values and errors of elements whose sums of products are given:
+    /// `x` at `x_frac` and `y`, its code, at `y_frac` fraction bits;
+    /// `Σ(x − y)² = Σx² − 2Σxy + Σy²`.
+    pub(crate) fn add_products(&mut self, sums: &Products, x_frac: i32, y_frac: i32) {
+        self.signal.add(sums.xx.clone(), -2 * x_frac);
+        self.error.add(sums.xx.clone(), -2 * x_frac);
+        self.error.add(&sums.xy * -2, -x_frac - y_frac);
+        self.error.add(sums.yy.clone(), -2 * y_frac);
+        debug_assert!(!self.error.mantissa.is_negative());
+    }
+}
+
+/// Sums over elements of the products of values `x` and codes `y`.
+#[derive(Default)]
+pub(crate) struct Products {
+    pub(crate) xx: BigInt,
+    pub(crate) xy: BigInt,
+    pub(crate) yy: BigInt,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_sums_do_not_depend_on_order() {
+        let terms = [(3i128, 5), (-7, -400), (1 << 100, 900), (-1, 900), (12345, 0)];
+        let mut forward = ExactSum::default();
+        let mut backward = ExactSum::default();
+        terms.iter().for_each(|&(value, exponent)| forward.add(value, exponent));
+        terms.iter().rev().for_each(|&(value, exponent)| backward.add(value, exponent));
+        let mut difference = forward.clone();
+        difference.add(-backward.mantissa.clone(), backward.exponent);
+        assert!(difference.is_zero());
+        let text = serde_json::to_string(&forward).unwrap();
+        assert_eq!(serde_json::from_str::<ExactSum>(&text).unwrap(), forward);
+    }
+
+    #[test]
+    fn decibels_are_right_at_any_scale() {
+        for exponent in [-3000, -40, 0, 40, 3000] {
+            let mut statistics = ConversionStatistics::default();
+            statistics.signal.add(1_000_000, exponent);
+            statistics.error.add(1, exponent);
+            let sqnr = statistics.sqnr_db().unwrap();
+            assert!((sqnr - 60.0).abs() < 1e-9, "{exponent}: {sqnr}");
+        }
+        let mut big = ExactSum::default();
+        big.add(3, 70);
+        assert_eq!(big.to_f64(), 3.0 * 2f64.powi(70));
+    }
+}

@@ -1,0 +1,201 @@
+//! Matrices of codes.
+
+use ndarray::Array2;
+use num_traits::{AsPrimitive, PrimInt};
+
+use crate::Format;
+
+/// An integer type that holds codes.
+pub trait Lane:
+    PrimInt + AsPrimitive<i32> + AsPrimitive<i64> + Send + Sync + std::fmt::Debug + 'static
+{
+    /// The code as this type; it fits by the format that chose the type.
+    fn from_code(code: i64) -> Self;
+
+    /// The code, widened.
+    fn code(self) -> i64 {
+        self.as_()
+    }
+}
+
+/// The codes of a [`Tensor`], in the narrowest machine integer that holds its format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Codes {
+    I8(Array2<i8>),
+    U8(Array2<u8>),
+    I16(Array2<i16>),
+    U16(Array2<u16>),
+    I32(Array2<i32>),
+    U32(Array2<u32>),
+}
+
+/// Evaluates `$body` with `$codes` bound to the `Array2` of whatever lane type a
+/// [`Tensor`] holds.
+#[macro_export]
+macro_rules! with_codes {
+    ($tensor:expr, |$codes:ident| $body:expr) => {
+        match $tensor.codes() {
+            $crate::Codes::I8($codes) => $body,
+            $crate::Codes::U8($codes) => $body,
+            $crate::Codes::I16($codes) => $body,
+            $crate::Codes::U16($codes) => $body,
+            $crate::Codes::I32($codes) => $body,
+            $crate::Codes::U32($codes) => $body,
+        }
+    };
+}
+
+/// Evaluates `$body` with `$lanes` bound to the mutable slice of all codes, whatever their type.
+macro_rules! fill_codes {
+    ($tensor:expr, |$lanes:ident| $body:expr) => {{
+        macro_rules! arm {
+            ($codes:ident) => {{
+                let $lanes = $codes.as_slice_mut().expect("tensors are contiguous");
+                $body
+            }};
+        }
+        match $tensor.codes_mut() {
+            $crate::Codes::I8(codes) => arm!(codes),
+            $crate::Codes::U8(codes) => arm!(codes),
+            $crate::Codes::I16(codes) => arm!(codes),
+            $crate::Codes::U16(codes) => arm!(codes),
+            $crate::Codes::I32(codes) => arm!(codes),
+            $crate::Codes::U32(codes) => arm!(codes),
+        }
+    }};
+}
+pub(crate) use fill_codes;
+
+macro_rules! impl_lane {
+    ($($lane:ty),*) => {$(
+        impl Lane for $lane {
+            #[inline(always)]
+            fn from_code(code: i64) -> Self {
+                debug_assert!(<$lane>::try_from(code).is_ok(), "{code}");
+                code as $lane
+            }
+        }
+    )*};
+}
+impl_lane!(i8, u8, i16, u16, i32, u32);
+
+/// A matrix of codes in one format, stored row by row.
+///
+/// A batch has one sample per row; weights are `[outputs, inputs]`; a bias is one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    format: Format,
+    codes: Codes,
+}
+
+impl Tensor {
+    /// A tensor whose codes all are 0.
+    pub fn zeros(format: Format, rows: usize, cols: usize) -> Self {
+        let shape = (rows, cols);
+        let codes = match (format.bits(), format.is_signed()) {
+            (..=8, true) => Codes::I8(Array2::zeros(shape)),
+            (..=8, false) => Codes::U8(Array2::zeros(shape)),
+            (..=16, true) => Codes::I16(Array2::zeros(shape)),
+            (..=16, false) => Codes::U16(Array2::zeros(shape)),
+            (_, true) => Codes::I32(Array2::zeros(shape)),
+            (_, false) => Codes::U32(Array2::zeros(shape)),
+        };
+        Self { format, codes }
+    }
+
+    /// A tensor of the given codes, row by row.
+    ///
+    /// # Panics
+    ///
+    /// Unless there are `rows · cols` codes, each within the range of `format`.
+    pub fn from_codes(format: Format, rows: usize, cols: usize, codes: &[i64]) -> Self {
+        assert_eq!(codes.len(), rows * cols, "codes of a {rows} x {cols} tensor");
+        let range = format.min_raw()..=format.max_raw();
+        let outside = codes.iter().find(|code| !range.contains(code));
+        assert!(outside.is_none(), "code {outside:?} in format {format}");
+        let mut tensor = Self::zeros(format, rows, cols);
+        fill_codes!(tensor, |lanes| {
+            lanes.iter_mut().zip(codes).for_each(|(lane, &code)| *lane = Lane::from_code(code));
+        });
+        tensor
+    }
+
+    /// The format of every code.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The codes; [`with_codes!`](crate::with_codes) reads them whatever their type.
+    pub fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
+    /// The codes, to be written by `fill_codes!`.
+    pub(crate) fn codes_mut(&mut self) -> &mut Codes {
+        &mut self.codes
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        with_codes!(self, |codes| codes.nrows())
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        with_codes!(self, |codes| codes.ncols())
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        with_codes!(self, |codes| codes.len())
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The code at a row and a column.
+    pub fn code(&self, row: usize, col: usize) -> i64 {
+        with_codes!(self, |codes| codes[(row, col)].code())
+    }
+
+    /// All codes row by row, widened.
+    pub fn to_codes(&self) -> Vec<i64> {
+        with_codes!(self, |codes| codes.iter().map(|&code| code.code()).collect())
+    }
+
+    /// All real values row by row, rounded to `f64` (exact up to 53 bits).
+    pub fn to_reals(&self) -> Array2<f64> {
+        let frac = self.format.frac();
+        with_codes!(self, |codes| codes.mapv(|code| crate::real::compose(code.code(), frac)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_the_narrowest_that_hold_the_format() {
+        for (notation, bytes) in [
+            ("Q2.0", 1),
+            ("Q2.6", 1),
+            ("UQ8.0", 1),
+            ("Q2.7", 2),
+            ("UQ16.0", 2),
+            ("Q1.16", 4),
+            ("UQ32.0", 4),
+        ] {
+            let format: Format = notation.parse().unwrap();
+            let ends = [format.min_raw(), 0, format.max_raw()];
+            let tensor = Tensor::from_codes(format, 1, 3, &ends);
+            assert_eq!(tensor.to_codes(), ends, "{notation}");
+            fn width<T>(_: &Array2<T>) -> usize {
+                size_of::<T>()
+            }
+            assert_eq!(with_codes!(tensor, |codes| width(codes)), bytes, "{notation}");
+        }
+    }
+}

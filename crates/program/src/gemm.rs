@@ -1,0 +1,126 @@
+//! One GEMM with its operands at hand, and the plain loop that defines its bits.
+
+use systoliq_fxp::{Adder, Sum, Tensor};
+
+/// A matrix operand: a tensor as it is stored, or transposed.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// The tensor as stored, row by row.
+    pub tensor: &'a Tensor,
+    /// Whether the operand is the transpose of the tensor.
+    pub transposed: bool,
+}
+
+impl Operand<'_> {
+    /// Rows of the operand.
+    pub fn rows(&self) -> usize {
+        if self.transposed { self.tensor.cols() } else { self.tensor.rows() }
+    }
+
+    /// Columns of the operand.
+    pub fn cols(&self) -> usize {
+        if self.transposed { self.tensor.rows() } else { self.tensor.cols() }
+    }
+
+    /// The code at a row and a column of the operand.
+    pub fn code(&self, row: usize, col: usize) -> i64 {
+        if self.transposed { self.tensor.code(col, row) } else { self.tensor.code(row, col) }
+    }
+}
+
+/// The sizes of `C[m, n] = A[m, k] · B[k, n]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GemmShape {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Columns of B and C.
+    pub n: usize,
+}
+
+impl GemmShape {
+    /// Multiply-accumulates asked for: `m · k · n`.
+    pub fn macs(self) -> u64 {
+        self.m as u64 * self.k as u64 * self.n as u64
+    }
+}
+
+/// `C[m, n] = A[m, k] · B[k, n]`, up to the accumulators with the bias added.
+///
+/// Output `(i, j)` has index `i · n + j`. Its sum starts at 0, takes the products
+/// `A[i, k] · B[k, j]` for k = 0, 1, 2, … through the [`Adder`], and last the bias of column `j`
+/// as addition number K.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmTask<'a> {
+    /// The left operand, `[m, k]`.
+    pub a: Operand<'a>,
+    /// The right operand, `[k, n]`.
+    pub b: Operand<'a>,
+    /// The adder before the accumulators, made for the fraction bits of the product.
+    pub adder: Adder,
+    /// One row of n elements.
+    pub bias: Option<&'a Tensor>,
+}
+
+impl GemmTask<'_> {
+    /// The sizes of this GEMM.
+    ///
+    /// # Panics
+    ///
+    /// If A has not as many columns as B has rows, or the bias is not one row of n elements.
+    pub fn shape(&self) -> GemmShape {
+        let shape = GemmShape { m: self.a.rows(), k: self.a.cols(), n: self.b.cols() };
+        assert_eq!(shape.k, self.b.rows(), "columns of A and rows of B");
+        if let Some(bias) = self.bias {
+            assert_eq!((bias.rows(), bias.cols()), (1, shape.n), "shape of the bias");
+        }
+        shape
+    }
+}
+
+/// The accumulators of a GEMM when all additions are done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// Codes row by row, `m · n` of them, at the adder's fraction bits.
+    pub values: Vec<i64>,
+    /// Outputs that differ from the sum of the same rounded products without any overflow.
+    pub overflowed: u64,
+}
+
+/// What multiplies matrices. All engines give the same sums.
+pub trait Engine {
+    /// Runs one GEMM.
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums;
+}
+
+/// The plain triple loop that defines the bits of a GEMM.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Engine for Reference {
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        let GemmShape { m, k, n } = task.shape();
+        let mut sums = Sums { values: Vec::with_capacity(m * n), overflowed: 0 };
+        for i in 0..m {
+            for j in 0..n {
+                let index = (i * n + j) as u64;
+                let mut sum = Sum::default();
+                for at in 0..k {
+                    let product = i128::from(task.a.code(i, at)) * i128::from(task.b.code(at, j));
+                    task.adder.add_product(&mut sum, product, index, at as u64);
+                }
+                let overflowed = match task.bias {
+                    Some(bias) => {
+                        let frac = bias.format().frac();
+                        task.adder.add_bias(&mut sum, bias.code(0, j), frac, index, k as u64)
+                    }
+                    None => task.adder.overflowed(&sum),
+                };
+                sums.values.push(sum.value);
+                sums.overflowed += u64::from(overflowed);
+            }
+        }
+        sums
+    }
+}
