@@ -141,13 +141,17 @@ impl Adder {
         sum.value = self.add(sum.value, self.align(bias, shift, index, k));
         let word = if shift > 0 { self.word(index, k) } else { 0 };
         let exact = BigInt::from(sum.exact) << (-self.shift).max(0);
-        exact + shift_round_big(&bias.into(), shift, self.rounding, word) != sum.value.into()
+        exact + shift_round_big(&bias.into(), shift, self.rounding, word) != BigInt::from(sum.value)
     }
 
     /// Whether a sum without bias differs from what it would be without any overflow.
     pub fn overflowed(&self, sum: &Sum) -> bool {
-        let exact = || BigInt::from(sum.exact) << -self.shift;
-        if self.shift >= 0 { sum.exact != sum.value.into() } else { exact() != sum.value.into() }
+        let value = i128::from(sum.value);
+        if self.shift >= 0 {
+            sum.exact != value
+        } else {
+            BigInt::from(sum.exact) << -self.shift != BigInt::from(value)
+        }
     }
 
     /// `value` moved by `shift` bits to the register's fraction. What cannot be represented in 128

@@ -433,7 +433,7 @@ mod tests {
                 prop_assert_eq!(tensor.code(0, index), expected.code);
                 overflowed += u64::from(expected.overflowed);
                 underflowed += u64::from(expected.underflowed);
-                let x = BigInt::from(raw) * conversion.scale << (300 - conversion.from_frac);
+                let x = (BigInt::from(raw) * conversion.scale) << (300 - conversion.from_frac);
                 let y = BigInt::from(expected.code) << (300 - conversion.to.frac());
                 signal.add(&x * &x, -600);
                 error.add((&x - &y) * (&x - &y), -600);

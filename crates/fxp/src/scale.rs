@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use num_bigint::BigUint;
+use num_bigint::{BigInt, BigUint};
+use num_traits::One;
 use serde::{Deserialize, Serialize};
 
-use crate::convert::bit_length;
+use crate::convert::shift_round_big;
 use crate::{Format, Overflow, Rounding};
 
 /// How a tensor's number of fraction bits is found.
@@ -25,12 +26,12 @@ pub enum Scale {
 
 /// The smallest and the largest value of a tensor just before its conversion:
 /// `min · 2^-frac … max · 2^-frac`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// Smallest raw value.
-    pub min: i128,
+    pub min: BigInt,
     /// Largest raw value.
-    pub max: i128,
+    pub max: BigInt,
     /// Fraction bits of both.
     pub frac: i32,
 }
@@ -42,8 +43,7 @@ impl Range {
             Some(ends.map_or((raw, raw), |(min, max)| (min.min(raw), max.max(raw))))
         });
         let (min, max) = ends.unwrap_or_default();
-        let scale = i128::from(scale);
-        Self { min: i128::from(min) * scale, max: i128::from(max) * scale, frac }
+        Self { min: BigInt::from(min) * scale, max: BigInt::from(max) * scale, frac }
     }
 
     /// The largest number of fraction bits in −64 … 64 with which a code of `format`'s width
@@ -53,29 +53,23 @@ impl Range {
     /// ```
     /// use systoliq_fxp::{Format, Overflow, scale::Range};
     /// let byte = Format::new(8, 0, true)?;
-    /// let fits = |min, max| Range { min, max, frac: 0 }.largest_frac(byte, Overflow::Saturate);
+    /// let fits = |min: i32, max: i32| Range { min: min.into(), max: max.into(), frac: 0 }.largest_frac(byte, Overflow::Saturate);
     /// assert_eq!(fits(0, 1), Some(6)); // 1 · 2^6 = 64
     /// assert_eq!(fits(-1, 0), Some(7)); // −1 · 2^7 = −128
     /// assert_eq!(fits(0, 255), Some(-2)); // 255 / 4 = 63.75; 255 / 2 rounds to 128
     /// assert_eq!(fits(0, 0), None);
     /// # Ok::<(), systoliq_fxp::Error>(())
     /// ```
-    pub fn largest_frac(self, format: Format, overflow: Overflow) -> Option<i32> {
-        let longest = bit_length(self.min).max(bit_length(self.max));
+    pub fn largest_frac(&self, format: Format, overflow: Overflow) -> Option<i32> {
+        let longest = self.min.bits().max(self.max.bits()) as i32;
         if longest == 0 {
             return None;
         }
         let (low, high) = overflow.ends(format);
         let fits = |frac: i32| {
-            [self.min, self.max].into_iter().all(|raw| {
-                let shift = self.frac - frac;
-                let code = if shift <= 0 {
-                    // No longer than the width of the format by the choice of `highest`.
-                    raw << -shift
-                } else {
-                    crate::shift_right_round(raw, shift.min(125) as u32, Rounding::NearestEven, 0)
-                };
-                (i128::from(low)..=i128::from(high)).contains(&code)
+            [&self.min, &self.max].into_iter().all(|raw| {
+                let code = shift_round_big(raw, self.frac - frac, Rounding::NearestEven, 0);
+                (BigInt::from(low)..=BigInt::from(high)).contains(&code)
             })
         };
         let highest = self.frac + format.bits() as i32 + 1 - longest;
@@ -106,7 +100,7 @@ pub fn initial_frac(fan_in: usize, bits: u32, spare: u32) -> i32 {
     let bound = BigUint::from(fan_in) * &end * &end;
     let fits = |frac: i32| {
         let power = 2 * (spare as i32 + frac) + 2;
-        if power < 0 { true } else { BigUint::from(1u8) << power < bound }
+        if power < 0 { true } else { (BigUint::one() << power) < bound }
     };
     let frac = Format::FRAC.rev().find(|&frac| fits(frac));
     frac.unwrap_or(*Format::FRAC.start())
@@ -193,7 +187,7 @@ mod tests {
                     for (min, max) in ends.iter().flat_map(|&a| ends.map(|b| (a.min(b), a.max(b))))
                     {
                         for frac in [-30, 0, 7, 60] {
-                            let range = Range { min, max, frac };
+                            let range = Range { min: min.into(), max: max.into(), frac };
                             let Some(largest) = range.largest_frac(format, overflow) else {
                                 assert_eq!((min, max), (0, 0));
                                 continue;

@@ -112,7 +112,7 @@ impl Tensor {
     pub fn from_codes(format: Format, rows: usize, cols: usize, codes: &[i64]) -> Self {
         assert_eq!(codes.len(), rows * cols, "codes of a {rows} x {cols} tensor");
         let range = format.min_raw()..=format.max_raw();
-        let outside = codes.iter().find(|code| !range.contains(code));
+        let outside = codes.iter().find(|&code| !range.contains(code));
         assert!(outside.is_none(), "code {outside:?} in format {format}");
         let mut tensor = Self::zeros(format, rows, cols);
         fill_codes!(tensor, |lanes| {

@@ -162,7 +162,7 @@ impl Update {
         let (updated, conversions) =
             if format.bits() as i32 + weight_shift <= 60 && step_bits + step_shift <= 60 {
                 let difference =
-                    |(&w, &g): (&i64, &i64)| (w << weight_shift) - (mantissa * g << step_shift);
+                    |(&w, &g): (&i64, &i64)| (w << weight_shift) - ((mantissa * g) << step_shift);
                 let differences: Vec<i64> = w.iter().zip(&g).map(difference).collect();
                 conversion.tensor(shape.0, shape.1, &differences)
             } else {
@@ -239,7 +239,7 @@ mod tests {
             let step_frac = update.rate.exponent + gradient.format().frac();
             let frac = step_frac.max(format.frac());
             let difference = (BigInt::from(weights.code(0, 0)) << (frac - format.frac()))
-                - (BigInt::from(gradient.code(0, 0)) * update.rate.mantissa << (frac - step_frac));
+                - ((BigInt::from(gradient.code(0, 0)) * update.rate.mantissa) << (frac - step_frac));
             let rounded = crate::convert::shift_round_big(
                 &difference, frac - format.frac(), update.rounding, update.key.word(0));
             let (low, high) = update.overflow.ends(format);

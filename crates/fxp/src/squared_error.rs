@@ -1,0 +1,81 @@
+//! The error `e = ŷ − y` of a regression and its loss `½Σe²`, in integers.
+
+use num_bigint::BigInt;
+
+use crate::{Conversion, ConversionStatistics, ExactSum, Tensor};
+
+/// The exact differences between outputs and targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SquaredError {
+    rows: usize,
+    cols: usize,
+    differences: Vec<BigInt>,
+    /// Fraction bits of the differences: the larger of the two operands'.
+    frac: i32,
+}
+
+impl SquaredError {
+    /// `outputs − targets`, element by element.
+    ///
+    /// # Panics
+    ///
+    /// Unless both have one shape.
+    pub fn of(outputs: &Tensor, targets: &Tensor) -> Self {
+        let (rows, cols) = (outputs.rows(), outputs.cols());
+        assert_eq!((rows, cols), (targets.rows(), targets.cols()), "outputs and targets");
+        let frac = outputs.format().frac().max(targets.format().frac());
+        let aligned = |tensor: &Tensor| -> Vec<BigInt> {
+            let shift = frac - tensor.format().frac();
+            tensor.to_codes().into_iter().map(|code| BigInt::from(code) << shift).collect()
+        };
+        let differences = aligned(outputs)
+            .into_iter()
+            .zip(aligned(targets))
+            .map(|(y, target)| y - target)
+            .collect();
+        Self { rows, cols, differences, frac }
+    }
+
+    /// The sum of `½Σe²` over the batch, before any rounding of e.
+    pub fn loss_sum(&self) -> ExactSum {
+        let mut sum = ExactSum::default();
+        for difference in &self.differences {
+            sum.add(difference * difference, -2 * self.frac - 1);
+        }
+        sum
+    }
+
+    /// The errors converted, with `scale_log2` more than their real value: `e · 2^scale_log2`.
+    pub fn convert(
+        &self,
+        conversion: &Conversion,
+        scale_log2: i32,
+    ) -> (Tensor, ConversionStatistics) {
+        let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
+        conversion.big_tensor(self.rows, self.cols, &self.differences)
+    }
+
+    /// The smallest and the largest error, times `2^scale_log2`.
+    pub fn range(&self, scale_log2: i32) -> crate::scale::Range {
+        let ends = (self.differences.iter().min(), self.differences.iter().max());
+        let (min, max) = match ends {
+            (Some(min), Some(max)) => (min.clone(), max.clone()),
+            _ => Default::default(),
+        };
+        crate::scale::Range { min, max, frac: self.frac - scale_log2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_exact_across_formats() {
+        let outputs = Tensor::from_codes("Q2.6".parse().unwrap(), 1, 2, &[32, -128]); // 0.5, −2
+        let targets = Tensor::from_codes("Q4.12".parse().unwrap(), 1, 2, &[1, 4096]); // 2^-12, 1
+        let error = SquaredError::of(&outputs, &targets);
+        let (first, second) = (0.5 - 2f64.powi(-12), -3.0);
+        assert_eq!(error.loss_sum().to_f64(), 0.5 * (first * first + second * second));
+    }
+}
