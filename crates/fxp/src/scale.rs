@@ -46,6 +46,13 @@ impl Range {
         Self { min: BigInt::from(min) * scale, max: BigInt::from(max) * scale, frac }
     }
 
+    /// The range between two integers with fraction bits of their own.
+    pub fn between((min, min_frac): (i64, i32), (max, max_frac): (i64, i32)) -> Self {
+        let frac = min_frac.max(max_frac);
+        let aligned = |raw: i64, own: i32| BigInt::from(raw) << (frac - own);
+        Self { min: aligned(min, min_frac), max: aligned(max, max_frac), frac }
+    }
+
     /// The largest number of fraction bits in −64 … 64 with which a code of `format`'s width
     /// holds both ends, rounded to nearest-even, without overflow; −64 where none does, `None`
     /// where both ends are zero.

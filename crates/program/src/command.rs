@@ -1,0 +1,287 @@
+//! Commands, tensors and programs.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_fxp::Accumulator;
+use systoliq_nn::{BatchGradient, LossUnit};
+
+use crate::plan::{Role, TensorPlan};
+
+/// The pass of a training step that a command belongs to.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// From inputs to the loss.
+    Forward,
+    /// Gradients with respect to layer inputs.
+    InputGradient,
+    /// Gradients with respect to weights and biases.
+    WeightGradient,
+    /// Weights and biases.
+    Update,
+}
+
+impl Pass {
+    /// Every pass.
+    pub const ALL: [Self; 4] =
+        [Self::Forward, Self::InputGradient, Self::WeightGradient, Self::Update];
+
+    /// The name used in reports and in conversion ids.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::InputGradient => "input_gradient",
+            Self::WeightGradient => "weight_gradient",
+            Self::Update => "update",
+        }
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The place of a tensor in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub usize);
+
+/// The number of rows of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One per sample of the batch.
+    Batch,
+    /// A fixed number.
+    Fixed(usize),
+}
+
+impl Rows {
+    /// The number of rows with `batch` samples.
+    pub fn count(self, batch: usize) -> usize {
+        match self {
+            Self::Batch => batch,
+            Self::Fixed(rows) => rows,
+        }
+    }
+}
+
+/// A named tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorDecl {
+    /// Short and unique: `x`, `w0`, `dz1`.
+    pub name: String,
+    /// What the tensor is.
+    pub role: Role,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// The number of rows.
+    pub rows: Rows,
+    /// The number of columns.
+    pub cols: usize,
+    /// Format, scale, and how it is converted to.
+    pub plan: TensorPlan,
+}
+
+/// A tensor read as it is stored or transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandRef {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Whether the operand is its transpose.
+    pub transposed: bool,
+}
+
+/// What happens at the array's edge between bias and conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Nothing.
+    Pass,
+    /// Negative values become 0.
+    Relu,
+    /// Values become 0 where the named tensor is not positive.
+    Mask(TensorId),
+}
+
+/// Whether sums over a batch become means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchScale {
+    /// Sums stay sums.
+    One,
+    /// Sums are multiplied by 1/B as they are converted.
+    Mean,
+}
+
+/// `output = convert(edge(a · b + bias))`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gemm {
+    /// The left operand.
+    pub a: OperandRef,
+    /// The right operand.
+    pub b: OperandRef,
+    /// The accumulator of each output.
+    pub accumulator: Accumulator,
+    /// One row, added last.
+    pub bias: Option<TensorId>,
+    /// What follows the bias.
+    pub edge: Edge,
+    /// Whether 1/B is part of the conversion.
+    pub scale: BatchScale,
+    /// The result.
+    pub output: TensorId,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A matrix product on the array.
+    Gemm(Gemm),
+    /// The sum over the rows of `input`, in ascending order, on the vector unit.
+    SumRows {
+        /// The tensor summed.
+        input: TensorId,
+        /// The accumulator of each column, with its fraction stated.
+        accumulator: Accumulator,
+        /// Fraction bits of the accumulator are, unless stated, those of the product of `input`
+        /// and this tensor.
+        product_with: TensorId,
+        /// Whether 1/B is part of the conversion.
+        scale: BatchScale,
+        /// One row.
+        output: TensorId,
+    },
+    /// Softmax, and its gradient with respect to the logits.
+    SoftmaxCrossEntropy {
+        /// The logits.
+        logits: TensorId,
+        /// The gradient.
+        error: TensorId,
+    },
+    /// The difference between outputs and targets.
+    SquaredError {
+        /// The outputs.
+        outputs: TensorId,
+        /// The targets.
+        targets: TensorId,
+        /// The gradient.
+        error: TensorId,
+    },
+    /// `weights ← weights − rate · gradient`.
+    Update {
+        /// What is updated.
+        weights: TensorId,
+        /// Its gradient.
+        gradient: TensorId,
+        /// Mantissa bits of the rate.
+        rate_bits: u32,
+    },
+    /// A change of format.
+    Convert {
+        /// What is read.
+        from: TensorId,
+        /// What is written.
+        to: TensorId,
+    },
+}
+
+impl Operation {
+    /// The tensor that the operation writes.
+    pub fn output(&self) -> TensorId {
+        match self {
+            Self::Gemm(Gemm { output, .. }) | Self::SumRows { output, .. } => *output,
+            Self::SoftmaxCrossEntropy { error, .. } | Self::SquaredError { error, .. } => *error,
+            Self::Update { weights, .. } => *weights,
+            Self::Convert { to, .. } => *to,
+        }
+    }
+
+    /// The tensors that the operation reads.
+    pub fn inputs(&self) -> Vec<TensorId> {
+        match self {
+            Self::Gemm(gemm) => {
+                let mask = match gemm.edge {
+                    Edge::Mask(tensor) => Some(tensor),
+                    Edge::Pass | Edge::Relu => None,
+                };
+                let operands = [gemm.a.tensor, gemm.b.tensor];
+                operands.into_iter().chain(gemm.bias).chain(mask).collect()
+            }
+            Self::SumRows { input, .. } => vec![*input],
+            Self::SoftmaxCrossEntropy { logits, .. } => vec![*logits],
+            Self::SquaredError { outputs, targets, .. } => vec![*outputs, *targets],
+            Self::Update { weights, gradient, .. } => vec![*weights, *gradient],
+            Self::Convert { from, .. } => vec![*from],
+        }
+    }
+}
+
+/// One step of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Unique: layer, pass and what is made.
+    pub name: String,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// The pass that it belongs to.
+    pub pass: Pass,
+    /// What it does.
+    pub operation: Operation,
+}
+
+impl Command {
+    /// The id of the conversion that a role names: `layer/pass/role`. Biases and their gradients
+    /// share roles with weights, and have `bias` in place of the role, or behind it.
+    pub fn conversion_id(&self, role: &str) -> String {
+        format!("{}/{}/{role}", self.layer, self.pass)
+    }
+}
+
+/// The learning rate and what else scales gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learning {
+    /// The rate as stated.
+    pub rate: f64,
+    /// Whether gradients are means over the batch or sums.
+    pub batch_gradient: BatchGradient,
+    /// The unit of the loss.
+    pub loss_unit: LossUnit,
+    /// The power of two that multiplies the error and divides the rate.
+    pub loss_scale_log2: i32,
+}
+
+/// The commands of a training step over their tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// Every tensor; [`TensorId`]s are places in this list.
+    pub tensors: Vec<TensorDecl>,
+    /// In the order in which they run.
+    pub commands: Vec<Command>,
+    /// The samples.
+    pub input: TensorId,
+    /// The targets of a regression.
+    pub targets: Option<TensorId>,
+    /// What the last layer says.
+    pub logits: TensorId,
+    /// The number of classes or of target columns.
+    pub outputs: usize,
+    /// How gradients are scaled.
+    pub learning: Learning,
+}
+
+impl Program {
+    /// The declaration of a tensor.
+    pub fn tensor(&self, id: TensorId) -> &TensorDecl {
+        &self.tensors[id.0]
+    }
+
+    /// The tensor of a role in a layer, if there is one; of weights or biases and their
+    /// gradients, that of the weights.
+    pub fn find(&self, role: Role, layer: usize) -> Option<TensorId> {
+        let found = |decl: &TensorDecl| decl.role == role && decl.layer == layer;
+        self.tensors.iter().position(found).map(TensorId)
+    }
+}

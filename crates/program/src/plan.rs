@@ -1,0 +1,493 @@
+//! The precision plan: format, scale, rounding and overflow of every role in every layer.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_fxp::scale::initial_frac;
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
+use systoliq_nn::Graph;
+
+use crate::Error;
+use crate::spec::{AccumulatorSettings, PrecisionSpec, ScaleKind, TensorSettings, Written};
+
+/// What a tensor is in training.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Samples as the first layer reads them.
+    Input,
+    /// Weights as the array reads them.
+    Weights,
+    /// Weights as the update writes them.
+    Master,
+    /// Biases.
+    Bias,
+    /// Outputs of hidden layers.
+    Activations,
+    /// Outputs of the last layer.
+    Logits,
+    /// Targets of a regression.
+    Targets,
+    /// Gradient of the loss with respect to the outputs, ∂d/∂ŷ.
+    Error,
+    /// Gradients with respect to pre-activations of hidden layers.
+    Gradients,
+    /// Gradients with respect to weights and biases.
+    WeightGradients,
+}
+
+impl Role {
+    /// The role's key in the `precision` section.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Weights => "weights",
+            Self::Master => "master",
+            Self::Bias => "bias",
+            Self::Activations => "activations",
+            Self::Logits => "logits",
+            Self::Targets => "targets",
+            Self::Error => "error",
+            Self::Gradients => "gradients",
+            Self::WeightGradients => "weight_gradients",
+        }
+    }
+
+    /// What the `precision` section may leave out.
+    fn defaults(self) -> Defaults {
+        use Rounding::{NearestEven, Stochastic};
+        use ScaleKind::{History, Initial, Static};
+        let (bits, frac, scale, rounding) = match self {
+            Self::Input => (8, Some(7), Static, NearestEven),
+            Self::Weights => (8, None, Initial, NearestEven),
+            Self::Master | Self::Bias => (16, None, Initial, Stochastic),
+            Self::Activations | Self::Logits => (8, None, History, NearestEven),
+            Self::Targets => (16, Some(12), Static, NearestEven),
+            Self::Error => (8, Some(6), Static, Stochastic),
+            Self::Gradients => (8, None, History, Stochastic),
+            Self::WeightGradients => (16, None, History, NearestEven),
+        };
+        Defaults { bits, frac, scale, rounding }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The defaults of a role; all saturate.
+struct Defaults {
+    bits: u32,
+    frac: Option<i32>,
+    scale: ScaleKind,
+    rounding: Rounding,
+}
+
+/// How many times the range of weights may double, unless stated.
+pub const SPARE_DEFAULT: u32 = 2;
+
+/// Steps that a history scale remembers, unless stated.
+pub const WINDOW_DEFAULT: u32 = 16;
+
+/// Format, scale, rounding and overflow of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorPlan {
+    /// The format; where the scale is not static, `frac` is not used.
+    pub format: Format,
+    /// How the number of fraction bits is found.
+    pub scale: Scale,
+    /// How bits are dropped.
+    pub rounding: Rounding,
+    /// What happens outside the range.
+    pub overflow: Overflow,
+}
+
+impl TensorPlan {
+    /// The format in Q notation, or only the width where the scale moves.
+    pub fn format_name(&self) -> String {
+        let sign = if self.format.is_signed() { "" } else { "U" };
+        match self.scale {
+            Scale::Static => self.format.to_string(),
+            Scale::Dynamic => format!("{sign}Q{} dynamic", self.format.bits()),
+            Scale::History { window } => {
+                format!("{sign}Q{} history of {window}", self.format.bits())
+            }
+        }
+    }
+}
+
+impl fmt::Display for TensorPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}", self.format_name(), name(&self.rounding), name(&self.overflow))
+    }
+}
+
+/// The name that a mode has in JSON.
+pub(crate) fn name(mode: &impl fmt::Debug) -> String {
+    let mut name = String::new();
+    for letter in format!("{mode:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// The plan of one layer with weights. Roles that the layer does not have are planned, too, and
+/// not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerPlan {
+    /// Inputs, if this is the first layer.
+    pub input: TensorPlan,
+    /// Weights as the array reads them.
+    pub weights: TensorPlan,
+    /// Weights as the update writes them.
+    pub master: TensorPlan,
+    /// Bias.
+    pub bias: TensorPlan,
+    /// Activations (hidden layers) or logits (last layer).
+    pub outputs: TensorPlan,
+    /// Targets, if this is the last layer of a regression.
+    pub targets: TensorPlan,
+    /// Gradient with respect to the pre-activations: `error` in the last layer, `gradients` below.
+    pub gradients: TensorPlan,
+    /// Gradients of weights and bias.
+    pub weight_gradients: TensorPlan,
+    /// Mantissa bits of the learning rate.
+    pub rate_bits: u32,
+    /// What is stated of accumulators.
+    accumulator: AccumulatorSettings,
+    path: String,
+}
+
+impl LayerPlan {
+    /// The accumulator of a GEMM whose operands have `operand_bits` bits together.
+    ///
+    /// # Errors
+    ///
+    /// If its stated width or fraction is impossible.
+    pub fn accumulator(&self, operand_bits: u32) -> Result<Accumulator, Error> {
+        let default_bits = match operand_bits {
+            ..=16 => 32,
+            17..=32 => 48,
+            _ => 64,
+        };
+        let stated = &self.accumulator;
+        Accumulator::new(
+            stated.bits.unwrap_or(default_bits),
+            stated.frac,
+            stated.rounding.unwrap_or(Rounding::Floor),
+            stated.overflow.unwrap_or(Overflow::Wrap),
+        )
+        .map_err(|error| Error::Role {
+            path: format!("{}accumulator", self.path),
+            problem: error.to_string(),
+        })
+    }
+}
+
+/// The plan of every layer with weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Layer by layer.
+    pub layers: Vec<LayerPlan>,
+}
+
+impl Plan {
+    /// Fills in what the `precision` section leaves out, for every layer of `graph`.
+    ///
+    /// # Errors
+    ///
+    /// If a format is impossible, a setting does not go with its scale, or an override names a
+    /// layer that `graph` does not have.
+    pub fn resolve(graph: &Graph, spec: &PrecisionSpec) -> Result<Self, Error> {
+        let layers = graph.layers.len();
+        if let Some(&layer) = spec.layers.keys().find(|&&layer| layer >= layers) {
+            return Err(Error::Layer { layer, layers });
+        }
+        if let Some((layer, _)) = spec.layers.iter().find(|(_, roles)| !roles.layers.is_empty()) {
+            return Err(Error::Role {
+                path: format!("precision.layers.{layer}.layers"),
+                problem: "overrides of a layer hold roles, not further layers".into(),
+            });
+        }
+        let layer = |layer| Resolver::new(graph, spec, layer).layer();
+        Ok(Self { layers: (0..layers).map(layer).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Resolves the roles of one layer.
+struct Resolver<'a> {
+    graph: &'a Graph,
+    general: &'a PrecisionSpec,
+    special: Option<&'a PrecisionSpec>,
+    layer: usize,
+}
+
+/// Reads one role of a `precision` section.
+type Select = fn(&PrecisionSpec) -> Option<&Written<TensorSettings>>;
+
+impl<'a> Resolver<'a> {
+    fn new(graph: &'a Graph, spec: &'a PrecisionSpec, layer: usize) -> Self {
+        Self { graph, general: spec, special: spec.layers.get(&layer), layer }
+    }
+
+    fn layer(&self) -> Result<LayerPlan, Error> {
+        let dense = &self.graph.layers[self.layer];
+        let last = self.layer + 1 == self.graph.layers.len();
+        let weights = self.role(Role::Weights, true, None, |spec| spec.weights.as_ref())?;
+        // Unless stated, master and bias have the range of the weights.
+        let range = (weights.scale == Scale::Static).then_some(weights.format);
+        let master = self.role(Role::Master, true, range, |spec| spec.master.as_ref())?;
+        let bias = self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())?;
+        let outputs = if last {
+            self.role(Role::Logits, true, None, |spec| spec.logits.as_ref())?
+        } else {
+            self.role(Role::Activations, !dense.relu, None, |spec| spec.activations.as_ref())?
+        };
+        let gradients = if last {
+            self.role(Role::Error, true, None, |spec| spec.error.as_ref())?
+        } else {
+            self.role(Role::Gradients, true, None, |spec| spec.gradients.as_ref())?
+        };
+        Ok(LayerPlan {
+            input: self.role(Role::Input, false, None, |spec| spec.input.as_ref())?,
+            weights,
+            master,
+            bias,
+            outputs,
+            targets: self.role(Role::Targets, true, None, |spec| spec.targets.as_ref())?,
+            gradients,
+            weight_gradients: self
+                .role(Role::WeightGradients, true, None, |spec| spec.weight_gradients.as_ref())?,
+            rate_bits: self.rate_bits()?,
+            accumulator: self.accumulator(),
+            path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
+        })
+    }
+
+    fn path(&self, special: bool) -> String {
+        if special { format!("precision.layers.{}.", self.layer) } else { "precision.".into() }
+    }
+
+    fn rate_bits(&self) -> Result<u32, Error> {
+        let stated = |spec: &PrecisionSpec| spec.rate.as_ref().and_then(|rate| rate.bits);
+        let special = self.special.and_then(stated);
+        let bits = special.or_else(|| stated(self.general)).unwrap_or(16);
+        if (1..=16).contains(&bits) {
+            return Ok(bits);
+        }
+        Err(Error::Role {
+            path: format!("{}rate", self.path(special.is_some())),
+            problem: format!("a mantissa of {bits} bits: expected 1 to 16"),
+        })
+    }
+
+    fn accumulator(&self) -> AccumulatorSettings {
+        let special = self.special.and_then(|spec| spec.accumulator.clone()).unwrap_or_default();
+        let general = self.general.accumulator.clone().unwrap_or_default();
+        AccumulatorSettings {
+            bits: special.bits.or(general.bits),
+            frac: special.frac.or(general.frac),
+            rounding: special.rounding.or(general.rounding),
+            overflow: special.overflow.or(general.overflow),
+        }
+    }
+
+    /// Merges override, general plan and defaults; `range` is the format whose range is taken
+    /// where no scale is stated.
+    fn role(
+        &self,
+        role: Role,
+        signed: bool,
+        range: Option<Format>,
+        select: Select,
+    ) -> Result<TensorPlan, Error> {
+        let defaults = role.defaults();
+        let special = self.special.and_then(select).map(|written| &written.0);
+        let general = select(self.general).map(|written| &written.0);
+        let problem = |problem: String| Error::Role {
+            path: format!("{}{role}", self.path(special.is_some())),
+            problem,
+        };
+        let merged = merge(special, general);
+        let bits = merged.bits.unwrap_or(defaults.bits);
+        let signed = merged.signed.unwrap_or(signed);
+        let kind = merged.scale.unwrap_or(match merged.frac {
+            Some(_) => ScaleKind::Static,
+            None => defaults.scale,
+        });
+        check_companions(&merged, kind).map_err(problem)?;
+        if matches!(role, Role::Master | Role::Bias)
+            && !matches!(kind, ScaleKind::Static | ScaleKind::Initial)
+        {
+            return Err(problem(format!(
+                "scale \"{}\": what the update writes keeps its scale; expected \"static\" or \
+                 \"initial\"",
+                name(&kind)
+            )));
+        }
+        // A width without a position takes the role's default position relative to its range.
+        let default_frac = defaults.frac.map(|frac| frac + bits as i32 - defaults.bits as i32);
+        let (frac, scale) = match kind {
+            ScaleKind::Static => match merged.frac.or(default_frac) {
+                Some(frac) => (frac, Scale::Static),
+                None => return Err(problem("a static scale needs \"frac\"".into())),
+            },
+            ScaleKind::Initial => match range {
+                Some(range) if merged.scale.is_none() => {
+                    (range.frac() + bits as i32 - range.bits() as i32, Scale::Static)
+                }
+                _ => {
+                    let spare = merged.spare.unwrap_or(SPARE_DEFAULT);
+                    let fan_in = self.graph.layers[self.layer].inputs;
+                    let width = bits.clamp(2, 32);
+                    (initial_frac(fan_in, width, spare), Scale::Static)
+                }
+            },
+            ScaleKind::Dynamic => (0, Scale::Dynamic),
+            ScaleKind::History => {
+                let window = merged.window.unwrap_or(WINDOW_DEFAULT);
+                (0, Scale::History { window })
+            }
+        };
+        let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
+        Ok(TensorPlan {
+            format,
+            scale,
+            rounding: merged.rounding.unwrap_or(defaults.rounding),
+            overflow: merged.overflow.unwrap_or(Overflow::Saturate),
+        })
+    }
+}
+
+/// What the override states, else what the general plan states. An override that states a scale
+/// or a fraction does not take the other from the general plan.
+fn merge(special: Option<&TensorSettings>, general: Option<&TensorSettings>) -> TensorSettings {
+    let (mut merged, general) = match (special, general) {
+        (Some(special), Some(general)) => (special.clone(), general),
+        (one, other) => return one.or(other).cloned().unwrap_or_default(),
+    };
+    if merged.scale.is_none() && merged.frac.is_none() {
+        merged.scale = general.scale;
+        merged.spare = merged.spare.or(general.spare);
+        merged.window = merged.window.or(general.window);
+        if merged.bits.is_none() || merged.bits == general.bits {
+            merged.frac = general.frac;
+        }
+    }
+    merged.bits = merged.bits.or(general.bits);
+    merged.signed = merged.signed.or(general.signed);
+    merged.rounding = merged.rounding.or(general.rounding);
+    merged.overflow = merged.overflow.or(general.overflow);
+    merged
+}
+
+/// Refuses settings that the scale does not read.
+fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), String> {
+    let scale = name(&kind);
+    if settings.frac.is_some() && kind != ScaleKind::Static {
+        return Err(format!(
+            "\"frac\" is given, but the scale is \"{scale}\": expected one of them"
+        ));
+    }
+    if settings.spare.is_some() && kind != ScaleKind::Initial {
+        return Err(format!("\"spare\" goes with the scale \"initial\", not \"{scale}\""));
+    }
+    if settings.window.is_some() && kind != ScaleKind::History {
+        return Err(format!("\"window\" goes with the scale \"history\", not \"{scale}\""));
+    }
+    if let Some(spare) = settings.spare.filter(|&spare| spare > 32) {
+        return Err(format!("{spare} bits to spare: expected 0 to 32"));
+    }
+    match settings.window {
+        Some(window) if !(1..=65_536).contains(&window) => {
+            Err(format!("a window of {window} steps: expected 1 to 65536"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph() -> Graph {
+        let network = r#"{"input": [64], "loss": "softmax_cross_entropy",
+            "layers": [{"dense": {"units": 64}}, "relu", {"dense": {"units": 10}}]}"#;
+        Graph::new(&serde_json::from_str(network).unwrap()).unwrap()
+    }
+
+    fn resolve(json: &str) -> Result<Plan, Error> {
+        Plan::resolve(&graph(), &serde_json::from_str(json).expect(json))
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_defaults_of_its_role() {
+        let plan = resolve("{}").unwrap();
+        let [hidden, last] = &plan.layers[..] else { panic!() };
+        let shown = |plan: &TensorPlan| plan.to_string();
+        assert_eq!(shown(&hidden.input), "UQ1.7, nearest-even, saturate");
+        assert_eq!(shown(&hidden.weights), "Q1.7, nearest-even, saturate");
+        assert_eq!(shown(&hidden.master), "Q1.15, stochastic, saturate");
+        assert_eq!(shown(&hidden.bias), "Q1.15, stochastic, saturate");
+        assert_eq!(shown(&hidden.outputs), "UQ8 history of 16, nearest-even, saturate");
+        assert_eq!(shown(&last.outputs), "Q8 history of 16, nearest-even, saturate");
+        assert_eq!(shown(&last.gradients), "Q2.6, stochastic, saturate");
+        assert_eq!(shown(&hidden.gradients), "Q8 history of 16, stochastic, saturate");
+        assert_eq!(shown(&last.weight_gradients), "Q16 history of 16, nearest-even, saturate");
+        let accumulator = last.accumulator(16).unwrap();
+        assert_eq!((accumulator.bits(), accumulator.frac()), (32, None));
+        assert_eq!((accumulator.rounding, accumulator.overflow), (Rounding::Floor, Overflow::Wrap));
+        assert_eq!(last.accumulator(17).unwrap().bits(), 48);
+    }
+
+    #[test]
+    fn overrides_replace_what_they_state_and_nothing_else() {
+        let plan = resolve(
+            r#"{"weights": {"bits": 10, "scale": "initial", "spare": 1, "rounding": "floor"},
+                "layers": {"1": {"weights": {"bits": 6}, "error": "Q3.9"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(plan.layers[0].weights.to_string(), "Q0.10, floor, saturate");
+        assert_eq!(plan.layers[1].weights.to_string(), "Q0.6, floor, saturate");
+        assert_eq!(plan.layers[1].master.to_string(), "Q0.16, stochastic, saturate");
+        assert_eq!(plan.layers[1].gradients.to_string(), "Q3.9, stochastic, saturate");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_at_their_path() {
+        let message = |json| resolve(json).unwrap_err().to_string();
+        let cases = [
+            (r#"{"weights": {"bits": 40}}"#, "precision.weights: a format of 40 bits"),
+            (r#"{"error": {"bits": 8, "frac": 90}}"#, "precision.error: 90 fraction bits"),
+            (
+                r#"{"logits": {"scale": "static"}}"#,
+                "precision.logits: a static scale needs \"frac\"",
+            ),
+            (r#"{"master": {"scale": "history"}}"#, "precision.master: scale \"history\""),
+            (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
+            (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
+            (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+            (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
+            (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),
+            (r#"{"layers": {"1": {"layers": {"0": {}}}}}"#, "precision.layers.1.layers"),
+            (
+                r#"{"layers": {"1": {"bias": {"bits": 1}}}}"#,
+                "precision.layers.1.bias: a format of 1 bits",
+            ),
+        ];
+        for (json, expected) in cases {
+            assert!(message(json).contains(expected), "{json}: {}", message(json));
+        }
+        let plan = resolve(r#"{"accumulator": {"bits": 65}}"#).unwrap();
+        let message = plan.layers[0].accumulator(16).unwrap_err().to_string();
+        assert_eq!(message, "precision.accumulator: an accumulator of 65 bits: expected 2 to 64");
+    }
+}

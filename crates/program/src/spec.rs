@@ -1,0 +1,192 @@
+//! The `precision` section of an experiment, as it is written.
+//!
+//! Every setting is optional: a layer's override falls back on the plan of all layers, that on the
+//! defaults of the role.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use systoliq_fxp::{Format, Overflow, Rounding};
+
+/// The kinds of [`Scale`](systoliq_fxp::Scale) by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScaleKind {
+    /// `frac` is given.
+    Static,
+    /// `frac` follows from the bound of the initial weights, with `spare` bits to spare.
+    Initial,
+    /// `frac` is chosen from the tensor itself, at each step.
+    Dynamic,
+    /// `frac` is chosen from the `window` steps before.
+    History,
+}
+
+/// The settings of one role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TensorSettings {
+    /// Width of a code, sign bit included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Fraction bits; implies a static scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frac: Option<i32>,
+    /// Whether codes are two's complement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<bool>,
+    /// How the number of fraction bits is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleKind>,
+    /// With an initial scale: how many times the range may double.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<u32>,
+    /// With a history scale: steps remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
+    /// How bits are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
+    /// What happens outside the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
+}
+
+/// The settings of accumulators.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccumulatorSettings {
+    /// Width of the register.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+    /// Fraction bits; those of the product if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frac: Option<i32>,
+    /// How a product with more fraction bits is aligned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
+    /// What happens at each addition that leaves the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
+}
+
+/// The settings of the learning rate's multiplier.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateSettings {
+    /// Width of the mantissa, 1 to 16; 1 makes every rate a power of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u32>,
+}
+
+/// Settings that may also be written as a format in Q notation.
+pub trait FromFormat {
+    /// The settings that the notation stands for.
+    fn from_format(format: Format) -> Self;
+}
+
+impl FromFormat for TensorSettings {
+    fn from_format(format: Format) -> Self {
+        Self {
+            bits: Some(format.bits()),
+            frac: Some(format.frac()),
+            signed: Some(format.is_signed()),
+            scale: Some(ScaleKind::Static),
+            ..Self::default()
+        }
+    }
+}
+
+/// Settings as written: a format in Q notation, or an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written<T>(pub T);
+
+impl<T: Serialize> Serialize for Written<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: FromFormat + Deserialize<'de>> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: FromFormat + Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a format such as \"Q2.6\", or an object such as {\"bits\": 8}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+                text.parse().map(T::from_format).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_any(Either(std::marker::PhantomData)).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Written<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Written{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (format, object) =
+            (generator.subschema_for::<Format>(), generator.subschema_for::<T>());
+        json_schema!({ "anyOf": [format, object] })
+    }
+}
+
+/// The `precision` section: settings by role, and overrides per layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrecisionSpec {
+    /// Samples as the first layer reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Written<TensorSettings>>,
+    /// Weights as the array reads them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Written<TensorSettings>>,
+    /// Weights as the update writes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<Written<TensorSettings>>,
+    /// Biases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Written<TensorSettings>>,
+    /// Outputs of hidden layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<Written<TensorSettings>>,
+    /// Outputs of the last layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<Written<TensorSettings>>,
+    /// Targets of a regression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Written<TensorSettings>>,
+    /// Gradient of the loss with respect to the outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Written<TensorSettings>>,
+    /// Gradients with respect to pre-activations of hidden layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<Written<TensorSettings>>,
+    /// Gradients with respect to weights and biases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_gradients: Option<Written<TensorSettings>>,
+    /// Accumulators of the array and of the bias gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulator: Option<AccumulatorSettings>,
+    /// The multiplier of the learning rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateSettings>,
+    /// Overrides of single layers with weights, numbered from 0; they hold no further `layers`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<usize, PrecisionSpec>,
+}
