@@ -1,0 +1,64 @@
+//! How good a network is on a part of the data.
+
+use ndarray::Axis;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::loss::{losses, softmax};
+use super::{Golden, Real};
+use crate::data::{Answers, Part};
+use crate::extended::{self, Extended};
+use crate::metrics::{Information, InformationSum, argmax};
+
+/// How good a network is on a part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// The number of samples.
+    pub count: u64,
+    /// The mean loss: cross-entropy in bits, whatever unit the gradient is in, or `½ Σ e²`.
+    #[serde(with = "extended")]
+    #[schemars(with = "Extended")]
+    pub loss: f64,
+    /// Samples whose largest logit, the first of equal ones, is not of their class; `None` where
+    /// targets are real.
+    pub errors: Option<u64>,
+    /// What predictions say about labels; `None` where targets are real.
+    pub information: Option<Information>,
+}
+
+impl Evaluation {
+    /// `P_e`, the fraction of samples taken for another class; `None` where targets are real.
+    pub fn error_rate(&self) -> Option<f64> {
+        self.errors.map(|errors| errors as f64 / self.count as f64)
+    }
+}
+
+impl<F: Real> Golden<F> {
+    /// Evaluates the network on all of `part` in data order, `batch` samples at a time.
+    ///
+    /// # Panics
+    ///
+    /// If `part` or `batch` is empty, or `part` does not fit the network, which
+    /// [`DataSet::check`](crate::DataSet::check) tells beforehand.
+    pub fn evaluate(&self, part: &Part, batch: usize) -> Evaluation {
+        assert!(!part.is_empty(), "an evaluation on no samples");
+        let mut loss = 0.0;
+        let mut errors = matches!(part.answers(), Answers::Labels(_)).then_some(0);
+        let mut information = InformationSum::default();
+        for batch in part.batches(batch) {
+            let logits = self.outputs(&batch.inputs);
+            loss += losses(self.graph().loss, &logits, &batch.answers).iter().sum::<f64>();
+            let (Some(errors), Answers::Labels(labels)) = (&mut errors, &batch.answers) else {
+                continue;
+            };
+            for (logits, &class) in logits.axis_iter(Axis(0)).zip(labels) {
+                let probabilities: Vec<f64> = softmax(logits).into_iter().map(F::widen).collect();
+                information.add(class as usize, &probabilities);
+                *errors += u64::from(argmax(&logits.to_vec()) != class as usize);
+            }
+        }
+        let count = part.len() as u64;
+        Evaluation { count, loss: loss / count as f64, errors, information: information.mean() }
+    }
+}

@@ -1,0 +1,75 @@
+//! Weights and biases.
+
+use ndarray::{Array1, Array2};
+
+use super::Real;
+use crate::Error;
+use crate::graph::{Graph, initial_weights};
+
+/// The weights and biases of every layer: all that a run of plain SGD carries from step to step.
+///
+/// As `f64`, by [`cast`](Self::cast), they hold `f32` parameters exactly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters<F> {
+    /// One entry per layer of the graph.
+    pub layers: Vec<LayerParameters<F>>,
+}
+
+/// The weights and biases of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerParameters<F> {
+    /// `[units, inputs]`.
+    pub weights: Array2<F>,
+    /// `[units]`, where the layer has a bias.
+    pub bias: Option<Array1<F>>,
+}
+
+impl<F: Real> Parameters<F> {
+    /// What training starts with: [`initial_weights`], which every [`Real`] holds exactly, and
+    /// biases of 0.
+    pub fn initial(graph: &Graph, seed: u64) -> Self {
+        let layer = |at: usize| LayerParameters {
+            weights: initial_weights(graph, at, seed).mapv(F::of),
+            bias: graph.layers[at].bias.then(|| Array1::zeros(graph.layers[at].units)),
+        };
+        Self { layers: (0..graph.layers.len()).map(layer).collect() }
+    }
+
+    /// The same in another precision: exact from `f32` to `f64`, to nearest the other way.
+    pub fn cast<G: Real>(&self) -> Parameters<G> {
+        let value = |value: F| G::of(value.widen());
+        let layer = |layer: &LayerParameters<F>| LayerParameters {
+            weights: layer.weights.mapv(value),
+            bias: layer.bias.as_ref().map(|bias| bias.mapv(value)),
+        };
+        Parameters { layers: self.layers.iter().map(layer).collect() }
+    }
+
+    /// Checks that these are parameters of `graph`.
+    ///
+    /// # Errors
+    ///
+    /// If the number of layers, an extent, or the presence of a bias differs.
+    pub fn check(&self, graph: &Graph) -> Result<(), Error> {
+        check(0, "layers", &[self.layers.len()], &[graph.layers.len()])?;
+        for (at, (ours, dense)) in self.layers.iter().zip(&graph.layers).enumerate() {
+            check(at, "weights", ours.weights.shape(), &[dense.units, dense.inputs])?;
+            let expected: &[usize] = if dense.bias { &[dense.units] } else { &[] };
+            check(at, "biases", ours.bias.as_ref().map_or(&[], |bias| bias.shape()), expected)?;
+        }
+        Ok(())
+    }
+}
+
+fn check(
+    layer: usize,
+    what: &'static str,
+    found: &[usize],
+    expected: &[usize],
+) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (found.to_vec(), expected.to_vec());
+    Err(Error::Parameters { layer, what, found, expected })
+}

@@ -1,0 +1,292 @@
+//! Gradients and losses of one step, against finite differences and formulas written out.
+
+use std::f64::consts::LN_2;
+
+use ndarray::{Array2, array};
+use systoliq_keyed_random::Key;
+
+use super::*;
+use crate::data::Answers;
+use crate::network::{DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision};
+
+fn training() -> Training {
+    Training {
+        epochs: 1,
+        batch: 4,
+        rate: 0.1,
+        loss_unit: LossUnit::Bits,
+        batch_gradient: BatchGradient::Mean,
+        loss_scale: 1,
+        golden: Precision::F64,
+        target_error_rate: None,
+    }
+}
+
+/// A network of dense layers with these units, a ReLU after each but the last.
+fn graph(inputs: usize, units: &[usize], bias: bool, loss: Loss) -> Graph {
+    let dense = |&units| LayerSpec::Dense(DenseSpec { units, bias });
+    let mut layers: Vec<LayerSpec> =
+        units.iter().flat_map(|units| [dense(units), LayerSpec::Relu]).collect();
+    layers.pop();
+    Graph::new(&Network { input: vec![inputs], layers, loss }).unwrap()
+}
+
+/// Reals in ±1, keyed by `seed`.
+fn reals(seed: u64, rows: usize, columns: usize) -> Array2<f64> {
+    let key = Key::new(seed).with_name("reals");
+    let real = |index| f64::from(key.word(index)) / 2_f64.powi(31) - 1.0;
+    Array2::from_shape_fn((rows, columns), |(row, column)| real((row * columns + column) as u64))
+}
+
+fn batch(seed: u64, rows: usize, graph: &Graph) -> Batch {
+    let answers = match graph.loss {
+        Loss::SoftmaxCrossEntropy => {
+            let key = Key::new(seed).with_name("labels");
+            Answers::Labels(
+                (0..rows as u64).map(|row| key.below(row, graph.outputs() as u32)).collect(),
+            )
+        }
+        Loss::Mse => Answers::Targets(reals(seed + 1, rows, graph.outputs())),
+    };
+    Batch { inputs: reals(seed, rows, graph.inputs), answers }
+}
+
+/// A network whose biases are not zero, so that a wrong bias shows.
+fn golden(seed: u64, graph: &Graph) -> Golden<f64> {
+    let mut parameters = Parameters::<f64>::initial(graph, seed);
+    for (at, layer) in parameters.layers.iter_mut().enumerate() {
+        if let Some(bias) = &mut layer.bias {
+            *bias = reals(seed + 100 + at as u64, 1, bias.len()).row(0).mapv(|b| 0.3 * b);
+        }
+    }
+    Golden::from_parameters(graph, parameters).unwrap()
+}
+
+/// What `training`'s gradient is the gradient of, computed sample by sample with plain loops.
+fn objective(model: &Golden<f64>, batch: &Batch, training: &Training) -> f64 {
+    let mut total = 0.0;
+    for (row, x) in batch.inputs.outer_iter().enumerate() {
+        let mut values = x.to_vec();
+        for (dense, layer) in model.graph().layers.iter().zip(&model.parameters().layers) {
+            values = (0..dense.units)
+                .map(|unit| {
+                    let bias = layer.bias.as_ref().map_or(0.0, |bias| bias[unit]);
+                    let z: f64 = (0..dense.inputs)
+                        .map(|input| layer.weights[(unit, input)] * values[input])
+                        .sum();
+                    if dense.relu { (z + bias).max(0.0) } else { z + bias }
+                })
+                .collect();
+        }
+        total += match &batch.answers {
+            Answers::Labels(labels) => {
+                let sum: f64 = values.iter().map(|z| z.exp()).sum();
+                let nats = -(values[labels[row] as usize].exp() / sum).ln();
+                if training.loss_unit == LossUnit::Bits { nats / LN_2 } else { nats }
+            }
+            Answers::Targets(targets) => {
+                let squares = values.iter().zip(targets.row(row)).map(|(z, y)| (z - y) * (z - y));
+                squares.sum::<f64>() / 2.0
+            }
+        };
+    }
+    match training.batch_gradient {
+        BatchGradient::Mean => total / batch.len() as f64,
+        BatchGradient::Sum => total,
+    }
+}
+
+/// The central difference of the objective where `change` moves one parameter.
+fn slope(
+    model: &Golden<f64>,
+    batch: &Batch,
+    training: &Training,
+    change: impl Fn(&mut Parameters<f64>, f64),
+) -> f64 {
+    const STEP: f64 = 1e-5;
+    let at = |distance| {
+        let mut parameters = model.parameters().clone();
+        change(&mut parameters, distance);
+        let moved = Golden::from_parameters(model.graph(), parameters).unwrap();
+        objective(&moved, batch, training)
+    };
+    (at(STEP) - at(-STEP)) / (2.0 * STEP)
+}
+
+#[test]
+fn every_gradient_equals_its_finite_difference() {
+    let shapes: [&[usize]; 3] = [&[3], &[6, 3], &[7, 5, 4]];
+    let losses = [Loss::SoftmaxCrossEntropy, Loss::Mse];
+    let mut checked = 0;
+    for case in 0..48_usize {
+        let (shape, loss, bias) = (shapes[case % 3], losses[case / 3 % 2], case / 6 % 2 == 0);
+        let training = Training {
+            loss_unit: [LossUnit::Bits, LossUnit::Nats][case / 12 % 2],
+            batch_gradient: [BatchGradient::Mean, BatchGradient::Sum][case / 24],
+            ..training()
+        };
+        let graph = graph(5, shape, bias, loss);
+        let (model, batch) = (golden(case as u64, &graph), batch(case as u64, 4, &graph));
+        let gradients = model.gradients(&batch, &training);
+        for (at, layer) in gradients.layers.iter().enumerate() {
+            for (place, &ours) in layer.dw.indexed_iter() {
+                let slope =
+                    slope(&model, &batch, &training, |p, d| p.layers[at].weights[place] += d);
+                let distance = (ours - slope).abs();
+                assert!(distance < 1e-8, "case {case} dW{at}{place:?}: {ours} ≠ {slope}");
+                checked += 1;
+            }
+            assert_eq!(layer.db.is_some(), bias);
+            for (unit, &ours) in layer.db.iter().flat_map(|db| db.indexed_iter()) {
+                let slope = slope(&model, &batch, &training, |p, d| {
+                    p.layers[at].bias.as_mut().unwrap()[unit] += d;
+                });
+                let distance = (ours - slope).abs();
+                assert!(distance < 1e-8, "case {case} db{at}[{unit}]: {ours} ≠ {slope}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 2000, "{checked}");
+}
+
+#[test]
+fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
+    for (loss, unit) in [
+        (Loss::SoftmaxCrossEntropy, LossUnit::Bits),
+        (Loss::SoftmaxCrossEntropy, LossUnit::Nats),
+        (Loss::Mse, LossUnit::Bits),
+    ] {
+        let graph = graph(5, &[6, 3], true, loss);
+        let (mut model, batch) = (golden(3, &graph), batch(3, 7, &graph));
+        let expected = objective(&model, &batch, &training());
+        let record = model.step(&batch, &Training { loss_unit: unit, ..training() });
+        assert!((record.loss - expected).abs() < 1e-14, "{} ≠ {expected}", record.loss);
+        assert_eq!(record.rows, 7);
+    }
+}
+
+#[test]
+fn the_lectures_binary_classifier_has_the_lectures_gradient() {
+    // ŷ₁ = w₁x₁ + w₂x₂, ŷ₂ = w₃x₁ + w₄x₂, class 1: ∂d/∂w₁ = (P̂₁ − 1)·x₁ / ln 2, and so on.
+    let graph = graph(2, &[2], false, Loss::SoftmaxCrossEntropy);
+    let (w, x) = (array![[0.5, -0.25], [-0.125, 0.75]], [0.75, -0.5]);
+    let parameters =
+        Parameters { layers: vec![LayerParameters { weights: w.clone(), bias: None }] };
+    let model = Golden::from_parameters(&graph, parameters).unwrap();
+    for (class, nats) in [(0, false), (1, false), (0, true)] {
+        let batch = Batch { inputs: array![x], answers: Answers::Labels(vec![class]) };
+        let unit = if nats { LossUnit::Nats } else { LossUnit::Bits };
+        let gradients = model.gradients(&batch, &Training { loss_unit: unit, ..training() });
+
+        let y = [w[(0, 0)] * x[0] + w[(0, 1)] * x[1], w[(1, 0)] * x[0] + w[(1, 1)] * x[1]];
+        let sum = y[0].exp() + y[1].exp();
+        let p = [y[0].exp() / sum, y[1].exp() / sum];
+        let one_hot = [f64::from(class == 0), f64::from(class == 1)];
+        let divisor = if nats { 1.0 } else { LN_2 };
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let expected = (p[i] - one_hot[i]) * x[j] / divisor;
+            let ours = gradients.layers[0].dw[(i, j)];
+            assert!((ours - expected).abs() < 1e-15, "w{i}{j}: {ours} ≠ {expected}");
+        }
+        assert!((gradients.loss + p[class as usize].log2()).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn one_sample_of_squared_error_takes_the_lms_step() {
+    let graph = graph(3, &[1], false, Loss::Mse);
+    let mut model = Golden::<f64>::new(&graph, 9);
+    let w = model.parameters().layers[0].weights.clone();
+    let x = [0.5, -1.0, 2.0];
+    let batch = Batch { inputs: array![x], answers: Answers::Targets(array![[0.75]]) };
+    model.step(&batch, &training());
+    let e = 0.75 - (w[(0, 0)] * x[0] + w[(0, 1)] * x[1] + w[(0, 2)] * x[2]);
+    for (k, x) in x.into_iter().enumerate() {
+        let (ours, expected) =
+            (model.parameters().layers[0].weights[(0, k)], w[(0, k)] + 0.1 * e * x);
+        assert!((ours - expected).abs() < 1e-15, "tap {k}: {ours} ≠ {expected}");
+    }
+}
+
+#[test]
+fn mean_and_sum_and_bits_and_nats_take_the_same_steps() {
+    let graph = graph(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
+    let batch = batch(4, 7, &graph);
+    let after = |change: Training| {
+        let mut model = golden(4, &graph);
+        model.step(&batch, &change);
+        model.parameters().clone()
+    };
+    let mean = after(training());
+    let sum = after(Training { batch_gradient: BatchGradient::Sum, ..training() });
+    let rate = 0.1 / LN_2;
+    let nats = after(Training { loss_unit: LossUnit::Nats, rate, ..training() });
+    let scaled = after(Training { loss_scale: 1024, ..training() });
+    assert_eq!(mean, scaled);
+    for other in [sum, nats] {
+        for (one, other) in mean.layers.iter().zip(&other.layers) {
+            let distance = (&one.weights - &other.weights).mapv(f64::abs).sum();
+            assert!(distance < 1e-14, "{distance}");
+        }
+    }
+}
+
+#[test]
+fn errors_are_per_sample_and_add_up_to_zero_over_the_classes() {
+    let graph = graph(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
+    let (model, whole) = (golden(5, &graph), batch(5, 4, &graph));
+    let gradients = model.gradients(&whole, &training());
+    assert_eq!(gradients.error(), &gradients.layers[1].dz);
+    for (row, error) in gradients.error().outer_iter().enumerate() {
+        assert!(error.sum().abs() < 1e-15, "row {row}: {error}");
+        let Answers::Labels(labels) = &whole.answers else { panic!() };
+        let inputs = whole.inputs.select(Axis(0), &[row]);
+        let alone = Batch { inputs, answers: Answers::Labels(vec![labels[row]]) };
+        let alone = model.gradients(&alone, &training());
+        let distance = (&alone.layers[0].dz.row(0) - &gradients.layers[0].dz.row(row)).sum();
+        assert!(distance.abs() < 1e-15, "row {row}");
+    }
+}
+
+#[test]
+fn a_far_off_logit_has_a_finite_loss_and_infinite_cross_entropy() {
+    let graph = graph(1, &[2], false, Loss::SoftmaxCrossEntropy);
+    let weights = array![[1000.0_f32], [-1000.0]];
+    let parameters = Parameters { layers: vec![LayerParameters { weights, bias: None }] };
+    let model = Golden::from_parameters(&graph, parameters).unwrap();
+    let part = Part::from_real(1, vec![1.0], Answers::Labels(vec![1]));
+    let evaluation = model.evaluate(&part, 1);
+    let expected = 2000.0 * std::f64::consts::LOG2_E; // log₂ e^2000, and nothing to add
+    assert!((evaluation.loss / expected - 1.0).abs() < 1e-6, "{}", evaluation.loss);
+    assert_eq!((evaluation.count, evaluation.errors), (1, Some(1)));
+    assert_eq!(evaluation.information.unwrap().cross_entropy_bits, f64::INFINITY);
+    let json = serde_json::to_string(&evaluation).unwrap();
+    assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), evaluation);
+}
+
+#[test]
+fn a_model_gone_to_nan_says_so_through_a_relu() {
+    let graph = graph(1, &[2, 2], true, Loss::SoftmaxCrossEntropy);
+    let mut parameters = Parameters::<f32>::initial(&graph, 1);
+    parameters.layers[0].weights.fill(f32::NAN);
+    let model = Golden::from_parameters(&graph, parameters).unwrap();
+    let part = Part::from_real(1, vec![1.0], Answers::Labels(vec![1]));
+    let evaluation = model.evaluate(&part, 1);
+    assert!(evaluation.loss.is_nan());
+    assert!(serde_json::to_string(&evaluation).unwrap().contains(r#""loss":"nan""#));
+}
+
+#[test]
+fn parameters_of_another_shape_are_refused_with_both_shapes() {
+    let ours = graph(5, &[6, 3], true, Loss::Mse);
+    for (other, said) in [
+        (graph(5, &[3], true, Loss::Mse), ["layers are [1]", "expected [2]"]),
+        (graph(5, &[6, 4], true, Loss::Mse), ["layer 1: weights are [4, 6]", "expected [3, 6]"]),
+        (graph(5, &[6, 3], false, Loss::Mse), ["layer 0: biases are []", "expected [6]"]),
+    ] {
+        let parameters = Parameters::<f32>::initial(&other, 1);
+        let message = Golden::from_parameters(&ours, parameters).unwrap_err().to_string();
+        assert!(said.iter().all(|part| message.contains(part)), "{said:?}: {message}");
+    }
+}

@@ -1,0 +1,222 @@
+//! What a user writes: the network and how it is trained.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// A network, as the `network` section of an experiment states it.
+///
+/// [`Graph::new`](crate::Graph::new) works out its shapes and checks them.
+///
+/// ```
+/// use systoliq_nn::{LayerSpec, Network};
+/// let network: Network = serde_json::from_str(
+///     r#"{"input": [4], "layers": [{"dense": {"units": 2}}], "loss": "mse"}"#,
+/// ).unwrap();
+/// let LayerSpec::Dense(dense) = &network.layers[0] else { panic!() };
+/// assert!(dense.bias);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Extents of one input sample; a dense layer reads their product, row-major.
+    pub input: Vec<usize>,
+    /// The layers, first to last. The last is dense: the loss reads its output.
+    pub layers: Vec<LayerSpec>,
+    /// The loss that training minimizes.
+    pub loss: Loss,
+}
+
+/// One layer of a [`Network`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerSpec {
+    /// `Z = X·Wᵀ + b`, in JSON `{"dense": {"units": 64}}`.
+    Dense(DenseSpec),
+    /// `max(0, Z)` of the dense layer before it, in JSON `"relu"`.
+    Relu,
+}
+
+/// A dense (fully connected) layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DenseSpec {
+    /// Number of outputs.
+    pub units: usize,
+    /// Whether a bias is added. Default true.
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What stands in for the error rate, which has no useful gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// `−log₂ P̃_c`: softmax (base e) of the logits, against the true class `c`.
+    SoftmaxCrossEntropy,
+    /// `½ Σ e²`, `e = ŷ − y`: the loss whose gradient step is the LMS rule.
+    Mse,
+}
+
+/// How a network is trained: plain stochastic gradient descent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Passes over the training part.
+    pub epochs: u32,
+    /// Samples per step; a short last batch of an epoch is kept.
+    pub batch: usize,
+    /// The learning rate μ. With [`LossUnit::Bits`], a rate of `μ·ln 2` takes the steps that `μ`
+    /// takes with [`LossUnit::Nats`].
+    pub rate: f64,
+    /// The unit of the cross-entropy whose gradient is followed. Default bits.
+    #[serde(default)]
+    pub loss_unit: LossUnit,
+    /// Where the batch's size is divided out. Default mean.
+    #[serde(default)]
+    pub batch_gradient: BatchGradient,
+    /// A power of two by which fixed point multiplies the error to keep small gradients, and
+    /// divides the rate. Floating point has no use for it and ignores it. Default 1.
+    #[serde(default = "one")]
+    pub loss_scale: u32,
+    /// The precision of the golden model. Default `f32`.
+    #[serde(default)]
+    pub golden: Precision,
+    /// The test error rate whose cost is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_error_rate: Option<f64>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The unit of cross-entropy in the gradient; reported losses are in bits either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossUnit {
+    /// `∂d/∂ŷ_i = (P̃_i − [i = c]) / ln 2`.
+    #[default]
+    Bits,
+    /// `∂d/∂ŷ_i = P̃_i − [i = c]`.
+    Nats,
+}
+
+/// Where the size `B` of a batch is divided out; the steps are the same, up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchGradient {
+    /// `dW = dZᵀ·X / B`, and the rate is μ.
+    #[default]
+    Mean,
+    /// `dW = dZᵀ·X`, and the rate is μ / B.
+    Sum,
+}
+
+/// The floating-point type of the golden model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// IEEE 754 binary32.
+    #[default]
+    F32,
+    /// IEEE 754 binary64.
+    F64,
+}
+
+impl Training {
+    /// The most epochs that [`validate`](Self::validate) accepts.
+    pub const EPOCHS_MAX: u32 = 1 << 20;
+    /// The largest batch that [`validate`](Self::validate) accepts.
+    pub const BATCH_MAX: usize = 1 << 20;
+
+    /// Checks every value that its type alone does not.
+    ///
+    /// # Errors
+    ///
+    /// If `epochs` is not in `1..=`[`EPOCHS_MAX`](Self::EPOCHS_MAX), `batch` not in
+    /// `1..=`[`BATCH_MAX`](Self::BATCH_MAX), `rate` not in `2^-64..=2^64`, `loss_scale` not a
+    /// power of two, or `target_error_rate` not in `0..=1`.
+    pub fn validate(&self) -> Result<(), Error> {
+        Error::check_count("training.epochs", self.epochs as usize, 1, Self::EPOCHS_MAX as usize)?;
+        Error::check_count("training.batch", self.batch, 1, Self::BATCH_MAX)?;
+        Error::check_real("training.rate", self.rate, (-64_f64).exp2(), 64_f64.exp2())?;
+        if !self.loss_scale.is_power_of_two() {
+            return Err(Error::LossScale { found: self.loss_scale });
+        }
+        match self.target_error_rate {
+            Some(target) => Error::check_real("training.target_error_rate", target, 0.0, 1.0),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn training(json: &str) -> Training {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let written = training(r#"{"epochs": 20, "batch": 32, "rate": 0.1}"#);
+        let full = training(
+            r#"{"epochs": 20, "batch": 32, "rate": 0.1, "loss_unit": "bits",
+                "batch_gradient": "mean", "loss_scale": 1, "golden": "f32",
+                "target_error_rate": null}"#,
+        );
+        assert_eq!(written, full);
+        assert!(written.validate().is_ok());
+        let printed = serde_json::to_string(&written).unwrap();
+        assert_eq!(training(&printed), written);
+    }
+
+    #[test]
+    fn impossible_training_is_refused_with_the_key_and_the_number() {
+        let good = training(r#"{"epochs": 1, "batch": 1, "rate": 1}"#);
+        let cases = [
+            (Training { epochs: 0, ..good.clone() }, ["training.epochs", " 0,", " 1 "]),
+            (Training { epochs: u32::MAX, ..good.clone() }, ["epochs", "4294967295", "1048576"]),
+            (Training { batch: 0, ..good.clone() }, ["training.batch", " 0,", " 1 "]),
+            (Training { batch: 1 << 40, ..good.clone() }, ["batch", "1099511627776", "1048576"]),
+            (Training { rate: 0.0, ..good.clone() }, ["training.rate", " 0.0,", "5.4"]),
+            (Training { rate: -0.5, ..good.clone() }, ["training.rate", "-0.5", "5.4"]),
+            (Training { rate: f64::NAN, ..good.clone() }, ["training.rate", "NaN", "5.4"]),
+            (Training { rate: f64::INFINITY, ..good.clone() }, ["rate", "inf", "1.8"]),
+            (Training { loss_scale: 0, ..good.clone() }, ["loss_scale", " 0,", "power of two"]),
+            (Training { loss_scale: 12, ..good.clone() }, ["loss_scale", "12", "power of two"]),
+            (
+                Training { target_error_rate: Some(1.5), ..good.clone() },
+                ["training.target_error_rate", "1.5", "0.0 to 1.0"],
+            ),
+        ];
+        for (bad, said) in cases {
+            let message = bad.validate().unwrap_err().to_string();
+            assert!(said.iter().all(|part| message.contains(part)), "{bad:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_wherever_they_stand() {
+        for json in [
+            r#"{"input": [1], "layers": [], "loss": "mse", "extra": 1}"#,
+            r#"{"input": [1], "layers": [{"dense": {"units": 1, "extra": 1}}], "loss": "mse"}"#,
+            r#"{"input": [1], "layers": [{"extra": {"units": 1}}], "loss": "mse"}"#,
+            r#"{"input": [1], "layers": ["extra"], "loss": "mse"}"#,
+            r#"{"input": [1], "layers": [], "loss": "extra"}"#,
+        ] {
+            let message = serde_json::from_str::<Network>(json).unwrap_err().to_string();
+            assert!(message.contains("unknown") && message.contains("`extra`"), "{message}");
+        }
+        let json = r#"{"epochs": 1, "batch": 1, "rate": 1, "extra": 1}"#;
+        let message = serde_json::from_str::<Training>(json).unwrap_err().to_string();
+        assert!(message.contains("unknown field `extra`"), "{message}");
+    }
+}
