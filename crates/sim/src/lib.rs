@@ -1,6 +1,19 @@
-//! What a run costs: memory, timeline and energy of a program on the simulated array.
+//! A run: a program trained on the simulated array beside its golden model, and what that cost.
 //!
-//! [`energy`] prices events: one multiplication, one row read from a scratchpad, one bit moved to
-//! DRAM. The counts of these events come from the simulation, never from a formula beside it.
+//! An [`Experiment`] is checked and lowered to a [`Prepared`] one. A [`Trainer`](trainer::Trainer)
+//! runs its steps in fixed point and in floating point, and counts in a
+//! [`Timeline`](timeline::Timeline) which command ran how often on which sizes. [`cost`] says, per
+//! command, which events that takes; [`energy`] prices the events; [`report`] sums up.
+//!
+//! *Invariant:* cycles and events are exact integers. Energy is computed from them once, when
+//! they are summed. Nothing here opens a file.
 
+pub mod accelerator;
+pub mod cost;
 pub mod energy;
+pub mod error;
+pub mod experiment;
+
+pub use accelerator::Accelerator;
+pub use error::Error;
+pub use experiment::{Experiment, Prepared};

@@ -1,0 +1,35 @@
+//! What can be wrong with an experiment.
+
+/// An experiment that cannot be run, or a run that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that is impossible, at its path in the experiment.
+    #[error("{path}: {problem}")]
+    Invalid {
+        /// Path in the experiment.
+        path: String,
+        /// What was found and what was expected.
+        problem: String,
+    },
+    /// A network, data set or training schedule that cannot be used.
+    #[error(transparent)]
+    Network(#[from] systoliq_nn::Error),
+    /// A precision plan that cannot be carried out.
+    #[error(transparent)]
+    Precision(#[from] systoliq_program::Error),
+    /// A checkpoint of another experiment, or one that is damaged.
+    #[error("checkpoint of seed {seed}: {problem}")]
+    Checkpoint {
+        /// The seed of the run.
+        seed: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// An impossible value at a path.
+    pub fn at(path: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Invalid { path: path.into(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,81 @@
+//! An experiment: what is trained, on what, in which formats, on which machine.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_nn::data::Open;
+use systoliq_nn::{DataSet, DataSpec, Graph, Network, Training};
+use systoliq_program::{Plan, PrecisionSpec, Program};
+
+use crate::{Accelerator, Error};
+
+/// One experiment, as its JSON file states it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// What reports call it.
+    pub name: String,
+    /// Decides initial weights, batch order, generated data and stochastic rounding.
+    pub seed: u64,
+    /// The data.
+    pub dataset: DataSpec,
+    /// The layers and the loss.
+    pub network: Network,
+    /// How it is trained.
+    pub training: Training,
+    /// Formats by role; what is left out has the defaults.
+    #[serde(default)]
+    pub precision: PrecisionSpec,
+    /// The machine.
+    pub accelerator: Accelerator,
+}
+
+/// An experiment that has been checked and lowered, all but its data.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// The network's shapes.
+    pub graph: Graph,
+    /// The formats of every layer.
+    pub plan: Plan,
+    /// The commands of a training step.
+    pub program: Program,
+}
+
+/// Longest name of an experiment.
+const NAME_MAX: usize = 200;
+
+impl Prepared {
+    /// Checks and lowers an experiment.
+    ///
+    /// # Errors
+    ///
+    /// If anything in it is impossible; no data is read and no memory taken for it.
+    pub fn new(experiment: Experiment) -> Result<Self, Error> {
+        let length = experiment.name.chars().count();
+        if length == 0 || length > NAME_MAX {
+            let problem = format!("{length} characters: expected 1 to {NAME_MAX}");
+            return Err(Error::at("name", problem));
+        }
+        experiment.dataset.validate()?;
+        experiment.training.validate()?;
+        experiment.accelerator.validate()?;
+        let graph = Graph::new(&experiment.network)?;
+        let plan = Plan::resolve(&graph, &experiment.precision)?;
+        let program = Program::lower(&graph, &plan, &experiment.training)?;
+        let prepared = Self { experiment, graph, plan, program };
+        crate::cost::Prices::new(&prepared)?;
+        Ok(prepared)
+    }
+
+    /// Loads the data of the run with `seed`, and checks that it fits the network.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or malformed, or the data does not fit.
+    pub fn load(&self, seed: u64, open: &mut Open<'_>) -> Result<DataSet, Error> {
+        let data = self.experiment.dataset.load(seed, open)?;
+        data.check(&self.graph, &self.experiment.training)?;
+        Ok(data)
+    }
+}
