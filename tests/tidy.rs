@@ -1,3 +1,236 @@
-//! placeholder
+//! Rules of the tree, each of which a reader would otherwise have to watch.
+
+mod shell;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Which crates of the workspace each may depend on.
+const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
+    ("keyed-random", &[]),
+    ("fxp", &["keyed-random"]),
+    ("nn", &["keyed-random"]),
+    ("program", &["keyed-random", "fxp", "nn"]),
+    ("array", &["keyed-random", "fxp", "program"]),
+    ("sim", &["keyed-random", "fxp", "nn", "program", "array"]),
+    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim"]),
+];
+
+/// The most lines of a file.
+const LINES_MAX: usize = 700;
+
+/// Files of the project below these, from the root.
+const FOLDERS: [&str; 6] = ["crates", "tests", "models", "docs", "traces", ".ci"];
+
+/// Every file of the project, from the root.
+fn files() -> Vec<PathBuf> {
+    let root = shell::root();
+    let below = FOLDERS.iter().filter(|folder| root.join(folder).is_dir()).flat_map(|folder| {
+        shell::tree(&root.join(folder)).into_iter().map(move |path| Path::new(folder).join(path))
+    });
+    let top = fs::read_dir(&root).expect("the root can be listed");
+    let top = top.map(|entry| PathBuf::from(entry.expect("an entry can be read").file_name()));
+    below.chain(top).filter(|path| root.join(path).is_file()).collect()
+}
+
+/// Every file with one of these endings, with its text.
+fn texts(endings: &[&str]) -> Vec<(PathBuf, String)> {
+    let ends = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| endings.iter().any(|known| *known == ending))
+    };
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(shell::root().join(&path)).expect("sources are UTF-8");
+        (path, text)
+    };
+    files().into_iter().filter(ends).map(read).collect()
+}
+
+/// Fails with every line that breaks a rule.
+fn assert_none(rule: &str, broken: Vec<String>) {
+    assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
+}
+
+/// `file:line: text` of every line in `texts` that `breaks` a rule.
+fn lines(texts: &[(PathBuf, String)], breaks: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in texts {
+        for (at, line) in text.lines().enumerate().filter(|(_, line)| breaks(line)) {
+            found.push(format!("{}:{}: {}", path.display(), at + 1, line.trim()));
+        }
+    }
+    found
+}
+
+/// The entries of a manifest by the table that they stand in, as `(table, key, value)`.
+fn entries(manifest: &str) -> Vec<(String, String, String)> {
+    let (mut table, mut found) = (String::new(), Vec::new());
+    for line in manifest.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            table = name.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, value)) = line.split_once('=') {
+            found.push((table.clone(), key.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    found
+}
+
+/// The manifest of every member, by its folder.
+fn manifests() -> BTreeMap<PathBuf, Vec<(String, String, String)>> {
+    let of_member = |path: &Path| path.file_name().is_some_and(|name| name == "Cargo.toml");
+    let manifests = texts(&["toml"]).into_iter().filter(|(path, _)| of_member(path));
+    manifests
+        .filter_map(|(path, text)| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+            Some((folder.to_owned(), entries(&text)))
+        })
+        .collect()
+}
+
 #[test]
-fn t() {}
+fn crates_depend_only_on_those_before_them() {
+    let manifests = manifests();
+    let known: BTreeSet<_> =
+        MAY_DEPEND_ON.iter().map(|(name, _)| Path::new("crates").join(name)).collect();
+    let found: BTreeSet<_> =
+        manifests.keys().filter(|folder| folder.starts_with("crates")).cloned().collect();
+    assert_eq!(found, known);
+    for (name, allowed) in MAY_DEPEND_ON {
+        for (table, key, _) in &manifests[&Path::new("crates").join(name)] {
+            let crate_name = key.trim_end_matches(".workspace");
+            if let Some(other) = crate_name.strip_prefix("systoliq-")
+                && table.ends_with("dependencies")
+            {
+                assert!(allowed.contains(&other), "{name} depends on {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn random_words_depend_on_nothing_and_the_golden_model_on_no_fixed_point() {
+    let manifests = manifests();
+    let dependencies = |name: &str| -> BTreeSet<String> {
+        let entries = &manifests[&Path::new("crates").join(name)];
+        let own = entries.iter().filter(|(table, ..)| table == "dependencies");
+        own.map(|(_, key, _)| key.trim_end_matches(".workspace").to_owned()).collect()
+    };
+    assert_eq!(dependencies("keyed-random"), BTreeSet::new());
+    for name in ["fixed", "systoliq-fxp", "systoliq-program", "systoliq-array"] {
+        assert!(!dependencies("nn").contains(name), "nn depends on {name}");
+    }
+}
+
+#[test]
+fn every_dependency_comes_from_the_workspace_and_is_pinned() {
+    for (folder, entries) in manifests() {
+        let inherits = |(table, key, value): &(String, String, String)| {
+            !table.ends_with("dependencies")
+                || (key.ends_with(".workspace") && value == "true")
+                || value.contains("workspace = true")
+        };
+        let other: Vec<_> = entries.iter().filter(|entry| !inherits(entry)).collect();
+        assert!(other.is_empty(), "{}: {other:?}", folder.display());
+    }
+    let root = fs::read_to_string(shell::root().join("Cargo.toml")).expect("a manifest");
+    let shared: Vec<_> = entries(&root)
+        .into_iter()
+        .filter(|(table, ..)| table == "workspace.dependencies")
+        .collect();
+    assert!(!shared.is_empty());
+    for (_, name, value) in shared {
+        let (ours, pinned) = (value.contains("path = "), value.contains("\"="));
+        assert!(ours != pinned, "{name} = {value}: expected a path, or a version pinned by `=`");
+    }
+}
+
+#[test]
+fn every_member_has_the_lints_of_the_workspace() {
+    for (folder, entries) in manifests() {
+        let lints = ("lints".to_owned(), "workspace".to_owned(), "true".to_owned());
+        assert!(entries.contains(&lints), "{}", folder.display());
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is() {
+    let bare = |(path, text): (PathBuf, String)| {
+        (!text.starts_with("//!")).then(|| path.display().to_string())
+    };
+    assert_none("no module documentation", texts(&["rs"]).into_iter().filter_map(bare).collect());
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let long = |(path, text): (PathBuf, String)| {
+        let count = text.lines().count();
+        (count > LINES_MAX).then(|| format!("{}: {count} lines", path.display()))
+    };
+    let texts = texts(&["rs", "md"]);
+    assert_none("too long", texts.into_iter().filter_map(long).collect());
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["unimplemented", "!("]];
+    let marks = marks.map(|halves| halves.concat());
+    let left = |line: &str| marks.iter().any(|mark| line.contains(mark));
+    assert_none("left to do", lines(&texts(&["rs", "md", "toml", "json", "py", "sh"]), left));
+}
+
+#[test]
+fn nothing_names_a_place_on_one_machine() {
+    let places = ["work", "root", "tmp", "home"].map(|name| format!("/{name}/"));
+    let named = |line: &str| places.iter().any(|place| line.contains(place));
+    let mut texts = texts(&["rs", "md", "toml", "json", "py", "sh"]);
+    texts.extend(
+        fs::read_to_string(shell::root().join(".ci/run")).map(|text| (".ci/run".into(), text)),
+    );
+    assert_none("a path of one machine", lines(&texts, named));
+}
+
+#[test]
+fn only_the_command_and_tests_open_files() {
+    let of_libraries = |path: &Path| {
+        let mut parts = path.iter().map(|part| part.to_string_lossy());
+        parts.next().is_some_and(|part| part == "crates")
+            && parts.next().is_some_and(|part| part != "cli")
+            && parts.next().is_some_and(|part| part == "src")
+    };
+    let sources: Vec<_> =
+        texts(&["rs"]).into_iter().filter(|(path, _)| of_libraries(path)).collect();
+    let opens = |line: &str| {
+        ["std::fs", "fs::", "File::", "OpenOptions"].iter().any(|name| line.contains(name))
+    };
+    assert_none("files opened by a library", lines(&sources, opens));
+}
+
+#[test]
+fn every_experiment_passes_its_check() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, bytes) in shell::idx_files(600, 200, 28) {
+        fs::write(folder.path().join(name), bytes).expect("a new file");
+    }
+    let mut checked = 0;
+    for (path, text) in texts(&["json"]) {
+        let value: Value = serde_json::from_str(&text).expect("models are JSON");
+        if !path.starts_with("models") || value.get("training").is_none() {
+            continue;
+        }
+        let mut arguments = vec!["check".to_owned(), path.display().to_string()];
+        if value["dataset"]["kind"] == "idx" {
+            // Data that are not part of the project: files of the same shape stand in.
+            let files = folder.path().display();
+            let sizes = ["validation", "train_limit"].map(|key| value["dataset"].get(key));
+            arguments.extend(["--set".to_owned(), format!("dataset.dir={files}")]);
+            if sizes[0].is_some() {
+                arguments.extend(["--set".to_owned(), "dataset.validation=100".to_owned()]);
+            }
+        }
+        shell::printed(&shell::root(), &arguments);
+        checked += 1;
+    }
+    assert!(checked > 0, "no experiments in models/");
+}

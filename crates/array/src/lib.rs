@@ -1,1 +1,63 @@
-//! placeholder
+//! The systolic array: how many cycles one GEMM takes, what it does in them, and which bits come
+//! out.
+//!
+//! An [`Array`] is a grid of processing elements (PEs) and the way it is used. A GEMM is cut into
+//! [tiles](tiling) that fit the grid; each is one *fold*. Two engines run it, and give the same
+//! bits: [`Register`] clocks every register of every PE, and counts what it sees; [`Fast`] steps
+//! no PE, but multiplies matrices with whatever the machine does best. Beside it stand the closed
+//! forms of [`timing`] and of [`ArrayCounts`], which equal what [`Register`] counts.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`config`] | the array as a user describes it |
+//! | [`tiling`] | the folds of a GEMM, in their order |
+//! | [`timing`] | cycles by cause, in closed form |
+//! | [`counts`] | events, in closed form |
+//! | [`register`] | the engine that steps |
+//! | [`fast`] | the engine that does not |
+//!
+//! *Invariant:* nothing here knows of layers, files or floating point, and no setting of the array
+//! changes a bit.
+
+pub mod config;
+pub mod counts;
+mod edge;
+mod error;
+pub mod fast;
+pub mod register;
+pub mod tiling;
+pub mod timing;
+
+pub use config::{Array, Dataflow, Overlap};
+pub use counts::ArrayCounts;
+pub use error::Error;
+pub use fast::Fast;
+pub use register::Register;
+pub use tiling::{Tile, tiles};
+pub use timing::{Cycles, CyclesByCause};
+
+/// Implements `+`, `+=` and `sum()` for a struct, field by field.
+macro_rules! impl_fieldwise_sum {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl std::ops::Add for $name {
+            type Output = Self;
+
+            fn add(self, other: Self) -> Self {
+                Self { $($field: self.$field + other.$field),* }
+            }
+        }
+
+        impl std::ops::AddAssign for $name {
+            fn add_assign(&mut self, other: Self) {
+                *self = *self + other;
+            }
+        }
+
+        impl std::iter::Sum for $name {
+            fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+                parts.fold(Self::default(), |sum, part| sum + part)
+            }
+        }
+    };
+}
+pub(crate) use impl_fieldwise_sum;

@@ -1,3 +1,7 @@
 //! The `systoliq` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    systoliq::main()
+}

@@ -186,6 +186,11 @@ impl Softmax {
         sum
     }
 
+    /// The probabilities of each sample.
+    pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
+        self.probabilities.chunks_exact(self.classes)
+    }
+
     /// Samples whose predicted class is not their label.
     pub fn errors(&self, labels: &[u32]) -> u64 {
         self.predictions

@@ -68,6 +68,11 @@ impl Key {
         self.with(fnv1a64(name))
     }
 
+    /// The key itself, from which an independent program can draw the same words.
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+
     /// The random word at `index`: uniform over 32 bits.
     #[inline(always)]
     pub const fn word(self, index: u64) -> u32 {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::Accumulator;
 use systoliq_nn::{BatchGradient, LossUnit};
 
+use crate::GemmShape;
 use crate::plan::{Role, TensorPlan};
 
 /// The pass of a training step that a command belongs to.
@@ -219,6 +220,20 @@ impl Operation {
     }
 }
 
+/// How much a command has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Work {
+    /// A matrix product of these sizes.
+    Gemm(GemmShape),
+    /// An operation of the vector unit over a tensor of these sizes.
+    Vector {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        cols: usize,
+    },
+}
+
 /// One step of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -230,14 +245,6 @@ pub struct Command {
     pub pass: Pass,
     /// What it does.
     pub operation: Operation,
-}
-
-impl Command {
-    /// The id of the conversion that a role names: `layer/pass/role`. Biases and their gradients
-    /// share roles with weights, and have `bias` in place of the role, or behind it.
-    pub fn conversion_id(&self, role: &str) -> String {
-        format!("{}/{}/{role}", self.layer, self.pass)
-    }
 }
 
 /// The learning rate and what else scales gradients.
@@ -276,6 +283,50 @@ impl Program {
     /// The declaration of a tensor.
     pub fn tensor(&self, id: TensorId) -> &TensorDecl {
         &self.tensors[id.0]
+    }
+
+    /// The id of the rounding of `command`'s sums: `layer/pass/accumulator`; see
+    /// [`output_id`](Self::output_id).
+    pub fn accumulator_id(&self, command: &Command) -> String {
+        self.conversion_id(command, "accumulator")
+    }
+
+    /// The id of the conversion into `command`'s output: `layer/pass/role`, with `.bias` behind it
+    /// for biases and their gradients.
+    pub fn output_id(&self, command: &Command) -> String {
+        self.conversion_id(command, self.tensor(command.operation.output()).role.name())
+    }
+
+    fn conversion_id(&self, command: &Command, role: &str) -> String {
+        let bias = self.tensor(command.operation.output()).rows == Rows::Fixed(1)
+            && !matches!(command.operation, Operation::Gemm(_));
+        format!("{}/{}/{role}{}", command.layer, command.pass, if bias { ".bias" } else { "" })
+    }
+
+    /// How much `command` has to do for a batch of `batch` samples.
+    pub fn work(&self, command: &Command, batch: usize) -> Work {
+        let sizes = |id: TensorId| {
+            let decl = self.tensor(id);
+            (decl.rows.count(batch), decl.cols)
+        };
+        let operand = |operand: OperandRef| {
+            let (rows, cols) = sizes(operand.tensor);
+            if operand.transposed { (cols, rows) } else { (rows, cols) }
+        };
+        match &command.operation {
+            Operation::Gemm(gemm) => {
+                let ((m, k), (_, n)) = (operand(gemm.a), operand(gemm.b));
+                Work::Gemm(GemmShape { m, k, n })
+            }
+            Operation::SumRows { input, .. } => {
+                let (rows, cols) = sizes(*input);
+                Work::Vector { rows, cols }
+            }
+            other => {
+                let (rows, cols) = sizes(other.output());
+                Work::Vector { rows, cols }
+            }
+        }
     }
 
     /// The tensor of a role in a layer, if there is one; of weights or biases and their

@@ -1,5 +1,6 @@
 //! One GEMM with its operands at hand, and the plain loop that defines its bits.
 
+use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Adder, Sum, Tensor};
 
 /// A matrix operand: a tensor as it is stored, or transposed.
@@ -29,7 +30,7 @@ impl Operand<'_> {
 }
 
 /// The sizes of `C[m, n] = A[m, k] · B[k, n]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GemmShape {
     /// Rows of A and C.
     pub m: usize,

@@ -18,9 +18,9 @@ pub mod machine;
 pub mod plan;
 pub mod spec;
 
-pub use command::{Command, Operation, Pass, Program, TensorDecl, TensorId};
+pub use command::{Command, Operation, Pass, Program, TensorDecl, TensorId, Work};
 pub use error::Error;
 pub use gemm::{Engine, GemmShape, GemmTask, Operand, Reference, Sums};
-pub use machine::{Machine, Outcome, Snapshot, Step, Work};
+pub use machine::{Machine, Outcome, Snapshot, Step, Verdict};
 pub use plan::{Plan, Role, TensorPlan};
 pub use spec::PrecisionSpec;

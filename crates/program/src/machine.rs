@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::softmax::{GRADIENT_FRAC, PROBABILITY_FRAC};
 use systoliq_fxp::{
-    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Softmax,
-    SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Rounding,
+    Softmax, SquaredError, Sum, Tensor, Update, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
 
 use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
 use crate::plan::Role;
-use crate::{Engine, GemmShape, GemmTask, Operand};
+use crate::{Engine, GemmTask, Operand, Work};
 
 /// Which step a command runs in: it decides the random words, and whether scales learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,20 +43,6 @@ impl Step {
     pub fn key(&self, conversion_id: &str) -> Key {
         self.key.with_name(conversion_id)
     }
-}
-
-/// How much a command had to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Work {
-    /// A matrix product of these sizes.
-    Gemm(GemmShape),
-    /// An operation of the vector unit over a tensor of these sizes.
-    Vector {
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        cols: usize,
-    },
 }
 
 /// What a command did.
@@ -180,18 +166,16 @@ impl<'p> Machine<'p> {
     ///
     /// If a tensor that it reads is not written yet.
     pub fn execute(&mut self, command: &Command, step: &Step, engine: &mut dyn Engine) -> Outcome {
-        let output = self.program.tensor(command.operation.output());
-        let suffix = if output.rows == crate::command::Rows::Fixed(1) { ".bias" } else { "" };
-        let key = |role: &str| step.key(&command.conversion_id(&format!("{role}{suffix}")));
-        let output_key = key(output.role.name());
+        let output_key = step.key(&self.program.output_id(command));
+        let accumulator_key = || step.key(&self.program.accumulator_id(command));
         match &command.operation {
             Operation::Gemm(gemm) => {
-                self.gemm(gemm, key("accumulator"), output_key, step.training, engine)
+                self.gemm(gemm, accumulator_key(), output_key, step.training, engine)
             }
             Operation::SumRows { input, accumulator, product_with, scale, output } => {
                 let frac =
                     self.read(*input).format().frac() + self.read(*product_with).format().frac();
-                let key = key("accumulator");
+                let key = accumulator_key();
                 let (sums, overflowed, frac) = self.sum_rows(*input, accumulator, frac, key);
                 let work = vector_work(self.read(*input));
                 let rows = self.batch();
@@ -230,7 +214,8 @@ impl<'p> Machine<'p> {
                 self.squared_error(*error, &difference, output_key, step.training)
             }
             Operation::Update { weights, gradient, rate_bits } => {
-                self.update(*weights, *gradient, *rate_bits, output_key)
+                let rounding = self.rounding(command);
+                self.update(*weights, *gradient, *rate_bits, rounding, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }
@@ -272,6 +257,17 @@ impl<'p> Machine<'p> {
         };
         let rate = Multiplier::nearest(rate, bits).expect("a rate that lowering accepted");
         Multiplier { exponent: rate.exponent + learning.loss_scale_log2, ..rate }
+    }
+
+    /// How `command` rounds into its output: as the output's role says, but biases are updated as
+    /// their layer's master is.
+    pub fn rounding(&self, command: &Command) -> Rounding {
+        let output = self.program.tensor(command.operation.output());
+        let rule = match output.role {
+            Role::Bias => self.program.find(Role::Master, output.layer),
+            _ => None,
+        };
+        rule.map_or(output, |id| self.program.tensor(id)).plan.rounding
     }
 
     /// What outlasts a step.
@@ -471,23 +467,18 @@ impl<'p> Machine<'p> {
         Outcome { loss_sum: Some(difference.loss_sum()), ..outcome }
     }
 
-    fn update(&mut self, id: TensorId, gradient: TensorId, rate_bits: u32, key: Key) -> Outcome {
+    fn update(
+        &mut self,
+        id: TensorId,
+        gradient: TensorId,
+        rate_bits: u32,
+        rounding: Rounding,
+        key: Key,
+    ) -> Outcome {
         let plan = self.program.tensor(id).plan;
-        let update = Update {
-            rate: self.rate(rate_bits),
-            rounding: self.update_rounding(id),
-            overflow: plan.overflow,
-            key,
-        };
+        let update = Update { rate: self.rate(rate_bits), rounding, overflow: plan.overflow, key };
         let (tensor, statistics, updates) = update.apply(self.read(id), self.read(gradient));
         Outcome { update: Some(updates), ..self.finish(id, tensor, statistics, false) }
-    }
-
-    /// Biases are rounded as their layer's master is.
-    fn update_rounding(&self, id: TensorId) -> systoliq_fxp::Rounding {
-        let layer = self.program.tensor(id).layer;
-        let master = self.program.find(Role::Master, layer).expect("every layer has weights");
-        self.program.tensor(master).plan.rounding
     }
 
     fn convert(&mut self, from: TensorId, to: TensorId, key: Key, training: bool) -> Outcome {

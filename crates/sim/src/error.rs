@@ -17,6 +17,14 @@ pub enum Error {
     /// A precision plan that cannot be carried out.
     #[error(transparent)]
     Precision(#[from] systoliq_program::Error),
+    /// A file of a dump that cannot be written.
+    #[error("{file}: {problem}")]
+    Dump {
+        /// Its name.
+        file: String,
+        /// Why.
+        problem: String,
+    },
     /// A checkpoint of another experiment, or one that is damaged.
     #[error("checkpoint of seed {seed}: {problem}")]
     Checkpoint {

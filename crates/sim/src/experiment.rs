@@ -6,6 +6,8 @@ use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Network, Training};
 use systoliq_program::{Plan, PrecisionSpec, Program};
 
+use crate::cost::{Arithmetic, Costs};
+use crate::events::Prices;
 use crate::{Accelerator, Error};
 
 /// One experiment, as its JSON file states it.
@@ -64,8 +66,22 @@ impl Prepared {
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;
         let prepared = Self { experiment, graph, plan, program };
-        crate::cost::Prices::new(&prepared)?;
+        prepared.check_costs()?;
         Ok(prepared)
+    }
+
+    /// Checks that a full batch can be counted in 64 bits and that every event has a price.
+    fn check_costs(&self) -> Result<(), Error> {
+        let Self { experiment, program, .. } = self;
+        let prices = Prices::new(&experiment.accelerator);
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float32] {
+            let costs = Costs::new(program, &experiment.accelerator, arithmetic);
+            for command in &program.commands {
+                let work = program.work(command, experiment.training.batch);
+                costs.of(command, work, true)?.tally.energy(&prices)?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads the data of the run with `seed`, and checks that it fits the network.

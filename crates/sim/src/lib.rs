@@ -10,10 +10,19 @@
 
 pub mod accelerator;
 pub mod cost;
+pub mod dump;
 pub mod energy;
 pub mod error;
+pub mod events;
 pub mod experiment;
+pub mod report;
+pub mod single;
+pub mod statistics;
+pub mod timeline;
+pub mod trainer;
 
 pub use accelerator::Accelerator;
 pub use error::Error;
 pub use experiment::{Experiment, Prepared};
+pub use report::Report;
+pub use trainer::{EngineKind, Trainer};

@@ -1,0 +1,163 @@
+//! The array as a user describes it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_program::gemm::GemmShape;
+
+use crate::Error;
+
+/// The most rows or columns of a grid: four times the side of the largest matrix unit known to
+/// have been built (256 x 256: N. Jouppi et al., "In-datacenter performance analysis of a tensor
+/// processing unit", ISCA 2017). The registers of such a grid still fit in memory when it is
+/// stepped.
+pub const SIDE_MAX: usize = 1024;
+
+/// The most lanes of the vector unit: one per PE of the largest grid.
+pub const LANES_MAX: usize = SIDE_MAX * SIDE_MAX;
+
+/// Which GEMM axis lies on the rows of the grid, which on its columns, and which runs in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Dataflow {
+    /// Every PE keeps one output: m lies on rows, n on columns, and k runs in time.
+    #[default]
+    #[serde(rename = "os")]
+    OutputStationary,
+}
+
+/// The extents of a GEMM as a dataflow lays them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extents {
+    /// The extent along the rows of the grid, cut into tiles.
+    pub rows: usize,
+    /// The extent along the columns of the grid, cut into tiles.
+    pub cols: usize,
+    /// The extent that streams through the grid: T.
+    pub time: usize,
+}
+
+impl Dataflow {
+    /// Where the axes of a GEMM lie.
+    pub fn extents(self, shape: GemmShape) -> Extents {
+        let GemmShape { m, k, n } = shape;
+        match self {
+            Self::OutputStationary => Extents { rows: m, cols: n, time: k },
+        }
+    }
+}
+
+/// How consecutive folds of one GEMM overlap in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Overlap {
+    /// Not at all: a fold starts when the one before has left the grid.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+}
+
+/// A grid of `rows` x `cols` processing elements beside a vector unit.
+///
+/// ```
+/// use systoliq_array::Array;
+/// let array: Array = serde_json::from_str(r#"{ "rows": 8, "cols": 16 }"#)?;
+/// array.validate()?;
+/// assert_eq!((array.pes(), array.vector_lanes()), (128, 16));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Array {
+    /// Rows of the grid, R.
+    #[schemars(range(min = 1, max = 1024))]
+    pub rows: usize,
+    /// Columns of the grid, C.
+    #[schemars(range(min = 1, max = 1024))]
+    pub cols: usize,
+    /// What stays in the PEs.
+    #[serde(default)]
+    pub dataflow: Dataflow,
+    /// How folds overlap.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// Lanes of the vector unit; left out, as many as the grid has columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub lanes: Option<usize>,
+}
+
+impl Array {
+    /// An output-stationary array without overlap, with as many lanes as columns.
+    ///
+    /// # Errors
+    ///
+    /// Unless `rows` and `cols` are 1 to [`SIDE_MAX`].
+    pub fn new(rows: usize, cols: usize) -> Result<Self, Error> {
+        let (dataflow, overlap) = Default::default();
+        let array = Self { rows, cols, dataflow, overlap, lanes: None };
+        array.validate()?;
+        Ok(array)
+    }
+
+    /// Checks what the type cannot.
+    ///
+    /// # Errors
+    ///
+    /// Unless `rows` and `cols` are 1 to [`SIDE_MAX`], and `lanes`, if given, 1 to [`LANES_MAX`].
+    pub fn validate(&self) -> Result<(), Error> {
+        let Self { rows, cols, .. } = *self;
+        let sides = 1..=SIDE_MAX;
+        if !sides.contains(&rows) || !sides.contains(&cols) {
+            return Err(Error::ArraySize { rows, cols });
+        }
+        match self.lanes {
+            Some(lanes) if !(1..=LANES_MAX).contains(&lanes) => Err(Error::Lanes { lanes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of processing elements, R·C.
+    pub fn pes(&self) -> u64 {
+        self.rows as u64 * self.cols as u64
+    }
+
+    /// Lanes of the vector unit.
+    pub fn vector_lanes(&self) -> usize {
+        self.lanes.unwrap_or(self.cols)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_sized_and_absurd_arrays_are_refused_with_their_numbers() {
+        for (rows, cols) in [(0, 8), (8, 0), (1025, 8), (8, usize::MAX)] {
+            let message = Array::new(rows, cols).unwrap_err().to_string();
+            let numbers = [rows.to_string(), cols.to_string(), "1 to 1024".to_owned()];
+            assert!(numbers.iter().all(|number| message.contains(number)), "{message}");
+        }
+        for lanes in [0, LANES_MAX + 1] {
+            let array = Array { lanes: Some(lanes), ..Array::new(1, 1).unwrap() };
+            assert_eq!(array.validate(), Err(Error::Lanes { lanes }));
+        }
+        for (rows, cols) in [(1, 1), (1, 1024), (1024, 1)] {
+            Array::new(rows, cols).unwrap();
+        }
+    }
+
+    #[test]
+    fn json_is_read_strictly_and_written_back_the_same() {
+        let text = r#"{"rows":3,"cols":5,"dataflow":"os","overlap":"none","lanes":7}"#;
+        let array: Array = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&array).unwrap(), text);
+        for wrong in [
+            r#"{"rows":3}"#,
+            r#"{"rows":3,"cols":5,"rowz":1}"#,
+            r#"{"rows":-3,"cols":5}"#,
+            r#"{"rows":3,"cols":5,"dataflow":"zs"}"#,
+            r#"{"rows":3,"cols":5,"overlap":null}"#,
+        ] {
+            assert!(serde_json::from_str::<Array>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What can be wrong with an array or with what is asked of it.
+
+use systoliq_program::gemm::GemmShape;
+
+use crate::config::{LANES_MAX, SIDE_MAX};
+
+/// Why an array, or a GEMM on it, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No grid has so many rows or columns.
+    #[error(
+        "an array of {rows} x {cols} processing elements: rows and cols must be 1 to {SIDE_MAX}"
+    )]
+    ArraySize {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+    },
+    /// No vector unit has so many lanes.
+    #[error("a vector unit of {lanes} lanes: lanes must be 1 to {LANES_MAX}")]
+    Lanes {
+        /// Lanes asked for.
+        lanes: usize,
+    },
+    /// Some count of this GEMM does not fit 64 bits.
+    #[error(
+        "a GEMM of m = {}, k = {}, n = {} on {rows} x {cols} processing elements has more events than 64 bits count",
+        shape.m, shape.k, shape.n
+    )]
+    GemmTooLarge {
+        /// The GEMM.
+        shape: GemmShape,
+        /// Rows of the array.
+        rows: usize,
+        /// Columns of the array.
+        cols: usize,
+    },
+    /// The cycles of this vector operation do not fit 64 bits.
+    #[error("{passes} passes over {elements} elements take more cycles than 64 bits count")]
+    VectorTooLarge {
+        /// Passes over the elements.
+        passes: u64,
+        /// Elements per pass.
+        elements: u64,
+    },
+}

@@ -1,0 +1,207 @@
+//! The engine that steps no PE.
+//!
+//! Bits depend on the GEMM alone, so this engine is free to multiply matrices as the machine likes
+//! best. It picks the cheapest way that is provably exact for the widths and values at hand:
+//!
+//! | where | sums |
+//! | --- | --- |
+//! | products are not rounded, codes fit 16 bits, and sums cannot overflow or wrap | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once at the end |
+//! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition |
+//! | everything else | by the [`Adder`](systoliq_fxp::Adder) itself |
+
+mod bias;
+mod dot;
+mod kernels;
+mod lanes;
+mod panels;
+mod plan;
+
+use systoliq_fxp::Sum;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::{Engine, GemmTask, Sums};
+
+use crate::edge;
+use bias::Bias;
+use dot::Dot;
+use kernels::Kernel;
+use panels::{Side, word_panels};
+use plan::{CodeRange, Method};
+
+/// The engine that multiplies matrices as fast as this machine can.
+///
+/// It has no array: bits do not depend on one, and cycles and counts have closed forms, in
+/// [`ArrayCounts::of`](crate::ArrayCounts::of).
+#[derive(Clone, Copy, Debug)]
+pub struct Fast {
+    kernel: Kernel,
+}
+
+impl Default for Fast {
+    fn default() -> Self {
+        let kernel = *Kernel::available().first().expect("one kernel runs everywhere");
+        Self { kernel }
+    }
+}
+
+impl Engine for Fast {
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        task.shape();
+        let Some(bias) = Bias::new(task) else {
+            return by_adders(task);
+        };
+        let (a, b) = (task.a.tensor, task.b.tensor);
+        let of = |range: fn(&_) -> CodeRange| Method::of(task, range(a), range(b), &bias);
+        // Formats often suffice; otherwise it pays to look at the codes.
+        let method = match of(CodeRange::of_format) {
+            Method::Dot(bounds) if bounds.are_narrow(task.a.cols()) => Method::Dot(bounds),
+            _ => of(CodeRange::of_codes),
+        };
+        let rounds = task.adder.shift > 0;
+        match method {
+            Method::Dot(bounds) => Dot { task, bias: &bias, bounds }.run(self.kernel),
+            Method::Lanes32 => lanes::unrounded::<i32>(task, &bias),
+            Method::Lanes64 if rounds => lanes::rounded::<i64>(task, &bias),
+            Method::Lanes64 => lanes::unrounded::<i64>(task, &bias),
+            Method::Lanes128 if rounds => lanes::rounded::<i128>(task, &bias),
+            Method::Lanes128 => lanes::unrounded::<i128>(task, &bias),
+            Method::Adders => by_adders(task),
+        }
+    }
+}
+
+/// Adds each product through the adder.
+fn by_adders(task: &GemmTask<'_>) -> Sums {
+    let GemmShape { m, k, n } = task.shape();
+    let a: Vec<i64> = word_panels(&task.a, Side::A, 1, 0);
+    let b: Vec<i64> = word_panels(&task.b, Side::B, 1, 0);
+    let mut sums = Sums { values: Vec::with_capacity(m * n), overflowed: 0 };
+    for i in 0..m {
+        for j in 0..n {
+            let index = (i * n + j) as u64;
+            let mut sum = Sum::default();
+            for (at, (&a, &b)) in a[i * k..][..k].iter().zip(&b[j * k..][..k]).enumerate() {
+                let product = i128::from(a) * i128::from(b);
+                task.adder.add_product(&mut sum, product, index, at as u64);
+            }
+            let (value, overflowed) = edge::finish(task, sum, i, j);
+            sums.values.push(value);
+            sums.overflowed += u64::from(overflowed);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+    use systoliq_keyed_random::Key;
+    use systoliq_program::{Operand, Reference};
+
+    /// The accumulator's width, how many bits it drops of each product, and its rules.
+    type Rules = (u32, i32, Rounding, Overflow);
+
+    /// Two operands of random codes, or of codes that all are `constant`.
+    fn tensors(shape: GemmShape, formats: [Format; 2], constant: Option<i64>) -> [Tensor; 2] {
+        let GemmShape { m, k, n } = shape;
+        [(m, k), (k, n)]
+            .into_iter()
+            .zip(formats)
+            .enumerate()
+            .map(|(side, ((rows, cols), format))| {
+                let key = Key::new(side as u64);
+                let range = (format.max_raw() - format.min_raw() + 1) as u64;
+                let code = |at| match constant {
+                    Some(code) => code,
+                    None => format.min_raw() + (u64::from(key.word(at)) % range) as i64,
+                };
+                let codes: Vec<i64> = (0..(rows * cols) as u64).map(code).collect();
+                Tensor::from_codes(format, rows, cols, &codes)
+            })
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap()
+    }
+
+    fn task<'a>([a, b]: &'a [Tensor; 2], (bits, shift, rounding, overflow): Rules) -> GemmTask<'a> {
+        let frac = a.format().frac() + b.format().frac();
+        let accumulator = Accumulator::new(bits, Some(frac - shift), rounding, overflow).unwrap();
+        GemmTask {
+            a: Operand { tensor: a, transposed: false },
+            b: Operand { tensor: b, transposed: false },
+            adder: Adder::new(&accumulator, frac, Key::new(7)),
+            bias: None,
+        }
+    }
+
+    fn signed(bits: u32) -> Format {
+        Format::new(bits, 0, true).unwrap()
+    }
+
+    #[test]
+    fn every_kernel_gives_the_sums_of_the_reference() {
+        let rules = [
+            (32, 0, Rounding::Floor, Overflow::Wrap),
+            (64, -3, Rounding::Floor, Overflow::Saturate),
+            (13, -1, Rounding::Floor, Overflow::Wrap),
+        ];
+        // Odd sizes around those of blocks, and k around those of runs that fit 32 bits.
+        let shapes =
+            [(1, 1, 1), (5, 7, 9), (13, 33, 31), (12, 255, 32), (25, 300, 65), (3, 1025, 40)];
+        for kernel in Kernel::available() {
+            for (m, k, n) in shapes {
+                for formats in [[8, 8], [16, 16], [12, 12], [16, 2]].map(|bits| bits.map(signed)) {
+                    for constant in [None, Some(formats.map(|format| format.min_raw())[1])] {
+                        let tensors = tensors(GemmShape { m, k, n }, formats, constant);
+                        for rules in rules {
+                            let task = task(&tensors, rules);
+                            assert!(
+                                matches!(method(&task), Method::Dot(_)),
+                                "{formats:?} {rules:?}"
+                            );
+                            let case =
+                                format!("{kernel:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
+                            assert!(Fast { kernel }.gemm(&task) == Reference.gemm(&task), "{case}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn method(task: &GemmTask<'_>) -> Method {
+        let [a, b] = [task.a.tensor, task.b.tensor].map(CodeRange::of_codes);
+        Method::of(task, a, b, &Bias::new(task).unwrap())
+    }
+
+    #[test]
+    fn every_method_is_chosen_where_it_is_the_cheapest_exact_one() {
+        use Overflow::{Saturate, Wrap};
+        use Rounding::{Floor, NearestEven};
+        // All codes at the smallest of their format, K = 4: |products| = 2^(2 · bits − 2).
+        for (bits, rules, expected) in [
+            (8, (32, 0, Floor, Wrap), "Dot"),
+            (8, (18, 0, Floor, Saturate), "Dot"),
+            (8, (17, 0, Floor, Saturate), "Lanes32"),
+            (8, (17, 0, Floor, Wrap), "Dot"),
+            (8, (17, 1, NearestEven, Wrap), "Lanes64"),
+            (16, (48, 0, Floor, Saturate), "Dot"),
+            (16, (32, 0, Floor, Saturate), "Lanes64"),
+            (16, (34, 0, Floor, Saturate), "Dot"),
+            (16, (64, -31, Floor, Wrap), "Lanes128"),
+            (24, (64, 0, Floor, Wrap), "Lanes64"),
+            (32, (64, 0, Floor, Wrap), "Lanes128"),
+            (32, (64, 32, NearestEven, Saturate), "Lanes128"),
+            (32, (64, -63, Floor, Saturate), "Adders"),
+            (32, (64, 127, NearestEven, Saturate), "Adders"),
+        ] {
+            let shape = GemmShape { m: 2, k: 4, n: 3 };
+            let format = signed(bits);
+            let tensors = tensors(shape, [format; 2], Some(format.min_raw()));
+            let task = task(&tensors, rules);
+            let chosen = format!("{:?}", method(&task));
+            assert!(chosen.starts_with(expected), "{bits} {rules:?}: {chosen} for {expected}");
+            assert_eq!(Fast::default().gemm(&task), Reference.gemm(&task), "{bits} {rules:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Exact sums of products by integer GEMM, limited once at the end.
+//!
+//! This is enough where no addition can overflow, and where sums wrap: wrapping at every addition
+//! or once at the end leaves the same low bits.
+
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::{GemmTask, Sums};
+
+use super::bias::Bias;
+use super::kernels::{BLOCK_MAX, Kernel, Pair, Work, with_widest_vectors};
+use super::panels::{Panels, Part, Side, pair_panels};
+use super::plan::DotBounds;
+
+/// The shortest run of pairs for which it pays to sum in 32 bits before widening.
+const PAIRS_MIN: u128 = 32;
+
+/// What the second cache of small machines surely holds beside other things.
+const CACHE_BYTES: usize = 1 << 18;
+
+/// A GEMM whose codes fit 16 bits and whose sums, bias included, stay below 2⁶².
+pub(super) struct Dot<'a> {
+    pub(super) task: &'a GemmTask<'a>,
+    pub(super) bias: &'a Bias,
+    pub(super) bounds: DotBounds,
+}
+
+impl Dot<'_> {
+    pub(super) fn run(&self, kernel: Kernel) -> Sums {
+        let Self { task, bias, bounds } = *self;
+        let shape = task.shape();
+        let whole = pairs_max(bounds.product_magnitude);
+        // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
+        let (parts, pairs): (&[_], _) = if whole >= PAIRS_MIN.min(shape.k.div_ceil(2) as u128) {
+            (&[(Part::Whole, 0)], whole)
+        } else {
+            (&[(Part::High, 8), (Part::Low, 0)], pairs_max(bounds.b_magnitude * 255))
+        };
+        let a = parts
+            .iter()
+            .map(|&(part, zeros)| (pair_panels(&task.a, Side::A, kernel.rows, part), zeros));
+        with_widest_vectors(Blocks {
+            kernel,
+            shape,
+            a: a.collect(),
+            b: pair_panels(&task.b, Side::B, kernel.cols, Part::Whole),
+            pairs_at_once: usize::try_from(pairs).unwrap_or(usize::MAX).max(1),
+            bias,
+            // Where more zeros are to be appended, all sums are 0.
+            zeros: task.adder.shift.unsigned_abs().min(63),
+            wrap: bounds.may_overflow.then_some(task.adder.bits),
+        })
+    }
+}
+
+/// How many pairs of products of at most this magnitude sum within 32 bits.
+fn pairs_max(product_magnitude: u128) -> u128 {
+    i32::MAX as u128 / (2 * product_magnitude).max(1)
+}
+
+/// All blocks of C.
+struct Blocks<'a> {
+    kernel: Kernel,
+    shape: GemmShape,
+    /// Panels of A or of its parts, each with the zeros to append to its sums.
+    a: Vec<(Panels, u32)>,
+    b: Panels,
+    /// How many pairs are summed in 32 bits before they are widened.
+    pairs_at_once: usize,
+    bias: &'a Bias,
+    /// The zeros to append to exact sums.
+    zeros: u32,
+    /// The width to wrap to; `None` where no sum exceeds the accumulator.
+    wrap: Option<u32>,
+}
+
+impl Work for Blocks<'_> {
+    type Output = Sums;
+
+    #[inline(always)]
+    fn run(self) -> Sums {
+        let GemmShape { m, k, n } = self.shape;
+        let Kernel { rows, cols, .. } = self.kernel;
+        let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
+        let mut narrow = [0i32; BLOCK_MAX];
+        let narrow = &mut narrow[..rows * cols];
+        let mut wide = [0i64; BLOCK_MAX];
+        let wide = &mut wide[..rows * cols];
+        let fits = self.a.len() == 1 && k.div_ceil(2) <= self.pairs_at_once;
+        for strip in (0..n).step_by(cols * self.panels_at_once()) {
+            let strip = strip..n.min(strip + cols * self.panels_at_once());
+            for row in (0..m).step_by(rows) {
+                for col in strip.clone().step_by(cols) {
+                    sums.overflowed += if fits {
+                        self.kernel.run(self.a[0].0.at(row), self.b.at(col), narrow);
+                        self.leave(narrow, (row, col), &mut sums.values)
+                    } else {
+                        self.sum_wide(row, col, narrow, wide);
+                        self.leave(wide, (row, col), &mut sums.values)
+                    };
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl Blocks<'_> {
+    /// How many panels of B stay in the second cache while all panels of A pass by.
+    fn panels_at_once(&self) -> usize {
+        let panel_bytes = self.shape.k.div_ceil(2) * self.kernel.cols * size_of::<Pair>();
+        (CACHE_BYTES / panel_bytes.max(1)).max(1)
+    }
+
+    /// Sums the products of one block in 64 bits.
+    #[inline(always)]
+    fn sum_wide(&self, row: usize, col: usize, narrow: &mut [i32], wide: &mut [i64]) {
+        let Kernel { rows, cols, .. } = self.kernel;
+        wide.fill(0);
+        for (a, zeros) in &self.a {
+            let a = a.at(row).chunks(self.pairs_at_once.saturating_mul(rows));
+            let b = self.b.at(col).chunks(self.pairs_at_once.saturating_mul(cols));
+            for (a, b) in a.zip(b) {
+                self.kernel.run(a, b, narrow);
+                for (wide, &narrow) in wide.iter_mut().zip(&*narrow) {
+                    *wide = wide.wrapping_add(i64::from(narrow).wrapping_shl(*zeros));
+                }
+            }
+        }
+    }
+
+    /// Writes a block of sums to its place in C; returns how many overflowed.
+    #[inline(always)]
+    fn leave<S: Copy + Into<i64>>(
+        &self,
+        block: &[S],
+        (row, col): (usize, usize),
+        values: &mut [i64],
+    ) -> u64 {
+        let GemmShape { m, n, .. } = self.shape;
+        let cols = col..n.min(col + self.kernel.cols);
+        let mut overflowed = 0;
+        let mut buffer = [0; BLOCK_MAX];
+        for (i, sums) in (row..m).zip(block.chunks_exact(self.kernel.cols)) {
+            let biases = self.bias.row(i, cols.clone(), &mut buffer);
+            let values = &mut values[i * n..][cols.clone()];
+            let totals = sums.iter().zip(biases).map(|(&sum, &bias)| {
+                let sum: i64 = sum.into();
+                sum.wrapping_shl(self.zeros).wrapping_add(bias)
+            });
+            match self.wrap {
+                None => values.iter_mut().zip(totals).for_each(|(value, total)| *value = total),
+                Some(bits) => {
+                    let unused = 64 - bits;
+                    for (value, total) in values.iter_mut().zip(totals) {
+                        *value = total.wrapping_shl(unused).wrapping_shr(unused);
+                        overflowed += u64::from(*value != total);
+                    }
+                }
+            }
+        }
+        overflowed
+    }
+}

@@ -1,0 +1,242 @@
+//! One output per vector lane, one addition after the other.
+//!
+//! This honours the order of additions where it matters: products are rounded and sums limited at
+//! every addition. Beside each limited sum runs the exact one, which tells whether it overflowed.
+
+use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul};
+use systoliq_fxp::rounding::Wide;
+use systoliq_fxp::{Overflow, Rounding, shift_right_round};
+use systoliq_keyed_random::Key;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::{GemmTask, Sums};
+
+use super::bias::Bias;
+use super::kernels::{Work, with_widest_vectors};
+use super::panels::{Side, word_panels};
+
+/// How many columns of C are summed side by side.
+const LANES: usize = 16;
+
+/// How many rows of C are summed at once.
+const ROWS: usize = 4;
+
+/// An integer type to sum in.
+pub(super) trait Word:
+    PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug
+{
+    /// Its width.
+    const BITS: u32;
+}
+
+impl Word for i32 {
+    const BITS: u32 = i32::BITS;
+}
+
+impl Word for i64 {
+    const BITS: u32 = i64::BITS;
+}
+
+impl Word for i128 {
+    const BITS: u32 = i128::BITS;
+}
+
+/// How a product becomes a term of the sum.
+trait Align<W>: Copy {
+    /// Aligns product `k` of output `index`.
+    fn align(&self, product: W, k: usize, index: u32) -> W;
+}
+
+/// Products are terms.
+#[derive(Clone, Copy)]
+struct Keep;
+
+impl<W> Align<W> for Keep {
+    #[inline(always)]
+    fn align(&self, product: W, _: usize, _: u32) -> W {
+        product
+    }
+}
+
+/// Bits are dropped under mode `Rounding::ALL[MODE]`.
+#[derive(Clone, Copy)]
+struct Drop<'a, const MODE: usize> {
+    shift: u32,
+    /// The stream of random words of each k.
+    keys: &'a [Key],
+}
+
+impl<W: Wide, const MODE: usize> Align<W> for Drop<'_, MODE> {
+    #[inline(always)]
+    fn align(&self, product: W, k: usize, index: u32) -> W {
+        let rounding = const { Rounding::ALL[MODE] };
+        let word = match rounding {
+            Rounding::Stochastic => self.keys[k].word(index.into()),
+            _ => 0,
+        };
+        shift_right_round(product, self.shift, rounding, word)
+    }
+}
+
+/// Sums of products that are not rounded, in words of type `W`.
+///
+/// The word must hold, with one bit to spare, every product, every exact sum with its bias, and
+/// every value of the accumulator; the latter only where sums saturate.
+pub(super) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+where
+    i64: AsPrimitive<W>,
+{
+    with_widest_vectors(Lanes::new(task, bias, Keep))
+}
+
+/// Sums of rounded products, in words of type `W`, which must hold what [`unrounded`] tells; for at
+/// most 2³² outputs, so that their random words take 32-bit arithmetic.
+pub(super) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+where
+    i64: AsPrimitive<W>,
+{
+    let adder = &task.adder;
+    let shift = adder.shift.unsigned_abs();
+    let mode = Rounding::ALL.iter().position(|&mode| mode == adder.rounding);
+    let keys: Vec<Key> = match adder.rounding {
+        Rounding::Stochastic => (0..task.a.cols() as u64).map(|k| adder.key.with(k)).collect(),
+        _ => Vec::new(),
+    };
+    macro_rules! run {
+        ($mode:literal) => {
+            with_widest_vectors(Lanes::<W, _>::new(
+                task,
+                bias,
+                Drop::<$mode> { shift, keys: &keys },
+            ))
+        };
+    }
+    match mode {
+        Some(0) => run!(0),
+        Some(1) => run!(1),
+        Some(2) => run!(2),
+        Some(3) => run!(3),
+        Some(4) => run!(4),
+        Some(5) => run!(5),
+        _ => unreachable!("there are six rounding modes"),
+    }
+}
+
+/// A GEMM, packed.
+struct Lanes<'a, W, A> {
+    shape: GemmShape,
+    /// Rows of A.
+    a: Vec<W>,
+    /// Panels of columns of B.
+    b: Vec<W>,
+    align: A,
+    /// The range of the register at each addition.
+    low: W,
+    high: W,
+    bias: &'a Bias,
+    /// The width to wrap to in the end.
+    wrap: Option<u32>,
+}
+
+impl<'a, W: Word, A: Align<W>> Lanes<'a, W, A>
+where
+    i64: AsPrimitive<W>,
+{
+    fn new(task: &GemmTask<'_>, bias: &'a Bias, align: A) -> Self {
+        let adder = &task.adder;
+        let zeros = adder.shift.min(0).unsigned_abs();
+        // Wrapping at every addition or once at the end leaves the same low bits.
+        let (wrap, low, high) = match adder.overflow {
+            Overflow::Wrap => (Some(adder.bits), W::min_value(), W::max_value()),
+            _ => {
+                let (low, high) = adder.ends();
+                // A word too narrow for the register is one that no sum leaves.
+                let low = W::from(low).unwrap_or(W::min_value());
+                (None, low, W::from(high).unwrap_or(W::max_value()))
+            }
+        };
+        let a = word_panels(&task.a, Side::A, ROWS, zeros);
+        let b = word_panels(&task.b, Side::B, LANES, 0);
+        Self { shape: task.shape(), a, b, align, low, high, bias, wrap }
+    }
+}
+
+impl<W: Word, A: Align<W>> Work for Lanes<'_, W, A>
+where
+    i64: AsPrimitive<W>,
+{
+    type Output = Sums;
+
+    #[inline(always)]
+    fn run(self) -> Sums {
+        let GemmShape { m, k, n } = self.shape;
+        let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
+        for col in (0..n).step_by(LANES) {
+            let b = &self.b[col * k..(col + LANES) * k];
+            for row in (0..m).step_by(ROWS) {
+                let a = &self.a[row * k..(row + ROWS) * k];
+                let block = self.sum(a, b, (row * n + col) as u32);
+                sums.overflowed += self.leave(&block, (row, col), &mut sums.values);
+            }
+        }
+        sums
+    }
+}
+
+/// The sums of a block of C.
+struct Block<W> {
+    limited: [[W; LANES]; ROWS],
+    exact: [[W; LANES]; ROWS],
+}
+
+impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
+    /// Sums the products of a panel of A and a panel of B; `index` is that of the first output.
+    #[inline(always)]
+    fn sum(&self, a: &[W], b: &[W], index: u32) -> Block<W> {
+        let (mut limited, mut exact) = ([[W::zero(); LANES]; ROWS], [[W::zero(); LANES]; ROWS]);
+        let (a, b) = (a.as_chunks::<ROWS>().0, b.as_chunks::<LANES>().0);
+        for (k, (a, b)) in a.iter().zip(b).enumerate() {
+            for row in 0..ROWS {
+                let index = index.wrapping_add((row * self.shape.n) as u32);
+                for lane in 0..LANES {
+                    let product = a[row].wrapping_mul(&b[lane]);
+                    let term = self.align.align(product, k, index.wrapping_add(lane as u32));
+                    exact[row][lane] = exact[row][lane].wrapping_add(&term);
+                    limited[row][lane] = self.add(limited[row][lane], term);
+                }
+            }
+        }
+        Block { limited, exact }
+    }
+
+    /// One addition under the register's range.
+    #[inline(always)]
+    fn add(&self, limited: W, term: W) -> W {
+        limited.wrapping_add(&term).max(self.low).min(self.high)
+    }
+
+    /// Adds the bias to a block of sums and writes them to their place in C; returns how many
+    /// overflowed.
+    #[inline(always)]
+    fn leave(&self, block: &Block<W>, (row, col): (usize, usize), values: &mut [i64]) -> u64
+    where
+        i64: AsPrimitive<W>,
+    {
+        let GemmShape { m, n, .. } = self.shape;
+        let cols = col..n.min(col + LANES);
+        let mut buffer = [0; LANES];
+        let mut overflowed = 0;
+        for (i, (limited, exact)) in (row..m).zip(block.limited.iter().zip(&block.exact)) {
+            let biases = self.bias.row(i, cols.clone(), &mut buffer);
+            let values = values[i * n..][cols.clone()].iter_mut().zip(biases);
+            for ((value, &bias), (&limited, &exact)) in values.zip(limited.iter().zip(exact)) {
+                let exact = exact.wrapping_add(&bias.as_());
+                *value = match self.wrap {
+                    Some(bits) => exact.as_().wrapping_shl(64 - bits).wrapping_shr(64 - bits),
+                    None => self.add(limited, bias.as_()).as_(),
+                };
+                overflowed += u64::from(W::from(*value) != Some(exact));
+            }
+        }
+        overflowed
+    }
+}

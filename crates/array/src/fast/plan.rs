@@ -1,0 +1,124 @@
+//! Which way to sum is exact, by the widths and values at hand.
+
+use systoliq_fxp::{Overflow, Tensor, with_codes};
+use systoliq_program::GemmTask;
+
+use super::bias::Bias;
+
+/// The largest and smallest code of an operand, or bounds of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CodeRange {
+    min: i64,
+    max: i64,
+}
+
+impl CodeRange {
+    /// What the format can hold.
+    pub(super) fn of_format(tensor: &Tensor) -> Self {
+        Self { min: tensor.format().min_raw(), max: tensor.format().max_raw() }
+    }
+
+    /// What the tensor holds, and 0.
+    pub(super) fn of_codes(tensor: &Tensor) -> Self {
+        with_codes!(tensor, |codes| {
+            let codes = codes.as_slice().expect("tensors are contiguous");
+            let min = codes.iter().fold(0, |min, &code| code.min(min));
+            let max = codes.iter().fold(0, |max, &code| code.max(max));
+            Self { min: i64::from(min), max: i64::from(max) }
+        })
+    }
+
+    /// The largest magnitude.
+    fn magnitude(self) -> u128 {
+        self.min.unsigned_abs().max(self.max.unsigned_abs()).into()
+    }
+
+    /// Whether all codes fit 16 bits.
+    fn fits_i16(self) -> bool {
+        i16::try_from(self.min).is_ok() && i16::try_from(self.max).is_ok()
+    }
+}
+
+/// How to sum, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    /// By integer GEMM.
+    Dot(DotBounds),
+    /// By additions one after the other in 32-bit lanes.
+    Lanes32,
+    /// In 64-bit lanes.
+    Lanes64,
+    /// In 128-bit words.
+    Lanes128,
+    /// By the adder itself.
+    Adders,
+}
+
+/// What integer GEMM must know of its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DotBounds {
+    /// No code of B is larger.
+    pub(super) b_magnitude: u128,
+    /// No product is larger.
+    pub(super) product_magnitude: u128,
+    /// Whether a sum may leave the accumulator's range.
+    pub(super) may_overflow: bool,
+}
+
+impl DotBounds {
+    /// Whether sums of `k` products surely fit 32 bits and the accumulator.
+    pub(super) fn are_narrow(&self, k: usize) -> bool {
+        let total = self.product_magnitude.checked_mul(k as u128);
+        !self.may_overflow && total.is_some_and(|total| total < 1 << 31)
+    }
+}
+
+impl Method {
+    /// The cheapest exact way to sum the products of codes in these ranges.
+    pub(super) fn of(task: &GemmTask<'_>, a: CodeRange, b: CodeRange, bias: &Bias) -> Self {
+        let adder = &task.adder;
+        let k = task.a.cols() as u128;
+        let outputs = task.a.rows() as u128 * task.b.cols() as u128;
+        let product_magnitude = a.magnitude() * b.magnitude();
+        let Some(term) = term_magnitude(product_magnitude, adder.shift) else {
+            return Self::Adders;
+        };
+        // Whatever the order, no prefix of a sum is larger than this.
+        let Some(total) = k.checked_mul(term).and_then(|sum| sum.checked_add(bias.magnitude()))
+        else {
+            return Self::Adders;
+        };
+        let may_overflow = total > adder.ends().1 as u128;
+        let dropped = adder.shift.max(0) as u32;
+        let at_end = !may_overflow || adder.overflow == Overflow::Wrap;
+        if dropped == 0 && at_end && a.fits_i16() && b.fits_i16() && total < 1 << 62 {
+            let b_magnitude = b.magnitude();
+            return Self::Dot(DotBounds { b_magnitude, product_magnitude, may_overflow });
+        }
+        // Room for |value| + |term|, and for products and noise before rounding.
+        let fits = |width: u32| {
+            let quarter = 1 << (width - 2);
+            total < quarter
+                && product_magnitude < quarter
+                && dropped <= width - 8
+                && (dropped == 0 || outputs <= 1 << 32)
+                && (at_end || adder.bits < width)
+        };
+        match () {
+            _ if dropped == 0 && fits(32) => Self::Lanes32,
+            _ if fits(64) => Self::Lanes64,
+            _ if fits(128) => Self::Lanes128,
+            _ => Self::Adders,
+        }
+    }
+}
+
+/// The largest magnitude of a product after alignment; `None` where it does not fit 128 bits.
+fn term_magnitude(product: u128, shift: i32) -> Option<u128> {
+    match shift {
+        0 => Some(product),
+        1.. => Some(product.checked_shr(shift.unsigned_abs()).unwrap_or(0) + 1),
+        _ if product == 0 => Some(0),
+        _ => 1u128.checked_shl(shift.unsigned_abs()).and_then(|scale| product.checked_mul(scale)),
+    }
+}

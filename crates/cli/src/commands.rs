@@ -1,0 +1,44 @@
+//! What the command can do. Each command returns what it has to say on standard output.
+
+mod check;
+mod gemm;
+mod list;
+mod schema;
+mod table;
+mod train;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// A command with its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trains a network in fixed point beside its golden model.
+    Train(train::Train),
+    /// Cycles and energy of one isolated matrix product.
+    Gemm(gemm::Gemm),
+    /// Validates an experiment and prints its precision plan as resolved, layer by layer.
+    Check(check::Check),
+    /// Prints the integer program of a training step: its tensors and its commands.
+    List(list::List),
+    /// Prints the JSON Schema of an experiment or of a part of one.
+    Schema(schema::Schema),
+}
+
+impl Command {
+    /// Runs it; returns the text for standard output.
+    ///
+    /// # Errors
+    ///
+    /// If the input is bad, or the run fails.
+    pub fn run(&self) -> Result<String, Failure> {
+        match self {
+            Self::Train(train) => train.run(),
+            Self::Gemm(gemm) => gemm.run(),
+            Self::Check(check) => check.run(),
+            Self::List(list) => list.run(),
+            Self::Schema(schema) => Ok(schema.run()),
+        }
+    }
+}

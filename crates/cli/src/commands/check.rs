@@ -1,0 +1,248 @@
+//! `systoliq check`: is this an experiment, and which formats follow from it?
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use systoliq_fxp::{Accumulator, Scale};
+use systoliq_nn::{DataSet, Dense};
+use systoliq_program::command::Rows;
+use systoliq_program::{Command, Operation, Program, TensorDecl};
+use systoliq_sim::{Experiment, Prepared};
+
+use super::table::Columns;
+use crate::failure::Failure;
+use crate::load::ExperimentArguments;
+
+/// Validates an experiment, with its data, and prints its precision plan as resolved, layer by
+/// layer.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq check models/digits-mlp.json
+  systoliq check models/digits-mlp.json --set precision.weights.bits=4 --json")]
+pub struct Check {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+
+    /// Prints JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// What was found.
+    pub fn run(&self) -> Result<String, Failure> {
+        let loaded = self.experiment.load()?;
+        let data = loaded.data(loaded.prepared.experiment.seed)?;
+        let found = Found::new(&loaded.prepared, &data);
+        if self.json {
+            let json = serde_json::to_string_pretty(&found).expect("no map has keys but strings");
+            return Ok(json + "\n");
+        }
+        Ok(found.text())
+    }
+}
+
+/// What a valid experiment comes to.
+#[derive(Serialize)]
+struct Found<'a> {
+    experiment: &'a Experiment,
+    data: Data<'a>,
+    parameters: u64,
+    layers: Vec<Layer<'a>>,
+}
+
+/// A data set that has been loaded.
+#[derive(Serialize)]
+struct Data<'a> {
+    name: &'a str,
+    features: usize,
+    outputs: usize,
+    classes: Option<usize>,
+    train: usize,
+    validation: usize,
+    test: usize,
+}
+
+/// A layer with weights.
+#[derive(Serialize)]
+struct Layer<'a> {
+    layer: usize,
+    inputs: usize,
+    units: usize,
+    bias: bool,
+    relu: bool,
+    parameters: u64,
+    tensors: Vec<Tensor<'a>>,
+    accumulators: Vec<Sum<'a>>,
+}
+
+/// A tensor and how it is converted to.
+#[derive(Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    role: &'static str,
+    /// Rows and columns; no rows means one per sample.
+    shape: (Option<usize>, usize),
+    /// In Q notation; the width alone where the scale moves.
+    format: String,
+    scale: String,
+    rounding: String,
+    overflow: String,
+}
+
+/// The accumulators of a command.
+#[derive(Serialize)]
+struct Sum<'a> {
+    command: &'a str,
+    bits: u32,
+    /// Left out: the fraction bits of the product.
+    frac: Option<i32>,
+    rounding: String,
+    overflow: String,
+}
+
+impl<'a> Found<'a> {
+    fn new(prepared: &'a Prepared, data: &'a DataSet) -> Self {
+        let program = &prepared.program;
+        let layers = prepared.graph.layers.iter().enumerate();
+        let layers: Vec<_> = layers.map(|(at, dense)| Layer::new(at, dense, program)).collect();
+        let data = Data {
+            name: &data.name,
+            features: data.features,
+            outputs: data.outputs,
+            classes: data.classes,
+            train: data.train.len(),
+            validation: data.validation.len(),
+            test: data.test.len(),
+        };
+        let parameters = layers.iter().map(|layer| layer.parameters).sum();
+        Self { experiment: &prepared.experiment, data, parameters, layers }
+    }
+
+    fn text(&self) -> String {
+        let Experiment { name, seed, training, accelerator, .. } = self.experiment;
+        let Data { name: data, features, outputs, train, validation, test, .. } = self.data;
+        let answers = if self.data.classes.is_some() { "classes" } else { "targets" };
+        let array = &accelerator.array;
+        let steps = self.data.train.div_ceil(training.batch);
+        let mut text = format!("{name}: seed {seed}, {} parameters\n", self.parameters);
+        let lines = [
+            format!("data: {data}, {train} train, {validation} validation, {test} test samples"),
+            format!("      of {features} values and {outputs} {answers}"),
+            format!(
+                "training: {} epochs of {steps} steps, batch {}, rate {}",
+                training.epochs, training.batch, training.rate
+            ),
+            format!("array: {} x {}, {}", array.rows, array.cols, word(&array.dataflow)),
+        ];
+        for line in lines {
+            writeln!(text, "{line}").expect("writing to a string");
+        }
+        for layer in &self.layers {
+            text.push('\n');
+            text.push_str(&layer.text());
+        }
+        text
+    }
+}
+
+impl<'a> Layer<'a> {
+    fn new(layer: usize, dense: &Dense, program: &'a Program) -> Self {
+        let units = dense.units as u64;
+        let own = program.tensors.iter().filter(|decl| decl.layer == layer);
+        let commands = program.commands.iter().filter(|command| command.layer == layer);
+        Self {
+            layer,
+            inputs: dense.inputs,
+            units: dense.units,
+            bias: dense.bias,
+            relu: dense.relu,
+            parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
+            tensors: own.map(Tensor::new).collect(),
+            accumulators: commands.filter_map(Sum::new).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut tensors =
+            Columns::new(&["tensor", "role", "shape", "format", "scale", "rounding", "overflow"]);
+        for tensor in &self.tensors {
+            let Tensor { name, role, shape: (rows, cols), .. } = tensor;
+            let rows = rows.map_or_else(|| "batch".to_owned(), |rows| rows.to_string());
+            let Tensor { format, scale, rounding, overflow, .. } = tensor;
+            let modes = [format, scale, rounding, overflow].map(String::clone);
+            let first = [(*name).to_owned(), (*role).to_owned(), format!("{rows} x {cols}")];
+            tensors.line(first.into_iter().chain(modes));
+        }
+        let mut sums =
+            Columns::new(&["accumulator of", "bits", "fraction", "rounding", "overflow"]);
+        for sum in &self.accumulators {
+            let frac =
+                sum.frac.map_or_else(|| "of the product".to_owned(), |frac| frac.to_string());
+            let first = [sum.command.to_owned(), sum.bits.to_string(), frac];
+            sums.line(first.into_iter().chain([sum.rounding.clone(), sum.overflow.clone()]));
+        }
+        let Self { layer, inputs, units, parameters, .. } = self;
+        let bias = if self.bias { "" } else { ", no bias" };
+        let relu = if self.relu { ", relu" } else { "" };
+        let head = format!(
+            "layer {layer}: dense {inputs} -> {units}{bias}{relu}, {parameters} parameters\n"
+        );
+        head + &tensors.text() + &sums.text()
+    }
+}
+
+impl<'a> Tensor<'a> {
+    fn new(decl: &'a TensorDecl) -> Self {
+        let plan = &decl.plan;
+        let width =
+            format!("{}Q{}", if plan.format.is_signed() { "" } else { "U" }, plan.format.bits());
+        let (format, scale) = match plan.scale {
+            Scale::Static => (plan.format.to_string(), "static".to_owned()),
+            Scale::Dynamic => (width, "dynamic".to_owned()),
+            Scale::History { window } => (width, format!("history of {window}")),
+        };
+        let rows = match decl.rows {
+            Rows::Batch => None,
+            Rows::Fixed(rows) => Some(rows),
+        };
+        Self {
+            name: &decl.name,
+            role: decl.role.name(),
+            shape: (rows, decl.cols),
+            format,
+            scale,
+            rounding: word(&plan.rounding),
+            overflow: word(&plan.overflow),
+        }
+    }
+}
+
+impl<'a> Sum<'a> {
+    /// `None` if the command sums nothing.
+    fn new(command: &'a Command) -> Option<Self> {
+        let accumulator: &Accumulator = match &command.operation {
+            Operation::Gemm(gemm) => &gemm.accumulator,
+            Operation::SumRows { accumulator, .. } => accumulator,
+            _ => return None,
+        };
+        Some(Self {
+            command: &command.name,
+            bits: accumulator.bits(),
+            frac: accumulator.frac(),
+            rounding: word(&accumulator.rounding),
+            overflow: word(&accumulator.overflow),
+        })
+    }
+}
+
+/// The word that stands for a mode in JSON.
+fn word(mode: &impl Serialize) -> String {
+    match serde_json::to_value(mode) {
+        Ok(Value::String(word)) => word,
+        other => unreachable!("a mode is a word, not {other:?}"),
+    }
+}

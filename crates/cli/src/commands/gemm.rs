@@ -1,0 +1,188 @@
+//! `systoliq gemm`: what one matrix product takes.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap};
+use systoliq_program::GemmShape;
+use systoliq_sim::accelerator::{Dram, EnergyModel, Scratchpads};
+use systoliq_sim::events::Component;
+use systoliq_sim::single::{GemmReport, Widths};
+use systoliq_sim::{Accelerator, Error};
+
+use super::table::{Columns, grouped, joules};
+use crate::failure::Failure;
+use crate::load;
+
+/// Cycles and energy of one isolated matrix product `C[m, n] = A[m, k] * B[k, n]`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq gemm --m 32 --n 64 --k 64
+  systoliq gemm --m 128 --n 128 --k 512 --rows 32 --cols 32 --bits-a 4 --bits-b 4 --json
+  systoliq gemm --m 32 --n 64 --k 64 --accelerator models/accelerators/lecture-8x8.json")]
+pub struct Gemm {
+    /// Rows of A and C.
+    #[arg(long)]
+    m: usize,
+
+    /// Columns of B and C.
+    #[arg(long)]
+    n: usize,
+
+    /// Columns of A, rows of B.
+    #[arg(long)]
+    k: usize,
+
+    /// JSON file of the accelerator; the options that follow replace what it states.
+    #[arg(long, value_name = "FILE")]
+    accelerator: Option<PathBuf>,
+
+    /// Rows of the array [default: 8].
+    #[arg(long)]
+    rows: Option<usize>,
+
+    /// Columns of the array [default: 8].
+    #[arg(long)]
+    cols: Option<usize>,
+
+    /// What stays in the processing elements: os, the outputs [default: os].
+    #[arg(long, value_parser = word::<Dataflow>)]
+    dataflow: Option<Dataflow>,
+
+    /// How folds overlap: none [default: none].
+    #[arg(long, value_parser = word::<Overlap>)]
+    overlap: Option<Overlap>,
+
+    /// Width of an element of A.
+    #[arg(long, default_value_t = 8)]
+    bits_a: u32,
+
+    /// Width of an element of B.
+    #[arg(long, default_value_t = 8)]
+    bits_b: u32,
+
+    /// Width of an accumulator.
+    #[arg(long, default_value_t = 32)]
+    bits_acc: u32,
+
+    /// Width of an element of C as it is stored.
+    #[arg(long, default_value_t = 8)]
+    bits_out: u32,
+
+    /// Prints JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The side of the array unless stated.
+const SIDE_DEFAULT: usize = 8;
+
+impl Gemm {
+    /// What it takes.
+    pub fn run(&self) -> Result<String, Failure> {
+        let accelerator = self.accelerator()?;
+        let shape = GemmShape { m: self.m, k: self.k, n: self.n };
+        let widths = Widths {
+            a: self.bits_a,
+            b: self.bits_b,
+            accumulator: self.bits_acc,
+            output: self.bits_out,
+        };
+        let report = GemmReport::new(&accelerator, shape, widths).map_err(in_options)?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&report).map_err(Failure::run)?;
+            return Ok(json + "\n");
+        }
+        Ok(text(&report, &accelerator.array))
+    }
+
+    fn accelerator(&self) -> Result<Accelerator, Failure> {
+        let mut accelerator = match &self.accelerator {
+            Some(file) => load::accelerator(file)?,
+            None => Accelerator {
+                array: Array {
+                    rows: SIDE_DEFAULT,
+                    cols: SIDE_DEFAULT,
+                    dataflow: Dataflow::default(),
+                    overlap: Overlap::default(),
+                    lanes: None,
+                },
+                scratchpad: Scratchpads::default(),
+                dram: Dram::default(),
+                energy: EnergyModel::default(),
+            },
+        };
+        let array = &mut accelerator.array;
+        array.rows = self.rows.unwrap_or(array.rows);
+        array.cols = self.cols.unwrap_or(array.cols);
+        array.dataflow = self.dataflow.unwrap_or(array.dataflow);
+        array.overlap = self.overlap.unwrap_or(array.overlap);
+        Ok(accelerator)
+    }
+}
+
+/// Reads a mode by the word that it has in JSON.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
+}
+
+/// Names the options in place of the parts of a GEMM.
+fn in_options(error: Error) -> Failure {
+    let Error::Invalid { path, problem } = error else { return Failure::input(error) };
+    let place = match path.as_str() {
+        "a" => "--bits-a",
+        "b" => "--bits-b",
+        "c" => "--bits-out",
+        "accumulator" => "--bits-acc",
+        "GEMM" => "--m, --n, --k",
+        "accelerator.array" => "--rows, --cols",
+        other => other,
+    };
+    Failure::input(anyhow!("{place}: {problem}"))
+}
+
+fn text(report: &GemmReport, array: &Array) -> String {
+    let GemmReport { m, n, k, folds, utilization, macs, dram_bytes, .. } = report;
+    let mut text = format!(
+        "C[{m}, {n}] = A[{m}, {k}] * B[{k}, {n}] on {} x {} PEs: {} MACs in {} folds\n\n",
+        array.rows,
+        array.cols,
+        grouped(*macs),
+        grouped(*folds)
+    );
+    let CyclesByCause { preload, stream, skew, drain, vector, stall } = report.cycles.by_cause;
+    let mut cycles = Columns::new(&["cycles", ""]);
+    for (cause, count) in [
+        ("preload", preload),
+        ("stream", stream),
+        ("skew", skew),
+        ("drain", drain),
+        ("vector", vector),
+        ("stall", stall),
+    ] {
+        cycles.line([cause.to_owned(), grouped(count.0)]);
+    }
+    cycles.line(["total".to_owned(), grouped(report.cycles.total)]);
+    let mut energy = Columns::new(&["energy", ""]);
+    for component in Component::ALL {
+        let of = report.energy_pj.by_component.of(component);
+        energy.line([component.name().to_owned(), joules(of)]);
+    }
+    energy.line(["total".to_owned(), joules(report.energy_pj.total)]);
+    energy.line(["float32 instead".to_owned(), joules(report.energy_pj.float32_total)]);
+    writeln!(
+        text,
+        "{}\n utilization {:.1} %\n\n{}\n DRAM traffic {} bytes",
+        cycles.text(),
+        100.0 * utilization,
+        energy.text(),
+        grouped(*dram_bytes)
+    )
+    .expect("writing to a string");
+    text
+}

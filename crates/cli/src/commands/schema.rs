@@ -1,0 +1,146 @@
+//! `systoliq schema`: JSON Schemas, for editors and scripts.
+
+use clap::{Args, ValueEnum};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+use systoliq_nn::{DataSpec, Network, Training};
+use systoliq_program::PrecisionSpec;
+use systoliq_sim::energy::Profile;
+use systoliq_sim::{Accelerator, Experiment};
+
+/// Prints the JSON Schema of an experiment or of a part of one.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  systoliq schema experiment > experiment.schema.json")]
+pub struct Schema {
+    /// What the schema describes.
+    #[arg(default_value = "experiment")]
+    part: Part,
+}
+
+/// What has a JSON file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Experiment,
+    Dataset,
+    Network,
+    Training,
+    Precision,
+    Accelerator,
+    Energy,
+}
+
+impl Schema {
+    /// The schema as indented JSON.
+    pub fn run(&self) -> String {
+        let mut schema = match self.part {
+            Part::Experiment => schema_of::<Experiment>(),
+            Part::Dataset => schema_of::<DataSpec>(),
+            Part::Network => schema_of::<Network>(),
+            Part::Training => schema_of::<Training>(),
+            Part::Precision => schema_of::<PrecisionSpec>(),
+            Part::Accelerator => schema_of::<Accelerator>(),
+            Part::Energy => schema_of::<Profile>(),
+        };
+        match self.part {
+            Part::Experiment => {
+                for section in ["dataset", "network", "training", "precision", "accelerator"] {
+                    allow_path(&mut schema["properties"][section]);
+                }
+                allow_path(&mut schema["$defs"]["Accelerator"]["properties"]["energy"]);
+            }
+            Part::Accelerator => allow_path(&mut schema["properties"]["energy"]),
+            _ => {}
+        }
+        strip_rust(&mut schema);
+        format!("{schema:#}\n")
+    }
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
+}
+
+/// Lets the path of a JSON file stand for the value.
+fn allow_path(schema: &mut Value) {
+    let inline = schema.take();
+    let path = json!({ "type": "string", "description": "Path of a JSON file that holds it." });
+    *schema = json!({ "anyOf": [inline, path] });
+}
+
+/// Takes out of the descriptions what documentation of Rust alone needs: examples in code, and the
+/// targets of links.
+fn strip_rust(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(description)) = members.get_mut("description") {
+                *description = prose(description);
+            }
+            members.values_mut().for_each(strip_rust);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_rust),
+        _ => {}
+    }
+}
+
+fn prose(description: &str) -> String {
+    let text = description.split("\n\n```").next().unwrap_or_default();
+    let mut prose = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once('[') {
+        prose += before;
+        rest = link;
+        if let Some((words, after)) = link.split_once(']')
+            && let Some((_, after)) = after.strip_prefix('(').and_then(|at| at.split_once(')'))
+        {
+            prose += words;
+            rest = after;
+        } else {
+            prose.push('[');
+        }
+    }
+    prose + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_prose() {
+        let said = "As [`Format`](crate::Format) [a, b] has it.";
+        assert_eq!(prose(&format!("{said}\n\n```\nuse x;\n```")), "As `Format` [a, b] has it.");
+        for part in Part::value_variants() {
+            let text = Schema { part: *part }.run();
+            assert!(!text.contains("```") && !text.contains("]("), "{part:?}: {text}");
+        }
+    }
+
+    fn schema(part: Part) -> Value {
+        serde_json::from_str(&Schema { part }.run()).unwrap()
+    }
+
+    #[test]
+    fn every_part_has_a_schema_that_states_its_keys() {
+        for (part, key) in [
+            (Part::Experiment, "accelerator"),
+            (Part::Network, "layers"),
+            (Part::Training, "rate"),
+            (Part::Precision, "weight_gradients"),
+            (Part::Accelerator, "scratchpad"),
+            (Part::Energy, "multiplier"),
+        ] {
+            let schema = schema(part);
+            assert!(schema["properties"].get(key).is_some(), "{part:?} {schema:#}");
+            assert_eq!(schema["additionalProperties"], false, "{part:?}");
+        }
+        assert_eq!(schema(Part::Dataset)["oneOf"].as_array().map(Vec::len), Some(6));
+    }
+
+    #[test]
+    fn sections_of_an_experiment_may_be_paths() {
+        let schema = schema(Part::Experiment);
+        for section in ["dataset", "network", "training", "precision", "accelerator"] {
+            assert_eq!(schema["properties"][section]["anyOf"][1]["type"], "string", "{section}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `systoliq train`: a network in fixed point beside its golden model.
+
+mod directory;
+mod summary;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use systoliq_nn::DataSet;
+use systoliq_sim::dump::Dump;
+use systoliq_sim::trainer::{Conduct, Record};
+use systoliq_sim::{EngineKind, Report, Trainer};
+
+use crate::failure::Failure;
+use crate::load::{ExperimentArguments, Loaded};
+use directory::RunDirectory;
+
+/// Trains a network in fixed point on the simulated array, and the same network in floating point
+/// on the same seed and batches, and sums up accuracy, cycles and energy.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq train models/digits-mlp.json
+  systoliq train models/digits-mlp.json --seeds 10 --out run
+  systoliq train models/mnist-mlp.json --set dataset.dir=/data/mnist --set training.epochs=3
+  systoliq train models/digits-mlp.json --set precision.weights.bits=4 --json
+
+With --out, the run is kept in a folder: report.json (the sum of it), curves.csv (a line per epoch),
+timing.json (what differs from run to run) and checkpoints/, from which --resume goes on.")]
+pub struct Train {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+
+    /// Folder for the report, the learning curves and checkpoints.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// What multiplies matrices; the results are the same.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
+
+    /// Threads; the results are the same for any number [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<u16>>,
+
+    /// Runs so many seeds, counting up from the experiment's, and pairs their accuracies.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+
+    /// Goes on from the checkpoints in --out; starts afresh where there are none.
+    #[arg(long, requires = "out")]
+    resume: bool,
+
+    /// Writes every tensor of training step S, counted from 0, to --out/dump-step-S.
+    #[arg(long, value_name = "S", requires = "out")]
+    dump_step: Option<u64>,
+
+    /// Prints report.json instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The engines by name.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Engine {
+    /// Integer GEMM; closed forms give the cycles.
+    #[default]
+    Fast,
+    /// Every register of every PE in every cycle; checks the closed forms as it goes.
+    Register,
+    /// The plain loop that defines the bits.
+    Reference,
+}
+
+impl Train {
+    /// Trains; returns the tables, or the report.
+    pub fn run(&self) -> Result<String, Failure> {
+        let start = Instant::now();
+        let loaded = self.experiment.load()?;
+        let first = loaded.prepared.experiment.seed;
+        let last = first.checked_add(u64::from(self.seeds) - 1).ok_or_else(|| {
+            Failure::input(anyhow!("--seeds {} from seed {first}: past the last seed", self.seeds))
+        })?;
+        let data = loaded.data(first)?;
+        self.check_dump(&loaded, &data)?;
+        let directory = match &self.out {
+            Some(path) => Some(RunDirectory::open(path, &loaded.prepared, self.resume)?),
+            None => None,
+        };
+        let training = &loaded.prepared.experiment.training;
+        let steps = data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs);
+        let seeds: Vec<u64> = (first..=last).collect();
+        let session = Session {
+            train: self,
+            loaded: &loaded,
+            directory: directory.as_ref(),
+            steps,
+            parallel: self.threads() > seeds.len(),
+            bar: progress_bar(steps * seeds.len() as u64),
+        };
+        let records = session.run(&seeds, data)?;
+        session.bar.finish_and_clear();
+        let failed = |error: systoliq_sim::Error| Failure::run(error);
+        let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n";
+        if let Some(directory) = &directory {
+            directory.write("report.json", json.as_bytes())?;
+            directory.write("curves.csv", Report::curves_csv(&records).as_bytes())?;
+            directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
+        }
+        Ok(if self.json { json } else { summary::summary(&loaded.prepared, &report) })
+    }
+
+    fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.threads.map_or_else(all, |threads| usize::from(threads.get()))
+    }
+
+    fn check_dump(&self, loaded: &Loaded, data: &DataSet) -> Result<(), Failure> {
+        let training = &loaded.prepared.experiment.training;
+        let per_epoch = data.train.len().div_ceil(training.batch) as u64;
+        let steps = per_epoch * u64::from(training.epochs);
+        match self.dump_step {
+            Some(step) if step >= steps => Err(Failure::input(anyhow!(
+                "--dump-step {step}: the run has {steps} steps, numbered 0 to {}",
+                steps - 1
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn timing(&self, elapsed: Duration) -> String {
+        let timing = serde_json::json!({
+            "seconds": elapsed.as_secs_f64(),
+            "threads": self.threads(),
+            "engine": format!("{:?}", self.engine).to_lowercase(),
+        });
+        format!("{timing:#}\n")
+    }
+}
+
+/// All seeds of one command.
+struct Session<'a> {
+    train: &'a Train,
+    loaded: &'a Loaded,
+    directory: Option<&'a RunDirectory>,
+    /// Steps of one seed.
+    steps: u64,
+    /// Whether a seed has a thread to spare for its golden model.
+    parallel: bool,
+    bar: ProgressBar,
+}
+
+impl Session<'_> {
+    /// Runs every seed, as many at a time as there are threads. `data` is that of the first.
+    fn run(&self, seeds: &[u64], data: DataSet) -> Result<Vec<Record>, Failure> {
+        let results: Mutex<Vec<Option<Result<Record, Failure>>>> =
+            Mutex::new(seeds.iter().map(|_| None).collect());
+        let (next, first_data) = (AtomicUsize::new(0), Mutex::new(Some(data)));
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&seed) = seeds.get(at) else { break };
+                let ready = if at == 0 { lock(&first_data).take() } else { None };
+                let data = ready.map_or_else(|| self.loaded.data(seed), Ok);
+                let result = data.and_then(|data| self.seed(seed, &data, at == 0));
+                if result.is_err() {
+                    next.store(seeds.len(), Ordering::Relaxed);
+                }
+                lock(&results)[at] = Some(result);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.train.threads().min(seeds.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.into_iter().flatten().collect()
+    }
+
+    /// Runs one seed to its end.
+    fn seed(&self, seed: u64, data: &DataSet, first: bool) -> Result<Record, Failure> {
+        let engine = match self.train.engine {
+            Engine::Fast => EngineKind::Fast,
+            Engine::Register => EngineKind::Register,
+            Engine::Reference => EngineKind::Reference,
+        };
+        let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
+        let dump_step = self.train.dump_step.filter(|_| first);
+        if let Some(directory) = self.directory.filter(|_| self.train.resume) {
+            let checkpoint = directory.checkpoint(seed)?;
+            let dumped = |step: u64| {
+                let passed =
+                    checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.steps() > step);
+                !passed || directory.has_dump(step)
+            };
+            // A dump of a step that has passed can only be made by passing it again.
+            if let (Some(checkpoint), true) = (checkpoint.as_ref(), dump_step.is_none_or(dumped)) {
+                let restored = trainer.restore(checkpoint.clone());
+                restored.map_err(|error| Failure::input(directory.damaged(seed, &error)))?;
+            }
+        }
+        self.bar.inc(trainer.record().steps);
+        let conduct = Conduct {
+            parallel: self.parallel,
+            progress: &|step| {
+                self.bar.inc(1);
+                debug_assert!(step <= self.steps);
+            },
+        };
+        while !trainer.is_done() {
+            self.epoch(&mut trainer, &conduct, dump_step)?;
+            if let Some(directory) = self.directory {
+                directory.save(seed, &trainer.checkpoint())?;
+            }
+        }
+        Ok(trainer.record().clone())
+    }
+
+    fn epoch(
+        &self,
+        trainer: &mut Trainer<'_>,
+        conduct: &Conduct<'_>,
+        dump_step: Option<u64>,
+    ) -> Result<(), Failure> {
+        let failed = |error: systoliq_sim::Error| Failure::run(error);
+        let steps = trainer.record().steps..trainer.record().steps + trainer.steps_per_epoch();
+        let (Some(step), Some(directory)) = (dump_step, self.directory) else {
+            return trainer.epoch(conduct, None).map_err(failed);
+        };
+        if !steps.contains(&step) {
+            return trainer.epoch(conduct, None).map_err(failed);
+        }
+        directory.dump(step, |sink| {
+            trainer.epoch(conduct, Some(&mut Dump::new(step, sink))).map_err(failed)
+        })
+    }
+}
+
+/// Locks; a panic elsewhere ends the process anyway.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress_bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template(
+        "training [{bar:40}] {pos}/{len} steps, {per_sec}, {eta} left",
+    );
+    bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
+    bar
+}

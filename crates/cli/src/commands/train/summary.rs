@@ -1,0 +1,210 @@
+//! What a run found, as tables for a person.
+
+use std::fmt::Write as _;
+
+use systoliq_array::CyclesByCause;
+use systoliq_program::Pass;
+use systoliq_sim::energy::Picojoules;
+use systoliq_sim::events::Component;
+use systoliq_sim::report::{CurveReport, Extended, OverSeeds, Reached, ToTarget};
+use systoliq_sim::{Prepared, Report};
+
+use crate::commands::table::{Columns, grouped, joules};
+
+/// Epochs shown before the table is thinned out.
+const EPOCHS_SHOWN: usize = 20;
+
+/// The tables of a run.
+pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
+    let mut text = heading(prepared);
+    text.push_str(&epochs(report));
+    text.push_str(&verdict(report));
+    text.push_str(&cycles(prepared, report));
+    text.push_str(&energy(report));
+    text.push_str(&tensors(report));
+    text
+}
+
+/// Appends a line.
+macro_rules! line {
+    ($text:expr, $($format:tt)*) => {
+        writeln!($text, $($format)*).expect("writing to a string")
+    };
+}
+
+fn heading(prepared: &Prepared) -> String {
+    let experiment = &prepared.experiment;
+    let units = prepared.graph.layers.iter().map(|layer| layer.units);
+    let sizes: Vec<String> =
+        [prepared.graph.inputs].into_iter().chain(units).map(|size| size.to_string()).collect();
+    let array = &experiment.accelerator.array;
+    format!(
+        "{}: {}, {} epochs in batches of {}, seed {}, on {} x {} PEs\n\n",
+        experiment.name,
+        sizes.join("-"),
+        experiment.training.epochs,
+        experiment.training.batch,
+        experiment.seed,
+        array.rows,
+        array.cols
+    )
+}
+
+fn epochs(report: &Report) -> String {
+    let classes = report.fixed.initial.error_rate.is_some();
+    let mut table = if classes {
+        Columns::new(&["epoch", "golden loss", "error", "fixed loss", "error"])
+    } else {
+        Columns::new(&["epoch", "golden loss", "fixed loss"])
+    };
+    let row = |name: String, golden: (Extended, Option<f64>), fixed: (Extended, Option<f64>)| {
+        let cells = |(loss, error): (Extended, Option<f64>)| {
+            [Some(real(loss.0)), error.map(percent)].into_iter().flatten()
+        };
+        [name].into_iter().chain(cells(golden)).chain(cells(fixed)).collect::<Vec<_>>()
+    };
+    let initial = |curve: &CurveReport| (curve.initial.loss_bits, curve.initial.error_rate);
+    table.line(row("0".into(), initial(&report.golden), initial(&report.fixed)));
+    let count = report.fixed.loss_bits.len();
+    let every = count.div_ceil(EPOCHS_SHOWN).max(1);
+    for at in (0..count).filter(|at| (at + 1) % every == 0 || at + 1 == count) {
+        let of = |curve: &CurveReport| (curve.loss_bits[at], curve.error_rate[at]);
+        table.line(row((at + 1).to_string(), of(&report.golden), of(&report.fixed)));
+    }
+    let unit =
+        if classes { "loss in bits and error rate" } else { "loss, half the squared error," };
+    format!("{}\n {unit} on the test part; epoch 0: initial weights\n\n", table.text())
+}
+
+/// Accuracy lost, divergence, cost to target.
+fn verdict(report: &Report) -> String {
+    let mut text = String::new();
+    for (name, curve) in [("golden", &report.golden), ("fixed", &report.fixed)] {
+        if let Some(epoch) = curve.diverged_at_epoch {
+            line!(
+                text,
+                "DIVERGED: the {name} loss of epoch {epoch} exceeds that of the initial weights"
+            );
+        }
+    }
+    let last = |curve: &CurveReport| curve.error_rate.last().copied().flatten();
+    if let (Some(loss), Some(fixed), Some(golden)) =
+        (report.accuracy_loss, last(&report.fixed), last(&report.golden))
+    {
+        let (fixed, golden) = (percent(fixed), percent(golden));
+        line!(text, "accuracy lost  {} (error {fixed} fixed, {golden} golden)", points(loss));
+    }
+    if let Some(over) = &report.accuracy_loss_over_seeds {
+        let OverSeeds { mean, ci95, seeds, golden_error_rate, fixed_error_rate } = over;
+        let average = |rates: &[f64]| percent(rates.iter().sum::<f64>() / rates.len() as f64);
+        let interval = ci95.map(|ci95| format!(" +- {:.2}", 100.0 * ci95)).unwrap_or_default();
+        line!(
+            text,
+            "over {} seeds  {}{interval}, 95 % interval of the mean (error {} fixed, {} golden)",
+            seeds.len(),
+            points(*mean),
+            average(fixed_error_rate),
+            average(golden_error_rate)
+        );
+    }
+    if let Some(ToTarget { error_rate, fixed, golden }) = &report.to_target {
+        let reached = |reached: &Option<Reached>| match reached {
+            None => "not reached".to_owned(),
+            Some(Reached { epochs, cycles, energy_pj }) => {
+                format!("epoch {epochs}, {} cycles, {}", grouped(*cycles), joules(*energy_pj))
+            }
+        };
+        line!(text, "to {} error  fixed: {}", percent(*error_rate), reached(fixed));
+        line!(text, "{:15}float32: {}", "", reached(golden));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn cycles(prepared: &Prepared, report: &Report) -> String {
+    let names = ["cycles", "preload", "stream", "skew", "drain", "vector", "stall", "total"];
+    let mut table = Columns::new(&names);
+    let row = |name: &str, causes: &CyclesByCause| {
+        let CyclesByCause { preload, stream, skew, drain, vector, stall } = *causes;
+        let all = [preload, stream, skew, drain, vector, stall, causes.total()];
+        [name.replace('_', " ")]
+            .into_iter()
+            .chain(all.map(|cycles| grouped(cycles.0)))
+            .collect::<Vec<_>>()
+    };
+    for pass in Pass::ALL {
+        table.line(row(pass.name(), &report.cycles.by_pass_and_cause[&pass]));
+    }
+    table.line(row("total", &report.cycles.by_cause));
+    let accelerator = &prepared.experiment.accelerator;
+    let mhz = accelerator.energy.profile().clock_mhz();
+    format!(
+        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n\n",
+        table.text(),
+        grouped(report.macs),
+        100.0 * report.utilization,
+        report.cycles.total as f64 / mhz / 1000.0
+    )
+}
+
+fn energy(report: &Report) -> String {
+    let mut table = Columns::new(&["energy", "fixed", "float32", "float32 / fixed"]);
+    let energy = &report.energy_pj;
+    let mut row = |name: &str, fixed: Picojoules, float32: Picojoules| {
+        let ratio = if fixed.0 > 0.0 { format!("{:.2}", float32.0 / fixed.0) } else { "-".into() };
+        table.line([name.to_owned(), joules(fixed), joules(float32), ratio]);
+    };
+    for component in Component::ALL {
+        let (fixed, float32) = (&energy.by_component, &energy.float32_by_component);
+        row(component.name(), fixed.of(component), float32.of(component));
+    }
+    row("total", energy.total, energy.float32_total);
+    format!("{}\n", table.text())
+}
+
+fn tensors(report: &Report) -> String {
+    let names =
+        ["tensor", "role", "format", "at last", "SQNR dB", "saturated", "underflow", "stalled"];
+    let mut table = Columns::new(&names);
+    for tensor in &report.precision {
+        let sqnr = match tensor.sqnr_db {
+            None => "-".to_owned(),
+            Some(Extended(sqnr)) if sqnr.is_infinite() => "exact".to_owned(),
+            Some(Extended(sqnr)) => format!("{sqnr:.1}"),
+        };
+        table.line([
+            tensor.name.clone(),
+            tensor.role.replace('_', " "),
+            tensor.format.clone(),
+            tensor.last_format.clone(),
+            sqnr,
+            percent(tensor.saturation_rate),
+            percent(tensor.underflow_rate),
+            tensor.stalled_rate.map_or("-".to_owned(), percent),
+        ]);
+    }
+    let mut text = table.text();
+    for tensor in report.precision.iter().filter(|tensor| tensor.accumulator_overflow_rate > 0.0) {
+        let rate = percent(tensor.accumulator_overflow_rate);
+        line!(text, " {}: the accumulators of {rate} of its elements overflowed", tensor.name);
+    }
+    text
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.2} %", 100.0 * rate)
+}
+
+fn points(rate: f64) -> String {
+    format!("{:+.2} points", 100.0 * rate)
+}
+
+fn real(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-3 || value.abs() >= 1e6 {
+        format!("{value:.3e}")
+    } else {
+        format!("{value:.4}")
+    }
+}

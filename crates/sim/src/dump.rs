@@ -1,0 +1,228 @@
+//! Every tensor of one training step as raw integers, and how each came from the others.
+//!
+//! Each tensor is an `.npy` file of its codes, in the machine integer that holds its format.
+//! `manifest.json` names format, shape and role of each file, and for every command its operands,
+//! the order of its sums, its accumulator and its conversion, so that anyone can recompute each
+//! result from its inputs. Where a command overwrites a tensor, the new one has a file of its own.
+
+use std::io;
+
+use ndarray::Array1;
+use ndarray_npy::WriteNpyExt;
+use serde_json::{Value, json};
+use systoliq_fxp::{Accumulator, Tensor, with_codes};
+use systoliq_nn::Batch;
+use systoliq_program::command::{Edge, Gemm, OperandRef};
+use systoliq_program::{Command, Machine, Operation, Step, TensorId};
+
+use crate::Error;
+
+/// Writes a file of the dump: its name and its bytes.
+pub type Sink<'s> = dyn FnMut(&str, &[u8]) -> io::Result<()> + Send + 's;
+
+/// A dump of one step.
+pub struct Dump<'s> {
+    /// The training step that is dumped, from 0.
+    pub step: u64,
+    sink: &'s mut Sink<'s>,
+    tensors: Vec<Value>,
+    commands: Vec<Value>,
+    /// The file that holds the present codes of each tensor.
+    files: Vec<Option<String>>,
+    complete: bool,
+}
+
+impl<'s> Dump<'s> {
+    /// A dump of step `step` into `sink`.
+    pub fn new(step: u64, sink: &'s mut Sink<'s>) -> Self {
+        let (tensors, commands, files) = (Vec::new(), Vec::new(), Vec::new());
+        Self { step, sink, tensors, commands, files, complete: false }
+    }
+
+    /// Whether the step has come and everything is written.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Writes what the step starts from: the batch, weights and biases.
+    pub(crate) fn begin(&mut self, machine: &Machine<'_>, batch: &Batch) -> Result<(), Error> {
+        self.files = vec![None; machine.program().tensors.len()];
+        self.write("inputs", &npy(&batch.inputs))?;
+        match &batch.answers {
+            systoliq_nn::Answers::Labels(labels) => {
+                self.write("labels", &npy(&Array1::from_vec(labels.clone())))?;
+            }
+            systoliq_nn::Answers::Targets(targets) => self.write("targets", &npy(targets))?,
+        }
+        let written = |id: &TensorId| machine.tensor(*id).is_some();
+        let program = machine.program();
+        let read: Vec<TensorId> =
+            (0..program.tensors.len()).map(TensorId).filter(written).collect();
+        // What commands overwrite before reading is left over from another step.
+        let starts = |id: &TensorId| {
+            let first = program.commands.iter().find_map(|command| {
+                let operation = &command.operation;
+                if operation.inputs().contains(id) {
+                    Some(true)
+                } else {
+                    (operation.output() == *id).then_some(false)
+                }
+            });
+            first == Some(true)
+        };
+        for id in read.into_iter().filter(starts) {
+            self.tensor(machine, id)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what a command has just made.
+    pub(crate) fn command(
+        &mut self,
+        machine: &Machine<'_>,
+        at: usize,
+        step: &Step,
+    ) -> Result<(), Error> {
+        let command = &machine.program().commands[at];
+        let mut entry = self.describe(machine, command, step);
+        self.tensor(machine, command.operation.output())?;
+        let output = &self.files[command.operation.output().0];
+        entry["output"] = json!(output);
+        self.commands.push(entry);
+        Ok(())
+    }
+
+    /// Writes the manifest.
+    pub(crate) fn end(&mut self) -> Result<(), Error> {
+        let manifest = json!({
+            "schema_version": 1,
+            "step": self.step,
+            "random_words": "word i of a key is that of systoliq-keyed-random's table; addition k draws word i of key.with(k)",
+            "order": "each sum starts at 0 and adds k = 0, 1, 2, ... in that order, the bias last",
+            "tensors": self.tensors,
+            "commands": self.commands,
+        });
+        let text = format!("{manifest:#}\n");
+        (self.sink)("manifest.json", text.as_bytes())
+            .map_err(|error| failed("manifest.json", &error))?;
+        self.complete = true;
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let file = format!("{name}.npy");
+        (self.sink)(&file, bytes).map_err(|error| failed(&file, &error))
+    }
+
+    fn tensor(&mut self, machine: &Machine<'_>, id: TensorId) -> Result<(), Error> {
+        let decl = machine.program().tensor(id);
+        let tensor = machine.tensor(id).expect("a tensor just written");
+        let name = match self.files[id.0] {
+            None => decl.name.clone(),
+            Some(_) => format!("{}.updated", decl.name),
+        };
+        self.write(&name, &codes(tensor))?;
+        let format = tensor.format();
+        self.tensors.push(json!({
+            "file": format!("{name}.npy"),
+            "name": decl.name,
+            "role": decl.role.name(),
+            "layer": decl.layer,
+            "shape": [tensor.rows(), tensor.cols()],
+            "format": { "bits": format.bits(), "frac": format.frac(), "signed": format.is_signed() },
+        }));
+        self.files[id.0] = Some(format!("{name}.npy"));
+        Ok(())
+    }
+
+    /// Operands, sums and conversion of a command, before it has run on them.
+    fn describe(&self, machine: &Machine<'_>, command: &Command, step: &Step) -> Value {
+        let program = machine.program();
+        let file = |id: TensorId| self.files[id.0].clone();
+        let operand = |operand: OperandRef| json!({ "file": file(operand.tensor), "transposed": operand.transposed });
+        let accumulator = |accumulator: &Accumulator, a: TensorId, b: TensorId| {
+            let frac = |id| machine.tensor(id).expect("an operand").format().frac();
+            json!({
+                "bits": accumulator.bits(),
+                "frac": accumulator.frac().unwrap_or(frac(a) + frac(b)),
+                "rounding": accumulator.rounding,
+                "overflow": accumulator.overflow,
+                "key": hex(step.key(&program.accumulator_id(command)).value()),
+            })
+        };
+        let scale = |scale: systoliq_program::command::BatchScale| {
+            let factor = scale.multiplier(machine.batch());
+            json!({ "mantissa": factor.mantissa, "exponent": factor.exponent })
+        };
+        let mut entry = match &command.operation {
+            Operation::Gemm(gemm) => {
+                let Gemm { a, b, bias, edge, .. } = gemm;
+                let (edge, mask) = match edge {
+                    Edge::Pass => ("pass", None),
+                    Edge::Relu => ("relu", None),
+                    Edge::Mask(mask) => ("mask", Some(file(*mask))),
+                };
+                json!({
+                    "operation": "gemm", "a": operand(*a), "b": operand(*b),
+                    "bias": bias.map(file), "edge": edge, "mask": mask,
+                    "accumulator": accumulator(&gemm.accumulator, a.tensor, b.tensor),
+                    "scale": scale(gemm.scale),
+                })
+            }
+            Operation::SumRows { input, accumulator: sums, product_with, scale: mean, .. } => {
+                json!({
+                    "operation": "sum_rows", "input": file(*input),
+                    "accumulator": accumulator(sums, *input, *product_with), "scale": scale(*mean),
+                })
+            }
+            Operation::SoftmaxCrossEntropy { logits, .. } => json!({
+                "operation": "softmax_cross_entropy", "logits": file(*logits),
+                "labels": "labels.npy", "loss_unit": program.learning.loss_unit,
+                "loss_scale_log2": program.learning.loss_scale_log2,
+            }),
+            Operation::SquaredError { outputs, targets, .. } => json!({
+                "operation": "squared_error", "outputs": file(*outputs), "targets": file(*targets),
+                "loss_scale_log2": program.learning.loss_scale_log2,
+            }),
+            Operation::Update { weights, gradient, rate_bits } => {
+                let rate = machine.rate(*rate_bits);
+                json!({
+                    "operation": "update", "weights": file(*weights), "gradient": file(*gradient),
+                    "rate": { "mantissa": rate.mantissa, "exponent": rate.exponent },
+                })
+            }
+            Operation::Convert { from, .. } => {
+                json!({ "operation": "convert", "from": file(*from) })
+            }
+        };
+        let output = program.tensor(command.operation.output());
+        entry["command"] = json!(command.name);
+        entry["layer"] = json!(command.layer);
+        entry["pass"] = json!(command.pass);
+        entry["conversion"] = json!({
+            "rounding": machine.rounding(command),
+            "overflow": output.plan.overflow,
+            "key": hex(step.key(&program.output_id(command)).value()),
+        });
+        entry
+    }
+}
+
+fn hex(key: u64) -> String {
+    format!("{key:#018x}")
+}
+
+fn failed(file: &str, error: &io::Error) -> Error {
+    Error::Dump { file: file.to_owned(), problem: error.to_string() }
+}
+
+/// An array as the bytes of an `.npy` file.
+fn npy(array: &impl WriteNpyExt) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    array.write_npy(&mut bytes).expect("writing to memory");
+    bytes
+}
+
+fn codes(tensor: &Tensor) -> Vec<u8> {
+    with_codes!(tensor, |codes| npy(codes))
+}

@@ -1,0 +1,496 @@
+//! What a run found, as `report.json` and `curves.csv` hold it.
+//!
+//! Sums are taken over exact counts; energy is computed from them once per figure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use systoliq_array::CyclesByCause;
+use systoliq_nn::{Evaluation, Information};
+use systoliq_program::{Operation, Pass, Work};
+
+use crate::cost::Arithmetic;
+use crate::energy::Picojoules;
+use crate::events::{EnergyByComponent, Prices};
+use crate::statistics::{Interval, paired_interval};
+use crate::timeline::{Entry, Totals};
+use crate::trainer::{Curve, Record, Spent};
+use crate::{Error, Experiment, Prepared};
+
+/// The layout of `report.json`; a change of meaning raises it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A real number that JSON writes as a string where it is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Extended(#[serde(with = "systoliq_nn::extended")] pub f64);
+
+/// Everything a run found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The experiment, resolved.
+    pub experiment: Experiment,
+    /// The golden model.
+    pub golden: CurveReport,
+    /// The fixed-point network.
+    pub fixed: CurveReport,
+    /// Final fixed error rate less final golden error rate; nothing for a regression.
+    pub accuracy_loss: Option<f64>,
+    /// The same over several seeds, paired.
+    pub accuracy_loss_over_seeds: Option<OverSeeds>,
+    /// Clock cycles.
+    pub cycles: CyclesReport,
+    /// MACs / (PEs × cycles).
+    pub utilization: f64,
+    /// Multiply-accumulates asked of the array.
+    pub macs: u64,
+    /// Energy.
+    pub energy_pj: EnergyReport,
+    /// What it took to reach an error rate first.
+    pub to_target: Option<ToTarget>,
+    /// What happened to each tensor.
+    pub precision: Vec<TensorReport>,
+    /// Each command on each size of work.
+    pub layers: Vec<LayerReport>,
+    /// Bytes moved from and to DRAM, by tensor.
+    pub dram_bytes: Vec<TrafficReport>,
+}
+
+/// One network over the epochs, on the test part unless said.
+#[derive(Clone, Debug, Serialize)]
+pub struct CurveReport {
+    /// Error rates; nothing for a regression.
+    pub error_rate: Vec<Option<f64>>,
+    /// Mean losses: cross-entropy in bits, or `½Σe²`.
+    pub loss_bits: Vec<Extended>,
+    /// Mean losses of the training samples, each before its step's update.
+    pub training_loss: Vec<Extended>,
+    /// Error rates on the validation part, if there is one.
+    pub validation_error_rate: Vec<Option<f64>>,
+    /// Entropies and divergences in bits.
+    pub information: Vec<Option<Information>>,
+    /// With the initial weights.
+    pub initial: InitialReport,
+    /// The first epoch whose loss exceeds that of the initial weights.
+    pub diverged_at_epoch: Option<usize>,
+}
+
+/// A network before training.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct InitialReport {
+    /// Error rate.
+    pub error_rate: Option<f64>,
+    /// Mean loss.
+    pub loss_bits: Extended,
+}
+
+/// Accuracy lost, paired by seed.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverSeeds {
+    /// Mean of the differences.
+    pub mean: f64,
+    /// Half the width of the 95 % interval of the mean, by Student's t; nothing for one seed.
+    pub ci95: Option<f64>,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// Final error rates of the golden model, by seed.
+    pub golden_error_rate: Vec<f64>,
+    /// Final error rates in fixed point, by seed.
+    pub fixed_error_rate: Vec<f64>,
+}
+
+/// Clock cycles of the whole run.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct CyclesReport {
+    pub total: u64,
+    pub by_cause: CyclesByCause,
+    pub by_pass: BTreeMap<Pass, u64>,
+    pub by_pass_and_cause: BTreeMap<Pass, CyclesByCause>,
+}
+
+/// Energy of the whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct EnergyReport {
+    /// All of it.
+    pub total: Picojoules,
+    /// By part of the machine.
+    pub by_component: EnergyByComponent,
+    /// By pass.
+    pub by_pass: BTreeMap<Pass, Picojoules>,
+    /// The same program on float32 hardware.
+    pub float32_total: Picojoules,
+    /// That, by part of the machine.
+    pub float32_by_component: EnergyByComponent,
+}
+
+/// What it took to reach an error rate first.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ToTarget {
+    /// The target.
+    pub error_rate: f64,
+    /// In fixed point, if it was reached.
+    pub fixed: Option<Reached>,
+    /// With float32 hardware, if the golden model reached it.
+    pub golden: Option<Reached>,
+}
+
+/// Where an error rate was reached.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Reached {
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Cycles until then.
+    pub cycles: u64,
+    /// Energy until then.
+    pub energy_pj: Picojoules,
+}
+
+/// What happened to one tensor.
+#[derive(Clone, Debug, Serialize)]
+pub struct TensorReport {
+    /// Its name in the program.
+    pub name: String,
+    /// Its role.
+    pub role: &'static str,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// Its format as planned.
+    pub format: String,
+    /// Its format at the last step.
+    pub last_format: String,
+    /// Elements converted over the run.
+    pub elements: u64,
+    /// Signal-to-quantization-noise ratio; nothing where all was zero.
+    pub sqnr_db: Option<Extended>,
+    /// Share of elements that left the range.
+    pub saturation_rate: f64,
+    /// Share of elements that rounded to zero without being zero.
+    pub underflow_rate: f64,
+    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
+    pub stalled_rate: Option<f64>,
+    /// Share of elements whose accumulator left its range on the way.
+    pub accumulator_overflow_rate: f64,
+}
+
+/// One command on one size of work, summed over the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerReport {
+    /// The layer with weights.
+    pub layer: usize,
+    /// The pass.
+    pub pass: Pass,
+    /// The tensor that is made.
+    pub output: String,
+    /// What makes it.
+    pub operation: &'static str,
+    /// Sizes of a GEMM.
+    pub m: Option<usize>,
+    /// Sizes of a GEMM.
+    pub n: Option<usize>,
+    /// Sizes of a GEMM.
+    pub k: Option<usize>,
+    /// How often it ran.
+    pub calls: u64,
+    /// Folds of the array.
+    pub folds: u64,
+    /// Cycles.
+    pub cycles: u64,
+    /// Of these, stalls.
+    pub stall_cycles: u64,
+    /// Energy.
+    pub energy_pj: Picojoules,
+    /// MACs / (PEs × cycles).
+    pub utilization: f64,
+}
+
+/// Bytes of one tensor moved from and to DRAM, whole bursts.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrafficReport {
+    /// Its name in the program.
+    pub tensor: String,
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+}
+
+impl Report {
+    /// Sums up the first of `records`, and the accuracy lost over all of them.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits.
+    ///
+    /// # Panics
+    ///
+    /// If there are no records.
+    pub fn new(prepared: &Prepared, records: &[Record]) -> Result<Self, Error> {
+        let record = &records[0];
+        let prices = Prices::new(&prepared.experiment.accelerator);
+        let entries = record.timeline.entries(prepared, Arithmetic::Fixed)?;
+        let float32 = record.timeline.entries(prepared, Arithmetic::Float32)?;
+        let totals = Totals::of(&entries);
+        let by_component = totals.tally.energy(&prices)?;
+        let float32_by_component = Totals::of(&float32).tally.energy(&prices)?;
+        let mut cycles_by_pass = BTreeMap::new();
+        let mut causes_by_pass = BTreeMap::new();
+        let mut energy_by_pass = BTreeMap::new();
+        for pass in Pass::ALL {
+            let of_pass = Totals::of_pass(&entries, prepared, pass);
+            cycles_by_pass.insert(pass, of_pass.cycles.total().0);
+            causes_by_pass.insert(pass, of_pass.cycles);
+            energy_by_pass.insert(pass, of_pass.tally.energy(&prices)?.total());
+        }
+        Ok(Self {
+            schema_version: SCHEMA_VERSION,
+            experiment: prepared.experiment.clone(),
+            golden: CurveReport::new(&record.golden),
+            fixed: CurveReport::new(&record.fixed),
+            accuracy_loss: accuracy_loss(record),
+            accuracy_loss_over_seeds: OverSeeds::new(records),
+            cycles: CyclesReport {
+                total: totals.cycles.total().0,
+                by_cause: totals.cycles,
+                by_pass: cycles_by_pass,
+                by_pass_and_cause: causes_by_pass,
+            },
+            utilization: utilization(prepared, totals.macs, totals.cycles.total().0),
+            macs: totals.macs,
+            energy_pj: EnergyReport {
+                total: by_component.total(),
+                by_component,
+                by_pass: energy_by_pass,
+                float32_total: float32_by_component.total(),
+                float32_by_component,
+            },
+            to_target: ToTarget::new(prepared, record),
+            precision: precision(prepared, record),
+            layers: layers(prepared, &entries, &prices)?,
+            dram_bytes: traffic(prepared, &entries),
+        })
+    }
+
+    /// `curves.csv`: a row per epoch.
+    pub fn curves_csv(records: &[Record]) -> String {
+        let mut text = String::from("seed,epoch");
+        for network in ["golden", "fixed"] {
+            for column in [
+                "error_rate",
+                "loss_bits",
+                "training_loss",
+                "validation_error_rate",
+                "label_entropy_bits",
+                "cross_entropy_bits",
+                "kl_divergence_bits",
+                "prediction_entropy_bits",
+            ] {
+                write!(text, ",{network}_{column}").expect("writing to a string");
+            }
+        }
+        text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj\n");
+        for record in records {
+            for (at, spent) in record.spent.iter().enumerate() {
+                write!(text, "{},{}", record.seed, at + 1).expect("writing to a string");
+                for curve in [&record.golden, &record.fixed] {
+                    let epoch = &curve.epochs[at];
+                    let validation = epoch.validation.as_ref().and_then(Evaluation::error_rate);
+                    let bits = epoch.test.information.map(|i| {
+                        let Information {
+                            label_entropy_bits,
+                            cross_entropy_bits,
+                            kl_divergence_bits,
+                            prediction_entropy_bits,
+                        } = i;
+                        [
+                            label_entropy_bits,
+                            cross_entropy_bits,
+                            kl_divergence_bits,
+                            prediction_entropy_bits,
+                        ]
+                    });
+                    let loss = [Some(epoch.test.loss), Some(epoch.training_loss)];
+                    let columns = [epoch.test.error_rate()].into_iter().chain(loss);
+                    let columns = columns.chain([validation]);
+                    for value in columns.chain(bits.map_or([None; 4], |bits| bits.map(Some))) {
+                        text.push(',');
+                        if let Some(value) = value {
+                            write!(text, "{value}").expect("writing to a string");
+                        }
+                    }
+                }
+                let Spent { cycles, energy_pj, float32_cycles, float32_energy_pj } = spent;
+                let (fixed, float32) = (energy_pj.0, float32_energy_pj.0);
+                writeln!(text, ",{cycles},{fixed},{float32_cycles},{float32}")
+                    .expect("writing to a string");
+            }
+        }
+        text
+    }
+}
+
+impl CurveReport {
+    fn new(curve: &Curve) -> Self {
+        let each = |epoch: &dyn Fn(&crate::trainer::Epoch) -> Option<f64>| {
+            curve.epochs.iter().map(epoch).collect::<Vec<_>>()
+        };
+        let validation = |epoch: &crate::trainer::Epoch| {
+            epoch.validation.as_ref().and_then(Evaluation::error_rate)
+        };
+        Self {
+            error_rate: each(&|epoch| epoch.test.error_rate()),
+            loss_bits: curve.epochs.iter().map(|epoch| Extended(epoch.test.loss)).collect(),
+            training_loss: curve.epochs.iter().map(|epoch| Extended(epoch.training_loss)).collect(),
+            validation_error_rate: each(&validation),
+            information: curve.epochs.iter().map(|epoch| epoch.test.information).collect(),
+            initial: InitialReport {
+                error_rate: curve.initial.error_rate(),
+                loss_bits: Extended(curve.initial.loss),
+            },
+            diverged_at_epoch: curve.diverged(),
+        }
+    }
+}
+
+/// Final fixed less final golden error rate, from whole numbers of errors.
+fn accuracy_loss(record: &Record) -> Option<f64> {
+    let (fixed, golden) = (record.fixed.epochs.last()?, record.golden.epochs.last()?);
+    let difference = fixed.test.errors? as f64 - golden.test.errors? as f64;
+    Some(difference / fixed.test.count as f64)
+}
+
+impl OverSeeds {
+    fn new(records: &[Record]) -> Option<Self> {
+        if records.len() < 2 {
+            return None;
+        }
+        let differences = records.iter().map(accuracy_loss).collect::<Option<Vec<_>>>()?;
+        let rates = |curve: fn(&Record) -> &Curve| {
+            records
+                .iter()
+                .map(|record| curve(record).final_error_rate())
+                .collect::<Option<Vec<_>>>()
+        };
+        let Interval { mean, ci95 } = paired_interval(&differences);
+        Some(Self {
+            mean,
+            ci95,
+            seeds: records.iter().map(|record| record.seed).collect(),
+            golden_error_rate: rates(|record| &record.golden)?,
+            fixed_error_rate: rates(|record| &record.fixed)?,
+        })
+    }
+}
+
+impl ToTarget {
+    /// The target is the stated one, or the final error rate of the golden model.
+    fn new(prepared: &Prepared, record: &Record) -> Option<Self> {
+        let stated = prepared.experiment.training.target_error_rate;
+        let error_rate = stated.or_else(|| record.golden.final_error_rate())?;
+        let first = |curve: &Curve| {
+            curve
+                .epochs
+                .iter()
+                .position(|epoch| epoch.test.error_rate().is_some_and(|e| e <= error_rate))
+        };
+        let fixed = first(&record.fixed).map(|at| Reached {
+            epochs: at + 1,
+            cycles: record.spent[at].cycles,
+            energy_pj: record.spent[at].energy_pj,
+        });
+        let golden = first(&record.golden).map(|at| Reached {
+            epochs: at + 1,
+            cycles: record.spent[at].float32_cycles,
+            energy_pj: record.spent[at].float32_energy_pj,
+        });
+        Some(Self { error_rate, fixed, golden })
+    }
+}
+
+fn utilization(prepared: &Prepared, macs: u64, cycles: u64) -> f64 {
+    let pes = prepared.experiment.accelerator.array.pes();
+    if cycles == 0 { 0.0 } else { macs as f64 / (pes as f64 * cycles as f64) }
+}
+
+fn precision(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
+    let tensors = prepared.program.tensors.iter();
+    let recorded = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
+    recorded
+        .map(|(decl, found)| TensorReport {
+            name: decl.name.clone(),
+            role: decl.role.name(),
+            layer: decl.layer,
+            format: decl.plan.format_name(),
+            last_format: decl.plan.format.with_frac(found.frac).to_string(),
+            elements: found.conversion.elements,
+            sqnr_db: found.conversion.sqnr_db().map(Extended),
+            saturation_rate: found.conversion.saturation_rate(),
+            underflow_rate: found.conversion.underflow_rate(),
+            stalled_rate: found.update.as_ref().map(|update| update.stalled_rate()),
+            accumulator_overflow_rate: found.overflowed_sums as f64
+                / found.conversion.elements.max(1) as f64,
+        })
+        .collect()
+}
+
+/// One row per command and size of work.
+fn layers(
+    prepared: &Prepared,
+    entries: &[Entry],
+    prices: &Prices<'_>,
+) -> Result<Vec<LayerReport>, Error> {
+    let mut groups: BTreeMap<(usize, Work), Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        groups.entry((entry.run.command, entry.run.work)).or_default().push(entry.clone());
+    }
+    let row = |((at, work), entries): ((usize, Work), Vec<Entry>)| {
+        let command = &prepared.program.commands[at];
+        let totals = Totals::of(&entries);
+        let shape = match work {
+            Work::Gemm(shape) => Some(shape),
+            Work::Vector { .. } => None,
+        };
+        Ok(LayerReport {
+            layer: command.layer,
+            pass: command.pass,
+            output: prepared.program.tensor(command.operation.output()).name.clone(),
+            operation: match command.operation {
+                Operation::Gemm(_) => "gemm",
+                Operation::SumRows { .. } => "sum_rows",
+                Operation::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
+                Operation::SquaredError { .. } => "squared_error",
+                Operation::Update { .. } => "update",
+                Operation::Convert { .. } => "convert",
+            },
+            m: shape.map(|shape| shape.m),
+            n: shape.map(|shape| shape.n),
+            k: shape.map(|shape| shape.k),
+            calls: entries.iter().map(|entry| entry.calls).sum(),
+            folds: entries.iter().map(|entry| entry.calls * entry.once.folds).sum(),
+            cycles: totals.cycles.total().0,
+            stall_cycles: totals.cycles.stall.0,
+            energy_pj: totals.tally.energy(prices)?.total(),
+            utilization: utilization(prepared, totals.macs, totals.cycles.total().0),
+        })
+    };
+    groups.into_iter().map(row).collect()
+}
+
+fn traffic(prepared: &Prepared, entries: &[Entry]) -> Vec<TrafficReport> {
+    let mut by_tensor = BTreeMap::new();
+    for entry in entries {
+        for transfer in &entry.once.traffic {
+            let (read, written) = by_tensor.entry(transfer.tensor).or_insert((0u64, 0u64));
+            *(if transfer.write { written } else { read }) += transfer.bytes * entry.calls;
+        }
+    }
+    let report = |(id, (read, written))| TrafficReport {
+        tensor: prepared.program.tensor(id).name.clone(),
+        read,
+        written,
+    };
+    by_tensor.into_iter().map(report).collect()
+}

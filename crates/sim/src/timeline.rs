@@ -1,0 +1,115 @@
+//! What ran how often, and the cycles, events and bytes that follow.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use systoliq_array::CyclesByCause;
+use systoliq_program::{Pass, Work};
+
+use crate::cost::{Arithmetic, Cost, Costs};
+use crate::events::Tally;
+use crate::{Error, Prepared};
+
+/// One kind of run: a command of the program, on work of some size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Place of the command in the program.
+    pub command: usize,
+    /// How much there was to do.
+    pub work: Work,
+    /// Whether the output's scale was chosen from the output itself.
+    pub second_pass: bool,
+}
+
+/// How often each command ran on which sizes. All figures of time, traffic and energy follow from
+/// these counts, so that it does not matter in what order, or in how many sittings, they arose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Run, u64)>", into = "Vec<(Run, u64)>")]
+pub struct Timeline {
+    runs: BTreeMap<Run, u64>,
+}
+
+impl From<Vec<(Run, u64)>> for Timeline {
+    fn from(runs: Vec<(Run, u64)>) -> Self {
+        Self { runs: runs.into_iter().collect() }
+    }
+}
+
+impl From<Timeline> for Vec<(Run, u64)> {
+    fn from(timeline: Timeline) -> Self {
+        timeline.runs.into_iter().collect()
+    }
+}
+
+/// The cost of all runs of one command on one size of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What ran.
+    pub run: Run,
+    /// How often.
+    pub calls: u64,
+    /// What one run takes.
+    pub once: Cost,
+}
+
+impl Timeline {
+    /// Counts one run.
+    pub fn record(&mut self, run: Run) {
+        *self.runs.entry(run).or_default() += 1;
+    }
+
+    /// Whether every run names a command that a program of `commands` commands has.
+    pub fn fits(&self, commands: usize) -> bool {
+        self.runs.keys().all(|run| run.command < commands)
+    }
+
+    /// What everything took on hardware of `arithmetic`.
+    ///
+    /// # Errors
+    ///
+    /// If a count does not fit 64 bits.
+    pub fn entries(
+        &self,
+        prepared: &Prepared,
+        arithmetic: Arithmetic,
+    ) -> Result<Vec<Entry>, Error> {
+        let accelerator = &prepared.experiment.accelerator;
+        let costs = Costs::new(&prepared.program, accelerator, arithmetic);
+        let entry = |(&run, &calls): (&Run, &u64)| {
+            let command = &prepared.program.commands[run.command];
+            Ok(Entry { run, calls, once: costs.of(command, run.work, run.second_pass)? })
+        };
+        self.runs.iter().map(entry).collect()
+    }
+}
+
+/// Sums over entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Cycles by cause.
+    pub cycles: CyclesByCause,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Events by component.
+    pub tally: Tally,
+}
+
+impl Totals {
+    /// The sums over `entries`.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut totals = Self::default();
+        for Entry { calls, once, .. } in entries {
+            totals.cycles += once.cycles.checked_mul(*calls).expect("cycles fit 64 bits");
+            totals.macs += once.macs * calls;
+            totals.tally.add_times(&once.tally, *calls);
+        }
+        totals
+    }
+
+    /// The sums over those of `entries` that belong to `pass`.
+    pub fn of_pass(entries: &[Entry], prepared: &Prepared, pass: Pass) -> Self {
+        let commands = &prepared.program.commands;
+        Self::of(entries.iter().filter(|entry| commands[entry.run.command].pass == pass))
+    }
+}

@@ -1,0 +1,520 @@
+//! Training in fixed point beside the golden model, on the same seed and batches.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use systoliq_array::{Array, ArrayCounts, Fast, Register};
+use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
+use systoliq_nn::golden::Real;
+use systoliq_nn::metrics::InformationSum;
+use systoliq_nn::{
+    DataSet, Evaluation, Golden, Parameters, Part, Precision, epoch_order, initial_weights,
+};
+use systoliq_program::machine::Snapshot;
+use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId, Verdict};
+
+use crate::cost::Arithmetic;
+use crate::dump::Dump;
+use crate::energy::Picojoules;
+use crate::events::Prices;
+use crate::timeline::{Run, Timeline, Totals};
+use crate::{Error, Prepared};
+
+/// What multiplies matrices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Integer GEMM; the closed forms give cycles.
+    #[default]
+    Fast,
+    /// Every register in every cycle; what it counts is checked against the closed forms.
+    Register,
+    /// The plain loop that defines the bits; the closed forms give cycles.
+    Reference,
+}
+
+impl EngineKind {
+    fn build(self, array: Array) -> Box<dyn Engine + Send> {
+        match self {
+            Self::Fast => Box::new(Fast::default()),
+            Self::Register => {
+                let register = Register::new(array).expect("an array that was checked");
+                Box::new(Stepped { array, register })
+            }
+            Self::Reference => Box::new(Reference),
+        }
+    }
+}
+
+/// The register engine, held to the closed forms at every GEMM.
+struct Stepped {
+    array: Array,
+    register: Register,
+}
+
+impl Engine for Stepped {
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        let sums = self.register.gemm(task);
+        let expected = ArrayCounts::of(&self.array, task.shape()).expect("a GEMM that was stepped");
+        assert_eq!(self.register.counts(), expected, "counts stepped and in closed form");
+        sums
+    }
+}
+
+/// One network's evaluations, before training and after each epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curve {
+    /// On the test part, with the initial weights.
+    pub initial: Evaluation,
+    /// After each epoch.
+    pub epochs: Vec<Epoch>,
+}
+
+/// One epoch of one network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epoch {
+    /// Mean loss of the training samples, each before its step's update.
+    #[serde(with = "systoliq_nn::extended")]
+    pub training_loss: f64,
+    /// On the validation part, if there is one.
+    pub validation: Option<Evaluation>,
+    /// On the test part.
+    pub test: Evaluation,
+}
+
+impl Curve {
+    /// The first epoch, from 1, whose loss exceeds that of the initial weights, or is not finite.
+    pub fn diverged(&self) -> Option<usize> {
+        let limit = self.initial.loss;
+        let worse = |epoch: &Epoch| !epoch.test.loss.is_finite() || epoch.test.loss > limit;
+        self.epochs.iter().position(worse).map(|at| at + 1)
+    }
+
+    /// The error rate after the last epoch.
+    pub fn final_error_rate(&self) -> Option<f64> {
+        self.epochs.last().and_then(|epoch| epoch.test.error_rate())
+    }
+}
+
+/// What happened to one tensor over a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorRecord {
+    /// Its conversions.
+    pub conversion: ConversionStatistics,
+    /// Its updates, if it is trained.
+    pub update: Option<UpdateStatistics>,
+    /// Elements whose accumulator left its range on the way.
+    pub overflowed_sums: u64,
+    /// Fraction bits at the last step.
+    pub frac: i32,
+}
+
+/// Cycles and energy of all training up to the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// Clock cycles.
+    pub cycles: u64,
+    /// Energy in fixed point.
+    pub energy_pj: Picojoules,
+    /// Clock cycles of the same program on float32 hardware.
+    pub float32_cycles: u64,
+    /// Energy of the same program on float32 hardware.
+    pub float32_energy_pj: Picojoules,
+}
+
+/// All that one seed's run has found so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The seed.
+    pub seed: u64,
+    /// Training steps done.
+    pub steps: u64,
+    /// The fixed-point network.
+    pub fixed: Curve,
+    /// The golden model.
+    pub golden: Curve,
+    /// By tensor name.
+    pub tensors: BTreeMap<String, TensorRecord>,
+    /// What ran how often.
+    pub timeline: Timeline,
+    /// By the end of each epoch.
+    pub spent: Vec<Spent>,
+}
+
+/// A run between two epochs, enough to go on from there with the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    record: Record,
+    machine: Snapshot,
+    golden: Vec<GoldenLayer>,
+}
+
+impl Checkpoint {
+    /// Training steps done.
+    pub fn steps(&self) -> u64 {
+        self.record.steps
+    }
+}
+
+/// Weights and bias of one layer of the golden model, exact also for `f32`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoldenLayer {
+    weights: Vec<Real64>,
+    bias: Vec<Real64>,
+}
+
+/// A real number that JSON keeps also where it is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Real64(#[serde(with = "systoliq_nn::extended")] f64);
+
+/// The golden model in either precision.
+#[derive(Clone, Debug)]
+enum AnyGolden {
+    F32(Golden<f32>),
+    F64(Golden<f64>),
+}
+
+/// Evaluates `$body` with `$golden` bound to the model of either precision.
+macro_rules! with_golden {
+    ($any:expr, |$golden:ident| $body:expr) => {
+        match $any {
+            AnyGolden::F32($golden) => $body,
+            AnyGolden::F64($golden) => $body,
+        }
+    };
+}
+
+/// How a run is carried out; nothing here changes a bit of its result.
+pub struct Conduct<'a> {
+    /// Whether the golden model trains beside, in a thread of its own.
+    pub parallel: bool,
+    /// Called after each step with the number of steps done.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// One seed's run of an experiment.
+pub struct Trainer<'a> {
+    prepared: &'a Prepared,
+    data: &'a DataSet,
+    machine: Machine<'a>,
+    engine: Box<dyn Engine + Send>,
+    golden: AnyGolden,
+    record: Record,
+}
+
+impl<'a> Trainer<'a> {
+    /// The run with `seed`, before its first epoch.
+    pub fn new(prepared: &'a Prepared, data: &'a DataSet, seed: u64, engine: EngineKind) -> Self {
+        let Prepared { experiment, graph, program, .. } = prepared;
+        let initial: Vec<_> =
+            (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
+        let mut machine = Machine::new(program, &initial, seed);
+        let mut engine = engine.build(experiment.accelerator.array);
+        let golden = match experiment.training.golden {
+            Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
+            Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
+        };
+        let batch = experiment.training.batch;
+        let curve = |initial| Curve { initial, epochs: Vec::new() };
+        let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let record = Record {
+            seed,
+            steps: 0,
+            fixed: curve(judge.fixed(&mut machine, engine.as_mut())),
+            golden: curve(with_golden!(&golden, |golden| golden.evaluate(&data.test, batch))),
+            tensors: BTreeMap::new(),
+            timeline: Timeline::default(),
+            spent: Vec::new(),
+        };
+        Self { prepared, data, machine, engine, golden, record }
+    }
+
+    /// Goes on from a checkpoint of the same experiment.
+    ///
+    /// # Errors
+    ///
+    /// If the checkpoint is of another seed or does not fit the experiment.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let problem = |problem: &str| Error::Checkpoint {
+            seed: self.record.seed,
+            problem: problem.to_owned(),
+        };
+        let Checkpoint { record, machine, golden } = checkpoint;
+        let epochs = record.fixed.epochs.len();
+        let steps = epochs as u64 * self.steps_per_epoch();
+        if record.seed != self.record.seed
+            || record.golden.epochs.len() != epochs
+            || record.spent.len() != epochs
+            || record.steps != steps
+            || !record.timeline.fits(self.prepared.program.commands.len())
+        {
+            return Err(problem("its parts do not fit each other"));
+        }
+        let restored = with_golden!(&mut self.golden, |model| restore_golden(model, &golden));
+        restored.ok_or_else(|| problem("its golden model has other sizes"))?;
+        self.machine
+            .restore(&machine)
+            .ok_or_else(|| problem("its weights have other sizes or formats"))?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Enough to go on from here.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let golden = with_golden!(&self.golden, |golden| golden.parameters().cast::<f64>());
+        let layers = golden.layers.into_iter().map(|layer| GoldenLayer {
+            weights: layer.weights.into_iter().map(Real64).collect(),
+            bias: layer.bias.into_iter().flatten().map(Real64).collect(),
+        });
+        Checkpoint {
+            record: self.record.clone(),
+            machine: self.machine.snapshot(),
+            golden: layers.collect(),
+        }
+    }
+
+    /// Epochs done.
+    pub fn epochs_done(&self) -> u32 {
+        self.record.fixed.epochs.len() as u32
+    }
+
+    /// Whether every epoch is done.
+    pub fn is_done(&self) -> bool {
+        self.epochs_done() >= self.prepared.experiment.training.epochs
+    }
+
+    /// Steps of one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.data.train.len().div_ceil(self.prepared.experiment.training.batch) as u64
+    }
+
+    /// What the run has found so far.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Trains both networks for one epoch and evaluates them. `dump` receives the tensors of the
+    /// step that it asks for, if that is in this epoch.
+    ///
+    /// # Errors
+    ///
+    /// If `dump` cannot write, or a count leaves 64 bits.
+    pub fn epoch(
+        &mut self,
+        conduct: &Conduct<'_>,
+        dump: Option<&mut Dump<'_>>,
+    ) -> Result<(), Error> {
+        let Self { prepared, data, golden, record, .. } = self;
+        let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
+        let training = &prepared.experiment.training;
+        let mut golden_epoch = || {
+            let training_loss = with_golden!(golden, |golden| {
+                golden.train_epoch(&data.train, training, seed, epoch)
+            });
+            with_golden!(&*golden, |golden| {
+                let evaluate = |part: &Part| golden.evaluate(part, training.batch);
+                Epoch {
+                    training_loss,
+                    validation: Some(&data.validation)
+                        .filter(|part| !part.is_empty())
+                        .map(evaluate),
+                    test: evaluate(&data.test),
+                }
+            })
+        };
+        let mut fixed = FixedEpoch {
+            prepared,
+            data,
+            machine: &mut self.machine,
+            engine: self.engine.as_mut(),
+            record,
+            epoch,
+        };
+        let (golden, fixed) = if conduct.parallel {
+            std::thread::scope(|scope| {
+                let golden = scope.spawn(golden_epoch);
+                let fixed = fixed.train(conduct, dump);
+                (golden.join().expect("the golden model's thread"), fixed)
+            })
+        } else {
+            let fixed = fixed.train(conduct, dump);
+            (golden_epoch(), fixed)
+        };
+        let fixed = fixed?;
+        self.record.golden.epochs.push(golden);
+        self.record.fixed.epochs.push(fixed);
+        let spent = self.spent()?;
+        self.record.spent.push(spent);
+        Ok(())
+    }
+
+    /// What everything up to here took.
+    fn spent(&self) -> Result<Spent, Error> {
+        let prices = Prices::new(&self.prepared.experiment.accelerator);
+        let totals = |arithmetic| {
+            let entries = self.record.timeline.entries(self.prepared, arithmetic)?;
+            Ok::<_, Error>(Totals::of(&entries))
+        };
+        let (fixed, float32) = (totals(Arithmetic::Fixed)?, totals(Arithmetic::Float32)?);
+        Ok(Spent {
+            cycles: fixed.cycles.total().0,
+            energy_pj: fixed.tally.energy(&prices)?.total(),
+            float32_cycles: float32.cycles.total().0,
+            float32_energy_pj: float32.tally.energy(&prices)?.total(),
+        })
+    }
+}
+
+/// Puts the parameters of a checkpoint into a golden model; `None` if they do not fit.
+fn restore_golden<F: Real>(model: &mut Golden<F>, layers: &[GoldenLayer]) -> Option<()> {
+    let mut parameters: Parameters<f64> = model.parameters().cast();
+    if parameters.layers.len() != layers.len() {
+        return None;
+    }
+    for (ours, kept) in parameters.layers.iter_mut().zip(layers) {
+        let bias = ours.bias.as_ref().map_or(0, |bias| bias.len());
+        if ours.weights.len() != kept.weights.len() || bias != kept.bias.len() {
+            return None;
+        }
+        ours.weights.iter_mut().zip(&kept.weights).for_each(|(ours, kept)| *ours = kept.0);
+        ours.bias.iter_mut().flatten().zip(&kept.bias).for_each(|(ours, kept)| *ours = kept.0);
+    }
+    *model = Golden::from_parameters(model.graph(), parameters.cast()).ok()?;
+    Some(())
+}
+
+/// One epoch of the fixed-point network.
+struct FixedEpoch<'t, 'a> {
+    prepared: &'a Prepared,
+    data: &'a DataSet,
+    machine: &'t mut Machine<'a>,
+    engine: &'t mut (dyn Engine + Send),
+    record: &'t mut Record,
+    epoch: u32,
+}
+
+impl FixedEpoch<'_, '_> {
+    fn train(
+        &mut self,
+        conduct: &Conduct<'_>,
+        mut dump: Option<&mut Dump<'_>>,
+    ) -> Result<Epoch, Error> {
+        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
+        let order = epoch_order(seed, self.epoch, self.data.train.len());
+        let mut loss = ExactSum::default();
+        for rows in order.chunks(batch) {
+            let dump = dump.as_deref_mut().filter(|dump| dump.step == self.record.steps);
+            self.step(rows, &mut loss, dump)?;
+            self.record.steps += 1;
+            (conduct.progress)(self.record.steps);
+        }
+        let judge =
+            |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
+        let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
+        let validation =
+            validation.map(|part| judge(part, "validation").fixed(self.machine, self.engine));
+        Ok(Epoch {
+            training_loss: loss.to_f64() / order.len() as f64,
+            validation,
+            test: judge(&self.data.test, "test").fixed(self.machine, self.engine),
+        })
+    }
+
+    /// One training step.
+    fn step(
+        &mut self,
+        rows: &[u32],
+        loss: &mut ExactSum,
+        mut dump: Option<&mut Dump<'_>>,
+    ) -> Result<(), Error> {
+        let batch = self.data.train.batch(rows);
+        let step = Step::training(self.record.seed, self.record.steps);
+        for (id, statistics) in self.machine.load(&batch, &step) {
+            self.tensor_record(id).conversion.merge(&statistics);
+        }
+        if let Some(dump) = &mut dump {
+            dump.begin(self.machine, &batch)?;
+        }
+        for (at, command) in self.prepared.program.commands.iter().enumerate() {
+            let outcome = self.machine.execute(command, &step, self.engine);
+            let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
+            self.record.timeline.record(run);
+            let tensor = self.tensor_record(command.operation.output());
+            tensor.conversion.merge(&outcome.conversion);
+            tensor.overflowed_sums += outcome.overflowed_sums;
+            if let Some(update) = &outcome.update {
+                tensor.update.get_or_insert_default().merge(update);
+            }
+            if let Some(sum) = &outcome.loss_sum {
+                loss.merge(sum);
+            }
+            if let Some(dump) = &mut dump {
+                dump.command(self.machine, at, &step)?;
+            }
+        }
+        if let Some(dump) = dump {
+            dump.end()?;
+        }
+        Ok(())
+    }
+
+    /// The record of a tensor, brought up to its present scale.
+    fn tensor_record(&mut self, id: TensorId) -> &mut TensorRecord {
+        let frac = self.machine.tensor(id).expect("a tensor just written").format().frac();
+        let name = &self.prepared.program.tensor(id).name;
+        if !self.record.tensors.contains_key(name) {
+            self.record.tensors.insert(name.clone(), TensorRecord::default());
+        }
+        let record = self.record.tensors.get_mut(name).expect("a record just made");
+        record.frac = frac;
+        record
+    }
+}
+
+/// An evaluation of the fixed-point network on a part of the data.
+struct Judge<'a> {
+    part: &'a Part,
+    name: &'static str,
+    batch: usize,
+    seed: u64,
+    number: u64,
+}
+
+impl Judge<'_> {
+    fn fixed(&self, machine: &mut Machine<'_>, engine: &mut dyn Engine) -> Evaluation {
+        let mut loss = ExactSum::default();
+        let mut errors = None;
+        let mut information = InformationSum::default();
+        for (at, batch) in self.part.batches(self.batch).enumerate() {
+            let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
+            machine.load(&batch, &step);
+            match machine.judge(&step, engine) {
+                Verdict::Classes(softmax) => {
+                    let labels = machine.labels();
+                    loss.merge(&softmax.loss_sum(labels));
+                    *errors.get_or_insert(0) += softmax.errors(labels);
+                    for (row, &label) in softmax.rows().zip(labels) {
+                        let probabilities: Vec<f64> =
+                            row.iter().map(|&p| f64::from(p) / f64::from(1 << 30)).collect();
+                        information.add(label as usize, &probabilities);
+                    }
+                }
+                Verdict::Values(difference) => loss.merge(&difference.loss_sum()),
+            }
+        }
+        let count = self.part.len() as u64;
+        Evaluation {
+            count,
+            loss: loss.to_f64() / count as f64,
+            errors,
+            information: information.mean(),
+        }
+    }
+}

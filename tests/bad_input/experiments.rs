@@ -1,0 +1,241 @@
+//! Experiments that are no JSON, do not fit their types, or are impossible.
+
+use serde_json::{Value, json};
+
+use super::{Case, shell};
+
+/// Texts that are no JSON.
+pub(crate) fn syntax() -> Vec<Case> {
+    let good = shell::text(&shell::experiment());
+    let twice = good.replacen("\"seed\": 1,", "\"seed\": 1,\n  \"seed\": 2,", 1);
+    let line = twice.lines().position(|line| line.contains("\"seed\": 2")).map_or(0, |at| at + 1);
+    let place = format!("x.json:{line}:");
+    let mut not_text = Case::text("", &["x.json:2:4: not UTF-8 text, expected JSON"]);
+    not_text.files[0].1 = b"{\n  \"\xff\": 1}".to_vec();
+    vec![
+        Case::text("", &["x.json:1:1: no text, expected JSON"]),
+        Case::text("{\n  \"name\": \"x\",\n", &["x.json:3:1: ", "the text ends within"]),
+        Case::text("{\n  \"name\": x\n}\n", &["x.json:2:11: expected value"]),
+        Case::text("{\n  \"rate\": NaN\n}\n", &["x.json:2:11: expected value"]),
+        Case::text("{\"name\": \"x\",}", &["x.json:1:14: trailing comma"]),
+        Case::text(&(good + "}"), &["trailing characters"]),
+        Case::text(&twice, &[&place, "key `seed` stands twice in one object"]),
+        Case::text(&"[".repeat(100_000), &["x.json:1:128: arrays and objects nest too deep"]),
+        Case::text(&"{\"a\":".repeat(100_000), &["nest too deep, expected at most 127 levels"]),
+        Case::text("{\"seed\": 1e999}", &["x.json:1:14: number out of range"]),
+        not_text,
+    ]
+}
+
+/// Unknown and missing keys, wrong types.
+pub(crate) fn keys_and_types() -> Vec<Case> {
+    let without = |name: &str| {
+        let mut experiment = shell::experiment();
+        experiment.as_object_mut().and_then(|members| members.remove(name));
+        let said = format!("x.json:1:1: missing field `{name}`");
+        Case::text(&shell::text(&experiment), &[&said])
+    };
+    let mut cases: Vec<Case> =
+        ["name", "seed", "dataset", "network", "training", "accelerator"].map(without).into();
+    cases.extend([
+        Case::text("7", &["x.json:1:1: invalid type: integer `7`, expected an object"]),
+        Case::text("[]", &["x.json:1:1: invalid type: array, expected an object"]),
+        Case::edit(
+            "/epochs",
+            json!(3),
+            &["x.json:", ":3: epochs: unknown field `epochs`, expected one of `name`, `seed`"],
+        ),
+        Case::edit(
+            "/network/layer",
+            json!([]),
+            &["network.layer: unknown field `layer`, expected one of `input`, `layers`, `loss`"],
+        ),
+        Case::edit(
+            "/network/layers/0",
+            json!({"conv": {}}),
+            &["network.layers[0].conv: unknown variant `conv`, expected `dense` or `relu`"],
+        ),
+        Case::edit(
+            "/network/layers/0",
+            json!({"dense": {}}),
+            &["network.layers[0].dense: missing field `units`"],
+        ),
+        Case::edit(
+            "/network/layers/0/dense/units",
+            json!("8"),
+            &["network.layers[0].dense.units: invalid type: string \"8\", expected a whole number"],
+        ),
+        Case::edit(
+            "/network/layers/1",
+            json!("tanh"),
+            &["network.layers[1]: unknown variant `tanh`, expected `dense` or `relu`"],
+        ),
+        Case::edit(
+            "/network/loss",
+            json!("hinge"),
+            &["network.loss: unknown variant `hinge`, expected `softmax_cross_entropy` or `mse`"],
+        ),
+        Case::edit("/seed", json!(-1), &["seed: invalid value: integer `-1`, expected a whole"]),
+        Case::edit("/seed", json!(0.5), &["seed: invalid type: number `0.5`, expected a whole"]),
+        Case::edit(
+            "/training",
+            json!([1, 32, 0.5]),
+            &["training: invalid type: array, expected an object"],
+        ),
+        Case::edit(
+            "/training/rate",
+            json!("fast"),
+            &["training.rate: invalid type: string \"fast\", expected a number"],
+        ),
+        Case::edit("/training/batch", Value::Null, &["training.batch: invalid type: null"]),
+        Case::edit(
+            "/dataset/kind",
+            json!("imagenet"),
+            &["dataset.kind: unknown variant `imagenet`, expected one of `digits`, `idx`"],
+        ),
+        Case::edit(
+            "/dataset",
+            json!({"kind": "csv", "path": "x.csv", "test": true}),
+            &["dataset.test: invalid type: boolean `true`, expected a count, or a fraction"],
+        ),
+    ]);
+    cases
+}
+
+/// Values that are impossible, shapes that do not fit.
+pub(crate) fn values() -> Vec<Case> {
+    vec![
+        Case::edit("/name", json!(""), &["name: 0 characters: expected 1 to 200"]),
+        Case::edit("/network/input", json!([0]), &["network.input[0] is 0, expected 1 to"]),
+        Case::edit("/network/input", json!([]), &["network.input: number of extents is 0"]),
+        Case::edit("/network/layers", json!([]), &["network.layers is 0, expected 1 to 1024"]),
+        Case::edit(
+            "/network/layers/0/dense/units",
+            json!(0),
+            &["x.json:", "network.layers[0].dense.units is 0, expected 1 to 16777216"],
+        ),
+        Case::edit(
+            "/network/layers/0/dense/units",
+            json!(1 << 24),
+            &["network.layers[0] has 16777216", "expected at most 268435456"],
+        ),
+        Case::edit(
+            "/network/layers/0",
+            json!("relu"),
+            &["network.layers[0] is a relu after the input, relu must follow a dense layer"],
+        ),
+        Case::edit(
+            "/network/layers/2",
+            json!("relu"),
+            &["network.layers[2] is a relu after a relu"],
+        ),
+        Case::edit("/training/epochs", json!(0), &["training.epochs is 0, expected 1 to 1048576"]),
+        Case::edit("/training/batch", json!(0), &["training.batch is 0, expected 1 to 1048576"]),
+        Case::edit("/training/rate", json!(-0.5), &["training.rate is -0.5, expected"]),
+        Case::edit(
+            "/training/loss_scale",
+            json!(3),
+            &["training.loss_scale is 3, expected a power of two"],
+        ),
+        Case::edit(
+            "/training/target_error_rate",
+            json!(4),
+            &["training.target_error_rate is 4.0, expected 0.0 to 1.0"],
+        ),
+    ]
+}
+
+/// Formats out of range, settings that contradict each other.
+pub(crate) fn precision() -> Vec<Case> {
+    let weights = |settings| ("/precision/weights", settings);
+    let cases: [((&str, Value), &str); 12] = [
+        (
+            weights(json!({"bits": 1})),
+            "precision.weights: a format of 1 bits, signed: expected 2 to 32",
+        ),
+        (weights(json!({"bits": 33})), "precision.weights: a format of 33 bits"),
+        (
+            weights(json!({"bits": 8, "frac": 65})),
+            "precision.weights: 65 fraction bits: expected -64 to 64",
+        ),
+        (weights(json!("Q2,6")), "precision.weights: format \"Q2,6\": expected Q notation such as"),
+        (weights(json!(8)), "precision.weights: invalid type: integer `8`, expected a format"),
+        (
+            weights(json!({"width": 8})),
+            "precision.weights.width: unknown field `width`, expected one of `bits`",
+        ),
+        (
+            weights(json!({"rounding": "up"})),
+            "precision.weights.rounding: unknown variant `up`, expected one of `floor`",
+        ),
+        (("/precision/master", json!({"scale": "history"})), "precision.master: scale \"history\""),
+        (
+            ("/precision/gradients", json!({"window": 0})),
+            "precision.gradients: a window of 0 steps",
+        ),
+        (
+            ("/precision/accumulator", json!({"bits": 65})),
+            "precision.accumulator: an accumulator of 65 bits: expected 2 to 64",
+        ),
+        (
+            ("/precision/layers", json!({"2": {}})),
+            "precision.layers.2: the network has 2 layers with weights, numbered 0 to 1",
+        ),
+        (
+            ("/precision/layers", json!({"1": {"error": "Q40.1"}})),
+            "precision.layers.1.error: a format of 41 bits",
+        ),
+    ];
+    cases.map(|((pointer, new), said)| Case::edit(pointer, new, &["x.json:", said])).into()
+}
+
+/// Arrays of no size, memories that nobody builds.
+pub(crate) fn accelerators() -> Vec<Case> {
+    vec![
+        Case::edit(
+            "/accelerator/array/rows",
+            json!(0),
+            &[
+                "accelerator.array: an array of 0 x 8 processing elements: rows and cols must be 1 to 1024",
+            ],
+        ),
+        Case::edit(
+            "/accelerator/array/cols",
+            json!(100_000),
+            &["an array of 8 x 100000 processing"],
+        ),
+        Case::edit(
+            "/accelerator/array",
+            json!({"rows": 8, "cols": 8, "lanes": 0}),
+            &["accelerator.array: a vector unit of 0 lanes: lanes must be 1 to"],
+        ),
+        Case::edit(
+            "/accelerator/array/dataflow",
+            json!("sideways"),
+            &["accelerator.array.dataflow: unknown variant `sideways`, expected"],
+        ),
+        Case::edit(
+            "/accelerator/energy",
+            json!("free"),
+            &["accelerator.energy: invalid value: string \"free\", expected \"horowitz45\""],
+        ),
+        Case::edit(
+            "/accelerator/scratchpad",
+            json!({"a_bytes": 0, "b_bytes": 1024, "c_bytes": 1024}),
+            &["accelerator.scratchpad.a_bytes: scratchpad of 0 bytes, accepted are"],
+        ),
+        Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 3}),
+            &["accelerator.dram.burst_bytes: bursts of 3 bytes: expected a power of two"],
+        ),
+        Case::edit(
+            "/accelerator",
+            json!("hw.json"),
+            &["hw.json:1:12: accelerator.array.rows: invalid type: string"],
+        )
+        .file("hw.json", "{\"array\": {\"rows\": \"many\", \"cols\": 8}}"),
+        Case::edit("/accelerator", json!("hw.json"), &["hw.json:2:3: expected value"])
+            .file("hw.json", "{\"array\":\n  oops}"),
+    ]
+}

@@ -1,0 +1,124 @@
+//! Options, overrides and paths that cannot be.
+
+use serde_json::json;
+
+use super::{Case, shell};
+
+/// Overrides that do not fit.
+pub(crate) fn overrides() -> Vec<Case> {
+    vec![
+        Case::set(&["seed"], &["--set seed: expected PATH=VALUE"]),
+        Case::set(&["=1"], &["--set =1: path `` has an empty name"]),
+        Case::set(&["training..batch=1"], &["path `training..batch` has an empty name"]),
+        Case::set(
+            &["network.layers[9].dense.units=4"],
+            &["network.layers is an array of 3, it has no element `9`"],
+        ),
+        Case::set(
+            &["precision.error.bits=4"],
+            &["precision.error is \"Q2.6\", it cannot have a key `bits`"],
+        ),
+        Case::set(
+            &["training={\"epochs\": 1,}"],
+            &["--set training={\"epochs\": 1,}: 1:14: trailing"],
+        ),
+        Case::set(
+            &["training.epoch=3"],
+            &["--set training.epoch=3: training.epoch: unknown field"],
+        ),
+        Case::set(
+            &["optimizer.kind=adam"],
+            &["--set optimizer.kind=adam: optimizer: unknown field `optimizer`"],
+        ),
+        Case::set(
+            &["seed=2", "accelerator.array.rows=0"],
+            &["accelerator.array", "0 x 8 processing"],
+        ),
+        Case::set(
+            &["training.rate=NaN"],
+            &[
+                "--set training.rate=NaN: training.rate: invalid type: string \"NaN\", expected a number",
+            ],
+        ),
+    ]
+}
+
+/// Files that cannot be read.
+pub(crate) fn paths() -> Vec<Case> {
+    let check = |says| Case::command(&["check", "x.json"], says);
+    vec![
+        check(&["cannot read x.json: no such file"]),
+        Case::command(&["list", "."], &["cannot read .: it is a folder, expected a file"]),
+        check(&["cannot read x.json: it is a folder"]).file("x.json/y", ""),
+        check(&["x.json: more than 16777216 bytes"]).file("x.json", vec![b' '; (16 << 20) + 1]),
+        Case::edit(
+            "/network",
+            json!("nets/n.json"),
+            &["x.json:", "network: cannot read nets/n.json: no such file"],
+        ),
+        Case::edit("/network", json!("n.json"), &["n.json:1:1: network: more than 8 files"])
+            .file("n.json", "\"n.json\""),
+        Case::edit("/network", json!("a/n.json"), &["a/n.json:1:1: network: cannot read a/b.json"])
+            .file("a/n.json", "\"b.json\""),
+        Case::edit(
+            "/accelerator/energy",
+            json!("e.json"),
+            &["e.json:1:1: accelerator.energy: missing field `name`"],
+        )
+        .file("e.json", "{}"),
+        Case::set(
+            &["dataset={\"kind\": \"csv\", \"path\": \"d\", \"classes\": 2, \"test\": 1}"],
+            &["dataset.path: ", "folder"],
+        )
+        .file("d/e", ""),
+    ]
+}
+
+/// Folders that cannot be written, options that do not go together.
+pub(crate) fn folders() -> Vec<Case> {
+    let good = |arguments: &[&str], says: &[&str]| {
+        let mut case = Case::command(&["train", "x.json"], says)
+            .file("x.json", shell::text(&shell::experiment()));
+        case.arguments.extend(arguments.iter().map(ToString::to_string));
+        case
+    };
+    vec![
+        good(&["--out", "x.json"], &["cannot write to the folder x.json"]),
+        good(&["--out", "x.json/out"], &["cannot write to the folder x.json/out"]),
+        good(&["--out", "out", "--dump-step", "38"], &["--dump-step 38: the run has 38 steps"]),
+        good(&["--dump-step", "1"], &["--out"]),
+        good(&["--resume"], &["--out"]),
+        good(&["--seeds", "0"], &["--seeds", "0 is not in 1..=10000"]),
+        good(&["--threads", "0"], &["--threads"]),
+        good(&["--engine", "slow"], &["--engine", "fast, register, reference"]),
+        good(&["--bogus"], &["--bogus"]),
+        good(&["--set", "seed=18446744073709551615", "--seeds", "2"], &["past the last seed"]),
+        Case::command(&["trian"], &["trian"]),
+        Case::command(&["train"], &["<EXPERIMENT>"]),
+    ]
+}
+
+/// Products that no array computes.
+pub(crate) fn gemm() -> Vec<Case> {
+    let gemm = |arguments: &[&str], says: &[&str]| {
+        let mut case = Case::command(&["gemm", "--m", "4", "--n", "4"], says);
+        case.arguments.extend(arguments.iter().map(ToString::to_string));
+        case
+    };
+    vec![
+        gemm(&[], &["--k <K>"]),
+        gemm(&["--k", "-1"], &["-1"]),
+        gemm(&["--k", "0"], &["--m, --n, --k: m = 4, k = 0, n = 4: expected at least 1"]),
+        gemm(&["--k", "18446744073709551615"], &["k = 18446744073709551615"]),
+        gemm(
+            &["--k", "4", "--rows", "0"],
+            &["--rows, --cols: an array of 0 x 8 processing elements"],
+        ),
+        gemm(&["--k", "4", "--bits-a", "64"], &["--bits-a: a format of 64 bits, signed: expected"]),
+        gemm(&["--k", "4", "--bits-acc", "1"], &["--bits-acc: an accumulator of 1 bits"]),
+        gemm(&["--k", "4", "--dataflow", "x"], &["unknown variant `x`, expected"]),
+        gemm(&["--k", "4", "--accelerator", "hw.json"], &["cannot read hw.json: no such file"]),
+        gemm(&["--k", "4", "--accelerator", "hw.json"], &["hw.json:1:1: missing field `array`"])
+            .file("hw.json", "{}"),
+    ]
+}

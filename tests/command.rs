@@ -1,0 +1,108 @@
+//! The command as a user meets it: what it prints, and with which exit status it ends.
+
+mod shell;
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// The root of the workspace, where a user starts.
+fn printed(arguments: &[&str]) -> String {
+    shell::printed(&shell::root(), arguments)
+}
+
+#[test]
+fn help_is_printed_for_every_command_with_an_example() {
+    let help = printed(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
+    assert!(
+        ["train", "gemm", "list", "check", "schema"].iter().all(|name| commands.contains(name))
+    );
+    for name in commands.into_iter().filter(|&name| name != "help") {
+        let help = printed(&[name, "--help"]);
+        assert!(help.contains(&format!("Usage: systoliq {name}")), "{help}");
+        assert!(help.contains(&format!("\n  systoliq {name} ")), "{help}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"))
+        .args(["schema"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn causes_of_cycles_and_components_of_energy_add_up() {
+    for sizes in [["1", "1", "1"], ["32", "64", "64"], ["9", "17", "5"], ["100", "3", "1000"]] {
+        let [m, n, k] = sizes;
+        let report = printed(&["gemm", "--m", m, "--n", n, "--k", k, "--cols", "5", "--json"]);
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let sum = |path: &str| -> f64 {
+            let members = report.pointer(path).and_then(Value::as_object).expect(path);
+            members.values().filter_map(Value::as_f64).sum()
+        };
+        let number = |path: &str| report.pointer(path).and_then(Value::as_f64).expect(path);
+        let macs: f64 = sizes.iter().map(|size| size.parse::<f64>().expect("a number")).product();
+        assert_eq!(number("/macs"), macs);
+        assert_eq!(number("/cycles/total"), sum("/cycles/by_cause"));
+        assert_eq!(number("/utilization"), macs / (40.0 * number("/cycles/total")));
+        let (total, parts) = (number("/energy_pj/total"), sum("/energy_pj/by_component"));
+        assert!((total - parts).abs() <= 1e-12 * total, "{report:#}");
+        assert!(number("/energy_pj/float32_total") > total, "{report:#}");
+    }
+}
+
+#[test]
+fn check_and_list_agree_on_the_tensors() {
+    let check = printed(&["check", "models/digits-mlp.json", "--json"]);
+    let check: Value = serde_json::from_str(&check).expect("JSON");
+    let list = printed(&["list", "models/digits-mlp.json"]);
+    let mut parameters = 0;
+    for layer in check["layers"].as_array().expect("layers") {
+        for tensor in layer["tensors"].as_array().expect("tensors") {
+            let (name, format) = (&tensor["name"], &tensor["format"]);
+            let (name, format) =
+                (name.as_str().expect("a name"), format.as_str().expect("a format"));
+            let line = list.lines().find(|line| line.trim_start().starts_with(&format!("{name} ")));
+            assert!(line.is_some_and(|line| line.contains(&format!(" {format}"))), "{name} {list}");
+        }
+        parameters += layer["parameters"].as_u64().expect("a number");
+    }
+    assert_eq!(parameters, 64 * 64 + 64 + 64 * 10 + 10);
+    assert_eq!(check["parameters"], parameters);
+    let part = |name: &str| check["data"][name].as_u64();
+    let sizes = ["train", "validation", "test"].map(part);
+    assert_eq!(sizes, [1197, 300, 300].map(Some));
+}
+
+#[test]
+fn overrides_reach_the_plan_and_sections_may_be_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut experiment = shell::experiment();
+    let network = experiment["network"].take();
+    experiment["network"] = "parts/network.json".into();
+    let write = |name: &str, value: &Value| {
+        std::fs::write(folder.path().join(name), shell::text(value)).expect("a new file");
+    };
+    std::fs::create_dir(folder.path().join("parts")).expect("a new folder");
+    write("x.json", &experiment);
+    write("parts/network.json", &network);
+    let set = ["check", "x.json", "--set", "precision.layers.1.weights=Q3.3", "--json"];
+    let check: Value = serde_json::from_str(&shell::printed(folder.path(), &set)).expect("JSON");
+    let formats = |layer: usize| -> Vec<&Value> {
+        let tensors = check["layers"][layer]["tensors"].as_array().expect("tensors");
+        let weights = tensors.iter().filter(|tensor| tensor["role"] == "weights");
+        weights.map(|tensor| &tensor["format"]).collect()
+    };
+    assert_eq!(formats(0), ["Q1.7"]);
+    assert_eq!(formats(1), ["Q3.3"]);
+}

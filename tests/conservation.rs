@@ -1,0 +1,96 @@
+//! Every number of a report obeys its conservation law.
+
+use serde_json::Value;
+use systoliq_sim::{EngineKind, Report};
+use systoliq_tests::{prepared, train};
+
+fn report(name: &str, overrides: &[(&str, &str)]) -> Value {
+    let prepared = prepared(name, overrides);
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()
+}
+
+fn sum_u64(object: &Value) -> u64 {
+    object.as_object().unwrap().values().map(|value| value.as_u64().unwrap()).sum()
+}
+
+fn sum_f64(object: &Value) -> f64 {
+    object.as_object().unwrap().values().map(|value| value.as_f64().unwrap()).sum()
+}
+
+fn nearly(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
+}
+
+#[test]
+fn causes_passes_components_and_layers_add_up_to_totals() {
+    let two_epochs = ("training.epochs", "2");
+    for (name, overrides) in [
+        ("digits-mlp", vec![two_epochs]),
+        ("digits-mlp", vec![two_epochs, ("precision.gradients.scale", "dynamic")]),
+        ("digits-mlp", vec![two_epochs, ("accelerator.array", r#"{"rows": 5, "cols": 3}"#)]),
+        ("digits-mlp", vec![two_epochs, ("training.batch", "1197")]),
+    ] {
+        let report = report(name, &overrides);
+        let cycles = &report["cycles"];
+        let total = cycles["total"].as_u64().unwrap();
+        assert_eq!(sum_u64(&cycles["by_cause"]), total, "{overrides:?}");
+        assert_eq!(sum_u64(&cycles["by_pass"]), total);
+        for (pass, causes) in cycles["by_pass_and_cause"].as_object().unwrap() {
+            assert_eq!(sum_u64(causes), cycles["by_pass"][pass].as_u64().unwrap(), "{pass}");
+        }
+        let layers = report["layers"].as_array().unwrap();
+        let over_layers = |key: &str| layers.iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(over_layers("cycles"), total);
+        assert_eq!(over_layers("stall_cycles"), cycles["by_cause"]["stall"].as_u64().unwrap());
+        let energy = &report["energy_pj"];
+        let total_energy = energy["total"].as_f64().unwrap();
+        assert!(nearly(sum_f64(&energy["by_component"]), total_energy));
+        assert!(nearly(sum_f64(&energy["by_pass"]), total_energy));
+        let layer_energy: f64 = layers.iter().map(|row| row["energy_pj"].as_f64().unwrap()).sum();
+        assert!(nearly(layer_energy, total_energy), "{layer_energy} {total_energy}");
+        let float32 = energy["float32_total"].as_f64().unwrap();
+        assert!(nearly(sum_f64(&energy["float32_by_component"]), float32));
+        assert!(float32 > total_energy);
+    }
+}
+
+#[test]
+fn macs_are_m_k_n_over_all_calls_and_follow_from_the_network() {
+    // Static scales, so that no GEMM's output takes a second pass.
+    let formats = [("activations", "UQ3.5"), ("logits", "Q6.2"), ("gradients", "Q2.6"), ("weight_gradients", "Q2.14")];
+    let paths = formats.map(|(role, format)| (format!("precision.{role}"), format));
+    let mut overrides: Vec<_> = paths.iter().map(|(path, format)| (path.as_str(), *format)).collect();
+    overrides.push(("training.epochs", "3"));
+    let report = report("digits-mlp", &overrides);
+    let macs = report["macs"].as_u64().unwrap();
+    let number = |row: &Value, key: &str| row[key].as_u64();
+    let mut over_layers = 0;
+    for row in report["layers"].as_array().unwrap() {
+        if let (Some(m), Some(n), Some(k)) = (number(row, "m"), number(row, "n"), number(row, "k")) {
+            over_layers += m * n * k * number(row, "calls").unwrap();
+            let folds = m.div_ceil(8) * n.div_ceil(8) * number(row, "calls").unwrap();
+            assert_eq!(number(row, "folds").unwrap(), folds);
+            assert_eq!(number(row, "cycles").unwrap(), folds * (2 * 8 + 8 + k - 2), "{row}");
+        }
+    }
+    assert_eq!(macs, over_layers);
+    // Forward and weight gradient of both layers, input gradient of the last.
+    assert_eq!(macs, 3 * 1197 * (2 * 64 * 64 + 3 * 64 * 10));
+    let cycles = report["cycles"]["total"].as_u64().unwrap();
+    let utilization = report["utilization"].as_f64().unwrap();
+    assert!(nearly(utilization, macs as f64 / (64.0 * cycles as f64)));
+}
+
+#[test]
+fn a_dynamic_scale_is_charged_and_a_history_scale_only_at_its_first_step() {
+    let vector = |scale: &str, epochs: &str| {
+        let overrides = [("training.epochs", epochs), ("precision.gradients.scale", scale)];
+        report("digits-mlp", &overrides)["cycles"]["by_cause"]["vector"].as_u64().unwrap()
+    };
+    // One pass of the vector unit over a batch of 32 or 13 rows of 64 on 8 lanes.
+    let pass = |rows: u64| (rows * 64).div_ceil(8) + 4;
+    let steps = 37 * pass(32) + pass(13);
+    assert_eq!(vector("dynamic", "1"), vector("history", "1") + steps - pass(32));
+    assert_eq!(vector("dynamic", "2"), vector("history", "2") + 2 * steps - pass(32));
+}

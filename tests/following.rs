@@ -1,0 +1,108 @@
+//! With formats wide enough, fixed point must follow floating point: the two share a graph, and
+//! nothing else.
+
+use systoliq_nn::{Batch, Golden, Training, epoch_order, initial_weights};
+use systoliq_program::{Machine, Operation, Program, Reference, Role, Step};
+use systoliq_tests::{data, prepared};
+
+/// 32-bit tensors and 64-bit accumulators, all with fraction bits to spare.
+const WIDE: [(&str, &str); 11] = [
+    ("training.golden", "f64"),
+    ("precision.input", "Q4.28"),
+    ("precision.weights", "Q4.28"),
+    ("precision.master", r#"{"bits": 32, "frac": 28, "rounding": "nearest-even"}"#),
+    ("precision.bias", "Q4.28"),
+    ("precision.activations", r#"{"bits": 32, "frac": 26, "signed": false}"#),
+    ("precision.logits", "Q6.26"),
+    ("precision.error", r#"{"bits": 32, "frac": 29, "rounding": "nearest-even"}"#),
+    ("precision.gradients", r#"{"bits": 32, "frac": 28, "rounding": "nearest-even"}"#),
+    ("precision.weight_gradients", "Q4.28"),
+    (
+        "precision.accumulator",
+        r#"{"bits": 64, "frac": 50, "rounding": "nearest-even", "overflow": "saturate"}"#,
+    ),
+];
+
+fn batches(training: &Training, data: &systoliq_nn::DataSet, seed: u64) -> Vec<Batch> {
+    let order = epoch_order(seed, 0, data.train.len());
+    order.chunks(training.batch).take(20).map(|rows| data.train.batch(rows)).collect()
+}
+
+#[test]
+fn losses_of_the_first_twenty_steps_follow_golden() {
+    for seed in [1, 2] {
+        let prepared = prepared("digits-mlp", &WIDE);
+        let (graph, training) = (&prepared.graph, &prepared.experiment.training);
+        let data = data(&prepared, seed);
+        let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, seed)).collect();
+        let mut machine = Machine::new(&prepared.program, &initial, seed);
+        let mut golden = Golden::<f64>::new(graph, seed);
+        let mut worst = 0f64;
+        for (number, batch) in batches(training, &data, seed).iter().enumerate() {
+            let ours = step(&mut machine, &prepared.program, batch, Step::training(seed, number as u64));
+            let theirs = golden.step(batch, training).loss;
+            let relative = (ours - theirs).abs() / theirs;
+            worst = worst.max(relative);
+            assert!(relative < 1e-5, "step {number}: {ours} against {theirs}");
+        }
+        println!("seed {seed}: worst relative difference {worst:.2e}");
+    }
+}
+
+/// One training step; returns the mean loss.
+fn step(machine: &mut Machine<'_>, program: &Program, batch: &Batch, step: Step) -> f64 {
+    machine.load(batch, &step);
+    let mut loss = None;
+    for command in &program.commands {
+        loss = machine.execute(command, &step, &mut Reference).loss_sum.or(loss);
+    }
+    loss.expect("a step computes its loss").to_f64() / batch.len() as f64
+}
+
+/// Every tensor of a step against golden's, within what the ulps of its operands predict.
+#[test]
+fn gradients_of_every_layer_and_pass_are_within_their_ulps() {
+    let seed = 3;
+    let prepared = prepared("digits-mlp", &WIDE);
+    let (graph, training, program) =
+        (&prepared.graph, &prepared.experiment.training, &prepared.program);
+    let data = data(&prepared, seed);
+    let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, seed)).collect();
+    let mut machine = Machine::new(program, &initial, seed);
+    let batch = &batches(training, &data, seed)[0];
+    let expected = Golden::<f64>::new(graph, seed).gradients(batch, training);
+    let at = Step::training(seed, 0);
+    machine.load(batch, &at);
+    for command in &program.commands {
+        machine.execute(command, &at, &mut Reference);
+        let id = command.operation.output();
+        let decl = program.tensor(id);
+        let ours = machine.tensor(id).unwrap().to_reals();
+        let layer = &expected.layers[decl.layer];
+        let bias = matches!(command.operation, Operation::SumRows { .. });
+        // Rounding of the tensor itself, and what its operands' errors add: inputs and weights are
+        // exact, an activation is off by half an ulp; P by 2e-6, the softmax unit's bound, and the
+        // logits' ulp; a sum over n terms by n times that of a term.
+        let ulp = decl.plan.format.ulp();
+        let logit_ulp = 2f64.powi(-26);
+        let error = 2e-6 / std::f64::consts::LN_2 + 4.0 * logit_ulp;
+        let (theirs, tolerance) = match decl.role {
+            Role::Activations => (layer.activations.clone(), ulp),
+            Role::Logits => (layer.activations.clone(), ulp + 64.0 * 0.125 * 2f64.powi(-27)),
+            Role::Error => (layer.dz.clone(), ulp + error),
+            Role::Gradients => (layer.dz.clone(), ulp + 10.0 * 0.125 * error),
+            Role::WeightGradients if bias => {
+                let db = layer.db.clone().unwrap();
+                (db.insert_axis(ndarray::Axis(0)), ulp + 2.0 * error)
+            }
+            // Inputs and activations are below 2 in the first step.
+            Role::WeightGradients => (layer.dw.clone(), ulp + 4.0 * error),
+            _ => continue,
+        };
+        assert_eq!(ours.dim(), theirs.dim(), "{}", command.name);
+        let worst = (&ours - &theirs).iter().fold(0f64, |worst, d| worst.max(d.abs()));
+        println!("{:<28} off by {worst:.2e}, tolerance {tolerance:.2e}", command.name);
+        assert!(worst <= tolerance, "{}: {worst:e} over {tolerance:e}", command.name);
+        assert!(theirs.iter().any(|value| value.abs() > 100.0 * tolerance), "{}", command.name);
+    }
+}

@@ -1,0 +1,508 @@
+//! The examples of docs/lecture.md: its claims as tests, and its figures as they are computed here.
+//!
+//! Every table that docs/lecture.md takes from these tests is held to it line by line. Run with
+//! `--nocapture` to see them.
+
+use std::f64::consts::LN_2;
+
+use ndarray::{Array2, array};
+use systoliq_fxp::Softmax;
+use systoliq_nn::golden::{LayerParameters, Parameters};
+use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits};
+use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
+use systoliq_program::{Machine, Operation, Reference, Role, Step};
+use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_tests::{data, models, prepared, train};
+
+/// Prints a line and asserts that docs/lecture.md shows it.
+#[track_caller]
+fn shown(line: &str) {
+    println!("{line}");
+    let lecture = include_str!("../docs/lecture.md");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let found = lecture.lines().any(|theirs| words(theirs) == words(line));
+    assert!(found, "docs/lecture.md does not show: {line}");
+}
+
+// The worked example.
+
+/// `P̂₁` of logits `ŷ₁`, `ŷ₂`, as the lecture writes it.
+fn first_probability(y: [f64; 2]) -> f64 {
+    y[0].exp() / (y[0].exp() + y[1].exp())
+}
+
+/// `∂d/∂w₁ … ∂d/∂w₄` for `ŷ₁ = w₁x₁ + w₂x₂`, `ŷ₂ = w₃x₁ + w₄x₂` and the true class `c`, 1 or 2.
+fn by_the_chain_rule(p: f64, x: [f64; 2], c: u32) -> [f64; 4] {
+    let first = (p - f64::from(u8::from(c == 1))) / LN_2;
+    [first * x[0], first * x[1], -first * x[0], -first * x[1]]
+}
+
+fn logits(w: &Array2<f64>, x: [f64; 2]) -> [f64; 2] {
+    [w[(0, 0)] * x[0] + w[(0, 1)] * x[1], w[(1, 0)] * x[0] + w[(1, 1)] * x[1]]
+}
+
+fn sample(x: [f64; 2], c: u32) -> Batch {
+    Batch { inputs: array![x], answers: Answers::Labels(vec![c - 1]) }
+}
+
+/// Each sample of the experiment and its class, counted from 1.
+fn samples(prepared: &Prepared) -> Vec<([f64; 2], u32)> {
+    let data = data(prepared, 1);
+    let inputs = |row| data.train.inputs(&[row]);
+    let rows = 0..data.train.len() as u32;
+    rows.map(|row| {
+        let class = data.train.labels(&[row]).expect("labels")[0] + 1;
+        ([inputs(row)[(0, 0)], inputs(row)[(0, 1)]], class)
+    })
+    .collect()
+}
+
+fn golden_with(prepared: &Prepared, weights: &Array2<f64>) -> Golden<f64> {
+    let layers = vec![LayerParameters { weights: weights.clone(), bias: None }];
+    Golden::from_parameters(&prepared.graph, Parameters { layers }).expect("a matrix that fits")
+}
+
+/// Runs the commands of step 0, each on what the ones before it left.
+fn one_step<'p>(prepared: &'p Prepared, weights: &Array2<f64>, batch: &Batch) -> Machine<'p> {
+    let mut machine = Machine::new(&prepared.program, std::slice::from_ref(weights), 1);
+    let step = Step::training(1, 0);
+    machine.load(batch, &step);
+    for command in &prepared.program.commands {
+        machine.execute(command, &step, &mut Reference);
+    }
+    machine
+}
+
+fn codes(machine: &Machine<'_>, role: Role) -> (Vec<i64>, Vec<f64>, String) {
+    let id = machine.program().find(role, 0).expect("a tensor of this role");
+    let tensor = machine.tensor(id).expect("a tensor that is written");
+    let reals = tensor.to_reals().into_iter().collect();
+    (tensor.to_codes(), reals, tensor.format().to_string())
+}
+
+#[test]
+fn golden_gradients_of_the_worked_example_are_those_of_the_chain_rule() {
+    let prepared = prepared("binary-classifier", &[]);
+    let training = &prepared.experiment.training;
+    for seed in 0..50 {
+        let weights = initial_weights(&prepared.graph, 0, seed) * (1.0 + seed as f64 / 5.0);
+        let golden = golden_with(&prepared, &weights);
+        for (x, _) in samples(&prepared) {
+            for c in [1, 2] {
+                let p = first_probability(logits(&weights, x));
+                let found = golden.gradients(&sample(x, c), training);
+                let true_class = if c == 1 { p } else { 1.0 - p };
+                let case = format!("seed {seed}, x = {x:?}, class {c}");
+                assert!((found.loss + true_class.log2()).abs() < 1e-13 * found.loss, "{case}");
+                let expected = by_the_chain_rule(p, x, c);
+                for (found, expected) in found.layers[0].dw.iter().zip(expected) {
+                    // A few roundings of numbers of at most |x / ln 2|.
+                    let tolerance = 8.0 * f64::EPSILON * x[0].abs().max(x[1].abs()) / LN_2;
+                    assert!((found - expected).abs() <= tolerance, "{case}: {found} {expected}");
+                }
+            }
+        }
+    }
+}
+
+/// Every rounding on the way is at most half an ulp, and softmax is within 2e-6. `P̂₁` depends on
+/// `ŷ₁ − ŷ₂` with a slope of at most ¼, so that `P̂₁` is off by at most half of what a logit is.
+#[test]
+fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
+    let prepared = prepared("binary-classifier", &[]);
+    let plan = &prepared.plan.layers[0];
+    let half = |plan: &systoliq_program::TensorPlan| plan.format.ulp() / 2.0;
+    let mut worst = 0f64;
+    for seed in 0..50 {
+        let weights = initial_weights(&prepared.graph, 0, seed);
+        for (x, _) in samples(&prepared) {
+            for c in [1, 2] {
+                let machine = one_step(&prepared, &weights, &sample(x, c));
+                assert_eq!(codes(&machine, Role::Input).1, x, "x is exact in its format");
+                let stored = codes(&machine, Role::Logits).1;
+                let found = codes(&machine, Role::WeightGradients).1;
+                let weight = half(&plan.master) + half(&plan.weights);
+                let logit = half(&plan.outputs) + weight * (x[0].abs() + x[1].abs());
+                let exact = first_probability(logits(&weights, x));
+                for (p, off) in [
+                    (first_probability([stored[0], stored[1]]), 2e-6),
+                    (exact, 2e-6 + logit / 2.0),
+                ] {
+                    for (at, expected) in by_the_chain_rule(p, x, c).into_iter().enumerate() {
+                        let error = off / LN_2 + half(&plan.gradients);
+                        let tolerance = error * x[at % 2].abs() + half(&plan.weight_gradients);
+                        let difference = (found[at] - expected).abs();
+                        let case = format!("seed {seed}, x = {x:?}, class {c}, weight {}", at + 1);
+                        assert!(difference <= tolerance, "{case}: {difference} > {tolerance}");
+                        worst = worst.max(difference / tolerance);
+                    }
+                }
+            }
+        }
+    }
+    println!("at worst {worst:.3} of the tolerance");
+    assert!(worst > 0.5, "a tolerance that is too wide: {worst}");
+}
+
+/// The table of the worked example: what `--dump-step 0` writes, beside golden.
+#[test]
+fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
+    let prepared = prepared("binary-classifier", &[]);
+    let seed = prepared.experiment.seed;
+    let data = data(&prepared, seed);
+    let row = epoch_order(seed, 0, data.train.len())[0];
+    let batch = data.train.batch(&[row]);
+    let x: [f64; 2] = [batch.inputs[(0, 0)], batch.inputs[(0, 1)]];
+    assert_eq!((x, &batch.answers), ([1.5, -0.5], &Answers::Labels(vec![0])));
+    let weights = initial_weights(&prepared.graph, 0, seed);
+    let mut golden = golden_with(&prepared, &weights);
+    let machine = one_step(&prepared, &weights, &batch);
+    let gradients = golden.gradients(&batch, &prepared.experiment.training);
+    golden.step(&batch, &prepared.experiment.training);
+
+    shown("| quantity | golden | fixed | raw | format |");
+    let table = |names: &[&str], theirs: &[f64], (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
+        for (at, name) in names.iter().enumerate() {
+            let (theirs, ours) = (theirs[at], ours[at]);
+            shown(&format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
+        }
+    };
+    table(&["x₁", "x₂"], &x, codes(&machine, Role::Input));
+    let before = Machine::new(&prepared.program, std::slice::from_ref(&weights), seed);
+    let flat = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<_>>();
+    table(&["w₁", "w₂", "w₃", "w₄"], &flat(&weights), codes(&before, Role::Weights));
+    table(&["ŷ₁", "ŷ₂"], &flat(gradients.logits()), codes(&machine, Role::Logits));
+
+    let id = prepared.program.logits;
+    let softmax = Softmax::of(machine.tensor(id).expect("logits"));
+    let raw: Vec<i64> = softmax.probabilities.iter().map(|&p| p.into()).collect();
+    let reals = raw.iter().map(|&p| p as f64 / 2f64.powi(30)).collect();
+    let p = first_probability(logits(&weights, x));
+    table(&["P̂₁", "P̂₂"], &[p, 1.0 - p], (raw, reals, "UQ2.30".to_owned()));
+    let d = softmax.loss_sum(&[0]).to_f64();
+    let raw = (d * 2f64.powi(30)) as i64;
+    table(&["d"], &[gradients.loss], (vec![raw], vec![d], "30 fraction bits".to_owned()));
+
+    table(&["∂d/∂ŷ₁", "∂d/∂ŷ₂"], &flat(gradients.error()), codes(&machine, Role::Error));
+    let names = ["∂d/∂w₁", "∂d/∂w₂", "∂d/∂w₃", "∂d/∂w₄"];
+    table(&names, &flat(&gradients.layers[0].dw), codes(&machine, Role::WeightGradients));
+    let after = &golden.parameters().layers[0].weights;
+    table(&["w₁'", "w₂'", "w₃'", "w₄'"], &flat(after), codes(&machine, Role::Master));
+}
+
+// LMS.
+
+/// The rate, the noise and the taps of an LMS experiment.
+struct System {
+    rate: f64,
+    noise: f64,
+    taps: Vec<f64>,
+}
+
+impl System {
+    fn of(prepared: &Prepared) -> Self {
+        let json = serde_json::to_value(&prepared.experiment).expect("an experiment");
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        Self {
+            rate: number(&json["training"]["rate"]),
+            noise: number(&json["dataset"]["noise"]),
+            taps: json["dataset"]["taps"].as_array().expect("taps").iter().map(number).collect(),
+        }
+    }
+
+    /// `E[e²]` after `steps` updates from taps whose squared distance is `distance`, for white
+    /// Gaussian regressors of unit variance, independent from step to step:
+    /// `E‖v‖² ← (1 − 2μ + (N + 2)μ²)·E‖v‖² + μ²Nσ²`, `v` the taps' error, σ² that of the noise.
+    fn theory(&self, distance: f64, steps: usize) -> f64 {
+        let (mu, n, noise) = (self.rate, self.taps.len() as f64, self.noise * self.noise);
+        let factor = 1.0 - 2.0 * mu + (n + 2.0) * mu * mu;
+        noise + (0..steps).fold(distance, |v, _| factor * v + mu * mu * n * noise)
+    }
+}
+
+/// What LMS did, step by step.
+struct Lms {
+    /// `e²` of each step, before its update.
+    golden: Vec<f64>,
+    fixed: Vec<f64>,
+    /// The taps at the end.
+    golden_taps: Vec<f64>,
+    fixed_taps: Vec<f64>,
+    /// The fixed taps in the mean over the second half of the steps.
+    mean_taps: Vec<f64>,
+    stalled_rate: f64,
+}
+
+/// One pass over the training part: every regressor is used once, as the theory has it.
+fn lms(prepared: &Prepared, seed: u64) -> Lms {
+    let data = data(prepared, seed);
+    let training = &prepared.experiment.training;
+    let mut golden = Golden::<f64>::new(&prepared.graph, seed);
+    let initial = initial_weights(&prepared.graph, 0, seed);
+    let mut machine = Machine::new(&prepared.program, &[initial], seed);
+    let order = epoch_order(seed, 0, data.train.len());
+    let mut mean_taps = vec![0.0; data.features];
+    let (mut asked, mut stalled) = (0, 0);
+    let (mut golden_curve, mut fixed_curve) = (Vec::new(), Vec::new());
+    for (number, &row) in order.iter().enumerate() {
+        let batch = data.train.batch(&[row]);
+        golden_curve.push(2.0 * golden.step(&batch, training).loss);
+        let step = Step::training(seed, number as u64);
+        machine.load(&batch, &step);
+        for command in &prepared.program.commands {
+            let outcome = machine.execute(command, &step, &mut Reference);
+            if let Operation::SquaredError { .. } = command.operation {
+                fixed_curve.push(2.0 * outcome.loss_sum.expect("a loss").to_f64());
+            }
+            if let Some(update) = outcome.update {
+                asked += update.asked;
+                stalled += update.stalled;
+            }
+        }
+        if number >= order.len() / 2 {
+            let taps = codes(&machine, Role::Master).1;
+            let share = 1.0 / (order.len() - order.len() / 2) as f64;
+            mean_taps.iter_mut().zip(taps).for_each(|(mean, tap)| *mean += share * tap);
+        }
+    }
+    Lms {
+        golden: golden_curve,
+        fixed: fixed_curve,
+        golden_taps: golden.parameters().layers[0].weights.iter().copied().collect(),
+        fixed_taps: codes(&machine, Role::Master).1,
+        mean_taps,
+        stalled_rate: stalled as f64 / asked.max(1) as f64,
+    }
+}
+
+fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let (sum, count) = values.into_iter().fold((0.0, 0.0), |(s, n), value| (s + value, n + 1.0));
+    sum / count
+}
+
+#[test]
+fn the_learning_curve_of_lms_is_that_of_the_theory() {
+    const SEEDS: u64 = 400;
+    let prepared = prepared("lms", &[("dataset.train", "401")]);
+    let system = System::of(&prepared);
+    let runs: Vec<Lms> = (1..=SEEDS).map(|seed| lms(&prepared, seed)).collect();
+    // Initial weights are uniform in ±1/√N: each of variance 1/(3N).
+    let distance = system.taps.iter().map(|tap| tap * tap).sum::<f64>() + 1.0 / 3.0;
+    shown("| step | theory | golden | fixed |");
+    for step in [0, 10, 20, 50, 100, 150, 200, 300, 400] {
+        let theory = system.theory(distance, step);
+        let golden = mean(runs.iter().map(|run| run.golden[step]));
+        let fixed = mean(runs.iter().map(|run| run.fixed[step]));
+        shown(&format!("| {step} | {theory:.4} | {golden:.4} | {fixed:.4} |"));
+        // The mean of 400 squares of a Gaussian is off by 7 % at one sigma, of products by more.
+        for found in [golden, fixed] {
+            assert!((found / theory - 1.0).abs() < 0.35, "step {step}: {found} {theory}");
+        }
+    }
+}
+
+#[test]
+fn lms_finds_the_taps_in_golden_and_in_fixed() {
+    let long = prepared("lms", &[("dataset.train", "4000")]);
+    let system = System::of(&long);
+    let run = lms(&long, 1);
+    for (name, taps) in [("golden", &run.golden_taps), ("fixed", &run.fixed_taps)] {
+        for (found, tap) in taps.iter().zip(&system.taps) {
+            // In the steady state a tap's variance is μσ²/(2 − (N + 2)μ) = 1.1e-4; five sigmas.
+            assert!((found - tap).abs() < 0.055, "{name}: {taps:?}");
+        }
+    }
+    let prepared = prepared("lms", &[]);
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let floor = system.noise * system.noise;
+    shown("| epoch | golden | fixed |");
+    let evaluations = |at: Option<usize>| {
+        let of = |curve: &systoliq_sim::trainer::Curve| {
+            2.0 * at.map_or(curve.initial.loss, |at| curve.epochs[at].test.loss)
+        };
+        [of(&record.golden), of(&record.fixed)]
+    };
+    for (epoch, at) in [(0, None), (1, Some(0)), (2, Some(1)), (4, Some(3)), (8, Some(7))] {
+        let [golden, fixed] = evaluations(at);
+        shown(&format!("| {epoch} | {golden:.5} | {fixed:.5} |"));
+    }
+    for last in evaluations(Some(7)) {
+        assert!(last > 0.9 * floor && last < 1.3 * floor, "{last} against {floor}");
+    }
+}
+
+/// The mean-square bound is `2 / ((N + 2)σ²)` = 0.2 here; the mean's, `2 / λ_max`, is 2.
+#[test]
+fn lms_diverges_beyond_the_mean_square_bound_and_converges_below_it() {
+    for (rate, diverges) in [("0.1", false), ("0.3", true)] {
+        let prepared = prepared("lms", &[("training.rate", rate)]);
+        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let report = Report::new(&prepared, std::slice::from_ref(&record)).expect("a report");
+        for (name, curve) in [("golden", &report.golden), ("fixed", &report.fixed)] {
+            let last = curve.loss_bits.last().expect("an epoch").0;
+            println!("μ = {rate}, {name}: E[e²] = {:.4e}", 2.0 * last);
+            assert_eq!(curve.diverged_at_epoch.is_some(), diverges, "μ = {rate}, {name}");
+            if !diverges {
+                // Theory: the noise's 0.01 and as much again times μN / (2 − (N + 2)μ) = 0.8.
+                assert!(2.0 * last < 0.03, "{name}: {last}");
+            }
+        }
+    }
+}
+
+fn narrow(rate: &str, rounding: &str) -> Prepared {
+    let master = format!(r#"{{"bits": 10, "frac": 8, "rounding": "{rounding}"}}"#);
+    prepared(
+        "lms",
+        &[
+            ("training.rate", rate),
+            ("dataset.train", "4000"),
+            ("precision.weights", "Q2.8"),
+            ("precision.master", &master),
+        ],
+    )
+}
+
+/// Each update loses half an ulp in the mean, which the gradient has to make up for:
+/// `μ·(w* − w) = 2^-f / 2`.
+#[test]
+fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
+    const SEEDS: u64 = 8;
+    shown("| μ | rounding | formula | measured | E[e²] | stalled |");
+    for rate in ["0.02", "0.01"] {
+        for rounding in ["floor", "nearest-even", "stochastic"] {
+            let prepared = narrow(rate, rounding);
+            let system = System::of(&prepared);
+            let runs: Vec<Lms> = (1..=SEEDS).map(|seed| lms(&prepared, seed)).collect();
+            let bias = mean(runs.iter().flat_map(|run| {
+                run.mean_taps.iter().zip(&system.taps).map(|(found, tap)| found - tap)
+            }));
+            let last = mean(runs.iter().flat_map(|run| run.fixed[2000..].iter().copied()));
+            let stalled = mean(runs.iter().map(|run| run.stalled_rate));
+            let formula = match rounding {
+                "floor" => -(-8f64).exp2() / (2.0 * system.rate),
+                _ => 0.0,
+            };
+            let percent = 100.0 * stalled;
+            shown(&format!(
+                "| {rate} | {rounding} | {formula:.4} | {bias:.4} | {last:.4} | {percent:.1} % |"
+            ));
+            match rounding {
+                "floor" => assert!((bias / formula - 1.0).abs() < 0.1, "{rate}: {bias}"),
+                "nearest-even" => assert!(stalled > 0.5, "{rate}: {stalled}"),
+                _ => assert!(bias.abs() < 0.01, "{rate}: {bias}"),
+            }
+        }
+    }
+}
+
+// Information.
+
+#[test]
+fn two_equally_likely_symbols_have_one_bit_and_a_code_without_one_of_them_costs_infinitely() {
+    let (p, q) = ([0.5, 0.5], [1.0, 0.0]);
+    assert_eq!(entropy_bits(&p), 1.0);
+    assert_eq!(cross_entropy_bits(&p, &q), f64::INFINITY);
+    assert_eq!(kl_divergence_bits(&p, &q), f64::INFINITY);
+    // Short of infinity: H(X, Y) = −½·log₂(1 − q) − ½·log₂ q for a Q of (1 − q, q).
+    shown("| Q | H(X) | H(X, Y) | D_KL |");
+    for exponent in [1, 2, 4, 10, 20] {
+        let q = (-f64::from(exponent)).exp2();
+        let code = [1.0 - q, q];
+        let (h, cross, kl) =
+            (entropy_bits(&p), cross_entropy_bits(&p, &code), kl_divergence_bits(&p, &code));
+        assert!((cross - h - kl).abs() < 1e-12 && cross >= h, "{code:?}");
+        assert!((cross + 0.5 * (1.0 - q).log2() - 0.5 * f64::from(exponent)).abs() < 1e-12);
+        shown(&format!("| (1 - 2^-{exponent}, 2^-{exponent}) | {h:.4} | {cross:.4} | {kl:.4} |"));
+    }
+}
+
+#[test]
+fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
+    let prepared = prepared("ten-way-classifier", &[]);
+    let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
+    let report = Report::new(&prepared, &[record]).expect("a report");
+    shown("| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |");
+    let epochs = prepared.experiment.training.epochs as usize;
+    for at in 0..epochs {
+        let of = |curve: &systoliq_sim::report::CurveReport| {
+            let found = curve.information[at].expect("a classifier");
+            assert_eq!(found.label_entropy_bits, 0.0);
+            assert_eq!(found.cross_entropy_bits, found.kl_divergence_bits);
+            let loss = curve.loss_bits[at].0;
+            // The integer softmax unit: P within 2e-6, the loss within 2e-5 of 1 bit or more.
+            let difference = (found.cross_entropy_bits - loss).abs();
+            assert!(difference < 1e-3 * loss, "epoch {at}: {difference}");
+            (curve.error_rate[at].expect("a classifier"), found)
+        };
+        let ((golden_error, golden), (error, fixed)) = (of(&report.golden), of(&report.fixed));
+        if [0, 1, 4, epochs - 1].contains(&at) {
+            shown(&format!(
+                "| {} | {:.1} % | {:.1} % | {:.3} | {:.3} | {:.3} |",
+                at + 1,
+                100.0 * golden_error,
+                100.0 * error,
+                golden.cross_entropy_bits,
+                fixed.cross_entropy_bits,
+                fixed.prediction_entropy_bits,
+            ));
+        }
+    }
+}
+
+/// Twice the same sample with both labels: whatever is learnt, one of them is ruled out once the
+/// logits are 22 apart or more, since P̃ has 30 fraction bits. The loss is computed from the
+/// distance of the logits, and stays finite.
+#[test]
+fn a_true_class_with_probability_zero_is_reported_as_infinite_beside_a_finite_loss() {
+    let prepared = prepared(
+        "binary-classifier",
+        &[
+            ("dataset.inputs", "[[64, 0], [64, 0]]"),
+            ("dataset.labels", "[0, 1]"),
+            ("training.epochs", "1"),
+            ("precision.input", "Q8.0"),
+            ("precision.weights", "Q3.5"),
+            ("precision.logits", "Q12.4"),
+        ],
+    );
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let report = Report::new(&prepared, &[record]).expect("a report");
+    let json = serde_json::to_value(&report).expect("a report");
+    let found = &json["fixed"]["information"][0];
+    assert_eq!(found["cross_entropy_bits"], "inf");
+    assert_eq!(found["kl_divergence_bits"], "inf");
+    assert_eq!(found["label_entropy_bits"], 0.0);
+    let loss = json["fixed"]["loss_bits"][0].as_f64().expect("a finite loss");
+    println!("loss {loss}");
+    assert!(loss > 16.0, "{loss}");
+}
+
+#[test]
+fn every_experiment_that_ships_trains() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(models()).expect("the folder of experiments") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
+        let prepared = prepared(name, &[("training.epochs", "1")]);
+        assert_eq!(prepared.experiment.name, name);
+        let described = format!("`{name}.json`");
+        assert!(include_str!("../models/README.md").contains(&described), "{described}");
+        count += 1;
+        if name == "mnist-mlp" {
+            // Its data do not ship with the project.
+            continue;
+        }
+        let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
+        let [golden, fixed] = [&record.golden, &record.fixed].map(|curve| {
+            assert_eq!(curve.diverged(), None, "{name}");
+            curve.epochs[0].test.loss
+        });
+        println!("{name}: loss {golden:.4} golden, {fixed:.4} fixed");
+        assert!(fixed < record.fixed.initial.loss, "{name}: {fixed}");
+    }
+    assert!(count >= 5, "{count}");
+}

@@ -1,0 +1,146 @@
+//! The folder of a run: the same bytes on every number of threads, and after a SIGKILL.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use systoliq_tests::models;
+
+fn train(out: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));
+    let experiment = models().join("digits-mlp.json");
+    command.arg("train").arg(experiment).arg("--out").arg(out).args(arguments);
+    command.stdout(Stdio::null());
+    command
+}
+
+/// Every file below a folder but `timing.json`, which alone may differ.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(below) = folders.pop() {
+        for entry in fs::read_dir(below).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("timing.json") {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn assert_same(ours: &Path, theirs: &Path) {
+    let (ours, theirs) = (contents(ours), contents(theirs));
+    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
+    for (name, bytes) in &ours {
+        assert!(*bytes == theirs[name], "{name} differs");
+    }
+}
+
+#[test]
+fn one_and_two_threads_and_a_second_run_write_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--seeds", "2", "--set", "training.epochs=2", "--dump-step", "5"];
+    let run = |name: &str, threads: &str| {
+        let out = folder.path().join(name);
+        let mut command = train(&out, &arguments);
+        assert!(command.args(["--threads", threads]).status().unwrap().success());
+        out
+    };
+    let one = run("one", "1");
+    assert!(one.join("dump-step-5/manifest.json").is_file());
+    assert!(one.join("timing.json").is_file());
+    assert_same(&run("two", "2"), &one);
+    assert_same(&run("again", "1"), &one);
+}
+
+#[test]
+fn a_run_killed_at_any_time_ends_resumed_with_the_bytes_of_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--seeds", "2", "--threads", "2", "--dump-step", "70"];
+    let whole = folder.path().join("whole");
+    let start = Instant::now();
+    assert!(train(&whole, &arguments).status().unwrap().success());
+    let duration = start.elapsed();
+
+    let killed = folder.path().join("killed");
+    let mut kills = 0;
+    // From the first milliseconds to shortly before the end of what is left.
+    for share in [0.02, 0.3, 0.1, 0.5, 0.2, 0.05, 0.4, 0.3] {
+        let resume: &[&str] = if kills == 0 { &[] } else { &["--resume"] };
+        let mut child = train(&killed, &arguments).args(resume).spawn().unwrap();
+        std::thread::sleep(duration.mul_f64(share).max(Duration::from_millis(3)));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills >= 2, "only {kills} kills came in time");
+    assert!(train(&killed, &arguments).arg("--resume").status().unwrap().success());
+    assert_same(&killed, &whole);
+}
+
+#[test]
+fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    assert!(train(&out, &["--set", "training.epochs=1"]).status().unwrap().success());
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = train(&out, arguments).arg("--resume").output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.starts_with("error: ") && message.contains(expected), "{message}");
+    };
+    refused(&[], "training.epochs was 1 and is 20");
+    let checkpoint = out.join("checkpoints/seed-1.json");
+    let text = fs::read_to_string(&checkpoint).unwrap();
+    fs::write(&checkpoint, &text[..text.len() / 2]).unwrap();
+    refused(&["--set", "training.epochs=1"], "damaged");
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    value["checkpoint"]["machine"]["tensors"][1] = Value::Null;
+    value["checkpoint"]["golden"][0]["weights"].as_array_mut().unwrap().pop();
+    fs::write(&checkpoint, value.to_string()).unwrap();
+    refused(&["--set", "training.epochs=1"], "damaged");
+}
+
+#[test]
+fn a_dump_holds_the_codes_of_every_tensor_with_its_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--set", "training.epochs=1", "--dump-step", "37"];
+    assert!(train(folder.path(), &arguments).status().unwrap().success());
+    let dump = folder.path().join("dump-step-37");
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(dump.join("manifest.json")).unwrap()).unwrap();
+    let tensors = manifest["tensors"].as_array().unwrap();
+    for tensor in tensors {
+        let bytes = fs::read(dump.join(tensor["file"].as_str().unwrap())).unwrap();
+        assert!(bytes.starts_with(b"\x93NUMPY"), "{tensor}");
+        let elements = tensor["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap());
+        let width = match tensor["format"]["bits"].as_u64().unwrap() {
+            ..=8 => 1,
+            9..=16 => 2,
+            _ => 4,
+        };
+        let header = 10 + u64::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        assert_eq!(bytes.len() as u64, header + width * elements.product::<u64>(), "{tensor}");
+    }
+    // The last, short batch of the epoch: 13 samples.
+    let named = |name: &str| tensors.iter().filter(|t| t["name"] == name).count();
+    let x = tensors.iter().find(|tensor| tensor["name"] == "x").unwrap();
+    assert_eq!(x["shape"], serde_json::json!([13, 64]));
+    assert_eq!((named("x"), named("m0"), named("w0"), named("dw0"), named("y0")), (1, 2, 2, 1, 1));
+    let commands = manifest["commands"].as_array().unwrap();
+    let files: Vec<&str> = tensors.iter().map(|tensor| tensor["file"].as_str().unwrap()).collect();
+    for command in commands {
+        assert!(files.contains(&command["output"].as_str().unwrap()), "{command}");
+    }
+    assert_eq!(commands.len(), 14);
+}

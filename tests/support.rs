@@ -1,0 +1,59 @@
+//! What several integration tests need: the experiments that ship with the project, and runs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use systoliq::load::path::{put, split};
+use systoliq_nn::DataSet;
+use systoliq_sim::trainer::{Conduct, Record};
+use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
+
+/// The folder of the experiments that ship with the project.
+pub fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+/// The experiment `models/{name}.json`, with values replaced by their paths.
+///
+/// # Panics
+///
+/// If the experiment is at fault.
+pub fn prepared(name: &str, overrides: &[(&str, &str)]) -> Prepared {
+    let read = |path: PathBuf| -> Value {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    };
+    let mut value = read(models().join(format!("{name}.json")));
+    let accelerator = value["accelerator"].as_str().expect("a path").to_owned();
+    value["accelerator"] = read(models().join(accelerator));
+    for (path, json) in overrides {
+        let new = serde_json::from_str(json).unwrap_or_else(|_| Value::from(*json));
+        put(&mut value, &split(path).expect("a path"), new).expect("a path that can be set");
+    }
+    let experiment: Experiment = serde_json::from_value(value).expect("an experiment");
+    Prepared::new(experiment).expect("a possible experiment")
+}
+
+/// The data of an experiment that needs no files.
+///
+/// # Panics
+///
+/// If it needs files.
+pub fn data(prepared: &Prepared, seed: u64) -> DataSet {
+    prepared.load(seed, &mut |name| panic!("{name}: no files expected")).expect("data that fit")
+}
+
+/// Trains one seed to its end.
+///
+/// # Panics
+///
+/// If the run fails.
+pub fn train(prepared: &Prepared, seed: u64, engine: EngineKind, parallel: bool) -> Record {
+    let data = data(prepared, seed);
+    let mut trainer = Trainer::new(prepared, &data, seed, engine);
+    let conduct = Conduct { parallel, progress: &|_| {} };
+    while !trainer.is_done() {
+        trainer.epoch(&conduct, None).expect("an epoch");
+    }
+    trainer.record().clone()
+}
