@@ -40,7 +40,8 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
             assert_eq!(sum_u64(causes), cycles["by_pass"][pass].as_u64().unwrap(), "{pass}");
         }
         let layers = report["layers"].as_array().unwrap();
-        let over_layers = |key: &str| layers.iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
+        let over_layers =
+            |key: &str| layers.iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
         assert_eq!(over_layers("cycles"), total);
         assert_eq!(over_layers("stall_cycles"), cycles["by_cause"]["stall"].as_u64().unwrap());
         let energy = &report["energy_pj"];
@@ -58,16 +59,23 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
 #[test]
 fn macs_are_m_k_n_over_all_calls_and_follow_from_the_network() {
     // Static scales, so that no GEMM's output takes a second pass.
-    let formats = [("activations", "UQ3.5"), ("logits", "Q6.2"), ("gradients", "Q2.6"), ("weight_gradients", "Q2.14")];
+    let formats = [
+        ("activations", "UQ3.5"),
+        ("logits", "Q6.2"),
+        ("gradients", "Q2.6"),
+        ("weight_gradients", "Q2.14"),
+    ];
     let paths = formats.map(|(role, format)| (format!("precision.{role}"), format));
-    let mut overrides: Vec<_> = paths.iter().map(|(path, format)| (path.as_str(), *format)).collect();
+    let mut overrides: Vec<_> =
+        paths.iter().map(|(path, format)| (path.as_str(), *format)).collect();
     overrides.push(("training.epochs", "3"));
     let report = report("digits-mlp", &overrides);
     let macs = report["macs"].as_u64().unwrap();
     let number = |row: &Value, key: &str| row[key].as_u64();
     let mut over_layers = 0;
     for row in report["layers"].as_array().unwrap() {
-        if let (Some(m), Some(n), Some(k)) = (number(row, "m"), number(row, "n"), number(row, "k")) {
+        if let (Some(m), Some(n), Some(k)) = (number(row, "m"), number(row, "n"), number(row, "k"))
+        {
             over_layers += m * n * k * number(row, "calls").unwrap();
             let folds = m.div_ceil(8) * n.div_ceil(8) * number(row, "calls").unwrap();
             assert_eq!(number(row, "folds").unwrap(), folds);

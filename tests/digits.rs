@@ -36,10 +36,8 @@ fn narrow_masters_and_wrapping_masters_are_the_counter_examples() {
     };
     let plan = mean_error(&[]);
     let no_spare = mean_error(&[("precision.weights.spare", "0")]);
-    let wrapping = mean_error(&[
-        ("precision.master.overflow", "wrap"),
-        ("precision.weights.spare", "0"),
-    ]);
+    let wrapping =
+        mean_error(&[("precision.master.overflow", "wrap"), ("precision.weights.spare", "0")]);
     println!("plan {plan:.4}, no bit to spare {no_spare:.4}, wrapping master {wrapping:.4}");
     assert!(no_spare > plan + 0.01, "{no_spare} against {plan}");
     assert!(wrapping > plan + 0.3, "{wrapping} against {plan}");

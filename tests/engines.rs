@@ -8,11 +8,16 @@ use systoliq_sim::{EngineKind, Prepared, Report};
 use systoliq_tests::{data, prepared, train};
 
 /// Every tensor after every command of the first `steps` steps.
-fn tensors(prepared: &Prepared, steps: usize, engine: &mut dyn Engine) -> Vec<(String, Vec<i64>, Outcome)> {
+fn tensors(
+    prepared: &Prepared,
+    steps: usize,
+    engine: &mut dyn Engine,
+) -> Vec<(String, Vec<i64>, Outcome)> {
     let seed = prepared.experiment.seed;
     let data = data(prepared, seed);
     let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> = layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial: Vec<_> =
+        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
     let mut machine = Machine::new(&prepared.program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let mut found = Vec::new();
@@ -22,7 +27,11 @@ fn tensors(prepared: &Prepared, steps: usize, engine: &mut dyn Engine) -> Vec<(S
         for command in &prepared.program.commands {
             let outcome = machine.execute(command, &step, engine);
             let tensor = machine.tensor(command.operation.output()).unwrap();
-            found.push((format!("{number} {} {}", command.name, tensor.format()), tensor.to_codes(), outcome));
+            found.push((
+                format!("{number} {} {}", command.name, tensor.format()),
+                tensor.to_codes(),
+                outcome,
+            ));
         }
     }
     found

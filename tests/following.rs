@@ -39,7 +39,8 @@ fn losses_of_the_first_twenty_steps_follow_golden() {
         let mut golden = Golden::<f64>::new(graph, seed);
         let mut worst = 0f64;
         for (number, batch) in batches(training, &data, seed).iter().enumerate() {
-            let ours = step(&mut machine, &prepared.program, batch, Step::training(seed, number as u64));
+            let ours =
+                step(&mut machine, &prepared.program, batch, Step::training(seed, number as u64));
             let theirs = golden.step(batch, training).loss;
             let relative = (ours - theirs).abs() / theirs;
             worst = worst.max(relative);

@@ -124,10 +124,9 @@ fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
                 let weight = half(&plan.master) + half(&plan.weights);
                 let logit = half(&plan.outputs) + weight * (x[0].abs() + x[1].abs());
                 let exact = first_probability(logits(&weights, x));
-                for (p, off) in [
-                    (first_probability([stored[0], stored[1]]), 2e-6),
-                    (exact, 2e-6 + logit / 2.0),
-                ] {
+                for (p, off) in
+                    [(first_probability([stored[0], stored[1]]), 2e-6), (exact, 2e-6 + logit / 2.0)]
+                {
                     for (at, expected) in by_the_chain_rule(p, x, c).into_iter().enumerate() {
                         let error = off / LN_2 + half(&plan.gradients);
                         let tolerance = error * x[at % 2].abs() + half(&plan.weight_gradients);
@@ -161,12 +160,13 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     golden.step(&batch, &prepared.experiment.training);
 
     shown("| quantity | golden | fixed | raw | format |");
-    let table = |names: &[&str], theirs: &[f64], (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
-        for (at, name) in names.iter().enumerate() {
-            let (theirs, ours) = (theirs[at], ours[at]);
-            shown(&format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
-        }
-    };
+    let table =
+        |names: &[&str], theirs: &[f64], (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
+            for (at, name) in names.iter().enumerate() {
+                let (theirs, ours) = (theirs[at], ours[at]);
+                shown(&format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
+            }
+        };
     table(&["x₁", "x₂"], &x, codes(&machine, Role::Input));
     let before = Machine::new(&prepared.program, std::slice::from_ref(&weights), seed);
     let flat = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<_>>();

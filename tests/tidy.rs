@@ -155,6 +155,20 @@ fn every_member_has_the_lints_of_the_workspace() {
 }
 
 #[test]
+fn no_test_is_forgotten() {
+    let named: BTreeSet<_> = manifests()[Path::new("tests")]
+        .iter()
+        .filter(|(_, key, _)| key == "path")
+        .map(|(_, _, value)| value.trim_matches('"').to_owned())
+        .collect();
+    let files = fs::read_dir(shell::root().join("tests")).expect("the folder can be listed");
+    let names = files.map(|file| file.expect("an entry can be read").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let found: BTreeSet<_> = names.filter(|name| name.ends_with(".rs")).collect();
+    assert_eq!(found, named, "files in tests/ and their names in its manifest");
+}
+
+#[test]
 fn every_source_file_says_what_it_is() {
     let bare = |(path, text): (PathBuf, String)| {
         (!text.starts_with("//!")).then(|| path.display().to_string())

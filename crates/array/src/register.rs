@@ -370,6 +370,51 @@ mod tests {
         assert_eq!(grid.present.last, [false, false, true]);
     }
 
+    /// The registers after each clock edge of one fold, a line per row of PEs.
+    fn picture(task: &GemmTask<'_>, array: &Array, tile: Tile) -> String {
+        use std::fmt::Write as _;
+        let streams = Streams::new(task);
+        let mut grid = Grid::new(array, task.adder);
+        let mut text = String::new();
+        let compute = streams.shape.k + array.rows + array.cols - 2;
+        for cycle in 0..compute + array.rows {
+            streams.feed(tile, cycle, &mut grid.edges);
+            let mode = if cycle < compute { Mode::Compute } else { Mode::Drain };
+            let phase = match mode {
+                Mode::Drain => "drain",
+                Mode::Compute if cycle < streams.shape.k => "stream",
+                Mode::Compute => "skew",
+            };
+            writeln!(text, "cycle {cycle}: {phase}").unwrap();
+            grid.clock(mode, &|_| 0);
+            let Registers { a, b, accumulator, .. } = &grid.present;
+            for row in 0..array.rows {
+                let pe = |pe: usize| {
+                    let operand = |operands: &Operands| match operands.valid[pe] {
+                        true => operands.code[pe].to_string(),
+                        false => ".".to_owned(),
+                    };
+                    format!("{:>3} {:>3} {:>5}", operand(&a), operand(&b), accumulator[pe].value)
+                };
+                let pes = row * array.cols..(row + 1) * array.cols;
+                writeln!(text, "  {}", pes.map(pe).collect::<Vec<_>>().join(" |")).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_committed_trace_is_what_the_array_does() {
+        let (a, b) = (tensor(3, 3), tensor(3, 3));
+        let operand = |tensor| Operand { tensor, transposed: false };
+        let task = GemmTask { a: operand(&a), b: operand(&b), adder: adder(), bias: None };
+        let tile = Tile { row: 0, col: 0, rows: 3, cols: 3 };
+        let picture = picture(&task, &Array::new(3, 3).unwrap(), tile);
+        let committed = include_str!("../../../traces/gemm-3x3.txt");
+        let (_, committed) = committed.split_once("\n\n").unwrap();
+        assert_eq!(picture, committed, "{picture}");
+    }
+
     #[test]
     fn nothing_is_left_in_the_grid_after_a_fold() {
         for (rows, cols) in [(1, 1), (1, 3), (3, 1), (2, 3)] {

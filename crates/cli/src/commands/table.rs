@@ -14,12 +14,10 @@ impl Columns {
         Self(table)
     }
 
-    /// Adds a line. Cells that start with a digit or a sign before one are numbers, and end flush.
+    /// Adds a line. Numbers, also those with a unit behind them, end flush.
     pub(super) fn line(&mut self, cells: impl IntoIterator<Item = String>) {
         let cell = |text: String| {
-            let number =
-                text.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit());
-            let side = if number { CellAlignment::Right } else { CellAlignment::Left };
+            let side = if is_number(&text) { CellAlignment::Right } else { CellAlignment::Left };
             Cell::new(text).set_alignment(side)
         };
         self.0.add_row(cells.into_iter().map(cell));
@@ -29,6 +27,14 @@ impl Columns {
     pub(super) fn text(&self) -> String {
         self.0.lines().map(|line| format!(" {}\n", line.trim_end())).collect()
     }
+}
+
+/// Whether a cell holds a number, perhaps with a unit.
+fn is_number(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let number = words.next().map(|word| word.trim_end_matches('%').replace(',', ""));
+    number.is_some_and(|number| number.parse::<f64>().is_ok_and(f64::is_finite))
+        && words.nth(1).is_none()
 }
 
 /// A whole number with its digits in threes.
@@ -67,6 +73,16 @@ pub(super) fn joules(Picojoules(energy): Picojoules) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_with_units_are_numbers_and_names_that_start_with_a_digit_are_not() {
+        for text in ["0", "-1.5", "+0.25", "1,234,567", "26.21 nJ", "3.4 %", "3%", "1e-7"] {
+            assert!(is_number(text), "{text}");
+        }
+        for text in ["", "64 x 64", "0.forward.y0", "nan", "inf", "Q2.6", "-", "1 of 3"] {
+            assert!(!is_number(text), "{text}");
+        }
+    }
 
     #[test]
     fn numbers_are_grouped_and_energies_scaled() {
