@@ -91,9 +91,12 @@ fn golden_gradients_of_the_worked_example_are_those_of_the_chain_rule() {
             for c in [1, 2] {
                 let p = first_probability(logits(&weights, x));
                 let found = golden.gradients(&sample(x, c), training);
-                let true_class = if c == 1 { p } else { 1.0 - p };
+                let y = logits(&weights, x);
+                let true_class = first_probability(if c == 1 { y } else { [y[1], y[0]] });
+                let loss = -true_class.log2();
                 let case = format!("seed {seed}, x = {x:?}, class {c}");
-                assert!((found.loss + true_class.log2()).abs() < 1e-13 * found.loss, "{case}");
+                let tolerance = 8.0 * f64::EPSILON * (1.0 + loss);
+                assert!((found.loss - loss).abs() <= tolerance, "{case}: {} {loss}", found.loss);
                 let expected = by_the_chain_rule(p, x, c);
                 for (found, expected) in found.layers[0].dw.iter().zip(expected) {
                     // A few roundings of numbers of at most |x / ln 2|.
@@ -231,6 +234,8 @@ struct Lms {
     /// The fixed taps in the mean over the second half of the steps.
     mean_taps: Vec<f64>,
     stalled_rate: f64,
+    /// The share of updates whose gradient was not 0.
+    asked_rate: f64,
 }
 
 /// One pass over the training part: every regressor is used once, as the theory has it.
@@ -272,6 +277,7 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
         fixed_taps: codes(&machine, Role::Master).1,
         mean_taps,
         stalled_rate: stalled as f64 / asked.max(1) as f64,
+        asked_rate: asked as f64 / (order.len() * data.features) as f64,
     }
 }
 
@@ -350,49 +356,60 @@ fn lms_diverges_beyond_the_mean_square_bound_and_converges_below_it() {
     }
 }
 
-fn narrow(rate: &str, rounding: &str) -> Prepared {
-    let master = format!(r#"{{"bits": 10, "frac": 8, "rounding": "{rounding}"}}"#);
+/// Master and weights in one format with `frac` fraction bits.
+fn narrow(rate: &str, frac: i32, rounding: &str) -> Prepared {
+    let bits = frac + 2;
+    let master = format!(r#"{{"bits": {bits}, "frac": {frac}, "rounding": "{rounding}"}}"#);
     prepared(
         "lms",
         &[
             ("training.rate", rate),
             ("dataset.train", "4000"),
-            ("precision.weights", "Q2.8"),
+            ("precision.weights", &format!("Q2.{frac}")),
             ("precision.master", &master),
         ],
     )
 }
 
-/// Each update loses half an ulp in the mean, which the gradient has to make up for:
-/// `μ·(w* − w) = 2^-f / 2`.
+/// By floor, each update whose gradient is not 0 loses half an ulp in the mean, which gradients
+/// have to make up for: `μ·(w* − w) = 2^-f / 2`. By nearest-even, updates below half an ulp are
+/// lost: most of them, and where the ulp is wide the taps stop short of their place.
 #[test]
-fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
+fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate_and_nearest_stalls() {
     const SEEDS: u64 = 8;
-    shown("| μ | rounding | formula | measured | E[e²] | stalled |");
-    for rate in ["0.02", "0.01"] {
+    shown("| master | μ | rounding | formula | bias | E[e²] | stalled |");
+    for (rate, frac) in [("0.02", 8), ("0.01", 8), ("0.01", 4)] {
+        let mut squares = Vec::new();
         for rounding in ["floor", "nearest-even", "stochastic"] {
-            let prepared = narrow(rate, rounding);
+            let prepared = narrow(rate, frac, rounding);
             let system = System::of(&prepared);
             let runs: Vec<Lms> = (1..=SEEDS).map(|seed| lms(&prepared, seed)).collect();
             let bias = mean(runs.iter().flat_map(|run| {
                 run.mean_taps.iter().zip(&system.taps).map(|(found, tap)| found - tap)
             }));
-            let last = mean(runs.iter().flat_map(|run| run.fixed[2000..].iter().copied()));
+            let square = mean(runs.iter().flat_map(|run| run.fixed[2000..].iter().copied()));
             let stalled = mean(runs.iter().map(|run| run.stalled_rate));
+            let asked = mean(runs.iter().map(|run| run.asked_rate));
             let formula = match rounding {
-                "floor" => -(-8f64).exp2() / (2.0 * system.rate),
+                "floor" => -(-f64::from(frac)).exp2() / (2.0 * system.rate),
                 _ => 0.0,
             };
             let percent = 100.0 * stalled;
             shown(&format!(
-                "| {rate} | {rounding} | {formula:.4} | {bias:.4} | {last:.4} | {percent:.1} % |"
+                "| Q2.{frac} | {rate} | {rounding} | {formula:.4} | {bias:.4} | {square:.4} | {percent:.1} % |"
             ));
+            println!("asked {asked:.4}, formula times that {:.4}", formula * asked);
             match rounding {
-                "floor" => assert!((bias / formula - 1.0).abs() < 0.1, "{rate}: {bias}"),
-                "nearest-even" => assert!(stalled > 0.5, "{rate}: {stalled}"),
-                _ => assert!(bias.abs() < 0.01, "{rate}: {bias}"),
+                "floor" => {
+                    let case = format!("Q2.{frac}, μ = {rate}: {bias}");
+                    assert!((bias / formula - 1.0).abs() < 0.1, "{case}");
+                }
+                "nearest-even" => assert!(stalled > 0.7, "Q2.{frac}, μ = {rate}: {stalled}"),
+                _ => assert!(bias.abs() < 0.01, "Q2.{frac}, μ = {rate}: {bias}"),
             }
+            squares.push(square);
         }
+        println!("{squares:?}");
     }
 }
 
@@ -428,7 +445,8 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
         let of = |curve: &systoliq_sim::report::CurveReport| {
             let found = curve.information[at].expect("a classifier");
             assert_eq!(found.label_entropy_bits, 0.0);
-            assert_eq!(found.cross_entropy_bits, found.kl_divergence_bits);
+            let difference = (found.cross_entropy_bits - found.kl_divergence_bits).abs();
+            assert!(difference < 1e-12, "epoch {at}: H(P, P̃) − D_KL = {difference}");
             let loss = curve.loss_bits[at].0;
             // The integer softmax unit: P within 2e-6, the loss within 2e-5 of 1 bit or more.
             let difference = (found.cross_entropy_bits - loss).abs();
