@@ -39,6 +39,13 @@ fn narrow_masters_and_wrapping_masters_are_the_counter_examples() {
     let wrapping =
         mean_error(&[("precision.master.overflow", "wrap"), ("precision.weights.spare", "0")]);
     println!("plan {plan:.4}, no bit to spare {no_spare:.4}, wrapping master {wrapping:.4}");
+    // At a smaller rate, most steps are less than half an ulp of an 8-bit master.
+    let rate = ("training.rate", "0.1");
+    let slow = mean_error(&[rate]);
+    let narrow =
+        mean_error(&[rate, ("precision.master", r#"{"bits": 8, "rounding": "nearest-even"}"#)]);
+    println!("at rate 0.1: plan {slow:.4}, 8-bit master {narrow:.4}");
+    assert!(narrow > slow + 0.01, "{narrow} against {slow}");
     assert!(no_spare > plan + 0.01, "{no_spare} against {plan}");
     assert!(wrapping > plan + 0.3, "{wrapping} against {plan}");
 }

@@ -14,14 +14,27 @@ use systoliq_program::{Machine, Operation, Reference, Role, Step};
 use systoliq_sim::{EngineKind, Prepared, Report};
 use systoliq_tests::{data, models, prepared, train};
 
-/// Prints a line and asserts that docs/lecture.md shows it.
-#[track_caller]
-fn shown(line: &str) {
-    println!("{line}");
-    let lecture = include_str!("../docs/lecture.md");
-    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let found = lecture.lines().any(|theirs| words(theirs) == words(line));
-    assert!(found, "docs/lecture.md does not show: {line}");
+/// A table of docs/lecture.md, line by line.
+struct Table(Vec<String>);
+
+impl Table {
+    fn new(heading: &str) -> Self {
+        Self(vec![heading.to_owned()])
+    }
+
+    fn line(&mut self, line: String) {
+        self.0.push(line);
+    }
+
+    /// Prints the table, and asserts that docs/lecture.md shows each of its lines.
+    #[track_caller]
+    fn check(&self) {
+        let lecture = include_str!("../docs/lecture.md");
+        println!("{}", self.0.join("\n"));
+        let shows = |line: &&String| lecture.lines().any(|theirs| theirs == line.as_str());
+        let missing: Vec<_> = self.0.iter().filter(|line| !shows(line)).collect();
+        assert!(missing.is_empty(), "docs/lecture.md does not show: {missing:#?}");
+    }
 }
 
 // The worked example.
@@ -162,12 +175,12 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     let gradients = golden.gradients(&batch, &prepared.experiment.training);
     golden.step(&batch, &prepared.experiment.training);
 
-    shown("| quantity | golden | fixed | raw | format |");
-    let table =
+    let mut shown = Table::new("| quantity | golden | fixed | raw | format |");
+    let mut table =
         |names: &[&str], theirs: &[f64], (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
             for (at, name) in names.iter().enumerate() {
                 let (theirs, ours) = (theirs[at], ours[at]);
-                shown(&format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
+                shown.line(format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
             }
         };
     table(&["x₁", "x₂"], &x, codes(&machine, Role::Input));
@@ -191,6 +204,7 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     table(&names, &flat(&gradients.layers[0].dw), codes(&machine, Role::WeightGradients));
     let after = &golden.parameters().layers[0].weights;
     table(&["w₁'", "w₂'", "w₃'", "w₄'"], &flat(after), codes(&machine, Role::Master));
+    shown.check();
 }
 
 // LMS.
@@ -234,8 +248,6 @@ struct Lms {
     /// The fixed taps in the mean over the second half of the steps.
     mean_taps: Vec<f64>,
     stalled_rate: f64,
-    /// The share of updates whose gradient was not 0.
-    asked_rate: f64,
 }
 
 /// One pass over the training part: every regressor is used once, as the theory has it.
@@ -277,7 +289,6 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
         fixed_taps: codes(&machine, Role::Master).1,
         mean_taps,
         stalled_rate: stalled as f64 / asked.max(1) as f64,
-        asked_rate: asked as f64 / (order.len() * data.features) as f64,
     }
 }
 
@@ -294,12 +305,12 @@ fn the_learning_curve_of_lms_is_that_of_the_theory() {
     let runs: Vec<Lms> = (1..=SEEDS).map(|seed| lms(&prepared, seed)).collect();
     // Initial weights are uniform in ±1/√N: each of variance 1/(3N).
     let distance = system.taps.iter().map(|tap| tap * tap).sum::<f64>() + 1.0 / 3.0;
-    shown("| step | theory | golden | fixed |");
+    let mut table = Table::new("| step | theory | golden | fixed |");
     for step in [0, 10, 20, 50, 100, 150, 200, 300, 400] {
         let theory = system.theory(distance, step);
         let golden = mean(runs.iter().map(|run| run.golden[step]));
         let fixed = mean(runs.iter().map(|run| run.fixed[step]));
-        shown(&format!("| {step} | {theory:.4} | {golden:.4} | {fixed:.4} |"));
+        table.line(format!("| {step} | {theory:.4} | {golden:.4} | {fixed:.4} |"));
         // The mean of 400 squares of a Gaussian is off by 7 % at one sigma, of products by more.
         for found in [golden, fixed] {
             assert!((found / theory - 1.0).abs() < 0.35, "step {step}: {found} {theory}");
@@ -321,7 +332,7 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
     let prepared = prepared("lms", &[]);
     let record = train(&prepared, 1, EngineKind::Fast, false);
     let floor = system.noise * system.noise;
-    shown("| epoch | golden | fixed |");
+    let mut table = Table::new("| epoch | golden | fixed |");
     let evaluations = |at: Option<usize>| {
         let of = |curve: &systoliq_sim::trainer::Curve| {
             2.0 * at.map_or(curve.initial.loss, |at| curve.epochs[at].test.loss)
@@ -330,7 +341,7 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
     };
     for (epoch, at) in [(0, None), (1, Some(0)), (2, Some(1)), (4, Some(3)), (8, Some(7))] {
         let [golden, fixed] = evaluations(at);
-        shown(&format!("| {epoch} | {golden:.5} | {fixed:.5} |"));
+        table.line(format!("| {epoch} | {golden:.5} | {fixed:.5} |"));
     }
     for last in evaluations(Some(7)) {
         assert!(last > 0.9 * floor && last < 1.3 * floor, "{last} against {floor}");
@@ -340,19 +351,22 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
 /// The mean-square bound is `2 / ((N + 2)σ²)` = 0.2 here; the mean's, `2 / λ_max`, is 2.
 #[test]
 fn lms_diverges_beyond_the_mean_square_bound_and_converges_below_it() {
-    for (rate, diverges) in [("0.1", false), ("0.3", true)] {
+    let mut table = Table::new("| μ | theory | golden | fixed | first epoch worse than the initial taps |");
+    for rate in ["0.02", "0.1", "0.3"] {
         let prepared = prepared("lms", &[("training.rate", rate)]);
+        let system = System::of(&prepared);
         let record = train(&prepared, 1, EngineKind::Fast, false);
-        let report = Report::new(&prepared, std::slice::from_ref(&record)).expect("a report");
-        for (name, curve) in [("golden", &report.golden), ("fixed", &report.fixed)] {
-            let last = curve.loss_bits.last().expect("an epoch").0;
-            println!("μ = {rate}, {name}: E[e²] = {:.4e}", 2.0 * last);
-            assert_eq!(curve.diverged_at_epoch.is_some(), diverges, "μ = {rate}, {name}");
-            if !diverges {
-                // Theory: the noise's 0.01 and as much again times μN / (2 − (N + 2)μ) = 0.8.
-                assert!(2.0 * last < 0.03, "{name}: {last}");
-            }
-        }
+        let report = Report::new(&prepared, &[record]).expect("a report");
+        let converges = system.rate < 2.0 / (system.taps.len() as f64 + 2.0);
+        let theory = if converges { system.theory(0.0, 10_000) } else { f64::INFINITY };
+        let [golden, fixed] = [&report.golden, &report.fixed].map(|curve| {
+            assert_eq!(curve.diverged_at_epoch.is_none(), converges, "μ = {rate}");
+            let square = mean(curve.loss_bits.iter().map(|loss| 2.0 * loss.0));
+            assert!(!converges || (square / theory - 1.0).abs() < 0.25, "μ = {rate}: {square}");
+            if square < 100.0 { format!("{square:.4}") } else { format!("{square:.1e}") }
+        });
+        let epoch = report.fixed.diverged_at_epoch.map_or("none".into(), |at| at.to_string());
+        table.line(format!("| {rate} | {theory:.4} | {golden} | {fixed} | {epoch} |"));
     }
 }
 
@@ -371,46 +385,63 @@ fn narrow(rate: &str, frac: i32, rounding: &str) -> Prepared {
     )
 }
 
-/// By floor, each update whose gradient is not 0 loses half an ulp in the mean, which gradients
-/// have to make up for: `μ·(w* − w) = 2^-f / 2`. By nearest-even, updates below half an ulp are
-/// lost: most of them, and where the ulp is wide the taps stop short of their place.
+/// What LMS with a narrow master comes to, over some seeds.
+struct Narrow {
+    /// Of the taps, in the mean over taps, seeds and the second half of the steps.
+    bias: f64,
+    /// `E[e²]` in the second half of the steps.
+    square: f64,
+    stalled_rate: f64,
+}
+
+/// Prints a line of the lecture's table beside.
+fn narrow_master(rate: &str, frac: i32, rounding: &str, formula: f64) -> Narrow {
+    let prepared = narrow(rate, frac, rounding);
+    let system = System::of(&prepared);
+    let runs: Vec<Lms> = (1..=8).map(|seed| lms(&prepared, seed)).collect();
+    let errors = |run: &Lms| {
+        let pairs = run.mean_taps.iter().zip(&system.taps);
+        mean(pairs.map(|(found, tap)| found - tap))
+    };
+    let bias = mean(runs.iter().map(errors));
+    let square = mean(runs.iter().flat_map(|run| run.fixed[2000..].iter().copied()));
+    let stalled_rate = mean(runs.iter().map(|run| run.stalled_rate));
+    let percent = 100.0 * stalled_rate;
+    table.line(format!(
+        "| Q2.{frac} | {rate} | {rounding} | {formula:.4} | {bias:.4} | {square:.4} | {percent:.1} % |"
+    ));
+    Narrow { bias, square, stalled_rate }
+}
+
+/// Each update loses half an ulp in the mean, which gradients have to make up for:
+/// `μ·(w* − w) = 2^-f / 2`. A gradient that is exactly 0, as about 2 % are, loses nothing.
 #[test]
-fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate_and_nearest_stalls() {
-    const SEEDS: u64 = 8;
-    shown("| master | μ | rounding | formula | bias | E[e²] | stalled |");
-    for (rate, frac) in [("0.02", 8), ("0.01", 8), ("0.01", 4)] {
-        let mut squares = Vec::new();
-        for rounding in ["floor", "nearest-even", "stochastic"] {
-            let prepared = narrow(rate, frac, rounding);
-            let system = System::of(&prepared);
-            let runs: Vec<Lms> = (1..=SEEDS).map(|seed| lms(&prepared, seed)).collect();
-            let bias = mean(runs.iter().flat_map(|run| {
-                run.mean_taps.iter().zip(&system.taps).map(|(found, tap)| found - tap)
-            }));
-            let square = mean(runs.iter().flat_map(|run| run.fixed[2000..].iter().copied()));
-            let stalled = mean(runs.iter().map(|run| run.stalled_rate));
-            let asked = mean(runs.iter().map(|run| run.asked_rate));
-            let formula = match rounding {
-                "floor" => -(-f64::from(frac)).exp2() / (2.0 * system.rate),
-                _ => 0.0,
-            };
-            let percent = 100.0 * stalled;
-            shown(&format!(
-                "| Q2.{frac} | {rate} | {rounding} | {formula:.4} | {bias:.4} | {square:.4} | {percent:.1} % |"
-            ));
-            println!("asked {asked:.4}, formula times that {:.4}", formula * asked);
-            match rounding {
-                "floor" => {
-                    let case = format!("Q2.{frac}, μ = {rate}: {bias}");
-                    assert!((bias / formula - 1.0).abs() < 0.1, "{case}");
-                }
-                "nearest-even" => assert!(stalled > 0.7, "Q2.{frac}, μ = {rate}: {stalled}"),
-                _ => assert!(bias.abs() < 0.01, "Q2.{frac}, μ = {rate}: {bias}"),
-            }
-            squares.push(square);
-        }
-        println!("{squares:?}");
+fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
+    let mut table = Table::new("| master | μ | rounding | formula | bias | E[e²] | stalled |");
+    for (rate, frac) in [("0.02", 8), ("0.01", 8), ("0.01", 10)] {
+        let formula = -(-f64::from(frac)).exp2() / (2.0 * rate.parse::<f64>().expect("a rate"));
+        let found = narrow_master(rate, frac, "floor", formula);
+        let case = format!("Q2.{frac}, μ = {rate}: {} against {formula}", found.bias);
+        assert!((found.bias / formula - 1.0).abs() < 0.05, "{case}");
+        // Eight taps off by that much, and the noise.
+        assert!(found.square > 8.0 * formula * formula, "{case}");
+        let unbiased = narrow_master(rate, frac, "stochastic", 0.0);
+        assert!(unbiased.bias.abs() < 0.005, "{}", unbiased.bias);
     }
+}
+
+/// Nearest-even loses every update below half an ulp. With `|μ·e·x|` far below that, the taps stop
+/// before they are in place; stochastic rounding lets them go on. Where the ulp is narrower, most
+/// updates stall, too, and little is lost: the rate alone proves nothing.
+#[test]
+fn nearest_rounding_of_a_narrow_master_stalls_and_of_a_very_narrow_one_stops() {
+    let narrow_nearest = narrow_master("0.01", 8, "nearest-even", 0.0);
+    assert!(narrow_nearest.stalled_rate > 0.8, "{}", narrow_nearest.stalled_rate);
+    assert!(narrow_nearest.square < 0.0125, "{}", narrow_nearest.square);
+    let nearest = narrow_master("0.01", 4, "nearest-even", 0.0);
+    let stochastic = narrow_master("0.01", 4, "stochastic", 0.0);
+    assert!(nearest.stalled_rate > 0.99, "{}", nearest.stalled_rate);
+    assert!(nearest.square > 2.0 * stochastic.square, "{} {}", nearest.square, stochastic.square);
 }
 
 // Information.
@@ -422,7 +453,7 @@ fn two_equally_likely_symbols_have_one_bit_and_a_code_without_one_of_them_costs_
     assert_eq!(cross_entropy_bits(&p, &q), f64::INFINITY);
     assert_eq!(kl_divergence_bits(&p, &q), f64::INFINITY);
     // Short of infinity: H(X, Y) = −½·log₂(1 − q) − ½·log₂ q for a Q of (1 − q, q).
-    shown("| Q | H(X) | H(X, Y) | D_KL |");
+    let mut table = Table::new("| Q | H(X) | H(X, Y) | D_KL |");
     for exponent in [1, 2, 4, 10, 20] {
         let q = (-f64::from(exponent)).exp2();
         let code = [1.0 - q, q];
@@ -430,7 +461,7 @@ fn two_equally_likely_symbols_have_one_bit_and_a_code_without_one_of_them_costs_
             (entropy_bits(&p), cross_entropy_bits(&p, &code), kl_divergence_bits(&p, &code));
         assert!((cross - h - kl).abs() < 1e-12 && cross >= h, "{code:?}");
         assert!((cross + 0.5 * (1.0 - q).log2() - 0.5 * f64::from(exponent)).abs() < 1e-12);
-        shown(&format!("| (1 - 2^-{exponent}, 2^-{exponent}) | {h:.4} | {cross:.4} | {kl:.4} |"));
+        table.line(format!("| (1 - 2^-{exponent}, 2^-{exponent}) | {h:.4} | {cross:.4} | {kl:.4} |"));
     }
 }
 
@@ -439,7 +470,7 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
     let prepared = prepared("ten-way-classifier", &[]);
     let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
     let report = Report::new(&prepared, &[record]).expect("a report");
-    shown("| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |");
+    let mut table = Table::new("| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |");
     let epochs = prepared.experiment.training.epochs as usize;
     for at in 0..epochs {
         let of = |curve: &systoliq_sim::report::CurveReport| {
@@ -455,7 +486,7 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
         };
         let ((golden_error, golden), (error, fixed)) = (of(&report.golden), of(&report.fixed));
         if [0, 1, 4, epochs - 1].contains(&at) {
-            shown(&format!(
+            table.line(format!(
                 "| {} | {:.1} % | {:.1} % | {:.3} | {:.3} | {:.3} |",
                 at + 1,
                 100.0 * golden_error,

@@ -4,9 +4,7 @@ use num_bigint::BigInt;
 use serde::{Deserialize, Serialize};
 
 use crate::real::decompose;
-use crate::{
-    Conversion, ConversionStatistics, Error, Format, Overflow, Rounding, Tensor, shift_right_round,
-};
+use crate::{Conversion, ConversionStatistics, Error, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
@@ -35,13 +33,7 @@ impl Multiplier {
     ///
     /// Unless `value` is from 2⁻⁵¹² to 2⁵¹² and `bits` 1 to 16.
     pub fn nearest(value: f64, bits: u32) -> Result<Self, Error> {
-        let possible = value >= 2f64.powi(-512) && value <= 2f64.powi(512);
-        let (true, true, Some((odd, frac))) =
-            (possible, (1..=16).contains(&bits), decompose(value))
-        else {
-            return Err(Error::Multiplier { value, bits });
-        };
-        Ok(Self::from_integer(odd, frac, bits))
+        Self::nearest_quotient(value, 1, bits)
     }
 
     /// The multiplier with a 16-bit mantissa nearest to `1 / count`, ties to even.
@@ -56,35 +48,39 @@ impl Multiplier {
     ///
     /// If `count` is 0.
     pub fn reciprocal(count: u32) -> Self {
-        assert!(count > 0, "the reciprocal of 0");
-        // 16 bits of quotient: 2^exponent / count in [2^15, 2^16).
-        let exponent = 15 + (32 - (count - 1).leading_zeros());
-        let (quotient, rest) =
-            ((1u64 << exponent) / u64::from(count), (1u64 << exponent) % u64::from(count));
-        let up = match (2 * rest).cmp(&u64::from(count)) {
-            std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => quotient & 1,
-            std::cmp::Ordering::Greater => 1,
+        Self::nearest_quotient(1.0, count, 16).expect("1 is a possible value")
+    }
+
+    /// The multiplier with a mantissa of `bits` bits nearest to the exact quotient
+    /// `value / divisor`, ties to even.
+    ///
+    /// # Errors
+    ///
+    /// As [`nearest`](Self::nearest).
+    ///
+    /// # Panics
+    ///
+    /// If `divisor` is 0.
+    pub fn nearest_quotient(value: f64, divisor: u32, bits: u32) -> Result<Self, Error> {
+        assert!(divisor > 0, "a division by 0");
+        let possible = value >= 2f64.powi(-512) && value <= 2f64.powi(512);
+        let (true, true, Some((odd, frac))) =
+            (possible, (1..=16).contains(&bits), decompose(value))
+        else {
+            return Err(Error::Multiplier { value, bits });
         };
-        Self::normalized(quotient + up, exponent as i32, 16)
-    }
-
-    /// `value · 2^-frac` rounded to `bits` bits, for a positive `value`.
-    fn from_integer(value: i64, frac: i32, bits: u32) -> Self {
-        let length = 64 - value.leading_zeros();
-        if length <= bits {
-            let appended = bits - length;
-            return Self { mantissa: (value << appended) as u32, exponent: frac + appended as i32 };
-        }
-        let dropped = length - bits;
-        let rounded = shift_right_round(value, dropped, Rounding::NearestEven, 0);
-        Self::normalized(rounded as u64, frac - dropped as i32, bits)
-    }
-
-    /// Halves a mantissa that rounding carried to `2^bits`.
-    fn normalized(mantissa: u64, exponent: i32, bits: u32) -> Self {
-        let carried = u32::from(mantissa == 1 << bits);
-        Self { mantissa: (mantissa >> carried) as u32, exponent: exponent - carried as i32 }
+        // At least 29 bits of quotient, and whether anything follows them.
+        let (dividend, divisor) = ((odd as u128) << 60, u128::from(divisor));
+        let (quotient, rest) = (dividend / divisor, dividend % divisor);
+        let dropped = 128 - quotient.leading_zeros() - bits;
+        let (kept, below) = (quotient >> dropped, quotient & ((1 << dropped) - 1));
+        let half = 1u128 << (dropped - 1);
+        let up = below > half || (below == half && (rest > 0 || kept & 1 == 1));
+        let mantissa = kept as u32 + u32::from(up);
+        // Rounding may carry into one bit more.
+        let carried = mantissa >> bits;
+        let exponent = frac + 60 - dropped as i32 - carried as i32;
+        Ok(Self { mantissa: mantissa >> carried, exponent })
     }
 
     /// The factor as a real number.
@@ -194,12 +190,25 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reciprocals_are_the_nearest() {
-        for count in 1..=5000u32 {
-            let exact = Multiplier::nearest(1.0 / f64::from(count), 16).unwrap();
-            assert_eq!(Multiplier::reciprocal(count), exact, "{count}");
-            assert!((1 << 15..1 << 16).contains(&exact.mantissa));
+    fn quotients_are_the_nearest_of_all_mantissas() {
+        let values = [1.0, 0.1, 0.5, 1.0 / 3.0, 1e-9, 12345.678];
+        for (value, divisor) in values.iter().flat_map(|&v| (1..=600).map(move |d| (v, d))) {
+            for bits in [1, 2, 5, 16] {
+                let found = Multiplier::nearest_quotient(value, divisor, bits).unwrap();
+                let case = format!("{value} / {divisor} in {bits} bits: {found:?}");
+                assert!(found.mantissa >> (bits - 1) == 1, "{case}");
+                // |m − q·2^e| ≤ 1/2, with the exact product of value and powers of two.
+                let scaled = value * 2f64.powi(found.exponent);
+                let off = f64::from(found.mantissa) * f64::from(divisor) - scaled;
+                let half = f64::from(divisor) / 2.0;
+                let to_power_of_two = found.mantissa == 1 << (bits - 1);
+                assert!(off <= half && -off <= half || to_power_of_two, "{case}");
+                assert!(off.abs() <= half * (1.0 + 1e-12), "{case}");
+            }
         }
+        let (three, five) =
+            (Multiplier::nearest(3.0, 1).unwrap(), Multiplier::nearest(5.0, 2).unwrap());
+        assert_eq!((three.to_f64(), five.to_f64()), (4.0, 4.0), "ties go to the even mantissa");
     }
 
     #[test]

@@ -292,14 +292,13 @@ impl Program {
     }
 
     /// The id of the conversion into `command`'s output: `layer/pass/role`, with `.bias` behind it
-    /// for biases and their gradients.
+    /// for the gradient of a bias, whose role is that of the weights' gradient.
     pub fn output_id(&self, command: &Command) -> String {
         self.conversion_id(command, self.tensor(command.operation.output()).role.name())
     }
 
     fn conversion_id(&self, command: &Command, role: &str) -> String {
-        let bias = self.tensor(command.operation.output()).rows == Rows::Fixed(1)
-            && !matches!(command.operation, Operation::Gemm(_));
+        let bias = matches!(command.operation, Operation::SumRows { .. });
         format!("{}/{}/{role}{}", command.layer, command.pass, if bias { ".bias" } else { "" })
     }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::softmax::{GRADIENT_FRAC, PROBABILITY_FRAC};
 use systoliq_fxp::{
-    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Rounding,
-    Softmax, SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Softmax,
+    SquaredError, Sum, Tensor, Update, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
@@ -214,8 +214,7 @@ impl<'p> Machine<'p> {
                 self.squared_error(*error, &difference, output_key, step.training)
             }
             Operation::Update { weights, gradient, rate_bits } => {
-                let rounding = self.rounding(command);
-                self.update(*weights, *gradient, *rate_bits, rounding, output_key)
+                self.update(*weights, *gradient, *rate_bits, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }
@@ -251,23 +250,13 @@ impl<'p> Machine<'p> {
     /// the loss scale and, where gradients are sums, by the size of the loaded batch.
     pub fn rate(&self, bits: u32) -> Multiplier {
         let learning = &self.program.learning;
-        let rate = match learning.batch_gradient {
-            BatchGradient::Mean => learning.rate,
-            BatchGradient::Sum => learning.rate / self.batch() as f64,
+        let divisor = match learning.batch_gradient {
+            BatchGradient::Mean => 1,
+            BatchGradient::Sum => self.batch() as u32,
         };
-        let rate = Multiplier::nearest(rate, bits).expect("a rate that lowering accepted");
+        let rate = Multiplier::nearest_quotient(learning.rate, divisor, bits);
+        let rate = rate.expect("a rate that lowering accepted");
         Multiplier { exponent: rate.exponent + learning.loss_scale_log2, ..rate }
-    }
-
-    /// How `command` rounds into its output: as the output's role says, but biases are updated as
-    /// their layer's master is.
-    pub fn rounding(&self, command: &Command) -> Rounding {
-        let output = self.program.tensor(command.operation.output());
-        let rule = match output.role {
-            Role::Bias => self.program.find(Role::Master, output.layer),
-            _ => None,
-        };
-        rule.map_or(output, |id| self.program.tensor(id)).plan.rounding
     }
 
     /// What outlasts a step.
@@ -467,16 +456,14 @@ impl<'p> Machine<'p> {
         Outcome { loss_sum: Some(difference.loss_sum()), ..outcome }
     }
 
-    fn update(
-        &mut self,
-        id: TensorId,
-        gradient: TensorId,
-        rate_bits: u32,
-        rounding: Rounding,
-        key: Key,
-    ) -> Outcome {
+    fn update(&mut self, id: TensorId, gradient: TensorId, rate_bits: u32, key: Key) -> Outcome {
         let plan = self.program.tensor(id).plan;
-        let update = Update { rate: self.rate(rate_bits), rounding, overflow: plan.overflow, key };
+        let update = Update {
+            rate: self.rate(rate_bits),
+            rounding: plan.rounding,
+            overflow: plan.overflow,
+            key,
+        };
         let (tensor, statistics, updates) = update.apply(self.read(id), self.read(gradient));
         Outcome { update: Some(updates), ..self.finish(id, tensor, statistics, false) }
     }

@@ -245,7 +245,7 @@ impl<'a> Resolver<'a> {
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
         let master = self.role(Role::Master, true, range, |spec| spec.master.as_ref())?;
-        let bias = self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())?;
+        let bias = TensorPlan { rounding: master.rounding, ..self.bias(range)? };
         let outputs = if last {
             self.role(Role::Logits, true, None, |spec| spec.logits.as_ref())?
         } else {
@@ -270,6 +270,20 @@ impl<'a> Resolver<'a> {
             accumulator: self.accumulator(),
             path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
         })
+    }
+
+    /// The bias but for its rounding, which is the master's.
+    fn bias(&self, range: Option<Format>) -> Result<TensorPlan, Error> {
+        let stated =
+            |spec: &PrecisionSpec| spec.bias.as_ref().is_some_and(|bias| bias.0.rounding.is_some());
+        let special = self.special.is_some_and(stated);
+        if special || stated(self.general) {
+            return Err(Error::Role {
+                path: format!("{}bias", self.path(special)),
+                problem: "biases are rounded as the master is; expected no \"rounding\"".into(),
+            });
+        }
+        self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())
     }
 
     fn path(&self, special: bool) -> String {
@@ -341,7 +355,7 @@ impl<'a> Resolver<'a> {
                 None => return Err(problem("a static scale needs \"frac\"".into())),
             },
             ScaleKind::Initial => match range {
-                Some(range) if merged.scale.is_none() => {
+                Some(range) if merged.scale.is_none() && merged.spare.is_none() => {
                     (range.frac() + bits as i32 - range.bits() as i32, Scale::Static)
                 }
                 _ => {
@@ -459,6 +473,9 @@ mod tests {
         assert_eq!(plan.layers[1].weights.to_string(), "Q0.6, floor, saturate");
         assert_eq!(plan.layers[1].master.to_string(), "Q0.16, stochastic, saturate");
         assert_eq!(plan.layers[1].gradients.to_string(), "Q3.9, stochastic, saturate");
+        let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
+        assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
+        assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
     }
 
     #[test]
@@ -475,6 +492,7 @@ mod tests {
             (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
             (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
             (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+            (r#"{"bias": {"rounding": "floor"}}"#, "precision.bias: biases are rounded"),
             (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
             (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),
             (r#"{"layers": {"1": {"layers": {"0": {}}}}}"#, "precision.layers.1.layers"),

@@ -468,8 +468,11 @@ impl Bill<'_, '_> {
                 (self.costs.bits(*from), elements)
             }
         };
-        for input in operation.inputs() {
-            self.vector_tensor(input, false, elements);
+        // Weights are converted from the master on its way out of the update.
+        if !matches!(operation, Operation::Convert { .. }) {
+            for input in operation.inputs() {
+                self.vector_tensor(input, false, elements);
+            }
         }
         let moves = self.moves(&operation.inputs());
         self.requantize(Component::Vector, output, width, moves, outputs);

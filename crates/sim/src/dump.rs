@@ -200,7 +200,7 @@ impl<'s> Dump<'s> {
         entry["layer"] = json!(command.layer);
         entry["pass"] = json!(command.pass);
         entry["conversion"] = json!({
-            "rounding": machine.rounding(command),
+            "rounding": output.plan.rounding,
             "overflow": output.plan.overflow,
             "key": hex(step.key(&program.output_id(command)).value()),
         });
