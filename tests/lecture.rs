@@ -176,13 +176,14 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     golden.step(&batch, &prepared.experiment.training);
 
     let mut shown = Table::new("| quantity | golden | fixed | raw | format |");
-    let mut table =
-        |names: &[&str], theirs: &[f64], (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
-            for (at, name) in names.iter().enumerate() {
-                let (theirs, ours) = (theirs[at], ours[at]);
-                shown.line(format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
-            }
-        };
+    let mut table = |names: &[&str],
+                     theirs: &[f64],
+                     (raw, ours, format): (Vec<i64>, Vec<f64>, String)| {
+        for (at, name) in names.iter().enumerate() {
+            let (theirs, ours) = (theirs[at], ours[at]);
+            shown.line(format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
+        }
+    };
     table(&["x₁", "x₂"], &x, codes(&machine, Role::Input));
     let before = Machine::new(&prepared.program, std::slice::from_ref(&weights), seed);
     let flat = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<_>>();
@@ -313,9 +314,10 @@ fn the_learning_curve_of_lms_is_that_of_the_theory() {
         table.line(format!("| {step} | {theory:.4} | {golden:.4} | {fixed:.4} |"));
         // The mean of 400 squares of a Gaussian is off by 7 % at one sigma, of products by more.
         for found in [golden, fixed] {
-            assert!((found / theory - 1.0).abs() < 0.35, "step {step}: {found} {theory}");
+            assert!((found / theory - 1.0).abs() < 0.25, "step {step}: {found} {theory}");
         }
     }
+    table.check();
 }
 
 #[test]
@@ -346,28 +348,47 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
     for last in evaluations(Some(7)) {
         assert!(last > 0.9 * floor && last < 1.3 * floor, "{last} against {floor}");
     }
+    table.check();
 }
 
-/// The mean-square bound is `2 / ((N + 2)σ²)` = 0.2 here; the mean's, `2 / λ_max`, is 2.
+/// The mean-square bound is `2 / ((N + 2)σ²)` = 0.2 here; the mean's, `2 / λ_max`, is 2. Both are
+/// of independent regressors; a delay line is another system, with a growth of its own.
 #[test]
 fn lms_diverges_beyond_the_mean_square_bound_and_converges_below_it() {
-    let mut table = Table::new("| μ | theory | golden | fixed | first epoch worse than the initial taps |");
-    for rate in ["0.02", "0.1", "0.3"] {
-        let prepared = prepared("lms", &[("training.rate", rate)]);
+    let mut table = Table::new("| regressors | μ | theory | golden | fixed | diverges |");
+    for (regressors, rate) in [
+        ("independent", "0.02"),
+        ("independent", "0.1"),
+        ("independent", "0.25"),
+        ("independent", "0.3"),
+        ("delay-line", "0.1"),
+        ("delay-line", "0.25"),
+    ] {
+        let prepared =
+            prepared("lms", &[("training.rate", rate), ("dataset.regressors", regressors)]);
         let system = System::of(&prepared);
         let record = train(&prepared, 1, EngineKind::Fast, false);
         let report = Report::new(&prepared, &[record]).expect("a report");
         let converges = system.rate < 2.0 / (system.taps.len() as f64 + 2.0);
         let theory = if converges { system.theory(0.0, 10_000) } else { f64::INFINITY };
+        let case = format!("{regressors}, μ = {rate}");
         let [golden, fixed] = [&report.golden, &report.fixed].map(|curve| {
-            assert_eq!(curve.diverged_at_epoch.is_none(), converges, "μ = {rate}");
+            assert_eq!(curve.diverged_at_epoch.is_none(), converges, "{case}");
             let square = mean(curve.loss_bits.iter().map(|loss| 2.0 * loss.0));
-            assert!(!converges || (square / theory - 1.0).abs() < 0.25, "μ = {rate}: {square}");
+            assert!(!converges || (square / theory - 1.0).abs() < 0.25, "{case}: {square}");
             if square < 100.0 { format!("{square:.4}") } else { format!("{square:.1e}") }
         });
-        let epoch = report.fixed.diverged_at_epoch.map_or("none".into(), |at| at.to_string());
-        table.line(format!("| {rate} | {theory:.4} | {golden} | {fixed} | {epoch} |"));
+        let theory = match regressors {
+            "independent" => format!("{theory:.4}"),
+            _ => "-".to_owned(),
+        };
+        let epoch = match report.fixed.diverged_at_epoch {
+            Some(epoch) => format!("epoch {epoch}"),
+            None => "no".to_owned(),
+        };
+        table.line(format!("| {regressors} | {rate} | {theory} | {golden} | {fixed} | {epoch} |"));
     }
+    table.check();
 }
 
 /// Master and weights in one format with `frac` fraction bits.
@@ -394,8 +415,8 @@ struct Narrow {
     stalled_rate: f64,
 }
 
-/// Prints a line of the lecture's table beside.
-fn narrow_master(rate: &str, frac: i32, rounding: &str, formula: f64) -> Narrow {
+/// One line of the lecture's table of narrow masters, and what it says.
+fn narrow_master(rate: &str, frac: i32, rounding: &str, formula: f64, table: &mut Table) -> Narrow {
     let prepared = narrow(rate, frac, rounding);
     let system = System::of(&prepared);
     let runs: Vec<Lms> = (1..=8).map(|seed| lms(&prepared, seed)).collect();
@@ -420,14 +441,15 @@ fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
     let mut table = Table::new("| master | μ | rounding | formula | bias | E[e²] | stalled |");
     for (rate, frac) in [("0.02", 8), ("0.01", 8), ("0.01", 10)] {
         let formula = -(-f64::from(frac)).exp2() / (2.0 * rate.parse::<f64>().expect("a rate"));
-        let found = narrow_master(rate, frac, "floor", formula);
+        let found = narrow_master(rate, frac, "floor", formula, &mut table);
         let case = format!("Q2.{frac}, μ = {rate}: {} against {formula}", found.bias);
         assert!((found.bias / formula - 1.0).abs() < 0.05, "{case}");
         // Eight taps off by that much, and the noise.
         assert!(found.square > 8.0 * formula * formula, "{case}");
-        let unbiased = narrow_master(rate, frac, "stochastic", 0.0);
+        let unbiased = narrow_master(rate, frac, "stochastic", 0.0, &mut table);
         assert!(unbiased.bias.abs() < 0.005, "{}", unbiased.bias);
     }
+    table.check();
 }
 
 /// Nearest-even loses every update below half an ulp. With `|μ·e·x|` far below that, the taps stop
@@ -435,13 +457,19 @@ fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
 /// updates stall, too, and little is lost: the rate alone proves nothing.
 #[test]
 fn nearest_rounding_of_a_narrow_master_stalls_and_of_a_very_narrow_one_stops() {
-    let narrow_nearest = narrow_master("0.01", 8, "nearest-even", 0.0);
-    assert!(narrow_nearest.stalled_rate > 0.8, "{}", narrow_nearest.stalled_rate);
-    assert!(narrow_nearest.square < 0.0125, "{}", narrow_nearest.square);
-    let nearest = narrow_master("0.01", 4, "nearest-even", 0.0);
-    let stochastic = narrow_master("0.01", 4, "stochastic", 0.0);
+    let mut table = Table::new("| master | μ | rounding | formula | bias | E[e²] | stalled |");
+    let mut narrow = |frac, rounding| narrow_master("0.01", frac, rounding, 0.0, &mut table);
+    let wide = narrow(8, "nearest-even");
+    let [nearest, stochastic] = ["nearest-even", "stochastic"].map(|rounding| narrow(4, rounding));
+    assert!(
+        wide.stalled_rate > 0.8 && wide.square < 0.0125,
+        "{} {}",
+        wide.stalled_rate,
+        wide.square
+    );
     assert!(nearest.stalled_rate > 0.99, "{}", nearest.stalled_rate);
-    assert!(nearest.square > 2.0 * stochastic.square, "{} {}", nearest.square, stochastic.square);
+    assert!(nearest.square > 1.5 * stochastic.square, "{} {}", nearest.square, stochastic.square);
+    table.check();
 }
 
 // Information.
@@ -461,8 +489,11 @@ fn two_equally_likely_symbols_have_one_bit_and_a_code_without_one_of_them_costs_
             (entropy_bits(&p), cross_entropy_bits(&p, &code), kl_divergence_bits(&p, &code));
         assert!((cross - h - kl).abs() < 1e-12 && cross >= h, "{code:?}");
         assert!((cross + 0.5 * (1.0 - q).log2() - 0.5 * f64::from(exponent)).abs() < 1e-12);
-        table.line(format!("| (1 - 2^-{exponent}, 2^-{exponent}) | {h:.4} | {cross:.4} | {kl:.4} |"));
+        table.line(format!(
+            "| (1 - 2^-{exponent}, 2^-{exponent}) | {h:.4} | {cross:.4} | {kl:.4} |"
+        ));
     }
+    table.check();
 }
 
 #[test]
@@ -470,7 +501,9 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
     let prepared = prepared("ten-way-classifier", &[]);
     let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
     let report = Report::new(&prepared, &[record]).expect("a report");
-    let mut table = Table::new("| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |");
+    let mut table = Table::new(
+        "| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |",
+    );
     let epochs = prepared.experiment.training.epochs as usize;
     for at in 0..epochs {
         let of = |curve: &systoliq_sim::report::CurveReport| {
@@ -497,6 +530,7 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
             ));
         }
     }
+    table.check();
 }
 
 /// Twice the same sample with both labels: whatever is learnt, one of them is ruled out once the

@@ -298,31 +298,25 @@ impl Conversion {
         let mut statistics =
             ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
         let mut products = Products::default();
-        // The sums of a chunk stay below 2^126.
-        let chunk = 1usize << (124 - 2 * longest.max(32)).min(20);
+        // The sums of products of a chunk stay below 2^126.
+        let chunk = 1usize << (124 - 2 * longest.max(32)).min(10);
         for (at, (raws, codes)) in raws.chunks(chunk).zip(codes.chunks_mut(chunk)).enumerate() {
             let first = (at * chunk) as u64;
-            let (mut xx, mut xy, mut yy) = (0i128, 0i128, 0i128);
-            let (mut overflowed, mut underflowed) = (0u64, 0u64);
-            for (index, (&raw, code)) in (first..).zip(raws.iter().zip(codes)) {
+            let (mut overflowed, mut underflowed) = (0u32, 0u32);
+            for (index, (&raw, code)) in (first..).zip(raws.iter().zip(&mut *codes)) {
                 let word = if rounding == Rounding::Stochastic { self.key.word(index) } else { 0 };
-                let rounded = shift_right_round(raw * scale, shift, rounding, word);
+                let rounded = shift_right_round(raw.wrapping_mul(scale), shift, rounding, word);
                 let fitted = match self.overflow {
                     Overflow::Wrap => Overflow::wrap(rounded, self.to.bits(), self.to.is_signed()),
                     _ => rounded.clamp(low, high),
                 };
-                overflowed += u64::from(fitted != rounded);
-                underflowed += u64::from(rounded == 0 && raw != 0);
+                overflowed += u32::from(fitted != rounded);
+                underflowed += u32::from(rounded == 0 && raw != 0);
                 *code = T::from_code(fitted);
-                xx += i128::from(raw) * i128::from(raw);
-                xy += i128::from(raw) * i128::from(fitted);
-                yy += i128::from(fitted) * i128::from(fitted);
             }
-            statistics.overflowed += overflowed;
-            statistics.underflowed += underflowed;
-            products.xx += xx;
-            products.xy += xy;
-            products.yy += yy;
+            statistics.overflowed += u64::from(overflowed);
+            statistics.underflowed += u64::from(underflowed);
+            products.add_chunk(raws, codes, longest.max(self.to.bits()));
         }
         self.finish(&mut statistics, products);
         statistics

@@ -1,6 +1,6 @@
 //! The six rounding modes.
 
-use num_traits::{PrimInt, Signed, WrappingSub};
+use num_traits::{PrimInt, Signed, WrappingAdd, WrappingSub};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ impl Rounding {
 }
 
 /// An integer type wide enough to shift and round in: `i32`, `i64` or `i128`.
-pub trait Wide: PrimInt + Signed + WrappingSub {
+pub trait Wide: PrimInt + Signed + WrappingAdd + WrappingSub {
     /// The `shift` random bits that stochastic rounding adds: the top of `word`, padded below
     /// with zeros.
     fn noise(word: u32, shift: u32) -> Self;
@@ -92,9 +92,12 @@ pub fn shift_right_round<W: Wide>(raw: W, shift: u32, rounding: Rounding, word: 
         Rounding::NearestUp => rest >= half,
         Rounding::NearestAway => rest > half || (rest == half && raw > W::zero()),
         Rounding::Zero => raw < W::zero() && rest > W::zero(),
-        Rounding::Stochastic => rest + W::noise(word, shift) >= half + half,
+        Rounding::Stochastic => {
+            // `rest + noise ≥ 2^shift`, without a sum that could leave the type.
+            W::noise(word, shift).wrapping_sub(&half) >= half.wrapping_sub(&rest)
+        }
     };
-    if up { floor + one } else { floor }
+    floor.wrapping_add(&if up { one } else { W::zero() })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
 
+use crate::Lane;
 use crate::convert::Converted;
 
 /// An exact sum of integers times powers of two.
@@ -163,6 +164,36 @@ pub(crate) struct Products {
     pub(crate) xx: BigInt,
     pub(crate) xy: BigInt,
     pub(crate) yy: BigInt,
+}
+
+impl Products {
+    /// Adds at most 1024 elements, no value or code longer than `longest` bits.
+    pub(crate) fn add_chunk<T: Lane>(&mut self, raws: &[i64], codes: &[T], longest: u32) {
+        if longest <= 26 {
+            // 2^10 products of 52 bits; 32-bit factors, so that a vector unit multiplies them.
+            let (mut xx, mut xy, mut yy) = (0i64, 0i64, 0i64);
+            for (&raw, &code) in raws.iter().zip(codes) {
+                let (x, y) = (i64::from(raw as i32), i64::from(code.code() as i32));
+                xx = xx.wrapping_add(x * x);
+                xy = xy.wrapping_add(x * y);
+                yy = yy.wrapping_add(y * y);
+            }
+            self.xx += xx;
+            self.xy += xy;
+            self.yy += yy;
+        } else {
+            let (mut xx, mut xy, mut yy) = (0i128, 0i128, 0i128);
+            for (&raw, &code) in raws.iter().zip(codes) {
+                let (x, y) = (i128::from(raw), i128::from(code.code()));
+                xx += x * x;
+                xy += x * y;
+                yy += y * y;
+            }
+            self.xx += xx;
+            self.xy += xy;
+            self.yy += yy;
+        }
+    }
 }
 
 #[cfg(test)]
