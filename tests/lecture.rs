@@ -28,6 +28,7 @@ impl Table {
 
     /// Prints the table, and asserts that docs/lecture.md shows each of its lines.
     #[track_caller]
+    #[allow(clippy::print_stdout)] // Only shown with `--nocapture`.
     fn check(&self) {
         let lecture = include_str!("../docs/lecture.md");
         println!("{}", self.0.join("\n"));
