@@ -394,7 +394,7 @@ mod tests {
                         true => operands.code[pe].to_string(),
                         false => ".".to_owned(),
                     };
-                    format!("{:>3} {:>3} {:>5}", operand(&a), operand(&b), accumulator[pe].value)
+                    format!("{:>3} {:>3} {:>5}", operand(a), operand(b), accumulator[pe].value)
                 };
                 let pes = row * array.cols..(row + 1) * array.cols;
                 writeln!(text, "  {}", pes.map(pe).collect::<Vec<_>>().join(" |")).unwrap();
