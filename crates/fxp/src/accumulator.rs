@@ -161,7 +161,7 @@ impl Adder {
             value
         } else if shift > 120 {
             let rounded = shift_round_big(&value.into(), shift, self.rounding, self.word(index, k));
-            rounded.try_into().expect("a quotient is no longer than its dividend")
+            rounded.try_into().expect("a quotient is at most as long as its dividend")
         } else if shift > 0 {
             shift_right_round(value, shift as u32, self.rounding, self.word(index, k))
         } else if bit_length(value) - shift <= 120 {

@@ -1,6 +1,6 @@
 //! A run: a program trained on the simulated array beside its golden model, and what that cost.
 //!
-//! An [`Experiment`] is checked and lowered to a [`Prepared`] one. A [`Trainer`](trainer::Trainer)
+//! An [`Experiment`] is checked and lowered to a [`Prepared`] one. A [`Trainer`]
 //! runs its steps in fixed point and in floating point, and counts in a
 //! [`Timeline`](timeline::Timeline) which command ran how often on which sizes. [`cost`] says, per
 //! command, which events that takes; [`energy`] prices the events; [`report`] sums up.
