@@ -104,11 +104,82 @@ fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
     let text = fs::read_to_string(&checkpoint).unwrap();
     fs::write(&checkpoint, &text[..text.len() / 2]).unwrap();
     refused(&["--set", "training.epochs=1"], "damaged");
-    let mut value: Value = serde_json::from_str(&text).unwrap();
-    value["checkpoint"]["machine"]["tensors"][1] = Value::Null;
-    value["checkpoint"]["golden"][0]["weights"].as_array_mut().unwrap().pop();
-    fs::write(&checkpoint, value.to_string()).unwrap();
-    refused(&["--set", "training.epochs=1"], "damaged");
+    fs::write(&checkpoint, text.replacen("\"steps\":38", "\"steps\":39", 1)).unwrap();
+    refused(&["--set", "training.epochs=1"], "its hash does not fit its content");
+}
+
+#[test]
+fn a_checkpoint_of_data_that_have_changed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data.csv"), folder.path().join("run"));
+    let rows = |shift: i32| {
+        (0..40).map(|i| format!("{i},{},{}\n", (i + shift) % 3, i % 2)).collect::<String>()
+    };
+    fs::write(&data, rows(0)).unwrap();
+    let spec = format!(r#"dataset={{"kind": "csv", "path": {data:?}, "classes": 2, "test": 5}}"#);
+    let arguments = [
+        "--set",
+        &spec,
+        "--set",
+        "network.input=[2]",
+        "--set",
+        "network.layers[2].dense.units=2",
+        "--set",
+        "training.batch=7",
+        "--set",
+        "training.epochs=2",
+    ];
+    assert!(train(&out, &arguments).status().unwrap().success());
+    assert!(train(&out, &arguments).arg("--resume").status().unwrap().success());
+    fs::write(&data, rows(1)).unwrap();
+    let output = train(&out, &arguments).arg("--resume").output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("other data under the same name"), "{message}");
+}
+
+#[test]
+fn a_run_removes_what_runs_write_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let theirs =
+        ["checkpoints/best.pt", "checkpoints/sub/x", ".partial-mine", "dump-step-x/y", "notes.txt"];
+    for name in theirs {
+        let path = out.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    let one_epoch = ["--set", "training.epochs=1"];
+    assert!(
+        train(out, &one_epoch)
+            .args(["--dump-step", "3", "--seeds", "2"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(out.join("checkpoints/seed-2.json").is_file());
+    assert!(train(out, &one_epoch).status().unwrap().success());
+    for name in theirs {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), name);
+    }
+    assert!(!out.join("checkpoints/seed-2.json").exists() && !out.join("dump-step-3").exists());
+}
+
+#[test]
+fn two_runs_do_not_write_to_one_folder_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = train(folder.path(), &["--seeds", "50"]).spawn().unwrap();
+    let start = Instant::now();
+    while !folder.path().join("checkpoints/seed-1.json").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint in a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = train(folder.path(), &[]).output().unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("another run is writing there"), "{message}");
 }
 
 #[test]
@@ -142,5 +213,6 @@ fn a_dump_holds_the_codes_of_every_tensor_with_its_format() {
     for command in commands {
         assert!(files.contains(&command["output"].as_str().unwrap()), "{command}");
     }
-    assert_eq!(commands.len(), 14);
+    assert_eq!(commands.len(), 15);
+    assert_eq!(commands[0]["operation"], "load");
 }

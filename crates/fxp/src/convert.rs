@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
 
+use crate::real::decompose;
 use crate::rounding::Wide;
-use crate::statistics::Products;
+use crate::statistics::{CHUNK, Products};
 use crate::tensor::fill_codes;
 use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
 
@@ -156,7 +157,8 @@ impl Conversion {
         let longest = raws.iter().map(|raw| 64 - raw.unsigned_abs().leading_zeros()).max();
         let longest = longest.unwrap_or(0);
         let mut tensor = Tensor::zeros(self.to, rows, cols);
-        let fits_i64 = longest as i32 + bit_length(self.scale.into()) <= 61;
+        let scale_bits = if self.scale == 1 { 0 } else { bit_length(self.scale.into()) };
+        let fits_i64 = longest as i32 + scale_bits <= 61;
         let statistics = fill_codes!(tensor, |codes| {
             if fits_i64 && (0..=61).contains(&self.shift()) {
                 self.convert_narrow(raws, longest, codes)
@@ -210,22 +212,14 @@ impl Conversion {
         values: &[f64],
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        let parts: Vec<(i64, i32)> = values
-            .iter()
-            .map(|&value| crate::real::decompose(value).expect("a finite value"))
-            .collect();
-        let frac = parts.iter().map(|&(_, frac)| frac).max().unwrap_or(0);
-        let aligned = |&(raw, f): &(i64, i32)| {
-            let shift = frac - f;
-            (bit_length(raw.into()) + shift <= 61).then(|| raw << shift)
-        };
-        if let Some(raws) = parts.iter().map(aligned).collect::<Option<Vec<i64>>>() {
-            return Self { from_frac: frac, ..*self }.tensor(rows, cols, &raws);
+        if let Some((raws, from_frac)) = aligned(values) {
+            return Self { from_frac, ..*self }.tensor(rows, cols, &raws);
         }
+        let parts = values.iter().map(|&value| decompose(value).expect("a finite value"));
         let mut statistics = ConversionStatistics::default();
         let mut tensor = Tensor::zeros(self.to, rows, cols);
         fill_codes!(tensor, |codes| {
-            for (index, (&(raw, from_frac), code)) in (0..).zip(parts.iter().zip(codes)) {
+            for (index, ((raw, from_frac), code)) in (0..).zip(parts.zip(codes)) {
                 let conversion = Self { from_frac, ..*self };
                 let (raw, code) = (std::iter::once(i128::from(raw)), std::slice::from_mut(code));
                 statistics.merge(&conversion.convert_wide(index, raw, code));
@@ -298,10 +292,8 @@ impl Conversion {
         let mut statistics =
             ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
         let mut products = Products::default();
-        // The sums of products of a chunk stay below 2^126.
-        let chunk = 1usize << (124 - 2 * longest.max(32)).min(10);
-        for (at, (raws, codes)) in raws.chunks(chunk).zip(codes.chunks_mut(chunk)).enumerate() {
-            let first = (at * chunk) as u64;
+        for (at, (raws, codes)) in raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)).enumerate() {
+            let first = (at * CHUNK) as u64;
             let (mut overflowed, mut underflowed) = (0u32, 0u32);
             for (index, (&raw, code)) in (first..).zip(raws.iter().zip(&mut *codes)) {
                 let word = if rounding == Rounding::Stochastic { self.key.word(index) } else { 0 };
@@ -321,6 +313,29 @@ impl Conversion {
         self.finish(&mut statistics, products);
         statistics
     }
+}
+
+/// Values as 61-bit integers with common fraction bits, if all are such exactly.
+fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
+    let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    let (odd, odd_frac) = decompose(largest)?;
+    // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.
+    let frac = 61 - bit_length(odd.into()) + odd_frac;
+    if !(-900..=900).contains(&frac) {
+        return None;
+    }
+    let scale = 2f64.powi(frac);
+    let mut exact = true;
+    let raws = values
+        .iter()
+        .map(|&value| {
+            let scaled = value * scale;
+            let raw = scaled as i64;
+            exact &= raw as f64 == scaled;
+            raw
+        })
+        .collect();
+    exact.then_some((raws, frac))
 }
 
 /// The number of bits of `|value|`; 0 for 0.

@@ -158,6 +158,9 @@ impl ConversionStatistics {
     }
 }
 
+/// The most elements that [`Products::add_chunk`] adds at a time.
+pub(crate) const CHUNK: usize = 1024;
+
 /// Sums over elements of the products of values `x` and codes `y`.
 #[derive(Default)]
 pub(crate) struct Products {
@@ -167,7 +170,7 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    /// Adds at most 1024 elements, no value or code longer than `longest` bits.
+    /// Adds at most [`CHUNK`] elements, no value or code longer than `longest` bits.
     pub(crate) fn add_chunk<T: Lane>(&mut self, raws: &[i64], codes: &[T], longest: u32) {
         if longest <= 26 {
             // 2^10 products of 52 bits; 32-bit factors, so that a vector unit multiplies them.
@@ -182,14 +185,17 @@ impl Products {
             self.xy += xy;
             self.yy += yy;
         } else {
-            let (mut xx, mut xy, mut yy) = (0i128, 0i128, 0i128);
+            // Squares of up to 126 bits are summed in halves.
+            let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
             for (&raw, &code) in raws.iter().zip(codes) {
                 let (x, y) = (i128::from(raw), i128::from(code.code()));
-                xx += x * x;
+                let square = (x * x) as u128;
+                xx_high += square >> 64;
+                xx_low += square & u128::from(u64::MAX);
                 xy += x * y;
                 yy += y * y;
             }
-            self.xx += xx;
+            self.xx += (BigInt::from(xx_high) << 64) + xx_low;
             self.xy += xy;
             self.yy += yy;
         }

@@ -7,6 +7,7 @@
 //! Searches select on the validation part, which may be empty; reports quote the test part.
 
 use ndarray::Array2;
+use systoliq_keyed_random::Key;
 
 use crate::Error;
 use crate::graph::Graph;
@@ -82,6 +83,14 @@ impl DataSet {
     }
 }
 
+impl DataSet {
+    /// A hash of every sample and answer, in their order.
+    pub fn fingerprint(&self) -> u64 {
+        let parts = [&self.train, &self.validation, &self.test];
+        parts.into_iter().fold(Key::new(0), |key, part| part.fold_into(key)).value()
+    }
+}
+
 /// Some samples of a data set.
 ///
 /// Pixels stay the bytes that they were and are divided by full scale as they are read.
@@ -153,6 +162,33 @@ impl Batch {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Part {
+    /// Folds every sample and answer into a key.
+    fn fold_into(&self, key: Key) -> Key {
+        let key = key.with(self.len() as u64).with(self.features as u64);
+        let key = match &self.samples {
+            Samples::Pixels { bytes, full_scale } => {
+                bytes.chunks(8).fold(key.with(u64::from(*full_scale)), |key, chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    key.with(u64::from_le_bytes(word))
+                })
+            }
+            Samples::Real(values) => {
+                values.iter().fold(key, |key, value| key.with(value.to_bits()))
+            }
+        };
+        match &self.answers {
+            Answers::Labels(labels) => {
+                labels.iter().fold(key, |key, &label| key.with(u64::from(label)))
+            }
+            Answers::Targets(targets) => {
+                targets.iter().fold(key, |key, target| key.with(target.to_bits()))
+            }
+        }
     }
 }
 

@@ -88,6 +88,13 @@ pub struct TensorDecl {
     pub plan: TensorPlan,
 }
 
+impl TensorDecl {
+    /// The id of the conversion of real values that enter: `layer/forward/role`.
+    pub fn load_id(&self) -> String {
+        format!("{}/{}/{}", self.layer, Pass::Forward, self.role)
+    }
+}
+
 /// A tensor read as it is stored or transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandRef {

@@ -147,8 +147,7 @@ impl<'p> Machine<'p> {
     pub fn load(&mut self, batch: &Batch, step: &Step) -> Vec<(TensorId, ConversionStatistics)> {
         let mut loaded = Vec::new();
         let mut write = |machine: &mut Self, id, values: &Array2<f64>| {
-            let decl = machine.program.tensor(id);
-            let key = step.key(&format!("{}/forward/{}", decl.layer, decl.role));
+            let key = step.key(&machine.program.tensor(id).load_id());
             loaded.push((id, machine.write_reals(id, values, key, step.training)));
         };
         write(self, self.program.input, &batch.inputs);

@@ -63,8 +63,12 @@ pub struct Costs<'a> {
     arithmetic: Arithmetic,
 }
 
-/// Largest GEMM, in multiply-accumulates: none of its counts leaves 64 bits.
-pub const MACS_MAX: u64 = 1 << 48;
+/// Largest GEMM, in multiply-accumulates. With [`ELEMENTS_MAX`], bursts of at most 4 KB and grids of
+/// at most 1024 x 1024, none of its counts leaves 64 bits.
+pub const MACS_MAX: u128 = 1 << 48;
+
+/// Largest matrix of a GEMM, in elements.
+pub const ELEMENTS_MAX: u128 = 1 << 40;
 
 /// Passes of the vector unit over its elements.
 const SOFTMAX_PASSES: u64 = 4;
@@ -196,6 +200,10 @@ impl Bill<'_, '_> {
             let stochastic = plan.rounding == Rounding::Stochastic;
             let barrel = barrel || plan.scale != Scale::Static;
             self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
+            if plan.scale != Scale::Static {
+                // The scale remembers the smallest and the largest value.
+                self.event(component, Event::Maximum { bits }, 2 * count);
+            }
             if stochastic {
                 self.event(component, Event::RandomWord, count);
             }
@@ -224,12 +232,14 @@ impl Bill<'_, '_> {
 
     fn gemm(&mut self, gemm: &Gemm, shape: GemmShape, second_pass: bool) -> Result<(), Error> {
         let costs = self.costs;
-        let macs = [shape.k, shape.n].iter().try_fold(shape.m as u64, |product, &extent| {
-            product.checked_mul(extent as u64).filter(|&product| product <= MACS_MAX)
-        });
-        if macs.is_none() {
-            let GemmShape { m, k, n } = shape;
-            let problem = format!("m = {m}, k = {k}, n = {n}: expected at most 2^48 MACs");
+        let GemmShape { m, k, n } = shape;
+        let [wide_m, wide_k, wide_n] = [m, k, n].map(|extent| extent as u128);
+        let matrix = (wide_m * wide_k).max(wide_k * wide_n).max(wide_m * wide_n);
+        if matrix > ELEMENTS_MAX || matrix * wide_m.min(wide_k).min(wide_n) > MACS_MAX {
+            let problem = format!(
+                "m = {m}, k = {k}, n = {n}: expected matrices of at most 2^40 elements and at most \
+                 2^48 multiply-accumulates"
+            );
             return Err(Error::at("GEMM", problem));
         }
         let counts = ArrayCounts::of(costs.array(), shape).map_err(too_large)?;
@@ -334,7 +344,10 @@ impl Bill<'_, '_> {
                 self.event(Component::Edge, Event::Relu { bits: sum }, results);
                 self.mask(gemm.output, true, shape);
             }
-            Edge::Mask(activation) => self.mask(activation, false, shape),
+            Edge::Mask(activation) => {
+                self.event(Component::Edge, Event::Relu { bits: sum }, results);
+                self.mask(activation, false, shape);
+            }
         }
         if gemm.scale == BatchScale::Mean {
             self.multiply(Component::Edge, sum, 16, results);
@@ -485,7 +498,8 @@ impl Bill<'_, '_> {
     }
 
     /// The four passes of softmax: maximum; power and sum; quotient; difference and 1/ln 2. The
-    /// quotient is a restoring division, one subtraction per bit.
+    /// quotient is a restoring division, one integer subtraction per bit, of mantissas on float
+    /// hardware.
     fn softmax(&mut self, logits: TensorId, rows: u64, cols: u64) {
         let elements = rows * cols;
         let bits = self.costs.bits(logits);
@@ -497,7 +511,8 @@ impl Bill<'_, '_> {
         self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * elements);
         self.multiply(unit, TABLE_BITS, 8, elements);
         self.add(unit, TABLE_BITS, 3 * elements);
-        self.add(unit, TABLE_BITS, u64::from(TABLE_BITS) * elements);
+        let subtract = Event::Add { bits: TABLE_BITS };
+        self.event(unit, subtract, u64::from(TABLE_BITS) * elements);
         // P − [i = c], times 1/ln 2.
         self.add(unit, TABLE_BITS, elements);
         self.multiply(unit, TABLE_BITS, TABLE_BITS, elements);

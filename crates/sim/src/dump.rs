@@ -45,7 +45,12 @@ impl<'s> Dump<'s> {
     }
 
     /// Writes what the step starts from: the batch, weights and biases.
-    pub(crate) fn begin(&mut self, machine: &Machine<'_>, batch: &Batch) -> Result<(), Error> {
+    pub(crate) fn begin(
+        &mut self,
+        machine: &Machine<'_>,
+        batch: &Batch,
+        step: &Step,
+    ) -> Result<(), Error> {
         self.files = vec![None; machine.program().tensors.len()];
         self.write("inputs", &npy(&batch.inputs))?;
         match &batch.answers {
@@ -53,6 +58,19 @@ impl<'s> Dump<'s> {
                 self.write("labels", &npy(&Array1::from_vec(labels.clone())))?;
             }
             systoliq_nn::Answers::Targets(targets) => self.write("targets", &npy(targets))?,
+        }
+        let inputs = Some((machine.program().input, "inputs.npy"));
+        let targets = machine.program().targets.map(|id| (id, "targets.npy"));
+        for (id, from) in inputs.into_iter().chain(targets) {
+            let decl = machine.program().tensor(id);
+            self.commands.push(json!({
+                "operation": "load", "from": from, "output": format!("{}.npy", decl.name),
+                "conversion": {
+                    "rounding": decl.plan.rounding,
+                    "overflow": decl.plan.overflow,
+                    "key": hex(step.key(&decl.load_id()).value()),
+                },
+            }));
         }
         let written = |id: &TensorId| machine.tensor(*id).is_some();
         let program = machine.program();

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Precision(#[from] systoliq_program::Error),
     /// A file of a dump that cannot be written.
-    #[error("{file}: {problem}")]
+    #[error("cannot write {file} of the dump: {problem}")]
     Dump {
         /// Its name.
         file: String,

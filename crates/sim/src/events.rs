@@ -107,6 +107,9 @@ pub struct Prices<'a> {
     accelerator: &'a Accelerator,
 }
 
+/// The dearest event, so that sums of 2^64 of them stay finite.
+const PRICE_MAX: f64 = 1e200;
+
 /// Bytes of a table of the softmax and log₂ unit: 257 entries of 32 bits, of which the last is a
 /// constant.
 const TABLE_BYTES: u64 = 1024;
@@ -125,7 +128,7 @@ impl<'a> Prices<'a> {
     pub fn price(&self, event: Event) -> Result<Picojoules, Error> {
         let profile = self.accelerator.energy.profile();
         let dram = self.accelerator.dram.kind;
-        Ok(match event {
+        let price = match event {
             Event::Multiply { bits_a, bits_b } => profile.multiply(bits_a, bits_b),
             Event::Add { bits } => profile.add(bits),
             Event::FloatMultiply => profile.float32_multiply(),
@@ -148,7 +151,12 @@ impl<'a> Prices<'a> {
                 self.scratchpad(buffer, |bytes| profile.sram_write(bytes, row_bits))?
             }
             Event::DramBit => profile.dram_bit(dram),
-        })
+        };
+        if price.0 <= PRICE_MAX {
+            return Ok(price);
+        }
+        let problem = format!("{event:?} costs {} pJ: expected at most {PRICE_MAX:e}", price.0);
+        Err(Error::at("accelerator.energy", problem))
     }
 
     fn scratchpad(

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::data::Open;
-use systoliq_nn::{DataSet, DataSpec, Graph, Network, Training};
+use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Plan, PrecisionSpec, Program};
 
 use crate::cost::{Arithmetic, Costs};
@@ -63,6 +63,10 @@ impl Prepared {
         experiment.training.validate()?;
         experiment.accelerator.validate()?;
         let graph = Graph::new(&experiment.network)?;
+        if graph.loss == Loss::Mse && experiment.training.target_error_rate.is_some() {
+            let problem = "a regression has no error rate; expected none with the loss \"mse\"";
+            return Err(Error::at("training.target_error_rate", problem));
+        }
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;
         let prepared = Self { experiment, graph, plan, program };

@@ -41,6 +41,8 @@ pub struct Report {
     pub accuracy_loss: Option<f64>,
     /// The same over several seeds, paired.
     pub accuracy_loss_over_seeds: Option<OverSeeds>,
+    /// Where several seeds ran, the outcome of each.
+    pub seeds: Vec<SeedReport>,
     /// Clock cycles.
     pub cycles: CyclesReport,
     /// MACs / (PEs × cycles).
@@ -74,7 +76,7 @@ pub struct CurveReport {
     pub information: Vec<Option<Information>>,
     /// With the initial weights.
     pub initial: InitialReport,
-    /// The first epoch whose loss exceeds that of the initial weights.
+    /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
 }
 
@@ -85,6 +87,38 @@ pub struct InitialReport {
     pub error_rate: Option<f64>,
     /// Mean loss.
     pub loss_bits: Extended,
+}
+
+/// The outcome of one seed: final error rates and losses on the test part.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeedReport {
+    /// The seed.
+    pub seed: u64,
+    /// Of the golden model.
+    pub golden: SeedOutcome,
+    /// In fixed point.
+    pub fixed: SeedOutcome,
+}
+
+/// The outcome of one network.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SeedOutcome {
+    /// Final error rate; nothing for a regression.
+    pub error_rate: Option<f64>,
+    /// Final loss.
+    pub loss_bits: Option<Extended>,
+    /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
+    pub diverged_at_epoch: Option<usize>,
+}
+
+impl SeedOutcome {
+    fn new(curve: &Curve) -> Self {
+        Self {
+            error_rate: curve.final_error_rate(),
+            loss_bits: curve.epochs.last().map(|epoch| Extended(epoch.test.loss)),
+            diverged_at_epoch: curve.diverged(),
+        }
+    }
 }
 
 /// Accuracy lost, paired by seed.
@@ -252,6 +286,7 @@ impl Report {
             fixed: CurveReport::new(&record.fixed),
             accuracy_loss: accuracy_loss(record),
             accuracy_loss_over_seeds: OverSeeds::new(records),
+            seeds: seeds(records),
             cycles: CyclesReport {
                 total: totals.cycles.total().0,
                 by_cause: totals.cycles,
@@ -318,7 +353,9 @@ impl Report {
                     for value in columns.chain(bits.map_or([None; 4], |bits| bits.map(Some))) {
                         text.push(',');
                         if let Some(value) = value {
-                            write!(text, "{value}").expect("writing to a string");
+                            let word =
+                                if value.is_nan() { "nan".into() } else { value.to_string() };
+                            text.push_str(&word);
                         }
                     }
                 }
@@ -383,6 +420,17 @@ impl OverSeeds {
             fixed_error_rate: rates(|record| &record.fixed)?,
         })
     }
+}
+
+/// One line a seed, where several ran.
+fn seeds(records: &[Record]) -> Vec<SeedReport> {
+    let several = records.iter().filter(|_| records.len() > 1);
+    let seed = |record: &Record| SeedReport {
+        seed: record.seed,
+        golden: SeedOutcome::new(&record.golden),
+        fixed: SeedOutcome::new(&record.fixed),
+    };
+    several.map(seed).collect()
 }
 
 impl ToTarget {

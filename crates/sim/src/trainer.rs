@@ -440,7 +440,7 @@ impl FixedEpoch<'_, '_> {
             self.tensor_record(id).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
-            dump.begin(self.machine, &batch)?;
+            dump.begin(self.machine, &batch, &step)?;
         }
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
             let outcome = self.machine.execute(command, &step, self.engine);

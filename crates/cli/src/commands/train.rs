@@ -32,7 +32,8 @@ Examples:
   systoliq train models/digits-mlp.json --set precision.weights.bits=4 --json
 
 With --out, the run is kept in a folder: report.json (the sum of it), curves.csv (a line per epoch),
-timing.json (what differs from run to run) and checkpoints/, from which --resume goes on.")]
+timing.json (what differs from run to run) and checkpoints/, from which --resume goes on. Without
+--resume, what another run left there under these names is removed.")]
 pub struct Train {
     #[command(flatten)]
     experiment: ExperimentArguments,
@@ -193,10 +194,11 @@ impl Session<'_> {
             Engine::Register => EngineKind::Register,
             Engine::Reference => EngineKind::Reference,
         };
+        let fingerprint = if self.directory.is_some() { data.fingerprint() } else { 0 };
         let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
         let dump_step = self.train.dump_step.filter(|_| first);
         if let Some(directory) = self.directory.filter(|_| self.train.resume) {
-            let checkpoint = directory.checkpoint(seed)?;
+            let checkpoint = directory.checkpoint(seed, fingerprint)?;
             let dumped = |step: u64| {
                 let passed =
                     checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.steps() > step);
@@ -219,7 +221,7 @@ impl Session<'_> {
         while !trainer.is_done() {
             self.epoch(&mut trainer, &conduct, dump_step)?;
             if let Some(directory) = self.directory {
-                directory.save(seed, &trainer.checkpoint())?;
+                directory.save(seed, fingerprint, &trainer.checkpoint())?;
             }
         }
         Ok(trainer.record().clone())

@@ -45,7 +45,8 @@ pub fn open_data(name: &str) -> io::Result<Box<dyn Read>> {
     Ok(Box::new(BufReader::new(open_regular(Path::new(name))?)))
 }
 
-fn open_regular(path: &Path) -> io::Result<File> {
+/// Opens a file that is neither folder nor device nor pipe.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?;
     if kind.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, expected a file"));

@@ -20,7 +20,8 @@ pub struct Evaluation {
     #[serde(with = "extended")]
     #[schemars(with = "Extended")]
     pub loss: f64,
-    /// Samples whose largest logit, the first of equal ones, is not of their class; `None` where
+    /// Samples whose largest logit, the first of equal ones, is not of their class, or that have a
+    /// logit that is not a number; `None` where
     /// targets are real.
     pub errors: Option<u64>,
     /// What predictions say about labels; `None` where targets are real.
@@ -55,7 +56,10 @@ impl<F: Real> Golden<F> {
             for (logits, &class) in logits.axis_iter(Axis(0)).zip(labels) {
                 let probabilities: Vec<f64> = softmax(logits).into_iter().map(F::widen).collect();
                 information.add(class as usize, &probabilities);
-                *errors += u64::from(argmax(&logits.to_vec()) != class as usize);
+                // Logits that are undefined name no class.
+                let defined = logits.iter().all(|logit| !logit.is_nan());
+                let right = defined && argmax(&logits.to_vec()) == class as usize;
+                *errors += u64::from(!right);
             }
         }
         let count = part.len() as u64;

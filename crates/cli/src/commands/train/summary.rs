@@ -83,8 +83,15 @@ fn verdict(report: &Report) -> String {
         if let Some(epoch) = curve.diverged_at_epoch {
             line!(
                 text,
-                "DIVERGED: the {name} loss of epoch {epoch} exceeds that of the initial weights"
+                "DIVERGED: the {name} loss of epoch {epoch} is above that of the initial weights"
             );
+        }
+    }
+    for seed in report.seeds.iter().skip(1) {
+        for (name, outcome) in [("golden", seed.golden), ("fixed", seed.fixed)] {
+            if let Some(epoch) = outcome.diverged_at_epoch {
+                line!(text, "DIVERGED with seed {}: {name}, at epoch {epoch}", seed.seed);
+            }
         }
     }
     let last = |curve: &CurveReport| curve.error_rate.last().copied().flatten();
