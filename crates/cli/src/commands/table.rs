@@ -4,28 +4,46 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use systoliq_sim::energy::Picojoules;
 
 /// A table under construction.
-pub(super) struct Columns(Table);
+pub(super) struct Columns {
+    names: Vec<String>,
+    lines: Vec<Vec<String>>,
+}
+
+/// What stands in a column of numbers where there is none.
+const NO_NUMBERS: [&str; 5] = ["-", "", "exact", "NaN", "inf"];
 
 impl Columns {
     /// A table with a line of names.
     pub(super) fn new(names: &[&str]) -> Self {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(names);
-        Self(table)
+        Self { names: names.iter().map(|&name| name.to_owned()).collect(), lines: Vec::new() }
     }
 
-    /// Adds a line. Numbers, also those with a unit behind them, end flush.
+    /// Adds a line.
     pub(super) fn line(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cell = |text: String| {
-            let side = if is_number(&text) { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(text).set_alignment(side)
-        };
-        self.0.add_row(cells.into_iter().map(cell));
+        self.lines.push(cells.into_iter().collect());
     }
 
-    /// The lines, indented and without blanks at their ends.
+    /// The lines, indented and without blanks at their ends. Columns of numbers, also of those
+    /// with a unit behind them, end flush.
     pub(super) fn text(&self) -> String {
-        self.0.lines().map(|line| format!(" {}\n", line.trim_end())).collect()
+        let side = |column: usize| {
+            let mut cells = self.lines.iter().filter_map(|line| line.get(column));
+            let no_number = |cell: &&String| NO_NUMBERS.contains(&cell.as_str());
+            let any = cells.clone().any(|cell| is_number(cell));
+            let all = cells.all(|cell| is_number(cell) || no_number(&cell));
+            if any && all { CellAlignment::Right } else { CellAlignment::Left }
+        };
+        let sides: Vec<CellAlignment> = (0..self.names.len()).map(side).collect();
+        let row = |cells: &[String]| -> Vec<Cell> {
+            let aligned = cells.iter().zip(&sides);
+            aligned.map(|(cell, &side)| Cell::new(cell).set_alignment(side)).collect()
+        };
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(row(&self.names));
+        self.lines.iter().for_each(|line| {
+            table.add_row(row(line));
+        });
+        table.lines().map(|line| format!(" {}\n", line.trim_end())).collect()
     }
 }
 
