@@ -331,7 +331,8 @@ fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
         .map(|&value| {
             let scaled = value * scale;
             let raw = scaled as i64;
-            exact &= raw as f64 == scaled;
+            // A value far below the largest may leave the range of floats as it is scaled.
+            exact &= raw as f64 == scaled && (raw != 0 || value == 0.0);
             raw
         })
         .collect();
@@ -466,16 +467,33 @@ mod tests {
                 values
             };
             let (tensor, statistics) = conversion.reals(1, values.len(), &values);
-            let mut overflowed = 0;
+            let (mut overflowed, mut underflowed) = (0, 0);
             for (index, &value) in values.iter().enumerate() {
                 let (raw, from_frac) = crate::real::decompose(value).unwrap();
                 let conversion = Conversion { from_frac, ..conversion };
                 let expected = by_definition(&conversion, raw.into(), index as u64);
                 prop_assert_eq!(tensor.code(0, index), expected.code);
                 overflowed += u64::from(expected.overflowed);
+                underflowed += u64::from(expected.underflowed);
             }
             prop_assert_eq!(statistics.overflowed, overflowed);
+            prop_assert_eq!(statistics.underflowed, underflowed);
             prop_assert_eq!(statistics.elements, values.len() as u64);
         }
+    }
+
+    #[test]
+    fn a_value_far_below_the_largest_is_not_taken_for_zero() {
+        let conversion = Conversion {
+            from_frac: 0,
+            scale: 1,
+            to: "Q8.0".parse().unwrap(),
+            rounding: Rounding::Floor,
+            overflow: Overflow::Saturate,
+            key: Key::new(0),
+        };
+        let (tensor, statistics) = conversion.reals(1, 3, &[1e285, -1e-60, 1e-60]);
+        assert_eq!(tensor.to_codes(), [127, -1, 0]);
+        assert_eq!((statistics.overflowed, statistics.underflowed), (1, 1));
     }
 }

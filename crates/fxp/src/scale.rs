@@ -149,6 +149,12 @@ impl History {
         }
     }
 
+    /// Whether every number of fraction bits is one that a tensor may have.
+    pub fn is_possible(&self) -> bool {
+        let possible = |frac: &i32| Format::FRAC.contains(frac);
+        self.window.iter().flatten().chain(&self.last).all(possible)
+    }
+
     /// Remembers a training step: what its values would have allowed and what was chosen.
     pub fn record(&mut self, scale: Scale, fit: Option<i32>, chosen: i32) {
         if scale != Scale::Static {

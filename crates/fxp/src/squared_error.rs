@@ -2,6 +2,7 @@
 
 use num_bigint::BigInt;
 
+use crate::real::decompose;
 use crate::{Conversion, ConversionStatistics, ExactSum, Tensor};
 
 /// The exact differences between outputs and targets.
@@ -36,15 +37,6 @@ impl SquaredError {
         Self { rows, cols, differences, frac }
     }
 
-    /// The sum of `½Σe²` over the batch, before any rounding of e.
-    pub fn loss_sum(&self) -> ExactSum {
-        let mut sum = ExactSum::default();
-        for difference in &self.differences {
-            sum.add(difference * difference, -2 * self.frac - 1);
-        }
-        sum
-    }
-
     /// The errors converted, with `scale_log2` more than their real value: `e · 2^scale_log2`.
     pub fn convert(
         &self,
@@ -66,6 +58,26 @@ impl SquaredError {
     }
 }
 
+/// The exact sum of `½Σe²` over a batch, `e = outputs − targets` with targets as they are before any
+/// conversion, row by row.
+///
+/// # Panics
+///
+/// If a target is not finite, or there are not as many as outputs.
+pub fn loss_sum(outputs: &Tensor, targets: impl ExactSizeIterator<Item = f64>) -> ExactSum {
+    assert_eq!(outputs.len(), targets.len(), "outputs and targets");
+    let output_frac = outputs.format().frac();
+    let mut sum = ExactSum::default();
+    for (output, target) in outputs.to_codes().into_iter().zip(targets) {
+        let (raw, target_frac) = decompose(target).expect("a finite target");
+        let frac = output_frac.max(target_frac);
+        let aligned = |raw: i64, own: i32| BigInt::from(raw) << (frac - own);
+        let difference = aligned(output, output_frac) - aligned(raw, target_frac);
+        sum.add(&difference * &difference, -2 * frac - 1);
+    }
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +88,9 @@ mod tests {
         let targets = Tensor::from_codes("Q4.12".parse().unwrap(), 1, 2, &[1, 4096]); // 2^-12, 1
         let error = SquaredError::of(&outputs, &targets);
         let (first, second) = (0.5 - 2f64.powi(-12), -3.0);
-        assert_eq!(error.loss_sum().to_f64(), 0.5 * (first * first + second * second));
+        let expected = [first, second].map(|real: f64| BigInt::from((real * 4096.0) as i64));
+        assert_eq!((error.differences, error.frac), (expected.to_vec(), 12));
+        let loss = loss_sum(&outputs, [2f64.powi(-12), 1.0].into_iter());
+        assert_eq!(loss.to_f64(), 0.5 * (first * first + second * second));
     }
 }

@@ -4,9 +4,10 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::softmax::{GRADIENT_FRAC, PROBABILITY_FRAC};
+use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
-    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Softmax,
-    SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Scale,
+    Softmax, SquaredError, Sum, Tensor, Update, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
@@ -68,8 +69,8 @@ pub struct Outcome {
 pub enum Verdict {
     /// Of a classifier.
     Classes(Softmax),
-    /// Of a regression.
-    Values(SquaredError),
+    /// Of a regression: the sum of `½Σe²`.
+    Values(ExactSum),
 }
 
 /// The tensors of a program and the state of their scales.
@@ -79,6 +80,9 @@ pub struct Machine<'p> {
     tensors: Vec<Option<Tensor>>,
     scales: Vec<History>,
     labels: Vec<u32>,
+    /// Real targets of the loaded batch, row by row; none for a classifier.
+    targets: Vec<f64>,
+    initial: Vec<(TensorId, ConversionStatistics)>,
 }
 
 /// What of a machine outlasts a step.
@@ -104,6 +108,8 @@ impl<'p> Machine<'p> {
             tensors: vec![None; count],
             scales: vec![History::default(); count],
             labels: Vec::new(),
+            targets: Vec::new(),
+            initial: Vec::new(),
         };
         let step = Step::initial(seed);
         for (id, decl) in program.tensors.iter().enumerate().map(|(id, decl)| (TensorId(id), decl))
@@ -111,7 +117,9 @@ impl<'p> Machine<'p> {
             match decl.role {
                 Role::Master => {
                     let id_text = format!("{}/initial/{}", decl.layer, decl.role);
-                    machine.write_reals(id, &initial[decl.layer], step.key(&id_text), false);
+                    let statistics =
+                        machine.write_reals(id, &initial[decl.layer], step.key(&id_text), false);
+                    machine.initial.push((id, statistics));
                 }
                 Role::Bias => {
                     let zeros = Tensor::zeros(decl.plan.format, 1, decl.cols);
@@ -123,10 +131,16 @@ impl<'p> Machine<'p> {
         for command in &program.commands {
             if let Operation::Convert { from, to } = command.operation {
                 let key = step.key(&format!("{}/initial/{}", command.layer, Role::Weights));
-                machine.convert(from, to, key, true);
+                let outcome = machine.convert(from, to, key, false);
+                machine.initial.push((to, outcome.conversion));
             }
         }
         machine
+    }
+
+    /// What the conversions of the initial weights did.
+    pub fn initial_statistics(&self) -> &[(TensorId, ConversionStatistics)] {
+        &self.initial
     }
 
     /// The program.
@@ -153,7 +167,10 @@ impl<'p> Machine<'p> {
         write(self, self.program.input, &batch.inputs);
         match (&batch.answers, self.program.targets) {
             (Answers::Labels(labels), None) => self.labels.clone_from(labels),
-            (Answers::Targets(targets), Some(id)) => write(self, id, targets),
+            (Answers::Targets(targets), Some(id)) => {
+                write(self, id, targets);
+                self.targets = targets.iter().copied().collect();
+            }
             _ => panic!("a batch whose answers do not go with the loss"),
         }
         loaded
@@ -210,7 +227,9 @@ impl<'p> Machine<'p> {
             }
             Operation::SquaredError { outputs, targets, error } => {
                 let difference = SquaredError::of(self.read(*outputs), self.read(*targets));
-                self.squared_error(*error, &difference, output_key, step.training)
+                let loss = loss_sum(self.read(*outputs), self.targets.iter().copied());
+                let outcome = self.squared_error(*error, &difference, output_key, step.training);
+                Outcome { loss_sum: Some(loss), ..outcome }
             }
             Operation::Update { weights, gradient, rate_bits } => {
                 self.update(*weights, *gradient, *rate_bits, output_key)
@@ -231,7 +250,7 @@ impl<'p> Machine<'p> {
         let outputs = self.read(self.program.logits);
         match self.program.targets {
             None => Verdict::Classes(Softmax::of(outputs)),
-            Some(targets) => Verdict::Values(SquaredError::of(outputs, self.read(targets))),
+            Some(_) => Verdict::Values(loss_sum(outputs, self.targets.iter().copied())),
         }
     }
 
@@ -278,17 +297,26 @@ impl<'p> Machine<'p> {
         for ((decl, tensor), kept) in
             self.program.tensors.iter().zip(&mut self.tensors).zip(&snapshot.tensors)
         {
-            let Some((codes, frac)) = kept else { continue };
+            let Some((codes, frac)) = kept else {
+                if outlasts_a_step(decl.role) {
+                    return None;
+                }
+                continue;
+            };
             let rows = decl.rows.count(0);
             let format = decl.plan.format;
             let range = format.min_raw()..=format.max_raw();
             let fits = codes.len() == rows * decl.cols
                 && systoliq_fxp::Format::FRAC.contains(frac)
+                && (decl.plan.scale != Scale::Static || *frac == format.frac())
                 && codes.iter().all(|code| range.contains(code));
             if !fits || !outlasts_a_step(decl.role) {
                 return None;
             }
             *tensor = Some(Tensor::from_codes(format.with_frac(*frac), rows, decl.cols, codes));
+        }
+        if !snapshot.scales.iter().all(History::is_possible) {
+            return None;
         }
         self.scales.clone_from(&snapshot.scales);
         Some(())
@@ -311,7 +339,7 @@ impl<'p> Machine<'p> {
         let plan = self.program.tensor(id).plan;
         let history = &mut self.scales[id.0];
         let second_pass = history.needs_range(plan.scale);
-        let fit = if plan.scale == systoliq_fxp::Scale::Static || !(training || second_pass) {
+        let fit = if plan.scale == Scale::Static || !(training || second_pass) {
             None
         } else {
             range().largest_frac(plan.format, plan.overflow)
@@ -451,8 +479,7 @@ impl<'p> Machine<'p> {
         let (conversion, second_pass) =
             self.conversion(id, || difference.range(scale), key, training);
         let (tensor, statistics) = difference.convert(&conversion, scale);
-        let outcome = self.finish(id, tensor, statistics, second_pass);
-        Outcome { loss_sum: Some(difference.loss_sum()), ..outcome }
+        self.finish(id, tensor, statistics, second_pass)
     }
 
     fn update(&mut self, id: TensorId, gradient: TensorId, rate_bits: u32, key: Key) -> Outcome {

@@ -330,9 +330,10 @@ impl<'a> Resolver<'a> {
             path: format!("{}{role}", self.path(special.is_some())),
             problem,
         };
-        let merged = merge(special, general);
+        let merged = merge(special, general, defaults.bits);
         let bits = merged.bits.unwrap_or(defaults.bits);
         let signed = merged.signed.unwrap_or(signed);
+        Format::new(bits, 0, signed).map_err(|error| problem(error.to_string()))?;
         let kind = merged.scale.unwrap_or(match merged.frac {
             Some(_) => ScaleKind::Static,
             None => defaults.scale,
@@ -361,8 +362,7 @@ impl<'a> Resolver<'a> {
                 _ => {
                     let spare = merged.spare.unwrap_or(SPARE_DEFAULT);
                     let fan_in = self.graph.layers[self.layer].inputs;
-                    let width = bits.clamp(2, 32);
-                    (initial_frac(fan_in, width, spare), Scale::Static)
+                    (initial_frac(fan_in, bits, spare), Scale::Static)
                 }
             },
             ScaleKind::Dynamic => (0, Scale::Dynamic),
@@ -382,19 +382,26 @@ impl<'a> Resolver<'a> {
 }
 
 /// What the override states, else what the general plan states. An override that states a scale
-/// or a fraction does not take the other from the general plan.
-fn merge(special: Option<&TensorSettings>, general: Option<&TensorSettings>) -> TensorSettings {
+/// or a fraction does not take the other from the general plan; one that states a width alone
+/// keeps the range of a general static format, which has `default_bits` unless it states its own.
+fn merge(
+    special: Option<&TensorSettings>,
+    general: Option<&TensorSettings>,
+    default_bits: u32,
+) -> TensorSettings {
     let (mut merged, general) = match (special, general) {
         (Some(special), Some(general)) => (special.clone(), general),
         (one, other) => return one.or(other).cloned().unwrap_or_default(),
     };
     if merged.scale.is_none() && merged.frac.is_none() {
+        let general_bits = i64::from(general.bits.unwrap_or(default_bits));
+        let wider = merged.bits.map_or(0, |bits| i64::from(bits) - general_bits);
+        let frac = general.frac.map(|frac| i64::from(frac) + wider);
+        // A fraction that no integer holds is outside every format, too.
+        merged.frac = frac.map(|frac| i32::try_from(frac).unwrap_or(i32::MAX));
         merged.scale = general.scale;
         merged.spare = merged.spare.or(general.spare);
         merged.window = merged.window.or(general.window);
-        if merged.bits.is_none() || merged.bits == general.bits {
-            merged.frac = general.frac;
-        }
     }
     merged.bits = merged.bits.or(general.bits);
     merged.signed = merged.signed.or(general.signed);
@@ -476,6 +483,42 @@ mod tests {
         let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
         assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
         assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+    }
+
+    #[test]
+    fn a_width_alone_keeps_the_range_in_either_spelling() {
+        for weights in [r#""Q2.6""#, r#"{"bits": 8, "frac": 6}"#] {
+            let plan = resolve(&format!(
+                r#"{{"weights": {weights}, "layers": {{"1": {{"weights": {{"bits": 6}}}}}}}}"#
+            ));
+            let plan = plan.unwrap();
+            assert_eq!(plan.layers[1].weights.to_string(), "Q2.4, nearest-even, saturate");
+            assert_eq!(plan.layers[1].master.to_string(), "Q2.14, stochastic, saturate");
+        }
+    }
+
+    #[test]
+    fn absurd_widths_are_refused_for_every_role() {
+        for role in [
+            "input",
+            "weights",
+            "master",
+            "bias",
+            "activations",
+            "logits",
+            "targets",
+            "error",
+            "gradients",
+            "weight_gradients",
+        ] {
+            for bits in [0u32, 33, 2_147_483_640, 2_147_483_647, u32::MAX] {
+                let message = resolve(&format!(r#"{{"{role}": {{"bits": {bits}}}}}"#))
+                    .unwrap_err()
+                    .to_string();
+                let expected = format!("precision.{role}: a format of {bits} bits");
+                assert!(message.starts_with(&expected), "{message}");
+            }
+        }
     }
 
     #[test]

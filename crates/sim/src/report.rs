@@ -196,7 +196,9 @@ pub struct TensorReport {
     pub format: String,
     /// Its format at the last step.
     pub last_format: String,
-    /// Elements converted over the run.
+    /// The conversion of its initial values, if it is a weight.
+    pub initial: Option<InitialConversion>,
+    /// Elements converted in training.
     pub elements: u64,
     /// Signal-to-quantization-noise ratio; nothing where all was zero.
     pub sqnr_db: Option<Extended>,
@@ -208,6 +210,15 @@ pub struct TensorReport {
     pub stalled_rate: Option<f64>,
     /// Share of elements whose accumulator left its range on the way.
     pub accumulator_overflow_rate: f64,
+}
+
+/// What the conversion of initial weights did.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct InitialConversion {
+    pub sqnr_db: Option<Extended>,
+    pub saturation_rate: f64,
+    pub underflow_rate: f64,
 }
 
 /// One command on one size of work, summed over the run.
@@ -473,6 +484,11 @@ fn precision(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
             layer: decl.layer,
             format: decl.plan.format_name(),
             last_format: decl.plan.format.with_frac(found.frac).to_string(),
+            initial: found.initial.as_ref().map(|initial| InitialConversion {
+                sqnr_db: initial.sqnr_db().map(Extended),
+                saturation_rate: initial.saturation_rate(),
+                underflow_rate: initial.underflow_rate(),
+            }),
             elements: found.conversion.elements,
             sqnr_db: found.conversion.sqnr_db().map(Extended),
             saturation_rate: found.conversion.saturation_rate(),

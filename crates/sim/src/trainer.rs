@@ -101,7 +101,9 @@ impl Curve {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorRecord {
-    /// Its conversions.
+    /// The conversion of its initial values, if it is a weight.
+    pub initial: Option<ConversionStatistics>,
+    /// Its conversions in training.
     pub conversion: ConversionStatistics,
     /// Its updates, if it is trained.
     pub update: Option<UpdateStatistics>,
@@ -229,7 +231,7 @@ impl<'a> Trainer<'a> {
             steps: 0,
             fixed: curve(judge.fixed(&mut machine, engine.as_mut())),
             golden: curve(with_golden!(&golden, |golden| golden.evaluate(&data.test, batch))),
-            tensors: BTreeMap::new(),
+            tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
             spent: Vec::new(),
         };
@@ -372,6 +374,16 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// The records of the tensors that have initial values.
+fn initial_tensors(machine: &Machine<'_>) -> BTreeMap<String, TensorRecord> {
+    let record = |(id, statistics): &(TensorId, ConversionStatistics)| {
+        let initial = Some(statistics.clone());
+        let name = machine.program().tensor(*id).name.clone();
+        (name, TensorRecord { initial, ..TensorRecord::default() })
+    };
+    machine.initial_statistics().iter().map(record).collect()
+}
+
 /// Puts the parameters of a checkpoint into a golden model; `None` if they do not fit.
 fn restore_golden<F: Real>(model: &mut Golden<F>, layers: &[GoldenLayer]) -> Option<()> {
     let mut parameters: Parameters<f64> = model.parameters().cast();
@@ -506,7 +518,7 @@ impl Judge<'_> {
                         information.add(label as usize, &probabilities);
                     }
                 }
-                Verdict::Values(difference) => loss.merge(&difference.loss_sum()),
+                Verdict::Values(sum) => loss.merge(&sum),
             }
         }
         let count = self.part.len() as u64;

@@ -193,6 +193,12 @@ fn tensors(report: &Report) -> String {
         ]);
     }
     let mut text = table.text();
+    for tensor in &report.precision {
+        if let Some(initial) = tensor.initial.filter(|initial| initial.saturation_rate > 0.0) {
+            let rate = percent(initial.saturation_rate);
+            line!(text, " {}: {rate} of its initial values are outside its range", tensor.name);
+        }
+    }
     for tensor in report.precision.iter().filter(|tensor| tensor.accumulator_overflow_rate > 0.0) {
         let rate = percent(tensor.accumulator_overflow_rate);
         line!(text, " {}: the accumulators of {rate} of its elements overflowed", tensor.name);
