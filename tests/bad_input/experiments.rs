@@ -87,6 +87,11 @@ pub(crate) fn keys_and_types() -> Vec<Case> {
             json!("fast"),
             &["training.rate: invalid type: string \"fast\", expected a number"],
         ),
+        Case::edit(
+            "/network/layers/0/dense/units",
+            json!(2_000_000),
+            &["network", "the tensors of a step have", "expected at most 134217728"],
+        ),
         Case::edit("/training/batch", Value::Null, &["training.batch: invalid type: null"]),
         Case::edit(
             "/dataset/kind",

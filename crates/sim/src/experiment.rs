@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
-use systoliq_program::{Plan, PrecisionSpec, Program};
+use systoliq_program::{Plan, PrecisionSpec, Program, TensorDecl};
 
 use crate::cost::{Arithmetic, Costs};
 use crate::events::Prices;
@@ -44,6 +44,9 @@ pub struct Prepared {
     pub program: Program,
 }
 
+/// The most elements of all tensors of a step together.
+const ELEMENTS_MAX: u64 = 1 << 27;
+
 /// Longest name of an experiment.
 const NAME_MAX: usize = 200;
 
@@ -70,8 +73,32 @@ impl Prepared {
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;
         let prepared = Self { experiment, graph, plan, program };
+        prepared.check_sizes()?;
         prepared.check_costs()?;
         Ok(prepared)
+    }
+
+    /// Checks that the tensors of a step fit memory: about 40 bytes an element while it is converted.
+    fn check_sizes(&self) -> Result<(), Error> {
+        let batch = self.experiment.training.batch;
+        let elements = |decl: &TensorDecl| decl.rows.count(batch) as u64 * decl.cols as u64;
+        let total: u64 = self.program.tensors.iter().map(elements).sum();
+        if total <= ELEMENTS_MAX {
+            return Ok(());
+        }
+        let (decl, most) = self
+            .program
+            .tensors
+            .iter()
+            .map(|decl| (decl, elements(decl)))
+            .max_by_key(|&(_, elements)| elements)
+            .expect("a program has tensors");
+        let problem = format!(
+            "the tensors of a step have {total} elements, {most} of them in {} of layer {}: \
+             expected at most {ELEMENTS_MAX}; take a smaller batch or smaller layers",
+            decl.role, decl.layer
+        );
+        Err(Error::at("network", problem))
     }
 
     /// Checks that a full batch can be counted in 64 bits and that every event has a price.
