@@ -229,6 +229,17 @@ mod tests {
         assert_eq!(f64::from(LOG2_E.to_bits()), (std::f64::consts::LOG2_E * 2f64.powi(30)).round());
     }
 
+    #[test]
+    fn between_entries_the_nearest_point_of_the_line_is_taken() {
+        for position in 0..=0xffffu32 {
+            let (at, low) = ((position >> 8) as usize, i64::from(position & 0xff));
+            let (left, right) = (i64::from(EXP2[at].to_bits()), i64::from(EXP2[at + 1].to_bits()));
+            let on_line = left * (256 - low) + right * low; // in 256ths
+            let off = 256 * interpolate(&EXP2, position, 8) - on_line;
+            assert!(-128 < off && off <= 128, "position {position}: off by {off}/256");
+        }
+    }
+
     /// Softmax, its predictions and losses in floating point.
     fn in_floats(z: &[f64]) -> (Vec<f64>, usize, Vec<f64>) {
         let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -287,6 +298,23 @@ mod tests {
         let loss = softmax.loss_sum(&[0, 0]).to_f64();
         let expected = 2.0 + 2f64.powi(63) * std::f64::consts::LOG2_E;
         assert!((loss / expected - 1.0).abs() < 1e-8, "{loss} {expected}");
+    }
+
+    /// The worked example of `docs/numerics.md`, computed there in unbounded integers from the
+    /// definitions alone.
+    #[test]
+    fn the_worked_example_is_right_to_the_bit() {
+        let logits = Tensor::from_codes("Q6.2".parse().unwrap(), 1, 3, &[8, 4, -2]);
+        let softmax = Softmax::of(&logits);
+        assert_eq!(softmax.t, [0, 94_548, 236_371]);
+        assert_eq!([0, 94_548, 236_371].map(exp2_negative), [1 << 30, 395_009_792, 88_138_311]);
+        assert_eq!(softmax.probabilities, [740_528_591, 272_426_796, 60_786_437]);
+        assert_eq!(softmax.differences(&[1]), [740_528_591, -801_315_028, 60_786_437]);
+        let in_bits =
+            [1_147_139_514_506_104_955, -1_241_302_690_210_871_140, 94_163_175_704_766_185];
+        assert_eq!(softmax.differences_in_bits(&[1]), in_bits);
+        assert_eq!(softmax.log_sums, [575_546_011]);
+        assert_eq!(softmax.loss_sum(&[1]).to_f64(), 2_124_620_443.0 / 2f64.powi(30));
     }
 
     #[test]
