@@ -1,6 +1,6 @@
 //! Engines must agree in every bit, cycle and count on a real network.
 
-use systoliq_array::{Array, ArrayCounts, Fast, Register};
+use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};
@@ -43,7 +43,7 @@ struct Stepped(Array, Register);
 impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let sums = self.1.gemm(task);
-        assert_eq!(self.1.counts(), ArrayCounts::of(&self.0, task.shape()).unwrap());
+        assert_eq!(self.1.counts(), ArrayCounts::of(&Mapping::new(&self.0, task.shape())).unwrap());
         sums
     }
 }

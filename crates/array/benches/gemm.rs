@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::Array2;
 use std::hint::black_box;
-use systoliq_array::{Array, ArrayCounts, Fast, Register};
+use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -107,7 +107,7 @@ fn pe_cycles(criterion: &mut Criterion) {
     for side in [8, 16, 32] {
         let array = Array::new(side, side).expect("a size in range");
         let mut engine = Register::new(array).expect("a size in range");
-        let counts = ArrayCounts::of(&array, shape).expect("a small GEMM");
+        let counts = ArrayCounts::of(&Mapping::new(&array, shape)).expect("a small GEMM");
         group.throughput(Throughput::Elements(counts.pe_cycles));
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);

@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_program::gemm::GemmShape;
 
 use crate::Error;
 
@@ -15,43 +14,46 @@ pub const SIDE_MAX: usize = 1024;
 /// The most lanes of the vector unit: one per PE of the largest grid.
 pub const LANES_MAX: usize = SIDE_MAX * SIDE_MAX;
 
-/// Which GEMM axis lies on the rows of the grid, which on its columns, and which runs in time.
+/// Which matrix stays in the processing elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Dataflow {
-    /// Every PE keeps one output: m lies on rows, n on columns, and k runs in time.
+    /// The outputs, C.
     #[default]
     #[serde(rename = "os")]
     OutputStationary,
-}
-
-/// The extents of a GEMM as a dataflow lays them out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Extents {
-    /// The extent along the rows of the grid, cut into tiles.
-    pub rows: usize,
-    /// The extent along the columns of the grid, cut into tiles.
-    pub cols: usize,
-    /// The extent that streams through the grid: T.
-    pub time: usize,
-}
-
-impl Dataflow {
-    /// Where the axes of a GEMM lie.
-    pub fn extents(self, shape: GemmShape) -> Extents {
-        let GemmShape { m, k, n } = shape;
-        match self {
-            Self::OutputStationary => Extents { rows: m, cols: n, time: k },
-        }
-    }
+    /// The weights, B.
+    #[serde(rename = "ws")]
+    WeightStationary,
+    /// The inputs, A.
+    #[serde(rename = "is")]
+    InputStationary,
+    /// For each GEMM the one that takes the fewest cycles; the first of os, ws, is where several do.
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 /// How consecutive folds of one GEMM overlap in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Overlap {
     /// Not at all: a fold starts when the one before has left the grid.
     #[default]
-    #[serde(rename = "none")]
     None,
+    /// A second set of stationary registers hides preload or drain behind the other folds.
+    DoubleBuffered,
+    /// With the same registers, a fold starts as soon as its operands can enter the first PE.
+    Pipelined,
+}
+
+/// How much of the grid a fold waits for that fills only part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartialFolds {
+    /// All of it.
+    #[default]
+    Full,
+    /// The rows and columns in use, as STONNE does.
+    Trimmed,
 }
 
 /// A grid of `rows` x `cols` processing elements beside a vector unit.
@@ -78,6 +80,9 @@ pub struct Array {
     /// How folds overlap.
     #[serde(default)]
     pub overlap: Overlap,
+    /// What a fold waits for that fills only part of the grid.
+    #[serde(default)]
+    pub partial_folds: PartialFolds,
     /// Lanes of the vector unit; left out, as many as the grid has columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
@@ -91,8 +96,8 @@ impl Array {
     ///
     /// Unless `rows` and `cols` are 1 to [`SIDE_MAX`].
     pub fn new(rows: usize, cols: usize) -> Result<Self, Error> {
-        let (dataflow, overlap) = Default::default();
-        let array = Self { rows, cols, dataflow, overlap, lanes: None };
+        let (dataflow, overlap, partial_folds) = Default::default();
+        let array = Self { rows, cols, dataflow, overlap, partial_folds, lanes: None };
         array.validate()?;
         Ok(array)
     }
@@ -147,7 +152,7 @@ mod tests {
 
     #[test]
     fn json_is_read_strictly_and_written_back_the_same() {
-        let text = r#"{"rows":3,"cols":5,"dataflow":"os","overlap":"none","lanes":7}"#;
+        let text = r#"{"rows":3,"cols":5,"dataflow":"os","overlap":"none","partial_folds":"full","lanes":7}"#;
         let array: Array = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&array).unwrap(), text);
         for wrong in [

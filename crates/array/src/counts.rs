@@ -2,15 +2,17 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_program::gemm::GemmShape;
 
-use crate::config::Dataflow;
+use crate::mapping::{Extents, Pieces, Stationary};
+use crate::schedule::{Fold, Schedule};
 use crate::timing;
-use crate::{Array, CyclesByCause, Error, impl_fieldwise_sum};
+use crate::{CyclesByCause, Error, Mapping, PartialFolds, impl_fieldwise_sum};
 
-/// Events in the array, summed over the folds of one GEMM or of many.
+/// Events in the array, summed over the folds of one GEMM or of many. Elements are counted one by
+/// one, however many of them a scratchpad moves at once.
 ///
-/// In the formulas, R x C is the grid, and a fold uses r of its rows and c of its columns.
+/// In the formulas, R x C is the grid, a fold uses r of its rows and c of its columns, and T steps
+/// run in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ArrayCounts {
     /// Folds.
@@ -19,25 +21,32 @@ pub struct ArrayCounts {
     pub cycles: CyclesByCause,
     /// PEs clocked, whether they work or not: R·C per cycle.
     pub pe_cycles: u64,
-    /// Multiply-accumulates: m·k·n per GEMM.
+    /// Multiply-accumulates: m·k·n per GEMM. As many PE cycles have two valid operands.
     pub macs: u64,
-    /// Elements of A that enter the grid: r·k per fold.
-    pub a_operands: u64,
-    /// Elements of B that enter the grid: c·k per fold.
-    pub b_operands: u64,
-    /// Loads of an element of A into an operand register. It travels through its whole row, also
-    /// past the columns in use: r·k·C per fold.
+    /// Elements of A that enter the grid, read from their scratchpad: r·T per fold where A streams,
+    /// r·c where it stays.
+    pub a_reads: u64,
+    /// Elements of B that enter the grid: r·T or c·T per fold where B streams, r·c where it stays.
+    pub b_reads: u64,
+    /// Partial sums that enter the grid again: c·T per fold but those that begin a sum.
+    pub partial_sum_reads: u64,
+    /// Sums that leave the grid, partial ones included: r·c per fold where outputs stay, otherwise
+    /// c·T.
+    pub sum_writes: u64,
+    /// Loads of an element of A into an operand register. Where it streams, it travels on through
+    /// its whole row or column, also past the PEs in use: r·T·C per fold, less what the end of the
+    /// GEMM cuts off. Where it stays, it comes down from the top: c·r·(r + 1)/2.
     pub a_register_writes: u64,
-    /// Loads of an element of B into an operand register. It travels through its whole column,
-    /// also past the rows in use: c·k·R per fold.
+    /// Loads of an element of B into an operand register, likewise.
     pub b_register_writes: u64,
-    /// Loads of a sum into an accumulator: one per multiply-accumulate.
+    /// Loads of a sum into a register: one per multiply-accumulate, and one per unused row that a
+    /// moving sum passes.
     pub accumulator_writes: u64,
-    /// Loads of a result into the accumulator of the next row, on its way to the bottom edge:
-    /// c·Σ(R − 1 − i) over the rows i < r of each fold.
+    /// Loads of a result into the register of the next row, on its way to the bottom edge: c·Σ(R − 1
+    /// − i) over the rows i < r of each fold where outputs stay.
     pub drain_writes: u64,
-    /// Results that leave the grid: r·c per fold.
-    pub results: u64,
+    /// Copies between the two stationary registers of a PE: r·c per fold with overlap.
+    pub shadow_writes: u64,
 }
 
 impl_fieldwise_sum!(ArrayCounts {
@@ -45,22 +54,25 @@ impl_fieldwise_sum!(ArrayCounts {
     cycles,
     pe_cycles,
     macs,
-    a_operands,
-    b_operands,
+    a_reads,
+    b_reads,
+    partial_sum_reads,
+    sum_writes,
     a_register_writes,
     b_register_writes,
     accumulator_writes,
     drain_writes,
-    results,
+    shadow_writes,
 });
 
 impl ArrayCounts {
     /// What one GEMM does, in closed form.
     ///
     /// ```
-    /// use systoliq_array::{Array, ArrayCounts};
+    /// use systoliq_array::{Array, ArrayCounts, Mapping};
     /// use systoliq_program::gemm::GemmShape;
-    /// let counts = ArrayCounts::of(&Array::new(8, 8)?, GemmShape { m: 9, k: 10, n: 8 })?;
+    /// let mapping = Mapping::new(&Array::new(8, 8)?, GemmShape { m: 9, k: 10, n: 8 });
+    /// let counts = ArrayCounts::of(&mapping)?;
     /// assert_eq!((counts.folds, counts.macs), (2, 720));
     /// // The second fold uses one row; its operands of B pass through all 8.
     /// assert_eq!(counts.b_register_writes, 2 * 8 * 10 * 8);
@@ -70,81 +82,130 @@ impl ArrayCounts {
     /// # Errors
     ///
     /// If a count does not fit 64 bits.
-    pub fn of(array: &Array, shape: GemmShape) -> Result<Self, Error> {
-        let Array { rows, cols, .. } = *array;
-        let cycles = timing::gemm(array, shape)?;
-        let counts = match array.dataflow {
-            Dataflow::OutputStationary => output_stationary(array, shape, cycles),
+    pub fn of(mapping: &Mapping) -> Result<Self, Error> {
+        Self::checked(mapping).ok_or_else(|| timing::too_large(mapping))
+    }
+
+    fn checked(mapping: &Mapping) -> Option<Self> {
+        let schedule = Schedule::new(mapping)?;
+        let cycles = schedule.cycles()?;
+        let folds = mapping.folds()?;
+        if folds == 0 {
+            return Some(Self::default());
+        }
+        let Extents { rows, cols, time } = mapping.extents();
+        let [row_pieces, col_pieces] = mapping.pieces();
+        let [rows, cols, time] = [rows, cols, time].map(|extent| extent as u64);
+        let [row_folds, col_folds] = [row_pieces, col_pieces].map(|pieces| pieces.count() as u64);
+        let macs = product(&[rows, cols, time])?;
+        // What moves right enters once per fold along the columns, what moves down once per fold
+        // along the rows, and what stays once.
+        let (right, down, stays) =
+            (product(&[rows, time, col_folds])?, product(&[cols, time, row_folds])?, rows * cols);
+        let cut = Cut::new(mapping, &schedule, cycles.total().0);
+        let right_writes = product(&[right, mapping.cols as u64])? - cut.right;
+        let shadow_writes = if mapping.has_shadow() { stays } else { 0 };
+        let mut counts = Self {
+            folds,
+            cycles,
+            pe_cycles: product(&[mapping.rows as u64, mapping.cols as u64, cycles.total().0])?,
+            macs,
+            shadow_writes,
+            ..Self::default()
         };
-        counts.ok_or(Error::GemmTooLarge { shape, rows, cols })
+        if mapping.output_stays() {
+            counts.a_reads = right;
+            counts.b_reads = down;
+            counts.a_register_writes = right_writes;
+            counts.b_register_writes = product(&[down, mapping.rows as u64])? - cut.down;
+            counts.sum_writes = stays;
+            counts.accumulator_writes = macs;
+            // Row i of a tile has so many rows below it.
+            let hops = |tile: u64, span: u64| Some((0..tile).map(|i| span - 1 - i).sum::<u64>());
+            counts.drain_writes = over_pieces(mapping, row_pieces, cols, hops)?;
+            return Some(counts);
+        }
+        counts.sum_writes = down;
+        counts.partial_sum_reads = down - product(&[cols, time])?;
+        let passed = |_: u64, span: u64| span.checked_mul(time);
+        counts.accumulator_writes = over_pieces(mapping, row_pieces, cols, passed)?;
+        let hops = |tile: u64, _: u64| Some(tile * (tile + 1) / 2);
+        let stationary_writes = over_pieces(mapping, row_pieces, cols, hops)?;
+        let (a, b) = ((right, right_writes), (stays, stationary_writes));
+        let (a, b) = if mapping.stationary == Stationary::Weight { (a, b) } else { (b, a) };
+        (counts.a_reads, counts.a_register_writes) = a;
+        (counts.b_reads, counts.b_register_writes) = b;
+        Some(counts)
     }
 }
 
-/// The counts of an output-stationary GEMM; `None` if one does not fit 64 bits.
-fn output_stationary(
-    array: &Array,
-    shape: GemmShape,
-    cycles: CyclesByCause,
-) -> Option<ArrayCounts> {
-    let folds = timing::folds(array, shape)?;
-    if folds == 0 {
-        return Some(ArrayCounts::default());
-    }
-    let [m, k, n, rows, cols] =
-        [shape.m, shape.k, shape.n, array.rows, array.cols].map(|extent| extent as u64);
-    let product = |factors: &[u64]| {
-        factors.iter().try_fold(1u64, |product, &factor| product.checked_mul(factor))
+fn product(factors: &[u64]) -> Option<u64> {
+    factors.iter().try_fold(1u64, |product, &factor| product.checked_mul(factor))
+}
+
+/// The sum over all folds of c times a number that depends on the rows of the tile and those that
+/// it waits for.
+fn over_pieces(
+    mapping: &Mapping,
+    pieces: Pieces,
+    cols: u64,
+    per_column: impl Fn(u64, u64) -> Option<u64>,
+) -> Option<u64> {
+    let of = |rows: usize, count: usize| {
+        if count == 0 {
+            return Some(0);
+        }
+        product(&[per_column(rows as u64, mapping.span(rows, 1).0)?, count as u64, cols])
     };
-    let macs = product(&[m, k, n])?;
-    // Each element of A enters once per tile along n, each of B once per tile along m.
-    let a_operands = product(&[m, k, n.div_ceil(cols)])?;
-    let b_operands = product(&[n, k, m.div_ceil(rows)])?;
-    // Row i of a tile has R − 1 − i rows below it.
-    let below = |rows_in_use: u64| (0..rows_in_use).map(|i| rows - 1 - i).sum::<u64>();
-    let hops = product(&[m / rows, below(rows)])?.checked_add(below(m % rows))?;
-    Some(ArrayCounts {
-        folds,
-        cycles,
-        pe_cycles: product(&[array.pes(), cycles.total().0])?,
-        macs,
-        a_operands,
-        b_operands,
-        a_register_writes: product(&[a_operands, cols])?,
-        b_register_writes: product(&[b_operands, rows])?,
-        accumulator_writes: macs,
-        drain_writes: product(&[n, hops])?,
-        results: product(&[m, n])?,
-    })
+    of(pieces.side, pieces.full)?.checked_add(of(pieces.rest, usize::from(pieces.rest > 0))?)
+}
+
+/// Loads that the end of the GEMM cuts off, where it does not wait for the whole grid.
+#[derive(Default)]
+struct Cut {
+    right: u64,
+    down: u64,
+}
+
+impl Cut {
+    fn new(mapping: &Mapping, schedule: &Schedule, end: u64) -> Self {
+        let mut cut = Self::default();
+        if mapping.partial_folds == PartialFolds::Full {
+            return cut;
+        }
+        let time = mapping.extents().time as u64;
+        let side = mapping.rows.max(mapping.cols) as u64;
+        for Fold { tile, start, .. } in schedule.folds_backwards() {
+            let last = start + time - 1 + tile.rows.max(tile.cols) as u64 - 1;
+            if last + 2 * side < end {
+                break;
+            }
+            for i in 0..tile.rows as u64 {
+                cut.right += unseen(start + i, time, mapping.cols as u64, end);
+            }
+            for j in 0..tile.cols as u64 {
+                cut.down += unseen(start + j, time, mapping.rows as u64, end);
+            }
+        }
+        cut
+    }
+}
+
+/// Of `count` elements that enter a line of `places` registers in consecutive cycles from `first`,
+/// one place further per cycle, the loads that would come after cycle `end` − 1.
+fn unseen(first: u64, count: u64, places: u64, end: u64) -> u64 {
+    // An element that enters in cycle x is loaded end − x times at most.
+    let missing = |x: u64| (x + places).saturating_sub(end).min(places);
+    let triangle = |n: u64| n * (n + 1) / 2;
+    let before = missing(first).saturating_sub(1);
+    triangle(missing(first + count - 1)) - triangle(before)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tiles;
-
-    #[test]
-    fn counts_are_the_sums_over_folds() {
-        for (rows, cols) in [(1, 1), (2, 3), (8, 4), (5, 16)] {
-            let array = Array::new(rows, cols).unwrap();
-            for (m, k, n) in [(1, 1, 1), (7, 3, 5), (16, 10, 16), (33, 2, 9), (4, 100, 31)] {
-                let shape = GemmShape { m, k, n };
-                let counts = ArrayCounts::of(&array, shape).unwrap();
-                let sum = |term: &dyn Fn(usize, usize) -> usize| {
-                    tiles(&array, shape).map(|tile| term(tile.rows, tile.cols) as u64).sum::<u64>()
-                };
-                let case = format!("{shape:?} on {rows} x {cols}");
-                assert_eq!(counts.folds, sum(&|_, _| 1), "{case}");
-                assert_eq!(counts.macs, sum(&|r, c| r * c * k), "{case}");
-                assert_eq!(counts.a_operands, sum(&|r, _| r * k), "{case}");
-                assert_eq!(counts.b_operands, sum(&|_, c| c * k), "{case}");
-                assert_eq!(counts.a_register_writes, sum(&|r, _| r * k * cols), "{case}");
-                assert_eq!(counts.b_register_writes, sum(&|_, c| c * k * rows), "{case}");
-                assert_eq!(counts.results, sum(&|r, c| r * c), "{case}");
-                let drained = |r: usize, c: usize| (0..r).map(|i| (rows - 1 - i) * c).sum();
-                assert_eq!(counts.drain_writes, sum(&drained), "{case}");
-            }
-        }
-    }
+    use crate::Array;
+    use systoliq_program::gemm::GemmShape;
 
     #[test]
     fn counts_beyond_64_bits_are_refused() {
@@ -152,14 +213,15 @@ mod tests {
         for (m, k, n) in [(1 << 30, 1 << 30, 1 << 30), (1 << 62, 1, 2), (1, 1 << 62, 1)] {
             let shape = GemmShape { m, k, n };
             let refused = Err(Error::GemmTooLarge { shape, rows: 1024, cols: 1024 });
-            assert_eq!(ArrayCounts::of(&array, shape), refused);
+            let mapping = Mapping::new(&array, shape);
+            assert_eq!(ArrayCounts::of(&mapping), refused);
         }
     }
 
     #[test]
     fn json_has_a_key_per_count() {
-        let counts =
-            ArrayCounts::of(&Array::new(2, 2).unwrap(), GemmShape { m: 2, k: 3, n: 2 }).unwrap();
+        let shape = GemmShape { m: 2, k: 3, n: 2 };
+        let counts = ArrayCounts::of(&Mapping::new(&Array::new(2, 2).unwrap(), shape)).unwrap();
         let json = serde_json::to_value(counts).unwrap();
         assert_eq!(json["cycles"]["stream"], 3);
         assert_eq!(json["drain_writes"], 2);

@@ -2,7 +2,7 @@
 //! out.
 //!
 //! An [`Array`] is a grid of processing elements (PEs) and the way it is used. A GEMM is cut into
-//! [tiles](tiling) that fit the grid; each is one *fold*. Two engines run it, and give the same
+//! [tiles](mapping) that fit the grid; each is one *fold*. Two engines run it, and give the same
 //! bits: [`Register`] clocks every register of every PE, and counts what it sees; [`Fast`] steps
 //! no PE, but multiplies matrices with whatever the machine does best. Beside it stand the closed
 //! forms of [`timing`] and of [`ArrayCounts`], which equal what [`Register`] counts.
@@ -10,7 +10,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`config`] | the array as a user describes it |
-//! | [`tiling`] | the folds of a GEMM, in their order |
+//! | [`mapping`] | a GEMM on the grid: which axis lies where, and the folds in their order |
+//! | [`schedule`] | when each fold starts, and what it waits for |
 //! | [`timing`] | cycles by cause, in closed form |
 //! | [`counts`] | events, in closed form |
 //! | [`register`] | the engine that steps |
@@ -24,16 +25,18 @@ pub mod counts;
 mod edge;
 mod error;
 pub mod fast;
+pub mod mapping;
 pub mod register;
-pub mod tiling;
+pub mod schedule;
 pub mod timing;
 
-pub use config::{Array, Dataflow, Overlap};
+pub use config::{Array, Dataflow, Overlap, PartialFolds};
 pub use counts::ArrayCounts;
 pub use error::Error;
 pub use fast::Fast;
+pub use mapping::{Mapping, Stationary, Tile};
 pub use register::Register;
-pub use tiling::{Tile, tiles};
+pub use schedule::Schedule;
 pub use timing::{Cycles, CyclesByCause};
 
 /// Implements `+`, `+=` and `sum()` for a struct, field by field.

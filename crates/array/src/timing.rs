@@ -1,25 +1,24 @@
 //! How many cycles things take, in closed form.
 //!
-//! With R x C PEs and T elements that stream, an isolated fold of the output-stationary dataflow
-//! takes
+//! A fold with T steps in time that waits for r rows and c columns of the grid takes
 //!
 //! | cause | cycles | why |
 //! | --- | --- | --- |
-//! | stream | T | the first PE takes one pair of operands per cycle |
-//! | skew | R + C − 2 | the last PE takes each pair that much later |
-//! | drain | R | results leave at the bottom, one row per cycle |
+//! | preload | r | a stationary operand moves in from above, one row per cycle |
+//! | stream | T | the first PE takes new operands in each cycle |
+//! | skew | r + c − 2 | the last PE takes each of them that much later |
+//! | drain | r | stationary outputs leave at the bottom, one row per cycle |
 //!
-//! The whole grid is clocked for every fold, also where a tile fills only part of it. Without
-//! overlap, a GEMM of F folds takes F·(2R + C + T − 2) cycles.
+//! of which it has a preload where an operand stays, and a drain where the outputs do. How folds
+//! follow each other is told by [`Schedule`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
-use systoliq_program::gemm::GemmShape;
 
-use crate::config::{Dataflow, Overlap};
-use crate::{Array, Error, impl_fieldwise_sum};
+use crate::schedule::Schedule;
+use crate::{Error, Mapping, impl_fieldwise_sum};
 
 /// A count of clock cycles of the array.
 ///
@@ -97,6 +96,12 @@ impl CyclesByCause {
         [preload, stream, skew, drain, vector, stall].into_iter().sum()
     }
 
+    /// The sum, cause by cause; `None` if the total does not fit 64 bits.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.total().0.checked_add(other.total().0)?;
+        Some(self + other)
+    }
+
     /// Every cause `factor` times; `None` if the total does not fit 64 bits.
     pub fn checked_mul(self, factor: u64) -> Option<Self> {
         let times = |cycles: Cycles| cycles.0.checked_mul(factor).map(Cycles);
@@ -113,50 +118,18 @@ impl CyclesByCause {
     }
 }
 
-/// The cycles of one isolated fold through which `time` elements stream; `None` if their number
-/// does not fit 64 bits.
-///
-/// ```
-/// use systoliq_array::{Array, timing};
-/// let fold = timing::fold(&Array::new(8, 8)?, 30).unwrap();
-/// assert_eq!((fold.stream.0, fold.skew.0, fold.drain.0), (30, 14, 8));
-/// # Ok::<(), systoliq_array::Error>(())
-/// ```
-pub fn fold(array: &Array, time: u64) -> Option<CyclesByCause> {
-    let (rows, cols) = (array.rows as u64, array.cols as u64);
-    time.checked_add(2 * rows + cols)?;
-    let (stream, skew) = (Cycles(time), Cycles(rows + cols - 2));
-    Some(match array.dataflow {
-        Dataflow::OutputStationary => {
-            CyclesByCause { stream, skew, drain: Cycles(rows), ..Default::default() }
-        }
-    })
-}
-
-/// The number of folds of a GEMM, as [`tiles`](crate::tiles) counts them; `None` if it does not
-/// fit 64 bits.
-pub fn folds(array: &Array, shape: GemmShape) -> Option<u64> {
-    let extents = array.dataflow.extents(shape);
-    if extents.time == 0 {
-        return Some(0);
-    }
-    let along = |extent: usize, side: usize| extent.div_ceil(side) as u64;
-    along(extents.rows, array.rows).checked_mul(along(extents.cols, array.cols))
-}
-
 /// The cycles of one GEMM.
 ///
 /// # Errors
 ///
 /// If their number does not fit 64 bits.
-pub fn gemm(array: &Array, shape: GemmShape) -> Result<CyclesByCause, Error> {
-    let Array { rows, cols, .. } = *array;
-    let cycles = match array.overlap {
-        Overlap::None => fold(array, array.dataflow.extents(shape).time as u64)
-            .zip(folds(array, shape))
-            .and_then(|(fold, folds)| fold.checked_mul(folds)),
-    };
-    cycles.ok_or(Error::GemmTooLarge { shape, rows, cols })
+pub fn gemm(mapping: &Mapping) -> Result<CyclesByCause, Error> {
+    Schedule::new(mapping).and_then(|schedule| schedule.cycles()).ok_or_else(|| too_large(mapping))
+}
+
+pub(crate) fn too_large(mapping: &Mapping) -> Error {
+    let Mapping { shape, rows, cols, .. } = *mapping;
+    Error::GemmTooLarge { shape, rows, cols }
 }
 
 /// The cycles of the vector unit for `passes` passes over `elements` elements: those of the
@@ -189,37 +162,68 @@ pub fn vector(passes: u64, elements: u64, lanes: usize) -> Result<Cycles, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Dataflow;
+    use crate::{Array, Overlap, Stationary};
+    use systoliq_program::gemm::GemmShape;
+
+    fn mapping(side: usize, (m, n, k): (usize, usize, usize), stationary: Stationary) -> Mapping {
+        Mapping::with(&Array::new(side, side).unwrap(), GemmShape { m, k, n }, stationary)
+    }
 
     #[test]
     fn cycles_without_drain_are_those_of_scale_sim_and_one() {
         // SCALE-Sim v3's compute cycles of isolated GEMMs, which leave out the drain and the last
-        // cycle: (side, (m, n, k), cycles).
-        for (side, (m, n, k), cycles) in [
-            (8, (8, 8, 8), 21),
-            (8, (64, 64, 64), 4991),
-            (8, (100, 50, 30), 4003),
-            (8, (128, 32, 64), 4991),
-            (16, (100, 50, 30), 1679),
-            (32, (100, 50, 30), 735),
+        // cycle: (side, (m, n, k), cycles in os, ws and is).
+        for (side, shape, scale_sim) in [
+            (8, (8, 8, 8), [21, 29, 29]),
+            (8, (64, 64, 64), [4991, 5503, 5503]),
+            (8, (100, 50, 30), [4003, 3415, 3743]),
+            (8, (128, 32, 64), [4991, 4799, 6911]),
+            (16, (100, 50, 30), [1679, 1167, 1343]),
+            (32, (100, 50, 30), [735, 387, 575]),
         ] {
-            let array = Array::new(side, side).unwrap();
-            let shape = GemmShape { m, k, n };
-            let by_cause = gemm(&array, shape).unwrap();
-            let CyclesByCause { preload, stream, skew, drain, .. } = by_cause;
-            assert_eq!((preload + stream + skew).0, cycles + 1, "{shape:?} on {side}");
-            assert_eq!(drain.0, folds(&array, shape).unwrap() * side as u64);
-            assert_eq!(by_cause.total(), preload + stream + skew + drain);
+            for (stationary, cycles) in Stationary::ALL.into_iter().zip(scale_sim) {
+                let mapping = mapping(side, shape, stationary);
+                let by_cause = gemm(&mapping).unwrap();
+                let CyclesByCause { preload, stream, skew, drain, .. } = by_cause;
+                assert_eq!((preload + stream + skew).0, cycles + 1, "{mapping:?}");
+                let drained = if mapping.output_stays() { mapping.folds().unwrap() } else { 0 };
+                assert_eq!(drain.0, drained * side as u64);
+                assert_eq!(by_cause.total(), preload + stream + skew + drain);
+            }
         }
     }
 
     #[test]
-    fn folds_are_as_many_as_tiles() {
-        for (rows, cols) in [(1, 1), (3, 2), (8, 8)] {
-            let array = Array::new(rows, cols).unwrap();
-            for shape in [(0, 1, 1), (1, 0, 1), (1, 1, 1), (7, 2, 9), (8, 8, 8)] {
-                let shape = GemmShape { m: shape.0, k: shape.1, n: shape.2 };
-                let counted = crate::tiles(&array, shape).count() as u64;
-                assert_eq!(folds(&array, shape), Some(counted), "{shape:?} on {array:?}");
+    fn policies_have_the_closed_forms_that_the_documentation_derives() {
+        for (r, c) in [(1u64, 1u64), (4, 7), (16, 16)] {
+            for (m, n, k) in [(128, 128, 128), (16, 16, 16), (3, 5, 2), (100, 1, 50)] {
+                for stationary in Stationary::ALL {
+                    let array = Array::new(r as usize, c as usize).unwrap();
+                    let isolated = Mapping::with(&array, GemmShape { m, k, n }, stationary);
+                    let folds = isolated.folds().unwrap();
+                    let t = isolated.extents().time as u64;
+                    for (overlap, cycles) in [
+                        (Overlap::None, folds * (2 * r + c + t - 2)),
+                        (Overlap::DoubleBuffered, folds * (t + r + c - 2) + r),
+                        (Overlap::Pipelined, r + (folds - 1) * t.max(r) + t + r + c - 2),
+                    ] {
+                        let mapping = Mapping { overlap, ..isolated };
+                        assert_eq!(gemm(&mapping).unwrap().total().0, cycles, "{mapping:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_fewest_cycles() {
+        let array = Array { dataflow: Dataflow::Auto, ..Array::new(8, 8).unwrap() };
+        for (m, n, k) in [(8, 8, 8), (64, 64, 64), (100, 50, 30), (30, 50, 100), (50, 100, 30)] {
+            let chosen = Mapping::new(&array, GemmShape { m, k, n });
+            let cycles = |mapping: &Mapping| gemm(mapping).unwrap().total();
+            for stationary in Stationary::ALL {
+                assert!(cycles(&chosen) <= cycles(&mapping(8, (m, n, k), stationary)));
             }
         }
     }
@@ -229,7 +233,8 @@ mod tests {
         let array = Array::new(1, 1).unwrap();
         let big = usize::MAX;
         for (m, k, n) in [(big, 1, big), (1, big, 1), (1 << 40, 1 << 40, 1), (big, big, big)] {
-            let message = gemm(&array, GemmShape { m, k, n }).unwrap_err().to_string();
+            let mapping = Mapping::with(&array, GemmShape { m, k, n }, Stationary::Output);
+            let message = gemm(&mapping).unwrap_err().to_string();
             let numbers = [m, k, n].map(|size| format!("= {size}"));
             assert!(numbers.iter().all(|number| message.contains(number)), "{message}");
         }

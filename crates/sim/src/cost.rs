@@ -12,7 +12,7 @@
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
-use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, timing};
+use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Mapping, Stationary, timing};
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
 use systoliq_program::{Command, GemmShape, Operation, Program, TensorId, TensorPlan, Work};
@@ -49,6 +49,8 @@ pub struct Cost {
     pub macs: u64,
     /// Folds of the array.
     pub folds: u64,
+    /// What stayed in the array, if it worked.
+    pub dataflow: Option<Stationary>,
     /// Events by component.
     pub tally: Tally,
     /// What moved from and to DRAM.
@@ -125,12 +127,6 @@ impl<'a> Costs<'a> {
         &self.accelerator.array
     }
 
-    /// Tiles of the result along m and along n.
-    fn tiles(&self, shape: GemmShape) -> (u64, u64) {
-        let Array { rows, cols, .. } = *self.array();
-        (shape.m.div_ceil(rows) as u64, shape.n.div_ceil(cols) as u64)
-    }
-
     /// Bytes of `elements` elements as one transfer.
     fn transfer_bytes(&self, elements: u64, bits: u32) -> u64 {
         (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
@@ -154,15 +150,25 @@ struct Bill<'a, 'b> {
     cost: Cost,
 }
 
-/// An operand of a GEMM: `major` elements along the grid, `time` along k.
+/// An operand of a GEMM as the grid takes it: in each cycle, some neighbours along a grid axis, its
+/// *lines*; one cycle after the other, along its other axis, its *depth*.
 struct Stream {
     tensor: TensorId,
     buffer: Buffer,
     bits: u32,
-    /// Elements of a scratchpad row.
+    /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
-    /// Whether the elements that enter the grid in one cycle are neighbours in the tensor.
+    /// Elements along the lines' axis.
+    lines: u64,
+    /// Elements along the other axis, and how many of them a fold takes.
+    depth: u64,
+    piece: u64,
+    /// Whether the elements that enter in one cycle are neighbours in the tensor.
     along_layout: bool,
+    /// How often the grid takes each tile.
+    reads: u64,
+    /// Whether one fetch from DRAM serves all of them.
+    stays: bool,
 }
 
 impl Bill<'_, '_> {
@@ -242,28 +248,23 @@ impl Bill<'_, '_> {
             );
             return Err(Error::at("GEMM", problem));
         }
-        let counts = ArrayCounts::of(costs.array(), shape).map_err(too_large)?;
+        let mapping = Mapping::new(costs.array(), shape);
+        let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
         self.cost.macs = counts.macs;
         self.cost.folds = counts.folds;
-        self.processing_elements(gemm, &counts);
-        let (rows, cols) = (costs.array().rows as u64, costs.array().cols as u64);
-        let stream = |operand: OperandRef, buffer, row, stored_along_time: bool| Stream {
-            tensor: operand.tensor,
-            buffer,
-            bits: costs.bits(operand.tensor),
-            row,
-            along_layout: operand.transposed != stored_along_time,
-        };
-        let a = stream(gemm.a, Buffer::A, rows, false);
-        let b = stream(gemm.b, Buffer::B, cols, true);
-        self.streams(&a, &b, shape);
-        self.edge(gemm, shape, counts.folds);
-        self.results(gemm, shape, second_pass)
+        self.cost.dataflow = Some(mapping.stationary);
+        self.processing_elements(gemm, &mapping, &counts);
+        for stream in self.streams(gemm, &mapping) {
+            self.stream(&stream);
+        }
+        self.partial_sums(gemm, &mapping);
+        self.edge(gemm, &mapping);
+        self.results(gemm, &mapping, second_pass)
     }
 
     /// Multipliers, adders and registers of the grid.
-    fn processing_elements(&mut self, gemm: &Gemm, counts: &ArrayCounts) {
+    fn processing_elements(&mut self, gemm: &Gemm, mapping: &Mapping, counts: &ArrayCounts) {
         let costs = self.costs;
         let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
         let sum = costs.accumulator_bits(&gemm.accumulator);
@@ -278,54 +279,100 @@ impl Bill<'_, '_> {
                 self.event(Component::Adder, Event::RandomWord, counts.macs);
             }
         }
-        let clock = Event::RegisterClock { bits: a + b + sum };
+        let stationary = match mapping.stationary {
+            Stationary::Output => sum,
+            Stationary::Weight => b,
+            Stationary::Input => a,
+        };
+        let shadow = if mapping.has_shadow() { stationary } else { 0 };
+        let clock = Event::RegisterClock { bits: a + b + sum + shadow };
         self.event(Component::Registers, clock, counts.pe_cycles);
         for (bits, writes) in [
             (a, counts.a_register_writes),
             (b, counts.b_register_writes),
             (sum, counts.accumulator_writes + counts.drain_writes),
+            (stationary, counts.shadow_writes),
         ] {
             self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
         }
     }
 
-    /// Operands from DRAM to scratchpads to the grid's edges.
-    fn streams(&mut self, a: &Stream, b: &Stream, shape: GemmShape) {
+    /// The operands as the dataflow takes them.
+    fn streams(&self, gemm: &Gemm, mapping: &Mapping) -> [Stream; 2] {
         let costs = self.costs;
-        let k = shape.k as u64;
-        // A tile of A is used by consecutive folds; B as a whole comes around for every tile of A.
-        let a_stays = costs.fits_half(a.buffer, a.row * k, a.bits);
-        let b_stays = costs.fits_half(b.buffer, shape.n as u64 * k, b.bits);
-        let (folds_along_m, folds_along_n) = costs.tiles(shape);
-        for (lines, tiles) in classes(shape.m as u64, a.row) {
-            let fetches = if a_stays { 1 } else { folds_along_n };
-            self.stream(a, lines, k, tiles * fetches, tiles * folds_along_n);
-        }
-        for (lines, tiles) in classes(shape.n as u64, b.row) {
-            let fetches = if b_stays { 1 } else { folds_along_m };
-            self.stream(b, lines, k, tiles * fetches, tiles * folds_along_m);
+        let [row_pieces, col_pieces] = mapping.pieces();
+        let [row_folds, col_folds] = [row_pieces, col_pieces].map(|pieces| pieces.count() as u64);
+        let extents = mapping.extents();
+        let [rows, cols, time] =
+            [extents.rows, extents.cols, extents.time].map(|extent| extent as u64);
+        let [grid_rows, grid_cols] = [mapping.rows as u64, mapping.cols as u64];
+        let output_stays = mapping.output_stays();
+        let stream = |operand: OperandRef, is_a: bool| {
+            let buffer = if is_a { Buffer::A } else { Buffer::B };
+            let bits = costs.bits(operand.tensor);
+            let right = is_a == (mapping.stationary != Stationary::Input);
+            // What moves right has its lines on the rows, the other operand on the columns.
+            let (row, lines, depth, piece, reads) = match (right, output_stays) {
+                (true, _) => (grid_rows, rows, time, time, col_folds),
+                (false, true) => (grid_cols, cols, time, time, row_folds),
+                (false, false) => (grid_cols, cols, rows, grid_rows, 1),
+            };
+            // Consecutive folds of stationary outputs use the same tile of what moves right;
+            // everything else that is used again comes around as a whole.
+            let kept = if right && output_stays { row * depth } else { lines * depth };
+            let stays = costs.fits_half(buffer, kept, bits);
+            // The lines' axis is k, except of an operand that meets k in time or in depth.
+            let lines_are_k = right && !output_stays;
+            let stored_along_k = operand.transposed != is_a;
+            let along_layout = lines_are_k == stored_along_k;
+            let tensor = operand.tensor;
+            Stream { tensor, buffer, bits, row, lines, depth, piece, along_layout, reads, stays }
+        };
+        [stream(gemm.a, true), stream(gemm.b, false)]
+    }
+
+    /// An operand from DRAM to its scratchpad to the grid's edge, tile by tile.
+    fn stream(&mut self, stream: &Stream) {
+        let fetches = if stream.stays { 1 } else { stream.reads };
+        let row_bits = stream.row * u64::from(stream.bits);
+        for (lines, across) in classes(stream.lines, stream.row) {
+            for (depth, along) in classes(stream.depth, stream.piece) {
+                let tiles = across * along;
+                let accesses = match stream.along_layout {
+                    true => depth,
+                    false => lines * depth.div_ceil(stream.row),
+                };
+                let bytes = self.costs.transfer_bytes(lines * depth, stream.bits);
+                self.dram(stream.tensor, false, bytes * tiles * fetches);
+                self.rows(stream.buffer, true, row_bits, accesses * tiles * fetches);
+                self.rows(stream.buffer, false, row_bits, accesses * tiles * stream.reads);
+                if !stream.along_layout {
+                    // Written into the transposer and read from it.
+                    let write = Event::RegisterWrite { bits: stream.bits };
+                    let elements = lines * depth * tiles * stream.reads;
+                    self.event(Component::Registers, write, 2 * elements);
+                }
+            }
         }
     }
 
-    /// Tiles of an operand, `lines` rows or columns of k elements each: how often one is fetched
-    /// from DRAM, and in how many folds one is read.
-    fn stream(&mut self, stream: &Stream, lines: u64, k: u64, fetches: u64, folds: u64) {
-        let accesses = if stream.along_layout { k } else { lines * k.div_ceil(stream.row) };
-        let row_bits = stream.row * u64::from(stream.bits);
-        let bytes = self.costs.transfer_bytes(lines * k, stream.bits);
-        self.dram(stream.tensor, false, bytes * fetches);
-        self.rows(stream.buffer, true, row_bits, accesses * fetches);
-        self.rows(stream.buffer, false, row_bits, accesses * folds);
-        if !stream.along_layout {
-            // Written into the transposer and read from it.
-            let write = Event::RegisterWrite { bits: stream.bits };
-            self.event(Component::Registers, write, 2 * lines * k * folds);
+    /// Where sums move: partial sums to the scratchpad and back, C of them in a row.
+    fn partial_sums(&mut self, gemm: &Gemm, mapping: &Mapping) {
+        if mapping.output_stays() {
+            return;
         }
+        let [row_pieces, col_pieces] = mapping.pieces().map(|pieces| pieces.count() as u64);
+        let rows = mapping.extents().time as u64 * col_pieces * row_pieces.saturating_sub(1);
+        let bits = u64::from(self.costs.accumulator_bits(&gemm.accumulator));
+        let row_bits = mapping.cols as u64 * bits;
+        self.rows(Buffer::C, true, row_bits, rows);
+        self.rows(Buffer::C, false, row_bits, rows);
     }
 
     /// Bias, ReLU or mask, and conversion, per result.
-    fn edge(&mut self, gemm: &Gemm, shape: GemmShape, folds: u64) {
+    fn edge(&mut self, gemm: &Gemm, mapping: &Mapping) {
         let costs = self.costs;
+        let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
         let sum = costs.accumulator_bits(&gemm.accumulator);
         let c_row = costs.array().cols as u64;
@@ -336,7 +383,14 @@ impl Bill<'_, '_> {
             self.dram(bias, false, fetched);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
-            self.rows(Buffer::C, false, row_bits, folds);
+            let [row_pieces, col_pieces] = mapping.pieces().map(|pieces| pieces.count() as u64);
+            // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
+            let reads = match mapping.stationary {
+                Stationary::Output => row_pieces * col_pieces,
+                Stationary::Weight => col_pieces,
+                Stationary::Input => col_pieces * (shape.n as u64).div_ceil(c_row),
+            };
+            self.rows(Buffer::C, false, row_bits, reads);
         }
         match gemm.edge {
             Edge::Pass => {}
@@ -367,8 +421,9 @@ impl Bill<'_, '_> {
 
     /// Results from the array's edge to the scratchpad to DRAM; where the scale needs the whole
     /// tensor first, through the vector unit at full width.
-    fn results(&mut self, gemm: &Gemm, shape: GemmShape, second_pass: bool) -> Result<(), Error> {
+    fn results(&mut self, gemm: &Gemm, mapping: &Mapping, second_pass: bool) -> Result<(), Error> {
         let costs = self.costs;
+        let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
         let sum = costs.accumulator_bits(&gemm.accumulator);
         let output_bits = costs.bits(gemm.output);
@@ -383,8 +438,17 @@ impl Bill<'_, '_> {
         let row_bits = row * u64::from(output_bits);
         self.rows(Buffer::C, true, row_bits, rows);
         self.rows(Buffer::C, false, row_bits, rows);
-        for (height, across) in classes(shape.m as u64, costs.array().rows as u64) {
-            for (width, along) in classes(shape.n as u64, row) {
+        // Results that leave side by side along m pass a transposer.
+        let (height, width) = match mapping.stationary {
+            Stationary::Output => (mapping.rows, mapping.cols),
+            Stationary::Weight => (shape.m, mapping.cols),
+            Stationary::Input => (mapping.cols, shape.n),
+        };
+        if mapping.stationary == Stationary::Input {
+            self.event(Component::Registers, Event::RegisterWrite { bits: sum }, 2 * results);
+        }
+        for (height, across) in classes(shape.m as u64, height as u64) {
+            for (width, along) in classes(shape.n as u64, width as u64) {
                 let bytes = costs.transfer_bytes(height * width, output_bits);
                 self.dram(gemm.output, true, bytes * across * along);
             }

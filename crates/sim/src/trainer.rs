@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_array::{Array, ArrayCounts, Fast, Register};
+use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
 use systoliq_nn::metrics::InformationSum;
@@ -54,7 +54,8 @@ struct Stepped {
 impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let sums = self.register.gemm(task);
-        let expected = ArrayCounts::of(&self.array, task.shape()).expect("a GEMM that was stepped");
+        let expected = ArrayCounts::of(&Mapping::new(&self.array, task.shape()))
+            .expect("a GEMM that was stepped");
         assert_eq!(self.register.counts(), expected, "counts stepped and in closed form");
         sums
     }

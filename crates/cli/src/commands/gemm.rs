@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap};
+use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
 use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::{Dram, EnergyModel, Scratchpads};
 use systoliq_sim::events::Component;
@@ -50,13 +50,19 @@ pub struct Gemm {
     #[arg(long)]
     cols: Option<usize>,
 
-    /// What stays in the processing elements: os, the outputs [default: os].
+    /// What stays in the processing elements: os (outputs), ws (B), is (A), or auto, the fastest
+    /// [default: os].
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 
-    /// How folds overlap: none [default: none].
+    /// How folds overlap: none, double-buffered, pipelined [default: none].
     #[arg(long, value_parser = word::<Overlap>)]
     overlap: Option<Overlap>,
+
+    /// What a fold waits for that fills only part of the grid: full (all of it) or trimmed (the
+    /// rows and columns in use) [default: full].
+    #[arg(long, value_parser = word::<PartialFolds>)]
+    partial_folds: Option<PartialFolds>,
 
     /// Width of an element of A.
     #[arg(long, default_value_t = 8)]
@@ -110,6 +116,7 @@ impl Gemm {
                     cols: SIDE_DEFAULT,
                     dataflow: Dataflow::default(),
                     overlap: Overlap::default(),
+                    partial_folds: PartialFolds::default(),
                     lanes: None,
                 },
                 scratchpad: Scratchpads::default(),
@@ -122,6 +129,7 @@ impl Gemm {
         array.cols = self.cols.unwrap_or(array.cols);
         array.dataflow = self.dataflow.unwrap_or(array.dataflow);
         array.overlap = self.overlap.unwrap_or(array.overlap);
+        array.partial_folds = self.partial_folds.unwrap_or(array.partial_folds);
         Ok(accelerator)
     }
 }

@@ -1,0 +1,279 @@
+//! One GEMM laid on the grid: which axis lies where, and the folds in their order.
+
+use serde::{Deserialize, Serialize};
+use systoliq_program::gemm::GemmShape;
+
+use crate::Array;
+use crate::config::{Dataflow, Overlap, PartialFolds};
+use crate::timing;
+
+/// The matrix that stays in the processing elements.
+///
+/// A dataflow says which axis of `C[m, n] = A[m, k] · B[k, n]` lies on the rows of the grid, which
+/// on its columns, and which runs in time. The rest follows: the matrix without the time axis
+/// stays, the one without the columns' axis moves right along the rows, and the one without the
+/// rows' axis moves down the columns.
+///
+/// | | rows | columns | time | stays | moves right | moves down |
+/// | --- | --- | --- | --- | --- | --- | --- |
+/// | os | m | n | k | C | A | B |
+/// | ws | k | n | m | B | A | C |
+/// | is | k | m | n | A | B | C |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stationary {
+    /// C stays.
+    #[serde(rename = "os")]
+    Output,
+    /// B stays.
+    #[serde(rename = "ws")]
+    Weight,
+    /// A stays.
+    #[serde(rename = "is")]
+    Input,
+}
+
+impl Stationary {
+    /// All of them, in the order in which [`Dataflow::Auto`] prefers them.
+    pub const ALL: [Self; 3] = [Self::Output, Self::Weight, Self::Input];
+
+    /// The word in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Output => "os",
+            Self::Weight => "ws",
+            Self::Input => "is",
+        }
+    }
+
+    /// The extents of a GEMM along rows, columns and time.
+    pub fn extents(self, shape: GemmShape) -> Extents {
+        let GemmShape { m, k, n } = shape;
+        let (rows, cols, time) = match self {
+            Self::Output => (m, n, k),
+            Self::Weight => (k, n, m),
+            Self::Input => (k, m, n),
+        };
+        Extents { rows, cols, time }
+    }
+
+    /// The place (m, k, n) of a product that is made at this place along rows, columns and time.
+    pub fn product(self, row: usize, col: usize, time: usize) -> GemmShape {
+        let (m, k, n) = match self {
+            Self::Output => (row, time, col),
+            Self::Weight => (time, row, col),
+            Self::Input => (col, row, time),
+        };
+        GemmShape { m, k, n }
+    }
+}
+
+/// The extents of a GEMM as a dataflow lays them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extents {
+    /// The extent along the rows of the grid, cut into tiles.
+    pub rows: usize,
+    /// The extent along the columns of the grid, cut into tiles.
+    pub cols: usize,
+    /// The extent that streams through the grid: T.
+    pub time: usize,
+}
+
+/// One fold: the part of the GEMM that lies on the grid at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Where the tile begins along the rows' axis.
+    pub row: usize,
+    /// Where the tile begins along the columns' axis.
+    pub col: usize,
+    /// Rows of the grid in use, r ≤ R.
+    pub rows: usize,
+    /// Columns of the grid in use, c ≤ C.
+    pub cols: usize,
+}
+
+/// One GEMM on one grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mapping {
+    /// The sizes of the GEMM.
+    pub shape: GemmShape,
+    /// What stays.
+    pub stationary: Stationary,
+    /// Rows of the grid, R.
+    pub rows: usize,
+    /// Columns of the grid, C.
+    pub cols: usize,
+    /// How folds overlap.
+    pub overlap: Overlap,
+    /// What partial folds wait for.
+    pub partial_folds: PartialFolds,
+}
+
+impl Mapping {
+    /// How `array` runs a GEMM; with [`Dataflow::Auto`], in the dataflow of the fewest cycles.
+    pub fn new(array: &Array, shape: GemmShape) -> Self {
+        let with = |stationary| Self::with(array, shape, stationary);
+        match array.dataflow {
+            Dataflow::OutputStationary => with(Stationary::Output),
+            Dataflow::WeightStationary => with(Stationary::Weight),
+            Dataflow::InputStationary => with(Stationary::Input),
+            Dataflow::Auto => {
+                // What cannot be counted comes last.
+                let cycles = |mapping: &Self| {
+                    timing::gemm(mapping).map_or(u64::MAX, |cycles| cycles.total().0)
+                };
+                let all = Stationary::ALL.map(with);
+                all.into_iter().min_by_key(cycles).expect("there are three dataflows")
+            }
+        }
+    }
+
+    /// How `array` runs a GEMM in a dataflow, whatever the array's own.
+    pub fn with(array: &Array, shape: GemmShape, stationary: Stationary) -> Self {
+        let Array { rows, cols, overlap, partial_folds, .. } = *array;
+        Self { shape, stationary, rows, cols, overlap, partial_folds }
+    }
+
+    /// The extents along rows, columns and time.
+    pub fn extents(&self) -> Extents {
+        self.stationary.extents(self.shape)
+    }
+
+    /// Whether the outputs stay in the grid, and not an operand.
+    pub fn output_stays(&self) -> bool {
+        self.stationary == Stationary::Output
+    }
+
+    /// Whether each PE has a second stationary register.
+    pub fn has_shadow(&self) -> bool {
+        self.overlap != Overlap::None
+    }
+
+    /// The rows and columns that a fold waits for, of which it uses `rows` and `cols`.
+    pub fn span(&self, rows: usize, cols: usize) -> (u64, u64) {
+        let (rows, cols) = match self.partial_folds {
+            PartialFolds::Full => (self.rows, self.cols),
+            PartialFolds::Trimmed => (rows, cols),
+        };
+        (rows as u64, cols as u64)
+    }
+
+    /// Pieces along the rows' and the columns' axis; none where there is no product to make.
+    pub fn pieces(&self) -> [Pieces; 2] {
+        let Extents { rows, cols, time } = self.extents();
+        let empty = rows == 0 || cols == 0 || time == 0;
+        let cut = |extent: usize, side: usize| match empty {
+            true => Pieces { side, full: 0, rest: 0 },
+            false => Pieces { side, full: extent / side, rest: extent % side },
+        };
+        [cut(rows, self.rows), cut(cols, self.cols)]
+    }
+
+    /// The number of folds; `None` if it does not fit 64 bits.
+    pub fn folds(&self) -> Option<u64> {
+        let [rows, cols] = self.pieces().map(|pieces| pieces.count() as u64);
+        rows.checked_mul(cols)
+    }
+
+    /// The folds in their order. With stationary outputs n changes fastest, and m after it;
+    /// otherwise k changes fastest, so that the partial sums of one fold enter the next.
+    ///
+    /// A GEMM in which any extent is 0 has no product, and so no fold.
+    ///
+    /// ```
+    /// use systoliq_array::{Array, Mapping, Stationary, Tile};
+    /// use systoliq_program::gemm::GemmShape;
+    /// let shape = GemmShape { m: 5, k: 7, n: 3 };
+    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Output);
+    /// let folds: Vec<Tile> = mapping.tiles().collect();
+    /// assert_eq!(folds.len(), 4);
+    /// assert_eq!(folds[1], Tile { row: 0, col: 2, rows: 4, cols: 1 });
+    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Weight);
+    /// assert_eq!(mapping.tiles().nth(1), Some(Tile { row: 4, col: 0, rows: 3, cols: 2 }));
+    /// # Ok::<(), systoliq_array::Error>(())
+    /// ```
+    pub fn tiles(&self) -> impl Iterator<Item = Tile> + use<> {
+        let [rows, cols] = self.pieces().map(Pieces::count);
+        let (slow, fast) = if self.output_stays() { (rows, cols) } else { (cols, rows) };
+        let mapping = *self;
+        (0..slow).flat_map(move |slow_at| (0..fast).map(move |at| mapping.tile(slow_at, at)))
+    }
+
+    /// A fold by its place along the slow and the fast axis.
+    pub(crate) fn tile(&self, slow_at: usize, fast_at: usize) -> Tile {
+        let [rows, cols] = self.pieces();
+        let (row, col) = if self.output_stays() { (slow_at, fast_at) } else { (fast_at, slow_at) };
+        Tile {
+            row: row * rows.side,
+            col: col * cols.side,
+            rows: rows.size(row),
+            cols: cols.size(col),
+        }
+    }
+}
+
+/// An extent cut into pieces of one side and a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces {
+    /// The extent of a full piece.
+    pub side: usize,
+    /// How many pieces are full.
+    pub full: usize,
+    /// The extent of the last piece if it is not full, or 0.
+    pub rest: usize,
+}
+
+impl Pieces {
+    /// How many pieces there are.
+    pub fn count(self) -> usize {
+        self.full + usize::from(self.rest > 0)
+    }
+
+    /// The extent of piece `at`.
+    pub fn size(self, at: usize) -> usize {
+        if at < self.full { self.side } else { self.rest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_cover_every_place_of_the_grids_axes_once_and_k_ascends() {
+        for (rows, cols) in [(1, 1), (3, 2), (2, 5)] {
+            let array = Array::new(rows, cols).unwrap();
+            for (m, k, n) in [(1, 1, 1), (7, 4, 5), (6, 3, 4), (2, 9, 10)] {
+                for stationary in Stationary::ALL {
+                    let mapping = Mapping::with(&array, GemmShape { m, k, n }, stationary);
+                    let extents = mapping.extents();
+                    let mut seen = vec![0; extents.rows * extents.cols];
+                    let folds: Vec<_> = mapping.tiles().collect();
+                    for fold in &folds {
+                        for i in fold.row..fold.row + fold.rows {
+                            for j in fold.col..fold.col + fold.cols {
+                                seen[i * extents.cols + j] += 1;
+                            }
+                        }
+                    }
+                    assert!(seen.iter().all(|&times| times == 1), "{mapping:?}");
+                    assert_eq!(mapping.folds(), Some(folds.len() as u64));
+                    match stationary {
+                        Stationary::Output => assert!(folds.is_sorted_by_key(|f| (f.row, f.col))),
+                        _ => assert!(folds.is_sorted_by_key(|f| (f.col, f.row))),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gemm_without_products_has_no_folds() {
+        let array = Array::new(2, 2).unwrap();
+        for (m, k, n) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
+            for stationary in Stationary::ALL {
+                let mapping = Mapping::with(&array, GemmShape { m, k, n }, stationary);
+                assert_eq!((mapping.tiles().count(), mapping.folds()), (0, Some(0)));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What stands at the edges of the grid in each cycle.
+
+use std::collections::VecDeque;
+
+use systoliq_program::{GemmTask, Operand};
+
+use super::grid::{Hazard, Latch};
+use crate::Mapping;
+use crate::mapping::Stationary;
+use crate::schedule::Fold;
+
+/// The operands of a GEMM as the edges want them.
+pub(super) struct Operands {
+    mapping: Mapping,
+    a: Vec<i64>,
+    b: Vec<i64>,
+}
+
+impl Operands {
+    pub(super) fn new(task: &GemmTask<'_>, mapping: &Mapping) -> Self {
+        let codes = |operand: &Operand<'_>| {
+            let cols = operand.cols();
+            let at = |index| operand.code(index / cols, index % cols);
+            (0..operand.rows() * cols).map(at).collect()
+        };
+        Self { mapping: *mapping, a: codes(&task.a), b: codes(&task.b) }
+    }
+
+    /// The operand that moves right, at a place along the rows' axis and in time.
+    pub(super) fn right(&self, row: usize, time: usize) -> i64 {
+        let at = self.mapping.stationary.product(row, 0, time);
+        match self.mapping.stationary {
+            Stationary::Output | Stationary::Weight => self.a[at.m * self.mapping.shape.k + at.k],
+            Stationary::Input => self.b[at.k * self.mapping.shape.n + at.n],
+        }
+    }
+
+    /// The other operand, at a place along all three axes; two of them matter.
+    pub(super) fn other(&self, row: usize, col: usize, time: usize) -> i64 {
+        let at = self.mapping.stationary.product(row, col, time);
+        match self.mapping.stationary {
+            Stationary::Output | Stationary::Weight => self.b[at.k * self.mapping.shape.n + at.n],
+            Stationary::Input => self.a[at.m * self.mapping.shape.k + at.k],
+        }
+    }
+}
+
+/// A step of a fold: its number, and which of the T steps in time, or which shift of its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub(super) fold: usize,
+    pub(super) at: usize,
+}
+
+/// Tells the first row and column when they work, and every other by how much later it follows.
+pub(super) struct Sequencer<'a> {
+    folds: &'a [Fold],
+    time: usize,
+    /// What entered the first PE in this cycle, in the one before, and so on.
+    streams: VecDeque<Option<Beat>>,
+    /// The same of the chain of the first column.
+    chains: VecDeque<Option<Beat>>,
+    /// The first fold whose stream has not ended, and the first whose chain has not.
+    streaming: usize,
+    chaining: usize,
+}
+
+impl<'a> Sequencer<'a> {
+    pub(super) fn new(mapping: &Mapping, folds: &'a [Fold]) -> Self {
+        let idle = VecDeque::from(vec![None; mapping.rows + mapping.cols]);
+        let time = mapping.extents().time;
+        Self { folds, time, streams: idle.clone(), chains: idle, streaming: 0, chaining: 0 }
+    }
+
+    /// Moves on to a cycle.
+    pub(super) fn advance(&mut self, cycle: u64) -> Result<(), Hazard> {
+        let time = self.time as u64;
+        let stream = beat(self.folds, &mut self.streaming, cycle, |f| (f.start, time));
+        let chain = beat(self.folds, &mut self.chaining, cycle, |f| (f.chain, f.span_rows as u64));
+        self.streams.pop_back();
+        self.streams.push_front(stream.map_err(|()| Hazard::Entry)?);
+        self.chains.pop_back();
+        self.chains.push_front(chain.map_err(|()| Hazard::Chain)?);
+        Ok(())
+    }
+
+    /// What a row or column that works so many cycles late is fed.
+    pub(super) fn stream(&self, late: usize) -> Option<Beat> {
+        self.streams[late]
+    }
+
+    /// What the chain of a column does.
+    pub(super) fn chain(&self, column: usize) -> Option<Beat> {
+        self.chains[column]
+    }
+
+    /// Whether operands are still to enter the first PE.
+    pub(super) fn has_more(&self) -> bool {
+        self.streaming < self.folds.len()
+    }
+
+    /// Whether, so many cycles from this one, operands that have entered are still on their way to
+    /// the last PE that their fold waits for.
+    pub(super) fn computes(&self, later: usize) -> bool {
+        in_flight(&self.streams, |beat, late| {
+            let fold = &self.folds[beat.fold];
+            late + later <= fold.span_rows + fold.span_cols - 2
+        })
+    }
+
+    /// Whether, so many cycles from this one, chains are still to move.
+    pub(super) fn chains(&self, later: usize) -> bool {
+        self.chaining < self.folds.len()
+            || in_flight(&self.chains, |beat, late| late + later < self.folds[beat.fold].span_cols)
+    }
+}
+
+fn in_flight(beats: &VecDeque<Option<Beat>>, is: impl Fn(Beat, usize) -> bool) -> bool {
+    beats.iter().enumerate().any(|(late, beat)| beat.is_some_and(|beat| is(beat, late)))
+}
+
+/// The step that some fold takes in a cycle, of those that begin at a cycle and take so many;
+/// `Err` if two want to.
+fn beat(
+    folds: &[Fold],
+    current: &mut usize,
+    cycle: u64,
+    window: impl Fn(&Fold) -> (u64, u64),
+) -> Result<Option<Beat>, ()> {
+    let Some(fold) = folds.get(*current) else { return Ok(None) };
+    let (first, count) = window(fold);
+    if cycle < first {
+        return Ok(None);
+    }
+    let found = Beat { fold: *current, at: (cycle - first) as usize };
+    if let Some(next) = folds.get(*current + 1)
+        && window(next).0 <= cycle
+    {
+        return Err(());
+    }
+    if cycle + 1 == first + count {
+        *current += 1;
+    }
+    Ok(Some(found))
+}
+
+/// A bubble: an operand register that was fed nothing.
+pub(super) const BUBBLE: Latch = Latch { code: 0, valid: false, first: false, fold: usize::MAX };

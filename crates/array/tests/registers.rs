@@ -1,0 +1,162 @@
+//! Registers, cycle by cycle, and folds that cannot start earlier.
+
+use std::fmt::Write as _;
+use systoliq_array::register::{Cause, Clock, Hazard, step};
+use systoliq_array::{
+    Array, Dataflow, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
+};
+use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+use systoliq_keyed_random::Key;
+use systoliq_program::{GemmTask, Operand};
+
+fn tensor(rows: usize, cols: usize) -> Tensor {
+    let codes: Vec<i64> = (1..=(rows * cols) as i64).collect();
+    Tensor::from_codes(Format::new(16, 0, true).unwrap(), rows, cols, &codes)
+}
+
+fn task<'a>(a: &'a Tensor, b: &'a Tensor) -> GemmTask<'a> {
+    let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap).unwrap();
+    let operand = |tensor| Operand { tensor, transposed: false };
+    let adder = Adder::new(&accumulator, 0, Key::new(0));
+    GemmTask { a: operand(a), b: operand(b), adder, bias: None }
+}
+
+#[test]
+fn registers_are_those_drawn_by_hand() {
+    // A = B = [1 2; 3 4] on 2 x 2, cycle by cycle: the operand that moves right, the other one and
+    // the sum of the PEs (0,0), (0,1), (1,0), (1,1) after each clock edge.
+    let (a, b) = (tensor(2, 2), tensor(2, 2));
+    type Row = ([i64; 4], [i64; 4], [i64; 4]);
+    let output: [Row; 6] = [
+        ([1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]),
+        ([2, 1, 3, 0], [3, 2, 1, 0], [7, 2, 3, 0]),
+        ([0, 2, 4, 3], [0, 4, 3, 2], [7, 10, 15, 6]),
+        // The first column begins to drain while the last PE still adds.
+        ([0, 0, 0, 4], [0, 0, 0, 4], [0, 10, 7, 22]),
+        ([0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 10]),
+        ([0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]),
+    ];
+    let weight: [Row; 6] = [
+        // The last row of B comes first.
+        ([0, 0, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]),
+        ([0, 0, 0, 0], [1, 4, 3, 0], [0, 0, 0, 0]),
+        ([1, 0, 0, 0], [1, 2, 3, 4], [1, 0, 0, 0]),
+        ([3, 1, 2, 0], [1, 2, 3, 4], [3, 2, 7, 0]),
+        ([0, 3, 4, 2], [1, 2, 3, 4], [0, 6, 15, 10]),
+        ([0, 0, 0, 4], [1, 2, 3, 4], [0, 0, 0, 22]),
+    ];
+    for (dataflow, expected) in
+        [(Dataflow::OutputStationary, output), (Dataflow::WeightStationary, weight)]
+    {
+        let array = Array { dataflow, ..Array::new(2, 2).unwrap() };
+        let mut seen = Vec::new();
+        let sums = Register::new(array).unwrap().observe(&task(&a, &b), &mut |clock| {
+            let registers = clock.registers;
+            let codes = |at: fn(&Clock<'_>, usize) -> i64| std::array::from_fn(|pe| at(clock, pe));
+            assert_eq!(registers.right.len(), 4);
+            seen.push((
+                codes(|clock, pe| clock.registers.right[pe].code),
+                codes(|clock, pe| clock.registers.other[pe].code),
+                codes(|clock, pe| clock.registers.sums[pe].sum.value),
+            ));
+        });
+        assert_eq!(seen, expected, "{dataflow:?}");
+        assert_eq!(sums.values, [7, 10, 15, 22]);
+    }
+}
+
+/// The registers after each clock edge, a line per row of PEs.
+fn picture(array: Array, task: &GemmTask<'_>) -> String {
+    let mut text = String::new();
+    Register::new(array).unwrap().observe(task, &mut |clock| {
+        let cause = match clock.cause {
+            Cause::Preload => "preload",
+            Cause::Stream => "stream",
+            Cause::Skew => "skew",
+            Cause::Drain => "drain",
+        };
+        writeln!(text, "cycle {}: {cause}", clock.cycle).unwrap();
+        let registers = clock.registers;
+        for row in 0..array.rows {
+            let pe = |pe: usize| {
+                let operand = |latch: &systoliq_array::register::Latch| match latch.valid {
+                    true => latch.code.to_string(),
+                    false => ".".to_owned(),
+                };
+                let (right, other) = (&registers.right[pe], &registers.other[pe]);
+                let sum = registers.sums[pe].sum.value;
+                format!("{:>3} {:>3} {:>5}", operand(right), operand(other), sum)
+            };
+            let pes = row * array.cols..(row + 1) * array.cols;
+            writeln!(text, "  {}", pes.map(pe).collect::<Vec<_>>().join(" |")).unwrap();
+        }
+    });
+    text
+}
+
+#[test]
+fn the_committed_traces_are_what_the_array_does() {
+    let (a, b) = (tensor(3, 3), tensor(3, 3));
+    for (dataflow, committed) in [
+        (Dataflow::OutputStationary, include_str!("../../../traces/gemm-3x3.txt")),
+        (Dataflow::WeightStationary, include_str!("../../../traces/gemm-3x3-ws.txt")),
+    ] {
+        let array = Array { dataflow, ..Array::new(3, 3).unwrap() };
+        let picture = picture(array, &task(&a, &b));
+        let (_, committed) = committed.split_once("\n\n").unwrap();
+        assert_eq!(picture, committed, "{picture}");
+    }
+}
+
+#[test]
+fn registers_are_empty_after_a_gemm_with_stationary_outputs() {
+    for (rows, cols) in [(1, 1), (1, 3), (3, 1), (2, 3)] {
+        for overlap in [Overlap::None, Overlap::DoubleBuffered, Overlap::Pipelined] {
+            let (a, b) = (tensor(2 * rows, 4), tensor(4, 2 * cols));
+            let array = Array { overlap, ..Array::new(rows, cols).unwrap() };
+            let mut last = None;
+            let mut engine = Register::new(array).unwrap();
+            engine.observe(&task(&a, &b), &mut |clock| last = Some(clock.registers.clone()));
+            let last = last.unwrap();
+            assert!(last.right.iter().chain(&last.other).all(|latch| !latch.valid));
+            let sums = if overlap == Overlap::None { &last.sums } else { &last.sum_shadow };
+            assert!(sums.iter().all(|cell| !cell.valid), "{rows} x {cols}, {overlap:?}");
+        }
+    }
+}
+
+#[test]
+fn no_fold_can_start_earlier_when_pipelined() {
+    let mut found = std::collections::BTreeSet::new();
+    for (rows, cols) in [(1, 1), (2, 3), (3, 2), (4, 4), (5, 2)] {
+        for (m, k, n) in [(1, 9, 9), (9, 1, 9), (9, 9, 1), (5, 6, 7), (9, 4, 3), (2, 9, 3)] {
+            for stationary in Stationary::ALL {
+                for partial_folds in [PartialFolds::Full, PartialFolds::Trimmed] {
+                    let (a, b) = (tensor(m, k), tensor(k, n));
+                    let task = task(&a, &b);
+                    let array = Array {
+                        overlap: Overlap::Pipelined,
+                        partial_folds,
+                        ..Array::new(rows, cols).unwrap()
+                    };
+                    let mapping = Mapping::with(&array, task.shape(), stationary);
+                    let folds: Vec<_> = Schedule::new(&mapping).unwrap().folds().collect();
+                    step(&task, &mapping, &folds, &mut |_| ()).unwrap();
+                    for early in 1..folds.len() {
+                        let mut folds = folds.clone();
+                        for fold in &mut folds[early..] {
+                            fold.start -= 1;
+                            fold.chain -= 1;
+                        }
+                        let outcome = step(&task, &mapping, &folds, &mut |_| ());
+                        let hazard = outcome.expect_err("a fold that starts too early");
+                        found.insert(format!("{hazard:?}"));
+                    }
+                }
+            }
+        }
+    }
+    for hazard in [Hazard::Entry, Hazard::Chain, Hazard::Exit] {
+        assert!(found.contains(&format!("{hazard:?}")), "{hazard:?} among {found:?}");
+    }
+}
