@@ -260,6 +260,7 @@ fn agree(tool: &str, parameters: &Parameters, set: u64, cases: u64) -> u64 {
     overflowed
 }
 
+#[expect(clippy::print_stdout, reason = "who runs the test must see what it left out")]
 fn every_register_agrees(dataflow: Dataflow) {
     if !installed("iverilog") {
         let required = std::env::var_os("SYSTOLIQ_REQUIRE_RTL").is_some();
