@@ -1,6 +1,8 @@
 //! Engines must agree in every bit, cycle and count on a real network.
 
-use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
+use systoliq_array::{
+    Array, ArrayCounts, Dataflow, Fast, Mapping, Overlap, PartialFolds, Register,
+};
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};
@@ -50,7 +52,7 @@ impl Engine for Stepped {
 
 #[test]
 fn three_steps_of_the_digits_give_the_same_tensors_on_every_engine_and_array() {
-    let narrow = r#"{"bits": 10, "frac": 9, "rounding": "stochastic", "overflow": "saturate"}"#;
+    let narrow = r#"{"bits": 11, "frac": 8, "rounding": "stochastic", "overflow": "saturate"}"#;
     for accumulator in ["{}", narrow] {
         let prepared = prepared("digits-mlp", &[("precision.accumulator", accumulator)]);
         let expected = tensors(&prepared, 3, &mut Reference);
@@ -69,6 +71,53 @@ fn three_steps_of_the_digits_give_the_same_tensors_on_every_engine_and_array() {
             }
         }
     }
+}
+
+#[test]
+fn a_training_step_gives_the_same_tensors_in_every_dataflow_on_every_array_and_policy() {
+    let narrow = r#"{"bits": 11, "frac": 8, "rounding": "stochastic", "overflow": "saturate"}"#;
+    let prepared = prepared("digits-mlp", &[("precision.accumulator", narrow)]);
+    let expected = tensors(&prepared, 1, &mut Reference);
+    let overlaps = [Overlap::None, Overlap::DoubleBuffered, Overlap::Pipelined];
+    let mut policies = overlaps.into_iter().cycle();
+    for (rows, cols) in [(1, 1), (3, 5), (16, 16), (128, 8)] {
+        for dataflow in
+            [Dataflow::OutputStationary, Dataflow::WeightStationary, Dataflow::InputStationary]
+        {
+            for partial_folds in [PartialFolds::Full, PartialFolds::Trimmed] {
+                let overlap = policies.next().unwrap();
+                let array =
+                    Array { dataflow, overlap, partial_folds, ..Array::new(rows, cols).unwrap() };
+                let mut engine = Stepped(array, Register::new(array).unwrap());
+                for (ours, theirs) in tensors(&prepared, 1, &mut engine).iter().zip(&expected) {
+                    assert_eq!(ours, theirs, "{} on {array:?}", theirs.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn auto_takes_the_fastest_dataflow_of_each_layer_and_pass_and_says_which() {
+    let layers = |dataflow: &str| {
+        let overrides = [("training.epochs", "1"), ("accelerator.array.dataflow", dataflow)];
+        let prepared = prepared("digits-mlp", &overrides);
+        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let report = serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap();
+        report["layers"].as_array().unwrap().clone()
+    };
+    let fixed = ["os", "ws", "is"].map(|dataflow| (dataflow, layers(dataflow)));
+    let mut chosen = std::collections::BTreeSet::new();
+    for (at, row) in layers("auto").iter().enumerate().filter(|(_, row)| row["k"].is_u64()) {
+        let cycles = |rows: &[serde_json::Value]| rows[at]["cycles"].as_u64().unwrap();
+        let fewest = fixed.iter().map(|(_, rows)| cycles(rows)).min().unwrap();
+        assert_eq!(row["cycles"].as_u64().unwrap(), fewest, "{row}");
+        let name = row["dataflow"].as_str().unwrap().to_owned();
+        let same = fixed.iter().find(|(dataflow, _)| *dataflow == name).unwrap();
+        assert_eq!(cycles(&same.1), fewest, "{row}");
+        chosen.insert(name);
+    }
+    assert!(chosen.len() > 1, "only {chosen:?}");
 }
 
 #[test]

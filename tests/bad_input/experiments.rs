@@ -220,6 +220,11 @@ pub(crate) fn accelerators() -> Vec<Case> {
             &["accelerator.array.dataflow: unknown variant `sideways`, expected"],
         ),
         Case::edit(
+            "/precision/accumulator",
+            json!({"bits": 12, "overflow": "saturate"}),
+            &["precision.accumulator: 12 bits cannot hold one product of", "expected at least 16"],
+        ),
+        Case::edit(
             "/accelerator/energy",
             json!("free"),
             &["accelerator.energy: invalid value: string \"free\", expected \"horowitz45\""],

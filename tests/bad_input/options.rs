@@ -116,6 +116,18 @@ pub(crate) fn gemm() -> Vec<Case> {
         ),
         gemm(&["--k", "4", "--bits-a", "64"], &["--bits-a: a format of 64 bits, signed: expected"]),
         gemm(&["--k", "4", "--bits-acc", "1"], &["--bits-acc: an accumulator of 1 bits"]),
+        gemm(
+            &["--k", "4", "--bits-acc", "15"],
+            &["--bits-acc: 15 bits cannot hold one product of 8 x 8 bits: expected at least 16"],
+        ),
+        gemm(&["--k", "4", "--cols", "4294967296"], &["an array of 8 x 4294967296 processing"]),
+        gemm(&["--k", "4", "--overlap", "x"], &["unknown variant `x`, expected"]),
+        gemm(&["--k", "4", "--partial-folds", "x"], &["unknown variant `x`, expected"]),
+        gemm(&["--k", "0", "--scalesim"], &["--m, --n, --k: m = 4, k = 0, n = 4: expected"]),
+        gemm(
+            &["--k", "18446744073709551615", "--scalesim"],
+            &["k = 18446744073709551615", "at most 64 bits"],
+        ),
         gemm(&["--k", "4", "--dataflow", "x"], &["unknown variant `x`, expected"]),
         gemm(&["--k", "4", "--accelerator", "hw.json"], &["cannot read hw.json: no such file"]),
         gemm(&["--k", "4", "--accelerator", "hw.json"], &["hw.json:1:1: missing field `array`"])

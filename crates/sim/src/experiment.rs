@@ -2,9 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use systoliq_fxp::Scale;
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
-use systoliq_program::{Plan, PrecisionSpec, Program, TensorDecl};
+use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
 use crate::cost::{Arithmetic, Costs};
 use crate::events::Prices;
@@ -73,9 +74,49 @@ impl Prepared {
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;
         let prepared = Self { experiment, graph, plan, program };
+        prepared.check_accumulators()?;
         prepared.check_sizes()?;
         prepared.check_costs()?;
         Ok(prepared)
+    }
+
+    /// Checks that every accumulator of the array holds one product, where the formats tell: an
+    /// accumulator of stated fraction bits under moving scales may drop any number of bits.
+    fn check_accumulators(&self) -> Result<(), Error> {
+        for command in &self.program.commands {
+            let Operation::Gemm(gemm) = &command.operation else { continue };
+            let [a, b] = [gemm.a.tensor, gemm.b.tensor].map(|id| &self.program.tensor(id).plan);
+            let accumulator = &gemm.accumulator;
+            let dropped = match accumulator.frac() {
+                None => 0,
+                Some(frac) if a.scale == Scale::Static && b.scale == Scale::Static => {
+                    a.format.frac() + b.format.frac() - frac
+                }
+                Some(_) => continue,
+            };
+            let ends = |plan: &TensorPlan| [plan.format.min_raw(), plan.format.max_raw()];
+            let products =
+                ends(a).into_iter().flat_map(|a| ends(b).map(|b| i128::from(a) * i128::from(b)));
+            let aligned = products.map(|product| match dropped {
+                // 64 zeros more make any product too large.
+                ..=0 => product << dropped.unsigned_abs().min(63),
+                _ => product >> dropped.min(100),
+            });
+            let bits = |value: i128| 129 - (value ^ (value >> 127)).leading_zeros();
+            let needed = aligned.map(bits).max().expect("four products");
+            if needed > accumulator.bits() {
+                let problem = format!(
+                    "{} bits cannot hold one product of {} x {} in `{}`: expected at least \
+                     {needed}, or fewer fraction bits",
+                    accumulator.bits(),
+                    a.format,
+                    b.format,
+                    command.name
+                );
+                return Err(Error::at("precision.accumulator", problem));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that the tensors of a step fit memory: about 40 bytes an element while it is converted.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod events;
 pub mod experiment;
 pub mod report;
+pub mod scalesim;
 pub mod single;
 pub mod statistics;
 pub mod timeline;

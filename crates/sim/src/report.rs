@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use systoliq_array::CyclesByCause;
+use systoliq_array::{CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::{Operation, Pass, Work};
 
@@ -240,6 +240,8 @@ pub struct LayerReport {
     pub k: Option<usize>,
     /// How often it ran.
     pub calls: u64,
+    /// What stayed in the array during a GEMM.
+    pub dataflow: Option<Stationary>,
     /// Folds of the array.
     pub folds: u64,
     /// Cycles.
@@ -533,6 +535,7 @@ fn layers(
             n: shape.map(|shape| shape.n),
             k: shape.map(|shape| shape.k),
             calls: entries.iter().map(|entry| entry.calls).sum(),
+            dataflow: entries[0].once.dataflow,
             folds: entries.iter().map(|entry| entry.calls * entry.once.folds).sum(),
             cycles: totals.cycles.total().0,
             stall_cycles: totals.cycles.stall.0,

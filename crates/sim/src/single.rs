@@ -1,7 +1,9 @@
 //! One isolated GEMM: its cycles and energy, without values.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use systoliq_array::CyclesByCause;
+use systoliq_array::{ArrayCounts, CyclesByCause, Mapping, Stationary, timing};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_nn::{BatchGradient, LossUnit};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
@@ -34,6 +36,10 @@ pub struct GemmReport {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    /// What stays in the array: of `auto`, the dataflow that was chosen.
+    pub dataflow: Stationary,
+    /// Cycles in each dataflow.
+    pub cycles_by_dataflow: BTreeMap<Stationary, u64>,
     pub folds: u64,
     pub cycles: CyclesReport,
     /// MACs / (PEs × cycles).
@@ -42,6 +48,19 @@ pub struct GemmReport {
     pub energy_pj: EnergyReport,
     /// Bytes moved from and to DRAM, whole bursts.
     pub dram_bytes: u64,
+    /// The same by matrix.
+    pub dram_bytes_by_matrix: MatrixBytes,
+    /// Events in the array, in elements.
+    pub counts: ArrayCounts,
+}
+
+/// Bytes by matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct MatrixBytes {
+    pub a: u64,
+    pub b: u64,
+    pub c: u64,
 }
 
 /// Clock cycles.
@@ -86,11 +105,27 @@ impl GemmReport {
         let prices = Prices::new(accelerator);
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::Float32)?);
         let total = fixed.cycles.total().0;
+        let mapping = Mapping::new(&accelerator.array, shape);
+        let counts = ArrayCounts::of(&mapping).map_err(|error| Error::at("GEMM", error))?;
+        let cycles_in = |stationary| {
+            let cycles = timing::gemm(&Mapping { stationary, ..mapping });
+            let cycles = cycles.map_err(|error| Error::at("GEMM", error))?;
+            Ok((stationary, cycles.total().0))
+        };
+        let cycles_by_dataflow =
+            Stationary::ALL.into_iter().map(cycles_in).collect::<Result<_, Error>>()?;
+        let bytes = |tensor| {
+            let transfers = fixed.traffic.iter().filter(|transfer| transfer.tensor == tensor);
+            transfers.map(|transfer| transfer.bytes).sum()
+        };
+        let [a, b, c] = [0, 1, 2].map(|at| bytes(TensorId(at)));
         let by_component = fixed.tally.energy(&prices)?;
         Ok(Self {
             m: shape.m,
             n: shape.n,
             k: shape.k,
+            dataflow: mapping.stationary,
+            cycles_by_dataflow,
             folds: fixed.folds,
             cycles: CyclesReport { total, by_cause: fixed.cycles },
             utilization: fixed.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
@@ -100,7 +135,9 @@ impl GemmReport {
                 by_component,
                 float32_total: float32.tally.energy(&prices)?.total(),
             },
-            dram_bytes: fixed.traffic.iter().map(|transfer| transfer.bytes).sum(),
+            dram_bytes: a + b + c,
+            dram_bytes_by_matrix: MatrixBytes { a, b, c },
+            counts,
         })
     }
 }
@@ -132,6 +169,14 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
     ];
     let accumulator = Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap)
         .map_err(|error| Error::at("accumulator", error))?;
+    if widths.accumulator < widths.a + widths.b {
+        let Widths { a, b, accumulator, .. } = widths;
+        let product = a + b;
+        let problem = format!(
+            "{accumulator} bits cannot hold one product of {a} x {b} bits: expected at least {product}"
+        );
+        return Err(Error::at("accumulator", problem));
+    }
     let [a, b, c] = [0, 1, 2].map(TensorId);
     let gemm = Gemm {
         a: OperandRef { tensor: a, transposed: false },

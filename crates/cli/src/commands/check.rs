@@ -136,7 +136,14 @@ impl<'a> Found<'a> {
                 "training: {} epochs of {steps} steps, batch {}, rate {}",
                 training.epochs, training.batch, training.rate
             ),
-            format!("array: {} x {}, {}", array.rows, array.cols, word(&array.dataflow)),
+            format!(
+                "array: {} x {}, {}, overlap {}, partial folds {}",
+                array.rows,
+                array.cols,
+                word(&array.dataflow),
+                word(&array.overlap),
+                word(&array.partial_folds)
+            ),
         ];
         for line in lines {
             writeln!(text, "{line}").expect("writing to a string");

@@ -11,6 +11,7 @@ use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
 use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::{Dram, EnergyModel, Scratchpads};
 use systoliq_sim::events::Component;
+use systoliq_sim::scalesim::ScaleSimReport;
 use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::{Accelerator, Error};
 
@@ -24,6 +25,8 @@ use crate::load;
 Examples:
   systoliq gemm --m 32 --n 64 --k 64
   systoliq gemm --m 128 --n 128 --k 512 --rows 32 --cols 32 --bits-a 4 --bits-b 4 --json
+  systoliq gemm --m 128 --n 128 --k 128 --rows 16 --cols 16 --dataflow auto --overlap pipelined
+  systoliq gemm --m 128 --n 128 --k 128 --rows 16 --cols 16 --dataflow ws --scalesim
   systoliq gemm --m 32 --n 64 --k 64 --accelerator models/accelerators/lecture-8x8.json")]
 pub struct Gemm {
     /// Rows of A and C.
@@ -80,6 +83,11 @@ pub struct Gemm {
     #[arg(long, default_value_t = 8)]
     bits_out: u32,
 
+    /// Prints what SCALE-Sim reports of this GEMM, under its conventions: no drain, one cycle less,
+    /// no overlap, partial sums never read back.
+    #[arg(long)]
+    scalesim: bool,
+
     /// Prints JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -93,6 +101,13 @@ impl Gemm {
     pub fn run(&self) -> Result<String, Failure> {
         let accelerator = self.accelerator()?;
         let shape = GemmShape { m: self.m, k: self.k, n: self.n };
+        if self.scalesim {
+            let report = ScaleSimReport::new(&accelerator, shape).map_err(in_options)?;
+            if self.json {
+                return json(&report);
+            }
+            return Ok(scalesim_text(&report, &accelerator.array, shape));
+        }
         let widths = Widths {
             a: self.bits_a,
             b: self.bits_b,
@@ -101,8 +116,7 @@ impl Gemm {
         };
         let report = GemmReport::new(&accelerator, shape, widths).map_err(in_options)?;
         if self.json {
-            let json = serde_json::to_string_pretty(&report).map_err(Failure::run)?;
-            return Ok(json + "\n");
+            return json(&report);
         }
         Ok(text(&report, &accelerator.array))
     }
@@ -134,6 +148,10 @@ impl Gemm {
     }
 }
 
+fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(report).map_err(Failure::run)? + "\n")
+}
+
 /// Reads a mode by the word that it has in JSON.
 fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
@@ -155,14 +173,23 @@ fn in_options(error: Error) -> Failure {
 }
 
 fn text(report: &GemmReport, array: &Array) -> String {
-    let GemmReport { m, n, k, folds, utilization, macs, dram_bytes, .. } = report;
+    let GemmReport { m, n, k, dataflow, folds, utilization, macs, dram_bytes, .. } = report;
     let mut text = format!(
-        "C[{m}, {n}] = A[{m}, {k}] * B[{k}, {n}] on {} x {} PEs: {} MACs in {} folds\n\n",
+        "C[{m}, {n}] = A[{m}, {k}] * B[{k}, {n}] on {} x {} PEs, {}: {} MACs in {} folds\n",
         array.rows,
         array.cols,
+        dataflow.name(),
         grouped(*macs),
         grouped(*folds)
     );
+    if array.dataflow == Dataflow::Auto {
+        let cycles = report.cycles_by_dataflow.iter();
+        let each = cycles.map(|(stays, cycles)| format!("{} {}", stays.name(), grouped(*cycles)));
+        let each: Vec<String> = each.collect();
+        writeln!(text, "{} takes the fewest cycles: {}", dataflow.name(), each.join(", "))
+            .expect("writing to a string");
+    }
+    text.push('\n');
     let CyclesByCause { preload, stream, skew, drain, vector, stall } = report.cycles.by_cause;
     let mut cycles = Columns::new(&["cycles", ""]);
     for (cause, count) in [
@@ -185,12 +212,58 @@ fn text(report: &GemmReport, array: &Array) -> String {
     energy.line(["float32 instead".to_owned(), joules(report.energy_pj.float32_total)]);
     writeln!(
         text,
-        "{}\n utilization {:.1} %\n\n{}\n DRAM traffic {} bytes",
+        "{}\n utilization {:.1} %\n\n{}\n DRAM traffic {} bytes\n\n{}",
         cycles.text(),
         100.0 * utilization,
         energy.text(),
-        grouped(*dram_bytes)
+        grouped(*dram_bytes),
+        elements(report).text()
     )
     .expect("writing to a string");
     text
+}
+
+/// What moves, in elements.
+fn elements(report: &GemmReport) -> Columns {
+    let counts = &report.counts;
+    let mut table = Columns::new(&["elements", ""]);
+    for (event, count) in [
+        ("A read from scratchpad", counts.a_reads),
+        ("B read from scratchpad", counts.b_reads),
+        ("sums written to scratchpad", counts.sum_writes),
+        ("partial sums read back", counts.partial_sum_reads),
+        ("registers of A written", counts.a_register_writes),
+        ("registers of B written", counts.b_register_writes),
+        ("accumulators written", counts.accumulator_writes),
+        ("written while draining", counts.drain_writes),
+        ("second registers written", counts.shadow_writes),
+    ] {
+        table.line([event.to_owned(), grouped(count)]);
+    }
+    table
+}
+
+fn scalesim_text(report: &ScaleSimReport, array: &Array, shape: GemmShape) -> String {
+    let GemmShape { m, k, n } = shape;
+    let mut table = Columns::new(&["SCALE-Sim", ""]);
+    for (name, count) in [
+        ("folds", report.folds),
+        ("cycles", report.cycles),
+        ("A read from scratchpad", report.a_reads),
+        ("B read from scratchpad", report.b_reads),
+        ("C written to scratchpad", report.c_writes),
+    ] {
+        table.line([name.to_owned(), grouped(count)]);
+    }
+    format!(
+        "C[{m}, {n}] = A[{m}, {k}] * B[{k}, {n}] on {} x {} PEs, {}\n\n{}\n overall utilization \
+         {:.2} %, mapping efficiency {:.2} %, compute utilization {:.2} %\n",
+        array.rows,
+        array.cols,
+        report.dataflow.name(),
+        table.text(),
+        100.0 * report.overall_utilization,
+        100.0 * report.mapping_efficiency,
+        100.0 * report.compute_utilization
+    )
 }
