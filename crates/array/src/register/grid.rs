@@ -360,9 +360,9 @@ impl<'a> Grid<'a> {
                     return Err(Hazard::Chain);
                 }
                 // What is overwritten must have been copied, at this very edge at the latest.
-                let copies = |pe: usize| self.next.right[pe].first;
                 let old = chain[pe];
-                let waits = |old: Latch| self.present.other[pe].fold != old.fold && !copies(pe);
+                let waits =
+                    |old: Latch| self.present.other[pe].fold != old.fold && !self.copies(pe);
                 if shadow && row == beat.at && old.valid && waits(old) {
                     return Err(Hazard::Chain);
                 }
@@ -373,7 +373,7 @@ impl<'a> Grid<'a> {
         }
         if self.mapping.has_shadow() {
             for pe in 0..self.next.right.len() {
-                if self.next.right[pe].first {
+                if self.copies(pe) {
                     let loaded = self.present.other_shadow[pe];
                     self.next.other[pe] = loaded;
                     let copied = loaded.valid && loaded.fold == self.next.right[pe].fold;
@@ -382,6 +382,13 @@ impl<'a> Grid<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a PE copies its shadow at this clock edge: the first operand of a fold arrives in one
+    /// of the columns that the fold waits for.
+    fn copies(&self, pe: usize) -> bool {
+        let right = self.next.right[pe];
+        right.first && pe % self.mapping.cols < self.folds[right.fold].span_cols
     }
 
     /// Sums move one row down, and take a product with them where they meet an operand.
