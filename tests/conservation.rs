@@ -44,6 +44,15 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
             |key: &str| layers.iter().map(|row| row[key].as_u64().unwrap()).sum::<u64>();
         assert_eq!(over_layers("cycles"), total);
         assert_eq!(over_layers("stall_cycles"), cycles["by_cause"]["stall"].as_u64().unwrap());
+        for path in ["/counts/macs", "/counts/a_reads", "/counts/accumulator_writes"]
+            .into_iter()
+            .chain(["/activity/zero_operand_macs", "/activity/a_toggles", "/activity/b_toggles"])
+            .chain(["/activity/accumulator_toggles_sampled/macs"])
+        {
+            let of = |object: &Value| object.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+            assert!(of(&report) > 0, "{path}");
+            assert_eq!(layers.iter().map(of).sum::<u64>(), of(&report), "{path}");
+        }
         let energy = &report["energy_pj"];
         let total_energy = energy["total"].as_f64().unwrap();
         assert!(nearly(sum_f64(&energy["by_component"]), total_energy));
@@ -54,6 +63,26 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
         assert!(nearly(sum_f64(&energy["float32_by_component"]), float32));
         assert!(float32 > total_energy);
     }
+}
+
+#[test]
+fn toggles_are_counted_as_told() {
+    let activity = |toggles: &str| {
+        let overrides = [("training.epochs", "1"), ("accelerator.toggles", toggles)];
+        report("digits-mlp", &overrides)["activity"].clone()
+    };
+    assert_eq!(activity("off"), Value::Null);
+    let (sampled, exact) = (activity("sampled"), activity("exact"));
+    for key in ["zero_operand_macs", "a_toggles", "b_toggles"] {
+        assert_eq!(sampled[key], exact[key], "{key}");
+    }
+    let sample = &sampled["accumulator_toggles_sampled"];
+    // Steps 0, 16 and 32 of 38, all of them of 32 samples.
+    assert_eq!(sample["macs"], 3 * 32 * (2 * 64 * 64 + 3 * 64 * 10));
+    let per_mac = |toggles: &Value, macs: u64| toggles.as_f64().unwrap() / macs as f64;
+    let all = per_mac(&exact["accumulator_toggles"], 1197 * (2 * 64 * 64 + 3 * 64 * 10));
+    let some = per_mac(&sample["toggles"], sample["macs"].as_u64().unwrap());
+    assert!((some / all - 1.0).abs() < 0.1, "{some} in some steps, {all} in all");
 }
 
 #[test]

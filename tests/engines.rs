@@ -45,7 +45,10 @@ struct Stepped(Array, Register);
 impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let sums = self.1.gemm(task);
-        assert_eq!(self.1.counts(), ArrayCounts::of(&Mapping::new(&self.0, task.shape())).unwrap());
+        assert_eq!(
+            self.1.seen().counts,
+            ArrayCounts::of(&Mapping::new(&self.0, task.shape())).unwrap()
+        );
         sums
     }
 }

@@ -4,7 +4,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::Array2;
 use std::hint::black_box;
-use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
+use systoliq_array::activity::accumulator_toggles;
+use systoliq_array::{Activity, Array, ArrayCounts, Dataflow, Fast, Mapping, Register};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -119,5 +120,27 @@ fn pe_cycles(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, multiply_accumulates, pe_cycles);
+fn toggles(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("toggles");
+    let shape = GemmShape { m: 128, k: 784, n: 100 };
+    let array = Array::new(16, 16).expect("a size in range");
+    group.throughput(Throughput::Elements(shape.macs()));
+    for dataflow in [Dataflow::OutputStationary, Dataflow::WeightStationary] {
+        let mapping = Mapping::new(&Array { dataflow, ..array }, shape);
+        for kind in &KINDS[..3] {
+            let operands = Operands::new(shape, kind.operand_bits);
+            let task = operands.task(kind);
+            let name = |what: &str| format!("{what}, {}", mapping.stationary.name());
+            group.bench_function(BenchmarkId::new(name("operands"), kind.name), |bencher| {
+                bencher.iter(|| Activity::of(&mapping, black_box(&task)));
+            });
+            group.bench_function(BenchmarkId::new(name("accumulators"), kind.name), |bencher| {
+                bencher.iter(|| accumulator_toggles(&mapping, black_box(&task)));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, multiply_accumulates, pe_cycles, toggles);
 criterion_main!(benches);

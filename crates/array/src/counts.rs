@@ -86,6 +86,26 @@ impl ArrayCounts {
         Self::checked(mapping).ok_or_else(|| timing::too_large(mapping))
     }
 
+    /// Every count `factor` times; `None` if one does not fit 64 bits.
+    pub fn checked_mul(self, factor: u64) -> Option<Self> {
+        let times = |count: u64| count.checked_mul(factor);
+        Some(Self {
+            folds: times(self.folds)?,
+            cycles: self.cycles.checked_mul(factor)?,
+            pe_cycles: times(self.pe_cycles)?,
+            macs: times(self.macs)?,
+            a_reads: times(self.a_reads)?,
+            b_reads: times(self.b_reads)?,
+            partial_sum_reads: times(self.partial_sum_reads)?,
+            sum_writes: times(self.sum_writes)?,
+            a_register_writes: times(self.a_register_writes)?,
+            b_register_writes: times(self.b_register_writes)?,
+            accumulator_writes: times(self.accumulator_writes)?,
+            drain_writes: times(self.drain_writes)?,
+            shadow_writes: times(self.shadow_writes)?,
+        })
+    }
+
     fn checked(mapping: &Mapping) -> Option<Self> {
         let schedule = Schedule::new(mapping)?;
         let cycles = schedule.cycles()?;

@@ -24,7 +24,9 @@ use crate::edge;
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
-use panels::{Side, word_panels};
+pub(crate) use kernels::{Work, with_widest_vectors};
+pub(crate) use lanes::Word;
+pub(crate) use panels::{Side, word_panels};
 use plan::{CodeRange, Method};
 
 /// The engine that multiplies matrices as fast as this machine can.

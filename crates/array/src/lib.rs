@@ -5,7 +5,7 @@
 //! [tiles](mapping) that fit the grid; each is one *fold*. Two engines run it, and give the same
 //! bits: [`Register`] clocks every register of every PE, and counts what it sees; [`Fast`] steps
 //! no PE, but multiplies matrices with whatever the machine does best. Beside it stand the closed
-//! forms of [`timing`] and of [`ArrayCounts`], which equal what [`Register`] counts.
+//! forms of [`timing`], [`ArrayCounts`] and [`Activity`], which equal what [`Register`] counts.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -14,12 +14,14 @@
 //! | [`schedule`] | when each fold starts, and what it waits for |
 //! | [`timing`] | cycles by cause, in closed form |
 //! | [`counts`] | events, in closed form |
+//! | [`activity`] | what depends on the data: zero operands and bits that flip |
 //! | [`register`] | the engine that steps |
 //! | [`fast`] | the engine that does not |
 //!
 //! *Invariant:* nothing here knows of layers, files or floating point, and no setting of the array
 //! changes a bit.
 
+pub mod activity;
 pub mod config;
 pub mod counts;
 mod edge;
@@ -30,6 +32,7 @@ pub mod register;
 pub mod schedule;
 pub mod timing;
 
+pub use activity::Activity;
 pub use config::{Array, Dataflow, Overlap, PartialFolds};
 pub use counts::ArrayCounts;
 pub use error::Error;

@@ -22,7 +22,7 @@ use systoliq_program::{Engine, GemmTask, Sums};
 
 use crate::edge;
 use crate::schedule::Fold;
-use crate::{Array, ArrayCounts, Error, Mapping, Schedule};
+use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule};
 
 use grid::Grid;
 pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
@@ -47,13 +47,24 @@ pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
 /// let array = Array::new(2, 2)?;
 /// let mut engine = Register::new(array)?;
 /// assert_eq!(engine.gemm(&task).values, [8, 26]);
-/// assert_eq!(engine.counts(), ArrayCounts::of(&Mapping::new(&array, task.shape()))?);
+/// assert_eq!(engine.seen().counts, ArrayCounts::of(&Mapping::new(&array, task.shape()))?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Register {
     array: Array,
-    counts: ArrayCounts,
+    seen: Seen,
+}
+
+/// What was counted while stepping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Events, whatever the data.
+    pub counts: ArrayCounts,
+    /// What operands did.
+    pub activity: Activity,
+    /// Bits that flipped in registers of sums, second registers included.
+    pub accumulator_toggles: u64,
 }
 
 impl Register {
@@ -64,12 +75,12 @@ impl Register {
     /// Those of [`Array::validate`].
     pub fn new(array: Array) -> Result<Self, Error> {
         array.validate()?;
-        Ok(Self { array, counts: ArrayCounts::default() })
+        Ok(Self { array, seen: Seen::default() })
     }
 
     /// What was counted during the last GEMM.
-    pub fn counts(&self) -> ArrayCounts {
-        self.counts
+    pub fn seen(&self) -> Seen {
+        self.seen
     }
 
     /// Runs one GEMM and shows all registers after each clock edge.
@@ -81,9 +92,9 @@ impl Register {
         let mapping = Mapping::new(&self.array, task.shape());
         let schedule = Schedule::new(&mapping).expect("folds fit 64 bits");
         let folds: Vec<Fold> = schedule.folds().collect();
-        let (sums, counts) = step(task, &mapping, &folds, see)
+        let (sums, seen) = step(task, &mapping, &folds, see)
             .unwrap_or_else(|hazard| panic!("{hazard:?} in {mapping:?}"));
-        self.counts = counts;
+        self.seen = seen;
         sums
     }
 }
@@ -105,7 +116,7 @@ pub fn step(
     mapping: &Mapping,
     folds: &[Fold],
     see: &mut dyn FnMut(&Clock<'_>),
-) -> Result<(Sums, ArrayCounts), Hazard> {
+) -> Result<(Sums, Seen), Hazard> {
     let GemmShape { m, k, n } = task.shape();
     let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
     let mut leave = |index: usize, sum: Sum| {
@@ -125,5 +136,5 @@ pub fn step(
             }
         }
     }
-    Ok((sums, grid.counts))
+    Ok((sums, grid.seen()))
 }

@@ -1,7 +1,9 @@
 //! All engines give the same bits, and the closed forms equal what stepping counts.
 
+use systoliq_array::activity::accumulator_toggles;
+use systoliq_array::register::Seen;
 use systoliq_array::{
-    Array, ArrayCounts, Dataflow, Fast, Mapping, Overlap, PartialFolds, Register,
+    Activity, Array, ArrayCounts, Dataflow, Fast, Mapping, Overlap, PartialFolds, Register,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
@@ -108,7 +110,12 @@ impl Case {
         self.compare("register", &register.gemm(&task), &expected);
         let mapping = Mapping::new(&self.array, self.shape);
         let counts = ArrayCounts::of(&mapping).unwrap();
-        assert_eq!(register.counts(), counts, "{self:?}");
+        let expected = Seen {
+            counts,
+            activity: Activity::of(&mapping, &task),
+            accumulator_toggles: accumulator_toggles(&mapping, &task),
+        };
+        assert_eq!(register.seen(), expected, "{self:?}");
         self.check_conservation(&mapping, &counts);
     }
 

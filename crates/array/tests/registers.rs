@@ -1,9 +1,10 @@
 //! Registers, cycle by cycle, and folds that cannot start earlier.
 
 use std::fmt::Write as _;
+use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::{Cause, Clock, Hazard, step};
 use systoliq_array::{
-    Array, Dataflow, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
+    Activity, Array, Dataflow, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
@@ -62,6 +63,24 @@ fn registers_are_those_drawn_by_hand() {
         });
         assert_eq!(seen, expected, "{dataflow:?}");
         assert_eq!(sums.values, [7, 10, 15, 22]);
+    }
+}
+
+#[test]
+fn toggles_are_those_counted_by_hand() {
+    // The registers drawn above, [1 2; 3 4] squared: A, B, and sums with their way out.
+    let (a, b) = (tensor(2, 2), tensor(2, 2));
+    let task = task(&a, &b);
+    for (stationary, expected) in [
+        (Stationary::Output, [2 * (4 + 6), 2 * (4 + 4), (3 + 2 + 4 + 3) + (6 + 1) + (4 + 3)]),
+        // The last PE still holds 4 of A, and the sum 22.
+        (Stationary::Weight, [2 * (4 + 4) - 1, (4 + 1) + (2 + 2), 4 + 4 + 8 + (8 - 3)]),
+    ] {
+        let mapping = Mapping::with(&Array::new(2, 2).unwrap(), task.shape(), stationary);
+        let activity = Activity::of(&mapping, &task);
+        let sums = accumulator_toggles(&mapping, &task);
+        assert_eq!([activity.a_toggles, activity.b_toggles, sums], expected, "{stationary:?}");
+        assert_eq!(activity.zero_operand_macs, 0);
     }
 }
 

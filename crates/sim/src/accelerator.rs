@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use systoliq_array::Array;
 
 use crate::Error;
+use crate::activity::Toggles;
 use crate::energy::{DramKind, Profile};
 
 /// The `accelerator` section of an experiment.
@@ -22,6 +23,9 @@ pub struct Accelerator {
     /// What events cost: `"horowitz45"`, or an energy profile.
     #[serde(default)]
     pub energy: EnergyModel,
+    /// Which bits that flip are counted while training.
+    #[serde(default)]
+    pub toggles: Toggles,
 }
 
 /// Sizes of the three double-buffered scratchpads: each half holds what the array works on while

@@ -45,10 +45,8 @@ pub struct Transfer {
 pub struct Cost {
     /// Cycles by cause.
     pub cycles: CyclesByCause,
-    /// Multiply-accumulates asked of the array.
-    pub macs: u64,
-    /// Folds of the array.
-    pub folds: u64,
+    /// Events in the array.
+    pub counts: ArrayCounts,
     /// What stayed in the array, if it worked.
     pub dataflow: Option<Stationary>,
     /// Events by component.
@@ -251,8 +249,7 @@ impl Bill<'_, '_> {
         let mapping = Mapping::new(costs.array(), shape);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
-        self.cost.macs = counts.macs;
-        self.cost.folds = counts.folds;
+        self.cost.counts = counts;
         self.cost.dataflow = Some(mapping.stationary);
         self.processing_elements(gemm, &mapping, &counts);
         for stream in self.streams(gemm, &mapping) {

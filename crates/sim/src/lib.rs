@@ -9,6 +9,7 @@
 //! they are summed. Nothing here opens a file.
 
 pub mod accelerator;
+pub mod activity;
 pub mod cost;
 pub mod dump;
 pub mod energy;

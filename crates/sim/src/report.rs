@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use systoliq_array::{CyclesByCause, Stationary};
+use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::{Operation, Pass, Work};
 
+use crate::activity::ActivityReport;
 use crate::cost::Arithmetic;
 use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, Prices};
@@ -55,6 +56,11 @@ pub struct Report {
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
     pub precision: Vec<TensorReport>,
+    /// Events in the array.
+    pub counts: ArrayCounts,
+    /// What the data did in the array, where `accelerator.toggles` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<ActivityReport>,
     /// Each command on each size of work.
     pub layers: Vec<LayerReport>,
     /// Bytes moved from and to DRAM, by tensor.
@@ -244,6 +250,11 @@ pub struct LayerReport {
     pub dataflow: Option<Stationary>,
     /// Folds of the array.
     pub folds: u64,
+    /// Events in the array during a GEMM.
+    pub counts: Option<ArrayCounts>,
+    /// What the data did in the array, where `accelerator.toggles` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<ActivityReport>,
     /// Cycles.
     pub cycles: u64,
     /// Of these, stalls.
@@ -306,8 +317,8 @@ impl Report {
                 by_pass: cycles_by_pass,
                 by_pass_and_cause: causes_by_pass,
             },
-            utilization: utilization(prepared, totals.macs, totals.cycles.total().0),
-            macs: totals.macs,
+            utilization: utilization(prepared, totals.counts.macs, totals.cycles.total().0),
+            macs: totals.counts.macs,
             energy_pj: EnergyReport {
                 total: by_component.total(),
                 by_component,
@@ -317,6 +328,8 @@ impl Report {
             },
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
+            counts: totals.counts,
+            activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices)?,
             dram_bytes: traffic(prepared, &entries),
         })
@@ -536,14 +549,21 @@ fn layers(
             k: shape.map(|shape| shape.k),
             calls: entries.iter().map(|entry| entry.calls).sum(),
             dataflow: entries[0].once.dataflow,
-            folds: entries.iter().map(|entry| entry.calls * entry.once.folds).sum(),
+            folds: totals.counts.folds,
+            counts: shape.map(|_| totals.counts),
+            activity: activity(prepared, &totals),
             cycles: totals.cycles.total().0,
             stall_cycles: totals.cycles.stall.0,
             energy_pj: totals.tally.energy(prices)?.total(),
-            utilization: utilization(prepared, totals.macs, totals.cycles.total().0),
+            utilization: utilization(prepared, totals.counts.macs, totals.cycles.total().0),
         })
     };
     groups.into_iter().map(row).collect()
+}
+
+fn activity(prepared: &Prepared, totals: &Totals) -> Option<ActivityReport> {
+    let toggles = prepared.experiment.accelerator.toggles;
+    totals.observed.as_ref().map(|observed| ActivityReport::new(observed, toggles))
 }
 
 fn traffic(prepared: &Prepared, entries: &[Entry]) -> Vec<TrafficReport> {

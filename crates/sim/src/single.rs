@@ -106,7 +106,7 @@ impl GemmReport {
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::Float32)?);
         let total = fixed.cycles.total().0;
         let mapping = Mapping::new(&accelerator.array, shape);
-        let counts = ArrayCounts::of(&mapping).map_err(|error| Error::at("GEMM", error))?;
+        let counts = fixed.counts;
         let cycles_in = |stationary| {
             let cycles = timing::gemm(&Mapping { stationary, ..mapping });
             let cycles = cycles.map_err(|error| Error::at("GEMM", error))?;
@@ -126,10 +126,10 @@ impl GemmReport {
             k: shape.k,
             dataflow: mapping.stationary,
             cycles_by_dataflow,
-            folds: fixed.folds,
+            folds: counts.folds,
             cycles: CyclesReport { total, by_cause: fixed.cycles },
-            utilization: fixed.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
-            macs: fixed.macs,
+            utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
+            macs: counts.macs,
             energy_pj: EnergyReport {
                 total: by_component.total(),
                 by_component,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_array::CyclesByCause;
+use systoliq_array::{ArrayCounts, CyclesByCause};
 use systoliq_program::{Pass, Work};
 
+use crate::activity::Observed;
 use crate::cost::{Arithmetic, Cost, Costs};
 use crate::events::Tally;
 use crate::{Error, Prepared};
@@ -25,18 +26,28 @@ pub struct Run {
 /// How often each command ran on which sizes. All figures of time, traffic and energy follow from
 /// these counts, so that it does not matter in what order, or in how many sittings, they arose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(Run, u64)>", into = "Vec<(Run, u64)>")]
+#[serde(from = "Vec<(Run, Runs)>", into = "Vec<(Run, Runs)>")]
 pub struct Timeline {
-    runs: BTreeMap<Run, u64>,
+    runs: BTreeMap<Run, Runs>,
 }
 
-impl From<Vec<(Run, u64)>> for Timeline {
-    fn from(runs: Vec<(Run, u64)>) -> Self {
+/// How often something ran, and what the data did, where it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runs {
+    /// How often.
+    pub calls: u64,
+    /// The sum over all calls.
+    pub observed: Option<Observed>,
+}
+
+impl From<Vec<(Run, Runs)>> for Timeline {
+    fn from(runs: Vec<(Run, Runs)>) -> Self {
         Self { runs: runs.into_iter().collect() }
     }
 }
 
-impl From<Timeline> for Vec<(Run, u64)> {
+impl From<Timeline> for Vec<(Run, Runs)> {
     fn from(timeline: Timeline) -> Self {
         timeline.runs.into_iter().collect()
     }
@@ -49,14 +60,20 @@ pub struct Entry {
     pub run: Run,
     /// How often.
     pub calls: u64,
+    /// What the data did in all of them, where it was looked at.
+    pub observed: Option<Observed>,
     /// What one run takes.
     pub once: Cost,
 }
 
 impl Timeline {
-    /// Counts one run.
-    pub fn record(&mut self, run: Run) {
-        *self.runs.entry(run).or_default() += 1;
+    /// Counts one run, and what was observed of its data.
+    pub fn record(&mut self, run: Run, observed: Option<Observed>) {
+        let runs = self.runs.entry(run).or_default();
+        runs.calls += 1;
+        if let Some(observed) = observed {
+            runs.observed.get_or_insert_default().add(&observed);
+        }
     }
 
     /// Whether every run names a command that a program of `commands` commands has.
@@ -76,9 +93,9 @@ impl Timeline {
     ) -> Result<Vec<Entry>, Error> {
         let accelerator = &prepared.experiment.accelerator;
         let costs = Costs::new(&prepared.program, accelerator, arithmetic);
-        let entry = |(&run, &calls): (&Run, &u64)| {
+        let entry = |(&run, &Runs { calls, observed }): (&Run, &Runs)| {
             let command = &prepared.program.commands[run.command];
-            Ok(Entry { run, calls, once: costs.of(command, run.work, run.second_pass)? })
+            Ok(Entry { run, calls, observed, once: costs.of(command, run.work, run.second_pass)? })
         };
         self.runs.iter().map(entry).collect()
     }
@@ -89,19 +106,24 @@ impl Timeline {
 pub struct Totals {
     /// Cycles by cause.
     pub cycles: CyclesByCause,
-    /// Multiply-accumulates.
-    pub macs: u64,
+    /// Events in the array.
+    pub counts: ArrayCounts,
     /// Events by component.
     pub tally: Tally,
+    /// What the data did, where it was looked at.
+    pub observed: Option<Observed>,
 }
 
 impl Totals {
     /// The sums over `entries`.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
         let mut totals = Self::default();
-        for Entry { calls, once, .. } in entries {
+        for Entry { calls, observed, once, .. } in entries {
+            if let Some(observed) = observed {
+                totals.observed.get_or_insert_default().add(observed);
+            }
             totals.cycles += once.cycles.checked_mul(*calls).expect("cycles fit 64 bits");
-            totals.macs += once.macs * calls;
+            totals.counts += once.counts.checked_mul(*calls).expect("counts fit 64 bits");
             totals.tally.add_times(&once.tally, *calls);
         }
         totals

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_array::{Array, ArrayCounts, Fast, Mapping, Register};
+use systoliq_array::activity::accumulator_toggles;
+use systoliq_array::register::Seen;
+use systoliq_array::{Activity, Array, ArrayCounts, Fast, Mapping, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
 use systoliq_nn::metrics::InformationSum;
@@ -13,6 +15,7 @@ use systoliq_nn::{
 use systoliq_program::machine::Snapshot;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId, Verdict};
 
+use crate::activity::Observing;
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
@@ -54,9 +57,13 @@ struct Stepped {
 impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let sums = self.register.gemm(task);
-        let expected = ArrayCounts::of(&Mapping::new(&self.array, task.shape()))
-            .expect("a GEMM that was stepped");
-        assert_eq!(self.register.counts(), expected, "counts stepped and in closed form");
+        let mapping = Mapping::new(&self.array, task.shape());
+        let expected = Seen {
+            counts: ArrayCounts::of(&mapping).expect("a GEMM that was stepped"),
+            activity: Activity::of(&mapping, task),
+            accumulator_toggles: accumulator_toggles(&mapping, task),
+        };
+        assert_eq!(self.register.seen(), expected, "counts stepped and in closed form");
         sums
     }
 }
@@ -455,10 +462,14 @@ impl FixedEpoch<'_, '_> {
         if let Some(dump) = &mut dump {
             dump.begin(self.machine, &batch, &step)?;
         }
+        let accelerator = &self.prepared.experiment.accelerator;
+        let (array, watch) = (accelerator.array, accelerator.toggles.in_step(self.record.steps));
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
-            let outcome = self.machine.execute(command, &step, self.engine);
+            let mut engine = Observing { engine: self.engine, array, watch, observed: None };
+            let outcome = self.machine.execute(command, &step, &mut engine);
+            let observed = engine.observed;
             let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
-            self.record.timeline.record(run);
+            self.record.timeline.record(run, observed);
             let tensor = self.tensor_record(command.operation.output());
             tensor.conversion.merge(&outcome.conversion);
             tensor.overflowed_sums += outcome.overflowed_sums;

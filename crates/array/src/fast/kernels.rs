@@ -98,7 +98,7 @@ fn portable(a: &[Pair], b: &[Pair], block: &mut [i32]) {
 }
 
 /// Work that gains from wide vectors, written as plain loops.
-pub(super) trait Work {
+pub(crate) trait Work {
     /// What the work gives.
     type Output;
 
@@ -107,7 +107,7 @@ pub(super) trait Work {
 }
 
 /// Does `work`, compiled for the widest vectors that this machine has.
-pub(super) fn with_widest_vectors<W: Work>(work: W) -> W::Output {
+pub(crate) fn with_widest_vectors<W: Work>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     return x86::with_widest_vectors(work);
     #[cfg(not(target_arch = "x86_64"))]
@@ -220,11 +220,23 @@ mod x86 {
         fn with_avx512<W: Work>(work: W) -> W::Output {
             work.run()
         }
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg"
+        )]
+        fn with_avx512_and_popcount<W: Work>(work: W) -> W::Output {
+            work.run()
+        }
         #[target_feature(enable = "avx2")]
         fn with_avx2<W: Work>(work: W) -> W::Output {
             work.run()
         }
-        if has_avx512() {
+        if has_avx512()
+            && is_x86_feature_detected!("avx512vpopcntdq")
+            && is_x86_feature_detected!("avx512bitalg")
+        {
+            // SAFETY: the features were just detected.
+            unsafe { with_avx512_and_popcount(work) }
+        } else if has_avx512() {
             // SAFETY: the features were just detected.
             unsafe { with_avx512(work) }
         } else if is_x86_feature_detected!("avx2") {

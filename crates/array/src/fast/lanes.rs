@@ -21,7 +21,7 @@ const LANES: usize = 16;
 const ROWS: usize = 4;
 
 /// An integer type to sum in.
-pub(super) trait Word:
+pub(crate) trait Word:
     PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug
 {
     /// Its width.

@@ -15,7 +15,7 @@ use super::lanes::Word;
 
 /// Which operand of a GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     A,
     B,
 }
@@ -80,7 +80,7 @@ macro_rules! with_lines {
 }
 
 /// Panels of `width` lines, `[panel][k][line]`, each code times `2^zeros` as far as it fits.
-pub(super) fn word_panels<W: Word>(
+pub(crate) fn word_panels<W: Word>(
     operand: &Operand<'_>,
     side: Side,
     width: usize,

@@ -3,10 +3,12 @@
 use systoliq_fxp::{Adder, Sum};
 use systoliq_program::GemmTask;
 
+use super::Seen;
 use super::feed::{BUBBLE, Beat, Operands, Sequencer};
+use crate::activity::word;
 use crate::mapping::{Stationary, Tile};
 use crate::schedule::Fold;
-use crate::{ArrayCounts, Cycles, Mapping, Overlap};
+use crate::{Activity, ArrayCounts, Cycles, Mapping, Overlap};
 
 /// An operand register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +114,12 @@ pub(super) struct Grid<'a> {
     cycle: u64,
     present: Registers,
     next: Registers,
-    pub(super) counts: ArrayCounts,
+    /// Widths of the elements that move right, of the others, and of sums.
+    bits: [u32; 3],
+    counts: ArrayCounts,
+    zero_operand_macs: u64,
+    /// Bits that flipped in the registers of these three.
+    toggles: [u64; 3],
 }
 
 impl<'a> Grid<'a> {
@@ -129,6 +136,11 @@ impl<'a> Grid<'a> {
             other_shadow: latches(shadow && !output_stays),
             sum_shadow: vec![Cell::default(); if shadow && output_stays { pes } else { 0 }],
         };
+        let [a, b] = [task.a.tensor, task.b.tensor].map(|tensor| tensor.format().bits());
+        let (right, other) = match mapping.stationary {
+            Stationary::Output | Stationary::Weight => (a, b),
+            Stationary::Input => (b, a),
+        };
         let moving = if output_stays { 0 } else { mapping.shape.m * mapping.shape.n };
         Self {
             mapping: *mapping,
@@ -141,7 +153,25 @@ impl<'a> Grid<'a> {
             cycle: 0,
             present: reset.clone(),
             next: reset,
+            bits: [right, other, task.adder.bits],
             counts: ArrayCounts { folds: folds.len() as u64, ..Default::default() },
+            zero_operand_macs: 0,
+            toggles: [0; 3],
+        }
+    }
+
+    /// What was counted so far.
+    pub(super) fn seen(&self) -> Seen {
+        let [right, other, accumulator_toggles] = self.toggles;
+        let (a_toggles, b_toggles) = match self.is_a(Which::Right) {
+            true => (right, other),
+            false => (other, right),
+        };
+        let zero_operand_macs = self.zero_operand_macs;
+        Seen {
+            counts: self.counts,
+            activity: Activity { zero_operand_macs, a_toggles, b_toggles },
+            accumulator_toggles,
         }
     }
 
@@ -184,6 +214,7 @@ impl<'a> Grid<'a> {
                 self.partial[left.index] = Some(left.cell);
             }
         }
+        self.count_toggles();
         std::mem::swap(&mut self.present, &mut self.next);
         see(&Clock { cycle: self.cycle, cause, registers: &self.present, left: &left });
         self.cycle += 1;
@@ -462,7 +493,30 @@ impl<'a> Grid<'a> {
         self.adder.add_product(&mut cell.sum, product, index as u64, k);
         cell.additions += 1;
         self.counts.macs += 1;
+        self.zero_operand_macs += u64::from(right.code == 0 || other.code == 0);
         self.counts.accumulator_writes += 1;
+    }
+
+    /// Compares every register with what it is about to hold.
+    fn count_toggles(&mut self) {
+        let (present, next) = (&self.present, &self.next);
+        let flips = |[before, after]: [i64; 2], bits: u32| {
+            u64::from(word(before ^ after, bits).count_ones())
+        };
+        let latches = |before: &[Latch], after: &[Latch], bits| -> u64 {
+            let pairs = before.iter().zip(after);
+            pairs.map(|(before, after)| flips([before.code, after.code], bits)).sum()
+        };
+        let cells = |before: &[Cell], after: &[Cell], bits| -> u64 {
+            let pairs = before.iter().zip(after);
+            pairs.map(|(before, after)| flips([before.sum.value, after.sum.value], bits)).sum()
+        };
+        let [right, other, sum] = self.bits;
+        self.toggles[0] += latches(&present.right, &next.right, right);
+        self.toggles[1] += latches(&present.other, &next.other, other)
+            + latches(&present.other_shadow, &next.other_shadow, other);
+        self.toggles[2] += cells(&present.sums, &next.sums, sum)
+            + cells(&present.sum_shadow, &next.sum_shadow, sum);
     }
 
     fn is_a(&self, which: Which) -> bool {

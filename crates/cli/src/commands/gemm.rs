@@ -10,6 +10,7 @@ use serde_json::Value;
 use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
 use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::{Dram, EnergyModel, Scratchpads};
+use systoliq_sim::activity::Toggles;
 use systoliq_sim::events::Component;
 use systoliq_sim::scalesim::ScaleSimReport;
 use systoliq_sim::single::{GemmReport, Widths};
@@ -136,6 +137,7 @@ impl Gemm {
                 scratchpad: Scratchpads::default(),
                 dram: Dram::default(),
                 energy: EnergyModel::default(),
+                toggles: Toggles::default(),
             },
         };
         let array = &mut accelerator.array;

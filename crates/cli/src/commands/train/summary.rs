@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use systoliq_array::CyclesByCause;
+use systoliq_array::{Activity, CyclesByCause};
 use systoliq_program::Pass;
+use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::energy::Picojoules;
 use systoliq_sim::events::Component;
 use systoliq_sim::report::{CurveReport, Extended, OverSeeds, Reached, ToTarget};
@@ -148,11 +149,30 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
     let accelerator = &prepared.experiment.accelerator;
     let mhz = accelerator.energy.profile().clock_mhz();
     format!(
-        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n\n",
+        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}\n",
         table.text(),
         grouped(report.macs),
         100.0 * report.utilization,
-        report.cycles.total as f64 / mhz / 1000.0
+        report.cycles.total as f64 / mhz / 1000.0,
+        report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
+    )
+}
+
+fn activity(found: &ActivityReport, macs: u64) -> String {
+    let per_mac = |toggles: u64, macs: u64| toggles as f64 / macs.max(1) as f64;
+    let Activity { zero_operand_macs, a_toggles, b_toggles } = found.operands;
+    let sums = match (found.accumulator_toggles, found.accumulator_toggles_sampled) {
+        (Some(toggles), _) => format!(", {:.2} of sums", per_mac(toggles, macs)),
+        (None, Some(sample)) if sample.macs > 0 => {
+            format!(", {:.2} of sums (1 step of 16)", per_mac(sample.toggles, sample.macs))
+        }
+        _ => String::new(),
+    };
+    format!(
+        " {:.1} % of MACs with a zero operand; bits flipped per MAC: {:.2} of A, {:.2} of B{sums}\n",
+        100.0 * per_mac(zero_operand_macs, macs),
+        per_mac(a_toggles, macs),
+        per_mac(b_toggles, macs),
     )
 }
 

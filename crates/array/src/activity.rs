@@ -1,0 +1,113 @@
+//! What the data itself does in the array: operands that are zero, and bits that flip.
+//!
+//! A *toggle* is one bit of a register's code that differs before and after a clock edge, in two's
+//! complement at the width of the element's format or of the accumulator; valid bits are not
+//! counted. No PE is stepped: the registers of a row or column see the same codes one after the
+//! other, so their toggles follow from the stream of codes and from how many registers it passes
+//! ([`Activity`]), and those of a sum from its prefixes ([`accumulator_toggles`]), which have to be
+//! computed one by one. `docs/timing.md` derives the forms; [`Register`](crate::Register) counts
+//! the same by looking at every register at every edge.
+
+mod operands;
+mod sums;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_program::GemmTask;
+
+use crate::schedule::Fold;
+use crate::{Mapping, Schedule, impl_fieldwise_sum};
+
+pub use sums::accumulator_toggles;
+
+/// What operands do during one GEMM or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Activity {
+    /// Multiply-accumulates of which one operand or both are zero.
+    pub zero_operand_macs: u64,
+    /// Bits that flip in registers that hold elements of A, second registers included.
+    pub a_toggles: u64,
+    /// Bits that flip in registers that hold elements of B, second registers included.
+    pub b_toggles: u64,
+}
+
+impl_fieldwise_sum!(Activity { zero_operand_macs, a_toggles, b_toggles });
+
+impl Activity {
+    /// What the operands of one GEMM do, in time proportional to their elements and to what enters
+    /// the edges of the grid.
+    ///
+    /// ```
+    /// use systoliq_array::{Activity, Array, Mapping};
+    /// use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Tensor};
+    /// use systoliq_keyed_random::Key;
+    /// use systoliq_program::{GemmTask, Operand};
+    /// let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap)?;
+    /// let format = "Q4.0".parse()?;
+    /// let a = Tensor::from_codes(format, 1, 3, &[1, 3, 0]);
+    /// let b = Tensor::from_codes(format, 3, 1, &[-1, 1, 1]);
+    /// let task = GemmTask {
+    ///     a: Operand { tensor: &a, transposed: false },
+    ///     b: Operand { tensor: &b, transposed: false },
+    ///     adder: Adder::new(&accumulator, 0, Key::new(0)),
+    ///     bias: None,
+    /// };
+    /// let activity = Activity::of(&Mapping::new(&Array::new(1, 1)?, task.shape()), &task);
+    /// assert_eq!(activity.zero_operand_macs, 1);
+    /// // 0 → 0001 → 0011 → 0000, and 0 → 1111 → 0001 → 0001 → 0.
+    /// assert_eq!((activity.a_toggles, activity.b_toggles), (1 + 1 + 2, 4 + 3 + 0 + 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the cycles of the GEMM do not fit 64 bits.
+    pub fn of(mapping: &Mapping, task: &GemmTask<'_>) -> Self {
+        let run = Run::new(mapping);
+        if run.folds.is_empty() {
+            return Self::default();
+        }
+        operands::activity(&run, task)
+    }
+}
+
+/// A GEMM on the grid with its folds at hand.
+struct Run {
+    mapping: Mapping,
+    folds: Vec<Fold>,
+    /// The cycle after the last.
+    end: u64,
+}
+
+impl Run {
+    fn new(mapping: &Mapping) -> Self {
+        let schedule = Schedule::new(mapping).expect("folds fit 64 bits");
+        let end = schedule.cycles().expect("cycles fit 64 bits").total().0;
+        Self { mapping: *mapping, folds: schedule.folds().collect(), end }
+    }
+
+    /// Steps in time of a fold.
+    fn time(&self) -> usize {
+        self.mapping.extents().time
+    }
+
+    /// Whether fold `at` follows the one before it without a bubble between.
+    fn follows(&self, at: usize) -> bool {
+        at > 0
+            && self
+                .folds
+                .get(at)
+                .is_some_and(|fold| fold.start == self.folds[at - 1].start + self.time() as u64)
+    }
+}
+
+/// The low bits of a code: what its register holds.
+pub(crate) fn word(code: i64, bits: u32) -> u64 {
+    code as u64 & (u64::MAX >> (64 - bits))
+}
+
+/// Bits that differ.
+fn flips(before: u64, after: u64) -> u64 {
+    (before ^ after).count_ones().into()
+}

@@ -1,0 +1,124 @@
+//! What the data itself does in the array: operands that are zero, and bits that flip.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use systoliq_array::activity::accumulator_toggles;
+use systoliq_array::{Activity, Array, Mapping};
+use systoliq_program::{Engine, GemmTask, Sums};
+
+/// Which toggles are counted while training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Toggles {
+    /// None.
+    Off,
+    /// Those of operands in every step, and those of accumulators in one step of 16.
+    #[default]
+    Sampled,
+    /// All.
+    Exact,
+}
+
+/// One step in so many has its accumulators looked at, from the first.
+const SAMPLE_EVERY: u64 = 16;
+
+impl Toggles {
+    /// What is looked at in a step of training.
+    pub(crate) fn in_step(self, step: u64) -> Watch {
+        match self {
+            Self::Off => Watch::Nothing,
+            Self::Sampled if !step.is_multiple_of(SAMPLE_EVERY) => Watch::Operands,
+            Self::Sampled | Self::Exact => Watch::Everything,
+        }
+    }
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Nothing,
+    Operands,
+    Everything,
+}
+
+/// What was counted of one GEMM or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Of operands, in all of them.
+    pub operands: Activity,
+    /// Bits that flipped in registers of sums, in those whose accumulators were looked at.
+    pub accumulator_toggles: u64,
+    /// The multiply-accumulates of those.
+    pub accumulator_macs: u64,
+}
+
+impl Observed {
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        self.operands += other.operands;
+        self.accumulator_toggles += other.accumulator_toggles;
+        self.accumulator_macs += other.accumulator_macs;
+    }
+}
+
+/// An engine, with a look at what the operands that it is given do in an array.
+pub(crate) struct Observing<'e> {
+    pub(crate) engine: &'e mut (dyn Engine + Send),
+    pub(crate) array: Array,
+    pub(crate) watch: Watch,
+    /// What the last GEMM did.
+    pub(crate) observed: Option<Observed>,
+}
+
+impl Engine for Observing<'_> {
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        if self.watch != Watch::Nothing {
+            let mapping = Mapping::new(&self.array, task.shape());
+            let operands = Activity::of(&mapping, task);
+            let mut observed = Observed { operands, ..Observed::default() };
+            if self.watch == Watch::Everything {
+                observed.accumulator_toggles = accumulator_toggles(&mapping, task);
+                observed.accumulator_macs = task.shape().macs();
+            }
+            self.observed = Some(observed);
+        }
+        self.engine.gemm(task)
+    }
+}
+
+/// What a report says of it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ActivityReport {
+    /// Multiply-accumulates of which an operand is zero, and bits that flip in operand registers.
+    #[serde(flatten)]
+    pub operands: Activity,
+    /// Bits that flip in registers of sums, where all were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accumulator_toggles: Option<u64>,
+    /// The same in one step of 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accumulator_toggles_sampled: Option<Sample>,
+}
+
+/// Bits that flip in registers of sums, in some steps.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Sample {
+    /// Bits.
+    pub toggles: u64,
+    /// The multiply-accumulates of these steps.
+    pub macs: u64,
+}
+
+impl ActivityReport {
+    pub(crate) fn new(observed: &Observed, toggles: Toggles) -> Self {
+        let Observed { operands, accumulator_toggles, accumulator_macs } = *observed;
+        let exact = toggles == Toggles::Exact;
+        let sample = Sample { toggles: accumulator_toggles, macs: accumulator_macs };
+        Self {
+            operands,
+            accumulator_toggles: exact.then_some(accumulator_toggles),
+            accumulator_toggles_sampled: (!exact).then_some(sample),
+        }
+    }
+}
