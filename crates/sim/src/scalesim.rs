@@ -1,6 +1,8 @@
-//! One isolated GEMM in the figures of SCALE-Sim v3 (and v2).
+//! SCALE-Sim: one isolated GEMM in the figures of its version 3 (and 2), and its topology files.
 //!
-//! Its conventions, read from what it reports and reproduced exactly: stationary outputs do not
+//! A [`Topology`] is the layers of a network, read from text.
+//!
+//! The conventions of its figures, read from what it reports and reproduced exactly: stationary outputs do not
 //! drain, the last cycle is not counted, folds neither overlap nor are trimmed, partial sums are
 //! written but never read back, and with stationary outputs R + C writes per fold are counted that
 //! no output asks for. Our own figures, which differ in these points, are those of
@@ -15,6 +17,15 @@ use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::{Accelerator, Error};
+
+mod error;
+pub mod topology;
+
+#[cfg(test)]
+mod topology_tests;
+
+pub use error::InputError;
+pub use topology::Topology;
 
 /// What SCALE-Sim says of one GEMM.
 #[derive(Clone, Debug, PartialEq, Serialize)]
