@@ -22,6 +22,8 @@ mod error;
 pub mod topology;
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod topology_tests;
 
 pub use error::InputError;
