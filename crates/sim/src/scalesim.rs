@@ -1,6 +1,7 @@
-//! SCALE-Sim: one isolated GEMM in the figures of its version 3 (and 2), and its topology files.
+//! SCALE-Sim: one isolated GEMM in the figures of its version 3 (and 2), and its input files.
 //!
-//! A [`Topology`] is the layers of a network, read from text.
+//! A [`Topology`] is the layers of a network, a [`ScaleSimConfig`] the machine; both are read from
+//! text.
 //!
 //! The conventions of its figures, read from what it reports and reproduced exactly: stationary outputs do not
 //! drain, the last cycle is not counted, folds neither overlap nor are trimmed, partial sums are
@@ -18,14 +19,18 @@ use systoliq_program::GemmShape;
 
 use crate::{Accelerator, Error};
 
+pub mod config;
 mod error;
 pub mod topology;
 
+#[cfg(test)]
+mod config_tests;
 #[cfg(test)]
 mod network_tests;
 #[cfg(test)]
 mod topology_tests;
 
+pub use config::ScaleSimConfig;
 pub use error::InputError;
 pub use topology::Topology;
 
