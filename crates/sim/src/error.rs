@@ -17,6 +17,9 @@ pub enum Error {
     /// A precision plan that cannot be carried out.
     #[error(transparent)]
     Precision(#[from] systoliq_program::Error),
+    /// A topology or a configuration for SCALE-Sim that cannot be read.
+    #[error(transparent)]
+    ScaleSim(#[from] crate::scalesim::InputError),
     /// A file of a dump that cannot be written.
     #[error("cannot write {file} of the dump: {problem}")]
     Dump {

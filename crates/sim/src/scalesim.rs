@@ -1,6 +1,9 @@
-//! One isolated GEMM in the figures of SCALE-Sim v3 (and v2).
+//! SCALE-Sim: one isolated GEMM in the figures of its version 3 (and 2), and its input files.
 //!
-//! Its conventions, read from what it reports and reproduced exactly: stationary outputs do not
+//! A [`Topology`] is the layers of a network, a [`ScaleSimConfig`] the machine; both are read from
+//! text.
+//!
+//! The conventions of its figures, read from what it reports and reproduced exactly: stationary outputs do not
 //! drain, the last cycle is not counted, folds neither overlap nor are trimmed, partial sums are
 //! written but never read back, and with stationary outputs R + C writes per fold are counted that
 //! no output asks for. Our own figures, which differ in these points, are those of
@@ -15,6 +18,21 @@ use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::{Accelerator, Error};
+
+pub mod config;
+mod error;
+pub mod topology;
+
+#[cfg(test)]
+mod config_tests;
+#[cfg(test)]
+mod network_tests;
+#[cfg(test)]
+mod topology_tests;
+
+pub use config::ScaleSimConfig;
+pub use error::InputError;
+pub use topology::Topology;
 
 /// What SCALE-Sim says of one GEMM.
 #[derive(Clone, Debug, PartialEq, Serialize)]
