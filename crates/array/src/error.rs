@@ -44,4 +44,14 @@ pub enum Error {
         /// Elements per pass.
         elements: u64,
     },
+    /// The GEMM has no such cycles.
+    #[error("cycles {from}..{to}: the GEMM has {cycles} cycles, so from 0..1 to 0..{cycles}")]
+    NoSuchCycles {
+        /// The first asked for.
+        from: u64,
+        /// The one after the last asked for.
+        to: u64,
+        /// Cycles of the GEMM.
+        cycles: u64,
+    },
 }

@@ -16,6 +16,7 @@
 //! | [`counts`] | events, in closed form |
 //! | [`register`] | the engine that steps |
 //! | [`fast`] | the engine that does not |
+//! | [`instant`] | the registers in any cycle, without stepping |
 //!
 //! *Invariant:* nothing here knows of layers, files or floating point, and no setting of the array
 //! changes a bit.
@@ -25,6 +26,7 @@ pub mod counts;
 mod edge;
 mod error;
 pub mod fast;
+pub mod instant;
 pub mod mapping;
 pub mod register;
 pub mod schedule;
@@ -34,6 +36,7 @@ pub use config::{Array, Dataflow, Overlap, PartialFolds};
 pub use counts::ArrayCounts;
 pub use error::Error;
 pub use fast::Fast;
+pub use instant::Instants;
 pub use mapping::{Mapping, Stationary, Tile};
 pub use register::Register;
 pub use schedule::Schedule;
