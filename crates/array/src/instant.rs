@@ -22,7 +22,7 @@ use std::ops::Range;
 use systoliq_program::GemmTask;
 
 use crate::config::SIDE_MAX;
-use crate::register::{Cause, Cell, Clock, Latch, Left, Registers};
+use crate::register::{BUBBLE, Cause, Cell, Clock, Latch, Left, Registers};
 use crate::schedule::Fold;
 use crate::timing::too_large;
 use crate::{Error, Mapping, Schedule};
@@ -83,15 +83,17 @@ pub struct Instant {
 }
 
 impl Instant {
-    fn reset(mapping: &Mapping) -> Self {
+    /// A grid in which nothing has come to stand.
+    pub(crate) fn reset(mapping: &Mapping) -> Self {
+        let sums = if mapping.output_stays() { 0 } else { mapping.cols };
         Self {
             cycle: 0,
             cause: Cause::Stream,
             fold: 0,
             registers: Registers::reset(mapping),
             left: Vec::new(),
-            top_operands: Vec::new(),
-            top_sums: Vec::new(),
+            top_operands: vec![BUBBLE; mapping.cols],
+            top_sums: vec![Cell::default(); sums],
         }
     }
 
