@@ -1,8 +1,11 @@
 //! What can be wrong with an array or with what is asked of it.
 
+use std::ops::Range;
+
 use systoliq_program::gemm::GemmShape;
 
 use crate::config::{LANES_MAX, SIDE_MAX};
+use crate::trace::TEXT_COLS_MAX;
 
 /// Why an array, or a GEMM on it, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,5 +46,44 @@ pub enum Error {
         passes: u64,
         /// Elements per pass.
         elements: u64,
+    },
+    /// The GEMM has no such cycles.
+    #[error("cycles {from}..{to}: the GEMM has {cycles} cycles, so from 0..1 to 0..{cycles}")]
+    NoSuchCycles {
+        /// The first asked for.
+        from: u64,
+        /// The one after the last asked for.
+        to: u64,
+        /// Cycles of the GEMM.
+        cycles: u64,
+    },
+    /// The grid has no such PEs.
+    #[error(
+        "PEs of rows {}..{} and columns {}..{}: the array has rows 0..{grid_rows} and columns 0..{grid_cols}",
+        rows.start, rows.end, cols.start, cols.end
+    )]
+    NoSuchPes {
+        /// Rows asked for.
+        rows: Range<usize>,
+        /// Columns asked for.
+        cols: Range<usize>,
+        /// Rows of the grid.
+        grid_rows: usize,
+        /// Columns of the grid.
+        grid_cols: usize,
+    },
+    /// The time at the end of a trace does not fit 64 bits.
+    #[error("{cycles} cycles of {period_ps} ps are more picoseconds than 64 bits count")]
+    TraceTime {
+        /// The last cycle of the trace, and one.
+        cycles: u64,
+        /// The clock period in picoseconds.
+        period_ps: u32,
+    },
+    /// A trace as text is wider than a page.
+    #[error("{cols} columns of PEs as text: a page holds {TEXT_COLS_MAX}")]
+    TraceTooWide {
+        /// Columns asked for.
+        cols: usize,
     },
 }

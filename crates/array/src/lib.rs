@@ -17,6 +17,8 @@
 //! | [`activity`] | what depends on the data: zero operands and bits that flip |
 //! | [`register`] | the engine that steps |
 //! | [`fast`] | the engine that does not |
+//! | [`instant`] | the registers in any cycle, without stepping |
+//! | [`trace`] | the registers in a range of cycles, written down |
 //!
 //! *Invariant:* nothing here knows of layers, files or floating point, and no setting of the array
 //! changes a bit.
@@ -27,20 +29,24 @@ pub mod counts;
 mod edge;
 mod error;
 pub mod fast;
+pub mod instant;
 pub mod mapping;
 pub mod register;
 pub mod schedule;
 pub mod timing;
+pub mod trace;
 
 pub use activity::Activity;
 pub use config::{Array, Dataflow, Overlap, PartialFolds};
 pub use counts::ArrayCounts;
 pub use error::Error;
 pub use fast::Fast;
+pub use instant::Instants;
 pub use mapping::{Mapping, Stationary, Tile};
 pub use register::Register;
 pub use schedule::Schedule;
 pub use timing::{Cycles, CyclesByCause};
+pub use trace::Trace;
 
 /// Implements `+`, `+=` and `sum()` for a struct, field by field.
 macro_rules! impl_fieldwise_sum {

@@ -24,6 +24,7 @@ use crate::edge;
 use crate::schedule::Fold;
 use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule};
 
+pub(crate) use feed::BUBBLE;
 use grid::Grid;
 pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
 

@@ -16,6 +16,8 @@
 //! the port at the bottom gives one result per cycle, in the order of folds: T of them, r cycles
 //! after the start, or r of them after T + r − 1. `docs/timing.md` derives them.
 
+use std::ops::Range;
+
 use crate::config::Overlap;
 use crate::mapping::{Mapping, Pieces, Tile};
 use crate::timing::{Cycles, CyclesByCause};
@@ -77,6 +79,53 @@ impl Schedule {
         (0..slow).rev().flat_map(move |slow_at| {
             (0..fast).rev().map(move |fast_at| self.fold(slow_at, fast_at))
         })
+    }
+
+    /// The number of folds.
+    pub fn count(&self) -> u64 {
+        self.slow.count() as u64 * self.fast.count() as u64
+    }
+
+    /// The fold of a number, from 0, in a time that does not depend on it; `None` past the last.
+    ///
+    /// # Panics
+    ///
+    /// If the cycles of the GEMM do not fit 64 bits.
+    pub fn nth(&self, number: u64) -> Option<Fold> {
+        let fast = self.fast.count() as u64;
+        (number < self.count())
+            .then(|| self.fold((number / fast) as usize, (number % fast) as usize))
+    }
+
+    /// The number of the first fold with the same place on the slow axis as fold `number`.
+    pub(crate) fn turn(&self, number: u64) -> u64 {
+        number - number % self.fast.count() as u64
+    }
+
+    /// The part of the time axis that a fold streams, one step per cycle.
+    pub fn steps(&self, _fold: &Fold) -> Range<u64> {
+        0..self.time
+    }
+
+    /// The cycles that a fold is in the grid: from the first of its preload, or of its stream where
+    /// outputs stay, to that in which the last sum that it waits for leaves.
+    ///
+    /// ```
+    /// use systoliq_array::{Array, Mapping, Schedule, Stationary};
+    /// use systoliq_program::gemm::GemmShape;
+    /// let shape = GemmShape { m: 3, k: 5, n: 2 };
+    /// let mapping = Mapping::with(&Array::new(3, 2)?, shape, Stationary::Output);
+    /// let schedule = Schedule::new(&mapping).ok_or("too many folds")?;
+    /// let fold = schedule.nth(0).ok_or("no fold")?;
+    /// assert_eq!(schedule.cycles_of(&fold), 0..5 + 3 + 2 - 2 + 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cycles_of(&self, fold: &Fold) -> Range<u64> {
+        let steps = self.steps(fold);
+        let streamed = fold.start + (steps.end - steps.start);
+        let drain = if self.mapping.output_stays() { fold.span_rows } else { 0 };
+        let rest = fold.span_rows + fold.span_cols - 2 + drain;
+        fold.start.min(fold.chain)..streamed + rest as u64
     }
 
     /// A fold by its place along the slow and the fast axis.

@@ -1,8 +1,7 @@
 //! Registers, cycle by cycle, and folds that cannot start earlier.
 
-use std::fmt::Write as _;
 use systoliq_array::activity::accumulator_toggles;
-use systoliq_array::register::{Cause, Clock, Hazard, step};
+use systoliq_array::register::{Clock, Hazard, step};
 use systoliq_array::{
     Activity, Array, Dataflow, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
 };
@@ -81,49 +80,6 @@ fn toggles_are_those_counted_by_hand() {
         let sums = accumulator_toggles(&mapping, &task);
         assert_eq!([activity.a_toggles, activity.b_toggles, sums], expected, "{stationary:?}");
         assert_eq!(activity.zero_operand_macs, 0);
-    }
-}
-
-/// The registers after each clock edge, a line per row of PEs.
-fn picture(array: Array, task: &GemmTask<'_>) -> String {
-    let mut text = String::new();
-    Register::new(array).unwrap().observe(task, &mut |clock| {
-        let cause = match clock.cause {
-            Cause::Preload => "preload",
-            Cause::Stream => "stream",
-            Cause::Skew => "skew",
-            Cause::Drain => "drain",
-        };
-        writeln!(text, "cycle {}: {cause}", clock.cycle).unwrap();
-        let registers = clock.registers;
-        for row in 0..array.rows {
-            let pe = |pe: usize| {
-                let operand = |latch: &systoliq_array::register::Latch| match latch.valid {
-                    true => latch.code.to_string(),
-                    false => ".".to_owned(),
-                };
-                let (right, other) = (&registers.right[pe], &registers.other[pe]);
-                let sum = registers.sums[pe].sum.value;
-                format!("{:>3} {:>3} {:>5}", operand(right), operand(other), sum)
-            };
-            let pes = row * array.cols..(row + 1) * array.cols;
-            writeln!(text, "  {}", pes.map(pe).collect::<Vec<_>>().join(" |")).unwrap();
-        }
-    });
-    text
-}
-
-#[test]
-fn the_committed_traces_are_what_the_array_does() {
-    let (a, b) = (tensor(3, 3), tensor(3, 3));
-    for (dataflow, committed) in [
-        (Dataflow::OutputStationary, include_str!("../../../traces/gemm-3x3.txt")),
-        (Dataflow::WeightStationary, include_str!("../../../traces/gemm-3x3-ws.txt")),
-    ] {
-        let array = Array { dataflow, ..Array::new(3, 3).unwrap() };
-        let picture = picture(array, &task(&a, &b));
-        let (_, committed) = committed.split_once("\n\n").unwrap();
-        assert_eq!(picture, committed, "{picture}");
     }
 }
 

@@ -145,4 +145,4 @@ fn beat(
 }
 
 /// A bubble: an operand register that was fed nothing.
-pub(super) const BUBBLE: Latch = Latch { code: 0, valid: false, first: false, fold: usize::MAX };
+pub(crate) const BUBBLE: Latch = Latch { code: 0, valid: false, first: false, fold: usize::MAX };

@@ -53,6 +53,22 @@ pub struct Registers {
     pub sum_shadow: Vec<Cell>,
 }
 
+impl Registers {
+    /// The registers of a grid after reset: all are empty.
+    pub fn reset(mapping: &Mapping) -> Self {
+        let pes = mapping.rows * mapping.cols;
+        let shadows = if mapping.has_shadow() { pes } else { 0 };
+        let output_stays = mapping.output_stays();
+        Self {
+            right: vec![BUBBLE; pes],
+            other: vec![BUBBLE; pes],
+            sums: vec![Cell::default(); pes],
+            other_shadow: vec![BUBBLE; if output_stays { 0 } else { shadows }],
+            sum_shadow: vec![Cell::default(); if output_stays { shadows } else { 0 }],
+        }
+    }
+}
+
 /// Why a cycle passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -61,6 +77,18 @@ pub enum Cause {
     Stream,
     Skew,
     Drain,
+}
+
+impl Cause {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preload => "preload",
+            Self::Stream => "stream",
+            Self::Skew => "skew",
+            Self::Drain => "drain",
+        }
+    }
 }
 
 /// Two folds in each other's way.
@@ -125,23 +153,13 @@ pub(super) struct Grid<'a> {
 impl<'a> Grid<'a> {
     /// A grid after reset.
     pub(super) fn new(task: &GemmTask<'_>, mapping: &Mapping, folds: &'a [Fold]) -> Self {
-        let pes = mapping.rows * mapping.cols;
-        let latches = |is: bool| vec![BUBBLE; if is { pes } else { 0 }];
-        let shadow = mapping.has_shadow();
-        let output_stays = mapping.output_stays();
-        let reset = Registers {
-            right: latches(true),
-            other: latches(true),
-            sums: vec![Cell::default(); pes],
-            other_shadow: latches(shadow && !output_stays),
-            sum_shadow: vec![Cell::default(); if shadow && output_stays { pes } else { 0 }],
-        };
         let [a, b] = [task.a.tensor, task.b.tensor].map(|tensor| tensor.format().bits());
         let (right, other) = match mapping.stationary {
             Stationary::Output | Stationary::Weight => (a, b),
             Stationary::Input => (b, a),
         };
-        let moving = if output_stays { 0 } else { mapping.shape.m * mapping.shape.n };
+        let reset = Registers::reset(mapping);
+        let moving = if mapping.output_stays() { 0 } else { mapping.shape.m * mapping.shape.n };
         Self {
             mapping: *mapping,
             adder: task.adder,
@@ -460,6 +478,8 @@ impl<'a> Grid<'a> {
                 left.push(Left { column: col, index, cell });
             }
         }
+        // Folds of fewer rows leave further up.
+        left.sort_by_key(|left| left.column);
         Ok(())
     }
 

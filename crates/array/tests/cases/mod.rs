@@ -1,0 +1,222 @@
+//! GEMMs on arrays, drawn from a seed.
+
+// Each test file uses its part.
+#![allow(dead_code)]
+
+use systoliq_array::{Array, Dataflow, Overlap, PartialFolds};
+use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+use systoliq_keyed_random::Key;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::{GemmTask, Operand};
+
+/// Random words, one after the other.
+pub(crate) struct Draw {
+    key: Key,
+    at: u64,
+}
+
+impl Draw {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { key: Key::new(seed), at: 0 }
+    }
+
+    pub(crate) fn word(&mut self) -> u64 {
+        self.at += 1;
+        u64::from(self.key.word(self.at))
+    }
+
+    /// A number from `low` to `high`.
+    pub(crate) fn between(&mut self, low: i64, high: i64) -> i64 {
+        let word = i128::from(self.word() << 32 | self.word());
+        let range = i128::from(high) - i128::from(low) + 1;
+        (i128::from(low) + word.rem_euclid(range)) as i64
+    }
+
+    pub(crate) fn size(&mut self, low: usize, high: usize) -> usize {
+        self.between(low as i64, high as i64) as usize
+    }
+
+    pub(crate) fn flip(&mut self) -> bool {
+        self.word() % 2 == 1
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.size(0, choices.len() - 1)]
+    }
+
+    pub(crate) fn format(&mut self, bits_max: u32) -> Format {
+        let signed = self.flip();
+        let bits = self.between(if signed { 2 } else { 1 }, bits_max.into()) as u32;
+        Format::new(bits, self.between(-64, 64) as i32, signed).unwrap()
+    }
+
+    /// Codes of all sizes, small ones or the ends of the range.
+    pub(crate) fn tensor(&mut self, format: Format, rows: usize, cols: usize) -> Tensor {
+        let (min, max) = (format.min_raw(), format.max_raw());
+        let style = self.word() % 4;
+        let codes: Vec<i64> = (0..rows * cols)
+            .map(|_| match style {
+                0 => self.between(min.max(-3), max.min(3)),
+                1 => self.pick(&[min, max]),
+                _ => self.between(min, max),
+            })
+            .collect();
+        Tensor::from_codes(format, rows, cols, &codes)
+    }
+}
+
+/// A GEMM on an array.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) array: Array,
+    pub(crate) shape: GemmShape,
+    pub(crate) formats: [Format; 2],
+    pub(crate) transposed: [bool; 2],
+    pub(crate) bits: u32,
+    /// Bits dropped of each product.
+    pub(crate) shift: i32,
+    pub(crate) rounding: Rounding,
+    pub(crate) overflow: Overflow,
+    pub(crate) bias: Option<Format>,
+    pub(crate) seed: u64,
+}
+
+impl Case {
+    /// Draws the operands and hands over the GEMM.
+    pub(crate) fn with_task<T>(&self, use_task: impl FnOnce(&GemmTask<'_>) -> T) -> T {
+        let mut draw = Draw::new(self.seed);
+        let GemmShape { m, k, n } = self.shape;
+        let mut operand = |format, transposed, rows, cols| {
+            let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
+            draw.tensor(format, rows, cols)
+        };
+        let a = operand(self.formats[0], self.transposed[0], m, k);
+        let b = operand(self.formats[1], self.transposed[1], k, n);
+        let bias = self.bias.map(|format| operand(format, false, 1, n));
+        let product_frac = self.formats[0].frac() + self.formats[1].frac();
+        let frac = product_frac - self.shift;
+        let accumulator =
+            Accumulator::new(self.bits, Some(frac), self.rounding, self.overflow).unwrap();
+        use_task(&GemmTask {
+            a: Operand { tensor: &a, transposed: self.transposed[0] },
+            b: Operand { tensor: &b, transposed: self.transposed[1] },
+            adder: Adder::new(&accumulator, product_frac, Key::new(self.seed)),
+            bias: bias.as_ref(),
+        })
+    }
+}
+
+/// Every dataflow with every timing policy.
+pub(crate) fn policies() -> Vec<(Dataflow, Overlap, PartialFolds)> {
+    let mut policies = Vec::new();
+    for dataflow in
+        [Dataflow::OutputStationary, Dataflow::WeightStationary, Dataflow::InputStationary]
+    {
+        for overlap in [Overlap::None, Overlap::DoubleBuffered, Overlap::Pipelined] {
+            for partial_folds in [PartialFolds::Full, PartialFolds::Trimmed] {
+                policies.push((dataflow, overlap, partial_folds));
+            }
+        }
+    }
+    policies
+}
+
+/// An array with a policy.
+pub(crate) fn array(rows: usize, cols: usize, policy: (Dataflow, Overlap, PartialFolds)) -> Array {
+    let (dataflow, overlap, partial_folds) = policy;
+    Array { dataflow, overlap, partial_folds, ..Array::new(rows, cols).unwrap() }
+}
+
+pub(crate) fn format(notation: &str) -> Format {
+    notation.parse().unwrap()
+}
+
+/// Accumulators that differ in what they do to a product and to a sum.
+pub(crate) fn accumulators() -> Vec<(u32, i32, Rounding, Overflow, Option<Format>)> {
+    let mut accumulators = vec![
+        (32, 0, Rounding::Floor, Overflow::Wrap, None),
+        (32, 0, Rounding::Floor, Overflow::Wrap, Some(format("Q4.12"))),
+        (5, 0, Rounding::Floor, Overflow::Saturate, None),
+        (5, 0, Rounding::Floor, Overflow::SaturateSymmetric, Some(format("Q4.4"))),
+        (5, 0, Rounding::Floor, Overflow::Wrap, Some(format("Q4.10"))),
+        (8, -3, Rounding::Floor, Overflow::Saturate, Some(format("Q4.4"))),
+        (9, -2, Rounding::Floor, Overflow::Wrap, None),
+    ];
+    for rounding in Rounding::ALL {
+        accumulators.push((6, 3, rounding, Overflow::Saturate, Some(format("Q3.7"))));
+        accumulators.push((6, 2, rounding, Overflow::Wrap, None));
+    }
+    accumulators
+}
+
+/// A case of any kind, of at most `size` in each extent.
+pub(crate) fn any_case(seed: u64, size: usize) -> Case {
+    let mut draw = Draw::new(seed ^ 0x9e37);
+    let array = array(draw.size(1, 9), draw.size(1, 9), draw.pick(&policies()));
+    let shape = GemmShape { m: draw.size(1, size), k: draw.size(1, size), n: draw.size(1, size) };
+    let bits_max = draw.pick(&[4, 8, 8, 16, 32]);
+    let formats = [draw.format(bits_max), draw.format(bits_max)];
+    let product_frac = formats[0].frac() + formats[1].frac();
+    let product_bits = (formats[0].bits() + formats[1].bits()) as i32;
+    let shift = match draw.word() % 4 {
+        0 | 1 => 0,
+        2 => draw.between(-8, product_bits.into()) as i32,
+        _ => product_frac - draw.between(-128, 128) as i32,
+    };
+    let frac = (product_frac - shift).clamp(-128, 128);
+    let bits = match draw.word() % 3 {
+        0 => draw.between(2, 64),
+        1 => draw.pick(&[8, 16, 32, 48, 64]),
+        _ => draw.between(-3, 6) + i64::from(product_bits - shift),
+    };
+    let bias = draw.flip().then(|| {
+        let near = i64::from(frac).clamp(-60, 60) + draw.between(-4, 4);
+        let frac = if draw.flip() { near } else { draw.between(-64, 64) };
+        let signed = draw.format(32);
+        Format::new(signed.bits(), frac as i32, signed.is_signed()).unwrap()
+    });
+    Case {
+        array,
+        shape,
+        formats,
+        transposed: [draw.flip(), draw.flip()],
+        bits: bits.clamp(2, 64) as u32,
+        shift: product_frac - frac,
+        rounding: draw.pick(&Rounding::ALL),
+        overflow: draw.pick(&Overflow::ALL),
+        bias,
+        seed,
+    }
+}
+
+/// Every grid to `side` x `side` with every GEMM to `extent`³ under every policy, accumulators in
+/// turn.
+pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMut(&Case)) {
+    let pairs = |max: usize| (1..=max).flat_map(move |i| (1..=max).map(move |j| (i, j)));
+    let accumulators = accumulators();
+    let mut seed = 0;
+    for (rows, cols) in pairs(side) {
+        for (m, n) in pairs(extent) {
+            for k in 1..=extent {
+                for policy in policies() {
+                    seed += 1;
+                    let (bits, shift, rounding, overflow, bias) =
+                        accumulators[seed as usize % accumulators.len()];
+                    let case = Case {
+                        array: array(rows, cols, policy),
+                        shape: GemmShape { m, k, n },
+                        formats: [format("Q2.3"), format("UQ1.3")],
+                        transposed: [seed % 2 == 0, seed % 3 == 0],
+                        bits,
+                        shift,
+                        rounding,
+                        overflow,
+                        bias,
+                        seed,
+                    };
+                    see(&case);
+                }
+            }
+        }
+    }
+}
