@@ -11,10 +11,13 @@
 mod operands;
 mod sums;
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_program::GemmTask;
 
+use crate::mapping::Axis;
 use crate::schedule::Fold;
 use crate::{Mapping, Schedule, impl_fieldwise_sum};
 
@@ -87,18 +90,27 @@ impl Run {
         Self { mapping: *mapping, folds: schedule.folds().collect(), end }
     }
 
-    /// Steps in time of a fold.
-    fn time(&self) -> usize {
-        self.mapping.extents().time
+    /// The pieces of time: where each begins, and its steps.
+    fn pieces_of_time(&self) -> impl Iterator<Item = Range<usize>> {
+        let pieces = self.mapping.pieces(Axis::Time);
+        (0..pieces.count()).map(move |at| {
+            let from = at * pieces.side;
+            from..from + pieces.size(at)
+        })
+    }
+
+    /// The number of the piece of time of a fold.
+    fn piece_of(&self, fold: &Fold) -> usize {
+        fold.tile.time / self.mapping.pieces(Axis::Time).side
     }
 
     /// Whether fold `at` follows the one before it without a bubble between.
     fn follows(&self, at: usize) -> bool {
-        at > 0
-            && self
-                .folds
-                .get(at)
-                .is_some_and(|fold| fold.start == self.folds[at - 1].start + self.time() as u64)
+        let [Some(before), Some(fold)] = [at.wrapping_sub(1), at].map(|at| self.folds.get(at))
+        else {
+            return false;
+        };
+        fold.start == before.start + before.tile.steps as u64
     }
 }
 

@@ -56,6 +56,16 @@ pub enum PartialFolds {
     Trimmed,
 }
 
+/// Which axis of the grid the folds go along first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FoldOrder {
+    /// The rows' axis: m of os, k of ws and is.
+    RowsFirst,
+    /// The columns' axis: n of os and ws, m of is.
+    ColumnsFirst,
+}
+
 /// A grid of `rows` x `cols` processing elements beside a vector unit.
 ///
 /// ```
@@ -83,6 +93,10 @@ pub struct Array {
     /// What a fold waits for that fills only part of the grid.
     #[serde(default)]
     pub partial_folds: PartialFolds,
+    /// Which axis of the grid the folds go along first; left out, the columns' with stationary
+    /// outputs, otherwise the rows', so that the partial sums of one fold enter the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold_order: Option<FoldOrder>,
     /// Lanes of the vector unit; left out, as many as the grid has columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
@@ -97,7 +111,8 @@ impl Array {
     /// Unless `rows` and `cols` are 1 to [`SIDE_MAX`].
     pub fn new(rows: usize, cols: usize) -> Result<Self, Error> {
         let (dataflow, overlap, partial_folds) = Default::default();
-        let array = Self { rows, cols, dataflow, overlap, partial_folds, lanes: None };
+        let array =
+            Self { rows, cols, dataflow, overlap, partial_folds, fold_order: None, lanes: None };
         array.validate()?;
         Ok(array)
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mapping::{Extents, Pieces, Stationary};
+use crate::mapping::{Axis, Extents, Pieces, Stationary};
 use crate::schedule::{Fold, Schedule};
 use crate::timing;
 use crate::{CyclesByCause, Error, Mapping, PartialFolds, impl_fieldwise_sum};
@@ -114,14 +114,16 @@ impl ArrayCounts {
             return Some(Self::default());
         }
         let Extents { rows, cols, time } = mapping.extents();
-        let [row_pieces, col_pieces] = mapping.pieces();
+        let row_pieces = mapping.pieces(Axis::Rows);
         let [rows, cols, time] = [rows, cols, time].map(|extent| extent as u64);
-        let [row_folds, col_folds] = [row_pieces, col_pieces].map(|pieces| pieces.count() as u64);
+        let [row_folds, col_folds, time_folds] =
+            [Axis::Rows, Axis::Cols, Axis::Time].map(|axis| mapping.pieces(axis).count() as u64);
         let macs = product(&[rows, cols, time])?;
         // What moves right enters once per fold along the columns, what moves down once per fold
-        // along the rows, and what stays once.
-        let (right, down, stays) =
-            (product(&[rows, time, col_folds])?, product(&[cols, time, row_folds])?, rows * cols);
+        // along the rows, and what stays once per piece of time.
+        let right = product(&[rows, time, col_folds])?;
+        let down = product(&[cols, time, row_folds])?;
+        let stays = product(&[rows, cols, time_folds])?;
         let cut = Cut::new(mapping, &schedule, cycles.total().0);
         let right_writes = product(&[right, mapping.cols as u64])? - cut.right;
         let shadow_writes = if mapping.has_shadow() { stays } else { 0 };
@@ -150,7 +152,8 @@ impl ArrayCounts {
         let passed = |_: u64, span: u64| span.checked_mul(time);
         counts.accumulator_writes = over_pieces(mapping, row_pieces, cols, passed)?;
         let hops = |tile: u64, _: u64| Some(tile * (tile + 1) / 2);
-        let stationary_writes = over_pieces(mapping, row_pieces, cols, hops)?;
+        let loads = cols.checked_mul(time_folds)?;
+        let stationary_writes = over_pieces(mapping, row_pieces, loads, hops)?;
         let (a, b) = ((right, right_writes), (stays, stationary_writes));
         let (a, b) = if mapping.stationary == Stationary::Weight { (a, b) } else { (b, a) };
         (counts.a_reads, counts.a_register_writes) = a;
@@ -193,9 +196,9 @@ impl Cut {
         if mapping.partial_folds == PartialFolds::Full {
             return cut;
         }
-        let time = mapping.extents().time as u64;
         let side = mapping.rows.max(mapping.cols) as u64;
         for Fold { tile, start, .. } in schedule.folds_backwards() {
+            let time = tile.steps as u64;
             let last = start + time - 1 + tile.rows.max(tile.cols) as u64 - 1;
             if last + 2 * side < end {
                 break;

@@ -185,13 +185,15 @@ impl<'a> Instants<'a> {
     /// rows and columns that a fold uses or waits for.
     ///
     /// On either axis of the grid, all tiles but the last have one size. So the fold itself, the one
-    /// before it and the last two of the turn before stand for all.
+    /// before it and the last two of the turns before, of either inner loop, stand for all.
     fn last_where(&self, number: u64, is: impl Fn(&Fold) -> bool) -> Option<(u64, Fold)> {
-        let turn = self.schedule.turn(number);
-        let candidates =
-            [Some(number), number.checked_sub(1), turn.checked_sub(1), turn.checked_sub(2)];
+        let [turn, outer] = self.schedule.turns(number);
+        let before = |number: u64, by: u64| number.checked_sub(by);
+        let candidates = [Some(number), before(number, 1), before(turn, 1), before(turn, 2)];
+        let outer = [before(outer, 1), before(outer, 2)].into_iter();
         let folds = candidates
             .into_iter()
+            .chain(outer)
             .flatten()
             .filter_map(|number| self.schedule.nth(number).map(|fold| (number, fold)));
         folds.into_iter().find(|(_, fold)| is(fold))

@@ -37,7 +37,7 @@ pub mod timing;
 pub mod trace;
 
 pub use activity::Activity;
-pub use config::{Array, Dataflow, Overlap, PartialFolds};
+pub use config::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
 pub use counts::ArrayCounts;
 pub use error::Error;
 pub use fast::Fast;

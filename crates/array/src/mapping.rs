@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_program::gemm::GemmShape;
 
 use crate::Array;
-use crate::config::{Dataflow, Overlap, PartialFolds};
+use crate::config::{Dataflow, FoldOrder, Overlap, PartialFolds};
 use crate::timing;
 
 /// The matrix that stays in the processing elements.
@@ -85,10 +85,34 @@ pub struct Tile {
     pub row: usize,
     /// Where the tile begins along the columns' axis.
     pub col: usize,
+    /// Where it begins in time.
+    pub time: usize,
     /// Rows of the grid in use, r ≤ R.
     pub rows: usize,
     /// Columns of the grid in use, c ≤ C.
     pub cols: usize,
+    /// Steps in time: T, or a piece of it.
+    pub steps: usize,
+}
+
+/// An axis of a GEMM as it lies on the grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Axis {
+    /// Along the rows of the grid.
+    Rows,
+    /// Along its columns.
+    Cols,
+    /// In time.
+    Time,
+}
+
+/// A walk along an axis, piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loop {
+    /// The axis.
+    pub axis: Axis,
+    /// Its pieces.
+    pub pieces: Pieces,
 }
 
 /// One GEMM on one grid.
@@ -102,6 +126,10 @@ pub struct Mapping {
     pub rows: usize,
     /// Columns of the grid, C.
     pub cols: usize,
+    /// The most steps in time of one fold.
+    pub steps_max: usize,
+    /// Which axis of the grid the folds go along first.
+    pub fold_order: FoldOrder,
     /// How folds overlap.
     pub overlap: Overlap,
     /// What partial folds wait for.
@@ -109,9 +137,18 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// How `array` runs a GEMM; with [`Dataflow::Auto`], in the dataflow of the fewest cycles.
+    /// How `array` runs a GEMM with room for any number of partial sums; with [`Dataflow::Auto`],
+    /// in the dataflow of the fewest cycles.
     pub fn new(array: &Array, shape: GemmShape) -> Self {
-        let with = |stationary| Self::with(array, shape, stationary);
+        Self::within(array, shape, u64::MAX)
+    }
+
+    /// How `array` runs a GEMM with room for `partial_sums` partial sums.
+    ///
+    /// Where sums move and k does not fit the grid, the sums that are on their way from one fold to
+    /// the next must fit this room, or time is cut into pieces. A piece has one step at least.
+    pub fn within(array: &Array, shape: GemmShape, partial_sums: u64) -> Self {
+        let with = |stationary| Self::with(array, shape, stationary).fitting(partial_sums);
         match array.dataflow {
             Dataflow::OutputStationary => with(Stationary::Output),
             Dataflow::WeightStationary => with(Stationary::Weight),
@@ -127,10 +164,34 @@ impl Mapping {
         }
     }
 
-    /// How `array` runs a GEMM in a dataflow, whatever the array's own.
+    /// How `array` runs a GEMM in a dataflow, whatever the array's own, with room for any number of
+    /// partial sums.
     pub fn with(array: &Array, shape: GemmShape, stationary: Stationary) -> Self {
         let Array { rows, cols, overlap, partial_folds, .. } = *array;
-        Self { shape, stationary, rows, cols, overlap, partial_folds }
+        let fold_order = array.fold_order.unwrap_or(match stationary {
+            Stationary::Output => FoldOrder::ColumnsFirst,
+            Stationary::Weight | Stationary::Input => FoldOrder::RowsFirst,
+        });
+        let steps_max = usize::MAX;
+        Self { shape, stationary, rows, cols, steps_max, fold_order, overlap, partial_folds }
+    }
+
+    /// The same with so few steps in time that `room` partial sums suffice.
+    pub fn fitting(self, room: u64) -> Self {
+        let steps = room / self.partial_sums_of_a_step().max(1);
+        let steps_max = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
+        if self.partial_sums_of_a_step() == 0 { self } else { Self { steps_max, ..self } }
+    }
+
+    /// How many partial sums each step in time of a fold leaves for folds to come: none where the
+    /// outputs stay, or where no sum takes more than one fold.
+    pub fn partial_sums_of_a_step(&self) -> u64 {
+        let Extents { rows, cols, .. } = self.extents();
+        match self.fold_order {
+            _ if self.output_stays() || rows <= self.rows => 0,
+            FoldOrder::RowsFirst => cols.min(self.cols) as u64,
+            FoldOrder::ColumnsFirst => cols as u64,
+        }
     }
 
     /// The extents along rows, columns and time.
@@ -157,25 +218,41 @@ impl Mapping {
         (rows as u64, cols as u64)
     }
 
-    /// Pieces along the rows' and the columns' axis; none where there is no product to make.
-    pub fn pieces(&self) -> [Pieces; 2] {
+    /// Pieces along an axis; none where there is no product to make.
+    pub fn pieces(&self, axis: Axis) -> Pieces {
         let Extents { rows, cols, time } = self.extents();
-        let empty = rows == 0 || cols == 0 || time == 0;
-        let cut = |extent: usize, side: usize| match empty {
+        let (extent, side) = match axis {
+            Axis::Rows => (rows, self.rows),
+            Axis::Cols => (cols, self.cols),
+            Axis::Time => (time, self.steps_max.min(time).max(1)),
+        };
+        match rows == 0 || cols == 0 || time == 0 {
             true => Pieces { side, full: 0, rest: 0 },
             false => Pieces { side, full: extent / side, rest: extent % side },
+        }
+    }
+
+    /// The walk through all folds, the slowest axis first. Partial sums of one piece of time are
+    /// done with before the next: k is walked through within it.
+    pub fn loops(&self) -> [Loop; 3] {
+        use Axis::{Cols, Rows, Time};
+        let axes = match (self.fold_order, self.output_stays()) {
+            (FoldOrder::RowsFirst, true) => [Time, Cols, Rows],
+            (FoldOrder::RowsFirst, false) => [Cols, Time, Rows],
+            (FoldOrder::ColumnsFirst, _) => [Time, Rows, Cols],
         };
-        [cut(rows, self.rows), cut(cols, self.cols)]
+        axes.map(|axis| Loop { axis, pieces: self.pieces(axis) })
     }
 
     /// The number of folds; `None` if it does not fit 64 bits.
     pub fn folds(&self) -> Option<u64> {
-        let [rows, cols] = self.pieces().map(|pieces| pieces.count() as u64);
-        rows.checked_mul(cols)
+        let counts = self.loops().map(|each| each.pieces.count() as u64);
+        counts.into_iter().try_fold(1u64, u64::checked_mul)
     }
 
     /// The folds in their order. With stationary outputs n changes fastest, and m after it;
-    /// otherwise k changes fastest, so that the partial sums of one fold enter the next.
+    /// otherwise k changes fastest, so that the partial sums of one fold enter the next; unless
+    /// [`FoldOrder`] says otherwise.
     ///
     /// A GEMM in which any extent is 0 has no product, and so no fold.
     ///
@@ -186,28 +263,34 @@ impl Mapping {
     /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Output);
     /// let folds: Vec<Tile> = mapping.tiles().collect();
     /// assert_eq!(folds.len(), 4);
-    /// assert_eq!(folds[1], Tile { row: 0, col: 2, rows: 4, cols: 1 });
-    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Weight);
-    /// assert_eq!(mapping.tiles().nth(1), Some(Tile { row: 4, col: 0, rows: 3, cols: 2 }));
+    /// assert_eq!(folds[1], Tile { row: 0, col: 2, time: 0, rows: 4, cols: 1, steps: 7 });
+    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Weight).fitting(6);
+    /// let folds: Vec<Tile> = mapping.tiles().collect();
+    /// // Of 5 rows of A, 3 leave 6 partial sums in 2 columns.
+    /// assert_eq!(folds[1], Tile { row: 4, col: 0, time: 0, rows: 3, cols: 2, steps: 3 });
+    /// assert_eq!(folds[2], Tile { row: 0, col: 0, time: 3, rows: 4, cols: 2, steps: 2 });
     /// # Ok::<(), systoliq_array::Error>(())
     /// ```
     pub fn tiles(&self) -> impl Iterator<Item = Tile> + use<> {
-        let [rows, cols] = self.pieces().map(Pieces::count);
-        let (slow, fast) = if self.output_stays() { (rows, cols) } else { (cols, rows) };
         let mapping = *self;
-        (0..slow).flat_map(move |slow_at| (0..fast).map(move |at| mapping.tile(slow_at, at)))
+        let [slow, middle, fast] = self.loops().map(|each| each.pieces.count());
+        (0..slow).flat_map(move |i| {
+            (0..middle).flat_map(move |j| (0..fast).map(move |k| mapping.tile([i, j, k])))
+        })
     }
 
-    /// A fold by its place along the slow and the fast axis.
-    pub(crate) fn tile(&self, slow_at: usize, fast_at: usize) -> Tile {
-        let [rows, cols] = self.pieces();
-        let (row, col) = if self.output_stays() { (slow_at, fast_at) } else { (fast_at, slow_at) };
-        Tile {
-            row: row * rows.side,
-            col: col * cols.side,
-            rows: rows.size(row),
-            cols: cols.size(col),
+    /// A fold by its place in each of [`loops`](Self::loops).
+    pub(crate) fn tile(&self, places: [usize; 3]) -> Tile {
+        let mut tile = Tile { row: 0, col: 0, time: 0, rows: 0, cols: 0, steps: 0 };
+        for (Loop { axis, pieces }, place) in self.loops().into_iter().zip(places) {
+            let (from, size) = match axis {
+                Axis::Rows => (&mut tile.row, &mut tile.rows),
+                Axis::Cols => (&mut tile.col, &mut tile.cols),
+                Axis::Time => (&mut tile.time, &mut tile.steps),
+            };
+            (*from, *size) = (place * pieces.side, pieces.size(place));
         }
+        tile
     }
 }
 

@@ -54,6 +54,8 @@ pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
 #[derive(Clone, Debug)]
 pub struct Register {
     array: Array,
+    /// The room for partial sums, in bits.
+    partial_sum_bits: u64,
     seen: Seen,
 }
 
@@ -76,7 +78,18 @@ impl Register {
     /// Those of [`Array::validate`].
     pub fn new(array: Array) -> Result<Self, Error> {
         array.validate()?;
-        Ok(Self { array, seen: Seen::default() })
+        Ok(Self { array, partial_sum_bits: u64::MAX, seen: Seen::default() })
+    }
+
+    /// The same with so many bits of room for partial sums.
+    pub fn with_partial_sum_bits(self, partial_sum_bits: u64) -> Self {
+        Self { partial_sum_bits, ..self }
+    }
+
+    /// How this engine runs a GEMM.
+    pub fn mapping(&self, task: &GemmTask<'_>) -> Mapping {
+        let room = self.partial_sum_bits / u64::from(task.adder.bits);
+        Mapping::within(&self.array, task.shape(), room)
     }
 
     /// What was counted during the last GEMM.
@@ -90,7 +103,7 @@ impl Register {
     ///
     /// If the GEMM has more cycles than 64 bits count.
     pub fn observe(&mut self, task: &GemmTask<'_>, see: &mut dyn FnMut(&Clock<'_>)) -> Sums {
-        let mapping = Mapping::new(&self.array, task.shape());
+        let mapping = self.mapping(task);
         let schedule = Schedule::new(&mapping).expect("folds fit 64 bits");
         let folds: Vec<Fold> = schedule.folds().collect();
         let (sums, seen) = step(task, &mapping, &folds, see)

@@ -2,7 +2,7 @@
 //!
 //! A fold starts when its first operands enter the first PE. Which cycle that is depends on the
 //! fold before and on [`Overlap`]. Let a fold that waits for r rows and c columns be followed by
-//! one that waits for r' rows; with T steps in time, the second starts after the first by
+//! one that waits for r' rows; with T steps in time of the first, the second starts after the first by
 //!
 //! | overlap | an operand stays | the outputs stay |
 //! | --- | --- | --- |
@@ -19,16 +19,37 @@
 use std::ops::Range;
 
 use crate::config::Overlap;
-use crate::mapping::{Mapping, Pieces, Tile};
+use crate::mapping::{Loop, Mapping, Tile};
 use crate::timing::{Cycles, CyclesByCause};
 
 /// The starts of all folds of one GEMM.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     mapping: Mapping,
-    slow: Pieces,
-    fast: Pieces,
-    time: u64,
+    loops: [Loop; 3],
+}
+
+/// What a fold waits for: rows and columns of the grid, and steps in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) rows: u64,
+    pub(crate) cols: u64,
+    pub(crate) steps: u64,
+}
+
+/// Some folds, one after the other.
+#[derive(Clone, Copy)]
+struct Run {
+    first: Span,
+    last: Span,
+    /// From the start of the first to that of the last.
+    cycles: CyclesByCause,
+}
+
+impl Run {
+    fn one(span: Span) -> Self {
+        Self { first: span, last: span, cycles: CyclesByCause::default() }
+    }
 }
 
 /// One fold in time. Cycles count from the first of the GEMM.
@@ -51,12 +72,9 @@ impl Schedule {
     /// The schedule of a GEMM; `None` if its folds do not fit 64 bits.
     pub fn new(mapping: &Mapping) -> Option<Self> {
         mapping.folds()?;
-        let [rows, cols] = mapping.pieces();
-        let (slow, fast) = if mapping.output_stays() { (rows, cols) } else { (cols, rows) };
-        let time = mapping.extents().time as u64;
         // Twice the grid is added to it at most.
-        time.checked_add(1 << 13)?;
-        Some(Self { mapping: *mapping, slow, fast, time })
+        (mapping.extents().time as u64).checked_add(1 << 13)?;
+        Some(Self { mapping: *mapping, loops: mapping.loops() })
     }
 
     /// The folds in their order.
@@ -65,8 +83,16 @@ impl Schedule {
     ///
     /// If the cycles of the GEMM do not fit 64 bits.
     pub fn folds(&self) -> impl Iterator<Item = Fold> + '_ {
-        let (slow, fast) = (self.slow.count(), self.fast.count());
-        (0..slow).flat_map(move |slow_at| (0..fast).map(move |at| self.fold(slow_at, at)))
+        let mut before: Option<(Span, u64)> = None;
+        self.mapping.tiles().map(move |tile| {
+            let span = self.span(tile.rows, tile.cols, tile.steps);
+            let start = match before {
+                None => self.lead(span).total().0,
+                Some((before, start)) => start + self.between(before, span).total().0,
+            };
+            before = Some((span, start));
+            self.fold(tile, start)
+        })
     }
 
     /// The folds from the last to the first.
@@ -75,15 +101,12 @@ impl Schedule {
     ///
     /// If the cycles of the GEMM do not fit 64 bits.
     pub(crate) fn folds_backwards(&self) -> impl Iterator<Item = Fold> + '_ {
-        let (slow, fast) = (self.slow.count(), self.fast.count());
-        (0..slow).rev().flat_map(move |slow_at| {
-            (0..fast).rev().map(move |fast_at| self.fold(slow_at, fast_at))
-        })
+        (0..self.count()).rev().map(|number| self.nth(number).expect("a fold that there is"))
     }
 
     /// The number of folds.
     pub fn count(&self) -> u64 {
-        self.slow.count() as u64 * self.fast.count() as u64
+        self.loops.iter().map(|each| each.pieces.count() as u64).product()
     }
 
     /// The fold of a number, from 0, in a time that does not depend on it; `None` past the last.
@@ -92,19 +115,25 @@ impl Schedule {
     ///
     /// If the cycles of the GEMM do not fit 64 bits.
     pub fn nth(&self, number: u64) -> Option<Fold> {
-        let fast = self.fast.count() as u64;
-        (number < self.count())
-            .then(|| self.fold((number / fast) as usize, (number % fast) as usize))
+        if number >= self.count() {
+            return None;
+        }
+        let [_, middle, fast] = self.loops.map(|each| each.pieces.count() as u64);
+        let turns = [number / fast / middle, number / fast % middle, number % fast];
+        let places = turns.map(|turn| turn as usize);
+        let start = self.start(places).expect("cycles fit 64 bits").total().0;
+        Some(self.fold(self.mapping.tile(places), start))
     }
 
-    /// The number of the first fold with the same place on the slow axis as fold `number`.
-    pub(crate) fn turn(&self, number: u64) -> u64 {
-        number - number % self.fast.count() as u64
+    /// The numbers of the first folds of the turns of the inner loops that fold `number` is in.
+    pub(crate) fn turns(&self, number: u64) -> [u64; 2] {
+        let [_, middle, fast] = self.loops.map(|each| each.pieces.count() as u64);
+        [number - number % fast, number - number % (middle * fast)]
     }
 
     /// The part of the time axis that a fold streams, one step per cycle.
-    pub fn steps(&self, _fold: &Fold) -> Range<u64> {
-        0..self.time
+    pub fn steps(&self, fold: &Fold) -> Range<u64> {
+        fold.tile.time as u64..(fold.tile.time + fold.tile.steps) as u64
     }
 
     /// The cycles that a fold is in the grid: from the first of its preload, or of its stream where
@@ -128,13 +157,10 @@ impl Schedule {
         fold.start.min(fold.chain)..streamed + rest as u64
     }
 
-    /// A fold by its place along the slow and the fast axis.
-    fn fold(&self, slow_at: usize, fast_at: usize) -> Fold {
-        let tile = self.mapping.tile(slow_at, fast_at);
-        let (rows, cols) = self.mapping.span(tile.rows, tile.cols);
-        let start = self.elapsed(slow_at, fast_at).expect("cycles fit 64 bits").total().0;
+    fn fold(&self, tile: Tile, start: u64) -> Fold {
+        let Span { rows, cols, steps } = self.span(tile.rows, tile.cols, tile.steps);
         let chain = match self.mapping.output_stays() {
-            true => start + self.time + rows - 1,
+            true => start + steps + rows - 1,
             false => start - rows,
         };
         Fold { tile, span_rows: rows as usize, span_cols: cols as usize, start, chain }
@@ -142,91 +168,107 @@ impl Schedule {
 
     /// The cycles of the whole GEMM; `None` if they do not fit 64 bits.
     pub fn cycles(&self) -> Option<CyclesByCause> {
-        let (slow, fast) = (self.slow.count(), self.fast.count());
-        if slow == 0 {
+        if self.count() == 0 {
             return Some(CyclesByCause::default());
         }
-        let last = self.elapsed(slow - 1, fast - 1)?;
-        let stream = CyclesByCause { stream: Cycles(self.time), ..Default::default() };
-        let streamed = last.checked_add(stream)?;
-        let finish = self.finish(streamed)?;
+        let ends = self.loops.map(|each| each.pieces.count() - 1);
+        let last = self.span_at(ends);
+        let stream = CyclesByCause { stream: Cycles(last.steps), ..Default::default() };
+        let streamed = self.start(ends)?.checked_add(stream)?;
         // Where the last folds are small, one of those before may be the last to finish: the last
         // of each size.
-        let mut end = finish;
-        for slow_at in slow.saturating_sub(2)..slow {
-            for fast_at in fast.saturating_sub(2)..fast {
-                end = end.max(self.finish_of(slow_at, fast_at)?);
-            }
+        let mut end = 0;
+        for number in 0..8usize {
+            let place = |at: usize| ends[at].saturating_sub(number >> at & 1);
+            end = end.max(self.finish([place(0), place(1), place(2)])?);
         }
-        let drain = self.drain_of(slow - 1, fast - 1);
+        let drain = self.drain(last);
         let skew = end - streamed.total().0 - drain;
         let tail = CyclesByCause { skew: Cycles(skew), drain: Cycles(drain), ..Default::default() };
         streamed.checked_add(tail)
     }
 
-    /// The cycle after the last of the fold that streams last.
-    fn finish(&self, streamed: CyclesByCause) -> Option<u64> {
-        let (slow, fast) = (self.slow.count() - 1, self.fast.count() - 1);
-        let (rows, cols) = self.span_of(slow, fast);
-        streamed.total().0.checked_add(rows + cols - 2 + self.drain_of(slow, fast))
-    }
-
     /// The cycle after the last of a fold.
-    fn finish_of(&self, slow_at: usize, fast_at: usize) -> Option<u64> {
-        let (rows, cols) = self.span_of(slow_at, fast_at);
-        let start = self.elapsed(slow_at, fast_at)?.total().0;
-        let rest = rows + cols - 2 + self.drain_of(slow_at, fast_at);
-        start.checked_add(self.time)?.checked_add(rest)
+    fn finish(&self, places: [usize; 3]) -> Option<u64> {
+        let span = self.span_at(places);
+        let start = self.start(places)?.total().0;
+        let rest = span.rows + span.cols - 2 + self.drain(span);
+        start.checked_add(span.steps)?.checked_add(rest)
     }
 
-    fn drain_of(&self, slow_at: usize, fast_at: usize) -> u64 {
-        if self.mapping.output_stays() { self.span_of(slow_at, fast_at).0 } else { 0 }
+    fn drain(&self, span: Span) -> u64 {
+        if self.mapping.output_stays() { span.rows } else { 0 }
     }
 
-    fn span_of(&self, slow_at: usize, fast_at: usize) -> (u64, u64) {
-        let (slow, fast) = (self.slow.size(slow_at), self.fast.size(fast_at));
-        let (rows, cols) = if self.mapping.output_stays() { (slow, fast) } else { (fast, slow) };
-        self.mapping.span(rows, cols)
+    /// What a fold waits for that uses so much of the grid for so many steps.
+    pub(crate) fn span(&self, rows: usize, cols: usize, steps: usize) -> Span {
+        let (rows, cols) = self.mapping.span(rows, cols);
+        Span { rows, cols, steps: steps as u64 }
+    }
+
+    fn span_at(&self, places: [usize; 3]) -> Span {
+        let Tile { rows, cols, steps, .. } = self.mapping.tile(places);
+        self.span(rows, cols, steps)
     }
 
     /// The cycles from the beginning to the start of a fold, in closed form.
-    fn elapsed(&self, slow_at: usize, fast_at: usize) -> Option<CyclesByCause> {
-        let fast_last = self.fast.count() - 1;
-        let turn = |from: usize, to: usize| {
-            self.between(self.span_of(from, fast_last), self.span_of(to, 0))
-        };
-        let mut cycles = self.lead(self.span_of(0, 0));
-        if slow_at > 0 {
-            // All that come before are full, so each takes as long as the first.
-            let steps = slow_at as u64;
-            cycles = cycles.checked_add(self.within(0, fast_last)?.checked_mul(steps)?)?;
-            if steps > 1 {
-                cycles = cycles.checked_add(turn(0, 1).checked_mul(steps - 1)?)?;
-            }
-            cycles = cycles.checked_add(turn(slow_at - 1, slow_at))?;
-        }
-        cycles.checked_add(self.within(slow_at, fast_at)?)
+    fn start(&self, places: [usize; 3]) -> Option<CyclesByCause> {
+        let run = self.up_to(places, 0, [0; 3])?;
+        self.lead(run.first).checked_add(run.cycles)
     }
 
-    /// The cycles from the start of the first fold of a slow step to that of another.
-    fn within(&self, slow_at: usize, fast_at: usize) -> Option<CyclesByCause> {
-        if fast_at == 0 {
-            return Some(CyclesByCause::default());
+    /// The folds up to one, from the first that has the places `fixed` in the loops before `depth`.
+    fn up_to(&self, places: [usize; 3], depth: usize, mut fixed: [usize; 3]) -> Option<Run> {
+        if depth == self.loops.len() {
+            return Some(Run::one(self.span_at(fixed)));
         }
-        let span = |at| self.span_of(slow_at, at);
-        let equal = self.between(span(0), span(0)).checked_mul(fast_at as u64 - 1)?;
-        equal.checked_add(self.between(span(0), span(fast_at)))
+        // All pieces before the last are full, and so alike.
+        let before = match places[depth] {
+            0 => None,
+            count => {
+                fixed[depth] = 0;
+                Some(self.repeat(self.all(depth + 1, fixed)?, count as u64)?)
+            }
+        };
+        fixed[depth] = places[depth];
+        let last = self.up_to(places, depth + 1, fixed)?;
+        match before {
+            None => Some(last),
+            Some(before) => self.join(before, last),
+        }
+    }
+
+    /// All folds that have the places `fixed` in the loops before `depth`.
+    fn all(&self, depth: usize, fixed: [usize; 3]) -> Option<Run> {
+        let mut ends = self.loops.map(|each| each.pieces.count() - 1);
+        ends[..depth].copy_from_slice(&fixed[..depth]);
+        self.up_to(ends, depth, fixed)
+    }
+
+    /// One run of folds after the other.
+    fn join(&self, run: Run, next: Run) -> Option<Run> {
+        let between = self.between(run.last, next.first);
+        let cycles = run.cycles.checked_add(between)?.checked_add(next.cycles)?;
+        Some(Run { first: run.first, last: next.last, cycles })
+    }
+
+    /// A run of folds, so many times.
+    fn repeat(&self, run: Run, count: u64) -> Option<Run> {
+        let between = self.between(run.last, run.first).checked_mul(count - 1)?;
+        let cycles = run.cycles.checked_mul(count)?.checked_add(between)?;
+        Some(Run { cycles, ..run })
     }
 
     /// What comes before the first fold.
-    fn lead(&self, (rows, _): (u64, u64)) -> CyclesByCause {
-        let preload = if self.mapping.output_stays() { 0 } else { rows };
+    pub(crate) fn lead(&self, span: Span) -> CyclesByCause {
+        let preload = if self.mapping.output_stays() { 0 } else { span.rows };
         CyclesByCause { preload: Cycles(preload), ..Default::default() }
     }
 
     /// The cycles from the start of a fold to that of the next.
-    fn between(&self, (rows, cols): (u64, u64), (next, _): (u64, u64)) -> CyclesByCause {
-        let time = self.time;
+    pub(crate) fn between(&self, span: Span, next: Span) -> CyclesByCause {
+        let Span { rows, cols, steps: time } = span;
+        let next = next.rows;
         let output_stays = self.mapping.output_stays();
         let busy = time + rows + cols - 2;
         // The port at the bottom of a column gives results in the order of folds.

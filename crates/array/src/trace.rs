@@ -95,7 +95,7 @@ impl<'i, 'a> Trace<'i, 'a> {
 
     /// What it is of, in a few lines.
     fn description(&self) -> Vec<String> {
-        let Mapping { shape, stationary, rows, cols, overlap, partial_folds } =
+        let Mapping { shape, stationary, rows, cols, overlap, partial_folds, .. } =
             *self.instants.mapping();
         let stationary = match stationary {
             Stationary::Output => "output-stationary",

@@ -5,7 +5,7 @@ mod cases;
 use cases::{Case, accumulators, any_case, array, for_each_small_case, format, policies};
 use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::Seen;
-use systoliq_array::{Activity, ArrayCounts, Fast, Mapping, Register};
+use systoliq_array::{Activity, ArrayCounts, Fast, Mapping};
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Reference, Sums};
 
@@ -17,9 +17,9 @@ fn check(case: &Case) {
 fn check_task(case: &Case, task: &GemmTask<'_>) {
     let expected = Reference.gemm(task);
     compare(case, "fast", &Fast::default().gemm(task), &expected);
-    let mut register = Register::new(case.array).unwrap();
+    let mut register = case.register();
     compare(case, "register", &register.gemm(task), &expected);
-    let mapping = Mapping::new(&case.array, case.shape);
+    let mapping = case.mapping();
     let counts = ArrayCounts::of(&mapping).unwrap();
     let expected = Seen {
         counts,
@@ -51,7 +51,8 @@ fn check_conservation(case: &Case, mapping: &Mapping, counts: &ArrayCounts) {
     assert!(counts.accumulator_writes >= counts.macs, "{case:?}");
     let outputs = if case.shape.k == 0 { 0 } else { (case.shape.m * case.shape.n) as u64 };
     assert_eq!(counts.sum_writes - counts.partial_sum_reads, outputs, "{case:?}");
-    assert_eq!(counts.cycles.stream.0, counts.folds * mapping.extents().time as u64);
+    let steps: usize = mapping.tiles().map(|tile| tile.steps).sum();
+    assert_eq!(counts.cycles.stream.0, steps as u64);
     assert!(counts.macs <= counts.pe_cycles, "{case:?}");
 }
 
@@ -77,6 +78,7 @@ fn a_gemm_without_products_leaves_the_bias() {
             let case = Case {
                 array: array(2, 2, policies()[bits as usize % 18]),
                 shape: GemmShape { m, k, n },
+                room: u64::MAX,
                 formats: [format("Q4.4"), format("Q4.4")],
                 transposed: [false, true],
                 bits,
@@ -86,7 +88,7 @@ fn a_gemm_without_products_leaves_the_bias() {
                 bias,
                 seed: 1,
             };
-            let counts = ArrayCounts::of(&Mapping::new(&case.array, case.shape)).unwrap();
+            let counts = ArrayCounts::of(&case.mapping()).unwrap();
             assert_eq!(counts, ArrayCounts::default(), "{case:?}");
             check(&case);
         }

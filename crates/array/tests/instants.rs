@@ -7,7 +7,7 @@ use std::ops::Range;
 use cases::{Case, Draw, any_case, for_each_small_case};
 use systoliq_array::instant::Instant;
 use systoliq_array::register::{Cause, Left, Registers};
-use systoliq_array::{Array, Error, Instants, Mapping, Register, Schedule, Stationary};
+use systoliq_array::{Array, Error, Instants, Mapping, Schedule, Stationary};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
@@ -16,7 +16,7 @@ type Seen = Vec<(Cause, Registers, Vec<Left>)>;
 
 fn stepped(case: &Case, task: &GemmTask<'_>) -> Seen {
     let mut seen = Vec::new();
-    Register::new(case.array).unwrap().observe(task, &mut |clock| {
+    case.register().observe(task, &mut |clock| {
         assert_eq!(clock.cycle, seen.len() as u64);
         seen.push((clock.cause, clock.registers.clone(), clock.left.to_vec()));
     });
@@ -44,7 +44,7 @@ fn go_through(case: &Case, instants: &Instants<'_>, cycles: Range<u64>, seen: &S
 fn check(case: &Case) {
     case.with_task(|task| {
         let seen = stepped(case, task);
-        let mapping = Mapping::new(&case.array, case.shape);
+        let mapping = case.mapping();
         let instants = Instants::new(task, &mapping).unwrap();
         let cycles = seen.len() as u64;
         assert_eq!(instants.cycles(), cycles, "{case:?}");
@@ -73,9 +73,9 @@ fn what_enters_at_the_top_becomes_the_registers_of_the_first_row() {
     for seed in 0..200 {
         let case = any_case(seed, 16);
         case.with_task(|task| {
-            let mapping = Mapping::new(&case.array, case.shape);
+            let mapping = case.mapping();
             let instants = Instants::new(task, &mapping).unwrap();
-            let mut register = Register::new(case.array).unwrap();
+            let mut register = case.register();
             register.observe(task, &mut |_| ());
             let counts = register.seen().counts;
             let (mut reads, mut partial_sums) = (0, 0);
@@ -103,7 +103,7 @@ fn what_enters_at_the_top_becomes_the_registers_of_the_first_row() {
 fn folds_are_found_by_their_number_and_their_cycles_cover_the_gemm() {
     for seed in 0..300 {
         let case = any_case(seed, 40);
-        let mapping = Mapping::new(&case.array, case.shape);
+        let mapping = case.mapping();
         let schedule = Schedule::new(&mapping).unwrap();
         let (mut end, mut reached) = (0, 0);
         for (number, fold) in schedule.folds().enumerate() {
@@ -121,7 +121,7 @@ fn folds_are_found_by_their_number_and_their_cycles_cover_the_gemm() {
 fn what_is_not_there_is_refused_with_its_numbers() {
     let case = any_case(3, 8);
     case.with_task(|task| {
-        let instants = Instants::new(task, &Mapping::new(&case.array, case.shape)).unwrap();
+        let instants = Instants::new(task, &case.mapping()).unwrap();
         let cycles = instants.cycles();
         for (from, to) in [(0, cycles + 1), (cycles, cycles + 1), (1, 1), (u64::MAX, u64::MAX)] {
             let error = instants.over(from..to).unwrap_err();

@@ -10,8 +10,7 @@ use std::ops::Range;
 use cases::{Case, Draw, any_case, policies};
 use systoliq_array::register::{Cause, Cell, Clock, Latch};
 use systoliq_array::{
-    Array, Dataflow, Error, Instants, Mapping, Overlap, PartialFolds, Register, Schedule,
-    Stationary, Trace,
+    Array, Dataflow, Error, Instants, Mapping, Overlap, PartialFolds, Schedule, Stationary, Trace,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
@@ -161,7 +160,7 @@ impl Expected<'_> {
 
 /// Writes a trace of a part of a case in both formats and compares it with the register engine.
 fn check(case: &Case, task: &GemmTask<'_>) {
-    let mapping = Mapping::new(&case.array, case.shape);
+    let mapping = case.mapping();
     let instants = Instants::new(task, &mapping).unwrap();
     let mut draw = Draw::new(case.seed ^ 0x7ace);
     let mut part = |length: usize| {
@@ -179,7 +178,7 @@ fn check(case: &Case, task: &GemmTask<'_>) {
     }
     let waves = Waves::new();
     let mut expected = Expected { case, mapping, rows, cols, waves };
-    Register::new(case.array).unwrap().observe(task, &mut |clock| {
+    case.register().observe(task, &mut |clock| {
         if cycles.contains(&clock.cycle) {
             expected.clock(clock);
         }
@@ -247,7 +246,7 @@ fn blocks(fst: &[u8]) -> usize {
 fn a_trace_of_several_blocks_reads_back() {
     let case = long_case();
     case.with_task(|task| {
-        let instants = Instants::new(task, &Mapping::new(&case.array, case.shape)).unwrap();
+        let instants = Instants::new(task, &case.mapping()).unwrap();
         let trace = Trace::new(&instants, 0..instants.cycles()).unwrap();
         let (mut fst, mut vcd) = (Cursor::new(Vec::new()), Vec::new());
         trace.fst(&mut fst, &mut |_| ()).unwrap();
@@ -264,8 +263,8 @@ fn a_trace_of_several_blocks_reads_back() {
 }
 
 /// A picture of the whole GEMM.
-fn picture(array: Array, task: &GemmTask<'_>, title: &str) -> String {
-    let instants = Instants::new(task, &Mapping::new(&array, task.shape())).unwrap();
+fn picture(mapping: &Mapping, task: &GemmTask<'_>, title: &str) -> String {
+    let instants = Instants::new(task, mapping).unwrap();
     let trace = Trace::new(&instants, 0..instants.cycles()).unwrap().titled(title);
     let mut text = Vec::new();
     trace.text(&mut text, &mut |_| ()).unwrap();
@@ -277,12 +276,11 @@ fn pictures_show_the_registers() {
     for seed in 0..100 {
         let case = any_case(seed, 12);
         case.with_task(|task| {
-            let text = picture(case.array, task, "");
+            let text = picture(&case.mapping(), task, "");
             let (_, text) = text.split_once("\n\n").unwrap();
             let mut lines = text.lines();
-            let a_moves_right =
-                Mapping::new(&case.array, case.shape).stationary != Stationary::Input;
-            Register::new(case.array).unwrap().observe(task, &mut |clock| {
+            let a_moves_right = case.mapping().stationary != Stationary::Input;
+            case.register().observe(task, &mut |clock| {
                 let cause = format!("{:?}", clock.cause).to_lowercase();
                 assert_eq!(lines.next().unwrap(), format!("cycle {}: {cause}", clock.cycle));
                 let registers = clock.registers;
@@ -333,7 +331,8 @@ fn the_committed_traces_are_what_the_array_does() {
         (Dataflow::WeightStationary, include_str!("../../../traces/gemm-3x3-ws.txt")),
     ] {
         let array = Array { dataflow, ..Array::new(3, 3).unwrap() };
-        let picture = picture(array, &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
+        let picture =
+            picture(&Mapping::new(&array, task.shape()), &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
         assert_eq!(picture, committed, "{picture}");
     }
 }
@@ -358,7 +357,7 @@ fn an_output_that_fails_is_reported() {
     }
     let case = any_case(3, 8);
     case.with_task(|task| {
-        let instants = Instants::new(task, &Mapping::new(&case.array, case.shape)).unwrap();
+        let instants = Instants::new(task, &case.mapping()).unwrap();
         let trace = Trace::new(&instants, 0..instants.cycles()).unwrap();
         for room in [0, 10, 300, 2000] {
             let full = |result: io::Result<()>| {
@@ -376,7 +375,7 @@ fn what_cannot_be_traced_is_refused_with_its_numbers() {
     let array = Array { overlap: Overlap::Pipelined, ..Array::new(2, 40).unwrap() };
     let case = Case { array, ..any_case(5, 6) };
     case.with_task(|task| {
-        let instants = Instants::new(task, &Mapping::new(&case.array, case.shape)).unwrap();
+        let instants = Instants::new(task, &case.mapping()).unwrap();
         let cycles = instants.cycles();
         let trace = || Trace::new(&instants, 0..cycles).unwrap();
         let error = Trace::new(&instants, 0..cycles + 1).unwrap_err();
@@ -394,7 +393,7 @@ fn what_cannot_be_traced_is_refused_with_its_numbers() {
     let array = Array { partial_folds: PartialFolds::Trimmed, ..Array::new(1, 1).unwrap() };
     let case = Case { array, ..any_case(5, 6) };
     case.with_task(|task| {
-        let instants = Instants::new(task, &Mapping::new(&case.array, case.shape)).unwrap();
+        let instants = Instants::new(task, &case.mapping()).unwrap();
         let longest = Trace::new(&instants, 0..instants.cycles()).unwrap();
         assert!(longest.with_period_ps(NonZero::<u32>::MAX).is_ok());
     });

@@ -12,6 +12,7 @@
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
+use systoliq_array::mapping::Axis;
 use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Mapping, Stationary, timing};
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
@@ -297,8 +298,8 @@ impl Bill<'_, '_> {
     /// The operands as the dataflow takes them.
     fn streams(&self, gemm: &Gemm, mapping: &Mapping) -> [Stream; 2] {
         let costs = self.costs;
-        let [row_pieces, col_pieces] = mapping.pieces();
-        let [row_folds, col_folds] = [row_pieces, col_pieces].map(|pieces| pieces.count() as u64);
+        let [row_folds, col_folds] =
+            [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
         let extents = mapping.extents();
         let [rows, cols, time] =
             [extents.rows, extents.cols, extents.time].map(|extent| extent as u64);
@@ -358,7 +359,8 @@ impl Bill<'_, '_> {
         if mapping.output_stays() {
             return;
         }
-        let [row_pieces, col_pieces] = mapping.pieces().map(|pieces| pieces.count() as u64);
+        let [row_pieces, col_pieces] =
+            [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
         let rows = mapping.extents().time as u64 * col_pieces * row_pieces.saturating_sub(1);
         let bits = u64::from(self.costs.accumulator_bits(&gemm.accumulator));
         let row_bits = mapping.cols as u64 * bits;
@@ -380,7 +382,8 @@ impl Bill<'_, '_> {
             self.dram(bias, false, fetched);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
-            let [row_pieces, col_pieces] = mapping.pieces().map(|pieces| pieces.count() as u64);
+            let [row_pieces, col_pieces] =
+                [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
             // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
             let reads = match mapping.stationary {
                 Stationary::Output => row_pieces * col_pieces,

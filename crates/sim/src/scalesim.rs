@@ -13,7 +13,7 @@
 //! methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
 
 use serde::Serialize;
-use systoliq_array::mapping::Extents;
+use systoliq_array::mapping::{Axis, Extents};
 use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
@@ -76,7 +76,8 @@ impl ScaleSimReport {
 
     fn checked(mapping: &Mapping) -> Option<Self> {
         let Extents { rows, cols, time } = mapping.extents();
-        let [row_folds, col_folds] = mapping.pieces().map(|pieces| pieces.count() as u64);
+        let [row_folds, col_folds] =
+            [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
         let folds = mapping.folds().filter(|&folds| folds > 0)?;
         let [rows, cols, time] = [rows, cols, time].map(|extent| extent as u64);
         let [r, c] = [mapping.rows, mapping.cols].map(|side| side as u64);

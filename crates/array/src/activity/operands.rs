@@ -1,6 +1,6 @@
 //! Toggles of operand registers, and products with zero.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
@@ -33,11 +33,11 @@ pub(super) fn activity(run: &Run, task: &GemmTask<'_>) -> Activity {
     };
     // What moves right, by place along the rows' axis and in time.
     let right_toggles = with_matrix!(right, stationary == Stationary::Weight, |lanes, bits| {
-        moving(run, &Lanes::new(lanes, bits), cols, |tile| (tile.row, tile.rows))
+        moving(run, &Lanes::new(run, lanes, bits), cols, |tile| (tile.row, tile.rows))
     });
     let other_toggles = match stationary {
         Stationary::Output => with_matrix!(other, true, |lanes, bits| {
-            moving(run, &Lanes::new(lanes, bits), rows, |tile| (tile.col, tile.cols))
+            moving(run, &Lanes::new(run, lanes, bits), rows, |tile| (tile.col, tile.cols))
         }),
         Stationary::Weight => with_matrix!(other, false, |codes, bits| staying(run, codes, bits)),
         Stationary::Input => with_matrix!(other, true, |codes, bits| staying(run, codes, bits)),
@@ -77,13 +77,17 @@ fn nonzeros<L: Lane>(lanes: ArrayView2<'_, L>) -> Vec<u64> {
 struct Lanes<'a, L> {
     codes: ArrayView2<'a, L>,
     bits: u32,
-    /// Toggles of each lane from its first code to its last.
-    within: Vec<u64>,
+    /// Toggles of each lane from the first code of each piece of time to its last.
+    within: Vec<Vec<u64>>,
 }
 
 impl<'a, L: Lane> Lanes<'a, L> {
-    fn new(codes: ArrayView2<'a, L>, bits: u32) -> Self {
-        Self { codes, bits, within: toggles_within(codes, bits) }
+    fn new(run: &Run, codes: ArrayView2<'a, L>, bits: u32) -> Self {
+        let within = run
+            .pieces_of_time()
+            .map(|piece| toggles_within(codes.slice(s![.., piece]), bits))
+            .collect();
+        Self { codes, bits, within }
     }
 
     fn at(&self, lane: usize, time: usize) -> u64 {
@@ -126,39 +130,44 @@ fn moving<L: Lane>(
     places: usize,
     part: impl Fn(&Tile) -> (usize, usize),
 ) -> u64 {
-    let (time, places) = (run.time(), places as u64);
+    let places = places as u64;
     let taken = |at: usize| part(&run.folds[at].tile);
-    // Toggles of the first register of lane `i` of fold `at` as its step `step` comes in; step T is
-    // what follows the fold, unless another fold does.
+    let code = |at: usize, i: usize, step: usize| {
+        lanes.at(taken(at).0 + i, run.folds[at].tile.time + step)
+    };
+    let last = |at: usize, i: usize| code(at, i, run.folds[at].tile.steps - 1);
+    // Toggles of the first register of lane `i` of fold `at` as its step `step` comes in; after the
+    // last step, what follows the fold, unless another fold does.
     let change = |at: usize, i: usize, step: usize| {
-        let lane = taken(at).0 + i;
-        if step == time {
+        if step == run.folds[at].tile.steps {
             let fed = run.follows(at + 1) && i < taken(at + 1).1;
-            return if fed { 0 } else { flips(lanes.at(lane, time - 1), 0) };
+            return if fed { 0 } else { flips(last(at, i), 0) };
         }
         let before = match step {
-            0 if run.follows(at) && i < taken(at - 1).1 => lanes.at(taken(at - 1).0 + i, time - 1),
+            0 if run.follows(at) && i < taken(at - 1).1 => last(at - 1, i),
             0 => 0,
-            _ => lanes.at(lane, step - 1),
+            _ => code(at, i, step - 1),
         };
-        flips(before, lanes.at(lane, step))
+        flips(before, code(at, i, step))
     };
     let mut toggles = 0;
     for at in 0..run.folds.len() {
         let (first, count) = taken(at);
-        let within: u64 = lanes.within[first..first + count].iter().sum();
-        let ends: u64 = (0..count).map(|i| change(at, i, 0) + change(at, i, time)).sum();
+        let fold = &run.folds[at];
+        let within: u64 = lanes.within[run.piece_of(fold)][first..first + count].iter().sum();
+        let ends = |i| change(at, i, 0) + change(at, i, fold.tile.steps);
+        let ends: u64 = (0..count).map(ends).sum();
         toggles += places * (within + ends);
     }
     // What enters in cycle x changes the last register in cycle x + places − 1.
     let sides = (run.mapping.rows + run.mapping.cols) as u64;
     for at in (0..run.folds.len()).rev() {
-        let start = run.folds[at].start;
-        if start + time as u64 + sides <= run.end {
+        let Fold { start, tile, .. } = run.folds[at];
+        if start + tile.steps as u64 + sides <= run.end {
             break;
         }
         for i in 0..taken(at).1 {
-            for step in (0..=time).rev() {
+            for step in (0..=tile.steps).rev() {
                 let missed = (start + (i + step) as u64 + places).saturating_sub(run.end);
                 if missed == 0 {
                     break;

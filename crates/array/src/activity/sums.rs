@@ -5,9 +5,12 @@
 //! stream of prefixes that can be computed beforehand. Where outputs stay, it is all prefixes of one
 //! sum; where sums move, it is the prefix after one k of one output after the other.
 
+use std::ops::Range;
+
 use num_traits::AsPrimitive;
 use systoliq_fxp::{Adder, Overflow, Sum};
 use systoliq_program::GemmTask;
+use systoliq_program::gemm::GemmShape;
 
 use super::{Run, flips, word};
 use crate::Mapping;
@@ -28,17 +31,18 @@ pub fn accumulator_toggles(mapping: &Mapping, task: &GemmTask<'_>) -> u64 {
     if run.folds.is_empty() {
         return 0;
     }
-    let streams = Streams::new(mapping, task);
+    let streams = Streams::new(&run, task);
     if mapping.output_stays() { staying(&run, &streams) } else { moving(&run, &streams) }
 }
 
 /// How many columns are summed side by side.
 const LANES: usize = 16;
 
-/// What each register sees, by its place along the rows' and the columns' axis.
-struct Streams {
-    cols: usize,
-    places: Vec<Stream>,
+/// What each register sees in each piece of time, by its place along the rows' and the columns'
+/// axis.
+struct Streams<'r> {
+    run: &'r Run,
+    pieces: Vec<Vec<Stream>>,
 }
 
 /// What one register sees of one fold.
@@ -50,8 +54,8 @@ struct Stream {
     within: u64,
 }
 
-impl Streams {
-    fn new(mapping: &Mapping, task: &GemmTask<'_>) -> Self {
+impl<'r> Streams<'r> {
+    fn new(run: &'r Run, task: &GemmTask<'_>) -> Self {
         let adder = &task.adder;
         let product_bits = task.a.tensor.format().bits() + task.b.tensor.format().bits();
         let wraps = adder.overflow == Overflow::Wrap;
@@ -62,36 +66,46 @@ impl Streams {
             false => adder.bits <= bits - 2 && product_bits <= bits - 2,
         };
         match () {
-            _ if adder.shift == 0 && fits(32) => Self::of::<Plain<i32>>(mapping, task),
-            _ if adder.shift == 0 && fits(64) => Self::of::<Plain<i64>>(mapping, task),
-            _ => Self::of::<Rounded>(mapping, task),
+            _ if adder.shift == 0 && fits(32) => Self::of::<Plain<i32>>(run, task),
+            _ if adder.shift == 0 && fits(64) => Self::of::<Plain<i64>>(run, task),
+            _ => Self::of::<Rounded>(run, task),
         }
     }
 
-    fn of<A: Add>(mapping: &Mapping, task: &GemmTask<'_>) -> Self
+    fn of<A: Add>(run: &'r Run, task: &GemmTask<'_>) -> Self
     where
         i64: AsPrimitive<A::Code>,
     {
-        let along_k = mapping.output_stays();
+        let mapping = &run.mapping;
         let swapped = mapping.stationary == Stationary::Input;
         let (left, top) = if swapped { (&task.b, &task.a) } else { (&task.a, &task.b) };
         let (left_side, top_side) = if swapped { (Side::B, Side::A) } else { (Side::A, Side::B) };
-        let n = mapping.shape.n;
-        let places = with_widest_vectors(Prefixes {
-            add: A::new(&task.adder),
-            left: word_panels(left, left_side, 1, 0),
-            top: word_panels(top, top_side, LANES, 0),
-            k: mapping.shape.k,
-            cols: mapping.extents().cols,
-            along_k,
-            // The place in C of a sum of one line and one column.
-            strides: if swapped { (1, n) } else { (n, 1) },
-        });
-        Self { cols: mapping.extents().cols, places }
+        let GemmShape { k, n, .. } = mapping.shape;
+        let left = word_panels(left, left_side, 1, 0);
+        let top = word_panels(top, top_side, LANES, 0);
+        let prefixes = |lines: Range<usize>| {
+            with_widest_vectors(Prefixes {
+                add: A::new(&task.adder),
+                left: &left[lines.start * k..lines.end * k],
+                top: &top,
+                k,
+                cols: mapping.extents().cols,
+                along_k: mapping.output_stays(),
+                // The place in C of a sum of one line and one column.
+                strides: if swapped { (1, n) } else { (n, 1) },
+                first_line: lines.start,
+            })
+        };
+        let pieces = match mapping.output_stays() {
+            true => vec![prefixes(0..mapping.shape.m)],
+            false => run.pieces_of_time().map(prefixes).collect(),
+        };
+        Self { run, pieces }
     }
 
-    fn at(&self, row: usize, col: usize) -> &Stream {
-        &self.places[row * self.cols + col]
+    fn at(&self, fold: &Fold, row: usize, col: usize) -> &Stream {
+        let place = (fold.tile.row + row) * self.run.mapping.extents().cols + fold.tile.col + col;
+        &self.pieces[self.run.piece_of(fold)][place]
     }
 }
 
@@ -199,19 +213,21 @@ impl Add for Rounded {
 }
 
 /// All prefixes of all sums of `left[line][k] · top[panel][k][col]`.
-struct Prefixes<A: Add> {
+struct Prefixes<'a, A: Add> {
     add: A,
-    left: Vec<A::Code>,
-    top: Vec<A::Code>,
+    left: &'a [A::Code],
+    top: &'a [A::Code],
     k: usize,
     cols: usize,
     /// Whether a register sees all prefixes of a sum, and not one of each line.
     along_k: bool,
     /// How far apart in C the sums of neighbouring lines and columns are.
     strides: (usize, usize),
+    /// The number of the first line.
+    first_line: usize,
 }
 
-impl<A: Add> Work for Prefixes<A> {
+impl<A: Add> Work for Prefixes<'_, A> {
     type Output = Vec<Stream>;
 
     #[inline(always)]
@@ -254,7 +270,7 @@ struct Place {
     is_last: bool,
 }
 
-impl<A: Add> Prefixes<A> {
+impl<A: Add> Prefixes<'_, A> {
     /// The next prefix of some neighbouring sums.
     #[inline(always)]
     fn next(
@@ -265,7 +281,9 @@ impl<A: Add> Prefixes<A> {
         k: usize,
     ) {
         for (lane, sum) in sums.iter_mut().enumerate() {
-            let index = || from.line * self.strides.0 + (from.col + lane) * self.strides.1;
+            let index = || {
+                (self.first_line + from.line) * self.strides.0 + (from.col + lane) * self.strides.1
+            };
             *sum = self.add.add(*sum, [left, top[lane]], index, k);
         }
     }
@@ -339,7 +357,7 @@ impl<A: Add> Prefixes<A> {
 }
 
 /// Where outputs stay: a sum starts at 0 or over the sum before, and leaves down its column.
-fn staying(run: &Run, streams: &Streams) -> u64 {
+fn staying(run: &Run, streams: &Streams<'_>) -> u64 {
     let Mapping { rows, cols, .. } = run.mapping;
     let shadow = run.mapping.has_shadow();
     let mut held = vec![0; rows * cols];
@@ -351,7 +369,7 @@ fn staying(run: &Run, streams: &Streams) -> u64 {
         let refilled =
             next.filter(|next| shadow && next.start - fold.start == fold.span_rows as u64);
         for j in 0..tile.cols {
-            let stream = |row: usize| streams.at(tile.row + row, tile.col + j);
+            let stream = |row: usize| streams.at(fold, row, j);
             for i in 0..tile.rows {
                 let stream = stream(i);
                 let before = std::mem::replace(&mut held[i * cols + j], stream.last);
@@ -362,7 +380,7 @@ fn staying(run: &Run, streams: &Streams) -> u64 {
             toggles += draining(fold, last);
             if let Some(next) = refilled.filter(|next| j < next.tile.cols) {
                 for i in 0..next.tile.rows.min(fold.span_rows) {
-                    let into = streams.at(next.tile.row + i, next.tile.col + j).last;
+                    let into = streams.at(next, i, j).last;
                     toggles += flips(last(0), into);
                     toggles -= flips(last(0), 0) + flips(0, into);
                 }
@@ -382,12 +400,11 @@ fn draining(fold: &Fold, last: impl Fn(usize) -> u64) -> u64 {
 
 /// Where sums move: in each register, one line after the other, 0 before and after a fold unless
 /// another follows at once.
-fn moving(run: &Run, streams: &Streams) -> u64 {
-    let time = run.time() as u64;
+fn moving(run: &Run, streams: &Streams<'_>) -> u64 {
     // Rows of the grid that no operand fills pass on what the last one has made.
     let stream = |fold: &Fold, i: usize, j: usize| {
         let passes = i < fold.span_rows && j < fold.tile.cols;
-        passes.then(|| streams.at(fold.tile.row + i.min(fold.tile.rows - 1), fold.tile.col + j))
+        passes.then(|| streams.at(fold, i.min(fold.tile.rows - 1), j))
     };
     let mut toggles = 0;
     for (at, fold) in run.folds.iter().enumerate() {
@@ -400,7 +417,7 @@ fn moving(run: &Run, streams: &Streams) -> u64 {
                 toggles += flips(held, *first) + within;
                 let replaced = after.is_some_and(|fold| stream(fold, i, j).is_some());
                 // The last register may not become empty before the GEMM is over.
-                let unseen = fold.start + time + (i + j) as u64 >= run.end;
+                let unseen = fold.start + (fold.tile.steps + i + j) as u64 >= run.end;
                 if !(replaced || unseen) {
                     toggles += flips(*last, 0);
                 }

@@ -5,7 +5,7 @@ use systoliq_program::{GemmShape, Operand};
 use crate::mapping::Stationary;
 use crate::register::{BUBBLE, Cause, Cell, Latch, Left, Registers};
 use crate::schedule::Fold;
-use crate::{Mapping, Overlap};
+use crate::{FoldOrder, Mapping, Overlap};
 
 use super::trail::Begun;
 use super::{Instant, Instants, Trails};
@@ -24,8 +24,9 @@ impl Kept {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let cols = mapping.cols;
         let count = mapping.extents().time.checked_mul(cols).filter(|&count| count <= KEPT_MAX);
-        let moving = !mapping.output_stays();
-        let cells = vec![Cell::default(); count.filter(|_| moving).unwrap_or(0)];
+        // In the other order, the fold before is of other columns.
+        let next = !mapping.output_stays() && mapping.fold_order == FoldOrder::RowsFirst;
+        let cells = vec![Cell::default(); count.filter(|_| next).unwrap_or(0)];
         Self { cols, cells }
     }
 

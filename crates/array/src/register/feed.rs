@@ -45,7 +45,7 @@ impl Operands {
     }
 }
 
-/// A step of a fold: its number, and which of the T steps in time, or which shift of its chain.
+/// A step of a fold: its number, and which of its steps in time, or which shift of its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beat {
     pub(super) fold: usize,
@@ -55,7 +55,6 @@ pub(super) struct Beat {
 /// Tells the first row and column when they work, and every other by how much later it follows.
 pub(super) struct Sequencer<'a> {
     folds: &'a [Fold],
-    time: usize,
     /// What entered the first PE in this cycle, in the one before, and so on.
     streams: VecDeque<Option<Beat>>,
     /// The same of the chain of the first column.
@@ -68,14 +67,13 @@ pub(super) struct Sequencer<'a> {
 impl<'a> Sequencer<'a> {
     pub(super) fn new(mapping: &Mapping, folds: &'a [Fold]) -> Self {
         let idle = VecDeque::from(vec![None; mapping.rows + mapping.cols]);
-        let time = mapping.extents().time;
-        Self { folds, time, streams: idle.clone(), chains: idle, streaming: 0, chaining: 0 }
+        Self { folds, streams: idle.clone(), chains: idle, streaming: 0, chaining: 0 }
     }
 
     /// Moves on to a cycle.
     pub(super) fn advance(&mut self, cycle: u64) -> Result<(), Hazard> {
-        let time = self.time as u64;
-        let stream = beat(self.folds, &mut self.streaming, cycle, |f| (f.start, time));
+        let stream =
+            beat(self.folds, &mut self.streaming, cycle, |f| (f.start, f.tile.steps as u64));
         let chain = beat(self.folds, &mut self.chaining, cycle, |f| (f.chain, f.span_rows as u64));
         self.streams.pop_back();
         self.streams.push_front(stream.map_err(|()| Hazard::Entry)?);

@@ -277,7 +277,7 @@ impl<'a> Grid<'a> {
                     let tile = self.tile(beat);
                     let valid = row < tile.rows;
                     let code = match valid {
-                        true => self.operands.right(tile.row + row, beat.at),
+                        true => self.operands.right(tile.row + row, tile.time + beat.at),
                         false => 0,
                     };
                     let first = beat.at == 0 && row < self.folds[beat.fold].span_rows;
@@ -302,7 +302,7 @@ impl<'a> Grid<'a> {
                     let tile = self.tile(beat);
                     let valid = col < tile.cols;
                     let code = match valid {
-                        true => self.operands.other(0, tile.col + col, beat.at),
+                        true => self.operands.other(0, tile.col + col, tile.time + beat.at),
                         false => 0,
                     };
                     self.count_read(valid, Which::Other);
@@ -495,11 +495,12 @@ impl<'a> Grid<'a> {
         if col >= tile.cols {
             return Ok(Cell::default());
         }
-        let new = Cell { valid: true, fold: beat.fold, time: beat.at, ..Cell::default() };
+        let new =
+            Cell { valid: true, fold: beat.fold, time: tile.time + beat.at, ..Cell::default() };
         if tile.row == 0 {
             return Ok(new);
         }
-        let at = self.mapping.stationary.product(0, tile.col + col, beat.at);
+        let at = self.mapping.stationary.product(0, tile.col + col, tile.time + beat.at);
         let partial = self.partial[at.m * self.mapping.shape.n + at.n];
         self.counts.partial_sum_reads += 1;
         match partial.filter(|cell| cell.additions == tile.row as u64) {

@@ -3,7 +3,7 @@
 // Each test file uses its part.
 #![allow(dead_code)]
 
-use systoliq_array::{Array, Dataflow, Overlap, PartialFolds};
+use systoliq_array::{Array, Dataflow, FoldOrder, Mapping, Overlap, PartialFolds, Register};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -70,6 +70,8 @@ impl Draw {
 pub(crate) struct Case {
     pub(crate) array: Array,
     pub(crate) shape: GemmShape,
+    /// How many partial sums there is room for.
+    pub(crate) room: u64,
     pub(crate) formats: [Format; 2],
     pub(crate) transposed: [bool; 2],
     pub(crate) bits: u32,
@@ -82,6 +84,17 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// How the GEMM lies on the array.
+    pub(crate) fn mapping(&self) -> Mapping {
+        Mapping::within(&self.array, self.shape, self.room)
+    }
+
+    /// The engine that steps it.
+    pub(crate) fn register(&self) -> Register {
+        let bits = self.room.saturating_mul(u64::from(self.bits));
+        Register::new(self.array).unwrap().with_partial_sum_bits(bits)
+    }
+
     /// Draws the operands and hands over the GEMM.
     pub(crate) fn with_task<T>(&self, use_task: impl FnOnce(&GemmTask<'_>) -> T) -> T {
         let mut draw = Draw::new(self.seed);
@@ -105,6 +118,10 @@ impl Case {
         })
     }
 }
+
+/// The dataflow's own order of folds, and both that there are.
+const FOLD_ORDERS: [Option<FoldOrder>; 3] =
+    [None, Some(FoldOrder::RowsFirst), Some(FoldOrder::ColumnsFirst)];
 
 /// Every dataflow with every timing policy.
 pub(crate) fn policies() -> Vec<(Dataflow, Overlap, PartialFolds)> {
@@ -152,7 +169,11 @@ pub(crate) fn accumulators() -> Vec<(u32, i32, Rounding, Overflow, Option<Format
 /// A case of any kind, of at most `size` in each extent.
 pub(crate) fn any_case(seed: u64, size: usize) -> Case {
     let mut draw = Draw::new(seed ^ 0x9e37);
-    let array = array(draw.size(1, 9), draw.size(1, 9), draw.pick(&policies()));
+    let array = Array {
+        fold_order: draw.pick(&FOLD_ORDERS),
+        ..array(draw.size(1, 9), draw.size(1, 9), draw.pick(&policies()))
+    };
+    let room = if draw.flip() { u64::MAX } else { draw.size(1, 9 * size) as u64 };
     let shape = GemmShape { m: draw.size(1, size), k: draw.size(1, size), n: draw.size(1, size) };
     let bits_max = draw.pick(&[4, 8, 8, 16, 32]);
     let formats = [draw.format(bits_max), draw.format(bits_max)];
@@ -178,6 +199,7 @@ pub(crate) fn any_case(seed: u64, size: usize) -> Case {
     Case {
         array,
         shape,
+        room,
         formats,
         transposed: [draw.flip(), draw.flip()],
         bits: bits.clamp(2, 64) as u32,
@@ -203,8 +225,12 @@ pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMu
                     let (bits, shift, rounding, overflow, bias) =
                         accumulators[seed as usize % accumulators.len()];
                     let case = Case {
-                        array: array(rows, cols, policy),
+                        array: Array {
+                            fold_order: FOLD_ORDERS[seed as usize % 5 % 3],
+                            ..array(rows, cols, policy)
+                        },
                         shape: GemmShape { m, k, n },
+                        room: [u64::MAX, 2, cols as u64 * 2, u64::MAX][seed as usize / 3 % 4],
                         formats: [format("Q2.3"), format("UQ1.3")],
                         transposed: [seed % 2 == 0, seed % 3 == 0],
                         bits,

@@ -132,6 +132,7 @@ impl Gemm {
                     dataflow: Dataflow::default(),
                     overlap: Overlap::default(),
                     partial_folds: PartialFolds::default(),
+                    fold_order: None,
                     lanes: None,
                 },
                 scratchpad: Scratchpads::default(),

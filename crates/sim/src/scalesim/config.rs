@@ -198,7 +198,7 @@ impl ScaleSimConfig {
     pub fn array(&self) -> Array {
         let (overlap, partial_folds) = (Overlap::None, PartialFolds::Full);
         let Self { rows, cols, dataflow, .. } = *self;
-        Array { rows, cols, dataflow, overlap, partial_folds, lanes: None }
+        Array { rows, cols, dataflow, overlap, partial_folds, fold_order: None, lanes: None }
     }
 }
 
