@@ -17,7 +17,9 @@ fn help_is_printed_for_every_command_with_an_example() {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
     assert!(
-        ["train", "gemm", "list", "check", "schema"].iter().all(|name| commands.contains(name))
+        ["train", "gemm", "list", "check", "trace", "schema"]
+            .iter()
+            .all(|name| commands.contains(name))
     );
     for name in commands.into_iter().filter(|&name| name != "help") {
         let help = printed(&[name, "--help"]);

@@ -3,10 +3,10 @@
 //! What stands in a register follows from the number of the cycle. Which folds matter is found by
 //! halving, on the cycles in which folds start; then
 //!
-//! - an operand that moves is what entered its row or column so many cycles ago ([`trail`]);
+//! - an operand that moves is what entered its row or column so many cycles ago (`trail`);
 //! - an operand that stays has the place in its column to which the chain has brought it;
 //! - a sum is that of the first products of its output, as many as were made by then;
-//! - a sum in a chain is one that is complete, so many rows further down ([`stage`]).
+//! - a sum in a chain is one that is complete, so many rows further down (`stage`).
 //!
 //! So one cycle costs at most K additions per PE, early or late. A [`Cursor`] goes on from cycle to
 //! cycle, and adds only what each cycle adds. Both give what [`Register`](crate::Register) keeps:
@@ -264,7 +264,9 @@ impl<'i, 'a> Cursor<'i, 'a> {
             previous: self.started.then_some(&self.present.registers),
         };
         stage.fill(&mut self.next);
-        self.kept.leave(&self.next.left);
+        if !self.ahead.is_empty() {
+            self.kept.leave(&self.next.left);
+        }
         std::mem::swap(&mut self.present, &mut self.next);
         self.started = true;
         Some(&self.present)

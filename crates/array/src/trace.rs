@@ -59,12 +59,8 @@ impl<'i, 'a> Trace<'i, 'a> {
     ///
     /// If the grid does not have all of them, or there are none.
     pub fn of_pes(self, rows: Range<usize>, cols: Range<usize>) -> Result<Self, Error> {
-        let Mapping { rows: grid_rows, cols: grid_cols, .. } = *self.instants.mapping();
-        let has = |part: &Range<usize>, side| part.start < part.end && part.end <= side;
-        if has(&rows, grid_rows) && has(&cols, grid_cols) {
-            return Ok(Self { rows, cols, ..self });
-        }
-        Err(Error::NoSuchPes { rows, cols, grid_rows, grid_cols })
+        check_pes(self.instants.mapping(), &rows, &cols)?;
+        Ok(Self { rows, cols, ..self })
     }
 
     /// The same with a clock period in picoseconds.
@@ -142,4 +138,18 @@ impl<'i, 'a> Trace<'i, 'a> {
         }
         Ok(())
     }
+}
+
+/// Checks that a grid has these PEs.
+///
+/// # Errors
+///
+/// If it does not have all of them, or there are none.
+pub fn check_pes(mapping: &Mapping, rows: &Range<usize>, cols: &Range<usize>) -> Result<(), Error> {
+    let has = |part: &Range<usize>, side| part.start < part.end && part.end <= side;
+    if has(rows, mapping.rows) && has(cols, mapping.cols) {
+        return Ok(());
+    }
+    let (rows, cols) = (rows.clone(), cols.clone());
+    Err(Error::NoSuchPes { rows, cols, grid_rows: mapping.rows, grid_cols: mapping.cols })
 }

@@ -262,6 +262,15 @@ fn a_trace_of_several_blocks_reads_back() {
     });
 }
 
+/// A dump of the whole GEMM.
+fn dump(array: Array, task: &GemmTask<'_>, title: &str) -> String {
+    let instants = Instants::new(task, &Mapping::new(&array, task.shape())).unwrap();
+    let trace = Trace::new(&instants, 0..instants.cycles()).unwrap().titled(title);
+    let mut text = Vec::new();
+    trace.vcd(&mut text, &mut |_| ()).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
 /// A picture of the whole GEMM.
 fn picture(mapping: &Mapping, task: &GemmTask<'_>, title: &str) -> String {
     let instants = Instants::new(task, mapping).unwrap();
@@ -335,6 +344,8 @@ fn the_committed_traces_are_what_the_array_does() {
             picture(&Mapping::new(&array, task.shape()), &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
         assert_eq!(picture, committed, "{picture}");
     }
+    let dump = dump(Array::new(3, 3).unwrap(), &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
+    assert!(dump == include_str!("../../../traces/gemm-3x3.vcd"), "{dump}");
 }
 
 #[test]

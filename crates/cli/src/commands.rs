@@ -5,6 +5,7 @@ mod gemm;
 mod list;
 mod schema;
 mod table;
+mod trace;
 mod train;
 
 use clap::Subcommand;
@@ -22,6 +23,8 @@ pub enum Command {
     Check(check::Check),
     /// Prints the integer program of a training step: its tensors and its commands.
     List(list::List),
+    /// Writes what stands in every register, cycle by cycle, of one matrix product of a run.
+    Trace(trace::Trace),
     /// Prints the JSON Schema of an experiment or of a part of one.
     Schema(schema::Schema),
 }
@@ -38,6 +41,7 @@ impl Command {
             Self::Gemm(gemm) => gemm.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
+            Self::Trace(trace) => trace.run(),
             Self::Schema(schema) => Ok(schema.run()),
         }
     }

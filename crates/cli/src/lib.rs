@@ -11,6 +11,7 @@
 pub mod commands;
 pub mod failure;
 pub mod load;
+mod whole;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -28,6 +28,22 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// A matrix product that the program does not have.
+    #[error("no matrix product `{name}` in a training step: there are {gemms}")]
+    NoSuchGemm {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        gemms: String,
+    },
+    /// A step that the run does not have.
+    #[error("step {step}: the run has {steps} steps, numbered 0 to {}", steps - 1)]
+    NoSuchStep {
+        /// The step asked for.
+        step: u64,
+        /// Steps of the run, at least one.
+        steps: u64,
+    },
     /// A checkpoint of another experiment, or one that is damaged.
     #[error("checkpoint of seed {seed}: {problem}")]
     Checkpoint {

@@ -10,6 +10,7 @@
 
 pub mod accelerator;
 pub mod activity;
+pub mod capture;
 pub mod cost;
 pub mod dump;
 pub mod energy;

@@ -1,5 +1,6 @@
 //! All registers in one cycle, from where the folds stand in it.
 
+use systoliq_fxp::Sum;
 use systoliq_program::{GemmShape, Operand};
 
 use crate::mapping::Stationary;
@@ -17,25 +18,29 @@ const KEPT_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Kept {
     cols: usize,
+    /// How many there are at most; none where none enters again, or where they are too many.
+    count: usize,
+    /// Empty until the first has left.
     cells: Vec<Cell>,
 }
 
 impl Kept {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let cols = mapping.cols;
-        let count = mapping.extents().time.checked_mul(cols).filter(|&count| count <= KEPT_MAX);
         // In the other order, the fold before is of other columns.
-        let next = !mapping.output_stays() && mapping.fold_order == FoldOrder::RowsFirst;
-        let cells = vec![Cell::default(); count.filter(|_| next).unwrap_or(0)];
-        Self { cols, cells }
+        let again = mapping.partial_sums_of_a_step() > 0 && mapping.fold_order == FoldOrder::RowsFirst;
+        let count = mapping.extents().time.checked_mul(cols).filter(|&count| count <= KEPT_MAX);
+        Self { cols, count: count.filter(|_| again).unwrap_or(0), cells: Vec::new() }
     }
 
     /// Keeps sums that leave.
     pub(super) fn leave(&mut self, left: &[Left]) {
+        if self.count == 0 || left.is_empty() {
+            return;
+        }
+        self.cells.resize(self.count, Cell::default());
         for left in left {
-            if let Some(kept) = self.cells.get_mut(left.cell.time * self.cols + left.column) {
-                *kept = left.cell;
-            }
+            self.cells[left.cell.time * self.cols + left.column] = left.cell;
         }
     }
 
@@ -169,7 +174,7 @@ impl Stage<'_, '_> {
                 continue;
             };
             let tile = begun.fold.tile;
-            let known = self.previous.map(|previous| previous.sums[pe]);
+            let known = self.previous.map(|previous| &previous.sums[pe]);
             next.sums[pe] = if !shadow {
                 let chain = self.previous.map(|previous| previous.sums.as_slice());
                 self.in_chain(begun, self.made(begun), (row, col), chain, known)
@@ -177,7 +182,10 @@ impl Stage<'_, '_> {
                 self.standing(begun, self.made(begun), (row, col), known)
             } else {
                 // What it does not use of the grid keeps what the last fold left that did.
-                known.unwrap_or_else(|| self.left_behind(begun.number, row, col))
+                match known {
+                    Some(known) => *known,
+                    None => self.left_behind(begun.number, row, col),
+                }
             };
         }
         if !shadow {
@@ -189,7 +197,7 @@ impl Stage<'_, '_> {
                 Some(begun) => {
                     let chain = self.previous.map(|previous| previous.sum_shadow.as_slice());
                     let complete = self.complete(begun);
-                    self.in_chain(begun, complete, (row, col), chain, Some(next.sums[pe]))
+                    self.in_chain(begun, complete, (row, col), chain, Some(&next.sums[pe]))
                 }
             };
         }
@@ -204,11 +212,11 @@ impl Stage<'_, '_> {
         additions: u64,
         (row, col): (usize, usize),
         chain: Option<&[Cell]>,
-        own: Option<Cell>,
+        own: Option<&Cell>,
     ) -> Cell {
         let (fold, tile) = (begun.fold, begun.fold.tile);
         let cols = self.mapping().cols;
-        let at = |row: usize| chain.map(|chain| chain[row * cols + col]);
+        let at = |row: usize| chain.map(|chain| &chain[row * cols + col]);
         let shift = self.cycle.checked_sub(fold.chain + col as u64);
         let (from, known) = match shift {
             None => (Some(row), [at(row), own]),
@@ -228,12 +236,12 @@ impl Stage<'_, '_> {
     }
 
     /// A sum that stays, with its first `additions` products.
-    fn standing(
+    fn standing<'k>(
         &self,
         begun: &Begun,
         additions: u64,
         (row, col): (usize, usize),
-        known: impl IntoIterator<Item = Cell>,
+        known: impl IntoIterator<Item = &'k Cell>,
     ) -> Cell {
         let tile = begun.fold.tile;
         let at = self.mapping().stationary.product(tile.row + row, tile.col + col, 0);
@@ -274,8 +282,8 @@ impl Stage<'_, '_> {
             }
             let bottom = (fold.span_rows - 1) * cols + col;
             let known = self.previous.map(|previous| match self.mapping().has_shadow() {
-                true => previous.sum_shadow[bottom],
-                false => previous.sums[bottom],
+                true => &previous.sum_shadow[bottom],
+                false => &previous.sums[bottom],
             });
             let cell = self.standing(begun, self.complete(begun), (row, col), known);
             let index = (tile.row + row) * shape.n + tile.col + col;
@@ -346,7 +354,7 @@ impl Stage<'_, '_> {
                     ..Cell::default()
                 };
                 let at = self.mapping().stationary.product(0, tile.col + col, step);
-                self.summed(cell, at, self.kept.enter(cell, col))
+                self.summed(cell, at, self.kept.enter(cell, col).as_ref())
             }));
         }
     }
@@ -371,8 +379,8 @@ impl Stage<'_, '_> {
                 ..Cell::default()
             };
             let above = match row {
-                0 => Some(next.top_sums[col]),
-                _ => self.previous.map(|previous| previous.sums[pe - cols]),
+                0 => Some(&next.top_sums[col]),
+                _ => self.previous.map(|previous| &previous.sums[pe - cols]),
             };
             let at = stationary.product(0, tile.col + col, step);
             let cell = self.summed(cell, at, above);
@@ -386,17 +394,23 @@ impl Stage<'_, '_> {
 
     /// `cell` with the sum of as many products of an output as it is to have, going on from one of
     /// `known` if that is of the same sum.
-    fn summed(&self, cell: Cell, at: GemmShape, known: impl IntoIterator<Item = Cell>) -> Cell {
+    fn summed<'k>(
+        &self,
+        cell: Cell,
+        at: GemmShape,
+        known: impl IntoIterator<Item = &'k Cell>,
+    ) -> Cell {
         let Instants { task, mapping, .. } = self.instants;
         let same = |known: &Cell| {
             known.valid
                 && (known.fold, known.time) == (cell.fold, cell.time)
                 && known.additions <= cell.additions
         };
-        let from = known.into_iter().find(same).unwrap_or_default();
-        let mut sum = from.sum;
+        let from = known.into_iter().find(|known| same(known));
+        let (mut sum, additions) =
+            from.map_or((Sum::default(), 0), |from| (from.sum, from.additions));
         let index = (at.m * mapping.shape.n + at.n) as u64;
-        for k in from.additions..cell.additions {
+        for k in additions..cell.additions {
             let codes = [task.a.code(at.m, k as usize), task.b.code(k as usize, at.n)];
             let product = i128::from(codes[0]) * i128::from(codes[1]);
             task.adder.add_product(&mut sum, product, index, k);

@@ -23,7 +23,7 @@ impl Trace<'_, '_> {
         let signals = Signals::new(self);
         let (period, exponent) = self.timescale();
         let mut header = Writer::new(out);
-        header.version(concat!("systoliq ", env!("CARGO_PKG_VERSION")))?;
+        header.version("systoliq")?;
         header.comment(&self.description().join("\n    "))?;
         let unit = if exponent == -9 { TimescaleUnit::NS } else { TimescaleUnit::PS };
         header.timescale(1, unit)?;

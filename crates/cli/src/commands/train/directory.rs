@@ -17,9 +17,7 @@ use systoliq_sim::trainer::Checkpoint;
 
 use crate::failure::Failure;
 use crate::load::files::open_regular;
-
-/// What names of files and folders that are not whole yet start with.
-const PARTIAL: &str = ".systoliq-partial-";
+use crate::whole::{PARTIAL, write_whole};
 
 /// The file whose lock says that a run is writing here.
 const LOCK: &str = ".systoliq-lock";
@@ -87,7 +85,7 @@ impl RunDirectory {
 
     /// Writes a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        write_whole(&self.path, name, bytes).map_err(Failure::run::<Error>)
+        write_bytes(&self.path.join(name), bytes).map_err(Failure::run::<Error>)
     }
 
     /// Writes the checkpoint of a seed, trained on data of this fingerprint.
@@ -109,7 +107,7 @@ impl RunDirectory {
             let folder = self.path.join(CHECKPOINTS);
             fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-            write_whole(&folder, &checkpoint_name(seed), text.as_bytes())
+            write_bytes(&folder.join(checkpoint_name(seed)), text.as_bytes())
         };
         write().map_err(Failure::run::<Error>)
     }
@@ -212,20 +210,8 @@ fn hash(text: &str) -> String {
 }
 
 /// Writes a file under a temporary name, then renames it.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
-    let (partial, whole) = (folder.join(format!("{PARTIAL}{name}")), folder.join(name));
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, &whole)
-    };
-    let written = write();
-    if written.is_err() {
-        // The failure is what the user has to know; what is left goes at the next run.
-        let _ = fs::remove_file(&partial);
-    }
-    written.with_context(|| format!("cannot write {}", whole.display()))
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_whole(path, |file| file.write_all(bytes))
 }
 
 /// Whether a name is `prefix`, a number, `suffix`.

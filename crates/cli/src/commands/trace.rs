@@ -1,0 +1,292 @@
+//! `systoliq trace`: the registers of the array over one matrix product of a run.
+
+use std::io::{self, BufWriter};
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Error, anyhow};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
+use systoliq_array::{self as array, Instants, Mapping, Schedule};
+use systoliq_sim::capture::{capture, find_gemm, shape_in_step};
+
+use crate::failure::Failure;
+use crate::load::{ExperimentArguments, Loaded};
+use crate::whole::write_whole;
+
+/// Writes what stands in every register, cycle by cycle, of one matrix product of a run.
+///
+/// The network is trained up to the step that is asked for, and the matrix product is traced with
+/// the operands that it has there.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq trace models/digits-mlp.json --op 0.forward --format vcd -o y0.vcd
+  systoliq trace models/digits-mlp.json --op 1.weight_gradient --step 36 --format fst -o dw1.fst
+  systoliq trace models/digits-mlp.json --op 1.forward --fold 7 --format text
+  systoliq trace models/digits-mlp.json --op 0.forward --cycles 100..120 --rows 0..2 --format text
+
+In a trace, a and b are an element of each operand, acc is a sum, in two's complement. GTKWave and
+Surfer show vcd and fst; in fst, show the signal `phase` as ASCII.")]
+pub struct Trace {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+
+    /// The matrix product, as `systoliq list` names it: `0.forward`.
+    #[arg(long, value_name = "NAME")]
+    op: String,
+
+    /// The training step, counted from 0.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    step: u64,
+
+    /// Traces fold I alone, counted from 0: from the first cycle of its preload or stream to the
+    /// last in which it is in the grid.
+    #[arg(long, value_name = "I", conflicts_with = "cycles")]
+    fold: Option<u64>,
+
+    /// Traces cycles A to B - 1 alone, counted from 0.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    cycles: Option<Range<u64>>,
+
+    /// Traces rows A to B - 1 of the array alone.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    rows: Option<Range<u64>>,
+
+    /// Traces columns A to B - 1 of the array alone.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    cols: Option<Range<u64>>,
+
+    /// The clock period in picoseconds [default: 1 ns].
+    #[arg(long, value_name = "PS")]
+    period_ps: Option<NonZero<u32>>,
+
+    /// What is written.
+    #[arg(long, value_enum)]
+    format: Format,
+
+    /// The file; text may do without, and is printed.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What a trace is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A value change dump, for every viewer of waves.
+    Vcd,
+    /// The same as a fast signal trace, several times smaller.
+    Fst,
+    /// A picture of the grid after each clock edge.
+    Text,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vcd => "vcd",
+            Self::Fst => "fst",
+            Self::Text => "text",
+        }
+    }
+
+    /// The most PEs times cycles that are written: some tens of GB of waves, some MB of text.
+    fn pe_cycles_max(self) -> u128 {
+        match self {
+            Self::Vcd | Self::Fst => 1 << 30,
+            Self::Text => 1 << 20,
+        }
+    }
+}
+
+/// A range as it is typed.
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let ends =
+        text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match ends {
+        Some((from, to)) if from < to => Ok(from..to),
+        _ => Err("expected A..B, two numbers of which the first is less".to_owned()),
+    }
+}
+
+/// What of the GEMM is traced.
+struct Part {
+    cycles: Range<u64>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+impl Trace {
+    /// Writes the trace; returns it, or what was written.
+    pub fn run(&self) -> Result<String, Failure> {
+        let input = |error: systoliq_sim::Error| Failure::input(error);
+        let loaded = self.experiment.load()?;
+        let op = find_gemm(&loaded.prepared.program, &self.op).map_err(input)?;
+        self.check_out()?;
+        let seed = loaded.prepared.experiment.seed;
+        let data = loaded.data(seed)?;
+        let at = (op, self.step);
+        let shape = shape_in_step(&loaded.prepared, &data, at).map_err(input)?;
+        let mapping = Mapping::new(&loaded.prepared.experiment.accelerator.array, shape);
+        let part = self.part(&mapping)?;
+        let bar = progress_bar("training", self.step, "steps");
+        let gemm = capture(&loaded.prepared, &data, seed, at, &|step| bar.set_position(step));
+        bar.finish_and_clear();
+        let gemm = gemm.map_err(input)?;
+        let task = gemm.task();
+        let instants = Instants::new(&task, &mapping).map_err(Failure::input)?;
+        let trace = self.trace(&instants, &part, &self.title(&loaded, op))?;
+        match &self.out {
+            Some(path) => {
+                self.write(&trace, path, part.cycles.end - part.cycles.start)?;
+                let Range { start, end } = part.cycles;
+                Ok(format!(
+                    "{}: {}, cycles {start} to {} of 0 to {}, {} PEs\n",
+                    path.display(),
+                    self.title(&loaded, op),
+                    end - 1,
+                    instants.cycles() - 1,
+                    part.rows.len() * part.cols.len()
+                ))
+            }
+            None => {
+                let mut text = Vec::new();
+                trace.text(&mut text, &mut |_| ()).map_err(Failure::run)?;
+                String::from_utf8(text).map_err(Failure::run)
+            }
+        }
+    }
+
+    /// Checks that the file can be written where it is to be.
+    fn check_out(&self) -> Result<(), Failure> {
+        let Some(path) = &self.out else {
+            return match self.format {
+                Format::Text => Ok(()),
+                _ => Err(Failure::input(anyhow!(
+                    "--format {}: expected -o FILE; only text is printed",
+                    self.format.name()
+                ))),
+            };
+        };
+        let cannot = |why: &str| Failure::input(anyhow!("cannot write {}: {why}", path.display()));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if path.file_name().is_none() || path.is_dir() {
+            Err(cannot("it is a folder, expected a file"))
+        } else if path.exists() && !path.is_file() {
+            Err(cannot("it is a device or a pipe, expected a regular file"))
+        } else if folder.is_some_and(|folder| !folder.is_dir()) {
+            Err(cannot("no such folder"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What of the GEMM is asked for, if it has that.
+    fn part(&self, mapping: &Mapping) -> Result<Part, Failure> {
+        let schedule = Schedule::new(mapping);
+        let cycles = array::timing::gemm(mapping).map_err(Failure::input)?.total().0;
+        let whole = 0..cycles;
+        let wanted = match (&self.cycles, self.fold) {
+            (Some(wanted), _) => wanted.clone(),
+            (None, None) => whole,
+            (None, Some(number)) => {
+                let schedule = schedule.expect("a GEMM whose cycles fit 64 bits");
+                let fold = schedule.nth(number).ok_or_else(|| {
+                    let (op, folds) = (&self.op, schedule.count());
+                    Failure::input(anyhow!(
+                        "--fold {number}: {op} has {folds} folds, numbered 0 to {}",
+                        folds - 1
+                    ))
+                })?;
+                schedule.cycles_of(&fold)
+            }
+        };
+        if wanted.end > cycles {
+            return Err(Failure::input(anyhow!(
+                "--cycles {}..{}: {} takes {cycles} cycles, numbered 0 to {}",
+                wanted.start,
+                wanted.end,
+                self.op,
+                cycles - 1
+            )));
+        }
+        let side = |wanted: &Option<Range<u64>>, side: usize| match wanted {
+            None => 0..side,
+            Some(Range { start, end }) => {
+                let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+                index(*start)..index(*end)
+            }
+        };
+        let (rows, cols) = (side(&self.rows, mapping.rows), side(&self.cols, mapping.cols));
+        check_pes(mapping, &rows, &cols).map_err(Failure::input)?;
+        if self.format == Format::Text && cols.len() > TEXT_COLS_MAX {
+            let wide = array::Error::TraceTooWide { cols: cols.len() };
+            return Err(Failure::input(anyhow!("{wide}; take a part with --cols")));
+        }
+        let part = Part { cycles: wanted, rows, cols };
+        self.check_size(&part)?;
+        Ok(part)
+    }
+
+    /// Checks that what is asked for is not absurdly large.
+    fn check_size(&self, part: &Part) -> Result<(), Failure> {
+        let (pes, cycles) =
+            (part.rows.len() * part.cols.len(), part.cycles.end - part.cycles.start);
+        let most = self.format.pe_cycles_max();
+        if pes as u128 * u128::from(cycles) <= most {
+            return Ok(());
+        }
+        Err(Failure::input(anyhow!(
+            "{pes} PEs over {cycles} cycles: expected at most {most} PEs times cycles as {}; take a \
+             part with --fold, --cycles, --rows or --cols",
+            self.format.name()
+        )))
+    }
+
+    fn title(&self, loaded: &Loaded, op: usize) -> String {
+        let (experiment, program) = (&loaded.prepared.experiment, &loaded.prepared.program);
+        let (name, op) = (&experiment.name, &program.commands[op].name);
+        format!("{name}, seed {}: {op} of step {}", experiment.seed, self.step)
+    }
+
+    fn trace<'i, 'a>(
+        &self,
+        instants: &'i Instants<'a>,
+        part: &Part,
+        title: &str,
+    ) -> Result<array::Trace<'i, 'a>, Failure> {
+        let make = || {
+            let trace = array::Trace::new(instants, part.cycles.clone())?;
+            let mut trace = trace.of_pes(part.rows.clone(), part.cols.clone())?.titled(title);
+            if let Some(period) = self.period_ps {
+                trace = trace.with_period_ps(period)?;
+            }
+            Ok(trace)
+        };
+        make().map_err(|error: array::Error| Failure::input(error))
+    }
+
+    fn write(&self, trace: &array::Trace<'_, '_>, path: &Path, cycles: u64) -> Result<(), Failure> {
+        let bar = progress_bar("tracing", cycles, "cycles");
+        let mut progress = |cycle| bar.set_position(cycle);
+        let written = write_whole(path, |file| -> io::Result<()> {
+            match self.format {
+                Format::Vcd => trace.vcd(file, &mut progress),
+                Format::Fst => trace.fst(BufWriter::new(file), &mut progress),
+                Format::Text => trace.text(&mut BufWriter::new(file), &mut progress),
+            }
+        });
+        bar.finish_and_clear();
+        written.map_err(Failure::run::<Error>)
+    }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress_bar(what: &'static str, count: u64, unit: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(count).with_message(what).with_prefix(unit);
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {prefix}, {eta} left");
+    bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
+    bar
+}

@@ -1,0 +1,173 @@
+//! One matrix product of one training step, with its operands as they were.
+//!
+//! The steps before it run in fixed point alone, with the fast engine and without evaluations: the
+//! golden model and evaluations change no bit of training.
+
+use systoliq_array::Fast;
+use systoliq_fxp::{Adder, Tensor};
+use systoliq_nn::{DataSet, epoch_order, initial_weights};
+use systoliq_program::{
+    Command, Engine, GemmShape, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
+};
+
+use crate::{Error, Prepared};
+
+/// A GEMM that was run, with all that decides its bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedGemm {
+    a: Tensor,
+    b: Tensor,
+    /// Whether A and B are the transposes of their tensors.
+    transposed: [bool; 2],
+    adder: Adder,
+    bias: Option<Tensor>,
+}
+
+impl CapturedGemm {
+    fn of(task: &GemmTask<'_>) -> Self {
+        let GemmTask { a, b, adder, bias } = *task;
+        Self {
+            a: a.tensor.clone(),
+            b: b.tensor.clone(),
+            transposed: [a.transposed, b.transposed],
+            adder,
+            bias: bias.cloned(),
+        }
+    }
+
+    /// The GEMM, to be run again.
+    pub fn task(&self) -> GemmTask<'_> {
+        let [a, b] = self.transposed;
+        GemmTask {
+            a: Operand { tensor: &self.a, transposed: a },
+            b: Operand { tensor: &self.b, transposed: b },
+            adder: self.adder,
+            bias: self.bias.as_ref(),
+        }
+    }
+}
+
+/// The fast engine, which keeps what it was given last.
+struct Keeping {
+    engine: Fast,
+    kept: Option<CapturedGemm>,
+}
+
+impl Engine for Keeping {
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        self.kept = Some(CapturedGemm::of(task));
+        self.engine.gemm(task)
+    }
+}
+
+/// The place of a GEMM in a program by name: `0.forward`, as a listing has it, or
+/// `0.forward.y0`, the name of the command.
+///
+/// # Errors
+///
+/// If there is no such GEMM; the message names those that there are.
+pub fn find_gemm(program: &Program, name: &str) -> Result<usize, Error> {
+    let is_gemm = |command: &Command| matches!(command.operation, Operation::Gemm(_));
+    let place = |command: &Command| format!("{}.{}", command.layer, command.pass);
+    let named =
+        |command: &Command| is_gemm(command) && (command.name == name || place(command) == name);
+    program.commands.iter().position(named).ok_or_else(|| {
+        let gemms = program.commands.iter().filter(|command| is_gemm(command)).map(place);
+        let gemms = gemms.collect::<Vec<_>>().join(", ");
+        Error::NoSuchGemm { name: name.to_owned(), gemms }
+    })
+}
+
+/// How many steps a run on `data` has.
+pub fn steps(prepared: &Prepared, data: &DataSet) -> u64 {
+    let training = &prepared.experiment.training;
+    data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs)
+}
+
+/// The sizes of the GEMM that command `command` of the program runs in step `step`, from 0.
+///
+/// # Errors
+///
+/// If the run has no such step.
+///
+/// # Panics
+///
+/// If the command is no GEMM.
+pub fn shape_in_step(
+    prepared: &Prepared,
+    data: &DataSet,
+    (command, step): (usize, u64),
+) -> Result<GemmShape, Error> {
+    let steps = steps(prepared, data);
+    if step >= steps {
+        return Err(Error::NoSuchStep { step, steps });
+    }
+    let Prepared { program, experiment, .. } = prepared;
+    let (batch, samples) = (experiment.training.batch, data.train.len());
+    // The last batch of an epoch may be short.
+    let before = (step % samples.div_ceil(batch) as u64) as usize * batch;
+    match program.work(&program.commands[command], batch.min(samples - before)) {
+        Work::Gemm(shape) => Ok(shape),
+        Work::Vector { .. } => panic!("{} is no GEMM", program.commands[command].name),
+    }
+}
+
+/// Trains up to step `step`, from 0, and gives the GEMM that command `command` of the program runs
+/// in it. `progress` is told how many steps are done.
+///
+/// # Errors
+///
+/// If the run has no such step.
+///
+/// # Panics
+///
+/// If the command is no GEMM.
+pub fn capture(
+    prepared: &Prepared,
+    data: &DataSet,
+    seed: u64,
+    (command, step): (usize, u64),
+    progress: &dyn Fn(u64),
+) -> Result<CapturedGemm, Error> {
+    let steps = steps(prepared, data);
+    if step >= steps {
+        return Err(Error::NoSuchStep { step, steps });
+    }
+    let Prepared { graph, program, experiment, .. } = prepared;
+    let initial: Vec<_> =
+        (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
+    let mut machine = Machine::new(program, &initial, seed);
+    let mut done = 0;
+    for epoch in 0..experiment.training.epochs {
+        let order = epoch_order(seed, epoch, data.train.len());
+        for rows in order.chunks(experiment.training.batch) {
+            let now = Step::training(seed, done);
+            machine.load(&data.train.batch(rows), &now);
+            if done == step {
+                return Ok(capture_in(&mut machine, &now, command));
+            }
+            let mut engine = Fast::default();
+            for command in &program.commands {
+                machine.execute(command, &now, &mut engine);
+            }
+            done += 1;
+            progress(done);
+        }
+    }
+    unreachable!("step {step} of {steps} steps")
+}
+
+/// The GEMM of a command in the step that is loaded.
+fn capture_in(machine: &mut Machine<'_>, step: &Step, command: usize) -> CapturedGemm {
+    let mut engine = Keeping { engine: Fast::default(), kept: None };
+    let commands = &machine.program().commands;
+    assert!(
+        matches!(commands[command].operation, Operation::Gemm(_)),
+        "{}",
+        commands[command].name
+    );
+    for command in &commands[..=command] {
+        machine.execute(command, step, &mut engine);
+    }
+    engine.kept.expect("the last command is a GEMM")
+}

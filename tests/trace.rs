@@ -1,0 +1,184 @@
+//! `systoliq trace` as a user meets it: its files, what it prints, and its exit status.
+
+mod shell;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use wellen::SignalValueRef;
+use wellen::simple::{Waveform, read};
+
+fn trace(folder: &Path, arguments: &[&str]) -> Output {
+    let experiment = shell::root().join("models/digits-mlp.json");
+    let experiment = experiment.to_str().expect("a path in UTF-8");
+    shell::systoliq(folder, &[&["trace", experiment], arguments].concat())
+}
+
+/// Runs it to its end, and returns what it printed.
+fn traced(folder: &Path, arguments: &[&str]) -> String {
+    let output = trace(folder, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the command prints UTF-8")
+}
+
+/// The bits of some signals over all times of a file, from the first time that is traced.
+fn signals(path: &Path, names: &[&str]) -> (Vec<u64>, BTreeMap<String, Vec<u64>>) {
+    let mut wave: Waveform = read(path).expect("a trace");
+    let hierarchy = wave.hierarchy();
+    let named: Vec<_> = hierarchy
+        .all_vars()
+        .map(|var| (hierarchy[var].full_name(hierarchy), hierarchy[var].signal_ref()))
+        .filter(|(name, _)| names.contains(&name.as_str()))
+        .collect();
+    assert_eq!(named.len(), names.len(), "{names:?} in {}", path.display());
+    wave.load_signals(&named.iter().map(|(_, signal)| *signal).collect::<Vec<_>>());
+    let times = wave.time_table().to_vec();
+    let values = |(name, signal)| {
+        let changes = wave.get_signal(signal).expect("a loaded signal").iter_changes();
+        let mut values = vec![0; times.len()];
+        for (at, value) in changes {
+            let SignalValueRef::BitVec(bits) = value else { panic!("{name} is no vector") };
+            let bits = bits.bit_string();
+            values[at as usize..].fill(u64::from_str_radix(&bits, 2).unwrap_or_default());
+        }
+        (name, values)
+    };
+    let values = named.into_iter().map(values).collect();
+    (times, values)
+}
+
+/// The codes of a tensor of a dump, of one byte each.
+fn codes(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).expect("a file of the dump");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert!(String::from_utf8_lossy(&bytes[..header]).contains("1'"), "codes of one byte");
+    bytes[header..].to_vec()
+}
+
+#[test]
+fn a_product_is_traced_with_the_operands_that_it_has_in_its_step() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let experiment = shell::root().join("models/digits-mlp.json");
+    let experiment = experiment.to_str().expect("a path in UTF-8");
+    let train = ["train", experiment, "--set", "training.epochs=2", "--out", "run"];
+    // The last step of the first epoch, with its short batch, and one of the second.
+    for (step, batch) in [("37", 13), ("40", 32)] {
+        let dump = [&train[..], &["--dump-step", step]].concat();
+        shell::printed(folder, &dump);
+        let to_file = ["--op", "1.forward", "--step", step, "--format", "fst", "-o", "z1.fst"];
+        traced(folder, &to_file);
+        // Fold 0 of z1 = y0 * w1': row 0 of the array is fed the first row of y0.
+        let names = ["array.edge.left.row0", "array.edge.left.row0_valid", "array.fold"];
+        let (times, values) = signals(&folder.join("z1.fst"), &names);
+        let [row, valid, fold] = names.map(|name| &values[name]);
+        let fed: Vec<u8> = (0..times.len())
+            .filter(|&at| valid[at] == 1 && fold[at] == 0)
+            .map(|at| row[at] as u8)
+            .collect();
+        let y0 = codes(&folder.join(format!("run/dump-step-{step}/y0.npy")));
+        assert_eq!(y0.len(), batch * 64);
+        assert_eq!(fed, y0[..64], "step {step}");
+        assert!(fed.iter().any(|&code| code != 0));
+    }
+}
+
+#[test]
+fn dumps_in_both_formats_have_the_same_cycles_and_signals() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    for format in ["vcd", "fst"] {
+        let file = format!("dw1.{format}");
+        let said = traced(
+            folder,
+            &["--op", "1.weight_gradient", "--step", "3", "--format", format, "-o", &file],
+        );
+        assert!(said.starts_with(&format!("{file}: digits-mlp, seed 1: 1.weight_gradient.dw1")));
+        assert!(said.ends_with("cycles 0 to 863 of 0 to 863, 64 PEs\n"), "{said}");
+    }
+    let names = ["array.cycle", "array.row7.pe_7_7.acc", "array.edge.bottom.col3"];
+    let vcd = signals(&folder.join("dw1.vcd"), &names);
+    assert_eq!(vcd, signals(&folder.join("dw1.fst"), &names));
+    assert!(vcd.0.iter().copied().eq(0..=864));
+    assert!(vcd.1["array.row7.pe_7_7.acc"].iter().any(|&sum| sum != 0));
+    // What was there is replaced, and nothing else is left.
+    let before = fs::metadata(folder.join("dw1.vcd")).expect("a file").len();
+    let part = ["--fold", "3", "--rows", "0..1", "--cols", "2..4", "--period-ps", "2500"];
+    let fold = ["--op", "1.weight_gradient", "--format", "vcd", "-o", "dw1.vcd"];
+    traced(folder, &[&fold[..], &part].concat());
+    assert!(fs::metadata(folder.join("dw1.vcd")).expect("a file").len() < before / 10);
+    let (times, _) = signals(&folder.join("dw1.vcd"), &["array.row0.pe_0_3.b"]);
+    // Each fold takes 32 + 8 + 8 - 2 + 8 cycles.
+    assert!(times.into_iter().eq((3 * 54..=4 * 54).map(|cycle| 2500 * cycle)));
+    assert_eq!(fs::read_dir(folder).expect("a folder").count(), 2);
+}
+
+#[test]
+fn text_is_printed_or_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let text = ["--op", "0.forward.y0", "--cycles", "10..12", "--cols", "0..3", "--format", "text"];
+    let printed = traced(folder, &text);
+    assert_eq!(printed.matches("\ncycle ").count(), 2);
+    assert!(printed.contains("\ncycle 11: stream\n") && printed.is_ascii(), "{printed}");
+    assert_eq!(printed.lines().last().map(|line| line.matches('|').count()), Some(2));
+    traced(folder, &[&text[..], &["--out", "y0.txt"]].concat());
+    assert_eq!(fs::read_to_string(folder.join("y0.txt")).expect("a file"), printed);
+}
+
+#[test]
+fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    fs::create_dir(folder.join("taken")).expect("a new folder");
+    let large = ["--set", "network.layers[0].dense.units=4096"];
+    for (arguments, says) in [
+        (&["--op", "y0"][..], "`y0` in a training step: there are 0.forward, 1.forward"),
+        (&["--op", "0.update"], "1.input_gradient, 1.weight_gradient, 0.weight_gradient"),
+        (&["--op", "0.forward", "--step", "760"], "760 steps, numbered 0 to 759"),
+        (&["--op", "0.forward", "--fold", "32"], "32 folds, numbered 0 to 31"),
+        (&["--op", "0.forward", "--cycles", "0..2753"], "2752 cycles, numbered 0 to 2751"),
+        (&["--op", "0.forward", "--cycles", "7..7"], "expected A..B"),
+        (&["--op", "0.forward", "--cycles", "7"], "expected A..B"),
+        (&["--op", "0.forward", "--rows", "0..9"], "rows 0..8"),
+        (&["--op", "0.forward", "--fold", "1", "--cycles", "0..1"], "cannot be used with"),
+        (&["--op", "0.forward", "--period-ps", "0"], "--period-ps"),
+        (&["--op", "0.forward", "-o", "no/x.vcd"], "no such folder"),
+        (&["--op", "0.forward", "-o", "taken"], "it is a folder"),
+        (
+            &[
+                "--op",
+                "0.weight_gradient",
+                large[0],
+                large[1],
+                "--set",
+                "accelerator.array.rows=1024",
+                "--set",
+                "accelerator.array.cols=1024",
+            ],
+            "expected at most 1073741824 PEs times cycles as vcd; take a part with --fold",
+        ),
+    ] {
+        let to_file = if arguments.contains(&"-o") { &[][..] } else { &["-o", "x.vcd"] };
+        let output = trace(folder, &[arguments, &["--format", "vcd"], to_file].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(says), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty());
+    }
+    let wide = ["--op", "0.forward", "--format", "text", "--set", "accelerator.array.cols=17"];
+    for (arguments, says) in [
+        (&wide[..], "17 columns of PEs as text: a page holds 16; take a part with --cols"),
+        (&["--op", "0.forward", "--format", "fst"], "expected -o FILE"),
+        (&["--op", "0.forward", "--format", "png"], "[possible values: vcd, fst, text]"),
+    ] {
+        let output = trace(folder, arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
+    assert_eq!(fs::read_dir(folder).expect("a folder").count(), 1);
+}
