@@ -280,7 +280,7 @@ impl Mapping {
     }
 
     /// A fold by its place in each of [`loops`](Self::loops).
-    pub(crate) fn tile(&self, places: [usize; 3]) -> Tile {
+    pub fn tile(&self, places: [usize; 3]) -> Tile {
         let mut tile = Tile { row: 0, col: 0, time: 0, rows: 0, cols: 0, steps: 0 };
         for (Loop { axis, pieces }, place) in self.loops().into_iter().zip(places) {
             let (from, size) = match axis {

@@ -157,6 +157,22 @@ impl Schedule {
         fold.start.min(fold.chain)..streamed + rest as u64
     }
 
+    /// The cycles from the first in which fold `before` needs what it works on, its preload or its
+    /// stream, to the first in which fold `tile` does, which comes next.
+    pub fn gap(&self, before: &Tile, tile: &Tile) -> u64 {
+        let [before, tile] = [before, tile].map(|of| self.span(of.rows, of.cols, of.steps));
+        let starts = self.between(before, tile).total().0;
+        starts + self.lead(before).total().0 - self.lead(tile).total().0
+    }
+
+    /// The cycles from the first in which a fold needs what it works on: of its preload, and of all
+    /// until the last of its sums has left.
+    pub fn lead_and_length(&self, tile: &Tile) -> (u64, u64) {
+        let span = self.span(tile.rows, tile.cols, tile.steps);
+        let lead = self.lead(span).total().0;
+        (lead, lead + span.steps + span.rows + span.cols - 2 + self.drain(span))
+    }
+
     fn fold(&self, tile: Tile, start: u64) -> Fold {
         let Span { rows, cols, steps } = self.span(tile.rows, tile.cols, tile.steps);
         let chain = match self.mapping.output_stays() {

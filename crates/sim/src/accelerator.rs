@@ -2,11 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use systoliq_array::Array;
+use systoliq_array::{Array, Mapping};
+use systoliq_program::GemmShape;
 
 use crate::Error;
 use crate::activity::Toggles;
 use crate::energy::{DramKind, Profile};
+use crate::events::Buffer;
 
 /// The `accelerator` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +22,12 @@ pub struct Accelerator {
     /// The memory off chip.
     #[serde(default)]
     pub dram: Dram,
+    /// How operands are read against their layout.
+    #[serde(default)]
+    pub layout: Layout,
+    /// What stays on chip.
+    #[serde(default)]
+    pub residency: Residency,
     /// What events cost: `"horowitz45"`, or an energy profile.
     #[serde(default)]
     pub energy: EnergyModel,
@@ -55,13 +63,65 @@ pub struct Dram {
     pub kind: DramKind,
     /// Transfers are padded to a multiple of this.
     pub burst_bytes: u64,
+    /// Bytes moved per clock cycle of the array; left out, any number: nothing waits for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub bytes_per_cycle: Option<u64>,
+    /// Cycles from the start of a transfer until its first byte arrives.
+    #[serde(default)]
+    #[schemars(range(max = 1_048_576))]
+    pub latency_cycles: u64,
 }
 
 impl Default for Dram {
     fn default() -> Self {
-        Self { kind: DramKind::Lpddr4, burst_bytes: 32 }
+        Self { kind: DramKind::Lpddr4, burst_bytes: 32, bytes_per_cycle: None, latency_cycles: 0 }
     }
 }
+
+impl Dram {
+    /// Whether the array may have to wait for it.
+    pub fn is_ideal(&self) -> bool {
+        self.bytes_per_cycle.is_none() && self.latency_cycles == 0
+    }
+
+    /// Cycles of a transfer.
+    pub(crate) fn cycles(&self, bytes: u64) -> u128 {
+        if bytes == 0 {
+            return 0;
+        }
+        let moved = self.bytes_per_cycle.map_or(0, |per_cycle| bytes.div_ceil(per_cycle));
+        u128::from(self.latency_cycles) + u128::from(moved)
+    }
+}
+
+/// How an operand is read that lies across the order in which the array takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Through a register transposer at the array's edge.
+    #[default]
+    Transposer,
+    /// From a second copy, which was written when the tensor was.
+    TwoCopies,
+}
+
+/// What stays on chip from one command to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Residency {
+    /// Nothing.
+    #[default]
+    None,
+    /// What the next command reads, if it fits half the scratchpad of C.
+    KeepIfNext,
+}
+
+/// The most bytes per cycle, and cycles of latency: a megabyte.
+const RATE_MAX: u64 = 1 << 20;
+
+/// The largest scratchpad: a tebibyte.
+const PAD_MAX: u64 = 1 << 40;
 
 /// An energy profile, by the name of one that is part of the program, or in full.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +209,39 @@ impl Accelerator {
             let problem = format!("bursts of {burst} bytes: expected a power of two, 1 to 4096");
             return Err(Error::at("accelerator.dram.burst_bytes", problem));
         }
+        let Dram { bytes_per_cycle, latency_cycles, .. } = self.dram;
+        if let Some(bytes) = bytes_per_cycle.filter(|bytes| !(1..=RATE_MAX).contains(bytes)) {
+            let problem = format!("{bytes} bytes per cycle: expected 1 to {RATE_MAX}");
+            return Err(Error::at("accelerator.dram.bytes_per_cycle", problem));
+        }
+        if latency_cycles > RATE_MAX {
+            let problem = format!("{latency_cycles} cycles: expected at most {RATE_MAX}");
+            return Err(Error::at("accelerator.dram.latency_cycles", problem));
+        }
+        let Scratchpads { a_bytes, b_bytes, c_bytes } = self.scratchpad;
+        for (key, bytes) in [("a_bytes", a_bytes), ("b_bytes", b_bytes), ("c_bytes", c_bytes)] {
+            if bytes > PAD_MAX {
+                let problem = format!("{bytes} bytes: expected at most {PAD_MAX}");
+                return Err(Error::at(format!("accelerator.scratchpad.{key}"), problem));
+            }
+        }
         Ok(())
+    }
+
+    /// Bits of the half of a scratchpad that the array works on.
+    pub(crate) fn half_bits(&self, buffer: Buffer) -> u64 {
+        let pads = &self.scratchpad;
+        4 * match buffer {
+            Buffer::A => pads.a_bytes,
+            Buffer::B => pads.b_bytes,
+            Buffer::C => pads.c_bytes,
+        }
+    }
+
+    /// How the array runs a GEMM with accumulators of so many bits: partial sums have half the
+    /// scratchpad of C.
+    pub fn mapping(&self, shape: GemmShape, accumulator_bits: u32) -> Mapping {
+        let room = self.half_bits(Buffer::C) / u64::from(accumulator_bits);
+        Mapping::within(&self.array, shape, room)
     }
 }

@@ -2,9 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use systoliq_array::Activity;
 use systoliq_array::activity::accumulator_toggles;
-use systoliq_array::{Activity, Array, Mapping};
 use systoliq_program::{Engine, GemmTask, Sums};
+
+use crate::Accelerator;
 
 /// Which toggles are counted while training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,7 +67,7 @@ impl Observed {
 /// An engine, with a look at what the operands that it is given do in an array.
 pub(crate) struct Observing<'e> {
     pub(crate) engine: &'e mut (dyn Engine + Send),
-    pub(crate) array: Array,
+    pub(crate) accelerator: &'e Accelerator,
     pub(crate) watch: Watch,
     /// What the last GEMM did.
     pub(crate) observed: Option<Observed>,
@@ -74,7 +76,7 @@ pub(crate) struct Observing<'e> {
 impl Engine for Observing<'_> {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         if self.watch != Watch::Nothing {
-            let mapping = Mapping::new(&self.array, task.shape());
+            let mapping = self.accelerator.mapping(task.shape(), task.adder.bits);
             let operands = Activity::of(&mapping, task);
             let mut observed = Observed { operands, ..Observed::default() };
             if self.watch == Watch::Everything {

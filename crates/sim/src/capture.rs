@@ -3,11 +3,11 @@
 //! The steps before it run in fixed point alone, with the fast engine and without evaluations: the
 //! golden model and evaluations change no bit of training.
 
-use systoliq_array::Fast;
+use systoliq_array::{Fast, Mapping};
 use systoliq_fxp::{Adder, Tensor};
 use systoliq_nn::{DataSet, epoch_order, initial_weights};
 use systoliq_program::{
-    Command, Engine, GemmShape, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
+    Command, Engine, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
 };
 
 use crate::{Error, Prepared};
@@ -84,7 +84,7 @@ pub fn steps(prepared: &Prepared, data: &DataSet) -> u64 {
     data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs)
 }
 
-/// The sizes of the GEMM that command `command` of the program runs in step `step`, from 0.
+/// How the array runs the GEMM of command `command` of the program in step `step`, from 0.
 ///
 /// # Errors
 ///
@@ -93,11 +93,11 @@ pub fn steps(prepared: &Prepared, data: &DataSet) -> u64 {
 /// # Panics
 ///
 /// If the command is no GEMM.
-pub fn shape_in_step(
+pub fn mapping_in_step(
     prepared: &Prepared,
     data: &DataSet,
     (command, step): (usize, u64),
-) -> Result<GemmShape, Error> {
+) -> Result<Mapping, Error> {
     let steps = steps(prepared, data);
     if step >= steps {
         return Err(Error::NoSuchStep { step, steps });
@@ -106,9 +106,12 @@ pub fn shape_in_step(
     let (batch, samples) = (experiment.training.batch, data.train.len());
     // The last batch of an epoch may be short.
     let before = (step % samples.div_ceil(batch) as u64) as usize * batch;
-    match program.work(&program.commands[command], batch.min(samples - before)) {
-        Work::Gemm(shape) => Ok(shape),
-        Work::Vector { .. } => panic!("{} is no GEMM", program.commands[command].name),
+    let command = &program.commands[command];
+    match (&command.operation, program.work(command, batch.min(samples - before))) {
+        (Operation::Gemm(gemm), Work::Gemm(shape)) => {
+            Ok(experiment.accelerator.mapping(shape, gemm.accumulator.bits()))
+        }
+        _ => panic!("{} is no GEMM", command.name),
     }
 }
 

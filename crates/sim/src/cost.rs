@@ -12,14 +12,21 @@
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
-use systoliq_array::mapping::Axis;
-use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Mapping, Stationary, timing};
+mod traffic;
+mod vector;
+
+use systoliq_array::mapping::{Axis, Pieces};
+use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary};
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
-use systoliq_program::{Command, GemmShape, Operation, Program, TensorId, TensorPlan, Work};
+use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work};
 
+use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
+use crate::memory::{Moved, Transfer, Walk, Walked};
 use crate::{Accelerator, Error};
+
+use traffic::{TooSmall, Traffic};
 
 /// The number format that the hardware is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +35,6 @@ pub enum Arithmetic {
     Fixed,
     /// float32 throughout.
     Float32,
-}
-
-/// Bytes of one tensor moved from or to DRAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
-    /// The tensor.
-    pub tensor: TensorId,
-    /// Whether it was written.
-    pub write: bool,
-    /// Bytes, whole bursts.
-    pub bytes: u64,
 }
 
 /// What one run of a command takes.
@@ -52,8 +48,10 @@ pub struct Cost {
     pub dataflow: Option<Stationary>,
     /// Events by component.
     pub tally: Tally,
-    /// What moved from and to DRAM.
-    pub traffic: Vec<Transfer>,
+    /// What moved from and to DRAM, and was waited for.
+    pub moved: Vec<Moved>,
+    /// The cycles of the steps that transfers were followed through, without stalls.
+    pub walked: u64,
 }
 
 /// Says what commands of one program take on one accelerator.
@@ -83,15 +81,16 @@ impl<'a> Costs<'a> {
         Self { program, accelerator, arithmetic }
     }
 
-    /// What `command` takes once, on work of these sizes. `second_pass` says that its output's
+    /// What the command in place `at` of the program takes once, on work of these sizes. `second_pass` says that its output's
     /// scale was chosen from the output itself.
     ///
     /// # Errors
     ///
     /// If the work has more cycles or events than 64 bits count.
-    pub fn of(&self, command: &Command, work: Work, second_pass: bool) -> Result<Cost, Error> {
+    pub fn of(&self, at: usize, work: Work, second_pass: bool) -> Result<Cost, Error> {
+        let command = &self.program.commands[at];
         let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
-        let mut bill = Bill { costs: self, cost: Cost::default() };
+        let mut bill = Bill { costs: self, at, cost: Cost::default() };
         match (&command.operation, work) {
             (Operation::Gemm(gemm), Work::Gemm(shape)) => bill.gemm(gemm, shape, second_pass)?,
             (operation, Work::Vector { rows, cols }) => {
@@ -99,7 +98,22 @@ impl<'a> Costs<'a> {
             }
             (operation, work) => panic!("{operation:?} on {work:?}"),
         }
+        let Cost { cycles, walked, .. } = &bill.cost;
+        let without_stall = cycles.total().0 - cycles.stall.0;
+        assert_eq!(*walked, without_stall, "cycles of {command:?} on {work:?}, walked through");
         Ok(bill.cost)
+    }
+
+    /// Whether the elements of an operand that enter the grid in one cycle may not be neighbours in
+    /// the tensor; with a dataflow that is chosen per GEMM, whether that is so in any.
+    fn may_be_across(&self, operand: OperandRef, is_a: bool) -> bool {
+        let across = |stationary| !is_along(stationary, operand, is_a);
+        match self.array().dataflow {
+            Dataflow::OutputStationary => across(Stationary::Output),
+            Dataflow::WeightStationary => across(Stationary::Weight),
+            Dataflow::InputStationary => across(Stationary::Input),
+            Dataflow::Auto => Stationary::ALL.into_iter().any(across),
+        }
     }
 
     /// The width of a tensor's elements.
@@ -133,41 +147,26 @@ impl<'a> Costs<'a> {
 
     /// Whether `elements` fit the half of a scratchpad that the array works on.
     fn fits_half(&self, buffer: Buffer, elements: u64, bits: u32) -> bool {
-        let pads = &self.accelerator.scratchpad;
-        let bytes = match buffer {
-            Buffer::A => pads.a_bytes,
-            Buffer::B => pads.b_bytes,
-            Buffer::C => pads.c_bytes,
-        };
-        u128::from(elements) * u128::from(bits) <= u128::from(bytes) * 4
+        let needed = u128::from(elements) * u128::from(bits);
+        needed <= u128::from(self.accelerator.half_bits(buffer))
     }
 }
 
 /// The cost of one command as it is added up.
 struct Bill<'a, 'b> {
     costs: &'b Costs<'a>,
+    /// The command's place in the program.
+    at: usize,
     cost: Cost,
 }
 
-/// An operand of a GEMM as the grid takes it: in each cycle, some neighbours along a grid axis, its
-/// *lines*; one cycle after the other, along its other axis, its *depth*.
-struct Stream {
-    tensor: TensorId,
-    buffer: Buffer,
-    bits: u32,
+/// What the scratchpads see of an operand of a GEMM.
+struct Rows {
+    operand: traffic::Operand,
     /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
-    /// Elements along the lines' axis.
-    lines: u64,
-    /// Elements along the other axis, and how many of them a fold takes.
-    depth: u64,
-    piece: u64,
     /// Whether the elements that enter in one cycle are neighbours in the tensor.
     along_layout: bool,
-    /// How often the grid takes each tile.
-    reads: u64,
-    /// Whether one fetch from DRAM serves all of them.
-    stays: bool,
 }
 
 impl Bill<'_, '_> {
@@ -220,9 +219,26 @@ impl Bill<'_, '_> {
         sources.iter().any(|&source| self.costs.plan(source).scale != Scale::Static)
     }
 
-    fn dram(&mut self, tensor: TensorId, write: bool, bytes: u64) {
-        self.cost.traffic.push(Transfer { tensor, write, bytes });
-        self.event(Component::Dram, Event::DramBit, 8 * bytes);
+    /// Adds what a walk moved and waited for.
+    fn walked(&mut self, walk: Walk<'_>) -> Result<(), Error> {
+        let Walked { stall, ideal, moved, .. } = walk.finish().map_err(|_| self.too_long())?;
+        self.cost.cycles.stall += Cycles(stall);
+        self.cost.walked += ideal;
+        for moved in moved {
+            self.event(Component::Dram, Event::DramBit, 8 * moved.bytes);
+            self.cost.moved.push(moved);
+        }
+        Ok(())
+    }
+
+    fn too_long(&self) -> Error {
+        let problem = "this takes more transfers than can be followed, or more cycles than 64 bits \
+                       count: expected larger arrays or scratchpads, or smaller work";
+        Error::at("accelerator.dram", problem)
+    }
+
+    fn transfer(&self, tensor: TensorId, write: bool, elements: u64, bits: u32) -> Transfer {
+        Transfer { tensor, write, bytes: self.costs.transfer_bytes(elements, bits) }
     }
 
     fn rows(&mut self, buffer: Buffer, write: bool, row_bits: u64, count: u64) {
@@ -247,18 +263,60 @@ impl Bill<'_, '_> {
             );
             return Err(Error::at("GEMM", problem));
         }
-        let mapping = Mapping::new(costs.array(), shape);
+        let sum_bits = costs.accumulator_bits(&gemm.accumulator);
+        let mapping = costs.accelerator.mapping(shape, sum_bits);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
         self.cost.counts = counts;
         self.cost.dataflow = Some(mapping.stationary);
         self.processing_elements(gemm, &mapping, &counts);
-        for stream in self.streams(gemm, &mapping) {
-            self.stream(&stream);
-        }
-        self.partial_sums(gemm, &mapping);
+        let operands = self.operands(gemm, &mapping);
+        operands.iter().for_each(|operand| self.operand_rows(operand, &mapping));
+        self.partial_sums(&mapping, &counts, sum_bits);
         self.edge(gemm, &mapping);
-        self.results(gemm, &mapping, second_pass)
+        let results = self.results(gemm, &mapping, second_pass);
+        let traffic = Traffic {
+            mapping,
+            operands: operands.map(|rows| rows.operand),
+            at_first: self.read_for_the_edge(gemm, shape),
+            at_last: self.written_at_the_edge(gemm, shape),
+            results,
+            sum_bits,
+            half_c_bits: costs.accelerator.half_bits(Buffer::C),
+            burst_bytes: costs.accelerator.dram.burst_bytes,
+        };
+        self.refuse_too_small(&traffic)?;
+        let mut walk = Walk::new(&costs.accelerator.dram, None);
+        traffic.walk(&mut walk).map_err(|_| self.too_long())?;
+        self.walked(walk)?;
+        if second_pass {
+            let results = shape.m as u64 * shape.n as u64;
+            self.second_pass(gemm.output, results, sum_bits)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a GEMM of which not even one step fits a scratchpad. Memory that nothing waits for
+    /// brings everything in time, and float32 hardware is taken to have the room it needs.
+    fn refuse_too_small(&self, traffic: &Traffic) -> Result<(), Error> {
+        let costs = self.costs;
+        if costs.arithmetic == Arithmetic::Float32 || costs.accelerator.dram.is_ideal() {
+            return Ok(());
+        }
+        let Some(TooSmall { buffer, needed }) = traffic.too_small() else { return Ok(()) };
+        let key = match buffer {
+            Buffer::A => "a_bytes",
+            Buffer::B => "b_bytes",
+            Buffer::C => "c_bytes",
+        };
+        let (half, least) = (costs.accelerator.half_bits(buffer) / 8, needed.div_ceil(8));
+        let GemmShape { m, k, n } = traffic.mapping.shape;
+        let problem = format!(
+            "one step of a GEMM of m = {m}, k = {k}, n = {n} needs {least} bytes at once, half the \
+             scratchpad has {half}: expected at least {}",
+            2 * least
+        );
+        Err(Error::at(format!("accelerator.scratchpad.{key}"), problem))
     }
 
     /// Multipliers, adders and registers of the grid.
@@ -296,74 +354,72 @@ impl Bill<'_, '_> {
     }
 
     /// The operands as the dataflow takes them.
-    fn streams(&self, gemm: &Gemm, mapping: &Mapping) -> [Stream; 2] {
+    fn operands(&self, gemm: &Gemm, mapping: &Mapping) -> [Rows; 2] {
         let costs = self.costs;
-        let [row_folds, col_folds] =
-            [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
-        let extents = mapping.extents();
-        let [rows, cols, time] =
-            [extents.rows, extents.cols, extents.time].map(|extent| extent as u64);
-        let [grid_rows, grid_cols] = [mapping.rows as u64, mapping.cols as u64];
         let output_stays = mapping.output_stays();
-        let stream = |operand: OperandRef, is_a: bool| {
+        let rows = |operand: OperandRef, is_a: bool| {
             let buffer = if is_a { Buffer::A } else { Buffer::B };
-            let bits = costs.bits(operand.tensor);
             let right = is_a == (mapping.stationary != Stationary::Input);
             // What moves right has its lines on the rows, the other operand on the columns.
-            let (row, lines, depth, piece, reads) = match (right, output_stays) {
-                (true, _) => (grid_rows, rows, time, time, col_folds),
-                (false, true) => (grid_cols, cols, time, time, row_folds),
-                (false, false) => (grid_cols, cols, rows, grid_rows, 1),
+            let (row, axes) = match (right, output_stays) {
+                (true, _) => (mapping.rows, [Axis::Rows, Axis::Time]),
+                (false, true) => (mapping.cols, [Axis::Cols, Axis::Time]),
+                (false, false) => (mapping.cols, [Axis::Cols, Axis::Rows]),
             };
-            // Consecutive folds of stationary outputs use the same tile of what moves right;
-            // everything else that is used again comes around as a whole.
-            let kept = if right && output_stays { row * depth } else { lines * depth };
-            let stays = costs.fits_half(buffer, kept, bits);
-            // The lines' axis is k, except of an operand that meets k in time or in depth.
-            let lines_are_k = right && !output_stays;
-            let stored_along_k = operand.transposed != is_a;
-            let along_layout = lines_are_k == stored_along_k;
             let tensor = operand.tensor;
-            Stream { tensor, buffer, bits, row, lines, depth, piece, along_layout, reads, stays }
+            let elements = match is_a {
+                true => mapping.shape.m as u64 * mapping.shape.k as u64,
+                false => mapping.shape.k as u64 * mapping.shape.n as u64,
+            };
+            Rows {
+                operand: traffic::Operand {
+                    tensor,
+                    buffer,
+                    bits: costs.bits(tensor),
+                    axes,
+                    resident: self.is_resident(tensor, elements),
+                    half_bits: costs.accelerator.half_bits(buffer),
+                },
+                row: row as u64,
+                along_layout: is_along(mapping.stationary, operand, is_a),
+            }
         };
-        [stream(gemm.a, true), stream(gemm.b, false)]
+        [rows(gemm.a, true), rows(gemm.b, false)]
     }
 
-    /// An operand from DRAM to its scratchpad to the grid's edge, tile by tile.
-    fn stream(&mut self, stream: &Stream) {
-        let fetches = if stream.stays { 1 } else { stream.reads };
-        let row_bits = stream.row * u64::from(stream.bits);
-        for (lines, across) in classes(stream.lines, stream.row) {
-            for (depth, along) in classes(stream.depth, stream.piece) {
-                let tiles = across * along;
-                let accesses = match stream.along_layout {
-                    true => depth,
-                    false => lines * depth.div_ceil(stream.row),
-                };
-                let bytes = self.costs.transfer_bytes(lines * depth, stream.bits);
-                self.dram(stream.tensor, false, bytes * tiles * fetches);
-                self.rows(stream.buffer, true, row_bits, accesses * tiles * fetches);
-                self.rows(stream.buffer, false, row_bits, accesses * tiles * stream.reads);
-                if !stream.along_layout {
+    /// An operand from DRAM into its scratchpad, and from there to the grid's edge, tile by tile.
+    fn operand_rows(&mut self, rows: &Rows, mapping: &Mapping) {
+        let Rows { operand, row, along_layout } = rows;
+        let traffic::Operand { buffer, bits, axes, .. } = *operand;
+        let row_bits = row * u64::from(bits);
+        let (taken, fetched) = operand.turns(mapping);
+        let copies = self.costs.accelerator.layout == Layout::TwoCopies;
+        let along = *along_layout || copies;
+        let [lines, depths] = axes.map(|axis| sizes(mapping.pieces(axis)));
+        for (lines, across) in lines {
+            for &(depth, along_depth) in &depths {
+                let tiles = across * along_depth;
+                let accesses = if along { depth } else { lines * depth.div_ceil(*row) };
+                self.rows(buffer, true, row_bits, accesses * tiles * fetched);
+                self.rows(buffer, false, row_bits, accesses * tiles * taken);
+                if !along {
                     // Written into the transposer and read from it.
-                    let write = Event::RegisterWrite { bits: stream.bits };
-                    let elements = lines * depth * tiles * stream.reads;
-                    self.event(Component::Registers, write, 2 * elements);
+                    let write = Event::RegisterWrite { bits };
+                    self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
                 }
             }
         }
     }
 
     /// Where sums move: partial sums to the scratchpad and back, C of them in a row.
-    fn partial_sums(&mut self, gemm: &Gemm, mapping: &Mapping) {
-        if mapping.output_stays() {
+    fn partial_sums(&mut self, mapping: &Mapping, counts: &ArrayCounts, sum_bits: u32) {
+        if counts.partial_sum_reads == 0 {
             return;
         }
         let [row_pieces, col_pieces] =
             [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
-        let rows = mapping.extents().time as u64 * col_pieces * row_pieces.saturating_sub(1);
-        let bits = u64::from(self.costs.accumulator_bits(&gemm.accumulator));
-        let row_bits = mapping.cols as u64 * bits;
+        let rows = mapping.extents().time as u64 * col_pieces * (row_pieces - 1);
+        let row_bits = mapping.cols as u64 * u64::from(sum_bits);
         self.rows(Buffer::C, true, row_bits, rows);
         self.rows(Buffer::C, false, row_bits, rows);
     }
@@ -378,8 +434,6 @@ impl Bill<'_, '_> {
         if let Some(bias) = gemm.bias {
             let bits = costs.bits(bias);
             self.add(Component::Edge, sum, results);
-            let fetched = costs.transfer_bytes(shape.n as u64, bits);
-            self.dram(bias, false, fetched);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
             let [row_pieces, col_pieces] =
@@ -396,11 +450,11 @@ impl Bill<'_, '_> {
             Edge::Pass => {}
             Edge::Relu => {
                 self.event(Component::Edge, Event::Relu { bits: sum }, results);
-                self.mask(gemm.output, true, shape);
+                self.mask(shape);
             }
-            Edge::Mask(activation) => {
+            Edge::Mask(_) => {
                 self.event(Component::Edge, Event::Relu { bits: sum }, results);
-                self.mask(activation, false, shape);
+                self.mask(shape);
             }
         }
         if gemm.scale == BatchScale::Mean {
@@ -408,189 +462,81 @@ impl Bill<'_, '_> {
         }
     }
 
-    /// The ReLU's mask of a tensor of results, one bit each, kept for the backward pass.
-    fn mask(&mut self, activation: TensorId, write: bool, shape: GemmShape) {
+    /// The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
+    fn mask(&mut self, shape: GemmShape) {
         let row = self.costs.array().cols as u64;
-        let results = shape.m as u64 * shape.n as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
-        self.dram(activation, write, self.costs.transfer_bytes(results, 1));
-        // On its way out or in, a mask passes the scratchpad.
         self.rows(Buffer::C, true, row, rows);
         self.rows(Buffer::C, false, row, rows);
     }
 
-    /// Results from the array's edge to the scratchpad to DRAM; where the scale needs the whole
-    /// tensor first, through the vector unit at full width.
-    fn results(&mut self, gemm: &Gemm, mapping: &Mapping, second_pass: bool) -> Result<(), Error> {
+    /// What the edge needs from DRAM: the bias, and the mask of an activation.
+    fn read_for_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
+        let results = shape.m as u64 * shape.n as u64;
+        let bias =
+            gemm.bias.map(|bias| self.transfer(bias, false, shape.n as u64, self.costs.bits(bias)));
+        let mask = match gemm.edge {
+            Edge::Mask(activation) => Some(self.transfer(activation, false, results, 1)),
+            Edge::Pass | Edge::Relu => None,
+        };
+        bias.into_iter().chain(mask).collect()
+    }
+
+    /// The mask of the results, kept for the backward pass.
+    fn written_at_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
+        match gemm.edge {
+            Edge::Relu => {
+                vec![self.transfer(gemm.output, true, shape.m as u64 * shape.n as u64, 1)]
+            }
+            Edge::Pass | Edge::Mask(_) => Vec::new(),
+        }
+    }
+
+    /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the
+    /// folds give them. Where the scale needs the whole tensor first, that is nothing, or all of it
+    /// at full width if it does not fit.
+    fn results(
+        &mut self,
+        gemm: &Gemm,
+        mapping: &Mapping,
+        second_pass: bool,
+    ) -> Vec<(TensorId, u32)> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
         let sum = costs.accumulator_bits(&gemm.accumulator);
-        let output_bits = costs.bits(gemm.output);
-        let row = costs.array().cols as u64;
-        let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
         let component = if second_pass { Component::Vector } else { Component::Edge };
         let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
         self.requantize(component, gemm.output, sum, moves, results);
-        if second_pass {
-            self.full_width(gemm.output, results, rows, row, sum)?;
-        }
-        let row_bits = row * u64::from(output_bits);
-        self.rows(Buffer::C, true, row_bits, rows);
-        self.rows(Buffer::C, false, row_bits, rows);
         // Results that leave side by side along m pass a transposer.
-        let (height, width) = match mapping.stationary {
-            Stationary::Output => (mapping.rows, mapping.cols),
-            Stationary::Weight => (shape.m, mapping.cols),
-            Stationary::Input => (mapping.cols, shape.n),
-        };
         if mapping.stationary == Stationary::Input {
             self.event(Component::Registers, Event::RegisterWrite { bits: sum }, 2 * results);
         }
-        for (height, across) in classes(shape.m as u64, height as u64) {
-            for (width, along) in classes(shape.n as u64, width as u64) {
-                let bytes = costs.transfer_bytes(height * width, output_bits);
-                self.dram(gemm.output, true, bytes * across * along);
-            }
-        }
-        Ok(())
-    }
-
-    /// A tensor written and read again at `bits` bits, in DRAM where it does not fit half the
-    /// scratchpad, and one more pass of the vector unit.
-    fn full_width(
-        &mut self,
-        tensor: TensorId,
-        elements: u64,
-        rows: u64,
-        row: u64,
-        bits: u32,
-    ) -> Result<(), Error> {
-        let row_bits = row * u64::from(bits);
-        self.rows(Buffer::C, true, row_bits, rows);
-        self.rows(Buffer::C, false, row_bits, rows);
-        if !self.costs.fits_half(Buffer::C, elements, bits) {
-            let bytes = self.costs.transfer_bytes(elements, bits);
-            self.dram(tensor, true, bytes);
-            self.dram(tensor, false, bytes);
-            self.rows(Buffer::C, true, row_bits, rows);
-            self.rows(Buffer::C, false, row_bits, rows);
-        }
-        self.passes(1, elements)
-    }
-
-    fn passes(&mut self, passes: u64, elements: u64) -> Result<(), Error> {
-        let lanes = self.costs.array().vector_lanes();
-        let vector: Cycles = timing::vector(passes, elements, lanes).map_err(too_large)?;
-        self.cost.cycles.vector += vector;
-        Ok(())
-    }
-
-    /// A tensor of the vector unit from DRAM through the scratchpad, or back.
-    fn vector_tensor(&mut self, tensor: TensorId, write: bool, elements: u64) {
-        let costs = self.costs;
-        let bits = costs.bits(tensor);
-        self.dram(tensor, write, costs.transfer_bytes(elements, bits));
         let row = costs.array().cols as u64;
-        let row_bits = row * u64::from(bits);
-        self.rows(Buffer::C, true, row_bits, elements.div_ceil(row));
-        self.rows(Buffer::C, false, row_bits, elements.div_ceil(row));
-    }
-
-    fn vector(
-        &mut self,
-        operation: &Operation,
-        rows: u64,
-        cols: u64,
-        second_pass: bool,
-    ) -> Result<(), Error> {
-        let elements = rows * cols;
-        let output = operation.output();
-        // Width of the value that is converted into the output, and how many there are.
-        let (width, outputs) = match operation {
-            Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
-            Operation::SumRows { accumulator, scale, .. } => {
-                let bits = self.costs.accumulator_bits(accumulator);
-                self.passes(1, elements)?;
-                self.add(Component::Vector, bits, elements);
-                if *scale == BatchScale::Mean {
-                    self.multiply(Component::Vector, bits, 16, cols);
-                }
-                (bits, cols)
-            }
-            Operation::SoftmaxCrossEntropy { logits, .. } => {
-                self.passes(SOFTMAX_PASSES, elements)?;
-                self.softmax(*logits, rows, cols);
-                (2 * TABLE_BITS, elements)
-            }
-            Operation::SquaredError { outputs, targets, .. } => {
-                let bits = self.costs.bits(*outputs).max(self.costs.bits(*targets)) + 1;
-                self.passes(1, elements)?;
-                self.add(Component::Vector, bits, elements);
-                self.multiply(Component::Vector, bits, bits, elements);
-                (bits, elements)
-            }
-            Operation::Update { weights, gradient, rate_bits } => {
-                let bits = self.costs.bits(*gradient);
-                self.passes(1, elements)?;
-                self.multiply(Component::Vector, *rate_bits, bits, elements);
-                self.add(Component::Vector, self.costs.bits(*weights), elements);
-                (rate_bits + bits, elements)
-            }
-            Operation::Convert { from, .. } => {
-                if self.costs.arithmetic == Arithmetic::Float32 {
-                    return Ok(()); // float hardware has one copy of the weights
-                }
-                self.passes(1, elements)?;
-                (self.costs.bits(*from), elements)
-            }
-        };
-        // Weights are converted from the master on its way out of the update.
-        if !matches!(operation, Operation::Convert { .. }) {
-            for input in operation.inputs() {
-                self.vector_tensor(input, false, elements);
-            }
+        let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
+        self.output_rows(gemm.output, rows, second_pass.then_some((results, sum)));
+        match second_pass {
+            false => self.copies(gemm.output, results),
+            true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),
+            true => vec![(gemm.output, sum)],
         }
-        let moves = self.moves(&operation.inputs());
-        self.requantize(Component::Vector, output, width, moves, outputs);
-        if second_pass {
-            let row = self.costs.array().cols as u64;
-            self.full_width(output, outputs, outputs.div_ceil(row), row, width)?;
-        }
-        self.vector_tensor(output, true, outputs);
-        Ok(())
-    }
-
-    /// The four passes of softmax: maximum; power and sum; quotient; difference and 1/ln 2. The
-    /// quotient is a restoring division, one integer subtraction per bit, of mantissas on float
-    /// hardware.
-    fn softmax(&mut self, logits: TensorId, rows: u64, cols: u64) {
-        let elements = rows * cols;
-        let bits = self.costs.bits(logits);
-        let unit = Component::Vector;
-        self.event(unit, Event::Maximum { bits }, elements);
-        // (max − z) · log₂e, two table entries, their difference times 8 bits, sum.
-        self.add(unit, bits, elements);
-        self.multiply(unit, bits, TABLE_BITS, elements);
-        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * elements);
-        self.multiply(unit, TABLE_BITS, 8, elements);
-        self.add(unit, TABLE_BITS, 3 * elements);
-        let subtract = Event::Add { bits: TABLE_BITS };
-        self.event(unit, subtract, u64::from(TABLE_BITS) * elements);
-        // P − [i = c], times 1/ln 2.
-        self.add(unit, TABLE_BITS, elements);
-        self.multiply(unit, TABLE_BITS, TABLE_BITS, elements);
-        // log₂ S, once a sample: two entries, their difference times 22 bits, and t.
-        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * rows);
-        self.multiply(unit, TABLE_BITS, 22, rows);
-        self.add(unit, TABLE_BITS, 3 * rows);
     }
 }
 
-/// The sizes of the tiles that cut `extent` into pieces of `side`, with how many there are of each.
-fn classes(extent: u64, side: u64) -> impl Iterator<Item = (u64, u64)> {
-    let pieces = [(side, extent / side), (extent % side, 1)];
-    pieces.into_iter().filter(|&(size, count)| size > 0 && count > 0)
+/// Whether the elements of an operand that enter the grid in one cycle are neighbours in the tensor.
+fn is_along(stationary: Stationary, operand: OperandRef, is_a: bool) -> bool {
+    // They lie along k, except of an operand that meets k in time or in depth.
+    let right = is_a == (stationary != Stationary::Input);
+    let lines_are_k = right && stationary != Stationary::Output;
+    let stored_along_k = operand.transposed != is_a;
+    lines_are_k == stored_along_k
+}
+
+/// The sizes of some pieces, with how many there are of each.
+fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
+    let Pieces { side, full, rest } = pieces;
+    let sizes = [(side as u64, full as u64), (rest as u64, 1)];
+    sizes.into_iter().filter(|&(size, count)| size > 0 && count > 0).collect()
 }
 
 fn too_large(error: systoliq_array::Error) -> Error {

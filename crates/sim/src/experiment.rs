@@ -148,9 +148,9 @@ impl Prepared {
         let prices = Prices::new(&experiment.accelerator);
         for arithmetic in [Arithmetic::Fixed, Arithmetic::Float32] {
             let costs = Costs::new(program, &experiment.accelerator, arithmetic);
-            for command in &program.commands {
+            for (at, command) in program.commands.iter().enumerate() {
                 let work = program.work(command, experiment.training.batch);
-                costs.of(command, work, true)?.tally.energy(&prices)?;
+                costs.of(at, work, true)?.tally.energy(&prices)?;
             }
         }
         Ok(())

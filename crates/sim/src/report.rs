@@ -569,9 +569,9 @@ fn activity(prepared: &Prepared, totals: &Totals) -> Option<ActivityReport> {
 fn traffic(prepared: &Prepared, entries: &[Entry]) -> Vec<TrafficReport> {
     let mut by_tensor = BTreeMap::new();
     for entry in entries {
-        for transfer in &entry.once.traffic {
-            let (read, written) = by_tensor.entry(transfer.tensor).or_insert((0u64, 0u64));
-            *(if transfer.write { written } else { read }) += transfer.bytes * entry.calls;
+        for moved in &entry.once.moved {
+            let (read, written) = by_tensor.entry(moved.tensor).or_insert((0u64, 0u64));
+            *(if moved.write { written } else { read }) += moved.bytes * entry.calls;
         }
     }
     let report = |(id, (read, written))| TrafficReport {

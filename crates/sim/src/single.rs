@@ -98,14 +98,13 @@ impl GemmReport {
             ));
         }
         let program = program(shape, widths)?;
-        let command = &program.commands[0];
         let cost = |arithmetic| {
-            Costs::new(&program, accelerator, arithmetic).of(command, Work::Gemm(shape), false)
+            Costs::new(&program, accelerator, arithmetic).of(0, Work::Gemm(shape), false)
         };
         let prices = Prices::new(accelerator);
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::Float32)?);
         let total = fixed.cycles.total().0;
-        let mapping = Mapping::new(&accelerator.array, shape);
+        let mapping = accelerator.mapping(shape, widths.accumulator);
         let counts = fixed.counts;
         let cycles_in = |stationary| {
             let cycles = timing::gemm(&Mapping { stationary, ..mapping });
@@ -115,8 +114,8 @@ impl GemmReport {
         let cycles_by_dataflow =
             Stationary::ALL.into_iter().map(cycles_in).collect::<Result<_, Error>>()?;
         let bytes = |tensor| {
-            let transfers = fixed.traffic.iter().filter(|transfer| transfer.tensor == tensor);
-            transfers.map(|transfer| transfer.bytes).sum()
+            let transfers = fixed.moved.iter().filter(|moved| moved.tensor == tensor);
+            transfers.map(|moved| moved.bytes).sum()
         };
         let [a, b, c] = [0, 1, 2].map(|at| bytes(TensorId(at)));
         let by_component = fixed.tally.energy(&prices)?;

@@ -94,8 +94,12 @@ impl Timeline {
         let accelerator = &prepared.experiment.accelerator;
         let costs = Costs::new(&prepared.program, accelerator, arithmetic);
         let entry = |(&run, &Runs { calls, observed }): (&Run, &Runs)| {
-            let command = &prepared.program.commands[run.command];
-            Ok(Entry { run, calls, observed, once: costs.of(command, run.work, run.second_pass)? })
+            Ok(Entry {
+                run,
+                calls,
+                observed,
+                once: costs.of(run.command, run.work, run.second_pass)?,
+            })
         };
         self.runs.iter().map(entry).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::Seen;
-use systoliq_array::{Activity, Array, ArrayCounts, Fast, Mapping, Register};
+use systoliq_array::{Activity, ArrayCounts, Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
 use systoliq_nn::metrics::InformationSum;
@@ -19,9 +19,9 @@ use crate::activity::Observing;
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
-use crate::events::Prices;
+use crate::events::{Buffer, Prices};
 use crate::timeline::{Run, Timeline, Totals};
-use crate::{Error, Prepared};
+use crate::{Accelerator, Error, Prepared};
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,12 +36,14 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    fn build(self, array: Array) -> Box<dyn Engine + Send> {
+    fn build(self, accelerator: &Accelerator) -> Box<dyn Engine + Send> {
         match self {
             Self::Fast => Box::new(Fast::default()),
             Self::Register => {
-                let register = Register::new(array).expect("an array that was checked");
-                Box::new(Stepped { array, register })
+                let register = Register::new(accelerator.array);
+                let register = register.expect("an array that was checked");
+                let partial_sum_bits = accelerator.half_bits(Buffer::C);
+                Box::new(Stepped(register.with_partial_sum_bits(partial_sum_bits)))
             }
             Self::Reference => Box::new(Reference),
         }
@@ -49,21 +51,18 @@ impl EngineKind {
 }
 
 /// The register engine, held to the closed forms at every GEMM.
-struct Stepped {
-    array: Array,
-    register: Register,
-}
+struct Stepped(Register);
 
 impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        let sums = self.register.gemm(task);
-        let mapping = Mapping::new(&self.array, task.shape());
+        let sums = self.0.gemm(task);
+        let mapping = self.0.mapping(task);
         let expected = Seen {
             counts: ArrayCounts::of(&mapping).expect("a GEMM that was stepped"),
             activity: Activity::of(&mapping, task),
             accumulator_toggles: accumulator_toggles(&mapping, task),
         };
-        assert_eq!(self.register.seen(), expected, "counts stepped and in closed form");
+        assert_eq!(self.0.seen(), expected, "counts stepped and in closed form");
         sums
     }
 }
@@ -226,7 +225,7 @@ impl<'a> Trainer<'a> {
         let initial: Vec<_> =
             (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
         let mut machine = Machine::new(program, &initial, seed);
-        let mut engine = engine.build(experiment.accelerator.array);
+        let mut engine = engine.build(&experiment.accelerator);
         let golden = match experiment.training.golden {
             Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
             Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
@@ -463,9 +462,9 @@ impl FixedEpoch<'_, '_> {
             dump.begin(self.machine, &batch, &step)?;
         }
         let accelerator = &self.prepared.experiment.accelerator;
-        let (array, watch) = (accelerator.array, accelerator.toggles.in_step(self.record.steps));
+        let watch = accelerator.toggles.in_step(self.record.steps);
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
-            let mut engine = Observing { engine: self.engine, array, watch, observed: None };
+            let mut engine = Observing { engine: self.engine, accelerator, watch, observed: None };
             let outcome = self.machine.execute(command, &step, &mut engine);
             let observed = engine.observed;
             let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };

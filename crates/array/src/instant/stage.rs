@@ -28,7 +28,8 @@ impl Kept {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let cols = mapping.cols;
         // In the other order, the fold before is of other columns.
-        let again = mapping.partial_sums_of_a_step() > 0 && mapping.fold_order == FoldOrder::RowsFirst;
+        let again =
+            mapping.partial_sums_of_a_step() > 0 && mapping.fold_order == FoldOrder::RowsFirst;
         let count = mapping.extents().time.checked_mul(cols).filter(|&count| count <= KEPT_MAX);
         Self { cols, count: count.filter(|_| again).unwrap_or(0), cells: Vec::new() }
     }

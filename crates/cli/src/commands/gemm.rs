@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
 use systoliq_program::GemmShape;
-use systoliq_sim::accelerator::{Dram, EnergyModel, Scratchpads};
+use systoliq_sim::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
 use systoliq_sim::activity::Toggles;
 use systoliq_sim::events::Component;
 use systoliq_sim::scalesim::ScaleSimReport;
@@ -137,6 +137,8 @@ impl Gemm {
                 },
                 scratchpad: Scratchpads::default(),
                 dram: Dram::default(),
+                layout: Layout::default(),
+                residency: Residency::default(),
                 energy: EnergyModel::default(),
                 toggles: Toggles::default(),
             },

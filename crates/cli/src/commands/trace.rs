@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
 use systoliq_array::{self as array, Instants, Mapping, Schedule};
-use systoliq_sim::capture::{capture, find_gemm, shape_in_step};
+use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
 
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
@@ -128,8 +128,7 @@ impl Trace {
         let seed = loaded.prepared.experiment.seed;
         let data = loaded.data(seed)?;
         let at = (op, self.step);
-        let shape = shape_in_step(&loaded.prepared, &data, at).map_err(input)?;
-        let mapping = Mapping::new(&loaded.prepared.experiment.accelerator.array, shape);
+        let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
         let bar = progress_bar("training", self.step, "steps");
         let gemm = capture(&loaded.prepared, &data, seed, at, &|step| bar.set_position(step));

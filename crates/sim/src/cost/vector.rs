@@ -1,0 +1,270 @@
+//! What the vector unit takes: its passes, and the tensors that go through it part by part.
+
+use systoliq_array::timing;
+use systoliq_program::{Operation, Role, TensorId};
+
+use super::{Arithmetic, Bill, SOFTMAX_PASSES, TABLE_BITS, too_large};
+use crate::Error;
+use crate::accelerator::{Layout, Residency};
+use crate::events::{Buffer, Component, Event};
+use crate::memory::{Step, Transfer, Walk};
+
+/// A tensor on its way through the unit.
+#[derive(Clone, Copy)]
+struct Passing {
+    tensor: TensorId,
+    write: bool,
+    bits: u32,
+}
+
+/// The least multiple of `lanes` and of the bits in `burst_bytes`, a power of two.
+fn common_multiple(lanes: u64, burst_bytes: u64) -> u64 {
+    let burst_bits = 8 * burst_bytes;
+    let shared = lanes.trailing_zeros().min(burst_bits.trailing_zeros());
+    (lanes >> shared) * burst_bits
+}
+
+impl Bill<'_, '_> {
+    /// A command of the vector unit.
+    pub(super) fn vector(
+        &mut self,
+        operation: &Operation,
+        rows: u64,
+        cols: u64,
+        second_pass: bool,
+    ) -> Result<(), Error> {
+        let elements = rows * cols;
+        let output = operation.output();
+        // Passes, width of the value that is converted into the output, and how many there are.
+        let (passes, width, outputs) = match operation {
+            Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
+            Operation::SumRows { accumulator, scale, .. } => {
+                let bits = self.costs.accumulator_bits(accumulator);
+                self.add(Component::Vector, bits, elements);
+                if *scale == super::BatchScale::Mean {
+                    self.multiply(Component::Vector, bits, 16, cols);
+                }
+                (1, bits, cols)
+            }
+            Operation::SoftmaxCrossEntropy { logits, .. } => {
+                self.softmax(*logits, rows, cols);
+                (SOFTMAX_PASSES, 2 * TABLE_BITS, elements)
+            }
+            Operation::SquaredError { outputs, targets, .. } => {
+                let bits = self.costs.bits(*outputs).max(self.costs.bits(*targets)) + 1;
+                self.add(Component::Vector, bits, elements);
+                self.multiply(Component::Vector, bits, bits, elements);
+                (1, bits, elements)
+            }
+            Operation::Update { weights, gradient, rate_bits } => {
+                let bits = self.costs.bits(*gradient);
+                self.multiply(Component::Vector, *rate_bits, bits, elements);
+                self.add(Component::Vector, self.costs.bits(*weights), elements);
+                (1, rate_bits + bits, elements)
+            }
+            Operation::Convert { from, .. } => {
+                if self.costs.arithmetic == Arithmetic::Float32 {
+                    return Ok(()); // float hardware has one copy of the weights
+                }
+                (1, self.costs.bits(*from), elements)
+            }
+        };
+        let moves = self.moves(&operation.inputs());
+        self.requantize(Component::Vector, output, width, moves, outputs);
+        // Weights are converted from the master on its way out of the update.
+        let inputs = match operation {
+            Operation::Convert { .. } => Vec::new(),
+            _ => operation.inputs(),
+        };
+        for &input in &inputs {
+            self.input_rows(input, elements);
+        }
+        let row = self.costs.array().cols as u64;
+        let full_width = second_pass.then_some((outputs, width));
+        self.output_rows(output, outputs.div_ceil(row), full_width);
+        let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
+        let read: Vec<Passing> = read
+            .map(|tensor| Passing { tensor, write: false, bits: self.costs.bits(tensor) })
+            .collect();
+        let results = match second_pass {
+            false => self.copies(output, outputs),
+            true if self.costs.fits_half(Buffer::C, outputs, width) => Vec::new(),
+            true => vec![(output, width)],
+        };
+        if outputs == elements {
+            let written = results.into_iter();
+            let written = written.map(|(tensor, bits)| Passing { tensor, write: true, bits });
+            let passing: Vec<Passing> = read.into_iter().chain(written).collect();
+            self.pass(passes, elements, &passing, &[])?;
+        } else {
+            let transfer = |(tensor, bits)| self.transfer(tensor, true, outputs, bits);
+            let at_last: Vec<Transfer> = results.into_iter().map(transfer).collect();
+            self.pass(passes, elements, &read, &at_last)?;
+        }
+        if second_pass {
+            self.second_pass(output, outputs, width)?;
+        }
+        Ok(())
+    }
+
+    /// Where a scale was chosen from the whole tensor: the tensor comes again at full width, and
+    /// goes out converted.
+    pub(super) fn second_pass(
+        &mut self,
+        tensor: TensorId,
+        elements: u64,
+        bits: u32,
+    ) -> Result<(), Error> {
+        let spilled = !self.costs.fits_half(Buffer::C, elements, bits);
+        let read = spilled.then_some(Passing { tensor, write: false, bits });
+        let written = self.copies(tensor, elements).into_iter();
+        let written = written.map(|(tensor, bits)| Passing { tensor, write: true, bits });
+        let passing: Vec<Passing> = read.into_iter().chain(written).collect();
+        self.pass(1, elements, &passing, &[])
+    }
+
+    /// Tensors of as many elements through the unit, in parts that fit half the scratchpad of C
+    /// together; `at_last` goes out behind the last.
+    fn pass(
+        &mut self,
+        passes: u64,
+        elements: u64,
+        passing: &[Passing],
+        at_last: &[Transfer],
+    ) -> Result<(), Error> {
+        let lanes = self.costs.array().vector_lanes();
+        self.cost.cycles.vector += timing::vector(passes, elements, lanes).map_err(too_large)?;
+        if elements == 0 {
+            return Ok(());
+        }
+        let lanes = lanes as u64;
+        let bits: u64 = passing.iter().map(|tensor| u64::from(tensor.bits)).sum();
+        let fit = self.costs.accelerator.half_bits(Buffer::C) / bits.max(1);
+        // So many elements of any width are whole bursts, and all lanes work.
+        let bursts = common_multiple(lanes, self.costs.accelerator.dram.burst_bytes);
+        let unit = if fit < bursts { lanes } else { bursts };
+        let part = (fit / unit * unit).max(lanes).min(elements);
+        let transfers = |write: bool, elements: u64| -> Vec<Transfer> {
+            let some = passing.iter().filter(|tensor| tensor.write == write);
+            some.map(|of| self.transfer(of.tensor, write, elements, of.bits)).collect()
+        };
+        let cycles = |elements: u64| passes * elements.div_ceil(lanes);
+        let mut walk = Walk::new(&self.costs.accelerator.dram, None);
+        // The last part also empties the pipeline, and has what goes out behind it.
+        let last = elements - (elements - 1) / part * part;
+        let (reads, writes) = (transfers(false, part), transfers(true, part));
+        let gap = cycles(part);
+        let whole = Step { gap, length: gap, reads: &reads, writes: &writes };
+        let walked = walk.repeat((elements - last) / part, |walk| walk.step(&whole));
+        let (reads, mut writes) = (transfers(false, last), transfers(true, last));
+        writes.extend_from_slice(at_last);
+        let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
+        let step = Step { gap, length, reads: &reads, writes: &writes };
+        let walked = walked.and_then(|()| walk.step(&step));
+        walked.map_err(|_| self.too_long())?;
+        self.walked(walk)
+    }
+
+    /// Whether a tensor that this command reads is still on chip.
+    pub(super) fn is_resident(&self, tensor: TensorId, elements: u64) -> bool {
+        let commands = &self.costs.program.commands;
+        let made = self.at.checked_sub(1).map(|before| commands[before].operation.output());
+        self.keeps(tensor, elements) && made == Some(tensor)
+    }
+
+    fn keeps(&self, tensor: TensorId, elements: u64) -> bool {
+        let bits = self.costs.bits(tensor);
+        self.costs.accelerator.residency == Residency::KeepIfNext
+            && self.costs.fits_half(Buffer::C, elements, bits)
+    }
+
+    /// What of this command's output goes to DRAM: a copy, or two where one is read across its
+    /// layout, or none where only the next command reads it and it stays on chip.
+    pub(super) fn copies(&self, output: TensorId, elements: u64) -> Vec<(TensorId, u32)> {
+        let program = self.costs.program;
+        let read_by = |at: usize| {
+            program.commands.get(at).is_some_and(|c| c.operation.inputs().contains(&output))
+        };
+        let role = program.tensor(output).role;
+        let lasts = matches!(role, Role::Master | Role::Weights | Role::Bias);
+        let later = (self.at + 2..program.commands.len()).any(read_by);
+        if self.keeps(output, elements) && read_by(self.at + 1) && !later && !lasts {
+            return Vec::new();
+        }
+        let copy = (output, self.costs.bits(output));
+        if self.is_read_across(output) { vec![copy, copy] } else { vec![copy] }
+    }
+
+    /// Whether some GEMM needs a second copy of a tensor, in the other layout.
+    fn is_read_across(&self, tensor: TensorId) -> bool {
+        let Self { costs, .. } = self;
+        if costs.accelerator.layout != Layout::TwoCopies {
+            return false;
+        }
+        costs.program.commands.iter().any(|command| match &command.operation {
+            Operation::Gemm(gemm) => {
+                let across = |operand: super::OperandRef, is_a: bool| {
+                    operand.tensor == tensor && costs.may_be_across(operand, is_a)
+                };
+                across(gemm.a, true) || across(gemm.b, false)
+            }
+            _ => false,
+        })
+    }
+
+    /// A tensor that the unit reads, in and out of the scratchpad.
+    fn input_rows(&mut self, tensor: TensorId, elements: u64) {
+        let row = self.costs.array().cols as u64;
+        let row_bits = row * u64::from(self.costs.bits(tensor));
+        // What stayed on chip is in the scratchpad.
+        if !self.is_resident(tensor, elements) {
+            self.rows(Buffer::C, true, row_bits, elements.div_ceil(row));
+        }
+        self.rows(Buffer::C, false, row_bits, elements.div_ceil(row));
+    }
+
+    /// An output of so many rows into the scratchpad and out of it; where it came at full width
+    /// first, of `(elements, bits)`, that as well, and once more where it did not fit.
+    pub(super) fn output_rows(
+        &mut self,
+        tensor: TensorId,
+        rows: u64,
+        full_width: Option<(u64, u32)>,
+    ) {
+        let row = self.costs.array().cols as u64;
+        if let Some((elements, bits)) = full_width {
+            let times = if self.costs.fits_half(Buffer::C, elements, bits) { 1 } else { 2 };
+            self.rows(Buffer::C, true, row * u64::from(bits), times * rows);
+            self.rows(Buffer::C, false, row * u64::from(bits), times * rows);
+        }
+        let copies = if self.is_read_across(tensor) { 2 } else { 1 };
+        let row_bits = row * u64::from(self.costs.bits(tensor));
+        self.rows(Buffer::C, true, row_bits, copies * rows);
+        self.rows(Buffer::C, false, row_bits, copies * rows);
+    }
+
+    /// The four passes of softmax: maximum; power and sum; quotient; difference and 1/ln 2. The
+    /// quotient is a restoring division, one integer subtraction per bit, of mantissas on float
+    /// hardware.
+    fn softmax(&mut self, logits: TensorId, rows: u64, cols: u64) {
+        let elements = rows * cols;
+        let bits = self.costs.bits(logits);
+        let unit = Component::Vector;
+        self.event(unit, Event::Maximum { bits }, elements);
+        // (max − z) · log₂e, two table entries, their difference times 8 bits, sum.
+        self.add(unit, bits, elements);
+        self.multiply(unit, bits, TABLE_BITS, elements);
+        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * elements);
+        self.multiply(unit, TABLE_BITS, 8, elements);
+        self.add(unit, TABLE_BITS, 3 * elements);
+        let subtract = Event::Add { bits: TABLE_BITS };
+        self.event(unit, subtract, u64::from(TABLE_BITS) * elements);
+        // P − [i = c], times 1/ln 2.
+        self.add(unit, TABLE_BITS, elements);
+        self.multiply(unit, TABLE_BITS, TABLE_BITS, elements);
+        // log₂ S, once a sample: two entries, their difference times 22 bits, and t.
+        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * rows);
+        self.multiply(unit, TABLE_BITS, 22, rows);
+        self.add(unit, TABLE_BITS, 3 * rows);
+    }
+}

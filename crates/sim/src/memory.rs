@@ -1,0 +1,333 @@
+//! The memory off chip, and who waits for it.
+//!
+//! Work goes in *steps*: a fold of the array, a part of one, or a part of the vector unit's work.
+//! Each needs what it reads on chip before it starts, and gives what it writes when it is done.
+//! Scratchpads have two halves, so that one step is read for while the one before works, and the
+//! results of one are written while the next works. There is one channel, first in, first out, in
+//! the order
+//!
+//! > read 0, read 1, write 0, read 2, write 1, read 3, …
+//!
+//! A transfer takes the latency and ⌈bytes / bytes per cycle⌉ cycles, and none if there is nothing
+//! to move. Read i + 1 may begin when step i starts, write i when step i is done, and step i starts
+//! when step i − 1 has gone on so far as it would without memory, read i is there and write i − 2 is
+//! gone. What a step starts later for is a *stall*, and belongs to the transfer that was last waited
+//! for; so does what the last write takes beyond the last step.
+//!
+//! Many steps are alike. Where a repetition leaves the walk as the one before left it, counted from
+//! the start of its last step, all that follow take as long, and are not walked through.
+
+use systoliq_program::TensorId;
+
+use crate::accelerator::Dram;
+
+/// One transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Whether it is written.
+    pub write: bool,
+    /// Bytes, whole bursts.
+    pub bytes: u64,
+}
+
+/// One step, with its times as they would be without memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Cycles from the start of the step before to the start of this one.
+    pub gap: u64,
+    /// Cycles from its start until its results are there.
+    pub length: u64,
+    /// What must be there before it starts, in this order; nothing in it is empty.
+    pub reads: &'a [Transfer],
+    /// What goes when it is done.
+    pub writes: &'a [Transfer],
+}
+
+/// What was moved of a tensor in one direction, and waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Whether it was written.
+    pub write: bool,
+    /// Transfers.
+    pub transfers: u64,
+    /// Bytes, whole bursts.
+    pub bytes: u64,
+    /// Cycles in which all waited for it.
+    pub stall: u64,
+}
+
+/// When a step started and what was moved for it, in cycles from the first read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its start.
+    pub start: u64,
+    /// The cycles before it in which it was waited for a transfer.
+    pub stall: u64,
+    /// When its results were there.
+    pub end: u64,
+    /// What was moved between its start and the next, with the cycles that took: what it read, and
+    /// what the step before it wrote.
+    pub transfers: Vec<(Transfer, std::ops::Range<u64>)>,
+}
+
+/// The most steps that are walked through one by one.
+const WALKED_MAX: u64 = 1 << 26;
+
+/// A walk through steps.
+pub struct Walk<'s> {
+    dram: Dram,
+    state: State,
+    /// Told of every step, if any.
+    see: Option<&'s mut dyn FnMut(Moment)>,
+    walked: u64,
+}
+
+/// Where a walk is. Times are cycles from the first read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    steps: u64,
+    /// The start of the last step, and where it would be without memory.
+    start: u128,
+    ideal_start: u128,
+    /// When its results are there.
+    end: u128,
+    /// When all results are there, and when they would be without memory.
+    last_end: u128,
+    ideal_end: u128,
+    /// When the channel has nothing to do.
+    free: u128,
+    /// When the write of the step before the last one is done.
+    written: u128,
+    /// Whose write that was.
+    writer: Option<usize>,
+    /// What the last step will write.
+    writes: Vec<Transfer>,
+    moved: Vec<Sum>,
+}
+
+/// [`Moved`] as it is added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sum {
+    tensor: TensorId,
+    write: bool,
+    transfers: u128,
+    bytes: u128,
+    stall: u128,
+}
+
+/// The end of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Stalls, in all.
+    pub stall: u64,
+    /// The cycles that the steps take without stalls.
+    pub ideal: u64,
+    /// Steps.
+    pub steps: u64,
+    /// What was moved, by tensor and direction.
+    pub moved: Vec<Moved>,
+}
+
+impl<'s> Walk<'s> {
+    /// A walk that has not begun; `see` is told of every step.
+    pub fn new(dram: &Dram, see: Option<&'s mut dyn FnMut(Moment)>) -> Self {
+        Self { dram: *dram, state: State::default(), see, walked: 0 }
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many that are not alike to be walked through.
+    pub fn step(&mut self, step: &Step<'_>) -> Result<(), TooLong> {
+        self.walked += 1;
+        if self.walked > WALKED_MAX {
+            return Err(TooLong);
+        }
+        let mut seen = Vec::new();
+        let state = &mut self.state;
+        let first = state.steps == 0;
+        state.steps += 1;
+        let gap = if first { 0 } else { u128::from(step.gap) };
+        // Read i may begin when step i − 1 starts.
+        let mut read = None;
+        for transfer in step.reads {
+            let from = state.free.max(state.start);
+            state.free = from + self.dram.cycles(transfer.bytes);
+            read = Some((state.free, state.count(transfer)));
+            seen.push((*transfer, from..state.free));
+        }
+        let due = state.start + gap;
+        let there = read.map_or(0, |(there, _)| there);
+        let before = std::mem::take(&mut state.writes);
+        let before_end = state.end;
+        state.start = due.max(there).max(state.written);
+        state.ideal_start += gap;
+        let stall = state.start - due;
+        if stall > 0 {
+            let owner = match read {
+                Some((there, owner)) if there >= state.written => owner,
+                _ => state.writer.expect("a write that is waited for"),
+            };
+            state.moved[owner].stall += stall;
+        }
+        state.end = state.start + u128::from(step.length);
+        state.last_end = state.last_end.max(state.end);
+        state.ideal_end = state.ideal_end.max(state.ideal_start + u128::from(step.length));
+        // Write i − 1 follows read i.
+        state.write(&self.dram, &before, before_end, &mut seen);
+        state.writes = step.writes.to_vec();
+        if let Some(see) = &mut self.see {
+            let time = |time: u128| u64::try_from(time).expect("a walk that is watched is short");
+            see(Moment {
+                start: time(state.start),
+                stall: time(stall),
+                end: time(state.end),
+                transfers: seen.into_iter().map(|(t, r)| (t, time(r.start)..time(r.end))).collect(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The same steps, so many times.
+    ///
+    /// # Errors
+    ///
+    /// Those of `steps`.
+    pub fn repeat(
+        &mut self,
+        count: u64,
+        mut steps: impl FnMut(&mut Self) -> Result<(), TooLong>,
+    ) -> Result<(), TooLong> {
+        for done in 1..=count {
+            let before = self.state.clone();
+            steps(self)?;
+            // The first time may follow on something else.
+            if done > 1 && self.see.is_none() && self.state.leads_on_like(&before) {
+                self.state.go_on(&before, count - done);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What all of it took.
+    ///
+    /// # Errors
+    ///
+    /// If a count does not fit 64 bits.
+    pub fn finish(mut self) -> Result<Walked, TooLong> {
+        let state = &mut self.state;
+        let writes = std::mem::take(&mut state.writes);
+        let end = state.end;
+        let mut seen = Vec::new();
+        state.write(&self.dram, &writes, end, &mut seen);
+        let time = |time: u128| u64::try_from(time).map_err(|_| TooLong);
+        if let Some(see) = &mut self.see {
+            let mut transfers = Vec::new();
+            for (transfer, cycles) in seen {
+                transfers.push((transfer, time(cycles.start)?..time(cycles.end)?));
+            }
+            let end = time(state.last_end.max(state.written))?;
+            see(Moment { start: end, stall: 0, end, transfers });
+        }
+        let total = state.last_end.max(state.written);
+        let stall = total - state.ideal_end;
+        if state.written > state.last_end {
+            let owner = state.writer.expect("a write that is waited for");
+            state.moved[owner].stall += state.written - state.last_end;
+        }
+        // A step that was late, but not so late as the end of one before it, cost nothing.
+        let mut hidden = state.moved.iter().map(|moved| moved.stall).sum::<u128>() - stall;
+        for moved in state.moved.iter_mut().rev() {
+            let less = hidden.min(moved.stall);
+            (moved.stall, hidden) = (moved.stall - less, hidden - less);
+        }
+        let moved = |sum: &Sum| {
+            let Sum { tensor, write, transfers, bytes, stall } = *sum;
+            let (transfers, bytes, stall) = (time(transfers)?, time(bytes)?, time(stall)?);
+            Ok(Moved { tensor, write, transfers, bytes, stall })
+        };
+        time(total)?;
+        Ok(Walked {
+            stall: time(stall)?,
+            ideal: time(state.ideal_end)?,
+            steps: state.steps,
+            moved: state.moved.iter().map(moved).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A walk through more steps than can be followed, or with more cycles than 64 bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+impl State {
+    /// Counts a transfer; returns the place of its tensor and direction.
+    fn count(&mut self, transfer: &Transfer) -> usize {
+        let Transfer { tensor, write, bytes } = *transfer;
+        let is = |moved: &Sum| (moved.tensor, moved.write) == (tensor, write);
+        let at = self.moved.iter().position(is).unwrap_or_else(|| {
+            self.moved.push(Sum { tensor, write, transfers: 0, bytes: 0, stall: 0 });
+            self.moved.len() - 1
+        });
+        self.moved[at].transfers += 1;
+        self.moved[at].bytes += u128::from(bytes);
+        at
+    }
+
+    /// Writes what a step gave that ended then.
+    fn write(
+        &mut self,
+        dram: &Dram,
+        writes: &[Transfer],
+        end: u128,
+        seen: &mut Vec<(Transfer, std::ops::Range<u128>)>,
+    ) {
+        for transfer in writes {
+            let from = self.free.max(end);
+            self.free = from + dram.cycles(transfer.bytes);
+            self.written = self.free;
+            self.writer = Some(self.count(transfer));
+            seen.push((*transfer, from..self.free));
+        }
+    }
+
+    /// Whether all that is to come takes from here as long as from `other`.
+    fn leads_on_like(&self, other: &Self) -> bool {
+        // What is over before the last start makes no difference to what comes.
+        let ahead = |state: &Self| {
+            let since = |time: u128| time.saturating_sub(state.start);
+            let ends = [state.end, state.last_end, state.free, state.written].map(since);
+            (ends, state.ideal_end - state.ideal_start)
+        };
+        ahead(self) == ahead(other)
+            && self.writer == other.writer
+            && self.writes == other.writes
+            && self.moved.len() == other.moved.len()
+    }
+
+    /// Adds `count` times what was added since `before`.
+    fn go_on(&mut self, before: &Self, count: u64) {
+        let count = u128::from(count);
+        let [by, ideal] =
+            [self.start - before.start, self.ideal_start - before.ideal_start].map(|by| by * count);
+        for time in
+            [&mut self.start, &mut self.end, &mut self.last_end, &mut self.free, &mut self.written]
+        {
+            *time += by;
+        }
+        self.ideal_start += ideal;
+        self.ideal_end += ideal;
+        self.steps += (self.steps - before.steps) * count as u64;
+        for (moved, before) in self.moved.iter_mut().zip(&before.moved) {
+            moved.transfers += (moved.transfers - before.transfers) * count;
+            moved.bytes += (moved.bytes - before.bytes) * count;
+            moved.stall += (moved.stall - before.stall) * count;
+        }
+    }
+}
