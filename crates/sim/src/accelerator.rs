@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use systoliq_array::{Array, Mapping};
+use systoliq_array::{Array, Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::Error;
@@ -241,7 +241,20 @@ impl Accelerator {
     /// How the array runs a GEMM with accumulators of so many bits: partial sums have half the
     /// scratchpad of C.
     pub fn mapping(&self, shape: GemmShape, accumulator_bits: u32) -> Mapping {
-        let room = self.half_bits(Buffer::C) / u64::from(accumulator_bits);
-        Mapping::within(&self.array, shape, room)
+        Mapping::within(&self.array, shape, self.room(accumulator_bits))
+    }
+
+    /// The same in a dataflow, whatever the array's own.
+    pub fn mapping_as(
+        &self,
+        shape: GemmShape,
+        accumulator_bits: u32,
+        stationary: Stationary,
+    ) -> Mapping {
+        Mapping::with(&self.array, shape, stationary).fitting(self.room(accumulator_bits))
+    }
+
+    fn room(&self, accumulator_bits: u32) -> u64 {
+        self.half_bits(Buffer::C) / u64::from(accumulator_bits)
     }
 }

@@ -14,6 +14,9 @@ use crate::activity::ActivityReport;
 use crate::cost::Arithmetic;
 use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, Prices};
+use crate::memory::Moved;
+use crate::roofline::Roofline;
+use crate::stash::Stash;
 use crate::statistics::{Interval, paired_interval};
 use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
@@ -65,6 +68,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// Bytes moved from and to DRAM, by tensor.
     pub dram_bytes: Vec<TrafficReport>,
+    /// What a step on a full batch keeps for its backward pass.
+    pub stash: Stash,
 }
 
 /// One network over the epochs, on the test part unless said.
@@ -259,13 +264,17 @@ pub struct LayerReport {
     pub cycles: u64,
     /// Of these, stalls.
     pub stall_cycles: u64,
+    /// Bytes moved from and to DRAM, whole bursts.
+    pub dram_bytes: u64,
+    /// What bounds a GEMM.
+    pub roofline: Option<Roofline>,
     /// Energy.
     pub energy_pj: Picojoules,
     /// MACs / (PEs × cycles).
     pub utilization: f64,
 }
 
-/// Bytes of one tensor moved from and to DRAM, whole bursts.
+/// Bytes of one tensor moved from and to DRAM, whole bursts, and the stalls that it owns.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrafficReport {
     /// Its name in the program.
@@ -274,6 +283,10 @@ pub struct TrafficReport {
     pub read: u64,
     /// Bytes written.
     pub written: u64,
+    /// Cycles in which all waited for it to be read.
+    pub read_stall_cycles: u64,
+    /// Cycles in which all waited for it to be written.
+    pub write_stall_cycles: u64,
 }
 
 impl Report {
@@ -332,6 +345,7 @@ impl Report {
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices)?,
             dram_bytes: traffic(prepared, &entries),
+            stash: Stash::new(&prepared.program, prepared.experiment.training.batch),
         })
     }
 
@@ -554,6 +568,13 @@ fn layers(
             activity: activity(prepared, &totals),
             cycles: totals.cycles.total().0,
             stall_cycles: totals.cycles.stall.0,
+            dram_bytes: moved(&entries, |moved| moved.bytes),
+            roofline: Roofline::new(
+                &prepared.experiment.accelerator,
+                totals.counts.macs,
+                moved(&entries, |moved| moved.bytes),
+                totals.cycles.total().0,
+            ),
             energy_pj: totals.tally.energy(prices)?.total(),
             utilization: utilization(prepared, totals.counts.macs, totals.cycles.total().0),
         })
@@ -566,18 +587,27 @@ fn activity(prepared: &Prepared, totals: &Totals) -> Option<ActivityReport> {
     totals.observed.as_ref().map(|observed| ActivityReport::new(observed, toggles))
 }
 
+fn moved(entries: &[Entry], count: fn(&Moved) -> u64) -> u64 {
+    let once = |entry: &Entry| entry.once.moved.iter().map(count).sum::<u64>();
+    entries.iter().map(|entry| entry.calls * once(entry)).sum()
+}
+
 fn traffic(prepared: &Prepared, entries: &[Entry]) -> Vec<TrafficReport> {
     let mut by_tensor = BTreeMap::new();
     for entry in entries {
         for moved in &entry.once.moved {
-            let (read, written) = by_tensor.entry(moved.tensor).or_insert((0u64, 0u64));
-            *(if moved.write { written } else { read }) += moved.bytes * entry.calls;
+            let [read, written] = by_tensor.entry(moved.tensor).or_insert([(0u64, 0u64); 2]);
+            let (bytes, stall) = if moved.write { written } else { read };
+            *bytes += moved.bytes * entry.calls;
+            *stall += moved.stall * entry.calls;
         }
     }
-    let report = |(id, (read, written))| TrafficReport {
+    let report = |(id, [read, written]): (_, [(u64, u64); 2])| TrafficReport {
         tensor: prepared.program.tensor(id).name.clone(),
-        read,
-        written,
+        read: read.0,
+        written: written.0,
+        read_stall_cycles: read.1,
+        write_stall_cycles: written.1,
     };
     by_tensor.into_iter().map(report).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use systoliq_array::{ArrayCounts, CyclesByCause, Mapping, Stationary, timing};
+use systoliq_array::{ArrayCounts, CyclesByCause, Stationary, timing};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_nn::{BatchGradient, LossUnit};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
@@ -14,6 +14,8 @@ use systoliq_program::{
 use crate::cost::{Arithmetic, Costs};
 use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, Prices};
+use crate::memory::Moved;
+use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
 
 /// Widths of a GEMM's numbers.
@@ -49,15 +51,19 @@ pub struct GemmReport {
     /// Bytes moved from and to DRAM, whole bursts.
     pub dram_bytes: u64,
     /// The same by matrix.
-    pub dram_bytes_by_matrix: MatrixBytes,
+    pub dram_bytes_by_matrix: ByMatrix,
+    /// Stall cycles by the matrix that was waited for.
+    pub stall_cycles_by_matrix: ByMatrix,
+    /// What bounds it.
+    pub roofline: Option<Roofline>,
     /// Events in the array, in elements.
     pub counts: ArrayCounts,
 }
 
-/// Bytes by matrix.
+/// Bytes, or cycles, by matrix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
-pub struct MatrixBytes {
+pub struct ByMatrix {
     pub a: u64,
     pub b: u64,
     pub c: u64,
@@ -107,17 +113,22 @@ impl GemmReport {
         let mapping = accelerator.mapping(shape, widths.accumulator);
         let counts = fixed.counts;
         let cycles_in = |stationary| {
-            let cycles = timing::gemm(&Mapping { stationary, ..mapping });
+            let mapping = accelerator.mapping_as(shape, widths.accumulator, stationary);
+            let cycles = timing::gemm(&mapping);
             let cycles = cycles.map_err(|error| Error::at("GEMM", error))?;
             Ok((stationary, cycles.total().0))
         };
         let cycles_by_dataflow =
             Stationary::ALL.into_iter().map(cycles_in).collect::<Result<_, Error>>()?;
-        let bytes = |tensor| {
-            let transfers = fixed.moved.iter().filter(|moved| moved.tensor == tensor);
-            transfers.map(|moved| moved.bytes).sum()
+        let by_matrix = |count: fn(&Moved) -> u64| {
+            let of = |at| {
+                let moved = fixed.moved.iter().filter(|moved| moved.tensor == TensorId(at));
+                moved.map(count).sum()
+            };
+            ByMatrix { a: of(0), b: of(1), c: of(2) }
         };
-        let [a, b, c] = [0, 1, 2].map(|at| bytes(TensorId(at)));
+        let bytes = by_matrix(|moved| moved.bytes);
+        let dram_bytes = bytes.a + bytes.b + bytes.c;
         let by_component = fixed.tally.energy(&prices)?;
         Ok(Self {
             m: shape.m,
@@ -134,8 +145,10 @@ impl GemmReport {
                 by_component,
                 float32_total: float32.tally.energy(&prices)?.total(),
             },
-            dram_bytes: a + b + c,
-            dram_bytes_by_matrix: MatrixBytes { a, b, c },
+            dram_bytes,
+            dram_bytes_by_matrix: bytes,
+            stall_cycles_by_matrix: by_matrix(|moved| moved.stall),
+            roofline: Roofline::new(accelerator, counts.macs, dram_bytes, total),
             counts,
         })
     }

@@ -12,6 +12,7 @@ use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
 use systoliq_sim::activity::Toggles;
 use systoliq_sim::events::Component;
+use systoliq_sim::roofline::{BoundBy, Roofline};
 use systoliq_sim::scalesim::ScaleSimReport;
 use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::{Accelerator, Error};
@@ -217,14 +218,41 @@ fn text(report: &GemmReport, array: &Array) -> String {
     energy.line(["float32 instead".to_owned(), joules(report.energy_pj.float32_total)]);
     writeln!(
         text,
-        "{}\n utilization {:.1} %\n\n{}\n DRAM traffic {} bytes\n\n{}",
+        "{}\n utilization {:.1} %\n{}\n{}\n DRAM traffic {} bytes\n\n{}",
         cycles.text(),
         100.0 * utilization,
+        memory(report),
         energy.text(),
         grouped(*dram_bytes),
         elements(report).text()
     )
     .expect("writing to a string");
+    text
+}
+
+/// What waits for memory, and how far memory lets it go.
+fn memory(report: &GemmReport) -> String {
+    let mut text = String::new();
+    let waited = report.stall_cycles_by_matrix;
+    let waited: Vec<String> = [("A", waited.a), ("B", waited.b), ("C", waited.c)]
+        .into_iter()
+        .filter(|&(_, cycles)| cycles > 0)
+        .map(|(matrix, cycles)| format!("{matrix} {}", grouped(cycles)))
+        .collect();
+    if !waited.is_empty() {
+        text.push_str(&format!(" stalls waiting for {}\n", waited.join(", ")));
+    }
+    if let Some(roofline) = report.roofline {
+        let Roofline { macs_per_byte, bound_macs_per_cycle, macs_per_cycle, bound_by } = roofline;
+        let by = match bound_by {
+            BoundBy::Compute => "the PEs",
+            BoundBy::Memory => "memory",
+        };
+        text.push_str(&format!(
+            " {macs_per_byte:.2} MACs per byte: at most {bound_macs_per_cycle:.1} MACs per cycle, \
+             bound by {by}; made {macs_per_cycle:.1}\n"
+        ));
+    }
     text
 }
 

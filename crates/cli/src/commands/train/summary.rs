@@ -149,13 +149,35 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
     let accelerator = &prepared.experiment.accelerator;
     let mhz = accelerator.energy.profile().clock_mhz();
     format!(
-        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}\n",
+        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}{}\n",
         table.text(),
         grouped(report.macs),
         100.0 * report.utilization,
         report.cycles.total as f64 / mhz / 1000.0,
+        stalls(report),
         report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
     )
+}
+
+/// How many of those that own stalls are named.
+const OWNERS_SHOWN: usize = 4;
+
+fn stalls(report: &Report) -> String {
+    let owners = report.dram_bytes.iter().flat_map(|of| {
+        [("reading", of.read_stall_cycles), ("writing", of.write_stall_cycles)]
+            .map(|(what, cycles)| (cycles, what, of.tensor.as_str()))
+    });
+    let mut owners: Vec<_> = owners.filter(|&(cycles, ..)| cycles > 0).collect();
+    if owners.is_empty() {
+        return String::new();
+    }
+    owners.sort_by_key(|&(cycles, ..)| std::cmp::Reverse(cycles));
+    let total = report.cycles.by_cause.stall.0 as f64;
+    let named = owners.iter().take(OWNERS_SHOWN).map(|&(cycles, what, tensor)| {
+        format!("{what} {tensor} {:.0} %", 100.0 * cycles as f64 / total)
+    });
+    let rest = if owners.len() > OWNERS_SHOWN { ", ..." } else { "" };
+    format!(" stalls: {}{rest}\n", named.collect::<Vec<_>>().join(", "))
 }
 
 fn activity(found: &ActivityReport, macs: u64) -> String {
