@@ -23,10 +23,10 @@ use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work
 
 use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
-use crate::memory::{Moved, Transfer, Walk, Walked};
+use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error};
 
-use traffic::{TooSmall, Traffic};
+use traffic::{Outgoing, TooSmall, Traffic};
 
 /// The number format that the hardware is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +88,34 @@ impl<'a> Costs<'a> {
     ///
     /// If the work has more cycles or events than 64 bits count.
     pub fn of(&self, at: usize, work: Work, second_pass: bool) -> Result<Cost, Error> {
+        self.watched(at, work, second_pass, None)
+    }
+
+    /// The same, with every step shown, in cycles from the beginning of the command.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`of`](Self::of), or if there are too many steps to be shown.
+    pub fn watch(
+        &self,
+        at: usize,
+        work: Work,
+        second_pass: bool,
+        see: &mut dyn FnMut(Moment),
+    ) -> Result<Cost, Error> {
+        self.watched(at, work, second_pass, Some(see))
+    }
+
+    fn watched(
+        &self,
+        at: usize,
+        work: Work,
+        second_pass: bool,
+        see: Option<&mut dyn FnMut(Moment)>,
+    ) -> Result<Cost, Error> {
         let command = &self.program.commands[at];
         let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
-        let mut bill = Bill { costs: self, at, cost: Cost::default() };
+        let mut bill = Bill { costs: self, at, cost: Cost::default(), elapsed: 0, see };
         match (&command.operation, work) {
             (Operation::Gemm(gemm), Work::Gemm(shape)) => bill.gemm(gemm, shape, second_pass)?,
             (operation, Work::Vector { rows, cols }) => {
@@ -153,11 +178,14 @@ impl<'a> Costs<'a> {
 }
 
 /// The cost of one command as it is added up.
-struct Bill<'a, 'b> {
+struct Bill<'a, 'b, 'w> {
     costs: &'b Costs<'a>,
     /// The command's place in the program.
     at: usize,
     cost: Cost,
+    /// The cycles of the walks so far, and who is told of their steps.
+    elapsed: u64,
+    see: Option<&'w mut dyn FnMut(Moment)>,
 }
 
 /// What the scratchpads see of an operand of a GEMM.
@@ -169,7 +197,7 @@ struct Rows {
     along_layout: bool,
 }
 
-impl Bill<'_, '_> {
+impl Bill<'_, '_, '_> {
     fn event(&mut self, component: Component, event: Event, count: u64) {
         self.cost.tally.add(component, event, count);
     }
@@ -219,11 +247,26 @@ impl Bill<'_, '_> {
         sources.iter().any(|&source| self.costs.plan(source).scale != Scale::Static)
     }
 
-    /// Adds what a walk moved and waited for.
-    fn walked(&mut self, walk: Walk<'_>) -> Result<(), Error> {
-        let Walked { stall, ideal, moved, .. } = walk.finish().map_err(|_| self.too_long())?;
+    /// Walks through some steps, and adds what they move and wait for.
+    fn walk(
+        &mut self,
+        steps: impl FnOnce(&mut Walk<'_>) -> Result<(), TooLong>,
+    ) -> Result<(), Error> {
+        let elapsed = self.elapsed;
+        let mut relay;
+        let see: Option<&mut dyn FnMut(Moment)> = match &mut self.see {
+            None => None,
+            Some(see) => {
+                relay = |moment: Moment| see(moment.later(elapsed));
+                Some(&mut relay)
+            }
+        };
+        let mut walk = Walk::new(&self.costs.accelerator.dram, see);
+        let walked = steps(&mut walk).and_then(|()| walk.finish());
+        let Walked { stall, ideal, moved, .. } = walked.map_err(|TooLong| too_long())?;
         self.cost.cycles.stall += Cycles(stall);
         self.cost.walked += ideal;
+        self.elapsed += ideal + stall;
         for moved in moved {
             self.event(Component::Dram, Event::DramBit, 8 * moved.bytes);
             self.cost.moved.push(moved);
@@ -231,14 +274,12 @@ impl Bill<'_, '_> {
         Ok(())
     }
 
-    fn too_long(&self) -> Error {
-        let problem = "this takes more transfers than can be followed, or more cycles than 64 bits \
-                       count: expected larger arrays or scratchpads, or smaller work";
-        Error::at("accelerator.dram", problem)
-    }
-
-    fn transfer(&self, tensor: TensorId, write: bool, elements: u64, bits: u32) -> Transfer {
-        Transfer { tensor, write, bytes: self.costs.transfer_bytes(elements, bits) }
+    /// Elements that lie `skipped` elements from the beginning.
+    fn transfer(&self, of: Outgoing, write: bool, elements: u64, skipped: u64) -> Transfer {
+        let Outgoing { tensor, stored, bits } = of;
+        let [bytes, offset] =
+            [elements, skipped].map(|elements| self.costs.transfer_bytes(elements, bits));
+        Transfer { tensor, stored, write, bytes, offset }
     }
 
     fn rows(&mut self, buffer: Buffer, write: bool, row_bits: u64, count: u64) {
@@ -286,9 +327,7 @@ impl Bill<'_, '_> {
             burst_bytes: costs.accelerator.dram.burst_bytes,
         };
         self.refuse_too_small(&traffic)?;
-        let mut walk = Walk::new(&costs.accelerator.dram, None);
-        traffic.walk(&mut walk).map_err(|_| self.too_long())?;
-        self.walked(walk)?;
+        self.walk(|walk| traffic.walk(walk))?;
         if second_pass {
             let results = shape.m as u64 * shape.n as u64;
             self.second_pass(gemm.output, results, sum_bits)?;
@@ -473,10 +512,13 @@ impl Bill<'_, '_> {
     /// What the edge needs from DRAM: the bias, and the mask of an activation.
     fn read_for_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
         let results = shape.m as u64 * shape.n as u64;
-        let bias =
-            gemm.bias.map(|bias| self.transfer(bias, false, shape.n as u64, self.costs.bits(bias)));
+        let bias = gemm.bias.map(|bias| {
+            let bits = self.costs.bits(bias);
+            let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
+            self.transfer(of, false, shape.n as u64, 0)
+        });
         let mask = match gemm.edge {
-            Edge::Mask(activation) => Some(self.transfer(activation, false, results, 1)),
+            Edge::Mask(activation) => Some(self.transfer(mask_of(activation), false, results, 0)),
             Edge::Pass | Edge::Relu => None,
         };
         bias.into_iter().chain(mask).collect()
@@ -486,7 +528,8 @@ impl Bill<'_, '_> {
     fn written_at_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
         match gemm.edge {
             Edge::Relu => {
-                vec![self.transfer(gemm.output, true, shape.m as u64 * shape.n as u64, 1)]
+                let results = shape.m as u64 * shape.n as u64;
+                vec![self.transfer(mask_of(gemm.output), true, results, 0)]
             }
             Edge::Pass | Edge::Mask(_) => Vec::new(),
         }
@@ -495,12 +538,7 @@ impl Bill<'_, '_> {
     /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the
     /// folds give them. Where the scale needs the whole tensor first, that is nothing, or all of it
     /// at full width if it does not fit.
-    fn results(
-        &mut self,
-        gemm: &Gemm,
-        mapping: &Mapping,
-        second_pass: bool,
-    ) -> Vec<(TensorId, u32)> {
+    fn results(&mut self, gemm: &Gemm, mapping: &Mapping, second_pass: bool) -> Vec<Outgoing> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
@@ -518,7 +556,7 @@ impl Bill<'_, '_> {
         match second_pass {
             false => self.copies(gemm.output, results),
             true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),
-            true => vec![(gemm.output, sum)],
+            true => vec![Outgoing { tensor: gemm.output, stored: Stored::Sums, bits: sum }],
         }
     }
 }
@@ -537,6 +575,16 @@ fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
     let Pieces { side, full, rest } = pieces;
     let sizes = [(side as u64, full as u64), (rest as u64, 1)];
     sizes.into_iter().filter(|&(size, count)| size > 0 && count > 0).collect()
+}
+
+fn mask_of(tensor: TensorId) -> Outgoing {
+    Outgoing { tensor, stored: Stored::Mask, bits: 1 }
+}
+
+fn too_long() -> Error {
+    let problem = "this takes more transfers than can be followed, or more cycles than 64 bits \
+                   count: expected larger arrays or scratchpads, or smaller work";
+    Error::at("accelerator.dram", problem)
 }
 
 fn too_large(error: systoliq_array::Error) -> Error {

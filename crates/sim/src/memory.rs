@@ -21,15 +21,40 @@ use systoliq_program::TensorId;
 
 use crate::accelerator::Dram;
 
+/// What of a tensor lies in DRAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stored {
+    /// Its elements.
+    Elements,
+    /// A second copy of them, in the other layout.
+    Copy,
+    /// The sums from which they will be converted, at full width.
+    Sums,
+    /// One bit an element: whether it is positive.
+    Mask,
+}
+
 /// One transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// The tensor.
     pub tensor: TensorId,
+    /// What of it.
+    pub stored: Stored,
     /// Whether it is written.
     pub write: bool,
     /// Bytes, whole bursts.
     pub bytes: u64,
+    /// Where it lies, in bytes from the beginning of what is stored: tile after tile, each of them in
+    /// whole bursts.
+    pub offset: u64,
+}
+
+impl Transfer {
+    /// Whether it differs from `other` in no more than the place.
+    fn takes_like(&self, other: &Self) -> bool {
+        *self == Self { offset: self.offset, ..*other }
+    }
 }
 
 /// One step, with its times as they would be without memory.
@@ -72,6 +97,19 @@ pub struct Moment {
     /// What was moved between its start and the next, with the cycles that took: what it read, and
     /// what the step before it wrote.
     pub transfers: Vec<(Transfer, std::ops::Range<u64>)>,
+}
+
+impl Moment {
+    /// The same, so many cycles later.
+    pub(crate) fn later(self, by: u64) -> Self {
+        let transfers = self.transfers.into_iter();
+        Self {
+            start: self.start + by,
+            stall: self.stall,
+            end: self.end + by,
+            transfers: transfers.map(|(of, r)| (of, r.start + by..r.end + by)).collect(),
+        }
+    }
 }
 
 /// The most steps that are walked through one by one.
@@ -269,7 +307,7 @@ pub struct TooLong;
 impl State {
     /// Counts a transfer; returns the place of its tensor and direction.
     fn count(&mut self, transfer: &Transfer) -> usize {
-        let Transfer { tensor, write, bytes } = *transfer;
+        let Transfer { tensor, write, bytes, .. } = *transfer;
         let is = |moved: &Sum| (moved.tensor, moved.write) == (tensor, write);
         let at = self.moved.iter().position(is).unwrap_or_else(|| {
             self.moved.push(Sum { tensor, write, transfers: 0, bytes: 0, stall: 0 });
@@ -307,7 +345,8 @@ impl State {
         };
         ahead(self) == ahead(other)
             && self.writer == other.writer
-            && self.writes == other.writes
+            && self.writes.len() == other.writes.len()
+            && self.writes.iter().zip(&other.writes).all(|(write, other)| write.takes_like(other))
             && self.moved.len() == other.moved.len()
     }
 

@@ -5,11 +5,11 @@
 //! itself is fetched in pieces of time, in every fold. Results leave when their sums are complete.
 
 use systoliq_array::mapping::{Axis, Loop, Tile};
-use systoliq_array::{Mapping, Schedule, Stationary};
+use systoliq_array::{Mapping, Schedule};
 use systoliq_program::TensorId;
 
 use crate::events::Buffer;
-use crate::memory::{Step, TooLong, Transfer, Walk};
+use crate::memory::{Step, Stored, TooLong, Transfer, Walk};
 
 /// An operand on its way to the grid.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,14 @@ fn extent(tile: &Tile, axis: Axis) -> usize {
     }
 }
 
+/// A form in which results go to DRAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) tensor: TensorId,
+    pub(super) stored: Stored,
+    pub(super) bits: u32,
+}
+
 /// What a GEMM moves.
 pub(super) struct Traffic {
     pub(super) mapping: Mapping,
@@ -96,8 +104,8 @@ pub(super) struct Traffic {
     /// What is read for the first fold besides, and written after the last one.
     pub(super) at_first: Vec<Transfer>,
     pub(super) at_last: Vec<Transfer>,
-    /// What results are written to, how often, and their width.
-    pub(super) results: Vec<(TensorId, u32)>,
+    /// What results are written to.
+    pub(super) results: Vec<Outgoing>,
     /// Width of an accumulator.
     pub(super) sum_bits: u32,
     /// Bits of half the scratchpad of C.
@@ -136,7 +144,7 @@ impl Traffic {
 
     /// The widest form in which results go to DRAM.
     fn result_bits(&self) -> u64 {
-        self.results.iter().map(|&(_, bits)| u64::from(bits)).max().unwrap_or(0)
+        self.results.iter().map(|result| u64::from(result.bits)).max().unwrap_or(0)
     }
 
     /// The most steps in time that one step of the walk takes.
@@ -174,9 +182,34 @@ impl Traffic {
         line.turns(walk, 0, [0; 3])
     }
 
-    fn transfer(&self, tensor: TensorId, write: bool, elements: usize, bits: u32) -> Transfer {
-        let bytes = (elements as u64 * u64::from(bits)).div_ceil(8);
-        Transfer { tensor, write, bytes: bytes.next_multiple_of(self.burst_bytes) }
+    fn bytes(&self, elements: usize, bits: u32) -> u64 {
+        (elements as u64 * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
+    }
+
+    /// A part of a tile over two axes, `skipped` elements into the tile.
+    fn transfer(
+        &self,
+        (tensor, stored, write): (TensorId, Stored, bool),
+        bits: u32,
+        axes: [Axis; 2],
+        part: &Tile,
+        skipped: usize,
+    ) -> Transfer {
+        let mapping = &self.mapping;
+        let elements: usize = axes.map(|axis| extent(part, axis)).iter().product();
+        let whole = axes.map(|axis| largest(mapping, axis)).iter().product();
+        let [slow, fast] = axes.map(|axis| {
+            let begins = match axis {
+                Axis::Rows => part.row,
+                Axis::Cols => part.col,
+                Axis::Time => part.time,
+            };
+            (begins / largest(mapping, axis), mapping.pieces(axis).count())
+        });
+        let number = (slow.0 * fast.1 + fast.0) as u64;
+        let skipped = self.bytes(skipped, bits);
+        let offset = number.saturating_mul(self.bytes(whole, bits)).saturating_add(skipped);
+        Transfer { tensor, stored, write, bytes: self.bytes(elements, bits), offset }
     }
 }
 
@@ -231,19 +264,21 @@ impl Line<'_> {
             for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
                 let split = operand.depends_on(Axis::Time) && !operand.fits(mapping);
                 if split || is_first_piece {
-                    let part = if split { &piece } else { &tile };
-                    let [lines, depth] = operand.axes.map(|axis| extent(part, axis));
+                    let (part, skipped) = if split { (&piece, from) } else { (&tile, 0) };
+                    let skipped = skipped * extent(&tile, operand.axes[0]);
+                    let of = (operand.tensor, Stored::Elements, false);
                     reads.push(self.traffic.transfer(
-                        operand.tensor,
-                        false,
-                        lines * depth,
+                        of,
                         operand.bits,
+                        operand.axes,
+                        part,
+                        skipped,
                     ));
                 }
             }
             let mut writes = Vec::new();
             if complete {
-                writes = self.results(&piece, is_last_piece);
+                writes = self.results(&piece, from, is_last_piece);
             }
             if is_last_piece && (0..3).all(is_last) {
                 writes.extend_from_slice(at_last);
@@ -287,13 +322,15 @@ impl Line<'_> {
         }
     }
 
-    fn results(&self, piece: &Tile, is_last_piece: bool) -> Vec<Transfer> {
-        let elements = match self.traffic.mapping.stationary {
-            Stationary::Output if !is_last_piece => return Vec::new(),
-            Stationary::Output => piece.rows * piece.cols,
-            Stationary::Weight | Stationary::Input => piece.steps * piece.cols,
+    fn results(&self, piece: &Tile, from: usize, is_last_piece: bool) -> Vec<Transfer> {
+        let (axes, skipped) = match self.traffic.mapping.output_stays() {
+            true if !is_last_piece => return Vec::new(),
+            true => ([Axis::Rows, Axis::Cols], 0),
+            false => ([Axis::Cols, Axis::Time], from * piece.cols),
         };
-        let results = self.traffic.results.iter();
-        results.map(|&(tensor, bits)| self.traffic.transfer(tensor, true, elements, bits)).collect()
+        let transfer = |&Outgoing { tensor, stored, bits }: &Outgoing| {
+            self.traffic.transfer((tensor, stored, true), bits, axes, piece, skipped)
+        };
+        self.traffic.results.iter().map(transfer).collect()
     }
 }

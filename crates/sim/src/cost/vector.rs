@@ -3,18 +3,26 @@
 use systoliq_array::timing;
 use systoliq_program::{Operation, Role, TensorId};
 
+use super::traffic::Outgoing;
 use super::{Arithmetic, Bill, SOFTMAX_PASSES, TABLE_BITS, too_large};
 use crate::Error;
 use crate::accelerator::{Layout, Residency};
 use crate::events::{Buffer, Component, Event};
-use crate::memory::{Step, Transfer, Walk};
+use crate::memory::{Step, Stored, Transfer};
 
 /// A tensor on its way through the unit.
 #[derive(Clone, Copy)]
 struct Passing {
-    tensor: TensorId,
+    of: Outgoing,
     write: bool,
-    bits: u32,
+}
+
+fn elements_of(tensor: TensorId, bits: u32) -> Outgoing {
+    Outgoing { tensor, stored: Stored::Elements, bits }
+}
+
+fn sums_of(tensor: TensorId, bits: u32) -> Outgoing {
+    Outgoing { tensor, stored: Stored::Sums, bits }
 }
 
 /// The least multiple of `lanes` and of the bits in `burst_bytes`, a power of two.
@@ -24,7 +32,7 @@ fn common_multiple(lanes: u64, burst_bytes: u64) -> u64 {
     (lanes >> shared) * burst_bits
 }
 
-impl Bill<'_, '_> {
+impl Bill<'_, '_, '_> {
     /// A command of the vector unit.
     pub(super) fn vector(
         &mut self,
@@ -84,20 +92,20 @@ impl Bill<'_, '_> {
         self.output_rows(output, outputs.div_ceil(row), full_width);
         let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
         let read: Vec<Passing> = read
-            .map(|tensor| Passing { tensor, write: false, bits: self.costs.bits(tensor) })
+            .map(|input| elements_of(input, self.costs.bits(input)))
+            .map(|of| Passing { of, write: false })
             .collect();
         let results = match second_pass {
             false => self.copies(output, outputs),
             true if self.costs.fits_half(Buffer::C, outputs, width) => Vec::new(),
-            true => vec![(output, width)],
+            true => vec![sums_of(output, width)],
         };
         if outputs == elements {
-            let written = results.into_iter();
-            let written = written.map(|(tensor, bits)| Passing { tensor, write: true, bits });
+            let written = results.into_iter().map(|of| Passing { of, write: true });
             let passing: Vec<Passing> = read.into_iter().chain(written).collect();
             self.pass(passes, elements, &passing, &[])?;
         } else {
-            let transfer = |(tensor, bits)| self.transfer(tensor, true, outputs, bits);
+            let transfer = |of| self.transfer(of, true, outputs, 0);
             let at_last: Vec<Transfer> = results.into_iter().map(transfer).collect();
             self.pass(passes, elements, &read, &at_last)?;
         }
@@ -116,9 +124,9 @@ impl Bill<'_, '_> {
         bits: u32,
     ) -> Result<(), Error> {
         let spilled = !self.costs.fits_half(Buffer::C, elements, bits);
-        let read = spilled.then_some(Passing { tensor, write: false, bits });
+        let read = spilled.then_some(Passing { of: sums_of(tensor, bits), write: false });
         let written = self.copies(tensor, elements).into_iter();
-        let written = written.map(|(tensor, bits)| Passing { tensor, write: true, bits });
+        let written = written.map(|of| Passing { of, write: true });
         let passing: Vec<Passing> = read.into_iter().chain(written).collect();
         self.pass(1, elements, &passing, &[])
     }
@@ -138,31 +146,35 @@ impl Bill<'_, '_> {
             return Ok(());
         }
         let lanes = lanes as u64;
-        let bits: u64 = passing.iter().map(|tensor| u64::from(tensor.bits)).sum();
+        let bits: u64 = passing.iter().map(|tensor| u64::from(tensor.of.bits)).sum();
         let fit = self.costs.accelerator.half_bits(Buffer::C) / bits.max(1);
         // So many elements of any width are whole bursts, and all lanes work.
         let bursts = common_multiple(lanes, self.costs.accelerator.dram.burst_bytes);
         let unit = if fit < bursts { lanes } else { bursts };
         let part = (fit / unit * unit).max(lanes).min(elements);
-        let transfers = |write: bool, elements: u64| -> Vec<Transfer> {
+        let transfers = |write: bool, elements: u64, from: u64| -> Vec<Transfer> {
             let some = passing.iter().filter(|tensor| tensor.write == write);
-            some.map(|of| self.transfer(of.tensor, write, elements, of.bits)).collect()
+            some.map(|passing| self.transfer(passing.of, write, elements, from)).collect()
         };
-        let cycles = |elements: u64| passes * elements.div_ceil(lanes);
-        let mut walk = Walk::new(&self.costs.accelerator.dram, None);
+        let gap = passes * part.div_ceil(lanes);
         // The last part also empties the pipeline, and has what goes out behind it.
         let last = elements - (elements - 1) / part * part;
-        let (reads, writes) = (transfers(false, part), transfers(true, part));
-        let gap = cycles(part);
-        let whole = Step { gap, length: gap, reads: &reads, writes: &writes };
-        let walked = walk.repeat((elements - last) / part, |walk| walk.step(&whole));
-        let (reads, mut writes) = (transfers(false, last), transfers(true, last));
-        writes.extend_from_slice(at_last);
+        let (reads, writes) = (transfers(false, part, 0), transfers(true, part, 0));
+        let (last_reads, mut last_writes) =
+            (transfers(false, last, elements - last), transfers(true, last, elements - last));
+        last_writes.extend_from_slice(at_last);
         let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
-        let step = Step { gap, length, reads: &reads, writes: &writes };
-        let walked = walked.and_then(|()| walk.step(&step));
-        walked.map_err(|_| self.too_long())?;
-        self.walked(walk)
+        self.walk(|walk| {
+            let mut number = 0;
+            walk.repeat((elements - last) / part, |walk| {
+                let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
+                let reads: Vec<Transfer> = reads.iter().map(further).collect();
+                let writes: Vec<Transfer> = writes.iter().map(further).collect();
+                number += 1;
+                walk.step(&Step { gap, length: gap, reads: &reads, writes: &writes })
+            })?;
+            walk.step(&Step { gap, length, reads: &last_reads, writes: &last_writes })
+        })
     }
 
     /// Whether a tensor that this command reads is still on chip.
@@ -180,7 +192,7 @@ impl Bill<'_, '_> {
 
     /// What of this command's output goes to DRAM: a copy, or two where one is read across its
     /// layout, or none where only the next command reads it and it stays on chip.
-    pub(super) fn copies(&self, output: TensorId, elements: u64) -> Vec<(TensorId, u32)> {
+    pub(super) fn copies(&self, output: TensorId, elements: u64) -> Vec<Outgoing> {
         let program = self.costs.program;
         let read_by = |at: usize| {
             program.commands.get(at).is_some_and(|c| c.operation.inputs().contains(&output))
@@ -191,8 +203,9 @@ impl Bill<'_, '_> {
         if self.keeps(output, elements) && read_by(self.at + 1) && !later && !lasts {
             return Vec::new();
         }
-        let copy = (output, self.costs.bits(output));
-        if self.is_read_across(output) { vec![copy, copy] } else { vec![copy] }
+        let first = elements_of(output, self.costs.bits(output));
+        let second = Outgoing { stored: Stored::Copy, ..first };
+        if self.is_read_across(output) { vec![first, second] } else { vec![first] }
     }
 
     /// Whether some GEMM needs a second copy of a tensor, in the other layout.
