@@ -177,7 +177,7 @@ fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written
         (&["--op", "0.forward", "--format", "fst"], "expected -o FILE"),
         (
             &["--op", "0.forward", "--format", "png"],
-            "[possible values: vcd, fst, text, perfetto, dramsim3, ramulator2]",
+            "[possible values: vcd, fst, text, perfetto, dramsim3, ramulator2, scalesim]",
         ),
     ] {
         let output = trace(folder, arguments);
@@ -295,4 +295,39 @@ fn a_step_that_is_not_there_is_refused_with_what_there_is() {
         assert!(message.contains(wanted), "{message}");
         assert!(!folder.path().join("x.json").exists());
     }
+}
+
+#[test]
+fn addresses_in_the_layout_of_scale_sim_are_those_of_the_matrices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    traced(folder.path(), &["--op", "0.forward", "--format", "scalesim", "-o", "y0"]);
+    let file = |name: &str| -> Vec<Vec<i64>> {
+        let text = fs::read_to_string(folder.path().join("y0").join(name)).expect("a trace");
+        let numbers =
+            |line: &str| line.split(',').map(|cell| cell.parse().expect("a number")).collect();
+        text.lines().map(numbers).collect()
+    };
+    // 32 x 64 times 64 x 64 on 8 x 8 PEs: 32 folds of 86 cycles.
+    for (name, offset, elements, times) in [
+        ("IFMAP", 0, 32 * 64, 8),
+        ("FILTER", 10_000_000, 64 * 64, 4),
+        ("OFMAP", 20_000_000, 32 * 64, 1),
+    ] {
+        let lines = file(&format!("{name}_SRAM_TRACE.csv"));
+        assert_eq!(lines.len(), 32 * 86);
+        let mut seen = vec![0; elements];
+        for (cycle, line) in lines.iter().enumerate() {
+            assert_eq!((line[0], line.len()), (cycle as i64, 9), "{name}");
+            for address in line[1..].iter().filter(|&&address| address >= 0) {
+                seen[(address - offset) as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&seen| seen == times), "{name}: {seen:?}");
+        let moved = file(&format!("{name}_DRAM_TRACE.csv"));
+        // Each of them once, of a byte; with the results their mask, of a bit.
+        let bytes = elements + if name == "OFMAP" { elements / 8 } else { 0 };
+        assert_eq!(moved.iter().map(|line| line.len() - 1).sum::<usize>(), bytes, "{name}");
+    }
+    let first: Vec<i64> = vec![0, 0, -1, -1, -1, -1, -1, -1, -1];
+    assert_eq!(file("IFMAP_SRAM_TRACE.csv")[0], first);
 }

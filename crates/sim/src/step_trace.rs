@@ -8,6 +8,7 @@
 //! | [`perfetto`](StepTrace::perfetto) | a timeline in the Chrome trace format, which the Perfetto UI opens |
 //! | [`dramsim3`](StepTrace::dramsim3) | every burst: `0xADDRESS READ` or `WRITE`, and the cycle |
 //! | [`ramulator2`](StepTrace::ramulator2) | every burst: `LD 0xADDRESS` or `ST 0xADDRESS` |
+//! | [`scalesim`](StepTrace::scalesim) | the bursts of one tensor: the cycle, and all addresses |
 //!
 //! In DRAM each tensor has a region of its own, from a multiple of 4 KB, and in it lies tile after
 //! tile, each in whole bursts.
@@ -165,8 +166,12 @@ impl<'p> StepTrace<'p> {
         })
     }
 
-    /// Every burst in the order of the channel: its address, whether it is written, and its cycle.
-    fn bursts(&self, see: &mut dyn FnMut(u64, bool, u64) -> io::Result<()>) -> io::Result<()> {
+    /// Every burst in the order of the channel: its address, the tensor, whether it is written, and
+    /// its cycle.
+    fn bursts(
+        &self,
+        see: &mut dyn FnMut(u64, TensorId, bool, u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let dram = self.prepared.experiment.accelerator.dram;
         self.show(&mut |_, moment| {
             for (transfer, cycles) in &moment.transfers {
@@ -175,12 +180,30 @@ impl<'p> StepTrace<'p> {
                     let ahead = burst * dram.burst_bytes;
                     let later = dram.bytes_per_cycle.map_or(0, |per_cycle| ahead / per_cycle);
                     let address = base + transfer.offset + ahead;
-                    see(address, transfer.write, cycles.start + later)?;
+                    see(address, transfer.tensor, transfer.write, cycles.start + later)?;
                 }
             }
             Ok(())
         })
         .map(|_| ())
+    }
+
+    /// Writes the bursts of one tensor in one direction in SCALE-Sim's layout: a line per burst, of its
+    /// cycle and the addresses of its bytes.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn scalesim(&self, out: &mut impl Write, tensor: TensorId, write: bool) -> io::Result<()> {
+        let bytes = self.burst_bytes();
+        self.bursts(&mut |address, moved, written, cycle| {
+            if (moved, written) != (tensor, write) {
+                return Ok(());
+            }
+            write!(out, "{cycle}")?;
+            (address..address + bytes).try_for_each(|address| write!(out, ",{address}"))?;
+            writeln!(out)
+        })
     }
 
     /// Writes `0xADDRESS READ cycle` or `0xADDRESS WRITE cycle` per burst, as DRAMsim3 reads it; the
@@ -190,7 +213,7 @@ impl<'p> StepTrace<'p> {
     ///
     /// If it cannot be written.
     pub fn dramsim3(&self, out: &mut impl Write) -> io::Result<()> {
-        self.bursts(&mut |address, write, cycle| {
+        self.bursts(&mut |address, _, write, cycle| {
             let what = if write { "WRITE" } else { "READ" };
             writeln!(out, "{address:#x} {what} {cycle}")
         })
@@ -202,7 +225,7 @@ impl<'p> StepTrace<'p> {
     ///
     /// If it cannot be written.
     pub fn ramulator2(&self, out: &mut impl Write) -> io::Result<()> {
-        self.bursts(&mut |address, write, _| {
+        self.bursts(&mut |address, _, write, _| {
             let what = if write { "ST" } else { "LD" };
             writeln!(out, "{what} {address:#x}")
         })

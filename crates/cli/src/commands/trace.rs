@@ -11,7 +11,11 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
 use systoliq_array::{self as array, Instants, Mapping, Schedule};
+use systoliq_nn::DataSet;
+use systoliq_program::Operation;
+use systoliq_sim::Prepared;
 use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
+use systoliq_sim::scalesim::trace::{Matrix, scratchpad};
 use systoliq_sim::step_trace::StepTrace;
 
 use crate::failure::Failure;
@@ -31,6 +35,7 @@ Examples:
   systoliq trace models/digits-mlp.json --op 1.forward --fold 7 --format text
   systoliq trace models/digits-mlp.json --op 0.forward --cycles 100..120 --rows 0..2 --format text
   systoliq trace models/digits-mlp.json --format perfetto -o step.json
+  systoliq trace models/digits-mlp.json --op 0.forward --format scalesim -o y0
   systoliq trace models/digits-mlp.json --op 0.update --format dramsim3 -o update.trc
 
 In a trace, a and b are an element of each operand, acc is a sum, in two's complement. GTKWave and
@@ -93,6 +98,9 @@ enum Format {
     Dramsim3,
     /// Every burst of DRAM as a load or store, as Ramulator 2 replays it.
     Ramulator2,
+    /// The addresses of each cycle in SCALE-Sim's layout, at the scratchpads and at DRAM: a folder of
+    /// six files.
+    Scalesim,
 }
 
 impl Format {
@@ -104,12 +112,13 @@ impl Format {
             Self::Perfetto => "perfetto",
             Self::Dramsim3 => "dramsim3",
             Self::Ramulator2 => "ramulator2",
+            Self::Scalesim => "scalesim",
         }
     }
 
-    /// Whether it shows registers, and not commands and transfers.
+    /// Whether it shows the array over one matrix product, and not all commands and transfers.
     fn is_of_registers(self) -> bool {
-        matches!(self, Self::Vcd | Self::Fst | Self::Text)
+        matches!(self, Self::Vcd | Self::Fst | Self::Text | Self::Scalesim)
     }
 
     /// The most PEs times cycles that are written: some tens of GB of waves, some MB of text.
@@ -159,6 +168,9 @@ impl Trace {
         let at = (op, self.step);
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
+        if self.format == Format::Scalesim {
+            return self.run_scalesim(&loaded, &data, (op, &mapping), part.cycles);
+        }
         let bar = progress_bar("training", self.step, "steps");
         let gemm = capture(&loaded.prepared, &data, seed, at, &|step| bar.set_position(step));
         bar.finish_and_clear();
@@ -222,6 +234,44 @@ impl Trace {
         Ok(format!("{}: {name}, step {step}, {}\n", path.display(), self.format.name()))
     }
 
+    /// Writes the addresses of one matrix product, six files in a folder.
+    fn run_scalesim(
+        &self,
+        loaded: &Loaded,
+        data: &DataSet,
+        (op, mapping): (usize, &Mapping),
+        cycles: Range<u64>,
+    ) -> Result<String, Failure> {
+        let folder = self.out.as_deref().expect("a folder that was checked");
+        let Prepared { program, .. } = &loaded.prepared;
+        let command = &program.commands[op];
+        let Operation::Gemm(gemm) = &command.operation else { unreachable!("a GEMM was found") };
+        let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&command.name));
+        let step = step.map_err(Failure::input)?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
+        })?;
+        let file = |matrix: Matrix, memory: &str| {
+            folder.join(format!("{}_{memory}_TRACE.csv", matrix.name()))
+        };
+        let tensors = [(gemm.a.tensor, false), (gemm.b.tensor, false), (gemm.output, true)];
+        for (matrix, (tensor, write)) in Matrix::ALL.into_iter().zip(tensors) {
+            write_whole(&file(matrix, "SRAM"), |out| {
+                let mut out = BufWriter::new(out);
+                scratchpad(&mut out, mapping, cycles.clone(), matrix)?;
+                out.flush()
+            })
+            .map_err(Failure::run::<Error>)?;
+            write_whole(&file(matrix, "DRAM"), |out| {
+                let mut out = BufWriter::new(out);
+                step.scalesim(&mut out, tensor, write)?;
+                out.flush()
+            })
+            .map_err(Failure::run::<Error>)?;
+        }
+        Ok(format!("{}: {}, six files\n", folder.display(), self.title(loaded, op)))
+    }
+
     /// Checks that the file can be written where it is to be.
     fn check_out(&self) -> Result<(), Failure> {
         let Some(path) = &self.out else {
@@ -234,6 +284,12 @@ impl Trace {
             };
         };
         let cannot = |why: &str| Failure::input(anyhow!("cannot write {}: {why}", path.display()));
+        if self.format == Format::Scalesim {
+            return match path.exists() && !path.is_dir() {
+                true => Err(cannot("it is a file, expected a folder")),
+                false => Ok(()),
+            };
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if path.file_name().is_none() || path.is_dir() {
             Err(cannot("it is a folder, expected a file"))
