@@ -7,6 +7,7 @@ mod schema;
 mod table;
 mod trace;
 mod train;
+mod workload;
 
 use clap::Subcommand;
 
@@ -23,8 +24,10 @@ pub enum Command {
     Check(check::Check),
     /// Prints the integer program of a training step: its tensors and its commands.
     List(list::List),
-    /// Writes what stands in every register, cycle by cycle, of one matrix product of a run.
+    /// Writes what happens in which cycle: registers of one matrix product, or a step's transfers.
     Trace(trace::Trace),
+    /// Cycles, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
+    Workload(workload::Workload),
     /// Prints the JSON Schema of an experiment or of a part of one.
     Schema(schema::Schema),
 }
@@ -42,6 +45,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Trace(trace) => trace.run(),
+            Self::Workload(workload) => workload.run(),
             Self::Schema(schema) => Ok(schema.run()),
         }
     }

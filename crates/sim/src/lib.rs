@@ -27,6 +27,7 @@ pub mod statistics;
 pub mod step_trace;
 pub mod timeline;
 pub mod trainer;
+pub mod workload;
 
 pub use accelerator::Accelerator;
 pub use error::Error;

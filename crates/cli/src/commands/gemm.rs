@@ -69,6 +69,22 @@ pub struct Gemm {
     #[arg(long, value_parser = word::<PartialFolds>)]
     partial_folds: Option<PartialFolds>,
 
+    #[command(flatten)]
+    widths: WidthOptions,
+
+    /// Prints what SCALE-Sim reports of this GEMM, under its conventions: no drain, one cycle less,
+    /// no overlap, partial sums never read back.
+    #[arg(long)]
+    scalesim: bool,
+
+    /// Prints JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Widths of a product's numbers.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct WidthOptions {
     /// Width of an element of A.
     #[arg(long, default_value_t = 8)]
     bits_a: u32,
@@ -84,15 +100,13 @@ pub struct Gemm {
     /// Width of an element of C as it is stored.
     #[arg(long, default_value_t = 8)]
     bits_out: u32,
+}
 
-    /// Prints what SCALE-Sim reports of this GEMM, under its conventions: no drain, one cycle less,
-    /// no overlap, partial sums never read back.
-    #[arg(long)]
-    scalesim: bool,
-
-    /// Prints JSON instead of text.
-    #[arg(long)]
-    json: bool,
+impl WidthOptions {
+    pub(super) fn widths(&self) -> Widths {
+        let Self { bits_a, bits_b, bits_acc, bits_out } = *self;
+        Widths { a: bits_a, b: bits_b, accumulator: bits_acc, output: bits_out }
+    }
 }
 
 /// The side of the array unless stated.
@@ -110,13 +124,8 @@ impl Gemm {
             }
             return Ok(scalesim_text(&report, &accelerator.array, shape));
         }
-        let widths = Widths {
-            a: self.bits_a,
-            b: self.bits_b,
-            accumulator: self.bits_acc,
-            output: self.bits_out,
-        };
-        let report = GemmReport::new(&accelerator, shape, widths).map_err(in_options)?;
+        let report =
+            GemmReport::new(&accelerator, shape, self.widths.widths()).map_err(in_options)?;
         if self.json {
             return json(&report);
         }
@@ -154,12 +163,12 @@ impl Gemm {
     }
 }
 
-fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
+pub(super) fn json(report: &(impl serde::Serialize + ?Sized)) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(report).map_err(Failure::run)? + "\n")
 }
 
 /// Reads a mode by the word that it has in JSON.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
 }
 

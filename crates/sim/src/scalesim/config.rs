@@ -21,6 +21,10 @@ use std::collections::BTreeMap;
 use systoliq_array::config::{Overlap, PartialFolds, SIDE_MAX};
 use systoliq_array::{Array, Dataflow};
 
+use crate::Accelerator;
+use crate::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
+use crate::activity::Toggles;
+
 use super::InputError;
 use super::error::{lines, quoted, whole_number};
 
@@ -199,6 +203,26 @@ impl ScaleSimConfig {
         let (overlap, partial_folds) = (Overlap::None, PartialFolds::Full);
         let Self { rows, cols, dataflow, .. } = *self;
         Array { rows, cols, dataflow, overlap, partial_folds, fold_order: None, lanes: None }
+    }
+}
+
+impl From<&ScaleSimConfig> for Accelerator {
+    /// The same array and scratchpads; with [`Interface::User`] its bandwidth at DRAM, in words of
+    /// one byte, else memory that nothing waits for.
+    fn from(config: &ScaleSimConfig) -> Self {
+        let ScaleSimConfig { ifmap_kb, filter_kb, ofmap_kb, .. } = *config;
+        let [a_bytes, b_bytes, c_bytes] = [ifmap_kb, filter_kb, ofmap_kb].map(|kb| kb << 10);
+        let bytes_per_cycle =
+            config.bandwidth_words.filter(|_| config.interface == Interface::User);
+        Self {
+            array: config.array(),
+            scratchpad: Scratchpads { a_bytes, b_bytes, c_bytes },
+            dram: Dram { bytes_per_cycle, ..Dram::default() },
+            layout: Layout::default(),
+            residency: Residency::default(),
+            energy: EnergyModel::default(),
+            toggles: Toggles::default(),
+        }
     }
 }
 

@@ -1,0 +1,240 @@
+//! `systoliq workload`: what a network takes that is given layer by layer.
+
+mod reports;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+use systoliq_array::Dataflow;
+use systoliq_sim::Accelerator;
+use systoliq_sim::scalesim::topology::OutputSize;
+use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
+use systoliq_sim::workload::{ScaleSimRow, WorkloadReport, products, scalesim};
+
+use super::gemm::{WidthOptions, json, word};
+use super::table::{Columns, grouped, joules};
+use crate::failure::Failure;
+use crate::load;
+
+/// Cycles, stalls, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq workload models/topologies/resnet50.csv --accelerator models/accelerators/cloud-128x128.json
+  systoliq workload models/topologies/bert_base.csv --accelerator models/accelerators/edge-16x16.json --training
+  systoliq workload models/topologies/alexnet.csv --accelerator scale.cfg --scalesim --csv reports
+
+A topology is a CSV file of convolutions or of GEMMs. Of a convolution the im2col matrix is taken to
+lie in memory. Without --scalesim, output sizes round down and partial sums are read back.
+
+--csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv under SCALE-Sim's
+column names, a line per product. With --scalesim, cycles, utilizations and SRAM counts are
+SCALE-Sim's, without stalls; figures of DRAM are always ours.")]
+pub struct Workload {
+    /// The topology.
+    #[arg(value_name = "TOPOLOGY.csv")]
+    topology: PathBuf,
+
+    /// The accelerator: a JSON file, or SCALE-Sim's .cfg.
+    #[arg(long, value_name = "HW")]
+    accelerator: PathBuf,
+
+    /// What stays in the processing elements, in place of what the accelerator states.
+    #[arg(long, value_parser = word::<Dataflow>)]
+    dataflow: Option<Dataflow>,
+
+    /// Adds the gradients of inputs and of weights, which training needs.
+    #[arg(long)]
+    training: bool,
+
+    /// Gives SCALE-Sim's own figures, under its conventions.
+    #[arg(long)]
+    scalesim: bool,
+
+    /// Writes three reports under SCALE-Sim's column names into this folder.
+    #[arg(long, value_name = "DIR")]
+    csv: Option<PathBuf>,
+
+    #[command(flatten)]
+    widths: WidthOptions,
+
+    /// Prints JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Workload {
+    /// What it takes.
+    pub fn run(&self) -> Result<String, Failure> {
+        let topology = read(&self.topology, Topology::parse)?;
+        warn(&self.topology, &topology.warnings);
+        let accelerator = self.accelerator()?;
+        let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
+        let products = products(&topology, size, self.training);
+        let widths = self.widths.widths();
+        let in_file = |error| Failure::input(anyhow!("{}: {error}", self.topology.display()));
+        let theirs = match self.scalesim {
+            true => Some(scalesim(&accelerator, products.clone()).map_err(in_file)?),
+            false => None,
+        };
+        let ours = match &theirs {
+            Some(_) if self.csv.is_none() => None,
+            _ => Some(WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?),
+        };
+        if let (Some(folder), Some(ours)) = (&self.csv, &ours) {
+            reports::write(folder, &accelerator, ours, theirs.as_deref())?;
+        }
+        match (&theirs, &ours) {
+            (Some(rows), _) if self.json => json(rows),
+            (Some(rows), _) => Ok(scalesim_text(rows)),
+            (None, Some(report)) if self.json => json(report),
+            (None, Some(report)) => Ok(text(report)),
+            (None, None) => unreachable!("one of them was made"),
+        }
+    }
+
+    fn accelerator(&self) -> Result<Accelerator, Failure> {
+        let file = &self.accelerator;
+        let is_config = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("cfg"));
+        let mut accelerator = if is_config {
+            let config = read(file, ScaleSimConfig::parse)?;
+            warn(file, &config.warnings);
+            let accelerator = Accelerator::from(&config);
+            let placed = |error| Failure::input(anyhow!("{}: {error}", file.display()));
+            accelerator.validate().map_err(placed)?;
+            accelerator
+        } else {
+            load::accelerator(file)?
+        };
+        let array = &mut accelerator.array;
+        array.dataflow = self.dataflow.unwrap_or(array.dataflow);
+        Ok(accelerator)
+    }
+}
+
+/// The largest input file: far beyond any network.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Reads a text file into its type.
+fn read<T, E: std::fmt::Display>(
+    file: &Path,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let named =
+        |problem: &dyn std::fmt::Display| Failure::input(anyhow!("{}: {problem}", file.display()));
+    let size = fs::metadata(file).map_err(|error| named(&error))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(named(&format!("{size} bytes: expected at most {FILE_BYTES_MAX}")));
+    }
+    let text = fs::read_to_string(file).map_err(|error| named(&error))?;
+    parse(&text).map_err(|error| named(&error))
+}
+
+/// Says what is read and not modelled.
+fn warn(file: &Path, warnings: &[String]) {
+    for warning in warnings {
+        // When standard error is gone, nobody is left to be warned.
+        let _ = writeln!(io::stderr().lock(), "warning: {}: {warning}", file.display());
+    }
+}
+
+fn text(report: &WorkloadReport) -> String {
+    let names = [
+        "layer",
+        "pass",
+        "m",
+        "n",
+        "k",
+        "flow",
+        "folds",
+        "cycles",
+        "stall",
+        "util",
+        "mapped",
+        "DRAM bytes",
+        "energy",
+    ];
+    let mut table = Columns::new(&names);
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for row in &report.products {
+        let product = &row.product;
+        let layer = match product.repeats {
+            1 => product.layer.clone(),
+            repeats => format!("{} x {repeats}", product.layer),
+        };
+        table.line([
+            layer,
+            product.pass.name().replace('_', " "),
+            product.m.to_string(),
+            product.n.to_string(),
+            product.k.to_string(),
+            row.dataflow.name().to_owned(),
+            grouped(row.folds),
+            grouped(row.cycles),
+            grouped(row.stall_cycles),
+            percent(row.utilization),
+            percent(row.mapping_efficiency),
+            grouped(row.dram_bytes.iter().sum()),
+            joules(row.energy_pj),
+        ]);
+    }
+    let total = &report.total;
+    let mut text = table.text();
+    writeln!(
+        text,
+        "\n {} MACs in {} cycles, {} of them stalls: {:.1} % utilization\n {} bytes from and to \
+         DRAM, {}",
+        grouped(total.macs),
+        grouped(total.cycles),
+        grouped(total.stall_cycles),
+        100.0 * total.utilization,
+        grouped(total.dram_bytes),
+        joules(total.energy_pj)
+    )
+    .expect("writing to a string");
+    text
+}
+
+fn scalesim_text(rows: &[ScaleSimRow]) -> String {
+    let names = [
+        "layer",
+        "pass",
+        "m",
+        "n",
+        "k",
+        "flow",
+        "folds",
+        "cycles",
+        "overall",
+        "mapping",
+        "compute",
+        "A read",
+        "B read",
+        "C written",
+    ];
+    let mut table = Columns::new(&names);
+    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
+    for ScaleSimRow { product, scalesim } in rows {
+        table.line([
+            product.layer.clone(),
+            product.pass.name().replace('_', " "),
+            product.m.to_string(),
+            product.n.to_string(),
+            product.k.to_string(),
+            scalesim.dataflow.name().to_owned(),
+            grouped(scalesim.folds),
+            grouped(scalesim.cycles),
+            percent(scalesim.overall_utilization),
+            percent(scalesim.mapping_efficiency),
+            percent(scalesim.compute_utilization),
+            grouped(scalesim.a_reads),
+            grouped(scalesim.b_reads),
+            grouped(scalesim.c_writes),
+        ]);
+    }
+    table.text()
+}

@@ -1,0 +1,195 @@
+//! `systoliq workload` and the figures behind it.
+
+mod shell;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
+
+use serde_json::Value;
+use systoliq_array::{Array, Dataflow};
+use systoliq_sim::Accelerator;
+use systoliq_sim::scalesim::Topology;
+use systoliq_sim::scalesim::topology::OutputSize;
+use systoliq_sim::workload::{products, scalesim};
+
+const TOPOLOGIES: [&str; 6] =
+    ["alexnet", "resnet18", "resnet50", "vgg16", "mobilenet_v1", "bert_base"];
+
+fn topology(name: &str) -> Topology {
+    let path = shell::root().join(format!("models/topologies/{name}.csv"));
+    Topology::parse(&fs::read_to_string(path).expect("a topology"))
+        .expect("a topology that is read")
+}
+
+fn accelerator(array: Array) -> Accelerator {
+    let json = serde_json::json!({ "array": array });
+    serde_json::from_value(json).expect("an accelerator with defaults")
+}
+
+#[test]
+fn every_layer_of_every_topology_has_the_figures_that_scale_sim_reports() {
+    let mut checked = 0;
+    for name in TOPOLOGIES {
+        let topology = topology(name);
+        for (r, c) in [(8, 8), (16, 16), (32, 32), (128, 128), (8, 32), (64, 16)] {
+            for dataflow in
+                [Dataflow::OutputStationary, Dataflow::WeightStationary, Dataflow::InputStationary]
+            {
+                let array = Array { dataflow, ..Array::new(r, c).expect("a size in range") };
+                let all = products(&topology, OutputSize::Ceiling, false);
+                for row in scalesim(&accelerator(array), all).expect("figures that fit") {
+                    let (m, n, k) = (row.product.m, row.product.n, row.product.k);
+                    let up = |extent: usize, side: usize| extent.div_ceil(side);
+                    // The formulas as its users know them.
+                    let (folds, cycles, reads_a, reads_b, writes) = match dataflow {
+                        Dataflow::OutputStationary => {
+                            let folds = up(m, r) * up(n, c);
+                            let writes = m * n + folds * (r + c);
+                            let cycles = folds * (k + r + c - 2) - 1;
+                            (folds, cycles, m * k * up(n, c), k * n * up(m, r), writes)
+                        }
+                        Dataflow::WeightStationary => {
+                            let folds = up(k, r) * up(n, c);
+                            let cycles = folds * (m + 2 * r + c - 2) - 1;
+                            (folds, cycles, m * k * up(n, c), k * n, m * n * up(k, r))
+                        }
+                        _ => {
+                            let folds = up(k, r) * up(m, c);
+                            let cycles = folds * (n + 2 * r + c - 2) - 1;
+                            (folds, cycles, m * k, k * n * up(m, c), m * n * up(k, r))
+                        }
+                    };
+                    let found = &row.scalesim;
+                    let figures = [folds, cycles, reads_a, reads_b, writes].map(|at| at as u64);
+                    let of =
+                        [found.folds, found.cycles, found.a_reads, found.b_reads, found.c_writes];
+                    assert_eq!(of, figures, "{name}, {row:?} on {r} x {c}");
+                    let macs = m as f64 * n as f64 * k as f64;
+                    let overall = macs / (cycles as f64 * (r * c) as f64);
+                    assert!((found.overall_utilization / overall - 1.0).abs() < 1e-12, "{row:?}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 5000, "{checked} layers");
+}
+
+fn workload(folder: &Path, topology: &str, arguments: &[&str]) -> Output {
+    let root = shell::root();
+    let topology = root.join("models/topologies").join(topology);
+    let accelerator = root.join("models/accelerators/cloud-128x128.json");
+    let [topology, accelerator] =
+        [&topology, &accelerator].map(|path| path.to_str().expect("a path in UTF-8"));
+    let fixed = ["workload", topology, "--accelerator", accelerator];
+    shell::systoliq(folder, &[&fixed, arguments].concat())
+}
+
+fn json(folder: &Path, topology: &str, arguments: &[&str]) -> Value {
+    let output = workload(folder, topology, &[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+#[test]
+fn totals_are_sums_and_resnet_50_is_done_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let started = Instant::now();
+    let report = json(folder.path(), "resnet50.csv", &[]);
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(seconds < 1.0, "{seconds} s");
+    let products = report["products"].as_array().expect("products");
+    for key in ["cycles", "stall_cycles", "macs"] {
+        let sum: u64 = products.iter().map(|row| row[key].as_u64().expect("a count")).sum();
+        assert_eq!(report["total"][key], sum, "{key}");
+    }
+    assert_eq!(report["total"]["macs"], 3_857_973_248u64);
+}
+
+#[test]
+fn training_makes_three_products_of_each_layer_but_the_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let macs = |arguments: &[&str]| {
+        let report = json(folder.path(), "bert_base.csv", arguments);
+        let first = &report["products"][0];
+        (report["total"]["macs"].as_u64().expect("MACs"), first["macs"].as_u64().expect("MACs"))
+    };
+    let (forward, first) = macs(&[]);
+    assert_eq!(macs(&["--training"]).0, 3 * forward - first);
+}
+
+#[test]
+fn reports_have_the_column_names_of_scale_sim_and_a_line_per_layer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["--scalesim", "--dataflow", "ws", "--csv", "reports"];
+    let output = workload(folder.path(), "alexnet.csv", &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let layers = topology("alexnet").layers.len();
+    for (name, columns) in
+        [("COMPUTE_REPORT.csv", 7), ("BANDWIDTH_REPORT.csv", 7), ("DETAILED_ACCESS_REPORT.csv", 19)]
+    {
+        let text = fs::read_to_string(folder.path().join("reports").join(name)).expect("a report");
+        assert!(text.starts_with("LayerID, "), "{name}");
+        assert!(text.lines().all(|line| line.split(',').count() == columns + 1), "{name}: {text}");
+        assert_eq!(text.lines().count(), layers + 1, "{name}");
+    }
+    let compute = fs::read_to_string(folder.path().join("reports/COMPUTE_REPORT.csv"));
+    let compute = compute.expect("a report");
+    let header = "LayerID, Total Cycles (incl. prefetch), Total Cycles, Stall Cycles, Overall Util %, \
+                  Mapping Efficiency %, Compute Util %,";
+    assert_eq!(compute.lines().next(), Some(header));
+    // 3025 x 363 x 96 on 128 x 128: 3 folds of 3025 + 2 * 128 + 128 - 2 cycles, less one.
+    let first = compute.lines().nth(1).expect("a layer");
+    assert!(first.starts_with("0, 10220, 10220, 0, "), "{first}");
+}
+
+#[test]
+fn a_configuration_of_scale_sim_is_an_accelerator() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[general]\nrun_name = small\n[architecture_presets]\nArrayHeight: 8\nArrayWidth: 8\n\
+                  IfmapSramSzkB: 64\nFilterSramSzkB: 64\nOfmapSramSzkB: 64\nIfmapOffset: 0\n\
+                  FilterOffset: 10000000\nOfmapOffset: 20000000\nDataflow: ws\nBandwidth: 10\n\
+                  [run_presets]\nInterfaceBandwidth: USER\n";
+    let topology = "Layer,M,N,K,\nonly, 100, 50, 30,\n";
+    fs::write(folder.path().join("small.cfg"), config).expect("a file");
+    fs::write(folder.path().join("one.csv"), topology).expect("a file");
+    let arguments = ["workload", "one.csv", "--accelerator", "small.cfg", "--json"];
+    let run = |more: &[&str]| -> Value {
+        let output = shell::systoliq(folder.path(), &[&arguments, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("a report")
+    };
+    assert_eq!(run(&["--scalesim"])[0]["scalesim"]["cycles"], 3415);
+    let row = &run(&[])["products"][0];
+    let (cycles, stall) = (row["cycles"].as_u64().unwrap(), row["stall_cycles"].as_u64().unwrap());
+    assert_eq!(cycles - stall, 3416);
+    assert!(stall > 0);
+}
+
+#[test]
+fn what_is_wrong_is_refused_at_its_line_and_nothing_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, \
+                  Num Filter, Strides,\n";
+    for (text, wanted) in [
+        (String::new(), "one.csv"),
+        ("Layer,M,N,K,\nfc, 1, 2,\n".to_owned(), "line 2"),
+        ("Layer,M,N,K,\nfc, 1, -2, 3,\n".to_owned(), "line 2"),
+        ("Layer,M,N,K,\nok, 1, 2, 3,\nfc, 1, two, 3,\n".to_owned(), "line 3"),
+        ("Layer,M,N,K,\nfc, 1, 99999999999999999999999, 3,\n".to_owned(), "line 2"),
+        (format!("{header}c, 4, 4, 7, 7, 3, 8, 1,\n"), "line 2"),
+        (format!("{header}c, 4, 4, 3, 3, 3, 8, 0,\n"), "line 2"),
+    ] {
+        fs::write(folder.path().join("one.csv"), &text).expect("a file");
+        let accelerator = shell::root().join("models/accelerators/lecture-8x8.json");
+        let accelerator = accelerator.to_str().expect("a path in UTF-8");
+        let arguments = ["workload", "one.csv", "--accelerator", accelerator, "--csv", "out"];
+        let output = shell::systoliq(folder.path(), &arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}: {message}");
+        assert!(message.contains(wanted), "{text}: {message}");
+        assert!(!folder.path().join("out").exists());
+    }
+}
