@@ -5,6 +5,7 @@ use systoliq_array::{Dataflow, Mapping};
 use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::Scratchpads;
 use systoliq_sim::cost::{Arithmetic, Costs};
+use systoliq_sim::memory::Moment;
 use systoliq_sim::single::GemmReport;
 use systoliq_sim::trainer::Record;
 use systoliq_sim::{EngineKind, Prepared, Report};
@@ -172,6 +173,49 @@ fn neither_less_bandwidth_nor_more_latency_shortens_a_training_run_or_moves_othe
             let by_latency = totals(LATENCIES.map(with).to_vec());
             assert!(by_latency.is_sorted(), "{by_latency:?}");
             assert!(by_bandwidth[0] > number(&ideal, "/cycles/total"), "{by_bandwidth:?}");
+        }
+    }
+}
+
+#[test]
+fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the_same() {
+    for array in [
+        r#"{"rows": 8, "cols": 8}"#,
+        r#"{"rows": 5, "cols": 16, "dataflow": "ws", "overlap": "pipelined"}"#,
+        r#"{"rows": 16, "cols": 4, "dataflow": "is", "overlap": "double-buffered"}"#,
+    ] {
+        for (pad, latency, per_cycle) in [(1024, 0, 1), (2048, 7, 3), (1 << 16, 100, 16)] {
+            let mut experiment = experiment(&[("accelerator.array", array)]).experiment;
+            let accelerator = &mut experiment.accelerator;
+            accelerator.scratchpad = Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad };
+            accelerator.dram.latency_cycles = latency;
+            accelerator.dram.bytes_per_cycle = Some(per_cycle);
+            let prepared = Prepared::new(experiment).expect("an experiment");
+            let accelerator = &prepared.experiment.accelerator;
+            let costs = Costs::new(&prepared.program, accelerator, Arithmetic::Fixed);
+            for (at, command) in prepared.program.commands.iter().enumerate() {
+                for second_pass in [false, true] {
+                    let work = prepared.program.work(command, 32);
+                    let mut moments = Vec::new();
+                    let mut see = |moment: Moment| moments.push(moment);
+                    let watched = costs.watch(at, work, second_pass, &mut see).expect("a cost");
+                    let cost = costs.of(at, work, second_pass).expect("a cost");
+                    assert_eq!(watched, cost, "{command:?} on {array}");
+                    let (mut free, mut before, mut bytes) = (0, 0, 0);
+                    for Moment { start, transfers, .. } in moments {
+                        for (transfer, cycles) in transfers {
+                            let moved = transfer.bytes.div_ceil(per_cycle);
+                            assert_eq!(cycles.end - cycles.start, latency + moved);
+                            assert!(free <= cycles.start && cycles.end <= start, "{command:?}");
+                            assert!(transfer.write || before <= cycles.start, "{command:?}");
+                            (free, bytes) = (cycles.end, bytes + transfer.bytes);
+                        }
+                        before = start;
+                    }
+                    let moved: u64 = cost.moved.iter().map(|moved| moved.bytes).sum();
+                    assert_eq!(bytes, moved, "{command:?} on {array}");
+                }
+            }
         }
     }
 }
