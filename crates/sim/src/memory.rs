@@ -13,8 +13,10 @@
 //! when step i − 1 has gone on so far as it would without memory, read i is there and write i − 2 is
 //! gone. Where steps overlap so much that, without memory, step i would start before the results of
 //! step i − 2 are there, their write goes before the read of the first step that would not, and only
-//! that one waits for it: what nothing slows down is never waited for. What a step starts later for is a *stall*, and belongs to the transfer that was last waited
-//! for; so does what the last write takes beyond the last step.
+//! that one waits for it: what nothing slows down is never waited for.
+//!
+//! What a step starts later for is a *stall*, and belongs to the transfer that was last waited for;
+//! so does what the last write takes beyond the last step.
 //!
 //! Many steps are alike. Where a repetition leaves the walk as the one before left it, counted from
 //! the start of its last step, all that follow take as long, and are not walked through.
