@@ -131,3 +131,64 @@ fn a_dynamic_scale_is_charged_and_a_history_scale_only_at_its_first_step() {
     assert_eq!(vector("dynamic", "1"), vector("history", "1") + steps - pass(32));
     assert_eq!(vector("dynamic", "2"), vector("history", "2") + 2 * steps - pass(32));
 }
+
+/// Bytes read and written of each tensor of a run over one epoch.
+fn traffic(overrides: &[(&str, &str)]) -> std::collections::BTreeMap<String, (u64, u64)> {
+    let overrides = [&[("training.epochs", "1")], overrides].concat();
+    let report = report("digits-mlp", &overrides);
+    let of = |row: &Value| {
+        let bytes = |key: &str| row[key].as_u64().unwrap();
+        (row["tensor"].as_str().unwrap().to_owned(), (bytes("read"), bytes("written")))
+    };
+    report["dram_bytes"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn what_stays_on_chip_for_the_next_command_is_not_fetched_by_it() {
+    let (all, kept) = (traffic(&[]), traffic(&[("accelerator.residency", "keep-if-next")]));
+    for (tensor, moved) in &all {
+        let found = kept.get(tensor).copied().unwrap_or_default();
+        match tensor.as_str() {
+            // The next command alone reads logits.
+            "z1" => assert_eq!(found, (0, 0), "{tensor}"),
+            // Read by the next command and by others; written all the same.
+            "y0" | "dz1" | "dz0" | "dw0" | "dw1" | "db0" | "db1" => {
+                assert!(found.0 <= moved.0 && found.1 <= moved.1, "{tensor}: {found:?} {moved:?}");
+            }
+            _ => assert_eq!(found, *moved, "{tensor}"),
+        }
+    }
+    assert!(kept["y0"].0 < all["y0"].0 && kept["y0"].1 == all["y0"].1);
+}
+
+#[test]
+fn second_copies_are_written_where_an_operand_is_read_across_its_layout() {
+    let (one, two) = (traffic(&[]), traffic(&[("accelerator.layout", "two-copies")]));
+    for (tensor, (read, written)) in &one {
+        let (again, written_again) = two[tensor];
+        assert_eq!(again, *read, "{tensor}");
+        // Forward reads X and W against their layout, the input gradient dZ.
+        let twice = match tensor.as_str() {
+            // The mask of y0 has one copy.
+            "y0" => 2 * written - 1197 * 64 / 8 - 3 * 8,
+            "w0" | "w1" | "dz1" => 2 * written,
+            _ => *written,
+        };
+        assert_eq!(written_again, twice, "{tensor}");
+    }
+}
+
+#[test]
+fn an_order_of_folds_moves_no_bit_but_fetches_other_tiles() {
+    let small = r#"{"a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024}"#;
+    let ordered = |order: &str| {
+        let array = format!(r#"{{"rows": 8, "cols": 8, "fold_order": "{order}"}}"#);
+        let overrides = [("accelerator.array", array.as_str()), ("accelerator.scratchpad", small)];
+        traffic(&overrides)
+    };
+    let (columns, rows) = (ordered("columns-first"), ordered("rows-first"));
+    // Columns first keep a tile of A and fetch B again, rows first the other way round: weights,
+    // which are B of X · Wᵀ, come less often, and dZ, which is A of dZᵀ · X, more often.
+    assert!(rows["w0"].0 < columns["w0"].0, "{rows:?} {columns:?}");
+    assert!(rows["dz0"].0 > columns["dz0"].0, "{rows:?} {columns:?}");
+}

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use serde_json::Value;
+
 use wellen::SignalValueRef;
 use wellen::simple::{Waveform, read};
 
@@ -173,7 +175,10 @@ fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written
     for (arguments, says) in [
         (&wide[..], "17 columns of PEs as text: a page holds 16; take a part with --cols"),
         (&["--op", "0.forward", "--format", "fst"], "expected -o FILE"),
-        (&["--op", "0.forward", "--format", "png"], "[possible values: vcd, fst, text]"),
+        (
+            &["--op", "0.forward", "--format", "png"],
+            "[possible values: vcd, fst, text, perfetto, dramsim3, ramulator2, scalesim]",
+        ),
     ] {
         let output = trace(folder, arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -181,4 +186,148 @@ fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written
         assert!(error.contains(says), "{arguments:?}: {error}");
     }
     assert_eq!(fs::read_dir(folder).expect("a folder").count(), 1);
+}
+
+/// With memory that is waited for, so that there is something to see.
+const EDGE: [&str; 2] = ["--set", "accelerator.dram.bytes_per_cycle=9"];
+
+/// The report of one epoch in one step of all samples, whose steps are those that a trace shows.
+fn report_of_a_step(folder: &Path) -> Value {
+    let whole = ["--set", "training.batch=1197", "--set", "training.epochs=1"];
+    let experiment = shell::root().join("models/digits-mlp.json");
+    let experiment = experiment.to_str().expect("a path in UTF-8");
+    let arguments = [&["train", experiment, "--json"], &EDGE[..], &whole].concat();
+    let output = shell::systoliq(folder, &arguments);
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+fn traced_step(folder: &Path, format: &str, file: &str) -> String {
+    let whole = ["--set", "training.batch=1197", "--format", format, "-o", file];
+    traced(folder, &[&EDGE[..], &whole].concat());
+    fs::read_to_string(folder.join(file)).expect("a trace")
+}
+
+#[test]
+fn a_timeline_accounts_for_every_cycle_of_the_step() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = report_of_a_step(folder.path());
+    let text = traced_step(folder.path(), "perfetto", "step.json");
+    let timeline: Value = serde_json::from_str(&text).expect("a timeline");
+    let mut tracks: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut stalls: BTreeMap<String, u64> = BTreeMap::new();
+    for event in timeline["traceEvents"].as_array().expect("events") {
+        let Some(cycle) = event["args"]["cycle"].as_u64() else { continue };
+        let cycles = event["args"]["cycles"].as_u64().expect("a length");
+        assert_eq!(event["ts"].as_f64().expect("a time"), cycle as f64 / 500.0);
+        tracks.entry(event["tid"].as_u64().expect("a track")).or_default().push((cycle, cycles));
+        if event["tid"] == 4 {
+            *stalls.entry(event["name"].as_str().expect("a name").to_owned()).or_default() +=
+                cycles;
+        }
+    }
+    for (track, spans) in &mut tracks {
+        spans.sort_unstable();
+        let apart = spans.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0);
+        assert!(apart, "spans of track {track} lie on each other");
+    }
+    assert_eq!(tracks.len(), 5);
+    let total = report["cycles"]["total"].as_u64().expect("cycles");
+    let sum = |track: u64| tracks[&track].iter().map(|(_, cycles)| cycles).sum::<u64>();
+    assert_eq!((sum(1), sum(2)), (total, total));
+    assert_eq!(sum(4), report["cycles"]["by_cause"]["stall"].as_u64().expect("stalls"));
+    // Each cycle works or stalls, and is shown once: without overlap, folds leave no gap either.
+    assert_eq!(sum(3) + sum(4), total);
+    for tensor in report["dram_bytes"].as_array().expect("tensors") {
+        for (what, key) in [("read", "read_stall_cycles"), ("write", "write_stall_cycles")] {
+            let name = format!("{what} {}", tensor["tensor"].as_str().expect("a name"));
+            let shown = stalls.get(&name).copied().unwrap_or(0);
+            assert_eq!(shown, tensor[key].as_u64().expect("cycles"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn bursts_are_those_that_are_charged_in_the_order_of_the_channel() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = report_of_a_step(folder.path());
+    let bytes = |key: &str| -> u64 {
+        let tensors = report["dram_bytes"].as_array().expect("tensors");
+        tensors.iter().map(|tensor| tensor[key].as_u64().expect("bytes")).sum()
+    };
+    let (timed, loads) = (
+        traced_step(folder.path(), "dramsim3", "timed.trc"),
+        traced_step(folder.path(), "ramulator2", "loads.trc"),
+    );
+    let (mut reads, mut writes, mut last) = (0, 0, 0);
+    for (timed, load) in timed.lines().zip(loads.lines()) {
+        let words: Vec<&str> = timed.split(' ').collect();
+        let [address, what, cycle] = words[..] else { panic!("{timed}") };
+        let number = u64::from_str_radix(address.strip_prefix("0x").expect("hex"), 16);
+        assert_eq!(number.expect("an address") % 32, 0, "{timed}");
+        let cycle: u64 = cycle.parse().expect("a cycle");
+        assert!(cycle >= last, "{timed} after cycle {last}");
+        last = cycle;
+        match what {
+            "READ" => reads += 1,
+            "WRITE" => writes += 1,
+            _ => panic!("{timed}"),
+        }
+        let expected = if what == "READ" { "LD" } else { "ST" };
+        assert_eq!(load, format!("{expected} {address}"));
+    }
+    assert_eq!(timed.lines().count(), loads.lines().count());
+    assert_eq!((32 * reads, 32 * writes), (bytes("read"), bytes("written")));
+    assert!(last < report["cycles"]["total"].as_u64().expect("cycles"));
+}
+
+#[test]
+fn a_step_that_is_not_there_is_refused_with_what_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (arguments, wanted) in [
+        (vec!["--op", "7.forward"], "0.forward.y0"),
+        (vec!["--step", "760"], "numbered 0 to 759"),
+        (vec!["--fold", "1"], "--fold goes with vcd, fst and text"),
+    ] {
+        let all = [&["--format", "perfetto", "-o", "x.json"], &arguments[..]].concat();
+        let output = trace(folder.path(), &all);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(wanted), "{message}");
+        assert!(!folder.path().join("x.json").exists());
+    }
+}
+
+#[test]
+fn addresses_in_the_layout_of_scale_sim_are_those_of_the_matrices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    traced(folder.path(), &["--op", "0.forward", "--format", "scalesim", "-o", "y0"]);
+    let file = |name: &str| -> Vec<Vec<i64>> {
+        let text = fs::read_to_string(folder.path().join("y0").join(name)).expect("a trace");
+        let numbers =
+            |line: &str| line.split(',').map(|cell| cell.parse().expect("a number")).collect();
+        text.lines().map(numbers).collect()
+    };
+    // 32 x 64 times 64 x 64 on 8 x 8 PEs: 32 folds of 86 cycles.
+    for (name, offset, elements, times) in [
+        ("IFMAP", 0, 32 * 64, 8),
+        ("FILTER", 10_000_000, 64 * 64, 4),
+        ("OFMAP", 20_000_000, 32 * 64, 1),
+    ] {
+        let lines = file(&format!("{name}_SRAM_TRACE.csv"));
+        assert_eq!(lines.len(), 32 * 86);
+        let mut seen = vec![0; elements];
+        for (cycle, line) in lines.iter().enumerate() {
+            assert_eq!((line[0], line.len()), (cycle as i64, 9), "{name}");
+            for address in line[1..].iter().filter(|&&address| address >= 0) {
+                seen[(address - offset) as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&seen| seen == times), "{name}: {seen:?}");
+        let moved = file(&format!("{name}_DRAM_TRACE.csv"));
+        // Each of them once, of a byte; with the results their mask, of a bit.
+        let bytes = elements + if name == "OFMAP" { elements / 8 } else { 0 };
+        assert_eq!(moved.iter().map(|line| line.len() - 1).sum::<usize>(), bytes, "{name}");
+    }
+    let first: Vec<i64> = vec![0, 0, -1, -1, -1, -1, -1, -1, -1];
+    assert_eq!(file("IFMAP_SRAM_TRACE.csv")[0], first);
 }

@@ -18,6 +18,7 @@
 //! | [`register`] | the engine that steps |
 //! | [`fast`] | the engine that does not |
 //! | [`instant`] | the registers in any cycle, without stepping |
+//! | [`demand`] | the elements that pass the grid's edges in a cycle |
 //! | [`trace`] | the registers in a range of cycles, written down |
 //!
 //! *Invariant:* nothing here knows of layers, files or floating point, and no setting of the array
@@ -26,6 +27,7 @@
 pub mod activity;
 pub mod config;
 pub mod counts;
+pub mod demand;
 mod edge;
 mod error;
 pub mod fast;

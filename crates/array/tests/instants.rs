@@ -7,7 +7,7 @@ use std::ops::Range;
 use cases::{Case, Draw, any_case, for_each_small_case};
 use systoliq_array::instant::Instant;
 use systoliq_array::register::{Cause, Left, Registers};
-use systoliq_array::{Array, Error, Instants, Mapping, Schedule, Stationary};
+use systoliq_array::{Array, ArrayCounts, Error, Instants, Mapping, Schedule, Stationary};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
@@ -147,6 +147,56 @@ fn a_gemm_without_products_has_no_cycle() {
             let instants = Instants::new(task, &mapping).unwrap();
             assert_eq!(instants.cycles(), 0);
             assert!(instants.at(0).is_err());
+        });
+    }
+}
+
+/// What passes the edges, from the demands of a case and from its registers as they are stepped.
+#[test]
+fn demands_are_what_passes_the_edges_while_stepping() {
+    use systoliq_array::demand::{Demand, Demands};
+    for seed in 0..600 {
+        let case = any_case(seed, 14);
+        let mapping = case.mapping();
+        let counts = ArrayCounts::of(&mapping).unwrap();
+        let total = counts.cycles.total().0;
+        let all = |cycles: std::ops::Range<u64>| {
+            let mut demands = Demands::new(&mapping, cycles).unwrap();
+            let (mut demand, mut all) = (Demand::default(), Vec::new());
+            while demands.advance(&mut demand) {
+                all.push(demand.clone());
+            }
+            all
+        };
+        let found = all(0..total);
+        let passed = |of: fn(&Demand) -> &Vec<Option<u64>>| {
+            found.iter().flat_map(of).flatten().count() as u64
+        };
+        let all_passed = [passed(|d| &d.a), passed(|d| &d.b), passed(|d| &d.c)];
+        assert_eq!(all_passed, [counts.a_reads, counts.b_reads, counts.sum_writes], "{case:?}");
+        let later = seed % total;
+        assert_eq!(all(later..total), found[later as usize..], "{case:?}");
+        case.with_task(|task| {
+            let shape = task.shape();
+            case.register().observe(task, &mut |clock| {
+                let demand = &found[clock.cycle as usize];
+                let left: Vec<_> =
+                    clock.left.iter().map(|left| (left.column, left.index as u64)).collect();
+                let leaves = demand.c.iter().enumerate();
+                let leaves: Vec<_> = leaves.filter_map(|(col, &c)| Some((col, c?))).collect();
+                assert_eq!(leaves, left, "cycle {} of {case:?}", clock.cycle);
+                // What has just entered the first column is what was asked for.
+                let a_moves_right = mapping.stationary != Stationary::Input;
+                let asked = if a_moves_right { &demand.a } else { &demand.b };
+                for (row, &element) in asked.iter().enumerate() {
+                    let latch = clock.registers.right[row * mapping.cols];
+                    let code = element.map(|at| match a_moves_right {
+                        true => task.a.code(at as usize / shape.k, at as usize % shape.k),
+                        false => task.b.code(at as usize / shape.n, at as usize % shape.n),
+                    });
+                    assert_eq!(code, latch.valid.then_some(latch.code), "{case:?}");
+                }
+            });
         });
     }
 }

@@ -84,6 +84,22 @@ pub fn steps(prepared: &Prepared, data: &DataSet) -> u64 {
     data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs)
 }
 
+/// The samples of step `step`, from 0.
+///
+/// # Errors
+///
+/// If the run has no such step.
+pub fn batch_in_step(prepared: &Prepared, data: &DataSet, step: u64) -> Result<usize, Error> {
+    let steps = steps(prepared, data);
+    if step >= steps {
+        return Err(Error::NoSuchStep { step, steps });
+    }
+    let (batch, samples) = (prepared.experiment.training.batch, data.train.len());
+    // The last batch of an epoch may be short.
+    let before = (step % samples.div_ceil(batch) as u64) as usize * batch;
+    Ok(batch.min(samples - before))
+}
+
 /// How the array runs the GEMM of command `command` of the program in step `step`, from 0.
 ///
 /// # Errors
@@ -98,16 +114,10 @@ pub fn mapping_in_step(
     data: &DataSet,
     (command, step): (usize, u64),
 ) -> Result<Mapping, Error> {
-    let steps = steps(prepared, data);
-    if step >= steps {
-        return Err(Error::NoSuchStep { step, steps });
-    }
+    let batch = batch_in_step(prepared, data, step)?;
     let Prepared { program, experiment, .. } = prepared;
-    let (batch, samples) = (experiment.training.batch, data.train.len());
-    // The last batch of an epoch may be short.
-    let before = (step % samples.div_ceil(batch) as u64) as usize * batch;
     let command = &program.commands[command];
-    match (&command.operation, program.work(command, batch.min(samples - before))) {
+    match (&command.operation, program.work(command, batch)) {
         (Operation::Gemm(gemm), Work::Gemm(shape)) => {
             Ok(experiment.accelerator.mapping(shape, gemm.accumulator.bits()))
         }

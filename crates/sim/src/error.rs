@@ -36,6 +36,14 @@ pub enum Error {
         /// The names that there are.
         gemms: String,
     },
+    /// A command that the program does not have.
+    #[error("no command `{name}` in a training step: there are {commands}")]
+    NoSuchCommand {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        commands: String,
+    },
     /// A step that the run does not have.
     #[error("step {step}: the run has {steps} steps, numbered 0 to {}", steps - 1)]
     NoSuchStep {

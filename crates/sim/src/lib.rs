@@ -24,6 +24,7 @@ pub mod scalesim;
 pub mod single;
 pub mod stash;
 pub mod statistics;
+pub mod step_trace;
 pub mod timeline;
 pub mod trainer;
 

@@ -98,6 +98,8 @@ pub struct Moment {
     pub start: u64,
     /// The cycles before it in which it was waited for a transfer.
     pub stall: u64,
+    /// Whose transfer that was, and whether it was a write.
+    pub waited_for: Option<(TensorId, bool)>,
     /// When its results were there.
     pub end: u64,
     /// What the channel moved for it, in this order, with the cycles that took: what steps before it
@@ -112,6 +114,7 @@ impl Moment {
         Self {
             start: self.start + by,
             stall: self.stall,
+            waited_for: self.waited_for,
             end: self.end + by,
             transfers: transfers.map(|(of, r)| (of, r.start + by..r.end + by)).collect(),
         }
@@ -224,12 +227,14 @@ impl<'s> Walk<'s> {
         let there = read.map_or(0, |(there, _)| there);
         state.start = due.max(there).max(state.written);
         let stall = state.start - due;
+        let mut waited_for = None;
         if stall > 0 {
             let owner = match read {
                 Some((there, owner)) if there >= state.written => owner,
                 _ => state.writer.expect("a write that is waited for"),
             };
             state.moved[owner].stall += stall;
+            waited_for = Some((state.moved[owner].tensor, state.moved[owner].write));
         }
         state.end = state.start + u128::from(step.length);
         state.last_end = state.last_end.max(state.end);
@@ -245,6 +250,7 @@ impl<'s> Walk<'s> {
             see(Moment {
                 start: time(state.start),
                 stall: time(stall),
+                waited_for,
                 end: time(state.end),
                 transfers: seen.into_iter().map(|(t, r)| (t, time(r.start)..time(r.end))).collect(),
             });
@@ -292,8 +298,12 @@ impl<'s> Walk<'s> {
             for (transfer, cycles) in seen {
                 transfers.push((transfer, time(cycles.start)?..time(cycles.end)?));
             }
+            // What the last write takes beyond the last step.
+            let stall = time(state.written.saturating_sub(state.last_end))?;
+            let writer = state.writer.map(|at| (state.moved[at].tensor, state.moved[at].write));
+            let waited_for = writer.filter(|_| stall > 0);
             let end = time(state.last_end.max(state.written))?;
-            see(Moment { start: end, stall: 0, end, transfers });
+            see(Moment { start: end, stall, waited_for, end, transfers });
         }
         let total = state.last_end.max(state.written);
         let stall = total - state.ideal_end;

@@ -22,6 +22,7 @@ use crate::{Accelerator, Error};
 pub mod config;
 mod error;
 pub mod topology;
+pub mod trace;
 
 #[cfg(test)]
 mod config_tests;

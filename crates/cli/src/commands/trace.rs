@@ -1,6 +1,7 @@
-//! `systoliq trace`: the registers of the array over one matrix product of a run.
+//! `systoliq trace`: the registers of the array over one matrix product of a run, or the commands and
+//! transfers of a step.
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write as _};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,22 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
 use systoliq_array::{self as array, Instants, Mapping, Schedule};
+use systoliq_nn::DataSet;
+use systoliq_program::Operation;
+use systoliq_sim::Prepared;
 use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
+use systoliq_sim::scalesim::trace::{Matrix, scratchpad};
+use systoliq_sim::step_trace::StepTrace;
 
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::write_whole;
 
-/// Writes what stands in every register, cycle by cycle, of one matrix product of a run.
+/// Writes what happens in which cycle: every register over one matrix product, or the commands,
+/// stalls and transfers of a training step.
 ///
-/// The network is trained up to the step that is asked for, and the matrix product is traced with
-/// the operands that it has there.
+/// For registers the network is trained up to the step that is asked for, and the matrix product is
+/// traced with the operands that it has there.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +34,9 @@ Examples:
   systoliq trace models/digits-mlp.json --op 1.weight_gradient --step 36 --format fst -o dw1.fst
   systoliq trace models/digits-mlp.json --op 1.forward --fold 7 --format text
   systoliq trace models/digits-mlp.json --op 0.forward --cycles 100..120 --rows 0..2 --format text
+  systoliq trace models/digits-mlp.json --format perfetto -o step.json
+  systoliq trace models/digits-mlp.json --op 0.forward --format scalesim -o y0
+  systoliq trace models/digits-mlp.json --op 0.update --format dramsim3 -o update.trc
 
 In a trace, a and b are an element of each operand, acc is a sum, in two's complement. GTKWave and
 Surfer show vcd and fst; in fst, show the signal `phase` as ASCII.")]
@@ -34,9 +44,10 @@ pub struct Trace {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
-    /// The matrix product, as `systoliq list` names it: `0.forward`.
+    /// The matrix product, as `systoliq list` names it: `0.forward`. perfetto, dramsim3 and
+    /// ramulator2 take any command, or without it the whole step.
     #[arg(long, value_name = "NAME")]
-    op: String,
+    op: Option<String>,
 
     /// The training step, counted from 0.
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -81,6 +92,15 @@ enum Format {
     Fst,
     /// A picture of the grid after each clock edge.
     Text,
+    /// A timeline of the step for the Perfetto UI: passes, commands, folds, stalls, transfers.
+    Perfetto,
+    /// Every burst of DRAM with address and cycle, as DRAMsim3 replays it.
+    Dramsim3,
+    /// Every burst of DRAM as a load or store, as Ramulator 2 replays it.
+    Ramulator2,
+    /// The addresses of each cycle in SCALE-Sim's layout, at the scratchpads and at DRAM: a folder of
+    /// six files.
+    Scalesim,
 }
 
 impl Format {
@@ -89,14 +109,23 @@ impl Format {
             Self::Vcd => "vcd",
             Self::Fst => "fst",
             Self::Text => "text",
+            Self::Perfetto => "perfetto",
+            Self::Dramsim3 => "dramsim3",
+            Self::Ramulator2 => "ramulator2",
+            Self::Scalesim => "scalesim",
         }
+    }
+
+    /// Whether it shows the array over one matrix product, and not all commands and transfers.
+    fn is_of_registers(self) -> bool {
+        matches!(self, Self::Vcd | Self::Fst | Self::Text | Self::Scalesim)
     }
 
     /// The most PEs times cycles that are written: some tens of GB of waves, some MB of text.
     fn pe_cycles_max(self) -> u128 {
         match self {
-            Self::Vcd | Self::Fst => 1 << 30,
             Self::Text => 1 << 20,
+            _ => 1 << 30,
         }
     }
 }
@@ -123,13 +152,25 @@ impl Trace {
     pub fn run(&self) -> Result<String, Failure> {
         let input = |error: systoliq_sim::Error| Failure::input(error);
         let loaded = self.experiment.load()?;
-        let op = find_gemm(&loaded.prepared.program, &self.op).map_err(input)?;
+        if !self.format.is_of_registers() {
+            return self.run_step(&loaded);
+        }
+        let name = self.op.as_deref().ok_or_else(|| {
+            Failure::input(anyhow!(
+                "--format {}: expected --op NAME, a matrix product as `systoliq list` names it",
+                self.format.name()
+            ))
+        })?;
+        let op = find_gemm(&loaded.prepared.program, name).map_err(input)?;
         self.check_out()?;
         let seed = loaded.prepared.experiment.seed;
         let data = loaded.data(seed)?;
         let at = (op, self.step);
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
+        if self.format == Format::Scalesim {
+            return self.run_scalesim(&loaded, &data, (op, &mapping), part.cycles);
+        }
         let bar = progress_bar("training", self.step, "steps");
         let gemm = capture(&loaded.prepared, &data, seed, at, &|step| bar.set_position(step));
         bar.finish_and_clear();
@@ -158,6 +199,79 @@ impl Trace {
         }
     }
 
+    /// Writes commands and transfers of a step.
+    fn run_step(&self, loaded: &Loaded) -> Result<String, Failure> {
+        let of_registers = [
+            ("--fold", self.fold.is_some()),
+            ("--cycles", self.cycles.is_some()),
+            ("--rows", self.rows.is_some()),
+            ("--cols", self.cols.is_some()),
+            ("--period-ps", self.period_ps.is_some()),
+        ];
+        if let Some((option, _)) = of_registers.into_iter().find(|&(_, given)| given) {
+            let format = self.format.name();
+            return Err(Failure::input(anyhow!(
+                "{option} goes with vcd, fst and text, not {format}"
+            )));
+        }
+        self.check_out()?;
+        let path = self.out.as_deref().expect("a file that was checked");
+        let Loaded { prepared, .. } = loaded;
+        let data = loaded.data(prepared.experiment.seed)?;
+        let trace = StepTrace::new(prepared, &data, self.step, self.op.as_deref());
+        let trace = trace.map_err(Failure::input)?;
+        write_whole(path, |file| {
+            let mut file = BufWriter::new(file);
+            match self.format {
+                Format::Perfetto => trace.perfetto(&mut file)?,
+                Format::Dramsim3 => trace.dramsim3(&mut file)?,
+                _ => trace.ramulator2(&mut file)?,
+            }
+            file.flush()
+        })
+        .map_err(Failure::run::<Error>)?;
+        let (name, step) = (&prepared.experiment.name, self.step);
+        Ok(format!("{}: {name}, step {step}, {}\n", path.display(), self.format.name()))
+    }
+
+    /// Writes the addresses of one matrix product, six files in a folder.
+    fn run_scalesim(
+        &self,
+        loaded: &Loaded,
+        data: &DataSet,
+        (op, mapping): (usize, &Mapping),
+        cycles: Range<u64>,
+    ) -> Result<String, Failure> {
+        let folder = self.out.as_deref().expect("a folder that was checked");
+        let Prepared { program, .. } = &loaded.prepared;
+        let command = &program.commands[op];
+        let Operation::Gemm(gemm) = &command.operation else { unreachable!("a GEMM was found") };
+        let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&command.name));
+        let step = step.map_err(Failure::input)?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
+        })?;
+        let file = |matrix: Matrix, memory: &str| {
+            folder.join(format!("{}_{memory}_TRACE.csv", matrix.name()))
+        };
+        let tensors = [(gemm.a.tensor, false), (gemm.b.tensor, false), (gemm.output, true)];
+        for (matrix, (tensor, write)) in Matrix::ALL.into_iter().zip(tensors) {
+            write_whole(&file(matrix, "SRAM"), |out| {
+                let mut out = BufWriter::new(out);
+                scratchpad(&mut out, mapping, cycles.clone(), matrix)?;
+                out.flush()
+            })
+            .map_err(Failure::run::<Error>)?;
+            write_whole(&file(matrix, "DRAM"), |out| {
+                let mut out = BufWriter::new(out);
+                step.scalesim(&mut out, tensor, write)?;
+                out.flush()
+            })
+            .map_err(Failure::run::<Error>)?;
+        }
+        Ok(format!("{}: {}, six files\n", folder.display(), self.title(loaded, op)))
+    }
+
     /// Checks that the file can be written where it is to be.
     fn check_out(&self) -> Result<(), Failure> {
         let Some(path) = &self.out else {
@@ -170,6 +284,12 @@ impl Trace {
             };
         };
         let cannot = |why: &str| Failure::input(anyhow!("cannot write {}: {why}", path.display()));
+        if self.format == Format::Scalesim {
+            return match path.exists() && !path.is_dir() {
+                true => Err(cannot("it is a file, expected a folder")),
+                false => Ok(()),
+            };
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if path.file_name().is_none() || path.is_dir() {
             Err(cannot("it is a folder, expected a file"))
@@ -193,7 +313,7 @@ impl Trace {
             (None, Some(number)) => {
                 let schedule = schedule.expect("a GEMM whose cycles fit 64 bits");
                 let fold = schedule.nth(number).ok_or_else(|| {
-                    let (op, folds) = (&self.op, schedule.count());
+                    let (op, folds) = (self.name(), schedule.count());
                     Failure::input(anyhow!(
                         "--fold {number}: {op} has {folds} folds, numbered 0 to {}",
                         folds - 1
@@ -207,7 +327,7 @@ impl Trace {
                 "--cycles {}..{}: {} takes {cycles} cycles, numbered 0 to {}",
                 wanted.start,
                 wanted.end,
-                self.op,
+                self.name(),
                 cycles - 1
             )));
         }
@@ -244,6 +364,10 @@ impl Trace {
         )))
     }
 
+    fn name(&self) -> &str {
+        self.op.as_deref().unwrap_or_default()
+    }
+
     fn title(&self, loaded: &Loaded, op: usize) -> String {
         let (experiment, program) = (&loaded.prepared.experiment, &loaded.prepared.program);
         let (name, op) = (&experiment.name, &program.commands[op].name);
@@ -274,7 +398,7 @@ impl Trace {
             match self.format {
                 Format::Vcd => trace.vcd(file, &mut progress),
                 Format::Fst => trace.fst(BufWriter::new(file), &mut progress),
-                Format::Text => trace.text(&mut BufWriter::new(file), &mut progress),
+                _ => trace.text(&mut BufWriter::new(file), &mut progress),
             }
         });
         bar.finish_and_clear();

@@ -1,0 +1,178 @@
+//! A step as a timeline.
+//!
+//! Format: "Trace Event Format" of the Chromium project: complete events (`"ph": "X"`) with times in
+//! microseconds, on one track per kind of work.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+use systoliq_program::Pass;
+
+use super::StepTrace;
+use crate::memory::Moment;
+
+/// What has a track of its own, from the top.
+#[derive(Clone, Copy)]
+enum Track {
+    Passes = 1,
+    Commands,
+    Work,
+    Stalls,
+    Dram,
+}
+
+/// Writes events one after the other.
+struct Events<W> {
+    out: W,
+    clock_mhz: f64,
+}
+
+impl<W: Write> Events<W> {
+    /// Work from one cycle to another.
+    fn span(
+        &mut self,
+        track: Track,
+        name: &str,
+        cycles: std::ops::Range<u64>,
+        mut args: serde_json::Value,
+    ) -> io::Result<()> {
+        args["cycle"] = json!(cycles.start);
+        args["cycles"] = json!(cycles.end - cycles.start);
+        let microseconds = |cycles: u64| cycles as f64 / self.clock_mhz;
+        let event = json!({
+            "ph": "X", "pid": 1, "tid": track as u32, "name": name,
+            "ts": microseconds(cycles.start), "dur": microseconds(cycles.end - cycles.start),
+            "args": args,
+        });
+        write!(self.out, ",\n{event}")
+    }
+
+    fn names(&mut self, title: &str) -> io::Result<()> {
+        let name = json!({ "name": title });
+        let process = json!({ "ph": "M", "pid": 1, "name": "process_name", "args": name });
+        write!(self.out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{process}")?;
+        for (track, name) in [
+            (Track::Passes, "passes"),
+            (Track::Commands, "commands"),
+            (Track::Work, "folds and vector work"),
+            (Track::Stalls, "stalls"),
+            (Track::Dram, "DRAM"),
+        ] {
+            let (tid, named) = (track as u32, json!({ "name": name }));
+            let event =
+                json!({ "ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": named });
+            let order = json!({ "ph": "M", "pid": 1, "tid": tid, "name": "thread_sort_index",
+                "args": { "sort_index": tid } });
+            write!(self.out, ",\n{event},\n{order}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StepTrace<'_> {
+    /// Writes a timeline: passes, commands, folds and parts of the vector unit's work, stalls with
+    /// whom they wait for, and transfers.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn perfetto(&self, out: &mut impl Write) -> io::Result<()> {
+        let experiment = &self.prepared.experiment;
+        let clock_mhz = experiment.accelerator.energy.profile().clock_mhz();
+        let mut events = Events { out, clock_mhz };
+        events.names(&format!("{}, step {}", experiment.name, self.step))?;
+        // A step of work ends when the next one starts, at the latest.
+        let mut open: Option<(usize, u64, Moment)> = None;
+        let mut numbers = (usize::MAX, 0);
+        let cycles = self.show(&mut |command, moment| {
+            let until = moment.start - moment.stall;
+            self.close(&mut events, open.take(), Some((command, until)))?;
+            numbers = if numbers.0 == command { (command, numbers.1 + 1) } else { (command, 0) };
+            self.moment(&mut events, command, &moment)?;
+            open = Some((command, numbers.1, moment));
+            Ok(())
+        })?;
+        self.close(&mut events, open, None)?;
+        self.commands(&mut events, &cycles)?;
+        write!(events.out, "\n]}}\n")
+    }
+
+    /// A step of work, of which all is known once the next has begun.
+    fn close<W: Write>(
+        &self,
+        events: &mut Events<W>,
+        open: Option<(usize, u64, Moment)>,
+        next: Option<(usize, u64)>,
+    ) -> io::Result<()> {
+        let Some((command, number, Moment { start, end, .. })) = open else { return Ok(()) };
+        let end = match next {
+            Some((follows, until)) if follows == command => end.min(until),
+            _ => end,
+        };
+        if start >= end {
+            return Ok(());
+        }
+        let args = json!({ "command": self.prepared.program.commands[command].name });
+        events.span(Track::Work, &format!("step {number}"), start..end, args)
+    }
+
+    /// What was waited for and moved.
+    fn moment<W: Write>(
+        &self,
+        events: &mut Events<W>,
+        command: usize,
+        moment: &Moment,
+    ) -> io::Result<()> {
+        let program = &self.prepared.program;
+        let named = |tensor, write: bool| {
+            let what = if write { "write" } else { "read" };
+            format!("{what} {}", program.tensor(tensor).name)
+        };
+        let command = &program.commands[command].name;
+        if let Some((tensor, write)) = moment.waited_for {
+            let stall = moment.start - moment.stall..moment.start;
+            events.span(
+                Track::Stalls,
+                &named(tensor, write),
+                stall,
+                json!({ "command": command }),
+            )?;
+        }
+        for (transfer, cycles) in &moment.transfers {
+            let args = json!({
+                "command": command,
+                "bytes": transfer.bytes,
+                "address": self.regions[&(transfer.tensor, transfer.stored)] + transfer.offset,
+            });
+            events.span(
+                Track::Dram,
+                &named(transfer.tensor, transfer.write),
+                cycles.clone(),
+                args,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn commands<W: Write>(&self, events: &mut Events<W>, cycles: &[u64]) -> io::Result<()> {
+        let (mut elapsed, mut pass_from) = (0, 0);
+        let pass = |at: usize| -> Option<Pass> {
+            let planned = self.planned.get(at)?;
+            Some(self.prepared.program.commands[planned.command].pass)
+        };
+        for (at, (planned, &cycles)) in self.planned.iter().zip(cycles).enumerate() {
+            let command = &self.prepared.program.commands[planned.command];
+            let until = elapsed + cycles;
+            let args = json!({ "layer": command.layer, "pass": command.pass.name() });
+            if cycles > 0 {
+                events.span(Track::Commands, &command.name, elapsed..until, args)?;
+            }
+            if pass(at + 1) != Some(command.pass) {
+                events.span(Track::Passes, command.pass.name(), pass_from..until, json!({}))?;
+                pass_from = until;
+            }
+            elapsed = until;
+        }
+        Ok(())
+    }
+}
