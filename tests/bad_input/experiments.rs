@@ -240,6 +240,51 @@ pub(crate) fn accelerators() -> Vec<Case> {
             &["accelerator.dram.burst_bytes: bursts of 3 bytes: expected a power of two"],
         ),
         Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 0}),
+            &["accelerator.dram.bytes_per_cycle: 0 bytes per cycle: expected 1 to 1048576"],
+        ),
+        Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": u64::MAX}),
+            &["accelerator.dram.bytes_per_cycle: 18446744073709551615 bytes per cycle: expected"],
+        ),
+        Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 2.5}),
+            &["dram.bytes_per_cycle: invalid type: number `2.5`, expected a whole number"],
+        ),
+        Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 32, "latency_cycles": 1_048_577}),
+            &["accelerator.dram.latency_cycles: 1048577 cycles: expected at most 1048576"],
+        ),
+        Case::edit(
+            "/accelerator/dram",
+            json!({"kind": "lpddr4", "burst_bytes": 8192}),
+            &[
+                "accelerator.dram.burst_bytes: bursts of 8192 bytes: expected a power of two, 1 to 4096",
+            ],
+        ),
+        Case::edit(
+            "/accelerator/scratchpad",
+            json!({"a_bytes": u64::MAX, "b_bytes": 1024, "c_bytes": 1024}),
+            &["accelerator.scratchpad.a_bytes: 18446744073709551615 bytes: expected at most"],
+        ),
+        Case::edit(
+            "/accelerator",
+            json!({
+                "array": {"rows": 64, "cols": 64},
+                "scratchpad": {"a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024},
+                "dram": {"kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 4}
+            }),
+            &[
+                "accelerator.scratchpad.",
+                "one step of a GEMM of m = ",
+                " bytes at once, half the scratchpad has 512: expected at least ",
+            ],
+        ),
+        Case::edit(
             "/accelerator",
             json!("hw.json"),
             &["hw.json:1:12: accelerator.array.rows: invalid type: string"],

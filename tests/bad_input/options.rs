@@ -98,6 +98,13 @@ pub(crate) fn folders() -> Vec<Case> {
     ]
 }
 
+/// Scratchpads that no step of a large grid fits, beside memory that is waited for.
+const SMALL: &str = r#"{
+  "array": { "rows": 64, "cols": 64 },
+  "scratchpad": { "a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024 },
+  "dram": { "kind": "lpddr4", "burst_bytes": 32, "latency_cycles": 1 }
+}"#;
+
 /// Products that no array computes.
 pub(crate) fn gemm() -> Vec<Case> {
     let gemm = |arguments: &[&str], says: &[&str]| {
@@ -132,5 +139,11 @@ pub(crate) fn gemm() -> Vec<Case> {
         gemm(&["--k", "4", "--accelerator", "hw.json"], &["cannot read hw.json: no such file"]),
         gemm(&["--k", "4", "--accelerator", "hw.json"], &["hw.json:1:1: missing field `array`"])
             .file("hw.json", "{}"),
+        Case::command(
+            &["gemm", "--m", "64", "--n", "64", "--k", "4", "--accelerator", "hw.json"],
+            &["accelerator.scratchpad.c_bytes: one step of a GEMM of m = 64, k = 4, n = 64 needs \
+               4096 bytes at once, half the scratchpad has 512: expected at least 8192"],
+        )
+        .file("hw.json", SMALL),
     ]
 }

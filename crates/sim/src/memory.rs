@@ -11,11 +11,17 @@
 //! A transfer takes the latency and ⌈bytes / bytes per cycle⌉ cycles, and none if there is nothing
 //! to move. Read i + 1 may begin when step i starts, write i when step i is done, and step i starts
 //! when step i − 1 has gone on so far as it would without memory, read i is there and write i − 2 is
-//! gone. What a step starts later for is a *stall*, and belongs to the transfer that was last waited
-//! for; so does what the last write takes beyond the last step.
+//! gone. Where steps overlap so much that, without memory, step i would start before the results of
+//! step i − 2 are there, their write goes before the read of the first step that would not, and only
+//! that one waits for it: what nothing slows down is never waited for.
+//!
+//! What a step starts later for is a *stall*, and belongs to the transfer that was last waited for;
+//! so does what the last write takes beyond the last step.
 //!
 //! Many steps are alike. Where a repetition leaves the walk as the one before left it, counted from
 //! the start of its last step, all that follow take as long, and are not walked through.
+
+use std::collections::VecDeque;
 
 use systoliq_program::TensorId;
 
@@ -96,8 +102,8 @@ pub struct Moment {
     pub waited_for: Option<(TensorId, bool)>,
     /// When its results were there.
     pub end: u64,
-    /// What was moved between its start and the next, with the cycles that took: what it read, and
-    /// what the step before it wrote.
+    /// What the channel moved for it, in this order, with the cycles that took: what steps before it
+    /// wrote and had to be gone, and what it read.
     pub transfers: Vec<(Transfer, std::ops::Range<u64>)>,
 }
 
@@ -141,13 +147,23 @@ struct State {
     ideal_end: u128,
     /// When the channel has nothing to do.
     free: u128,
-    /// When the write of the step before the last one is done.
+    /// When the last write in the channel is done.
     written: u128,
     /// Whose write that was.
     writer: Option<usize>,
-    /// What the last step will write.
-    writes: Vec<Transfer>,
+    /// What the last step will write, and what those before it that is not in the channel yet.
+    last: Given,
+    given: VecDeque<Given>,
     moved: Vec<Sum>,
+}
+
+/// What a step gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Given {
+    writes: Vec<Transfer>,
+    /// When it is there, and when it would be without memory.
+    end: u128,
+    ideal_end: u128,
 }
 
 /// [`Moved`] as it is added up.
@@ -194,6 +210,11 @@ impl<'s> Walk<'s> {
         let first = state.steps == 0;
         state.steps += 1;
         let gap = if first { 0 } else { u128::from(step.gap) };
+        state.ideal_start += gap;
+        // Write i − 2 goes before read i, unless it would not be there when step i starts.
+        while let Some(given) = state.given.pop_front_if(|g| g.ideal_end <= state.ideal_start) {
+            state.write(&self.dram, &given, &mut seen);
+        }
         // Read i may begin when step i − 1 starts.
         let mut read = None;
         for transfer in step.reads {
@@ -204,10 +225,7 @@ impl<'s> Walk<'s> {
         }
         let due = state.start + gap;
         let there = read.map_or(0, |(there, _)| there);
-        let before = std::mem::take(&mut state.writes);
-        let before_end = state.end;
         state.start = due.max(there).max(state.written);
-        state.ideal_start += gap;
         let stall = state.start - due;
         let mut waited_for = None;
         if stall > 0 {
@@ -220,10 +238,13 @@ impl<'s> Walk<'s> {
         }
         state.end = state.start + u128::from(step.length);
         state.last_end = state.last_end.max(state.end);
-        state.ideal_end = state.ideal_end.max(state.ideal_start + u128::from(step.length));
-        // Write i − 1 follows read i.
-        state.write(&self.dram, &before, before_end, &mut seen);
-        state.writes = step.writes.to_vec();
+        let ideal_end = state.ideal_start + u128::from(step.length);
+        let given = Given { writes: step.writes.to_vec(), end: state.end, ideal_end };
+        state.ideal_end = state.ideal_end.max(ideal_end);
+        let before = std::mem::replace(&mut state.last, given);
+        if !before.writes.is_empty() {
+            state.given.push_back(before);
+        }
         if let Some(see) = &mut self.see {
             let time = |time: u128| u64::try_from(time).expect("a walk that is watched is short");
             see(Moment {
@@ -266,10 +287,11 @@ impl<'s> Walk<'s> {
     /// If a count does not fit 64 bits.
     pub fn finish(mut self) -> Result<Walked, TooLong> {
         let state = &mut self.state;
-        let writes = std::mem::take(&mut state.writes);
-        let end = state.end;
         let mut seen = Vec::new();
-        state.write(&self.dram, &writes, end, &mut seen);
+        let last = std::mem::take(&mut state.last);
+        for given in std::mem::take(&mut state.given).into_iter().chain([last]) {
+            state.write(&self.dram, &given, &mut seen);
+        }
         let time = |time: u128| u64::try_from(time).map_err(|_| TooLong);
         if let Some(see) = &mut self.see {
             let mut transfers = Vec::new();
@@ -328,16 +350,15 @@ impl State {
         at
     }
 
-    /// Writes what a step gave that ended then.
+    /// Writes what a step gave.
     fn write(
         &mut self,
         dram: &Dram,
-        writes: &[Transfer],
-        end: u128,
+        given: &Given,
         seen: &mut Vec<(Transfer, std::ops::Range<u128>)>,
     ) {
-        for transfer in writes {
-            let from = self.free.max(end);
+        for transfer in &given.writes {
+            let from = self.free.max(given.end);
             self.free = from + dram.cycles(transfer.bytes);
             self.written = self.free;
             self.writer = Some(self.count(transfer));
@@ -347,17 +368,33 @@ impl State {
 
     /// Whether all that is to come takes from here as long as from `other`.
     fn leads_on_like(&self, other: &Self) -> bool {
-        // What is over before the last start makes no difference to what comes.
+        // What is over before the last start, and before a write could begin that is still to come,
+        // makes no difference to what comes.
         let ahead = |state: &Self| {
             let since = |time: u128| time.saturating_sub(state.start);
-            let ends = [state.end, state.last_end, state.free, state.written].map(since);
-            (ends, state.ideal_end - state.ideal_start)
+            let ends = [state.end, state.last_end, state.written].map(since);
+            let begin = state.all_given().map(|given| given.end).fold(state.start, u128::min);
+            let free = state.free.max(begin) - begin;
+            (ends, state.start - begin, free, state.ideal_end - state.ideal_start)
+        };
+        let ends = |state: &Self, given: &Given| {
+            let ideal = given.ideal_end.saturating_sub(state.ideal_start);
+            (given.end.wrapping_sub(state.start), ideal)
+        };
+        let alike = |(given, theirs): (&Given, &Given)| {
+            ends(self, given) == ends(other, theirs)
+                && given.writes.len() == theirs.writes.len()
+                && given.writes.iter().zip(&theirs.writes).all(|(a, b)| a.takes_like(b))
         };
         ahead(self) == ahead(other)
             && self.writer == other.writer
-            && self.writes.len() == other.writes.len()
-            && self.writes.iter().zip(&other.writes).all(|(write, other)| write.takes_like(other))
+            && self.given.len() == other.given.len()
+            && self.all_given().zip(other.all_given()).all(alike)
             && self.moved.len() == other.moved.len()
+    }
+
+    fn all_given(&self) -> impl Iterator<Item = &Given> {
+        self.given.iter().chain([&self.last])
     }
 
     /// Adds `count` times what was added since `before`.
@@ -372,6 +409,10 @@ impl State {
         }
         self.ideal_start += ideal;
         self.ideal_end += ideal;
+        for given in self.given.iter_mut().chain([&mut self.last]) {
+            given.end += by;
+            given.ideal_end += ideal;
+        }
         self.steps += (self.steps - before.steps) * count as u64;
         for (moved, before) in self.moved.iter_mut().zip(&before.moved) {
             moved.transfers += (moved.transfers - before.transfers) * count;
