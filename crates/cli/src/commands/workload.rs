@@ -13,7 +13,7 @@ use systoliq_array::Dataflow;
 use systoliq_sim::Accelerator;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
-use systoliq_sim::workload::{ScaleSimRow, WorkloadReport, products, scalesim};
+use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
 
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, grouped, joules};
@@ -142,6 +142,16 @@ fn warn(file: &Path, warnings: &[String]) {
     }
 }
 
+/// The names and sizes of a product, as every table begins.
+fn labels(product: &Product) -> [String; 5] {
+    let layer = match product.repeats {
+        1 => product.layer.clone(),
+        repeats => format!("{} x {repeats}", product.layer),
+    };
+    let [m, n, k] = [product.m, product.n, product.k].map(|size| size.to_string());
+    [layer, product.pass.name().replace('_', " "), m, n, k]
+}
+
 fn text(report: &WorkloadReport) -> String {
     let names = [
         "layer",
@@ -161,17 +171,7 @@ fn text(report: &WorkloadReport) -> String {
     let mut table = Columns::new(&names);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     for row in &report.products {
-        let product = &row.product;
-        let layer = match product.repeats {
-            1 => product.layer.clone(),
-            repeats => format!("{} x {repeats}", product.layer),
-        };
-        table.line([
-            layer,
-            product.pass.name().replace('_', " "),
-            product.m.to_string(),
-            product.n.to_string(),
-            product.k.to_string(),
+        let figures = [
             row.dataflow.name().to_owned(),
             grouped(row.folds),
             grouped(row.cycles),
@@ -180,7 +180,8 @@ fn text(report: &WorkloadReport) -> String {
             percent(row.mapping_efficiency),
             grouped(row.dram_bytes.iter().sum()),
             joules(row.energy_pj),
-        ]);
+        ];
+        table.line(labels(&row.product).into_iter().chain(figures));
     }
     let total = &report.total;
     let mut text = table.text();
@@ -219,12 +220,7 @@ fn scalesim_text(rows: &[ScaleSimRow]) -> String {
     let mut table = Columns::new(&names);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     for ScaleSimRow { product, scalesim } in rows {
-        table.line([
-            product.layer.clone(),
-            product.pass.name().replace('_', " "),
-            product.m.to_string(),
-            product.n.to_string(),
-            product.k.to_string(),
+        let figures = [
             scalesim.dataflow.name().to_owned(),
             grouped(scalesim.folds),
             grouped(scalesim.cycles),
@@ -234,7 +230,8 @@ fn scalesim_text(rows: &[ScaleSimRow]) -> String {
             grouped(scalesim.a_reads),
             grouped(scalesim.b_reads),
             grouped(scalesim.c_writes),
-        ]);
+        ];
+        table.line(labels(product).into_iter().chain(figures));
     }
     table.text()
 }
