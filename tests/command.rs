@@ -17,7 +17,7 @@ fn help_is_printed_for_every_command_with_an_example() {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
     assert!(
-        ["train", "gemm", "list", "check", "trace", "schema"]
+        ["train", "gemm", "list", "check", "trace", "workload", "schema"]
             .iter()
             .all(|name| commands.contains(name))
     );
@@ -107,4 +107,46 @@ fn overrides_reach_the_plan_and_sections_may_be_files() {
     };
     assert_eq!(formats(0), ["Q1.7"]);
     assert_eq!(formats(1), ["Q3.3"]);
+}
+
+#[test]
+fn every_accelerator_trains_and_says_what_it_chose() {
+    let folder = shell::root().join("models/accelerators");
+    for file in std::fs::read_dir(folder).expect("a folder") {
+        let file = file.expect("a file").path();
+        let set = format!("accelerator={}", file.display());
+        let short = ["--set", "training.epochs=1"];
+        let arguments = [&["train", "models/digits-mlp.json", "--set", &set], &short[..]].concat();
+        let text = printed(&arguments);
+        let is_auto = std::fs::read_to_string(&file).expect("JSON").contains("auto");
+        assert_eq!(text.contains("\n dataflow: "), is_auto, "{text}");
+    }
+}
+
+#[test]
+fn documented_products_take_the_cycles_that_are_documented() {
+    let sizes = ["gemm", "--m", "100", "--n", "50", "--k", "30", "--json"];
+    let total = |more: &[&str]| -> Value {
+        let report: Value = serde_json::from_str(&printed(&[&sizes, more].concat())).expect("JSON");
+        let cycles = report.get("cycles").expect("cycles");
+        cycles.get("total").unwrap_or(cycles).clone()
+    };
+    // The table of partial folds in docs/timing.md.
+    for (dataflow, cycles) in [
+        ("os", [4732, 4598, 4012, 3902, 2752, 2738]),
+        ("ws", [3416, 3364, 3200, 3162, 2822, 2828]),
+        ("is", [3744, 3676, 3336, 3294, 2622, 2642]),
+    ] {
+        let mut cycles = cycles.into_iter();
+        for overlap in ["none", "double-buffered", "pipelined"] {
+            for folds in ["full", "trimmed"] {
+                let more = ["--dataflow", dataflow, "--overlap", overlap, "--partial-folds", folds];
+                assert_eq!(Some(total(&more)), cycles.next().map(Value::from), "{more:?}");
+            }
+        }
+    }
+    assert_eq!(total(&["--dataflow", "auto"]), 3416);
+    for (dataflow, cycles) in [("os", 4003), ("ws", 3415), ("is", 3743), ("auto", 3415)] {
+        assert_eq!(total(&["--scalesim", "--dataflow", dataflow]), cycles, "{dataflow}");
+    }
 }

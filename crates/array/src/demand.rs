@@ -1,7 +1,7 @@
 //! Which elements pass the edges of the grid in each cycle: what its scratchpads are asked for.
 //!
 //! Row i of what moves right enters i cycles after row 0, and column j does everything j cycles after
-//! column 0 ([`timing`](crate::timing)); so the elements of a cycle follow from the folds that are in
+//! column 0 ([`timing`]); so the elements of a cycle follow from the folds that are in
 //! the grid. Nothing is computed, and no operand is needed.
 
 use std::collections::VecDeque;

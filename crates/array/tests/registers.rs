@@ -131,7 +131,7 @@ fn no_fold_can_start_earlier_when_pipelined() {
             }
         }
     }
-    for hazard in [Hazard::Entry, Hazard::Chain, Hazard::Exit] {
+    for hazard in [Hazard::Entry, Hazard::Chain, Hazard::Exit, Hazard::PartialSum] {
         assert!(found.contains(&format!("{hazard:?}")), "{hazard:?} among {found:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::Scale;
+use systoliq_fxp::{Scale, shift_right_round};
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
@@ -97,17 +97,22 @@ impl Prepared {
             let ends = |plan: &TensorPlan| [plan.format.min_raw(), plan.format.max_raw()];
             let products =
                 ends(a).into_iter().flat_map(|a| ends(b).map(|b| i128::from(a) * i128::from(b)));
-            let aligned = products.map(|product| match dropped {
-                // 64 zeros more make any product too large.
-                ..=0 => product << dropped.unsigned_abs().min(63),
-                _ => product >> dropped.min(100),
-            });
+            // Of random words, the largest rounds up most.
+            let round = |product| {
+                let shift = dropped.clamp(0, 100).unsigned_abs();
+                shift_right_round(product, shift, accumulator.rounding, u32::MAX)
+            };
             let bits = |value: i128| 129 - (value ^ (value >> 127)).leading_zeros();
-            let needed = aligned.map(bits).max().expect("four products");
+            let appended = dropped.min(0).unsigned_abs();
+            let needed = products.map(|product| bits(round(product)) + appended);
+            let needed = needed.max().expect("four products");
             if needed > accumulator.bits() {
+                let enough = match needed {
+                    ..=64 => format!("at least {needed}, or fewer fraction bits"),
+                    _ => "fewer fraction bits".to_owned(),
+                };
                 let problem = format!(
-                    "{} bits cannot hold one product of {} x {} in `{}`: expected at least \
-                     {needed}, or fewer fraction bits",
+                    "{} bits cannot hold one product of {} x {} in `{}`: expected {enough}",
                     accumulator.bits(),
                     a.format,
                     b.format,

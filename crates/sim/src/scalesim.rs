@@ -14,7 +14,7 @@
 
 use serde::Serialize;
 use systoliq_array::mapping::{Axis, Extents};
-use systoliq_array::{Mapping, Stationary};
+use systoliq_array::{Dataflow, Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::{Accelerator, Error};
@@ -45,7 +45,8 @@ pub struct ScaleSimReport {
     /// "Total Cycles" without stalls: folds·P' − 1, where P' is K + R + C − 2 (os),
     /// M + 2R + C − 2 (ws) or N + 2R + C − 2 (is).
     pub cycles: u64,
-    /// "Overall Util %": MNK / (cycles·R·C).
+    /// "Overall Util %": MNK / (cycles·R·C), which is infinite for one product on one PE.
+    #[serde(with = "systoliq_nn::extended")]
     pub overall_utilization: f64,
     /// "Mapping Efficiency %": Sr·Sc / (folds·R·C).
     pub mapping_efficiency: f64,
@@ -60,15 +61,26 @@ pub struct ScaleSimReport {
 }
 
 impl ScaleSimReport {
-    /// The figures of a GEMM on an accelerator, whatever its own timing policies.
+    /// The figures of a GEMM on an accelerator, whatever its own timing policies; with
+    /// [`Dataflow::Auto`] in the dataflow of the fewest of these cycles.
     ///
     /// # Errors
     ///
     /// If the accelerator is at fault, an extent is 0, or a figure does not fit 64 bits.
     pub fn new(accelerator: &Accelerator, shape: GemmShape) -> Result<Self, Error> {
         accelerator.validate()?;
-        let mapping = Mapping::new(&accelerator.array, shape);
-        Self::checked(&mapping).ok_or_else(|| {
+        let array = &accelerator.array;
+        let of = |stationary| Self::checked(&Mapping::with(array, shape, stationary));
+        let report = match array.dataflow {
+            Dataflow::OutputStationary => of(Stationary::Output),
+            Dataflow::WeightStationary => of(Stationary::Weight),
+            Dataflow::InputStationary => of(Stationary::Input),
+            Dataflow::Auto => {
+                let all = Stationary::ALL.into_iter().filter_map(of);
+                all.min_by_key(|report| report.cycles)
+            }
+        };
+        report.ok_or_else(|| {
             let GemmShape { m, k, n } = shape;
             let problem = "expected at least 1 each, and figures of at most 64 bits";
             Error::at("GEMM", format!("m = {m}, k = {k}, n = {n}: {problem}"))
@@ -118,7 +130,7 @@ impl ScaleSimReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use systoliq_array::{Array, ArrayCounts, Dataflow, timing};
+    use systoliq_array::{Array, ArrayCounts, timing};
 
     fn report(rows: usize, cols: usize, dataflow: Dataflow, shape: GemmShape) -> ScaleSimReport {
         let array = Array { dataflow, ..Array::new(rows, cols).unwrap() };
@@ -180,6 +192,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn auto_takes_the_fewest_of_its_own_cycles_whatever_overlaps() {
+        for (m, n, k) in [(55, 25, 49), (51, 37, 53), (8, 8, 8), (100, 50, 30)] {
+            let shape = GemmShape { m, k, n };
+            let fewest = DATAFLOWS.map(|dataflow| report(8, 8, dataflow, shape).cycles);
+            for overlap in ["none", "pipelined"] {
+                let array = format!(
+                    r#"{{"array": {{"rows": 8, "cols": 8, "dataflow": "auto", "overlap": "{overlap}"}}}}"#
+                );
+                let accelerator: Accelerator = serde_json::from_str(&array).unwrap();
+                let found = ScaleSimReport::new(&accelerator, shape).unwrap();
+                assert_eq!(Some(&found.cycles), fewest.iter().min(), "{m} {n} {k} {overlap}");
+            }
+        }
+        let one = report(1, 1, Dataflow::OutputStationary, GemmShape { m: 1, k: 1, n: 1 });
+        assert_eq!(serde_json::to_value(one).unwrap()["overall_utilization"], "inf");
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl<A: Add> Prefixes<'_, A> {
         let mut sums = [A::State::default(); LANES];
         self.next(&mut sums, (left[0], &top[0]), from, 0);
         let first = sums;
-        let mut within = [0u32; LANES];
+        let (mut within, mut total) = ([0u32; LANES], [0u64; LANES]);
         for (k, codes) in left.iter().copied().zip(top).enumerate().skip(1) {
             let before = sums;
             self.next(&mut sums, codes, from, k);
@@ -308,12 +308,17 @@ impl<A: Add> Prefixes<'_, A> {
                 let flips = self.add.flips(before[lane], sums[lane]);
                 *within = within.wrapping_add(flips); // a check would forbid vectors
             }
+            // 2²⁰ steps of at most 64 flips fit 32 bits.
+            if k.is_multiple_of(1 << 20) || k + 1 == left.len() {
+                let counted = std::mem::take(&mut within);
+                total.iter_mut().zip(counted).for_each(|(sum, within)| *sum += u64::from(within));
+            }
         }
         for (lane, stream) in streams[from.col..].iter_mut().take(LANES).enumerate() {
             *stream = Stream {
                 first: self.add.code(first[lane]),
                 last: self.add.code(sums[lane]),
-                within: within[lane].into(),
+                within: total[lane],
             };
         }
     }

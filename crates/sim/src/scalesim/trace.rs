@@ -1,7 +1,7 @@
 //! Traces in SCALE-Sim's layout: a line per cycle, of the cycle and the addresses of that cycle, −1
 //! where there is none.
 //!
-//! A matrix lies row by row, one address an element, from its [offset](super::Offsets): A is its
+//! A matrix lies row by row, one address an element, from its [offset](Matrix::offset): A is its
 //! ifmap, B its filter, C its ofmap. The cycles are ours, and partial sums are written as they
 //! leave.
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use systoliq_array::{Activity, CyclesByCause};
+use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::energy::Picojoules;
@@ -149,14 +149,30 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
     let accelerator = &prepared.experiment.accelerator;
     let mhz = accelerator.energy.profile().clock_mhz();
     format!(
-        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}{}\n",
+        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}{}{}\n",
         table.text(),
         grouped(report.macs),
         100.0 * report.utilization,
         report.cycles.total as f64 / mhz / 1000.0,
+        dataflows(prepared, report),
         stalls(report),
         report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
     )
+}
+
+/// Which dataflow was chosen for what, where the array is free to.
+fn dataflows(prepared: &Prepared, report: &Report) -> String {
+    if prepared.experiment.accelerator.array.dataflow != Dataflow::Auto {
+        return String::new();
+    }
+    let of = |stationary: Stationary| {
+        let rows = report.layers.iter().filter(|row| row.dataflow == Some(stationary));
+        let mut made: Vec<&str> = rows.map(|row| row.output.as_str()).collect();
+        made.dedup();
+        (!made.is_empty()).then(|| format!("{} for {}", stationary.name(), made.join(", ")))
+    };
+    let chosen: Vec<String> = Stationary::ALL.into_iter().filter_map(of).collect();
+    format!(" dataflow: {}\n", chosen.join("; "))
 }
 
 /// How many of those that own stalls are named.
