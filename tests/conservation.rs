@@ -48,6 +48,8 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
             .into_iter()
             .chain(["/activity/zero_operand_macs", "/activity/a_toggles", "/activity/b_toggles"])
             .chain(["/activity/accumulator_toggles_sampled/macs"])
+            .chain(["/scratchpad_rows/a/writes", "/scratchpad_rows/b/reads"])
+            .chain(["/scratchpad_rows/c/reads", "/scratchpad_rows/c/writes"])
         {
             let of = |object: &Value| object.pointer(path).and_then(Value::as_u64).unwrap_or(0);
             assert!(of(&report) > 0, "{path}");

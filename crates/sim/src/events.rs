@@ -221,6 +221,45 @@ impl Tally {
     }
 }
 
+/// Rows of one scratchpad that were read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RowCounts {
+    /// Rows read.
+    pub reads: u64,
+    /// Rows written.
+    pub writes: u64,
+}
+
+/// Rows of the three scratchpads; a row holds as many elements as the grid takes or gives in a cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct ScratchpadRows {
+    pub a: RowCounts,
+    pub b: RowCounts,
+    pub c: RowCounts,
+}
+
+impl ScratchpadRows {
+    /// Those of a tally.
+    pub fn of(tally: &Tally) -> Self {
+        let mut rows = Self::default();
+        for (_, event, count) in tally.iter() {
+            let (buffer, write) = match event {
+                Event::ScratchpadRead { buffer, .. } => (buffer, false),
+                Event::ScratchpadWrite { buffer, .. } => (buffer, true),
+                _ => continue,
+            };
+            let of = match buffer {
+                Buffer::A => &mut rows.a,
+                Buffer::B => &mut rows.b,
+                Buffer::C => &mut rows.c,
+            };
+            *(if write { &mut of.writes } else { &mut of.reads }) += count;
+        }
+        rows
+    }
+}
+
 /// Energy in picojoules by component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]

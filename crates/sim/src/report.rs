@@ -13,7 +13,7 @@ use systoliq_program::{Operation, Pass, Work};
 use crate::activity::ActivityReport;
 use crate::cost::Arithmetic;
 use crate::energy::Picojoules;
-use crate::events::{EnergyByComponent, Prices};
+use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
 use crate::memory::Moved;
 use crate::roofline::Roofline;
 use crate::stash::Stash;
@@ -61,6 +61,8 @@ pub struct Report {
     pub precision: Vec<TensorReport>,
     /// Events in the array.
     pub counts: ArrayCounts,
+    /// Rows of the scratchpads.
+    pub scratchpad_rows: ScratchpadRows,
     /// What the data did in the array, where `accelerator.toggles` asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<ActivityReport>,
@@ -257,6 +259,8 @@ pub struct LayerReport {
     pub folds: u64,
     /// Events in the array during a GEMM.
     pub counts: Option<ArrayCounts>,
+    /// Rows of the scratchpads.
+    pub scratchpad_rows: ScratchpadRows,
     /// What the data did in the array, where `accelerator.toggles` asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<ActivityReport>,
@@ -342,6 +346,7 @@ impl Report {
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
             counts: totals.counts,
+            scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices)?,
             dram_bytes: traffic(prepared, &entries),
@@ -565,6 +570,7 @@ fn layers(
             dataflow: entries[0].once.dataflow,
             folds: totals.counts.folds,
             counts: shape.map(|_| totals.counts),
+            scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
             cycles: totals.cycles.total().0,
             stall_cycles: totals.cycles.stall.0,

@@ -13,7 +13,7 @@ use systoliq_program::{
 
 use crate::cost::{Arithmetic, Costs};
 use crate::energy::Picojoules;
-use crate::events::{EnergyByComponent, Prices};
+use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
 use crate::memory::Moved;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
@@ -58,6 +58,8 @@ pub struct GemmReport {
     pub roofline: Option<Roofline>,
     /// Events in the array, in elements.
     pub counts: ArrayCounts,
+    /// Rows of the scratchpads, fills and results on their way out included.
+    pub scratchpad_rows: ScratchpadRows,
 }
 
 /// Bytes, or cycles, by matrix.
@@ -150,6 +152,7 @@ impl GemmReport {
             stall_cycles_by_matrix: by_matrix(|moved| moved.stall),
             roofline: Roofline::new(accelerator, counts.macs, dram_bytes, total),
             counts,
+            scratchpad_rows: ScratchpadRows::of(&fixed.tally),
         })
     }
 }
