@@ -3,6 +3,8 @@
 
 #[path = "memory/burst_by_burst.rs"]
 mod burst_by_burst;
+#[path = "memory/pixels.rs"]
+mod pixels;
 #[path = "memory/properties.rs"]
 mod properties;
 #[path = "memory/steps.rs"]
@@ -13,6 +15,7 @@ use systoliq_keyed_random::Key;
 use systoliq_program::{GemmShape, TensorId};
 use systoliq_sim::Accelerator;
 use systoliq_sim::accelerator::Dram;
+use systoliq_sim::im2col::{Im2col, Sliding};
 use systoliq_sim::memory::{Moment, Step, Stored, Transfer, Walk, Walked};
 use systoliq_sim::single::{GemmReport, Widths};
 
@@ -70,7 +73,7 @@ fn walk_through(walk: &mut Walk<'_>, parts: &[Part]) {
         match part {
             Part::Step(work) => step(walk, work),
             Part::Repeat(count, parts) => {
-                let again = walk.repeat(*count, |walk| {
+                let again = walk.repeat(*count, |walk, _| {
                     walk_through(walk, parts);
                     Ok(())
                 });
@@ -97,12 +100,10 @@ impl Pace {
 
     fn transfers(&self, draws: &mut Draws, write: bool) -> Vec<Transfer> {
         let bursts = self.dram.bytes_per_cycle.unwrap_or(1).div_ceil(self.dram.burst_bytes);
-        let transfer = |draws: &mut Draws| Transfer {
-            tensor: TensorId(draws.below(3) as usize),
-            stored: Stored::Elements,
-            offset: 0,
-            write,
-            bytes: (1 + draws.below(self.balance * bursts)) * self.dram.burst_bytes,
+        let transfer = |draws: &mut Draws| {
+            let tensor = TensorId(draws.below(3) as usize);
+            let bytes = (1 + draws.below(self.balance * bursts)) * self.dram.burst_bytes;
+            Transfer { tensor, stored: Stored::Elements, write, elements: bytes, bytes, offset: 0 }
         };
         (0..draws.of(&[0, 0, 1, 1, 1, 2])).map(|_| transfer(draws)).collect()
     }
@@ -191,6 +192,7 @@ pub(crate) struct Case {
     pub(crate) accelerator: Accelerator,
     pub(crate) shape: GemmShape,
     pub(crate) widths: Widths,
+    pub(crate) views: [Option<Im2col>; 2],
 }
 
 impl Case {
@@ -231,12 +233,44 @@ impl Case {
         });
         let [a, b] = [(); 2].map(|()| draws.of(&[2, 5, 8, 16, 32]));
         let widths = Widths { a, b, accumulator: 64, output: draws.of(&[4, 8, 16, 32]) };
-        Self { accelerator, shape: GemmShape { m, k, n }, widths }
+        let shape = GemmShape { m, k, n };
+        Self { accelerator, shape, widths, views: [None; 2] }
+    }
+
+    /// The same with a convolution instead, one of the three products that train it.
+    pub(crate) fn draw_convolution(number: u64) -> Self {
+        let mut draws = Draws::new("convolutions", number);
+        let pass = draws.below(3);
+        let axis = |draws: &mut Draws| {
+            let [taps, stride] = [1 + draws.below(4), 1 + draws.below(3)].map(|some| some as usize);
+            let extent = taps + draws.below(12) as usize;
+            let outputs = (extent - taps) / stride + 1;
+            let pad = taps - 1;
+            match pass {
+                1 => {
+                    let (step, dilation) = (1, stride);
+                    Sliding { positions: extent, taps, step, dilation, pad, extent: outputs }
+                }
+                _ => {
+                    let (step, dilation) = (stride, 1);
+                    Sliding { positions: outputs, taps, step, dilation, pad: 0, extent }
+                }
+            }
+        };
+        let (down, along) = (axis(&mut draws), axis(&mut draws));
+        let view = Im2col { down, along, channels: 1 + draws.below(9) as usize };
+        let (positions, taps) = (view.positions(), view.taps());
+        let filters = 1 + draws.below(30) as usize;
+        let (shape, views) = match pass {
+            2 => (GemmShape { m: filters, k: positions, n: taps }, [None, Some(view)]),
+            _ => (GemmShape { m: positions, k: taps, n: filters }, [Some(view), None]),
+        };
+        Self { shape, views, ..Self::draw(number) }
     }
 
     /// What it takes; nothing if a scratchpad is too small for one step.
     pub(crate) fn report(&self) -> Option<GemmReport> {
-        match GemmReport::new(&self.accelerator, self.shape, self.widths) {
+        match GemmReport::viewing(&self.accelerator, self.shape, self.widths, self.views) {
             Ok(report) => Some(report),
             Err(error) => {
                 let message = error.to_string();
@@ -249,12 +283,21 @@ impl Case {
 
 #[test]
 fn a_gemm_stalls_and_moves_as_if_every_burst_of_its_folds_were_followed() {
+    assert_followed(3000, Case::draw);
+}
+
+#[test]
+fn a_convolution_moves_each_pixel_that_a_tile_needs_once_and_keeps_what_fits() {
+    assert_followed(3000, Case::draw_convolution);
+}
+
+fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
     let (mut run, mut stalled, mut pieces) = (0, 0, 0);
-    for number in 0..3000 {
-        let case = Case::draw(number);
+    for number in 0..cases {
+        let case = draw(number);
         let Some(report) = case.report() else { continue };
         let dram = &case.accelerator.dram;
-        let work = steps::of_gemm(&case.accelerator, case.shape, case.widths);
+        let work = steps::of_gemm(&case.accelerator, case.shape, case.widths, case.views);
         let found = follow(dram, &work);
         let shown = || format!("case {number}: {case:?}");
         let causes = report.cycles.by_cause;

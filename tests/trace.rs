@@ -2,7 +2,7 @@
 
 mod shell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -278,6 +278,21 @@ fn bursts_are_those_that_are_charged_in_the_order_of_the_channel() {
     assert_eq!(timed.lines().count(), loads.lines().count());
     assert_eq!((32 * reads, 32 * writes), (bytes("read"), bytes("written")));
     assert!(last < report["cycles"]["total"].as_u64().expect("cycles"));
+}
+
+#[test]
+fn each_tile_of_a_result_is_written_to_a_place_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let product =
+        ["--step", "1", "--op", "0.forward.y0", "--format", "ramulator2", "-o", "product.trc"];
+    traced(folder.path(), &[&EDGE[..], &["--set", "training.batch=1197"], &product].concat());
+    let text = fs::read_to_string(folder.path().join("product.trc")).expect("a trace");
+    let written: Vec<&str> = text.lines().filter(|line| line.starts_with("ST")).collect();
+    let places: BTreeSet<&str> = written.iter().copied().collect();
+    assert_eq!(places.len(), written.len());
+    // 150 x 8 tiles of 8 x 8 bytes, the last eight of 5 x 8, and a bit of mask for each element.
+    let mask = (1197 * 64_u64).div_ceil(8).div_ceil(32);
+    assert_eq!(written.len() as u64, 150 * 8 * 2 + mask);
 }
 
 #[test]

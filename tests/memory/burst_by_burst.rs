@@ -103,7 +103,7 @@ pub(crate) fn follow(dram: &Dram, work: &[Work]) -> Found {
     for Queued { transfer: Transfer { tensor, write, .. }, .. } in &queue {
         if !moved.iter().any(|known| (known.tensor, known.write) == (*tensor, *write)) {
             let (tensor, write) = (*tensor, *write);
-            moved.push(Moved { tensor, write, transfers: 0, bytes: 0, stall: 0 });
+            moved.push(Moved { tensor, write, transfers: 0, elements: 0, bytes: 0, stall: 0 });
         }
     }
     let mut machine = Machine {
@@ -145,10 +145,11 @@ impl Machine<'_> {
     fn finish(&mut self) -> bool {
         let over = |moving: &mut Moving| moving.latency == 0 && moving.bursts.is_empty();
         let Some(Moving { queued, .. }) = self.moving.take_if(over) else { return false };
-        let Queued { transfer: Transfer { tensor, write, bytes, .. }, of } = queued;
+        let Queued { transfer: Transfer { tensor, write, elements, bytes, .. }, of } = queued;
         let known = self.moved.iter().position(|m| (m.tensor, m.write) == (tensor, write));
         let owner = known.expect("all are known");
         self.moved[owner].transfers += 1;
+        self.moved[owner].elements += elements;
         self.moved[owner].bytes += bytes;
         if write {
             self.left_at[self.place_of[of]] -= 1;

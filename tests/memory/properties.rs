@@ -284,7 +284,7 @@ fn a_gemm_is_refused_for_a_scratchpad_that_no_step_fits_and_runs_with_what_the_m
         case.accelerator.array.cols += 20;
         // Once for each scratchpad at most.
         for _ in 0..3 {
-            let Case { accelerator, shape, widths } = &mut case;
+            let Case { accelerator, shape, widths, .. } = &mut case;
             let Err(error) = GemmReport::new(accelerator, *shape, *widths) else { break };
             let message = error.to_string();
             let GemmShape { m, k, n } = *shape;

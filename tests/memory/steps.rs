@@ -1,12 +1,17 @@
 //! What the folds of a GEMM move, written once more: each scratchpad keeps the tiles used last.
 
+use std::ops::Range;
+
+use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{Schedule, Stationary};
 use systoliq_program::{GemmShape, TensorId};
 use systoliq_sim::Accelerator;
+use systoliq_sim::im2col::Im2col;
 use systoliq_sim::memory::{Stored, Transfer};
 use systoliq_sim::single::Widths;
 
 use super::burst_by_burst::Work;
+use super::pixels::{Kept, of_block};
 
 /// A scratchpad of tiles by the places where they begin, the one used last at the end.
 struct Pad {
@@ -17,6 +22,8 @@ struct Pad {
     /// Whether the matrix has the time axis.
     streams: bool,
     tiles: Vec<[usize; 3]>,
+    /// The same as of the image that it views, if it does.
+    cut: Option<bool>,
 }
 
 impl Pad {
@@ -36,12 +43,30 @@ impl Pad {
 
     /// Whether its tiles come in pieces of time.
     fn is_cut(&self) -> bool {
-        self.streams && self.tile_bits > self.half_bits
+        self.cut.unwrap_or(self.streams && self.tile_bits > self.half_bits)
     }
 }
 
-/// The steps of one GEMM with both operands stored row by row.
-pub(crate) fn of_gemm(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Vec<Work> {
+/// The block of a matrix with rows along m, or k, and columns along k, or n, that a fold needs.
+fn block(stationary: Stationary, is_a: bool, tile: &Tile) -> [Range<usize>; 2] {
+    let rows = tile.row..tile.row + tile.rows;
+    let cols = tile.col..tile.col + tile.cols;
+    let time = tile.time..tile.time + tile.steps;
+    let (m, k, n) = match stationary {
+        Stationary::Output => (rows, time, cols),
+        Stationary::Weight => (time, rows, cols),
+        Stationary::Input => (cols, rows, time),
+    };
+    if is_a { [m, k] } else { [k, n] }
+}
+
+/// The steps of one GEMM with both operands stored row by row, or as the images that they view.
+pub(crate) fn of_gemm(
+    accelerator: &Accelerator,
+    shape: GemmShape,
+    widths: Widths,
+    views: [Option<Im2col>; 2],
+) -> Vec<Work> {
     let mapping = accelerator.mapping(shape, widths.accumulator);
     let schedule = Schedule::new(&mapping).expect("a small GEMM");
     let output_stays = mapping.stationary == Stationary::Output;
@@ -67,13 +92,39 @@ pub(crate) fn of_gemm(accelerator: &Accelerator, shape: GemmShape, widths: Width
                 tile_bits: tile as u64 * u64::from(bits),
                 streams: right || output_stays,
                 tiles: Vec::new(),
+                cut: None,
             }
         });
+    let folds: Vec<_> = schedule.folds().collect();
+    let loops = mapping.loops().map(|each| each.pieces.side);
+    let axes = mapping.loops().map(|each| each.axis);
+    let places = |tile: &Tile| -> [usize; 3] {
+        std::array::from_fn(|at| {
+            let from = match axes[at] {
+                Axis::Rows => tile.row,
+                Axis::Cols => tile.col,
+                Axis::Time => tile.time,
+            };
+            from / loops[at]
+        })
+    };
+    let mut kept = [0, 1].map(|at| {
+        let view = views[at]?;
+        let blocks: Vec<_> = folds
+            .iter()
+            .map(|fold| (places(&fold.tile), block(mapping.stationary, at == 0, &fold.tile)))
+            .collect();
+        let pad: &mut Pad = &mut operands[at];
+        let kept = Kept::new(&view, &blocks, pad.half_bits / pad.bits);
+        pad.cut = Some(pad.streams && kept.is_none());
+        kept
+    });
     let right = usize::from(!right_is_a);
     let burst = accelerator.dram.burst_bytes;
     let transfer = |tensor: TensorId, write: bool, elements: usize, bits: u64| {
         let bytes = (elements as u64 * bits).div_ceil(8).div_ceil(burst) * burst;
-        Transfer { tensor, stored: Stored::Elements, offset: 0, write, bytes }
+        let elements = elements as u64;
+        Transfer { tensor, stored: Stored::Elements, write, elements, bytes, offset: 0 }
     };
     // The most steps in time for which what streams fits.
     let mut steps_max = u64::MAX;
@@ -87,18 +138,23 @@ pub(crate) fn of_gemm(accelerator: &Accelerator, shape: GemmShape, widths: Width
     let steps_max = usize::try_from(steps_max.max(1)).unwrap_or(usize::MAX);
     let mut work = Vec::new();
     let (mut origin, mut before) = (None, 0);
-    for fold in schedule.folds() {
+    for fold in folds {
         let tile = fold.tile;
         let cycles = schedule.cycles_of(&fold);
         let origin = *origin.get_or_insert(cycles.start);
         let pieces = tile.steps.div_ceil(steps_max);
         let side = tile.steps.div_ceil(pieces);
-        let places: [[usize; 3]; 2] = std::array::from_fn(|at| match (at == right, output_stays) {
+        let begins: [[usize; 3]; 2] = std::array::from_fn(|at| match (at == right, output_stays) {
             (true, _) => [tile.row, usize::MAX, tile.time],
             (false, true) => [usize::MAX, tile.col, tile.time],
             (false, false) => [tile.row, tile.col, usize::MAX],
         });
-        let fetches = [0, 1].map(|at| operands[at].fetches(places[at]));
+        let fetches = [0, 1].map(|at| operands[at].fetches(begins[at]));
+        let pixels = [0, 1].map(|at| {
+            let block = block(mapping.stationary, at == 0, &tile);
+            let kept = kept[at].as_mut().zip(views[at]);
+            kept.map(|(kept, view)| kept.fetches(&view, places(&tile), &block))
+        });
         for from in (0..tile.steps).step_by(side) {
             let to = (from + side).min(tile.steps);
             let mut start = cycles.start;
@@ -119,7 +175,17 @@ pub(crate) fn of_gemm(accelerator: &Accelerator, shape: GemmShape, widths: Width
                     (false, true) => tile.cols * steps,
                     (false, false) => tile.cols * tile.rows,
                 };
-                if fetches[at] && (pad.is_cut() || from == 0) {
+                let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
+                let elements = match (views[at], pixels[at]) {
+                    (None, _) if fetches[at] && (pad.is_cut() || from == 0) => elements,
+                    (Some(_), Some(pixels)) if from == 0 => pixels,
+                    (Some(view), None) if pad.is_cut() || from == 0 => {
+                        let piece = if pad.is_cut() { &piece } else { &tile };
+                        of_block(&view, &block(mapping.stationary, at == 0, piece)).len()
+                    }
+                    _ => 0,
+                };
+                if elements > 0 {
                     reads.push(transfer(pad.tensor, false, elements, pad.bits));
                 }
             }

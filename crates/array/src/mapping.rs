@@ -106,6 +106,11 @@ pub enum Axis {
     Time,
 }
 
+impl Axis {
+    /// Every axis.
+    pub const ALL: [Self; 3] = [Self::Rows, Self::Cols, Self::Time];
+}
+
 /// A walk along an axis, piece by piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loop {

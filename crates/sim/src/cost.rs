@@ -12,6 +12,7 @@
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
+mod operand;
 mod traffic;
 mod vector;
 
@@ -23,9 +24,11 @@ use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work
 
 use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
+use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error};
 
+use operand::{Matrix, Operand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
 
 /// The number format that the hardware is built for.
@@ -60,6 +63,7 @@ pub struct Costs<'a> {
     program: &'a Program,
     accelerator: &'a Accelerator,
     arithmetic: Arithmetic,
+    views: [Option<Im2col>; 2],
 }
 
 /// Largest GEMM, in multiply-accumulates. With [`ELEMENTS_MAX`], bursts of at most 4 KB and grids of
@@ -78,7 +82,12 @@ const TABLE_BITS: u32 = 32;
 impl<'a> Costs<'a> {
     /// Of `program` on `accelerator` with PEs of `arithmetic`.
     pub fn new(program: &'a Program, accelerator: &'a Accelerator, arithmetic: Arithmetic) -> Self {
-        Self { program, accelerator, arithmetic }
+        Self { program, accelerator, arithmetic, views: [None; 2] }
+    }
+
+    /// The same, where A and B of matrix products are views of images.
+    pub fn viewing(self, views: [Option<Im2col>; 2]) -> Self {
+        Self { views, ..self }
     }
 
     /// What the command in place `at` of the program takes once, on work of these sizes. `second_pass` says that its output's
@@ -190,7 +199,7 @@ struct Bill<'a, 'b, 'w> {
 
 /// What the scratchpads see of an operand of a GEMM.
 struct Rows {
-    operand: traffic::Operand,
+    operand: Operand,
     /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
     /// Whether the elements that enter in one cycle are neighbours in the tensor.
@@ -279,7 +288,7 @@ impl Bill<'_, '_, '_> {
         let Outgoing { tensor, stored, bits } = of;
         let [bytes, offset] =
             [elements, skipped].map(|elements| self.costs.transfer_bytes(elements, bits));
-        Transfer { tensor, stored, write, bytes, offset }
+        Transfer { tensor, stored, write, elements, bytes, offset }
     }
 
     fn rows(&mut self, buffer: Buffer, write: bool, row_bits: u64, count: u64) {
@@ -311,14 +320,14 @@ impl Bill<'_, '_, '_> {
         self.cost.counts = counts;
         self.cost.dataflow = Some(mapping.stationary);
         self.processing_elements(gemm, &mapping, &counts);
-        let operands = self.operands(gemm, &mapping);
+        let operands = self.operands(gemm, &mapping).map_err(|TooLong| too_long())?;
         operands.iter().for_each(|operand| self.operand_rows(operand, &mapping));
         self.partial_sums(&mapping, &counts, sum_bits);
         self.edge(gemm, &mapping);
         let results = self.results(gemm, &mapping, second_pass);
         let traffic = Traffic {
             mapping,
-            operands: operands.map(|rows| rows.operand),
+            operands: [operands[0].operand, operands[1].operand],
             at_first: self.read_for_the_edge(gemm, shape),
             at_last: self.written_at_the_edge(gemm, shape),
             results,
@@ -328,6 +337,7 @@ impl Bill<'_, '_, '_> {
         };
         self.refuse_too_small(&traffic)?;
         self.walk(|walk| traffic.walk(walk))?;
+        operands.iter().for_each(|operand| self.pixel_rows(operand));
         if second_pass {
             let results = shape.m as u64 * shape.n as u64;
             self.second_pass(gemm.output, results, sum_bits)?;
@@ -393,7 +403,7 @@ impl Bill<'_, '_, '_> {
     }
 
     /// The operands as the dataflow takes them.
-    fn operands(&self, gemm: &Gemm, mapping: &Mapping) -> [Rows; 2] {
+    fn operands(&self, gemm: &Gemm, mapping: &Mapping) -> Result<[Rows; 2], TooLong> {
         let costs = self.costs;
         let output_stays = mapping.output_stays();
         let rows = |operand: OperandRef, is_a: bool| {
@@ -410,26 +420,38 @@ impl Bill<'_, '_, '_> {
                 true => mapping.shape.m as u64 * mapping.shape.k as u64,
                 false => mapping.shape.k as u64 * mapping.shape.n as u64,
             };
-            Rows {
-                operand: traffic::Operand {
-                    tensor,
-                    buffer,
-                    bits: costs.bits(tensor),
-                    axes,
-                    resident: self.is_resident(tensor, elements),
-                    half_bits: costs.accelerator.half_bits(buffer),
-                },
+            // The positions of an image lie along m in A, and along k in B.
+            let view = costs.views[usize::from(!is_a)].map(|im2col| {
+                let k = match mapping.stationary {
+                    Stationary::Output => Axis::Time,
+                    Stationary::Weight | Stationary::Input => Axis::Rows,
+                };
+                let along_k = |axis: &Axis| (*axis == k) != is_a;
+                let positions = axes.into_iter().find(along_k).expect("k and another axis");
+                View { im2col, positions }
+            });
+            let matrix = Matrix {
+                tensor,
+                buffer,
+                bits: costs.bits(tensor),
+                axes,
+                resident: self.is_resident(tensor, elements),
+                half_bits: costs.accelerator.half_bits(buffer),
+                view,
+            };
+            Ok(Rows {
+                operand: Operand::new(matrix, mapping)?,
                 row: row as u64,
                 along_layout: is_along(mapping.stationary, operand, is_a),
-            }
+            })
         };
-        [rows(gemm.a, true), rows(gemm.b, false)]
+        Ok([rows(gemm.a, true)?, rows(gemm.b, false)?])
     }
 
     /// An operand from DRAM into its scratchpad, and from there to the grid's edge, tile by tile.
     fn operand_rows(&mut self, rows: &Rows, mapping: &Mapping) {
         let Rows { operand, row, along_layout } = rows;
-        let traffic::Operand { buffer, bits, axes, .. } = *operand;
+        let Matrix { buffer, bits, axes, view, .. } = operand.matrix;
         let row_bits = row * u64::from(bits);
         let (taken, fetched) = operand.turns(mapping);
         let copies = self.costs.accelerator.layout == Layout::TwoCopies;
@@ -439,7 +461,9 @@ impl Bill<'_, '_, '_> {
             for &(depth, along_depth) in &depths {
                 let tiles = across * along_depth;
                 let accesses = if along { depth } else { lines * depth.div_ceil(*row) };
-                self.rows(buffer, true, row_bits, accesses * tiles * fetched);
+                if view.is_none() {
+                    self.rows(buffer, true, row_bits, accesses * tiles * fetched);
+                }
                 self.rows(buffer, false, row_bits, accesses * tiles * taken);
                 if !along {
                     // Written into the transposer and read from it.
@@ -447,6 +471,17 @@ impl Bill<'_, '_, '_> {
                     self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
                 }
             }
+        }
+    }
+
+    /// The pixels of a view, packed into rows of its scratchpad as they were fetched.
+    fn pixel_rows(&mut self, rows: &Rows) {
+        let Matrix { tensor, buffer, bits, view, .. } = rows.operand.matrix;
+        if view.is_some() {
+            let read =
+                self.cost.moved.iter().filter(|moved| moved.tensor == tensor && !moved.write);
+            let pixels: u64 = read.map(|moved| moved.elements).sum();
+            self.rows(buffer, true, rows.row * u64::from(bits), pixels.div_ceil(rows.row));
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Transfer {
     pub stored: Stored,
     /// Whether it is written.
     pub write: bool,
+    /// Elements.
+    pub elements: u64,
     /// Bytes, whole bursts.
     pub bytes: u64,
     /// Where it lies, in bytes from the beginning of what is stored: tile after tile, each of them in
@@ -85,6 +87,8 @@ pub struct Moved {
     pub write: bool,
     /// Transfers.
     pub transfers: u64,
+    /// Elements.
+    pub elements: u64,
     /// Bytes, whole bursts.
     pub bytes: u64,
     /// Cycles in which all waited for it.
@@ -172,6 +176,7 @@ struct Sum {
     tensor: TensorId,
     write: bool,
     transfers: u128,
+    elements: u128,
     bytes: u128,
     stall: u128,
 }
@@ -258,7 +263,8 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    /// The same steps, so many times.
+    /// Steps that are made so many times, each time alike but for the places of transfers; they are
+    /// told how often they were made before.
     ///
     /// # Errors
     ///
@@ -266,14 +272,14 @@ impl<'s> Walk<'s> {
     pub fn repeat(
         &mut self,
         count: u64,
-        mut steps: impl FnMut(&mut Self) -> Result<(), TooLong>,
+        mut steps: impl FnMut(&mut Self, u64) -> Result<(), TooLong>,
     ) -> Result<(), TooLong> {
-        for done in 1..=count {
+        for done in 0..count {
             let before = self.state.clone();
-            steps(self)?;
+            steps(self, done)?;
             // The first time may follow on something else.
-            if done > 1 && self.see.is_none() && self.state.leads_on_like(&before) {
-                self.state.go_on(&before, count - done);
+            if done > 0 && self.see.is_none() && self.state.leads_on_like(&before) {
+                self.state.go_on(&before, count - done - 1);
                 break;
             }
         }
@@ -318,9 +324,10 @@ impl<'s> Walk<'s> {
             (moved.stall, hidden) = (moved.stall - less, hidden - less);
         }
         let moved = |sum: &Sum| {
-            let Sum { tensor, write, transfers, bytes, stall } = *sum;
-            let (transfers, bytes, stall) = (time(transfers)?, time(bytes)?, time(stall)?);
-            Ok(Moved { tensor, write, transfers, bytes, stall })
+            let Sum { tensor, write, transfers, elements, bytes, stall } = *sum;
+            let [transfers, elements] = [time(transfers)?, time(elements)?];
+            let [bytes, stall] = [time(bytes)?, time(stall)?];
+            Ok(Moved { tensor, write, transfers, elements, bytes, stall })
         };
         time(total)?;
         Ok(Walked {
@@ -339,13 +346,14 @@ pub struct TooLong;
 impl State {
     /// Counts a transfer; returns the place of its tensor and direction.
     fn count(&mut self, transfer: &Transfer) -> usize {
-        let Transfer { tensor, write, bytes, .. } = *transfer;
+        let Transfer { tensor, write, elements, bytes, .. } = *transfer;
         let is = |moved: &Sum| (moved.tensor, moved.write) == (tensor, write);
         let at = self.moved.iter().position(is).unwrap_or_else(|| {
-            self.moved.push(Sum { tensor, write, transfers: 0, bytes: 0, stall: 0 });
+            self.moved.push(Sum { tensor, write, transfers: 0, elements: 0, bytes: 0, stall: 0 });
             self.moved.len() - 1
         });
         self.moved[at].transfers += 1;
+        self.moved[at].elements += u128::from(elements);
         self.moved[at].bytes += u128::from(bytes);
         at
     }
@@ -416,6 +424,7 @@ impl State {
         self.steps += (self.steps - before.steps) * count as u64;
         for (moved, before) in self.moved.iter_mut().zip(&before.moved) {
             moved.transfers += (moved.transfers - before.transfers) * count;
+            moved.elements += (moved.elements - before.elements) * count;
             moved.bytes += (moved.bytes - before.bytes) * count;
             moved.stall += (moved.stall - before.stall) * count;
         }

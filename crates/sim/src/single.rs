@@ -14,6 +14,7 @@ use systoliq_program::{
 use crate::cost::{Arithmetic, Costs};
 use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
+use crate::im2col::Im2col;
 use crate::memory::Moved;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
@@ -97,6 +98,20 @@ impl GemmReport {
     ///
     /// If a width is impossible, the GEMM too large to count, or an event has no price.
     pub fn new(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Result<Self, Error> {
+        Self::viewing(accelerator, shape, widths, [None; 2])
+    }
+
+    /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), or if a view has not the sizes of its matrix.
+    pub fn viewing(
+        accelerator: &Accelerator,
+        shape: GemmShape,
+        widths: Widths,
+        views: [Option<Im2col>; 2],
+    ) -> Result<Self, Error> {
         accelerator.validate()?;
         if shape.m == 0 || shape.n == 0 || shape.k == 0 {
             let GemmShape { m, k, n } = shape;
@@ -105,9 +120,18 @@ impl GemmReport {
                 format!("m = {m}, k = {k}, n = {n}: expected at least 1"),
             ));
         }
+        for (view, size) in views.iter().zip([[shape.m, shape.k], [shape.k, shape.n]]) {
+            if let Some(found) = view.map(|view| [view.positions(), view.taps()])
+                && found != size
+            {
+                let problem = format!("a view of {found:?}: expected a matrix of {size:?}");
+                return Err(Error::at("GEMM", problem));
+            }
+        }
         let program = program(shape, widths)?;
         let cost = |arithmetic| {
-            Costs::new(&program, accelerator, arithmetic).of(0, Work::Gemm(shape), false)
+            let costs = Costs::new(&program, accelerator, arithmetic).viewing(views);
+            costs.of(0, Work::Gemm(shape), false)
         };
         let prices = Prices::new(accelerator);
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::Float32)?);

@@ -1,7 +1,7 @@
 //! A network given layer by layer: what each of its matrix products takes.
 //!
 //! A convolution is the product of its im2col matrix, output pixels by filter elements, with its
-//! filters; that matrix is taken to lie in memory as it is multiplied. Training adds two products to
+//! filters; memory holds the image, of which each tile needs its pixels once. Training adds two products to
 //! each layer: the gradient of its input, dX = dZ · W over the padded input's pixels (none for the
 //! first layer), and of its weights, dW = dZᵀ · X.
 
@@ -13,6 +13,7 @@ use systoliq_array::{Stationary, mapping::Axis};
 use systoliq_program::{GemmShape, Pass};
 
 use crate::energy::Picojoules;
+use crate::im2col::{Im2col, Sliding};
 use crate::roofline::Roofline;
 use crate::scalesim::ScaleSimReport;
 use crate::scalesim::topology::{Convolution, Layer, LayerShape, OutputSize, Topology};
@@ -34,6 +35,9 @@ pub struct Product {
     pub k: usize,
     /// How often it is made: once per channel of a depthwise convolution.
     pub repeats: u64,
+    /// The images of which A and B are views.
+    #[serde(skip)]
+    pub views: [Option<Im2col>; 2],
 }
 
 /// The products of a topology, layer by layer.
@@ -41,31 +45,63 @@ pub fn products(topology: &Topology, size: OutputSize, training: bool) -> Vec<Pr
     let mut products = Vec::new();
     for (at, layer) in topology.layers.iter().enumerate() {
         let forward = layer.gemm(size);
-        products.push(product(layer, Pass::Forward, forward));
+        let image = image(layer, size);
+        products.push(product(layer, Pass::Forward, forward, [image, None]));
         if training {
             if at > 0 {
-                products.push(product(layer, Pass::InputGradient, input_gradient(layer, forward)));
+                products.push(input_gradient(layer, forward, size));
             }
             let GemmShape { m, k, n } = forward;
-            products.push(product(layer, Pass::WeightGradient, GemmShape { m: n, k: m, n: k }));
+            let shape = GemmShape { m: n, k: m, n: k };
+            products.push(product(layer, Pass::WeightGradient, shape, [None, image]));
         }
     }
     products
 }
 
-fn product(layer: &Layer, pass: Pass, GemmShape { m, k, n }: GemmShape) -> Product {
-    Product { layer: layer.name().to_owned(), pass, m, n, k, repeats: layer.repeats() }
+fn product(
+    layer: &Layer,
+    pass: Pass,
+    GemmShape { m, k, n }: GemmShape,
+    views: [Option<Im2col>; 2],
+) -> Product {
+    Product { layer: layer.name().to_owned(), pass, m, n, k, repeats: layer.repeats(), views }
+}
+
+/// The image whose windows a convolution multiplies with its filters.
+fn image(layer: &Layer, size: OutputSize) -> Option<Im2col> {
+    let LayerShape::Convolution(convolution) = layer.shape() else { return None };
+    let Convolution { ifmap, filter, channels, strides, .. } = convolution;
+    let [down, along] = [0, 1].map(|axis| Sliding {
+        positions: size.along(ifmap[axis], filter[axis], strides[axis]),
+        taps: filter[axis],
+        step: strides[axis],
+        dilation: 1,
+        pad: 0,
+        extent: ifmap[axis],
+    });
+    Some(Im2col { down, along, channels })
 }
 
 /// dX: of a convolution, the product over the dilated and padded dZ with flipped filters.
-fn input_gradient(layer: &Layer, GemmShape { m, k, n }: GemmShape) -> GemmShape {
-    match layer.shape() {
-        LayerShape::Gemm(_) => GemmShape { m, k: n, n: k },
-        LayerShape::Convolution(Convolution { ifmap, filter, channels, filters, .. }) => {
-            let [pixels, taps] = [ifmap, filter].map(|[height, width]| height * width);
-            GemmShape { m: pixels, k: taps * filters, n: channels }
-        }
-    }
+fn input_gradient(layer: &Layer, forward: GemmShape, size: OutputSize) -> Product {
+    let pass = Pass::InputGradient;
+    let LayerShape::Convolution(convolution) = layer.shape() else {
+        let GemmShape { m, k, n } = forward;
+        return product(layer, pass, GemmShape { m, k: n, n: k }, [None; 2]);
+    };
+    let Convolution { ifmap, filter, channels, filters, strides } = convolution;
+    let [down, along] = [0, 1].map(|axis| Sliding {
+        positions: ifmap[axis],
+        taps: filter[axis],
+        step: 1,
+        dilation: strides[axis],
+        pad: filter[axis] - 1,
+        extent: size.along(ifmap[axis], filter[axis], strides[axis]),
+    });
+    let gradient = Im2col { down, along, channels: filters };
+    let shape = GemmShape { m: gradient.positions(), k: gradient.taps(), n: channels };
+    product(layer, pass, shape, [Some(gradient), None])
 }
 
 /// What one product takes, over all its repeats.
@@ -137,15 +173,15 @@ impl WorkloadReport {
         widths: Widths,
     ) -> Result<Self, Error> {
         // Layers of one size take the same.
-        let mut known: BTreeMap<GemmShape, GemmReport> = BTreeMap::new();
+        let mut known: BTreeMap<(GemmShape, [Option<Im2col>; 2]), GemmReport> = BTreeMap::new();
         let mut rows = Vec::new();
         let mut total = WorkloadTotals::default();
         for product in products {
             let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-            let once = match known.entry(shape) {
+            let once = match known.entry((shape, product.views)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => {
-                    let report = GemmReport::new(accelerator, shape, widths);
+                    let report = GemmReport::viewing(accelerator, shape, widths, product.views);
                     place.insert(report.map_err(|error| of_layer(&product, error))?)
                 }
             };

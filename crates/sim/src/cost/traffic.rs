@@ -4,82 +4,13 @@
 //! depend on, unless all its tiles of one turn fit half its scratchpad. A tile that does not fit by
 //! itself is fetched in pieces of time, in every fold. Results leave when their sums are complete.
 
-use systoliq_array::mapping::{Axis, Loop, Tile};
+use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{Mapping, Schedule};
 use systoliq_program::TensorId;
 
+use super::operand::{Matrix, Operand, Stretch, alike, largest};
 use crate::events::Buffer;
 use crate::memory::{Step, Stored, TooLong, Transfer, Walk};
-
-/// An operand on its way to the grid.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Operand {
-    pub(super) tensor: TensorId,
-    pub(super) buffer: Buffer,
-    pub(super) bits: u32,
-    /// The axis along which its elements enter side by side, and the other one.
-    pub(super) axes: [Axis; 2],
-    /// Whether it stays on chip from the command before.
-    pub(super) resident: bool,
-    /// Bits of half its scratchpad.
-    pub(super) half_bits: u64,
-}
-
-impl Operand {
-    fn depends_on(&self, axis: Axis) -> bool {
-        self.axes.contains(&axis)
-    }
-
-    /// Bits of its largest tile.
-    fn tile_bits(&self, mapping: &Mapping) -> u128 {
-        let [lines, depth] = self.axes.map(|axis| largest(mapping, axis) as u128);
-        lines * depth * u128::from(self.bits)
-    }
-
-    /// Whether a tile fits half the scratchpad.
-    fn fits(&self, mapping: &Mapping) -> bool {
-        self.tile_bits(mapping) <= u128::from(self.half_bits)
-    }
-
-    /// Whether what one turn of loop `at` needs of it is still there in the next.
-    fn stays_over(&self, mapping: &Mapping, at: usize) -> bool {
-        let inner = mapping.loops().into_iter().skip(at + 1);
-        let tiles = inner
-            .filter(|each| self.depends_on(each.axis))
-            .map(|each| each.pieces.count() as u128)
-            .try_fold(self.tile_bits(mapping), u128::checked_mul);
-        tiles.is_some_and(|bits| bits <= u128::from(self.half_bits))
-    }
-
-    /// Whether a fold fetches it, and the numbers of its turns that do not.
-    fn is_fetched(&self, mapping: &Mapping, places: [usize; 3]) -> bool {
-        let turns = mapping.loops().into_iter().zip(places).enumerate();
-        let again = |(at, (each, place)): (usize, (Loop, usize))| {
-            self.depends_on(each.axis) || place == 0 || !self.stays_over(mapping, at)
-        };
-        !self.resident && turns.into_iter().all(again)
-    }
-
-    /// How often each tile is taken by the grid, and how often fetched.
-    pub(super) fn turns(&self, mapping: &Mapping) -> (u64, u64) {
-        let (mut taken, mut fetched) = (1, 1);
-        for (at, each) in mapping.loops().into_iter().enumerate() {
-            if !self.depends_on(each.axis) {
-                taken *= each.pieces.count() as u64;
-                fetched *= match self.stays_over(mapping, at) {
-                    true => 1,
-                    false => each.pieces.count() as u64,
-                };
-            }
-        }
-        (taken, if self.resident { 0 } else { fetched })
-    }
-}
-
-/// The largest extent of a tile along an axis.
-fn largest(mapping: &Mapping, axis: Axis) -> usize {
-    mapping.pieces(axis).size(0)
-}
 
 fn extent(tile: &Tile, axis: Axis) -> usize {
     match axis {
@@ -126,13 +57,10 @@ impl Traffic {
     pub(super) fn too_small(&self) -> Option<TooSmall> {
         let mapping = &self.mapping;
         let operands = self.operands.iter().filter_map(|operand| {
-            let [lines, depth] = operand.axes.map(|axis| match axis {
-                Axis::Time => 1,
-                axis => largest(mapping, axis),
-            });
-            let needed = (lines * depth) as u64 * u64::from(operand.bits);
-            let small = !operand.resident && needed > operand.half_bits;
-            small.then_some(TooSmall { buffer: operand.buffer, needed })
+            let matrix = &operand.matrix;
+            let needed = self.step_bits(operand);
+            let small = !matrix.resident && needed > matrix.half_bits;
+            small.then_some(TooSmall { buffer: matrix.buffer, needed })
         });
         let lines = if mapping.output_stays() { largest(mapping, Axis::Rows) } else { 1 };
         let results = (lines * largest(mapping, Axis::Cols)) as u64 * self.result_bits();
@@ -140,6 +68,15 @@ impl Traffic {
         let needed = results.max(partial);
         let c = (needed > self.half_c_bits).then_some(TooSmall { buffer: Buffer::C, needed });
         operands.chain(c).next()
+    }
+
+    /// Bits of an operand that one step in time needs at most.
+    fn step_bits(&self, operand: &Operand) -> u64 {
+        let [lines, depth] = operand.matrix.axes.map(|axis| match axis {
+            Axis::Time => 1,
+            axis => largest(&self.mapping, axis),
+        });
+        (lines * depth) as u64 * u64::from(operand.matrix.bits)
     }
 
     /// The widest form in which results go to DRAM.
@@ -150,16 +87,9 @@ impl Traffic {
     /// The most steps in time that one step of the walk takes.
     fn steps_max(&self) -> usize {
         let mapping = &self.mapping;
-        let operands = self.operands.iter().filter(|operand| !operand.resident);
-        let pieces =
-            operands.filter(|operand| operand.depends_on(Axis::Time) && !operand.fits(mapping));
-        let limits = pieces.map(|operand| {
-            let line = operand.axes.map(|axis| match axis {
-                Axis::Time => 1,
-                axis => largest(mapping, axis),
-            });
-            operand.half_bits / ((line[0] * line[1]) as u64 * u64::from(operand.bits))
-        });
+        let operands = self.operands.iter().filter(|operand| !operand.matrix.resident);
+        let pieces = operands.filter(|operand| operand.depends_on(Axis::Time) && !operand.fits());
+        let limits = pieces.map(|operand| operand.matrix.half_bits / self.step_bits(operand));
         // Sums that move fill the scratchpad of C one row a step.
         let row = largest(mapping, Axis::Cols) as u64 * self.result_bits();
         let rows = (!mapping.output_stays()).then(|| self.half_c_bits / row.max(1));
@@ -182,22 +112,21 @@ impl Traffic {
         line.turns(walk, 0, [0; 3])
     }
 
-    fn bytes(&self, elements: usize, bits: u32) -> u64 {
-        (elements as u64 * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
+    fn bytes(&self, elements: u64, bits: u32) -> u64 {
+        (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
     }
 
-    /// A part of a tile over two axes, `skipped` elements into the tile.
+    /// So many elements of a tile over two axes, of which a part begins `skipped` elements into it.
     fn transfer(
         &self,
         (tensor, stored, write): (TensorId, Stored, bool),
         bits: u32,
         axes: [Axis; 2],
         part: &Tile,
-        skipped: usize,
+        (elements, skipped): (u64, u64),
     ) -> Transfer {
         let mapping = &self.mapping;
-        let elements: usize = axes.map(|axis| extent(part, axis)).iter().product();
-        let whole = axes.map(|axis| largest(mapping, axis)).iter().product();
+        let whole: usize = axes.map(|axis| largest(mapping, axis)).iter().product();
         let [slow, fast] = axes.map(|axis| {
             let begins = match axis {
                 Axis::Rows => part.row,
@@ -208,8 +137,9 @@ impl Traffic {
         });
         let number = (slow.0 * fast.1 + fast.0) as u64;
         let skipped = self.bytes(skipped, bits);
-        let offset = number.saturating_mul(self.bytes(whole, bits)).saturating_add(skipped);
-        Transfer { tensor, stored, write, bytes: self.bytes(elements, bits), offset }
+        let offset = number.saturating_mul(self.bytes(whole as u64, bits)).saturating_add(skipped);
+        let bytes = self.bytes(elements, bits);
+        Transfer { tensor, stored, write, elements, bytes, offset }
     }
 }
 
@@ -223,7 +153,7 @@ struct Line<'t> {
 }
 
 impl Line<'_> {
-    /// All turns of the loops from `depth` on. Turns between the first and the last are alike.
+    /// All turns of the loops from `depth` on.
     fn turns(
         &mut self,
         walk: &mut Walk<'_>,
@@ -233,11 +163,22 @@ impl Line<'_> {
         if depth == places.len() {
             return self.fold(walk, places);
         }
-        let count = self.traffic.mapping.loops()[depth].pieces.count();
-        for (place, times) in [(0, 1), (1, count.saturating_sub(2)), (count - 1, count.min(2) - 1)]
-        {
-            places[depth] = place;
-            walk.repeat(times as u64, |walk| self.turns(walk, depth + 1, places))?;
+        let Traffic { mapping, operands, .. } = self.traffic;
+        let each = mapping.loops()[depth];
+        // Where an operand is a view, its folds are alike less often.
+        let view = operands.iter().find(|operand| operand.matrix.view.is_some());
+        let stretches = match view {
+            Some(view) => view.stretches(mapping, &each),
+            None => alike(each.pieces),
+        };
+        for Stretch { first, period, times } in stretches {
+            walk.repeat(times as u64, |walk, turn| {
+                let from = first + turn as usize * period;
+                (from..from + period).try_for_each(|place| {
+                    places[depth] = place;
+                    self.turns(walk, depth + 1, places)
+                })
+            })?;
         }
         Ok(())
     }
@@ -255,25 +196,22 @@ impl Line<'_> {
         let mut started = 0;
         for from in (0..tile.steps).step_by(size) {
             let to = tile.steps.min(from + size);
-            let piece = Tile { steps: to - from, ..tile };
+            let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
             let (is_first_piece, is_last_piece) = (from == 0, to == tile.steps);
             let mut reads = Vec::new();
             if is_first_piece && places == [0; 3] {
                 reads.extend_from_slice(at_first);
             }
             for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
-                let split = operand.depends_on(Axis::Time) && !operand.fits(mapping);
-                if split || is_first_piece {
-                    let (part, skipped) = if split { (&piece, from) } else { (&tile, 0) };
-                    let skipped = skipped * extent(&tile, operand.axes[0]);
-                    let of = (operand.tensor, Stored::Elements, false);
-                    reads.push(self.traffic.transfer(
-                        of,
-                        operand.bits,
-                        operand.axes,
-                        part,
-                        skipped,
-                    ));
+                let split = operand.depends_on(Axis::Time) && !operand.fits();
+                let (part, skipped) = if split { (&piece, from) } else { (&tile, 0) };
+                let missing = operand.missing(mapping, places, part);
+                if (split || is_first_piece) && missing > 0 {
+                    let Matrix { tensor, bits, axes, .. } = operand.matrix;
+                    let skipped = (skipped * extent(&tile, axes[0])) as u64;
+                    let of = (tensor, Stored::Elements, false);
+                    let elements = (missing, skipped);
+                    reads.push(self.traffic.transfer(of, bits, axes, part, elements));
                 }
             }
             let mut writes = Vec::new();
@@ -326,10 +264,11 @@ impl Line<'_> {
         let (axes, skipped) = match self.traffic.mapping.output_stays() {
             true if !is_last_piece => return Vec::new(),
             true => ([Axis::Rows, Axis::Cols], 0),
-            false => ([Axis::Cols, Axis::Time], from * piece.cols),
+            false => ([Axis::Cols, Axis::Time], (from * piece.cols) as u64),
         };
+        let elements = axes.map(|axis| extent(piece, axis) as u64).iter().product();
         let transfer = |&Outgoing { tensor, stored, bits }: &Outgoing| {
-            self.traffic.transfer((tensor, stored, true), bits, axes, piece, skipped)
+            self.traffic.transfer((tensor, stored, true), bits, axes, piece, (elements, skipped))
         };
         self.traffic.results.iter().map(transfer).collect()
     }

@@ -165,12 +165,10 @@ impl Bill<'_, '_, '_> {
         last_writes.extend_from_slice(at_last);
         let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
         self.walk(|walk| {
-            let mut number = 0;
-            walk.repeat((elements - last) / part, |walk| {
+            walk.repeat((elements - last) / part, |walk, number| {
                 let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
                 let reads: Vec<Transfer> = reads.iter().map(further).collect();
                 let writes: Vec<Transfer> = writes.iter().map(further).collect();
-                number += 1;
                 walk.step(&Step { gap, length: gap, reads: &reads, writes: &writes })
             })?;
             walk.step(&Step { gap, length, reads: &last_reads, writes: &last_writes })

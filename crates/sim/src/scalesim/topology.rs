@@ -182,7 +182,7 @@ impl Layer {
 
 impl OutputSize {
     /// The outputs along one axis, of a filter that is no larger than the input.
-    fn along(self, ifmap: usize, filter: usize, stride: usize) -> usize {
+    pub fn along(self, ifmap: usize, filter: usize, stride: usize) -> usize {
         match self {
             Self::Floor => (ifmap - filter) / stride + 1,
             Self::Ceiling => (ifmap - filter).div_ceil(stride) + 1,
