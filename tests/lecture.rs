@@ -6,7 +6,7 @@
 use std::f64::consts::LN_2;
 
 use ndarray::{Array2, array};
-use systoliq_fxp::Softmax;
+use systoliq_fxp::{SoftmaxFormat, SoftmaxUnit};
 use systoliq_nn::golden::{LayerParameters, Parameters};
 use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits};
 use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
@@ -192,7 +192,8 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     table(&["ŷ₁", "ŷ₂"], &flat(gradients.logits()), codes(&machine, Role::Logits));
 
     let id = prepared.program.logits;
-    let softmax = Softmax::of(machine.tensor(id).expect("logits"));
+    let softmax =
+        SoftmaxUnit::new(SoftmaxFormat::default()).of(machine.tensor(id).expect("logits"));
     let raw: Vec<i64> = softmax.probabilities.iter().map(|&p| p.into()).collect();
     let reals = raw.iter().map(|&p| p as f64 / 2f64.powi(30)).collect();
     let p = first_probability(logits(&weights, x));

@@ -36,6 +36,24 @@ pub enum Error {
         /// The width asked for.
         bits: i64,
     },
+    /// Softmax tables of a size that is no power of two from 2 to 4096.
+    #[error("softmax tables of {entries} entries: expected a power of two from 2 to 4096")]
+    SoftmaxEntries {
+        /// The number asked for.
+        entries: u32,
+    },
+    /// Fraction bits that a softmax unit cannot have.
+    #[error("softmax with {what} {found}: expected {least} to {most}")]
+    SoftmaxFrac {
+        /// The setting.
+        what: &'static str,
+        /// The number asked for.
+        found: u32,
+        /// The least: an entry's number must fit.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
     /// A number of fraction bits of an accumulator outside −128 … 128.
     #[error("an accumulator with {frac} fraction bits: expected -128 to 128")]
     AccumulatorFrac {

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use format::Format;
 pub use rounding::{Rounding, shift_right_round};
 pub use scale::{History, Scale};
-pub use softmax::Softmax;
+pub use softmax::{Interpolation, Softmax, SoftmaxFormat, SoftmaxUnit};
 pub use squared_error::SquaredError;
 pub use statistics::{ConversionStatistics, ExactSum};
 pub use tensor::{Codes, Lane, Tensor};

@@ -1,139 +1,210 @@
 //! Softmax, cross-entropy in bits and their gradient, in integers.
 //!
-//! For logits `z` of one sample and its class `c`:
+//! For logits `z` of one sample and its class `c`, with the [formats and tables](SoftmaxFormat) of a
+//! unit:
 //!
-//! | quantity | definition | fraction bits |
-//! | --- | --- | --- |
-//! | `t_i` | `(max z − z_i) · log₂e`, nearest-even; log₂e is `round(2³⁰ · log₂e)` | 16 |
-//! | `v_i` | `2^-t_i`: table of 257 entries, linear between them over 8 bits, then shifted right | 30 |
-//! | `S` | `Σ v_i`, at least 1 | 30 |
-//! | `P_i` | `⌊(2 · v_i · 2³⁰ + S) / 2S⌋` | 30 |
-//! | gradient | `(P_i − [i = c]) / ln 2`, with 1/ln 2 the same constant as log₂e | 60 |
-//! | loss | `t_c + log₂ S`, the logarithm from a table of 257 entries; finite by construction | 30 |
+//! | quantity | definition | fraction bits | by default |
+//! | --- | --- | --- | --- |
+//! | `t_i` | `(max z − z_i) · log₂e`, nearest-even; log₂e is `round(2³⁰ · log₂e)` | `exponent_frac` | 16 |
+//! | `v_i` | `2^-t_i`: a table of `entries` and one, linear between them, then shifted right | `table_frac` | 30 |
+//! | `S` | `Σ v_i`, at least 1 | `table_frac` | 30 |
+//! | `P_i` | `⌊(2 · v_i · 2^probability_frac + S) / 2S⌋` | `probability_frac` | 30 |
+//! | gradient | `(P_i − [i = c]) / ln 2`, with 1/ln 2 the same constant as log₂e | 30 more | 60 |
+//! | loss | `t_c + log₂ S`, the logarithm from a table of the same kind; finite by construction | both | |
 //!
-//! Subtracting the largest logit keeps every `t` positive, so no power overflows.
+//! Subtracting the largest logit keeps every `t` positive, so no power overflows and no probability
+//! exceeds 1.
 
+use fixed::FixedU32;
 use fixed::types::extra::U30;
-use fixed::{FixedI32, FixedU32};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::rounding::shift_right_round;
-use crate::{ExactSum, Rounding, Tensor};
+use crate::{Error, ExactSum, Rounding, Tensor};
 
-/// A table entry: Q2.30.
-type Entry = FixedI32<U30>;
+/// Formats and tables of a softmax unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftmaxFormat {
+    /// Fraction bits of the exponents of 2.
+    pub exponent_frac: u32,
+    /// Intervals of the two tables, a power of two.
+    pub entries: u32,
+    /// Fraction bits of the tables' entries, which have two integer bits more.
+    pub table_frac: u32,
+    /// What is taken between two entries.
+    pub interpolation: Interpolation,
+    /// Fraction bits of probabilities.
+    pub probability_frac: u32,
+}
 
-/// Fraction bits of probabilities and of the tables.
-pub const PROBABILITY_FRAC: i32 = 30;
+/// What a table gives between two of its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// The entry to the left: the bits behind its place are dropped.
+    None,
+    /// The point of the line between them, rounded half up.
+    Linear,
+}
 
-/// Fraction bits of the gradient of the loss in bits.
-pub const GRADIENT_FRAC: i32 = 60;
+impl Default for SoftmaxFormat {
+    fn default() -> Self {
+        Self {
+            exponent_frac: 16,
+            entries: 256,
+            table_frac: 30,
+            interpolation: Interpolation::Linear,
+            probability_frac: 30,
+        }
+    }
+}
 
-/// Fraction bits of `t`.
-const T_FRAC: i32 = 16;
+impl SoftmaxFormat {
+    /// Checks that a unit can be built like this.
+    ///
+    /// # Errors
+    ///
+    /// Unless `entries` is a power of two from 2 to 4096, of as many bits as the tables and the
+    /// exponents have fraction bits at most, and these are at most 30 and 24; and probabilities have
+    /// 2 to 30 fraction bits.
+    pub fn check(&self) -> Result<(), Error> {
+        let Self { exponent_frac, entries, table_frac, probability_frac, .. } = *self;
+        if !entries.is_power_of_two() || !(2..=4096).contains(&entries) {
+            return Err(Error::SoftmaxEntries { entries });
+        }
+        let least = self.index_bits();
+        for (what, found, least, most) in [
+            ("exponent_frac", exponent_frac, least, 24),
+            ("table_frac", table_frac, least, 30),
+            ("probability_frac", probability_frac, 2, 30),
+        ] {
+            if !(least..=most).contains(&found) {
+                return Err(Error::SoftmaxFrac { what, found, least, most });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bits that select an entry.
+    pub fn index_bits(&self) -> u32 {
+        self.entries.ilog2()
+    }
+
+    /// Width of a table entry.
+    pub fn table_bits(&self) -> u32 {
+        self.table_frac + 2
+    }
+
+    /// Fraction bits of the gradient of the loss in bits.
+    pub fn gradient_frac(&self) -> i32 {
+        (self.probability_frac + LOG2_E_FRAC) as i32
+    }
+}
+
+/// Fraction bits of log₂ e.
+const LOG2_E_FRAC: u32 = 30;
 
 /// log₂ e = 1 / ln 2 = 1.442695040888…, rounded to the nearest 2⁻³⁰:
 /// 1549082004.68 · 2⁻³⁰.
 const LOG2_E: FixedU32<U30> = FixedU32::from_bits(1_549_082_005);
 
-/// `2^(-i/256)` for i = 0 … 256.
-const EXP2: [Entry; 257] = exp2_table();
+/// A softmax unit: its formats, and its tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoftmaxUnit {
+    format: SoftmaxFormat,
+    /// `2^(-i / entries)` for i = 0 … entries.
+    exp2: Vec<i64>,
+    /// `log₂(1 + i / entries)` for i = 0 … entries.
+    log2: Vec<i64>,
+}
 
-/// `log₂(1 + i/256)` for i = 0 … 256.
-const LOG2: [Entry; 257] = log2_table();
-
-/// Powers of the 256th root of ½, all in 62 fraction bits.
-const fn exp2_table() -> [Entry; 257] {
-    let mut root: u128 = 1 << 61; // ½
-    let mut halvings = 0;
-    while halvings < 8 {
-        root = (root << 62).isqrt();
-        halvings += 1;
-    }
-    let mut table = [Entry::ZERO; 257];
-    let mut power: u128 = 1 << 62;
-    let mut i = 0;
-    while i <= 256 {
-        table[i] = Entry::from_bits(((power + (1 << 31)) >> 32) as i32);
-        power = (power * root) >> 62;
-        i += 1;
-    }
-    table
+/// Powers of the root of ½ of so many entries, all in 62 fraction bits, each then rounded.
+fn exp2_table(format: &SoftmaxFormat) -> Vec<i64> {
+    let halve = |root: u128, _| (root << 62).isqrt();
+    let root = (0..format.index_bits()).fold(1u128 << 61, halve); // of ½
+    let powers = std::iter::successors(Some(1u128 << 62), |power| Some((power * root) >> 62));
+    let dropped = 62 - format.table_frac;
+    let entry = |power: u128| ((power + (1 << (dropped - 1))) >> dropped) as i64;
+    powers.map(entry).take(format.entries as usize + 1).collect()
 }
 
 /// Logarithms by repeated squaring: each squaring that passes 2 gives a one bit of the logarithm.
-const fn log2_table() -> [Entry; 257] {
+fn log2_table(format: &SoftmaxFormat) -> Vec<i64> {
     const BITS: u32 = 40;
-    let mut table = [Entry::ZERO; 257];
-    let mut i = 0;
-    while i < 256 {
-        let mut x: u128 = (256 + i as u128) << 54; // 62 fraction bits
-        let mut logarithm: u64 = 0;
-        let mut bit = 0;
-        while bit < BITS {
+    let dropped = BITS - format.table_frac;
+    let entry = |i: u32| {
+        let mut x = u128::from(format.entries + i) << (62 - format.index_bits());
+        let mut logarithm: i64 = 0;
+        for _ in 0..BITS {
             x = (x * x) >> 62;
             logarithm <<= 1;
             if x >> 63 != 0 {
                 logarithm |= 1;
                 x >>= 1;
             }
-            bit += 1;
         }
-        table[i] = Entry::from_bits(((logarithm + (1 << (BITS - 31))) >> (BITS - 30)) as i32);
-        i += 1;
+        (logarithm + (1 << (dropped - 1))) >> dropped
+    };
+    (0..format.entries).map(entry).chain([1 << format.table_frac]).collect()
+}
+
+impl SoftmaxUnit {
+    /// A unit with its tables.
+    ///
+    /// # Panics
+    ///
+    /// If it [cannot be built](SoftmaxFormat::check).
+    pub fn new(format: SoftmaxFormat) -> Self {
+        format.check().unwrap_or_else(|error| panic!("{error}"));
+        Self { format, exp2: exp2_table(&format), log2: log2_table(&format) }
     }
-    table[256] = Entry::ONE;
-    table
-}
 
-/// The table at `position / 2^(8 + low_bits)`, linear between entries: add half, drop `low_bits`.
-fn interpolate(table: &[Entry; 257], position: u32, low_bits: u32) -> i64 {
-    let (at, low) = ((position >> low_bits) as usize, i64::from(position & ((1 << low_bits) - 1)));
-    let (left, right) = (i64::from(table[at].to_bits()), i64::from(table[at + 1].to_bits()));
-    left + (((right - left) * low + (1 << (low_bits - 1))) >> low_bits)
-}
-
-/// `2^-t` in 30 fraction bits, for `t` in 16.
-fn exp2_negative(t: u128) -> u64 {
-    let whole = t >> T_FRAC;
-    if whole > 30 {
-        return 0;
+    /// A table at `position / 2^bits`.
+    fn look_up(&self, table: &[i64], position: u64, bits: u32) -> i64 {
+        let low_bits = bits - self.format.index_bits();
+        let (at, low) = ((position >> low_bits) as usize, position & ((1 << low_bits) - 1));
+        match self.format.interpolation {
+            Interpolation::Linear if low_bits > 0 => {
+                let difference = (table[at + 1] - table[at]) * low as i64;
+                table[at] + ((difference + (1 << (low_bits - 1))) >> low_bits)
+            }
+            Interpolation::Linear | Interpolation::None => table[at],
+        }
     }
-    (interpolate(&EXP2, t as u32 & 0xffff, 8) >> whole) as u64
-}
 
-/// `log₂ s` in 30 fraction bits, for `s ≥ 1` in 30.
-fn log2(s: u64) -> i64 {
-    let power = s.ilog2();
-    assert!(power >= 30, "a sum of powers below 1");
-    let fraction = (s - (1 << power)) >> (power - 30);
-    (i64::from(power - 30) << 30) + interpolate(&LOG2, fraction as u32, 22)
-}
+    /// `2^-t`.
+    fn exp2_negative(&self, t: u128) -> u64 {
+        let bits = self.format.exponent_frac;
+        let whole = t >> bits;
+        if whole > u128::from(self.format.table_frac) {
+            return 0;
+        }
+        (self.look_up(&self.exp2, t as u64 & ((1 << bits) - 1), bits) >> whole) as u64
+    }
 
-/// What softmax says of a batch of logits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Softmax {
-    classes: usize,
-    t: Vec<u128>,
-    /// Probabilities row by row, in 30 fraction bits.
-    pub probabilities: Vec<u32>,
-    /// `log₂ S` of each row, in 30 fraction bits.
-    log_sums: Vec<i64>,
-    /// The class of the largest logit of each row, the lowest of equals.
-    pub predictions: Vec<u32>,
-}
+    /// `log₂ s`, for `s ≥ 1`.
+    fn log2(&self, s: u64) -> i64 {
+        let (power, bits) = (s.ilog2(), self.format.table_frac);
+        assert!(power >= bits, "a sum of powers below 1");
+        let fraction = (s - (1 << power)) >> (power - bits);
+        (i64::from(power - bits) << bits) + self.look_up(&self.log2, fraction, bits)
+    }
 
-impl Softmax {
     /// Evaluates a batch: one sample per row of `logits`, one class per column.
     ///
     /// # Panics
     ///
     /// If `logits` has no columns.
-    pub fn of(logits: &Tensor) -> Self {
+    pub fn of(&self, logits: &Tensor) -> Softmax {
         let (rows, classes) = (logits.rows(), logits.cols());
         assert!(classes > 0, "softmax of no classes");
+        let SoftmaxFormat { exponent_frac, probability_frac, .. } = self.format;
         let codes = logits.to_codes();
-        let drop = logits.format().frac() + PROBABILITY_FRAC - T_FRAC;
-        let mut softmax = Self {
+        let drop = logits.format().frac() + LOG2_E_FRAC as i32 - exponent_frac as i32;
+        let mut softmax = Softmax {
+            format: self.format,
             classes,
             t: Vec::with_capacity(rows * classes),
             probabilities: Vec::with_capacity(rows * classes),
@@ -146,29 +217,47 @@ impl Softmax {
             softmax.predictions.push(best as u32);
             let first = softmax.t.len();
             softmax.t.extend(row.iter().map(|z| scaled_distance(largest - z, drop)));
-            let powers: Vec<u64> = softmax.t[first..].iter().map(|&t| exp2_negative(t)).collect();
+            let powers: Vec<u64> =
+                softmax.t[first..].iter().map(|&t| self.exp2_negative(t)).collect();
             let sum: u64 = powers.iter().sum();
             softmax.probabilities.extend(powers.iter().map(|&v| {
-                let doubled = (u128::from(v) << 31) + u128::from(sum);
+                let doubled = (u128::from(v) << (probability_frac + 1)) + u128::from(sum);
                 (doubled / (2 * u128::from(sum))) as u32
             }));
-            softmax.log_sums.push(log2(sum));
+            softmax.log_sums.push(self.log2(sum));
         }
         softmax
     }
+}
 
-    /// `P − [class = label]` row by row, in 30 fraction bits: the gradient of the loss in nats with
+/// What softmax says of a batch of logits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Softmax {
+    /// Of the unit that said it.
+    pub format: SoftmaxFormat,
+    classes: usize,
+    t: Vec<u128>,
+    /// Probabilities row by row.
+    pub probabilities: Vec<u32>,
+    /// `log₂ S` of each row.
+    log_sums: Vec<i64>,
+    /// The class of the largest logit of each row, the lowest of equals.
+    pub predictions: Vec<u32>,
+}
+
+impl Softmax {
+    /// `P − [class = label]` row by row, in `probability_frac` fraction bits: the gradient of the loss in nats with
     /// respect to the logits.
     pub fn differences(&self, labels: &[u32]) -> Vec<i64> {
         let mut differences: Vec<i64> = self.probabilities.iter().map(|&p| p.into()).collect();
         for (row, &label) in differences.chunks_exact_mut(self.classes).zip(labels) {
-            row[label as usize] -= 1 << PROBABILITY_FRAC;
+            row[label as usize] -= 1 << self.format.probability_frac;
         }
         differences
     }
 
-    /// [`differences`](Self::differences)` / ln 2`, in 60 fraction bits: the gradient of the loss
-    /// in bits.
+    /// [`differences`](Self::differences)` / ln 2`, in [so many](SoftmaxFormat::gradient_frac)
+    /// fraction bits: the gradient of the loss in bits.
     pub fn differences_in_bits(&self, labels: &[u32]) -> Vec<i64> {
         let scale = i64::from(LOG2_E.to_bits());
         self.differences(labels).into_iter().map(|difference| difference * scale).collect()
@@ -180,15 +269,17 @@ impl Softmax {
         for ((t, &log_sum), &label) in
             self.t.chunks_exact(self.classes).zip(&self.log_sums).zip(labels)
         {
-            sum.add(t[label as usize], -T_FRAC);
-            sum.add(log_sum, -PROBABILITY_FRAC);
+            sum.add(t[label as usize], -(self.format.exponent_frac as i32));
+            sum.add(log_sum, -(self.format.table_frac as i32));
         }
         sum
     }
 
-    /// The probabilities of each sample.
-    pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
-        self.probabilities.chunks_exact(self.classes)
+    /// The probabilities of each sample as real numbers.
+    pub fn rows(&self) -> impl Iterator<Item = Vec<f64>> {
+        let one = f64::from(1u32 << self.format.probability_frac);
+        let real = move |&p: &u32| f64::from(p) / one;
+        self.probabilities.chunks_exact(self.classes).map(move |row| row.iter().map(real).collect())
     }
 
     /// Samples whose predicted class is not their label.
@@ -213,119 +304,5 @@ fn scaled_distance(distance: i64, drop: i32) -> u128 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Format;
-    use systoliq_keyed_random::Key;
-
-    #[test]
-    fn tables_are_the_nearest_entries() {
-        for i in 0..=256usize {
-            let x = i as f64 / 256.0;
-            let nearest = |real: f64| (real * 2f64.powi(30)).round() as i32;
-            assert_eq!(EXP2[i].to_bits(), nearest((-x).exp2()), "2^-{x}");
-            assert_eq!(LOG2[i].to_bits(), nearest((1.0 + x).log2()), "log2(1 + {x})");
-        }
-        assert_eq!(f64::from(LOG2_E.to_bits()), (std::f64::consts::LOG2_E * 2f64.powi(30)).round());
-    }
-
-    #[test]
-    fn between_entries_the_nearest_point_of_the_line_is_taken() {
-        for position in 0..=0xffffu32 {
-            let (at, low) = ((position >> 8) as usize, i64::from(position & 0xff));
-            let (left, right) = (i64::from(EXP2[at].to_bits()), i64::from(EXP2[at + 1].to_bits()));
-            let on_line = left * (256 - low) + right * low; // in 256ths
-            let off = 256 * interpolate(&EXP2, position, 8) - on_line;
-            assert!(-128 < off && off <= 128, "position {position}: off by {off}/256");
-        }
-    }
-
-    /// Softmax, its predictions and losses in floating point.
-    fn in_floats(z: &[f64]) -> (Vec<f64>, usize, Vec<f64>) {
-        let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = z.iter().map(|z| (z - max).exp()).sum();
-        let best = z.iter().position(|&z| z == max).unwrap();
-        let losses = z.iter().map(|z| ((max - z) + sum.ln()) / std::f64::consts::LN_2).collect();
-        (z.iter().map(|z| (z - max).exp() / sum).collect(), best, losses)
-    }
-
-    #[test]
-    fn probabilities_losses_and_predictions_follow_floats() {
-        let (mut worst_probability, mut worst_loss) = (0f64, 0f64);
-        for (case, notation) in
-            ["Q4.4", "Q8.0", "Q2.6", "Q4.12", "Q6.2", "Q1.7", "Q8.24"].iter().enumerate()
-        {
-            let format: Format = notation.parse().unwrap();
-            for classes in [1, 2, 3, 10, 100] {
-                let key = Key::new(case as u64).with(classes as u64);
-                let codes: Vec<i64> = (0..64 * classes as u64)
-                    .map(|i| i64::from(key.word(i)) % (2 * format.max_raw() + 2) + format.min_raw())
-                    .collect();
-                let logits = Tensor::from_codes(format, 64, classes, &codes);
-                let softmax = Softmax::of(&logits);
-                for (row, z) in logits.to_reals().rows().into_iter().enumerate() {
-                    let (p, best, losses) = in_floats(&z.to_vec());
-                    assert_eq!(softmax.predictions[row] as usize, best);
-                    for class in 0..classes {
-                        let ours =
-                            f64::from(softmax.probabilities[row * classes + class]) / 2f64.powi(30);
-                        worst_probability = worst_probability.max((ours - p[class]).abs());
-                        let one = Softmax::of(&Tensor::from_codes(
-                            format,
-                            1,
-                            classes,
-                            &codes[row * classes..][..classes],
-                        ));
-                        let loss = one.loss_sum(&[class as u32]).to_f64();
-                        worst_loss =
-                            worst_loss.max((loss - losses[class]).abs() / losses[class].max(1.0));
-                    }
-                }
-            }
-        }
-        println!("worst probability {worst_probability:.2e}, worst loss {worst_loss:.2e}");
-        assert!(worst_probability < 2e-6, "{worst_probability}");
-        assert!(worst_loss < 2e-5, "{worst_loss}");
-    }
-
-    #[test]
-    fn ties_go_to_the_lowest_class_and_no_logit_makes_the_loss_infinite() {
-        let format: Format = "Q64.-32".parse().unwrap(); // ulp 2^32
-        let logits = Tensor::from_codes(format, 2, 3, &[5, 5, -5, i32::MIN.into(), 0, 0]);
-        let softmax = Softmax::of(&logits);
-        assert_eq!(softmax.predictions, [0, 1]);
-        assert_eq!(softmax.probabilities[2..4], [0, 0]);
-        let loss = softmax.loss_sum(&[0, 0]).to_f64();
-        let expected = 2.0 + 2f64.powi(63) * std::f64::consts::LOG2_E;
-        assert!((loss / expected - 1.0).abs() < 1e-8, "{loss} {expected}");
-    }
-
-    /// The worked example of `docs/numerics.md`, computed there in unbounded integers from the
-    /// definitions alone.
-    #[test]
-    fn the_worked_example_is_right_to_the_bit() {
-        let logits = Tensor::from_codes("Q6.2".parse().unwrap(), 1, 3, &[8, 4, -2]);
-        let softmax = Softmax::of(&logits);
-        assert_eq!(softmax.t, [0, 94_548, 236_371]);
-        assert_eq!([0, 94_548, 236_371].map(exp2_negative), [1 << 30, 395_009_792, 88_138_311]);
-        assert_eq!(softmax.probabilities, [740_528_591, 272_426_796, 60_786_437]);
-        assert_eq!(softmax.differences(&[1]), [740_528_591, -801_315_028, 60_786_437]);
-        let in_bits =
-            [1_147_139_514_506_104_955, -1_241_302_690_210_871_140, 94_163_175_704_766_185];
-        assert_eq!(softmax.differences_in_bits(&[1]), in_bits);
-        assert_eq!(softmax.log_sums, [575_546_011]);
-        assert_eq!(softmax.loss_sum(&[1]).to_f64(), 2_124_620_443.0 / 2f64.powi(30));
-    }
-
-    #[test]
-    fn gradients_sum_to_nearly_zero_and_scale_by_one_over_ln_2() {
-        let logits = Tensor::from_codes("Q4.4".parse().unwrap(), 1, 4, &[10, -3, 70, 0]);
-        let softmax = Softmax::of(&logits);
-        let nats = softmax.differences(&[1]);
-        assert!(nats.iter().sum::<i64>().abs() <= 2, "{nats:?}");
-        for (bits, nats) in softmax.differences_in_bits(&[1]).iter().zip(&nats) {
-            let ratio = *bits as f64 / 2f64.powi(60) / (*nats as f64 / 2f64.powi(30));
-            assert!((ratio * std::f64::consts::LN_2 - 1.0).abs() < 1e-9);
-        }
-    }
-}
+#[path = "softmax_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::Accumulator;
+use systoliq_fxp::{Accumulator, SoftmaxFormat};
 use systoliq_nn::{BatchGradient, LossUnit};
 
 use crate::GemmShape;
@@ -284,6 +284,8 @@ pub struct Program {
     pub outputs: usize,
     /// How gradients are scaled.
     pub learning: Learning,
+    /// The softmax unit of a classifier.
+    pub softmax: SoftmaxFormat,
 }
 
 impl Program {

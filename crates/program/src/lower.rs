@@ -91,6 +91,7 @@ impl<'a> Lowering<'a> {
             logits: layers[last].output,
             outputs: graph.outputs(),
             learning,
+            softmax: plan.softmax,
         };
         Self { graph, plan, scale, layers, program }
     }

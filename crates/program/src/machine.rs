@@ -3,11 +3,10 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::Range;
-use systoliq_fxp::softmax::{GRADIENT_FRAC, PROBABILITY_FRAC};
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
     Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Scale,
-    Softmax, SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, Update, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
@@ -79,6 +78,7 @@ pub struct Machine<'p> {
     program: &'p Program,
     tensors: Vec<Option<Tensor>>,
     scales: Vec<History>,
+    softmax: SoftmaxUnit,
     labels: Vec<u32>,
     /// Real targets of the loaded batch, row by row; none for a classifier.
     targets: Vec<f64>,
@@ -107,6 +107,7 @@ impl<'p> Machine<'p> {
             program,
             tensors: vec![None; count],
             scales: vec![History::default(); count],
+            softmax: SoftmaxUnit::new(program.softmax),
             labels: Vec::new(),
             targets: Vec::new(),
             initial: Vec::new(),
@@ -207,10 +208,14 @@ impl<'p> Machine<'p> {
                 Outcome { work, overflowed_sums: overflowed, ..outcome }
             }
             Operation::SoftmaxCrossEntropy { logits, error } => {
-                let softmax = Softmax::of(self.read(*logits));
+                let softmax = self.softmax.of(self.read(*logits));
                 let (differences, frac) = match self.program.learning.loss_unit {
-                    LossUnit::Bits => (softmax.differences_in_bits(&self.labels), GRADIENT_FRAC),
-                    LossUnit::Nats => (softmax.differences(&self.labels), PROBABILITY_FRAC),
+                    LossUnit::Bits => {
+                        (softmax.differences_in_bits(&self.labels), softmax.format.gradient_frac())
+                    }
+                    LossUnit::Nats => {
+                        (softmax.differences(&self.labels), softmax.format.probability_frac as i32)
+                    }
                 };
                 let frac = frac - self.program.learning.loss_scale_log2;
                 let rows = self.batch();
@@ -249,7 +254,7 @@ impl<'p> Machine<'p> {
         }
         let outputs = self.read(self.program.logits);
         match self.program.targets {
-            None => Verdict::Classes(Softmax::of(outputs)),
+            None => Verdict::Classes(self.softmax.of(outputs)),
             Some(_) => Verdict::Values(loss_sum(outputs, self.targets.iter().copied())),
         }
     }

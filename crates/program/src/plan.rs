@@ -5,8 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::initial_frac;
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
-use systoliq_nn::Graph;
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_nn::{Graph, Loss};
 
 use crate::Error;
 use crate::spec::{AccumulatorSettings, PrecisionSpec, ScaleKind, TensorSettings, Written};
@@ -197,6 +197,8 @@ impl LayerPlan {
 pub struct Plan {
     /// Layer by layer.
     pub layers: Vec<LayerPlan>,
+    /// The softmax unit of a classifier.
+    pub softmax: SoftmaxFormat,
 }
 
 impl Plan {
@@ -217,8 +219,35 @@ impl Plan {
                 problem: "overrides of a layer hold roles, not further layers".into(),
             });
         }
+        let softmax = softmax(graph, spec)?;
         let layer = |layer| Resolver::new(graph, spec, layer).layer();
-        Ok(Self { layers: (0..layers).map(layer).collect::<Result<_, _>>()? })
+        Ok(Self { layers: (0..layers).map(layer).collect::<Result<_, _>>()?, softmax })
+    }
+}
+
+/// The softmax unit.
+fn softmax(graph: &Graph, spec: &PrecisionSpec) -> Result<SoftmaxFormat, Error> {
+    let refuse = |path: String, problem: String| Err(Error::Role { path, problem });
+    if let Some((layer, _)) = spec.layers.iter().find(|(_, roles)| roles.softmax.is_some()) {
+        let problem = "there is one softmax unit; expected it in `precision`";
+        return refuse(format!("precision.layers.{layer}.softmax"), problem.into());
+    }
+    let defaults = SoftmaxFormat::default();
+    let Some(stated) = &spec.softmax else { return Ok(defaults) };
+    if graph.loss != Loss::SoftmaxCrossEntropy {
+        let problem = "a regression has no softmax; expected none with the loss \"mse\"";
+        return refuse("precision.softmax".into(), problem.into());
+    }
+    let format = SoftmaxFormat {
+        exponent_frac: stated.exponent_frac.unwrap_or(defaults.exponent_frac),
+        entries: stated.entries.unwrap_or(defaults.entries),
+        table_frac: stated.table_frac.unwrap_or(defaults.table_frac),
+        interpolation: stated.interpolation.unwrap_or(defaults.interpolation),
+        probability_frac: stated.probability_frac.unwrap_or(defaults.probability_frac),
+    };
+    match format.check() {
+        Ok(()) => Ok(format),
+        Err(error) => refuse("precision.softmax".into(), error.to_string()),
     }
 }
 

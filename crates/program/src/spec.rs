@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use systoliq_fxp::{Format, Overflow, Rounding};
+use systoliq_fxp::{Format, Interpolation, Overflow, Rounding};
 
 /// The kinds of [`Scale`](systoliq_fxp::Scale) by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,27 @@ pub struct RateSettings {
     /// Width of the mantissa, 1 to 16; 1 makes every rate a power of two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<u32>,
+}
+
+/// The settings of the softmax unit; see [`SoftmaxFormat`](systoliq_fxp::SoftmaxFormat).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SoftmaxSettings {
+    /// Fraction bits of the exponents of 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exponent_frac: Option<u32>,
+    /// Intervals of its tables, a power of two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u32>,
+    /// Fraction bits of the tables' entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table_frac: Option<u32>,
+    /// What is taken between two entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Fraction bits of probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability_frac: Option<u32>,
 }
 
 /// Settings that may also be written as a format in Q notation.
@@ -186,6 +207,9 @@ pub struct PrecisionSpec {
     /// The multiplier of the learning rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateSettings>,
+    /// The softmax unit of a classifier; not in overrides of layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub softmax: Option<SoftmaxSettings>,
     /// Overrides of single layers with weights, numbered from 0; they hold no further `layers`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<usize, PrecisionSpec>,

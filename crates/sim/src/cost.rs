@@ -76,9 +76,6 @@ pub const ELEMENTS_MAX: u128 = 1 << 40;
 /// Passes of the vector unit over its elements.
 const SOFTMAX_PASSES: u64 = 4;
 
-/// Fraction bits of the softmax unit's tables and probabilities, which have two integer bits more.
-const TABLE_BITS: u32 = 32;
-
 impl<'a> Costs<'a> {
     /// Of `program` on `accelerator` with PEs of `arithmetic`.
     pub fn new(program: &'a Program, accelerator: &'a Accelerator, arithmetic: Arithmetic) -> Self {

@@ -196,6 +196,7 @@ impl<'s> Dump<'s> {
             Operation::SoftmaxCrossEntropy { logits, .. } => json!({
                 "operation": "softmax_cross_entropy", "logits": file(*logits),
                 "labels": "labels.npy", "loss_unit": program.learning.loss_unit,
+                "softmax": program.softmax,
                 "loss_scale_log2": program.learning.loss_scale_log2,
             }),
             Operation::SquaredError { outputs, targets, .. } => json!({

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary, timing};
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_nn::{BatchGradient, LossUnit};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
 use systoliq_program::{
@@ -235,5 +235,15 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
         loss_scale_log2: 0,
     };
     let commands = vec![command];
-    Ok(Program { tensors, commands, input: a, targets: None, logits: c, outputs: n, learning })
+    let softmax = SoftmaxFormat::default();
+    Ok(Program {
+        tensors,
+        commands,
+        input: a,
+        targets: None,
+        logits: c,
+        outputs: n,
+        learning,
+        softmax,
+    })
 }

@@ -523,9 +523,7 @@ impl Judge<'_> {
                     let labels = machine.labels();
                     loss.merge(&softmax.loss_sum(labels));
                     *errors.get_or_insert(0) += softmax.errors(labels);
-                    for (row, &label) in softmax.rows().zip(labels) {
-                        let probabilities: Vec<f64> =
-                            row.iter().map(|&p| f64::from(p) / f64::from(1 << 30)).collect();
+                    for (probabilities, &label) in softmax.rows().zip(labels) {
                         information.add(label as usize, &probabilities);
                     }
                 }

@@ -1,10 +1,11 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
+use systoliq_fxp::Interpolation;
 use systoliq_program::{Operation, Role, TensorId};
 
 use super::traffic::Outgoing;
-use super::{Arithmetic, Bill, SOFTMAX_PASSES, TABLE_BITS, too_large};
+use super::{Arithmetic, Bill, SOFTMAX_PASSES, too_large};
 use crate::Error;
 use crate::accelerator::{Layout, Residency};
 use crate::events::{Buffer, Component, Event};
@@ -56,7 +57,9 @@ impl Bill<'_, '_, '_> {
             }
             Operation::SoftmaxCrossEntropy { logits, .. } => {
                 self.softmax(*logits, rows, cols);
-                (SOFTMAX_PASSES, 2 * TABLE_BITS, elements)
+                let softmax = &self.costs.program.softmax;
+                // P − [i = c] as a code, times 1/ln 2 at the tables' width.
+                (SOFTMAX_PASSES, softmax.probability_frac + 2 + softmax.table_bits(), elements)
             }
             Operation::SquaredError { outputs, targets, .. } => {
                 let bits = self.costs.bits(*outputs).max(self.costs.bits(*targets)) + 1;
@@ -260,22 +263,37 @@ impl Bill<'_, '_, '_> {
     fn softmax(&mut self, logits: TensorId, rows: u64, cols: u64) {
         let elements = rows * cols;
         let bits = self.costs.bits(logits);
+        let softmax = self.costs.program.softmax;
+        let (table, probability) = (softmax.table_bits(), softmax.probability_frac + 2);
+        let low_bits = |of: u32| match softmax.interpolation {
+            Interpolation::Linear => of - softmax.index_bits(),
+            Interpolation::None => 0,
+        };
         let unit = Component::Vector;
         self.event(unit, Event::Maximum { bits }, elements);
-        // (max − z) · log₂e, two table entries, their difference times 8 bits, sum.
+        // (max − z) · log₂e; a table entry, or two and the low bits of their difference; sum.
         self.add(unit, bits, elements);
-        self.multiply(unit, bits, TABLE_BITS, elements);
-        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * elements);
-        self.multiply(unit, TABLE_BITS, 8, elements);
-        self.add(unit, TABLE_BITS, 3 * elements);
-        let subtract = Event::Add { bits: TABLE_BITS };
-        self.event(unit, subtract, u64::from(TABLE_BITS) * elements);
+        self.multiply(unit, bits, table, elements);
+        self.table(table, low_bits(softmax.exponent_frac), elements);
+        self.add(unit, table, elements);
+        let subtract = Event::Add { bits: table };
+        self.event(unit, subtract, u64::from(probability) * elements);
         // P − [i = c], times 1/ln 2.
-        self.add(unit, TABLE_BITS, elements);
-        self.multiply(unit, TABLE_BITS, TABLE_BITS, elements);
-        // log₂ S, once a sample: two entries, their difference times 22 bits, and t.
-        self.event(unit, Event::TableRead { bits: TABLE_BITS }, 2 * rows);
-        self.multiply(unit, TABLE_BITS, 22, rows);
-        self.add(unit, TABLE_BITS, 3 * rows);
+        self.add(unit, probability, elements);
+        self.multiply(unit, probability, table, elements);
+        // log₂ S and t, once a sample.
+        self.table(table, low_bits(softmax.table_frac), rows);
+        self.add(unit, table, rows);
+    }
+
+    /// What is read between table entries: two of them and so many low bits, or one.
+    fn table(&mut self, bits: u32, low_bits: u32, count: u64) {
+        let unit = Component::Vector;
+        if low_bits == 0 {
+            return self.event(unit, Event::TableRead { bits }, count);
+        }
+        self.event(unit, Event::TableRead { bits }, 2 * count);
+        self.multiply(unit, bits, low_bits, count);
+        self.add(unit, bits, 2 * count);
     }
 }
