@@ -150,3 +150,29 @@ fn documented_products_take_the_cycles_that_are_documented() {
         assert_eq!(total(&["--scalesim", "--dataflow", dataflow]), cycles, "{dataflow}");
     }
 }
+
+#[test]
+fn formats_that_keep_nothing_are_warned_of_and_others_are_not() {
+    let said = |set: &str| {
+        let arguments = ["check", "models/digits-mlp.json", "--set", set];
+        let output = shell::systoliq(&shell::root(), &arguments);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    for (set, expected) in [
+        // Digits are from 0 to 1: they round to 0 where an ulp is 2, or are all cut to 0.004.
+        (
+            "precision.input=Q9.-1",
+            "Q9.-1 keeps next to nothing of input `x` in layer 0: of 76608 values",
+        ),
+        ("precision.input=Q-7.15", "leave the range -0.00390625 to 0.003875732421875"),
+        ("precision.weights=Q8.0", "Q8.0 keeps next to nothing of weights `w1` in layer 1: of 640"),
+        ("precision.logits=Q2.24", "precision.softmax: exponents step by 0.0000152587890625"),
+    ] {
+        let said = said(set);
+        assert!(said.starts_with("warning: digits-mlp: ") && said.contains(expected), "{said}");
+    }
+    for set in ["seed=1", "precision.input=Q2.2", "precision.weights.bits=5"] {
+        assert_eq!(said(set), "", "{set}");
+    }
+}

@@ -1,4 +1,7 @@
-//! Why a command ends early, and with which exit status.
+//! Why a command ends early, and with which exit status; and what is odd, but no reason to.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
 
 use anyhow::Error;
 
@@ -41,6 +44,14 @@ impl Failure {
     /// ```
     pub fn message(&self) -> String {
         flatten(&self.error)
+    }
+}
+
+/// Says on standard error what is odd about an input, but no reason to stop.
+pub fn warn(input: &dyn Display, warnings: &[String]) {
+    for warning in warnings {
+        // When standard error is gone, nobody is left to be warned.
+        let _ = writeln!(io::stderr().lock(), "warning: {input}: {warning}");
     }
 }
 

@@ -18,9 +18,9 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use systoliq_nn::DataSet;
-use systoliq_sim::{Accelerator, Prepared};
+use systoliq_sim::{Accelerator, Prepared, fitness};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, warn};
 use document::{Document, Layout};
 
 /// The arguments of every command that works on an experiment.
@@ -77,6 +77,12 @@ impl Loaded {
     pub fn data(&self, seed: u64) -> Result<DataSet, Failure> {
         let data = self.prepared.load(seed, &mut files::open_data);
         data.map_err(|error| Failure::input(placed(&self.document, error)))
+    }
+
+    /// Warns of formats that keep nothing of the data or of the initial weights.
+    pub fn warn(&self, data: &DataSet) {
+        let experiment = &self.prepared.experiment;
+        warn(&experiment.name, &fitness::warnings(&self.prepared, data, experiment.seed));
     }
 }
 

@@ -147,6 +147,7 @@ impl<'s> Dump<'s> {
             "role": decl.role.name(),
             "layer": decl.layer,
             "shape": [tensor.rows(), tensor.cols()],
+            "plan": decl.plan.format_name(),
             "format": { "bits": format.bits(), "frac": format.frac(), "signed": format.is_signed() },
         }));
         self.files[id.0] = Some(format!("{name}.npy"));

@@ -17,6 +17,7 @@ pub mod energy;
 pub mod error;
 pub mod events;
 pub mod experiment;
+pub mod fitness;
 pub mod im2col;
 pub mod memory;
 pub mod report;

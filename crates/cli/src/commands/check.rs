@@ -36,6 +36,7 @@ impl Check {
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;
         let data = loaded.data(loaded.prepared.experiment.seed)?;
+        loaded.warn(&data);
         let found = Found::new(&loaded.prepared, &data);
         if self.json {
             let json = serde_json::to_string_pretty(&found).expect("no map has keys but strings");

@@ -89,6 +89,7 @@ impl Train {
             Failure::input(anyhow!("--seeds {} from seed {first}: past the last seed", self.seeds))
         })?;
         let data = loaded.data(first)?;
+        loaded.warn(&data);
         self.check_dump(&loaded, &data)?;
         let directory = match &self.out {
             Some(path) => Some(RunDirectory::open(path, &loaded.prepared, self.resume)?),

@@ -4,7 +4,6 @@ mod reports;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -17,7 +16,7 @@ use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, sca
 
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, grouped, joules};
-use crate::failure::Failure;
+use crate::failure::{Failure, warn};
 use crate::load;
 
 /// Cycles, stalls, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
@@ -28,8 +27,8 @@ Examples:
   systoliq workload models/topologies/bert_base.csv --accelerator models/accelerators/edge-16x16.json --training
   systoliq workload models/topologies/alexnet.csv --accelerator scale.cfg --scalesim --csv reports
 
-A topology is a CSV file of convolutions or of GEMMs. Of a convolution the im2col matrix is taken to
-lie in memory. Without --scalesim, output sizes round down and partial sums are read back.
+A topology is a CSV file of convolutions or of GEMMs. Of a convolution memory holds the image, of
+which a tile fetches each pixel once. Without --scalesim, output sizes round down and partial sums are read back.
 
 --csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv under SCALE-Sim's
 column names, a line per product. With --scalesim, cycles, utilizations and SRAM counts are
@@ -71,7 +70,7 @@ impl Workload {
     /// What it takes.
     pub fn run(&self) -> Result<String, Failure> {
         let topology = read(&self.topology, Topology::parse)?;
-        warn(&self.topology, &topology.warnings);
+        warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
         let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
         let products = products(&topology, size, self.training);
@@ -102,7 +101,7 @@ impl Workload {
         let is_config = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("cfg"));
         let mut accelerator = if is_config {
             let config = read(file, ScaleSimConfig::parse)?;
-            warn(file, &config.warnings);
+            warn(&file.display(), &config.warnings);
             let accelerator = Accelerator::from(&config);
             let placed = |error| Failure::input(anyhow!("{}: {error}", file.display()));
             accelerator.validate().map_err(placed)?;
@@ -132,14 +131,6 @@ fn read<T, E: std::fmt::Display>(
     }
     let text = fs::read_to_string(file).map_err(|error| named(&error))?;
     parse(&text).map_err(|error| named(&error))
-}
-
-/// Says what is read and not modelled.
-fn warn(file: &Path, warnings: &[String]) {
-    for warning in warnings {
-        // When standard error is gone, nobody is left to be warned.
-        let _ = writeln!(io::stderr().lock(), "warning: {}: {warning}", file.display());
-    }
 }
 
 /// The names and sizes of a product, as every table begins.
