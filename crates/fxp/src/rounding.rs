@@ -102,6 +102,8 @@ pub fn shift_right_round<W: Wide>(raw: W, shift: u32, rounding: Rounding, word: 
 
 #[cfg(test)]
 mod tests {
+    use systoliq_keyed_random::Key;
+
     use super::*;
 
     /// Rounds `raw / 2^shift` by comparing distances to the two neighbours, in plain division.
@@ -167,6 +169,33 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// The mean error of a million draws, in standard deviations of that mean.
+    fn deviations(raw: i64, shift: u32, key: Key) -> f64 {
+        let draws = 1_000_000u64;
+        let sum: i64 = (0..draws)
+            .map(|i| shift_right_round(raw, shift, Rounding::Stochastic, key.word(i)))
+            .map(|rounded| rounded - (raw >> shift))
+            .sum();
+        let fraction = (raw - ((raw >> shift) << shift)) as f64 / 2f64.powi(shift as i32);
+        let deviation = (fraction * (1.0 - fraction) / draws as f64).sqrt();
+        (sum as f64 / draws as f64 - fraction) / deviation
+    }
+
+    #[test]
+    fn stochastic_rounding_is_unbiased_for_every_fraction() {
+        let key = Key::new(1).with_name("unbiased");
+        for raw in 1..256 {
+            for sign in [1, -1] {
+                let found = deviations(sign * raw, 8, key.with(raw as u64));
+                assert!(found.abs() < 4.0, "{} / 2^8: {found} standard deviations", sign * raw);
+            }
+        }
+        for (raw, shift) in [(1, 1), (1, 2), (3, 2), (12_345, 16), (-12_345, 16), (1 << 19, 31)] {
+            let found = deviations(raw, shift, key.with(raw.unsigned_abs()));
+            assert!(found.abs() < 4.0, "{raw} / 2^{shift}: {found} standard deviations");
         }
     }
 }

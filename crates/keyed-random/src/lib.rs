@@ -145,6 +145,47 @@ mod tests {
         }
     }
 
+    /// Streams as training draws them: consecutive indices under keys of steps and conversions.
+    fn streams() -> impl Iterator<Item = Key> {
+        (0..24u64).map(|step| {
+            Key::new(step / 8).with_name("train").with(step).with_name("1/update/master")
+        })
+    }
+
+    #[test]
+    fn bytes_of_words_pass_a_chi_square_test() {
+        // In a million words of one key the cells of the upper bytes differ by 0.75 % of a cell more
+        // than chance; see docs/numerics.md.
+        let count = 1 << 18;
+        for (stream, key) in streams().enumerate() {
+            for byte in 0..4 {
+                let mut found = [0i64; 256];
+                (0..count).for_each(|i| found[(key.word(i) >> (8 * byte) & 0xff) as usize] += 1);
+                let expected = count as f64 / 256.0;
+                let chi_square: f64 =
+                    found.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
+                // 255 degrees of freedom: mean 255, standard deviation sqrt(510); 4 of them.
+                let far = (chi_square - 255.0).abs() > 90.0;
+                assert!(!far, "stream {stream}, byte {byte}: {chi_square}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_pass_a_serial_correlation_test_at_every_lag_of_a_matrix() {
+        let count = 1u64 << 18;
+        for (stream, key) in streams().enumerate() {
+            let real = |i: u64| f64::from(key.word(i)) / 2f64.powi(32) - 0.5;
+            // Neighbours along a row, and along columns of matrices of these widths.
+            for lag in [1, 2, 10, 64, 100, 784, 1000, 1 << 16] {
+                let sum: f64 = (0..count).map(|i| real(i) * real(i + lag)).sum();
+                // Independent uniform numbers: variance of a product 1/144.
+                let deviations = sum / (count as f64 / 144.0).sqrt();
+                assert!(deviations.abs() < 5.0, "stream {stream}, lag {lag}: {deviations}");
+            }
+        }
+    }
+
     #[test]
     fn permutations_hold_every_number_once() {
         for count in [0, 1, 2, 3, 10, 1797] {
