@@ -3,6 +3,8 @@
 
 #[path = "memory/burst_by_burst.rs"]
 mod burst_by_burst;
+#[path = "memory/commands.rs"]
+mod commands;
 #[path = "memory/pixels.rs"]
 mod pixels;
 #[path = "memory/properties.rs"]

@@ -100,7 +100,7 @@ const STATIC: [(&str, &str); 5] = [
     ("precision.weight_gradients", "Q2.14"),
 ];
 
-fn experiment(overrides: &[(&str, &str)]) -> Prepared {
+pub(crate) fn experiment(overrides: &[(&str, &str)]) -> Prepared {
     prepared("digits-mlp", &[&STATIC, overrides].concat())
 }
 

@@ -202,7 +202,7 @@ struct Rows {
     operand: Operand,
     /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
-    /// Whether the elements that enter in one cycle are neighbours in the tensor.
+    /// Whether the elements that enter in one cycle are neighbours in what is read of the tensor.
     along_layout: bool,
 }
 
@@ -430,8 +430,11 @@ impl Bill<'_, '_, '_> {
                 let positions = axes.into_iter().find(along_k).expect("k and another axis");
                 View { im2col, positions }
             });
+            let along_layout = is_along(mapping.stationary, operand, is_a);
+            let second_copy = !along_layout && costs.accelerator.layout == Layout::TwoCopies;
             let matrix = Matrix {
                 tensor,
+                stored: if second_copy { Stored::Copy } else { Stored::Elements },
                 buffer,
                 bits: costs.bits(tensor),
                 axes,
@@ -442,7 +445,7 @@ impl Bill<'_, '_, '_> {
             Ok(Rows {
                 operand: Operand::new(matrix, mapping)?,
                 row: row as u64,
-                along_layout: is_along(mapping.stationary, operand, is_a),
+                along_layout: along_layout || second_copy,
             })
         };
         Ok([rows(gemm.a, true)?, rows(gemm.b, false)?])
@@ -454,18 +457,16 @@ impl Bill<'_, '_, '_> {
         let Matrix { buffer, bits, axes, view, .. } = operand.matrix;
         let row_bits = row * u64::from(bits);
         let (taken, fetched) = operand.turns(mapping);
-        let copies = self.costs.accelerator.layout == Layout::TwoCopies;
-        let along = *along_layout || copies;
         let [lines, depths] = axes.map(|axis| sizes(mapping.pieces(axis)));
         for (lines, across) in lines {
             for &(depth, along_depth) in &depths {
                 let tiles = across * along_depth;
-                let accesses = if along { depth } else { lines * depth.div_ceil(*row) };
+                let accesses = if *along_layout { depth } else { lines * depth.div_ceil(*row) };
                 if view.is_none() {
                     self.rows(buffer, true, row_bits, accesses * tiles * fetched);
                 }
                 self.rows(buffer, false, row_bits, accesses * tiles * taken);
-                if !along {
+                if !along_layout {
                     // Written into the transposer and read from it.
                     let write = Event::RegisterWrite { bits };
                     self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
