@@ -2,15 +2,14 @@
 
 use systoliq_program::{Operation, TensorId};
 use systoliq_sim::Prepared;
-use systoliq_sim::cost::{Arithmetic, Costs};
+use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::memory::{Moment, Stored, Transfer};
 
 use super::properties::experiment;
 
 /// What a command reads and writes, in the order of the channel.
 fn transfers(prepared: &Prepared, at: usize) -> Vec<Transfer> {
-    let accelerator = &prepared.experiment.accelerator;
-    let costs = Costs::new(&prepared.program, accelerator, Arithmetic::Fixed);
+    let costs = prepared.costs(Arithmetic::Fixed);
     let work = prepared.program.work(&prepared.program.commands[at], 32);
     let mut moved = Vec::new();
     let mut see = |moment: Moment| moved.extend(moment.transfers.into_iter().map(|(of, _)| of));
