@@ -87,6 +87,24 @@ fn check_and_list_agree_on_the_tensors() {
 }
 
 #[test]
+fn check_says_what_is_kept_for_the_backward_pass_and_where() {
+    // 32 samples of 64 bytes, their 64 activations of a byte, and a bit of mask for each.
+    let kept = |stash: &str| {
+        let size = format!("accelerator.scratchpad.stash_bytes={stash}");
+        let text = printed(&["check", "models/digits-mlp.json", "--set", &size]);
+        let line = text.lines().find(|line| line.starts_with("kept")).expect("what is kept");
+        line.to_owned()
+    };
+    for (stash, expected) in [
+        ("0", "0 in a stash of 0, 2304 spilled"),
+        ("1024", "256 in a stash of 1024 (mask of y0), 2048 spilled"),
+        ("4096", "2304 in a stash of 4096 (mask of y0, y0), 0 spilled"),
+    ] {
+        assert_eq!(kept(stash), format!("kept for the backward pass: 4352 bytes, {expected}"));
+    }
+}
+
+#[test]
 fn overrides_reach_the_plan_and_sections_may_be_files() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut experiment = shell::experiment();

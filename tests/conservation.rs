@@ -30,6 +30,7 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
         ("digits-mlp", vec![two_epochs, ("precision.gradients.scale", "dynamic")]),
         ("digits-mlp", vec![two_epochs, ("accelerator.array", r#"{"rows": 5, "cols": 3}"#)]),
         ("digits-mlp", vec![two_epochs, ("training.batch", "1197")]),
+        ("digits-mlp", vec![two_epochs, ("accelerator.scratchpad.stash_bytes", "4096")]),
     ] {
         let report = report(name, &overrides);
         let cycles = &report["cycles"];
@@ -53,6 +54,12 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
         {
             let of = |object: &Value| object.pointer(path).and_then(Value::as_u64).unwrap_or(0);
             assert!(of(&report) > 0, "{path}");
+            assert_eq!(layers.iter().map(of).sum::<u64>(), of(&report), "{path}");
+        }
+        let stashed = overrides.iter().any(|(path, _)| path.ends_with("stash_bytes"));
+        for path in ["/scratchpad_rows/stash/reads", "/scratchpad_rows/stash/writes"] {
+            let of = |object: &Value| object.pointer(path).and_then(Value::as_u64).expect("rows");
+            assert_eq!(of(&report) > 0, stashed, "{overrides:?}");
             assert_eq!(layers.iter().map(of).sum::<u64>(), of(&report), "{path}");
         }
         let energy = &report["energy_pj"];

@@ -3,10 +3,14 @@
 
 #[path = "memory/burst_by_burst.rs"]
 mod burst_by_burst;
+#[path = "memory/commands.rs"]
+mod commands;
 #[path = "memory/pixels.rs"]
 mod pixels;
 #[path = "memory/properties.rs"]
 mod properties;
+#[path = "memory/stash.rs"]
+mod stash;
 #[path = "memory/steps.rs"]
 mod steps;
 
@@ -16,7 +20,7 @@ use systoliq_program::{GemmShape, TensorId};
 use systoliq_sim::Accelerator;
 use systoliq_sim::accelerator::Dram;
 use systoliq_sim::im2col::{Im2col, Sliding};
-use systoliq_sim::memory::{Moment, Step, Stored, Transfer, Walk, Walked};
+use systoliq_sim::memory::{Moment, Moved, Step, Stored, Transfer, Walk, Walked};
 use systoliq_sim::single::{GemmReport, Widths};
 
 use burst_by_burst::{Work, follow};
@@ -103,7 +107,8 @@ impl Pace {
         let transfer = |draws: &mut Draws| {
             let tensor = TensorId(draws.below(3) as usize);
             let bytes = (1 + draws.below(self.balance * bursts)) * self.dram.burst_bytes;
-            Transfer { tensor, stored: Stored::Elements, write, elements: bytes, bytes, offset: 0 }
+            let stored = draws.of(&[Stored::Elements, Stored::Elements, Stored::Mask]);
+            Transfer { tensor, stored, write, elements: bytes, bytes, offset: 0 }
         };
         (0..draws.of(&[0, 0, 1, 1, 1, 2])).map(|_| transfer(draws)).collect()
     }
@@ -144,6 +149,55 @@ fn watched(dram: &Dram, walk_all: impl Fn(&mut Walk<'_>)) -> (Vec<Moment>, Walke
     walk_all(&mut walk);
     let walked = walk.finish().expect("a short walk");
     (moments, walked)
+}
+
+#[test]
+fn what_stays_on_chip_takes_part_in_no_transfer_and_changes_no_step() {
+    let on_chip = [(TensorId(0), Stored::Elements), (TensorId(1), Stored::Mask)];
+    let stays = |of: &Transfer| on_chip.contains(&(of.tensor, of.stored));
+    let (mut shorter, mut alike) = (0, 0);
+    for case in 0..2000 {
+        let mut draws = Draws::new("stashed steps", case);
+        let pace = Pace::draw(&mut draws);
+        let depth = draws.below(3);
+        let parts = pace.parts(&mut draws, depth);
+        let work = spelled_out(&parts);
+        let shown = || format!("case {case}: {:?}, {parts:?}", pace.dram);
+        let moving = |transfers: &[Transfer]| -> Vec<Transfer> {
+            transfers.iter().filter(|of| !stays(of)).copied().collect()
+        };
+        let off_chip: Vec<Work> = work
+            .iter()
+            .map(|w| Work { reads: moving(&w.reads), writes: moving(&w.writes), ..*w })
+            .collect();
+        let found = follow(&pace.dram, &off_chip);
+        let mut walk = Walk::new(&pace.dram, None).without(&on_chip);
+        walk_through(&mut walk, &parts);
+        let walked = walk.finish().expect("a short walk");
+        assert_eq!(walked.stall, found.stall(), "{}", shown());
+        assert_eq!(walked.ideal, found.ideal, "{}", shown());
+        let sorted = |mut moved: Vec<Moved>| {
+            moved.sort_unstable_by_key(|moved| (moved.tensor, moved.write));
+            moved
+        };
+        assert_eq!(sorted(walked.moved), sorted(found.moved.clone()), "{}", shown());
+        // All that stayed, and no more.
+        for tensor in [0, 1, 2].map(TensorId) {
+            for write in [false, true] {
+                let transfers = work.iter().flat_map(|w| w.reads.iter().chain(&w.writes));
+                let stayed = transfers.filter(|t| (t.tensor, t.write) == (tensor, write));
+                let bytes: u64 = stayed.filter(|t| stays(t)).map(|t| t.bytes).sum();
+                let counted =
+                    walked.stayed.iter().filter(|m| (m.tensor, m.write) == (tensor, write));
+                assert_eq!(counted.map(|moved| moved.bytes).sum::<u64>(), bytes, "{}", shown());
+            }
+        }
+        let all = follow(&pace.dram, &work);
+        assert!(found.stall() <= all.stall(), "{}", shown());
+        shorter += u64::from(found.stall() < all.stall());
+        alike += u64::from(work.len() > 100);
+    }
+    assert!(shorter > 500 && alike > 200, "{shorter} shorter, {alike} long");
 }
 
 #[test]

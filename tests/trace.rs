@@ -296,6 +296,35 @@ fn each_tile_of_a_result_is_written_to_a_place_of_its_own() {
 }
 
 #[test]
+fn a_second_copy_has_a_region_of_its_own_from_which_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copies = ["--set", "accelerator.layout=two-copies"];
+    traced(folder.path(), &[&copies[..], &["--format", "perfetto", "-o", "step.json"]].concat());
+    let text = fs::read_to_string(folder.path().join("step.json")).expect("a trace");
+    let timeline: Value = serde_json::from_str(&text).expect("a timeline");
+    let places = |name: &str, command: &str| -> BTreeSet<u64> {
+        let events = timeline["traceEvents"].as_array().expect("events");
+        let of = |event: &&Value| event["name"] == name && event["args"]["command"] == command;
+        let bursts = events.iter().filter(of).flat_map(|event| {
+            let number = |key: &str| event["args"][key].as_u64().expect("a number");
+            (number("address")..number("address") + number("bytes")).step_by(32)
+        });
+        bursts.collect()
+    };
+    // 32 x 64 bytes of y0, twice, each from a multiple of 4 KB.
+    let written = places("write y0", "0.forward.y0");
+    let base = *written.first().expect("y0 is written");
+    let region = |number: u64| -> BTreeSet<u64> {
+        let from = base + 4096 * number;
+        (from..from + 32 * 64).step_by(32).collect()
+    };
+    assert!(written.is_superset(&region(0)) && written.is_superset(&region(1)));
+    // X · Wᵀ reads X against its layout, dZᵀ · X along it.
+    assert_eq!(places("read y0", "1.forward.z1"), region(1));
+    assert_eq!(places("read y0", "1.weight_gradient.dw1"), region(0));
+}
+
+#[test]
 fn a_step_that_is_not_there_is_refused_with_what_there_is() {
     let folder = tempfile::tempdir().expect("a folder");
     for (arguments, wanted) in [

@@ -235,6 +235,21 @@ pub(crate) fn accelerators() -> Vec<Case> {
             &["accelerator.scratchpad.a_bytes: scratchpad of 0 bytes, accepted are"],
         ),
         Case::edit(
+            "/accelerator/scratchpad",
+            json!({"a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024, "stash_bytes": 1023}),
+            &[
+                "accelerator.scratchpad.stash_bytes: scratchpad of 1023 bytes, accepted are 1024 to \
+                 2097152 bytes",
+            ],
+        ),
+        Case::edit(
+            "/accelerator/scratchpad",
+            json!({"a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024, "stash_bytes": u64::MAX}),
+            &[
+                "accelerator.scratchpad.stash_bytes: scratchpad of 18446744073709551615 bytes, accepted",
+            ],
+        ),
+        Case::edit(
             "/accelerator/dram",
             json!({"kind": "lpddr4", "burst_bytes": 3}),
             &["accelerator.dram.burst_bytes: bursts of 3 bytes: expected a power of two"],

@@ -4,7 +4,7 @@ use serde_json::Value;
 use systoliq_array::{Dataflow, Mapping};
 use systoliq_program::GemmShape;
 use systoliq_sim::accelerator::Scratchpads;
-use systoliq_sim::cost::{Arithmetic, Costs};
+use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::memory::Moment;
 use systoliq_sim::single::GemmReport;
 use systoliq_sim::trainer::Record;
@@ -100,7 +100,7 @@ const STATIC: [(&str, &str); 5] = [
     ("precision.weight_gradients", "Q2.14"),
 ];
 
-fn experiment(overrides: &[(&str, &str)]) -> Prepared {
+pub(crate) fn experiment(overrides: &[(&str, &str)]) -> Prepared {
     prepared("digits-mlp", &[&STATIC, overrides].concat())
 }
 
@@ -187,12 +187,12 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
         for (pad, latency, per_cycle) in [(1024, 0, 1), (2048, 7, 3), (1 << 16, 100, 16)] {
             let mut experiment = experiment(&[("accelerator.array", array)]).experiment;
             let accelerator = &mut experiment.accelerator;
-            accelerator.scratchpad = Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad };
+            accelerator.scratchpad =
+                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, stash_bytes: 0 };
             accelerator.dram.latency_cycles = latency;
             accelerator.dram.bytes_per_cycle = Some(per_cycle);
             let prepared = Prepared::new(experiment).expect("an experiment");
-            let accelerator = &prepared.experiment.accelerator;
-            let costs = Costs::new(&prepared.program, accelerator, Arithmetic::Fixed);
+            let costs = prepared.costs(Arithmetic::Fixed);
             for (at, command) in prepared.program.commands.iter().enumerate() {
                 for second_pass in [false, true] {
                     let work = prepared.program.work(command, 32);
@@ -222,8 +222,7 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
 
 /// Bytes from and to DRAM of one training step on a batch.
 fn step_bytes(prepared: &Prepared, batch: usize) -> u64 {
-    let accelerator = &prepared.experiment.accelerator;
-    let costs = Costs::new(&prepared.program, accelerator, Arithmetic::Fixed);
+    let costs = prepared.costs(Arithmetic::Fixed);
     let commands = prepared.program.commands.iter().enumerate();
     let bytes = commands.map(|(at, command)| {
         let work = prepared.program.work(command, batch);
@@ -330,7 +329,8 @@ fn where_a_full_batch_runs_a_short_last_one_is_not_refused_in_mid_run() {
         for pad in (1024..20_000).step_by(512) {
             let mut experiment = experiment(&[("accelerator.array", array)]).experiment;
             let accelerator = &mut experiment.accelerator;
-            accelerator.scratchpad = Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad };
+            accelerator.scratchpad =
+                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, stash_bytes: 0 };
             accelerator.dram.bytes_per_cycle = Some(4);
             let batch = experiment.training.batch;
             let Ok(prepared) = Prepared::new(experiment) else { continue };

@@ -36,8 +36,8 @@ pub struct Accelerator {
     pub toggles: Toggles,
 }
 
-/// Sizes of the three double-buffered scratchpads: each half holds what the array works on while
-/// the other is filled.
+/// Sizes of the memories on chip: three double-buffered scratchpads, of which each half holds what
+/// the array works on while the other is filled, and the stash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scratchpads {
@@ -47,11 +47,26 @@ pub struct Scratchpads {
     pub b_bytes: u64,
     /// Results and operands of the vector unit.
     pub c_bytes: u64,
+    /// What the backward pass reads of the forward pass, if there is such a memory.
+    #[serde(default)]
+    pub stash_bytes: u64,
+}
+
+impl Scratchpads {
+    /// The key in JSON of a memory, and its bytes.
+    pub(crate) fn of(&self, buffer: Buffer) -> (&'static str, u64) {
+        match buffer {
+            Buffer::A => ("a_bytes", self.a_bytes),
+            Buffer::B => ("b_bytes", self.b_bytes),
+            Buffer::C => ("c_bytes", self.c_bytes),
+            Buffer::Stash => ("stash_bytes", self.stash_bytes),
+        }
+    }
 }
 
 impl Default for Scratchpads {
     fn default() -> Self {
-        Self { a_bytes: 32 << 10, b_bytes: 32 << 10, c_bytes: 32 << 10 }
+        Self { a_bytes: 32 << 10, b_bytes: 32 << 10, c_bytes: 32 << 10, stash_bytes: 0 }
     }
 }
 
@@ -201,7 +216,8 @@ impl Accelerator {
     ///
     /// # Errors
     ///
-    /// If the array is of zero or absurd size, or a burst is not a power of two of 1 to 4096 bytes.
+    /// If the array is of zero or absurd size, a burst is not a power of two of 1 to 4096 bytes, or
+    /// there is a stash that the energy profile's table does not know.
     pub fn validate(&self) -> Result<(), Error> {
         self.array.validate().map_err(|error| Error::at("accelerator.array", error))?;
         let burst = self.dram.burst_bytes;
@@ -218,24 +234,25 @@ impl Accelerator {
             let problem = format!("{latency_cycles} cycles: expected at most {RATE_MAX}");
             return Err(Error::at("accelerator.dram.latency_cycles", problem));
         }
-        let Scratchpads { a_bytes, b_bytes, c_bytes } = self.scratchpad;
-        for (key, bytes) in [("a_bytes", a_bytes), ("b_bytes", b_bytes), ("c_bytes", c_bytes)] {
+        for buffer in [Buffer::A, Buffer::B, Buffer::C] {
+            let (key, bytes) = self.scratchpad.of(buffer);
             if bytes > PAD_MAX {
                 let problem = format!("{bytes} bytes: expected at most {PAD_MAX}");
                 return Err(Error::at(format!("accelerator.scratchpad.{key}"), problem));
             }
+        }
+        // A stash may be too small for anything that would be priced.
+        let stash = self.scratchpad.stash_bytes;
+        if stash > 0 {
+            let price = self.energy.profile().sram_read(stash, 1);
+            price.map_err(|error| Error::at("accelerator.scratchpad.stash_bytes", error))?;
         }
         Ok(())
     }
 
     /// Bits of the half of a scratchpad that the array works on.
     pub(crate) fn half_bits(&self, buffer: Buffer) -> u64 {
-        let pads = &self.scratchpad;
-        4 * match buffer {
-            Buffer::A => pads.a_bytes,
-            Buffer::B => pads.b_bytes,
-            Buffer::C => pads.c_bytes,
-        }
+        4 * self.scratchpad.of(buffer).1
     }
 
     /// How the array runs a GEMM with accumulators of so many bits: partial sums have half the

@@ -9,6 +9,8 @@
 //!   and passes a register transposer.
 //! - An operand is fetched from DRAM once if it fits half its scratchpad, else once per fold that
 //!   reads it; a tile is one transfer, padded to whole bursts. Results are written once.
+//! - What the stash keeps takes part in no transfer: the stash gives each row that is filled from it,
+//!   and takes each that would have left.
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
@@ -26,7 +28,7 @@ use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
-use crate::{Accelerator, Error};
+use crate::{Accelerator, Error, stash};
 
 use operand::{Matrix, Operand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
@@ -53,17 +55,21 @@ pub struct Cost {
     pub tally: Tally,
     /// What moved from and to DRAM, and was waited for.
     pub moved: Vec<Moved>,
+    /// What would have, had the stash not kept it.
+    pub stayed: Vec<Moved>,
     /// The cycles of the steps that transfers were followed through, without stalls.
     pub walked: u64,
 }
 
 /// Says what commands of one program take on one accelerator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Costs<'a> {
-    program: &'a Program,
-    accelerator: &'a Accelerator,
+    pub(crate) program: &'a Program,
+    pub(crate) accelerator: &'a Accelerator,
     arithmetic: Arithmetic,
     views: [Option<Im2col>; 2],
+    /// What the stash keeps.
+    on_chip: Vec<(TensorId, Stored)>,
 }
 
 /// Largest GEMM, in multiply-accumulates. With [`ELEMENTS_MAX`], bursts of at most 4 KB and grids of
@@ -77,9 +83,22 @@ pub const ELEMENTS_MAX: u128 = 1 << 40;
 const SOFTMAX_PASSES: u64 = 4;
 
 impl<'a> Costs<'a> {
-    /// Of `program` on `accelerator` with PEs of `arithmetic`.
-    pub fn new(program: &'a Program, accelerator: &'a Accelerator, arithmetic: Arithmetic) -> Self {
-        Self { program, accelerator, arithmetic, views: [None; 2] }
+    /// Of `program` on `accelerator` with PEs of `arithmetic`, and a stash that is laid out for
+    /// batches of `batch` samples, whatever the work.
+    pub fn new(
+        program: &'a Program,
+        accelerator: &'a Accelerator,
+        arithmetic: Arithmetic,
+        batch: usize,
+    ) -> Self {
+        let views = [None; 2];
+        let costs = Self { program, accelerator, arithmetic, views, on_chip: Vec::new() };
+        let kept = stash::items(&costs, batch).into_iter().filter(|item| item.on_chip);
+        let on_chip = kept.flat_map(|item| match item.stored {
+            Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
+            stored => vec![(item.tensor, stored)],
+        });
+        Self { on_chip: on_chip.collect(), ..costs }
     }
 
     /// The same, where A and B of matrix products are views of images.
@@ -147,8 +166,22 @@ impl<'a> Costs<'a> {
         }
     }
 
+    /// Whether some GEMM needs a second copy of a tensor, in the other layout.
+    pub(crate) fn has_second_copy(&self, tensor: TensorId) -> bool {
+        self.accelerator.layout == Layout::TwoCopies
+            && self.program.commands.iter().any(|command| match &command.operation {
+                Operation::Gemm(gemm) => {
+                    let across = |operand: OperandRef, is_a: bool| {
+                        operand.tensor == tensor && self.may_be_across(operand, is_a)
+                    };
+                    across(gemm.a, true) || across(gemm.b, false)
+                }
+                _ => false,
+            })
+    }
+
     /// The width of a tensor's elements.
-    fn bits(&self, tensor: TensorId) -> u32 {
+    pub(crate) fn bits(&self, tensor: TensorId) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => self.plan(tensor).format.bits(),
             Arithmetic::Float32 => 32,
@@ -199,7 +232,7 @@ struct Rows {
     operand: Operand,
     /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
-    /// Whether the elements that enter in one cycle are neighbours in the tensor.
+    /// Whether the elements that enter in one cycle are neighbours in what is read of the tensor.
     along_layout: bool,
 }
 
@@ -267,9 +300,10 @@ impl Bill<'_, '_, '_> {
                 Some(&mut relay)
             }
         };
-        let mut walk = Walk::new(&self.costs.accelerator.dram, see);
+        let costs = self.costs;
+        let mut walk = Walk::new(&costs.accelerator.dram, see).without(&costs.on_chip);
         let walked = steps(&mut walk).and_then(|()| walk.finish());
-        let Walked { stall, ideal, moved, .. } = walked.map_err(|TooLong| too_long())?;
+        let Walked { stall, ideal, moved, stayed, .. } = walked.map_err(|TooLong| too_long())?;
         self.cost.cycles.stall += Cycles(stall);
         self.cost.walked += ideal;
         self.elapsed += ideal + stall;
@@ -277,6 +311,7 @@ impl Bill<'_, '_, '_> {
             self.event(Component::Dram, Event::DramBit, 8 * moved.bytes);
             self.cost.moved.push(moved);
         }
+        self.cost.stayed.extend(stayed);
         Ok(())
     }
 
@@ -296,6 +331,22 @@ impl Bill<'_, '_, '_> {
             Event::ScratchpadRead { buffer, row_bits }
         };
         self.event(Component::Scratchpad, event, count);
+    }
+
+    /// Rows of a scratchpad filled with what lies in DRAM, or in the stash.
+    fn fill(&mut self, buffer: Buffer, of: (TensorId, Stored), row_bits: u64, count: u64) {
+        self.rows(buffer, true, row_bits, count);
+        if self.costs.on_chip.contains(&of) {
+            self.rows(Buffer::Stash, false, row_bits, count);
+        }
+    }
+
+    /// Rows of the scratchpad of C that go out to DRAM, or to the stash.
+    fn drain(&mut self, of: (TensorId, Stored), row_bits: u64, count: u64) {
+        self.rows(Buffer::C, false, row_bits, count);
+        if self.costs.on_chip.contains(&of) {
+            self.rows(Buffer::Stash, true, row_bits, count);
+        }
     }
 
     fn gemm(&mut self, gemm: &Gemm, shape: GemmShape, second_pass: bool) -> Result<(), Error> {
@@ -350,11 +401,7 @@ impl Bill<'_, '_, '_> {
             return Ok(());
         }
         let Some(TooSmall { buffer, needed }) = traffic.too_small() else { return Ok(()) };
-        let key = match buffer {
-            Buffer::A => "a_bytes",
-            Buffer::B => "b_bytes",
-            Buffer::C => "c_bytes",
-        };
+        let (key, _) = costs.accelerator.scratchpad.of(buffer);
         let (half, least) = (costs.accelerator.half_bits(buffer) / 8, needed.div_ceil(8));
         let GemmShape { m, k, n } = traffic.mapping.shape;
         let problem = format!(
@@ -427,8 +474,11 @@ impl Bill<'_, '_, '_> {
                 let positions = axes.into_iter().find(along_k).expect("k and another axis");
                 View { im2col, positions }
             });
+            let along_layout = is_along(mapping.stationary, operand, is_a);
+            let second_copy = !along_layout && costs.accelerator.layout == Layout::TwoCopies;
             let matrix = Matrix {
                 tensor,
+                stored: if second_copy { Stored::Copy } else { Stored::Elements },
                 buffer,
                 bits: costs.bits(tensor),
                 axes,
@@ -439,7 +489,7 @@ impl Bill<'_, '_, '_> {
             Ok(Rows {
                 operand: Operand::new(matrix, mapping)?,
                 row: row as u64,
-                along_layout: is_along(mapping.stationary, operand, is_a),
+                along_layout: along_layout || second_copy,
             })
         };
         Ok([rows(gemm.a, true)?, rows(gemm.b, false)?])
@@ -448,21 +498,20 @@ impl Bill<'_, '_, '_> {
     /// An operand from DRAM into its scratchpad, and from there to the grid's edge, tile by tile.
     fn operand_rows(&mut self, rows: &Rows, mapping: &Mapping) {
         let Rows { operand, row, along_layout } = rows;
-        let Matrix { buffer, bits, axes, view, .. } = operand.matrix;
+        let Matrix { tensor, stored, buffer, bits, axes, view, .. } = operand.matrix;
         let row_bits = row * u64::from(bits);
         let (taken, fetched) = operand.turns(mapping);
-        let copies = self.costs.accelerator.layout == Layout::TwoCopies;
-        let along = *along_layout || copies;
         let [lines, depths] = axes.map(|axis| sizes(mapping.pieces(axis)));
         for (lines, across) in lines {
             for &(depth, along_depth) in &depths {
                 let tiles = across * along_depth;
-                let accesses = if along { depth } else { lines * depth.div_ceil(*row) };
+                let accesses = if *along_layout { depth } else { lines * depth.div_ceil(*row) };
                 if view.is_none() {
-                    self.rows(buffer, true, row_bits, accesses * tiles * fetched);
+                    let rows = accesses * tiles * fetched;
+                    self.fill(buffer, (tensor, stored), row_bits, rows);
                 }
                 self.rows(buffer, false, row_bits, accesses * tiles * taken);
-                if !along {
+                if !along_layout {
                     // Written into the transposer and read from it.
                     let write = Event::RegisterWrite { bits };
                     self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
@@ -473,12 +522,13 @@ impl Bill<'_, '_, '_> {
 
     /// The pixels of a view, packed into rows of its scratchpad as they were fetched.
     fn pixel_rows(&mut self, rows: &Rows) {
-        let Matrix { tensor, buffer, bits, view, .. } = rows.operand.matrix;
+        let Matrix { tensor, stored, buffer, bits, view, .. } = rows.operand.matrix;
         if view.is_some() {
-            let read =
-                self.cost.moved.iter().filter(|moved| moved.tensor == tensor && !moved.write);
+            let fetched = self.cost.moved.iter().chain(&self.cost.stayed);
+            let read = fetched.filter(|moved| moved.tensor == tensor && !moved.write);
             let pixels: u64 = read.map(|moved| moved.elements).sum();
-            self.rows(buffer, true, rows.row * u64::from(bits), pixels.div_ceil(rows.row));
+            let (row_bits, count) = (rows.row * u64::from(bits), pixels.div_ceil(rows.row));
+            self.fill(buffer, (tensor, stored), row_bits, count);
         }
     }
 
@@ -517,28 +567,24 @@ impl Bill<'_, '_, '_> {
             };
             self.rows(Buffer::C, false, row_bits, reads);
         }
+        // The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
+        let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
         match gemm.edge {
             Edge::Pass => {}
             Edge::Relu => {
                 self.event(Component::Edge, Event::Relu { bits: sum }, results);
-                self.mask(shape);
+                self.rows(Buffer::C, true, c_row, rows);
+                self.drain((gemm.output, Stored::Mask), c_row, rows);
             }
-            Edge::Mask(_) => {
+            Edge::Mask(activation) => {
                 self.event(Component::Edge, Event::Relu { bits: sum }, results);
-                self.mask(shape);
+                self.fill(Buffer::C, (activation, Stored::Mask), c_row, rows);
+                self.rows(Buffer::C, false, c_row, rows);
             }
         }
         if gemm.scale == BatchScale::Mean {
             self.multiply(Component::Edge, sum, 16, results);
         }
-    }
-
-    /// The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
-    fn mask(&mut self, shape: GemmShape) {
-        let row = self.costs.array().cols as u64;
-        let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
-        self.rows(Buffer::C, true, row, rows);
-        self.rows(Buffer::C, false, row, rows);
     }
 
     /// What the edge needs from DRAM: the bias, and the mask of an activation.

@@ -56,7 +56,7 @@ impl Component {
     }
 }
 
-/// One of the three scratchpads.
+/// A memory on chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Buffer {
     /// Left operands.
@@ -65,6 +65,8 @@ pub enum Buffer {
     B,
     /// Results, and operands of the vector unit.
     C,
+    /// What the backward pass reads of the forward pass.
+    Stash,
 }
 
 /// One event, with the widths that decide its energy.
@@ -164,12 +166,7 @@ impl<'a> Prices<'a> {
         buffer: Buffer,
         price: impl Fn(u64) -> Result<Picojoules, energy::Error>,
     ) -> Result<Picojoules, Error> {
-        let pads = &self.accelerator.scratchpad;
-        let (key, bytes) = match buffer {
-            Buffer::A => ("a_bytes", pads.a_bytes),
-            Buffer::B => ("b_bytes", pads.b_bytes),
-            Buffer::C => ("c_bytes", pads.c_bytes),
-        };
+        let (key, bytes) = self.accelerator.scratchpad.of(buffer);
         price(bytes).map_err(|error| Error::at(format!("accelerator.scratchpad.{key}"), error))
     }
 }
@@ -230,13 +227,15 @@ pub struct RowCounts {
     pub writes: u64,
 }
 
-/// Rows of the three scratchpads; a row holds as many elements as the grid takes or gives in a cycle.
+/// Rows of the scratchpads and of the stash; a row holds as many elements as the grid takes or gives
+/// in a cycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct ScratchpadRows {
     pub a: RowCounts,
     pub b: RowCounts,
     pub c: RowCounts,
+    pub stash: RowCounts,
 }
 
 impl ScratchpadRows {
@@ -253,6 +252,7 @@ impl ScratchpadRows {
                 Buffer::A => &mut rows.a,
                 Buffer::B => &mut rows.b,
                 Buffer::C => &mut rows.c,
+                Buffer::Stash => &mut rows.stash,
             };
             *(if write { &mut of.writes } else { &mut of.reads }) += count;
         }

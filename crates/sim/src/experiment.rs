@@ -152,13 +152,19 @@ impl Prepared {
         let Self { experiment, program, .. } = self;
         let prices = Prices::new(&experiment.accelerator);
         for arithmetic in [Arithmetic::Fixed, Arithmetic::Float32] {
-            let costs = Costs::new(program, &experiment.accelerator, arithmetic);
+            let costs = self.costs(arithmetic);
             for (at, command) in program.commands.iter().enumerate() {
                 let work = program.work(command, experiment.training.batch);
                 costs.of(at, work, true)?.tally.energy(&prices)?;
             }
         }
         Ok(())
+    }
+
+    /// What its commands take on its accelerator with PEs of `arithmetic`.
+    pub fn costs(&self, arithmetic: Arithmetic) -> Costs<'_> {
+        let Experiment { accelerator, training, .. } = &self.experiment;
+        Costs::new(&self.program, accelerator, arithmetic, training.batch)
     }
 
     /// Loads the data of the run with `seed`, and checks that it fits the network.

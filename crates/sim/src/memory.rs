@@ -134,6 +134,8 @@ pub struct Walk<'s> {
     state: State,
     /// Told of every step, if any.
     see: Option<&'s mut dyn FnMut(Moment)>,
+    /// What does not move, because it stays on chip.
+    on_chip: &'s [(TensorId, Stored)],
     walked: u64,
 }
 
@@ -179,6 +181,8 @@ struct Sum {
     elements: u128,
     bytes: u128,
     stall: u128,
+    /// Whether it passed the channel.
+    off_chip: bool,
 }
 
 /// The end of a walk.
@@ -192,12 +196,19 @@ pub struct Walked {
     pub steps: u64,
     /// What was moved, by tensor and direction.
     pub moved: Vec<Moved>,
+    /// What would have been, had it not stayed on chip.
+    pub stayed: Vec<Moved>,
 }
 
 impl<'s> Walk<'s> {
     /// A walk that has not begun; `see` is told of every step.
     pub fn new(dram: &Dram, see: Option<&'s mut dyn FnMut(Moment)>) -> Self {
-        Self { dram: *dram, state: State::default(), see, walked: 0 }
+        Self { dram: *dram, state: State::default(), see, on_chip: &[], walked: 0 }
+    }
+
+    /// The same, where these take part in no transfer.
+    pub fn without(self, on_chip: &'s [(TensorId, Stored)]) -> Self {
+        Self { on_chip, ..self }
     }
 
     /// One step.
@@ -211,7 +222,12 @@ impl<'s> Walk<'s> {
             return Err(TooLong);
         }
         let mut seen = Vec::new();
+        let on_chip = self.on_chip;
+        let stays = |of: &&Transfer| on_chip.contains(&(of.tensor, of.stored));
         let state = &mut self.state;
+        for transfer in step.reads.iter().chain(step.writes).filter(stays) {
+            state.count(transfer, false);
+        }
         let first = state.steps == 0;
         state.steps += 1;
         let gap = if first { 0 } else { u128::from(step.gap) };
@@ -222,10 +238,10 @@ impl<'s> Walk<'s> {
         }
         // Read i may begin when step i − 1 starts.
         let mut read = None;
-        for transfer in step.reads {
+        for transfer in step.reads.iter().filter(|of| !stays(of)) {
             let from = state.free.max(state.start);
             state.free = from + self.dram.cycles(transfer.bytes);
-            read = Some((state.free, state.count(transfer)));
+            read = Some((state.free, state.count(transfer, true)));
             seen.push((*transfer, from..state.free));
         }
         let due = state.start + gap;
@@ -244,7 +260,8 @@ impl<'s> Walk<'s> {
         state.end = state.start + u128::from(step.length);
         state.last_end = state.last_end.max(state.end);
         let ideal_end = state.ideal_start + u128::from(step.length);
-        let given = Given { writes: step.writes.to_vec(), end: state.end, ideal_end };
+        let writes = step.writes.iter().filter(|of| !stays(of)).copied().collect();
+        let given = Given { writes, end: state.end, ideal_end };
         state.ideal_end = state.ideal_end.max(ideal_end);
         let before = std::mem::replace(&mut state.last, given);
         if !before.writes.is_empty() {
@@ -324,17 +341,22 @@ impl<'s> Walk<'s> {
             (moved.stall, hidden) = (moved.stall - less, hidden - less);
         }
         let moved = |sum: &Sum| {
-            let Sum { tensor, write, transfers, elements, bytes, stall } = *sum;
+            let Sum { tensor, write, transfers, elements, bytes, stall, .. } = *sum;
             let [transfers, elements] = [time(transfers)?, time(elements)?];
             let [bytes, stall] = [time(bytes)?, time(stall)?];
             Ok(Moved { tensor, write, transfers, elements, bytes, stall })
         };
         time(total)?;
+        let of = |off_chip: bool| -> Result<Vec<Moved>, TooLong> {
+            let sums = state.moved.iter().filter(|sum| sum.off_chip == off_chip);
+            sums.map(moved).collect()
+        };
         Ok(Walked {
             stall: time(stall)?,
             ideal: time(state.ideal_end)?,
             steps: state.steps,
-            moved: state.moved.iter().map(moved).collect::<Result<_, _>>()?,
+            moved: of(true)?,
+            stayed: of(false)?,
         })
     }
 }
@@ -345,11 +367,14 @@ pub struct TooLong;
 
 impl State {
     /// Counts a transfer; returns the place of its tensor and direction.
-    fn count(&mut self, transfer: &Transfer) -> usize {
+    fn count(&mut self, transfer: &Transfer, off_chip: bool) -> usize {
         let Transfer { tensor, write, elements, bytes, .. } = *transfer;
-        let is = |moved: &Sum| (moved.tensor, moved.write) == (tensor, write);
+        let of = (tensor, write, off_chip);
+        let is = |moved: &Sum| (moved.tensor, moved.write, moved.off_chip) == of;
         let at = self.moved.iter().position(is).unwrap_or_else(|| {
-            self.moved.push(Sum { tensor, write, transfers: 0, elements: 0, bytes: 0, stall: 0 });
+            let none =
+                Sum { tensor, write, off_chip, transfers: 0, elements: 0, bytes: 0, stall: 0 };
+            self.moved.push(none);
             self.moved.len() - 1
         });
         self.moved[at].transfers += 1;
@@ -369,7 +394,7 @@ impl State {
             let from = self.free.max(given.end);
             self.free = from + dram.cycles(transfer.bytes);
             self.written = self.free;
-            self.writer = Some(self.count(transfer));
+            self.writer = Some(self.count(transfer, true));
             seen.push((*transfer, from..self.free));
         }
     }

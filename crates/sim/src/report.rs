@@ -350,7 +350,7 @@ impl Report {
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices)?,
             dram_bytes: traffic(prepared, &entries),
-            stash: Stash::new(&prepared.program, prepared.experiment.training.batch),
+            stash: Stash::new(prepared),
         })
     }
 

@@ -130,7 +130,7 @@ impl GemmReport {
         }
         let program = program(shape, widths)?;
         let cost = |arithmetic| {
-            let costs = Costs::new(&program, accelerator, arithmetic).viewing(views);
+            let costs = Costs::new(&program, accelerator, arithmetic, shape.m).viewing(views);
             costs.of(0, Work::Gemm(shape), false)
         };
         let prices = Prices::new(accelerator);

@@ -1,18 +1,32 @@
-//! What a training step keeps from its forward pass for its backward pass.
+//! What a training step keeps from its forward pass for its backward pass, and where.
+//!
+//! The stash is laid out once, for a full batch: masks and activations in the order in which the
+//! program makes them, each as a whole, until one does not fit. That one and all after it are spilled
+//! to DRAM. So a larger stash keeps all that a smaller one does, and a short batch keeps what a
+//! full one does.
 
 use serde::Serialize;
-use systoliq_program::command::Edge;
-use systoliq_program::{Operation, Pass, Program, TensorId};
+use systoliq_program::command::{Command, Edge, Gemm};
+use systoliq_program::{Operation, Pass, TensorId};
+
+use crate::Prepared;
+use crate::cost::{Arithmetic, Costs};
+use crate::memory::Stored;
 
 /// What is kept of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Kept {
     /// The tensor.
     pub tensor: String,
-    /// Bytes of its elements at their width, if a later pass reads them.
+    /// Bytes of its elements at their width, of both copies if there are two, if a later pass reads
+    /// them.
     pub bytes: u64,
+    /// Of these, bytes in the stash: all or none.
+    pub on_chip_bytes: u64,
     /// Bytes of its ReLU mask, one bit an element, if a later pass reads that.
     pub mask_bytes: u64,
+    /// Of these, bytes in the stash: all or none.
+    pub mask_on_chip_bytes: u64,
 }
 
 /// What is kept of a full batch.
@@ -20,62 +34,100 @@ pub struct Kept {
 pub struct Stash {
     /// The most bytes kept at any time.
     pub peak_bytes: u64,
-    /// Bytes of these that are written to DRAM and read again, because nothing stays on chip from
-    /// the forward pass to the backward pass.
+    /// Bytes that the stash has.
+    pub capacity_bytes: u64,
+    /// Bytes that it keeps.
+    pub on_chip_bytes: u64,
+    /// Bytes that are written to DRAM and read again. The input, which lies in DRAM already, is
+    /// neither among these nor on chip.
     pub spilled_bytes: u64,
     /// By tensor.
     pub kept: Vec<Kept>,
 }
 
+/// Elements, or a mask, that the backward pass reads of the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) tensor: TensorId,
+    pub(crate) stored: Stored,
+    bytes: u64,
+    pub(crate) on_chip: bool,
+}
+
+/// What a batch of `batch` samples keeps: the input first, then all else as it is made, a mask before
+/// its activations.
+pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
+    let program = costs.program;
+    let passes = |forward: bool| {
+        program.commands.iter().filter(move |c| (c.pass == Pass::Forward) == forward)
+    };
+    let is_read =
+        |tensor: TensorId, stored: Stored| passes(false).any(|c| reads(c, tensor, stored));
+    let item = |tensor: TensorId, stored: Stored| {
+        let decl = program.tensor(tensor);
+        let elements = decl.rows.count(batch) as u64 * decl.cols as u64;
+        let bits = if stored == Stored::Mask { 1 } else { costs.bits(tensor) };
+        let twice = stored == Stored::Elements && costs.has_second_copy(tensor);
+        let bytes = (elements * u64::from(bits)).div_ceil(8) * if twice { 2 } else { 1 };
+        Item { tensor, stored, bytes, on_chip: false }
+    };
+    let made = passes(true).filter_map(|command| match &command.operation {
+        Operation::Gemm(gemm) => Some(gemm.output),
+        _ => None,
+    });
+    let made = made.flat_map(|tensor| [(tensor, Stored::Mask), (tensor, Stored::Elements)]);
+    let mut free = Some(costs.accelerator.scratchpad.stash_bytes);
+    let placed =
+        made.filter(|&(tensor, stored)| is_read(tensor, stored)).map(|(tensor, stored)| {
+            let item = item(tensor, stored);
+            free = free.and_then(|free| free.checked_sub(item.bytes));
+            Item { on_chip: free.is_some(), ..item }
+        });
+    let input = (program.input, Stored::Elements);
+    let input = Some(input).filter(|&(tensor, stored)| is_read(tensor, stored));
+    input.map(|(tensor, stored)| item(tensor, stored)).into_iter().chain(placed).collect()
+}
+
+/// Whether a command reads elements, or a mask, of a tensor.
+fn reads(command: &Command, tensor: TensorId, stored: Stored) -> bool {
+    match (&command.operation, stored) {
+        (Operation::Gemm(Gemm { edge, .. }), Stored::Mask) => *edge == Edge::Mask(tensor),
+        (_, Stored::Mask) => false,
+        (Operation::Gemm(Gemm { a, b, .. }), _) => [a.tensor, b.tensor].contains(&tensor),
+        (other, _) => other.inputs().contains(&tensor),
+    }
+}
+
 impl Stash {
-    /// Of a step on `batch` samples.
+    /// Of a step of an experiment, on a full batch.
     ///
     /// The forward pass keeps everything until the backward pass begins, which frees one tensor
     /// after the other: so the peak is all of it.
-    pub fn new(program: &Program, batch: usize) -> Self {
-        let backward = || program.commands.iter().filter(|c| c.pass != Pass::Forward);
-        let read = |id: TensorId| {
-            backward().any(|command| match &command.operation {
-                // A mask is kept by itself.
-                Operation::Gemm(gemm) => [gemm.a.tensor, gemm.b.tensor].contains(&id),
-                other => other.inputs().contains(&id),
-            })
+    pub fn new(prepared: &Prepared) -> Self {
+        let program = &prepared.program;
+        let items = items(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
+        let sum = |is: &dyn Fn(&Item) -> bool| {
+            items.iter().filter(|item| is(item)).map(|item| item.bytes).sum()
         };
-        let masks = |id: TensorId| {
-            backward().any(|command| match &command.operation {
-                Operation::Gemm(gemm) => gemm.edge == Edge::Mask(id),
-                _ => false,
-            })
+        let of = |tensor: TensorId| Kept {
+            tensor: program.tensor(tensor).name.clone(),
+            bytes: sum(&|i| i.tensor == tensor && i.stored == Stored::Elements),
+            on_chip_bytes: sum(&|i| {
+                i.tensor == tensor && i.stored == Stored::Elements && i.on_chip
+            }),
+            mask_bytes: sum(&|i| i.tensor == tensor && i.stored == Stored::Mask),
+            mask_on_chip_bytes: sum(&|i| {
+                i.tensor == tensor && i.stored == Stored::Mask && i.on_chip
+            }),
         };
-        let made = |id: TensorId| {
-            let forward = program.commands.iter().filter(|c| c.pass == Pass::Forward);
-            id == program.input
-                || forward
-                    .filter(|c| matches!(c.operation, Operation::Gemm(_)))
-                    .any(|c| c.operation.output() == id)
-        };
-        let kept: Vec<Kept> = (0..program.tensors.len())
-            .map(TensorId)
-            .filter(|&id| made(id) && (read(id) || masks(id)))
-            .map(|id| {
-                let decl = program.tensor(id);
-                let elements = decl.rows.count(batch) as u64 * decl.cols as u64;
-                let bytes = |is: bool, bits: u32| match is {
-                    true => (elements * u64::from(bits)).div_ceil(8),
-                    false => 0,
-                };
-                Kept {
-                    tensor: decl.name.clone(),
-                    bytes: bytes(read(id), decl.plan.format.bits()),
-                    mask_bytes: bytes(masks(id), 1),
-                }
-            })
-            .collect();
-        let peak_bytes = kept.iter().map(|kept| kept.bytes + kept.mask_bytes).sum();
-        // The input lies in DRAM already.
-        let input = &program.tensor(program.input).name;
-        let spilled = kept.iter().filter(|kept| kept.tensor != *input);
-        let spilled_bytes = spilled.map(|kept| kept.bytes + kept.mask_bytes).sum();
-        Self { peak_bytes, spilled_bytes, kept }
+        let mut tensors: Vec<TensorId> = items.iter().map(|item| item.tensor).collect();
+        tensors.dedup();
+        Self {
+            peak_bytes: sum(&|_| true),
+            capacity_bytes: prepared.experiment.accelerator.scratchpad.stash_bytes,
+            on_chip_bytes: sum(&|item| item.on_chip),
+            spilled_bytes: sum(&|item| !item.on_chip && item.tensor != program.input),
+            kept: tensors.into_iter().map(of).collect(),
+        }
     }
 }

@@ -23,7 +23,7 @@ use systoliq_nn::DataSet;
 use systoliq_program::{TensorId, Work};
 
 use crate::capture::batch_in_step;
-use crate::cost::{Arithmetic, Costs};
+use crate::cost::Arithmetic;
 use crate::memory::{Moment, Stored, Transfer};
 use crate::{Error, Prepared};
 
@@ -140,8 +140,7 @@ impl<'p> StepTrace<'p> {
         &self,
         see: &mut dyn FnMut(usize, Moment) -> io::Result<()>,
     ) -> Result<Vec<u64>, Ended> {
-        let accelerator = &self.prepared.experiment.accelerator;
-        let costs = Costs::new(&self.prepared.program, accelerator, Arithmetic::Fixed);
+        let costs = self.prepared.costs(Arithmetic::Fixed);
         let (mut elapsed, mut failed, mut cycles) = (0, Ok(()), Vec::new());
         for &Planned { command, work, second_pass } in &self.planned {
             let mut show = |moment: Moment| {

@@ -7,7 +7,7 @@ use systoliq_array::{ArrayCounts, CyclesByCause};
 use systoliq_program::{Pass, Work};
 
 use crate::activity::Observed;
-use crate::cost::{Arithmetic, Cost, Costs};
+use crate::cost::{Arithmetic, Cost};
 use crate::events::Tally;
 use crate::{Error, Prepared};
 
@@ -91,8 +91,7 @@ impl Timeline {
         prepared: &Prepared,
         arithmetic: Arithmetic,
     ) -> Result<Vec<Entry>, Error> {
-        let accelerator = &prepared.experiment.accelerator;
-        let costs = Costs::new(&prepared.program, accelerator, arithmetic);
+        let costs = prepared.costs(arithmetic);
         let entry = |(&run, &Runs { calls, observed }): (&Run, &Runs)| {
             Ok(Entry {
                 run,

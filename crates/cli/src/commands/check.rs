@@ -9,6 +9,7 @@ use systoliq_fxp::{Accumulator, Scale};
 use systoliq_nn::{DataSet, Dense};
 use systoliq_program::command::Rows;
 use systoliq_program::{Command, Operation, Program, TensorDecl};
+use systoliq_sim::stash::{Kept, Stash};
 use systoliq_sim::{Experiment, Prepared};
 
 use super::table::Columns;
@@ -52,6 +53,8 @@ struct Found<'a> {
     experiment: &'a Experiment,
     data: Data<'a>,
     parameters: u64,
+    /// What a step on a full batch keeps for its backward pass.
+    stash: Stash,
     layers: Vec<Layer<'a>>,
 }
 
@@ -120,7 +123,8 @@ impl<'a> Found<'a> {
             test: data.test.len(),
         };
         let parameters = layers.iter().map(|layer| layer.parameters).sum();
-        Self { experiment: &prepared.experiment, data, parameters, layers }
+        let stash = Stash::new(prepared);
+        Self { experiment: &prepared.experiment, data, parameters, stash, layers }
     }
 
     fn text(&self) -> String {
@@ -145,6 +149,7 @@ impl<'a> Found<'a> {
                 word(&array.overlap),
                 word(&array.partial_folds)
             ),
+            kept(&self.stash),
         ];
         for line in lines {
             writeln!(text, "{line}").expect("writing to a string");
@@ -245,6 +250,21 @@ impl<'a> Sum<'a> {
             overflow: word(&accumulator.overflow),
         })
     }
+}
+
+/// What is kept for the backward pass, and where.
+fn kept(stash: &Stash) -> String {
+    let Stash { peak_bytes, capacity_bytes, on_chip_bytes, spilled_bytes, kept } = stash;
+    let names = |Kept { tensor, on_chip_bytes, mask_on_chip_bytes, .. }: &Kept| {
+        let mask = (*mask_on_chip_bytes > 0).then(|| format!("mask of {tensor}"));
+        mask.into_iter().chain((*on_chip_bytes > 0).then(|| tensor.clone())).collect::<Vec<_>>()
+    };
+    let names: Vec<String> = kept.iter().flat_map(names).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    format!(
+        "kept for the backward pass: {peak_bytes} bytes, {on_chip_bytes} in a stash of \
+         {capacity_bytes}{names}, {spilled_bytes} spilled"
+    )
 }
 
 /// The word that stands for a mode in JSON.

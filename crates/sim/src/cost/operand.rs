@@ -13,12 +13,14 @@ use systoliq_program::TensorId;
 
 use crate::events::Buffer;
 use crate::im2col::{Block, Im2col};
-use crate::memory::TooLong;
+use crate::memory::{Stored, TooLong};
 
 /// A matrix on its way to the grid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix {
     pub(super) tensor: TensorId,
+    /// What of the tensor is read: the second copy where its own layout lies across.
+    pub(super) stored: Stored,
     pub(super) buffer: Buffer,
     pub(super) bits: u32,
     /// The axis along which its elements enter side by side, and the other one.

@@ -207,9 +207,9 @@ impl Line<'_> {
                 let (part, skipped) = if split { (&piece, from) } else { (&tile, 0) };
                 let missing = operand.missing(mapping, places, part);
                 if (split || is_first_piece) && missing > 0 {
-                    let Matrix { tensor, bits, axes, .. } = operand.matrix;
+                    let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
                     let skipped = (skipped * extent(&tile, axes[0])) as u64;
-                    let of = (tensor, Stored::Elements, false);
+                    let of = (tensor, stored, false);
                     let elements = (missing, skipped);
                     reads.push(self.traffic.transfer(of, bits, axes, part, elements));
                 }

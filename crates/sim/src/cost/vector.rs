@@ -7,7 +7,7 @@ use systoliq_program::{Operation, Role, TensorId};
 use super::traffic::Outgoing;
 use super::{Arithmetic, Bill, SOFTMAX_PASSES, too_large};
 use crate::Error;
-use crate::accelerator::{Layout, Residency};
+use crate::accelerator::Residency;
 use crate::events::{Buffer, Component, Event};
 use crate::memory::{Step, Stored, Transfer};
 
@@ -206,24 +206,7 @@ impl Bill<'_, '_, '_> {
         }
         let first = elements_of(output, self.costs.bits(output));
         let second = Outgoing { stored: Stored::Copy, ..first };
-        if self.is_read_across(output) { vec![first, second] } else { vec![first] }
-    }
-
-    /// Whether some GEMM needs a second copy of a tensor, in the other layout.
-    fn is_read_across(&self, tensor: TensorId) -> bool {
-        let Self { costs, .. } = self;
-        if costs.accelerator.layout != Layout::TwoCopies {
-            return false;
-        }
-        costs.program.commands.iter().any(|command| match &command.operation {
-            Operation::Gemm(gemm) => {
-                let across = |operand: super::OperandRef, is_a: bool| {
-                    operand.tensor == tensor && costs.may_be_across(operand, is_a)
-                };
-                across(gemm.a, true) || across(gemm.b, false)
-            }
-            _ => false,
-        })
+        if self.costs.has_second_copy(output) { vec![first, second] } else { vec![first] }
     }
 
     /// A tensor that the unit reads, in and out of the scratchpad.
@@ -232,7 +215,8 @@ impl Bill<'_, '_, '_> {
         let row_bits = row * u64::from(self.costs.bits(tensor));
         // What stayed on chip is in the scratchpad.
         if !self.is_resident(tensor, elements) {
-            self.rows(Buffer::C, true, row_bits, elements.div_ceil(row));
+            let of = (tensor, Stored::Elements);
+            self.fill(Buffer::C, of, row_bits, elements.div_ceil(row));
         }
         self.rows(Buffer::C, false, row_bits, elements.div_ceil(row));
     }
@@ -251,10 +235,10 @@ impl Bill<'_, '_, '_> {
             self.rows(Buffer::C, true, row * u64::from(bits), times * rows);
             self.rows(Buffer::C, false, row * u64::from(bits), times * rows);
         }
-        let copies = if self.is_read_across(tensor) { 2 } else { 1 };
+        let copies = if self.costs.has_second_copy(tensor) { 2 } else { 1 };
         let row_bits = row * u64::from(self.costs.bits(tensor));
         self.rows(Buffer::C, true, row_bits, copies * rows);
-        self.rows(Buffer::C, false, row_bits, copies * rows);
+        self.drain((tensor, Stored::Elements), row_bits, copies * rows);
     }
 
     /// The four passes of softmax: maximum; power and sum; quotient; difference and 1/ln 2. The

@@ -216,7 +216,7 @@ impl From<&ScaleSimConfig> for Accelerator {
             config.bandwidth_words.filter(|_| config.interface == Interface::User);
         Self {
             array: config.array(),
-            scratchpad: Scratchpads { a_bytes, b_bytes, c_bytes },
+            scratchpad: Scratchpads { a_bytes, b_bytes, c_bytes, stash_bytes: 0 },
             dram: Dram { bytes_per_cycle, ..Dram::default() },
             layout: Layout::default(),
             residency: Residency::default(),
