@@ -1,3 +1,5 @@
+//! What a unit computes, against floating point and by the definitions.
+
 use super::*;
 use crate::Format;
 use systoliq_keyed_random::Key;
