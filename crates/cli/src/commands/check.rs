@@ -1,6 +1,7 @@
 //! `systoliq check`: is this an experiment, and which formats follow from it?
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 
 use clap::Args;
 use serde::Serialize;
@@ -102,6 +103,8 @@ struct Sum<'a> {
     frac: Option<i32>,
     rounding: String,
     overflow: String,
+    overflow_at: String,
+    chunk: Option<NonZero<u32>>,
 }
 
 impl<'a> Found<'a> {
@@ -184,13 +187,22 @@ impl<'a> Layer<'a> {
             let first = [(*name).to_owned(), (*role).to_owned(), format!("{rows} x {cols}")];
             tensors.line(first.into_iter().chain(modes));
         }
-        let mut sums =
-            Columns::new(&["accumulator of", "bits", "fraction", "rounding", "overflow"]);
+        let mut sums = Columns::new(&[
+            "accumulator of",
+            "bits",
+            "fraction",
+            "rounding",
+            "overflow",
+            "at",
+            "chunk",
+        ]);
         for sum in &self.accumulators {
             let frac =
                 sum.frac.map_or_else(|| "of the product".to_owned(), |frac| frac.to_string());
             let first = [sum.command.to_owned(), sum.bits.to_string(), frac];
-            sums.line(first.into_iter().chain([sum.rounding.clone(), sum.overflow.clone()]));
+            let modes = [&sum.rounding, &sum.overflow, &sum.overflow_at].map(String::clone);
+            let chunk = sum.chunk.map_or_else(|| "none".to_owned(), |chunk| chunk.to_string());
+            sums.line(first.into_iter().chain(modes).chain([chunk]));
         }
         let Self { layer, inputs, units, parameters, .. } = self;
         let bias = if self.bias { "" } else { ", no bias" };
@@ -242,6 +254,8 @@ impl<'a> Sum<'a> {
             frac: accumulator.frac(),
             rounding: word(&accumulator.rounding),
             overflow: word(&accumulator.overflow),
+            overflow_at: word(&accumulator.overflow_at),
+            chunk: accumulator.chunk,
         })
     }
 }
