@@ -14,6 +14,7 @@
 //! ratios of exact sums in decibels.
 
 pub mod accumulator;
+pub mod bounds;
 pub mod convert;
 pub mod error;
 pub mod format;

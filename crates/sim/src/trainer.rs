@@ -115,6 +115,13 @@ pub struct TensorRecord {
     pub frac: i32,
 }
 
+impl TensorRecord {
+    /// Share of elements whose accumulator left its range on the way.
+    pub(crate) fn accumulator_overflow_rate(&self) -> f64 {
+        self.overflowed_sums as f64 / self.conversion.elements.max(1) as f64
+    }
+}
+
 /// Cycles and energy of all training up to the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +154,9 @@ pub struct Record {
     pub timeline: Timeline,
     /// By the end of each epoch.
     pub spent: Vec<Spent>,
+    /// The width of accumulators that the present weights need, by command; nothing for commands that
+    /// read no weights, and before the first epoch.
+    pub widths_for_weights: Vec<Option<u32>>,
 }
 
 /// A run between two epochs, enough to go on from there with the same bits.
@@ -236,6 +246,7 @@ impl<'a> Trainer<'a> {
             tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
             spent: Vec::new(),
+            widths_for_weights: Vec::new(),
         };
         Self { prepared, data, machine, engine, golden, record }
     }
@@ -356,6 +367,9 @@ impl<'a> Trainer<'a> {
         self.record.fixed.epochs.push(fixed);
         let spent = self.spent()?;
         self.record.spent.push(spent);
+        let commands = &self.prepared.program.commands;
+        self.record.widths_for_weights =
+            commands.iter().map(|command| self.machine.width_for_weights(command)).collect();
         Ok(())
     }
 
