@@ -141,6 +141,42 @@ fn a_dynamic_scale_is_charged_and_a_history_scale_only_at_its_first_step() {
     assert_eq!(vector("dynamic", "2"), vector("history", "2") + 2 * steps - pass(32));
 }
 
+#[test]
+fn second_registers_and_guard_bits_take_no_cycle_but_energy() {
+    let run = |dataflow: &str, accumulator: &str| {
+        let overrides = [
+            ("training.epochs", "1"),
+            ("accelerator.array.dataflow", dataflow),
+            ("precision.accumulator", accumulator),
+        ];
+        report("digits-mlp", &overrides)
+    };
+    let component =
+        |report: &Value, name: &str| report["energy_pj"]["by_component"][name].as_f64().unwrap();
+    for dataflow in ["os", "ws", "is"] {
+        let plain = run(dataflow, r#"{"bits": 32}"#);
+        let single = run(dataflow, r#"{"bits": 32, "chunk": 1}"#);
+        let late = run(dataflow, r#"{"bits": 32, "overflow": "saturate", "overflow_at": "end"}"#);
+        assert_eq!(single["cycles"], plain["cycles"]);
+        assert_eq!(late["cycles"], plain["cycles"]);
+        // Each product is summed from zero, and then added.
+        assert!(nearly(component(&single, "adder"), 2.0 * component(&plain, "adder")));
+        for other in [&single, &late] {
+            assert!(component(other, "registers") > component(&plain, "registers"), "{dataflow}");
+            // Partial sums pass the scratchpad only where they move.
+            let [scratchpad, before] = [other, &plain].map(|run| component(run, "scratchpad"));
+            assert_eq!(scratchpad > before, dataflow != "os", "{dataflow}");
+            assert_eq!(component(other, "dram"), component(&plain, "dram"));
+        }
+        // Sums of chunks that wrap are sums that wrap, and so is what wraps at the end.
+        let curves = |run: &Value| run["fixed"].clone();
+        assert_eq!(curves(&single), curves(&plain));
+        let wrapped = run(dataflow, r#"{"bits": 32, "overflow_at": "end"}"#);
+        assert_eq!(wrapped["energy_pj"], plain["energy_pj"]);
+        assert_eq!(curves(&wrapped), curves(&plain));
+    }
+}
+
 /// Bytes read and written of each tensor of a run over one epoch.
 fn traffic(overrides: &[(&str, &str)]) -> std::collections::BTreeMap<String, (u64, u64)> {
     let overrides = [&[("training.epochs", "1")], overrides].concat();

@@ -56,12 +56,16 @@ impl Engine for Stepped {
 #[test]
 fn three_steps_of_the_digits_give_the_same_tensors_on_every_engine_and_array() {
     let narrow = r#"{"bits": 11, "frac": 8, "rounding": "stochastic", "overflow": "saturate"}"#;
-    for accumulator in ["{}", narrow] {
+    let chunks = r#"{"bits": 17, "overflow": "saturate", "chunk": 5}"#;
+    let late = r#"{"bits": 17, "overflow": "saturate", "overflow_at": "end"}"#;
+    let all = r#"{"bits": 11, "frac": 8, "rounding": "stochastic", "overflow": "saturate-symmetric",
+        "overflow_at": "end", "chunk": 7}"#;
+    for accumulator in ["{}", narrow, chunks, late, all] {
         let prepared = prepared("digits-mlp", &[("precision.accumulator", accumulator)]);
         let expected = tensors(&prepared, 3, &mut Reference);
         assert_eq!(expected.len(), 3 * prepared.program.commands.len());
         let overflowed: u64 = expected.iter().map(|(_, _, outcome)| outcome.overflowed_sums).sum();
-        assert_eq!(overflowed > 0, accumulator == narrow, "{overflowed} sums overflowed");
+        assert_eq!(overflowed > 0, accumulator != "{}", "{overflowed} sums overflowed");
         let fast = tensors(&prepared, 3, &mut Fast::default());
         for (ours, theirs) in fast.iter().zip(&expected) {
             assert_eq!(ours, theirs, "{}", theirs.0);

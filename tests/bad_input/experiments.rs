@@ -153,7 +153,7 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 12] = [
+    let cases: [((&str, Value), &str); 16] = [
         (
             weights(json!({"bits": 1})),
             "precision.weights: a format of 1 bits, signed: expected 2 to 32",
@@ -181,6 +181,22 @@ pub(crate) fn precision() -> Vec<Case> {
         (
             ("/precision/accumulator", json!({"bits": 65})),
             "precision.accumulator: an accumulator of 65 bits: expected 2 to 64",
+        ),
+        (
+            ("/precision/accumulator", json!({"chunk": 0})),
+            "precision.accumulator: a chunk of 0 products: expected at least 1",
+        ),
+        (
+            ("/precision/accumulator", json!({"chunk": -8})),
+            "precision.accumulator.chunk: invalid value: integer `-8`, expected a whole number",
+        ),
+        (
+            ("/precision/layers", json!({"1": {"accumulator": {"chunk": 0}}})),
+            "precision.layers.1.accumulator: a chunk of 0 products: expected at least 1",
+        ),
+        (
+            ("/precision/accumulator", json!({"overflow_at": "last"})),
+            "precision.accumulator.overflow_at: unknown variant `last`, expected `each` or `end`",
         ),
         (
             ("/precision/layers", json!({"2": {}})),

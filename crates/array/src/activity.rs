@@ -2,7 +2,7 @@
 //!
 //! A *toggle* is one bit of a register's code that differs before and after a clock edge, in two's
 //! complement at the width of the element's format or of the accumulator; valid bits are not
-//! counted. No PE is stepped: the registers of a row or column see the same codes one after the
+//! counted, and of a register of more than 64 bits the low 64 are. No PE is stepped: the registers of a row or column see the same codes one after the
 //! other, so their toggles follow from the stream of codes and from how many registers it passes
 //! ([`Activity`]), and those of a sum from its prefixes ([`accumulator_toggles`]), which have to be
 //! computed one by one. `docs/timing.md` derives the forms; [`Register`](crate::Register) counts
@@ -15,6 +15,8 @@ use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use systoliq_fxp::Sum;
+use systoliq_fxp::accumulator::Widths;
 use systoliq_program::GemmTask;
 
 use crate::mapping::Axis;
@@ -114,9 +116,16 @@ impl Run {
     }
 }
 
-/// The low bits of a code: what its register holds.
+/// The low bits of a code: what its register holds. Of a register of more than 64 bits, the low 64.
 pub(crate) fn word(code: i64, bits: u32) -> u64 {
-    code as u64 & (u64::MAX >> (64 - bits))
+    code as u64 & u64::MAX.checked_shr(64u32.saturating_sub(bits)).unwrap_or(0)
+}
+
+/// What the registers of a sum hold: the sum, and above it the present chunk.
+pub(crate) fn sum_words(sum: &Sum, widths: Widths) -> u128 {
+    let [value, chunk] = [(sum.value, widths.sum), (sum.chunk, widths.chunk)]
+        .map(|(code, bits)| u128::from(word(code, bits)));
+    value | chunk << 64
 }
 
 /// Bits that differ.

@@ -5,8 +5,8 @@
 //!
 //! | where | sums |
 //! | --- | --- |
-//! | products are not rounded, codes fit 16 bits, and sums cannot overflow or wrap | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once at the end |
-//! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition |
+//! | products are not rounded, codes fit 16 bits, and sums cannot overflow, wrap, or are limited at the end | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once |
+//! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition, chunk by chunk |
 //! | everything else | by the [`Adder`](systoliq_fxp::Adder) itself |
 
 mod bias;
@@ -20,7 +20,6 @@ use systoliq_fxp::Sum;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Sums};
 
-use crate::edge;
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
@@ -79,15 +78,14 @@ fn by_adders(task: &GemmTask<'_>) -> Sums {
     let mut sums = Sums { values: Vec::with_capacity(m * n), overflowed: 0 };
     for i in 0..m {
         for j in 0..n {
-            let index = (i * n + j) as u64;
+            let index = i * n + j;
             let mut sum = Sum::default();
             for (at, (&a, &b)) in a[i * k..][..k].iter().zip(&b[j * k..][..k]).enumerate() {
                 let product = i128::from(a) * i128::from(b);
-                task.adder.add_product(&mut sum, product, index, at as u64);
+                task.add_product(&mut sum, product, index, at);
             }
-            let (value, overflowed) = edge::finish(task, sum, i, j);
-            sums.values.push(value);
-            sums.overflowed += u64::from(overflowed);
+            sums.overflowed += u64::from(task.finish(&mut sum, index));
+            sums.values.push(sum.value);
         }
     }
     sums
@@ -96,12 +94,13 @@ fn by_adders(task: &GemmTask<'_>) -> Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+    use std::num::NonZero;
+    use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
     use systoliq_keyed_random::Key;
     use systoliq_program::{Operand, Reference};
 
     /// The accumulator's width, how many bits it drops of each product, and its rules.
-    type Rules = (u32, i32, Rounding, Overflow);
+    type Rules = (u32, i32, Rounding, Overflow, OverflowAt, u32);
 
     /// Two operands of random codes, or of codes that all are `constant`.
     fn tensors(shape: GemmShape, formats: [Format; 2], constant: Option<i64>) -> [Tensor; 2] {
@@ -125,9 +124,13 @@ mod tests {
             .unwrap()
     }
 
-    fn task<'a>([a, b]: &'a [Tensor; 2], (bits, shift, rounding, overflow): Rules) -> GemmTask<'a> {
+    fn task<'a>([a, b]: &'a [Tensor; 2], rules: Rules) -> GemmTask<'a> {
+        let (bits, shift, rounding, overflow, overflow_at, chunk) = rules;
         let frac = a.format().frac() + b.format().frac();
         let accumulator = Accumulator::new(bits, Some(frac - shift), rounding, overflow).unwrap();
+        let accumulator = accumulator.limited_at(overflow_at);
+        let accumulator =
+            NonZero::new(chunk).map_or(accumulator, |chunk| accumulator.in_chunks(chunk));
         GemmTask {
             a: Operand { tensor: a, transposed: false },
             b: Operand { tensor: b, transposed: false },
@@ -143,9 +146,10 @@ mod tests {
     #[test]
     fn every_kernel_gives_the_sums_of_the_reference() {
         let rules = [
-            (32, 0, Rounding::Floor, Overflow::Wrap),
-            (64, -3, Rounding::Floor, Overflow::Saturate),
-            (13, -1, Rounding::Floor, Overflow::Wrap),
+            (32, 0, Rounding::Floor, Overflow::Wrap, OverflowAt::Each, 0),
+            (64, -3, Rounding::Floor, Overflow::Saturate, OverflowAt::Each, 5),
+            (13, -1, Rounding::Floor, Overflow::Wrap, OverflowAt::Each, 7),
+            (14, -1, Rounding::Floor, Overflow::SaturateSymmetric, OverflowAt::End, 0),
         ];
         // Odd sizes around those of blocks, and k around those of runs that fit 32 bits.
         let shapes =
@@ -179,23 +183,32 @@ mod tests {
     #[test]
     fn every_method_is_chosen_where_it_is_the_cheapest_exact_one() {
         use Overflow::{Saturate, Wrap};
+        use OverflowAt::{Each, End};
         use Rounding::{Floor, NearestEven};
         // All codes at the smallest of their format, K = 4: |products| = 2^(2 · bits − 2).
         for (bits, rules, expected) in [
-            (8, (32, 0, Floor, Wrap), "Dot"),
-            (8, (18, 0, Floor, Saturate), "Dot"),
-            (8, (17, 0, Floor, Saturate), "Lanes32"),
-            (8, (17, 0, Floor, Wrap), "Dot"),
-            (8, (17, 1, NearestEven, Wrap), "Lanes64"),
-            (16, (48, 0, Floor, Saturate), "Dot"),
-            (16, (32, 0, Floor, Saturate), "Lanes64"),
-            (16, (34, 0, Floor, Saturate), "Dot"),
-            (16, (64, -31, Floor, Wrap), "Lanes128"),
-            (24, (64, 0, Floor, Wrap), "Lanes64"),
-            (32, (64, 0, Floor, Wrap), "Lanes128"),
-            (32, (64, 32, NearestEven, Saturate), "Lanes128"),
-            (32, (64, -63, Floor, Saturate), "Adders"),
-            (32, (64, 127, NearestEven, Saturate), "Adders"),
+            (8, (32, 0, Floor, Wrap, Each, 0), "Dot"),
+            (8, (18, 0, Floor, Saturate, Each, 0), "Dot"),
+            (8, (17, 0, Floor, Saturate, Each, 0), "Lanes32"),
+            (8, (17, 0, Floor, Wrap, Each, 0), "Dot"),
+            (8, (17, 1, NearestEven, Wrap, Each, 0), "Lanes64"),
+            // Chunks, and when a sum is limited, matter only where it may overflow and saturates.
+            (8, (18, 0, Floor, Saturate, Each, 3), "Dot"),
+            (8, (17, 0, Floor, Saturate, Each, 3), "Lanes32"),
+            (8, (17, 0, Floor, Wrap, Each, 3), "Dot"),
+            (8, (15, 0, Floor, Saturate, End, 3), "Dot"),
+            (8, (15, 1, NearestEven, Saturate, End, 3), "Lanes64"),
+            (32, (40, 32, NearestEven, Saturate, End, 2), "Lanes128"),
+            (32, (64, 127, NearestEven, Saturate, End, 2), "Adders"),
+            (16, (48, 0, Floor, Saturate, Each, 0), "Dot"),
+            (16, (32, 0, Floor, Saturate, Each, 0), "Lanes64"),
+            (16, (34, 0, Floor, Saturate, Each, 0), "Dot"),
+            (16, (64, -31, Floor, Wrap, Each, 0), "Lanes128"),
+            (24, (64, 0, Floor, Wrap, Each, 0), "Lanes64"),
+            (32, (64, 0, Floor, Wrap, Each, 0), "Lanes128"),
+            (32, (64, 32, NearestEven, Saturate, Each, 0), "Lanes128"),
+            (32, (64, -63, Floor, Saturate, Each, 0), "Adders"),
+            (32, (64, 127, NearestEven, Saturate, Each, 0), "Adders"),
         ] {
             let shape = GemmShape { m: 2, k: 4, n: 3 };
             let format = signed(bits);

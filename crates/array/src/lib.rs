@@ -28,7 +28,6 @@ pub mod activity;
 pub mod config;
 pub mod counts;
 pub mod demand;
-mod edge;
 mod error;
 pub mod fast;
 pub mod instant;

@@ -1,6 +1,7 @@
 //! The engine that steps: every register of every PE, at every clock.
 //!
-//! A PE has two operand registers, each with a valid bit, and a sum. One operand moves right along
+//! A PE has two operand registers, each with a valid bit, and a sum; a second register for the sum of
+//! the present chunk, if sums have chunks, that moves with the first. One operand moves right along
 //! the rows. Of the other operand and the sum, one moves down the columns and the other stays
 //! ([`Stationary`](crate::Stationary)). Row i of the grid is fed i cycles late, and column j j
 //! cycles late, so that what belongs together meets. A PE multiplies and adds in the cycle in which
@@ -20,7 +21,7 @@ use systoliq_fxp::Sum;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Sums};
 
-use crate::edge;
+use crate::activity::accumulator_toggles;
 use crate::schedule::Fold;
 use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule};
 
@@ -66,8 +67,28 @@ pub struct Seen {
     pub counts: ArrayCounts,
     /// What operands did.
     pub activity: Activity,
-    /// Bits that flipped in registers of sums, second registers included.
+    /// Bits that flipped in registers of sums and of chunks, second registers included.
     pub accumulator_toggles: u64,
+    /// Sums of chunks that were added to their sums.
+    pub chunk_sums: u64,
+}
+
+impl Seen {
+    /// What is to be seen of a GEMM, by the closed forms.
+    ///
+    /// # Errors
+    ///
+    /// If a count does not fit 64 bits.
+    pub fn of(mapping: &Mapping, task: &GemmTask<'_>) -> Result<Self, Error> {
+        let GemmShape { m, k, n } = task.shape();
+        let chunk_sums = m as u64 * n as u64 * task.adder.accumulator.chunks(k) as u64;
+        Ok(Self {
+            counts: ArrayCounts::of(mapping)?,
+            activity: Activity::of(mapping, task),
+            accumulator_toggles: accumulator_toggles(mapping, task),
+            chunk_sums,
+        })
+    }
 }
 
 impl Register {
@@ -88,7 +109,7 @@ impl Register {
 
     /// How this engine runs a GEMM.
     pub fn mapping(&self, task: &GemmTask<'_>) -> Mapping {
-        let room = self.partial_sum_bits / u64::from(task.adder.bits);
+        let room = self.partial_sum_bits / u64::from(task.widths().total());
         Mapping::within(&self.array, task.shape(), room)
     }
 
@@ -133,10 +154,9 @@ pub fn step(
 ) -> Result<(Sums, Seen), Hazard> {
     let GemmShape { m, k, n } = task.shape();
     let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
-    let mut leave = |index: usize, sum: Sum| {
-        let (value, overflowed) = edge::finish(task, sum, index / n, index % n);
-        sums.values[index] = value;
-        sums.overflowed += u64::from(overflowed);
+    let mut leave = |index: usize, mut sum: Sum| {
+        sums.overflowed += u64::from(task.finish(&mut sum, index));
+        sums.values[index] = sum.value;
     };
     if k == 0 {
         // Nothing enters the grid, and only the bias is added at the edge.

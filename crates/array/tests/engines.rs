@@ -2,10 +2,12 @@
 
 mod cases;
 
+use std::num::NonZero;
+
 use cases::{Case, accumulators, any_case, array, for_each_small_case, format, policies};
-use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::Seen;
-use systoliq_array::{Activity, ArrayCounts, Fast, Mapping};
+use systoliq_array::{ArrayCounts, Fast, Mapping};
+use systoliq_fxp::OverflowAt;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Reference, Sums};
 
@@ -21,13 +23,17 @@ fn check_task(case: &Case, task: &GemmTask<'_>) {
     compare(case, "register", &register.gemm(task), &expected);
     let mapping = case.mapping();
     let counts = ArrayCounts::of(&mapping).unwrap();
-    let expected = Seen {
-        counts,
-        activity: Activity::of(&mapping, task),
-        accumulator_toggles: accumulator_toggles(&mapping, task),
-    };
+    let expected = Seen::of(&mapping, task).unwrap();
     assert_eq!(register.seen(), expected, "{case:?}");
+    assert_eq!((expected.counts, expected.chunk_sums), (counts, chunk_sums(case)), "{case:?}");
     check_conservation(case, &mapping, &counts);
+}
+
+/// Each chunk of each output joins its sum once.
+fn chunk_sums(case: &Case) -> u64 {
+    let GemmShape { m, k, n } = case.shape;
+    let chunks = case.chunk.map_or(0, |chunk| k.div_ceil(chunk.get() as usize));
+    (m * n * chunks) as u64
 }
 
 fn compare(case: &Case, engine: &str, sums: &Sums, expected: &Sums) {
@@ -62,6 +68,40 @@ fn engines_agree_on_every_small_gemm_array_dataflow_and_policy() {
 }
 
 #[test]
+fn engines_agree_on_every_accumulator_with_every_chunk_limited_each_time_or_at_the_end() {
+    let policies = policies().into_iter().step_by(3).collect::<Vec<_>>();
+    let mut seed = 0;
+    for (bits, shift, rounding, overflow, bias) in accumulators() {
+        for overflow_at in OverflowAt::ALL {
+            for chunk in (0..=5).map(NonZero::new) {
+                for (m, n) in [(1, 1), (2, 3), (5, 2)] {
+                    for k in 1..=6 {
+                        for &policy in &policies {
+                            seed += 1;
+                            check(&Case {
+                                array: array(2, 3, policy),
+                                shape: GemmShape { m, k, n },
+                                room: [u64::MAX, 3][seed as usize % 2],
+                                formats: [format("Q2.3"), format("UQ1.3")],
+                                transposed: [seed % 2 == 0, seed % 3 == 0],
+                                bits,
+                                shift,
+                                rounding,
+                                overflow,
+                                overflow_at,
+                                chunk,
+                                bias,
+                                seed,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn engines_agree_on_thousands_of_random_gemms() {
     (0..3000).for_each(|seed| check(&any_case(seed, 24)));
 }
@@ -85,6 +125,8 @@ fn a_gemm_without_products_leaves_the_bias() {
                 shift,
                 rounding,
                 overflow,
+                overflow_at: OverflowAt::ALL[m % 2],
+                chunk: NonZero::new(n as u32),
                 bias,
                 seed: 1,
             };

@@ -12,7 +12,7 @@ use systoliq_array::register::{Cause, Cell, Clock, Latch};
 use systoliq_array::{
     Array, Dataflow, Error, Instants, Mapping, Overlap, PartialFolds, Schedule, Stationary, Trace,
 };
-use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Sum, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Operand};
@@ -105,8 +105,27 @@ impl Expected<'_> {
     }
 
     fn sum(&mut self, name: &str, cell: &Cell) {
-        self.put(name.to_owned(), bits(cell.sum.value, self.case.bits));
+        self.whole_sum(name, cell);
+        if self.case.chunk.is_some() {
+            self.put(format!("{name}_chunk"), bits(cell.sum.chunk, self.width()));
+        }
+    }
+
+    fn whole_sum(&mut self, name: &str, cell: &Cell) {
+        self.put(name.to_owned(), bits(cell.sum.value, self.width()));
         self.put(format!("{name}_valid"), bits(cell.valid.into(), 1));
+    }
+
+    /// The width of a sum, of which a signal has at most 64 bits: where it saturates at the end only,
+    /// k + 1 terms fit.
+    fn width(&self) -> u32 {
+        let late = self.case.overflow_at == OverflowAt::End;
+        let guards = if late && self.case.overflow != Overflow::Wrap {
+            width_of(self.case.shape.k as u64)
+        } else {
+            0
+        };
+        (self.case.bits + guards).min(64)
     }
 
     fn clock(&mut self, clock: &Clock<'_>) {
@@ -143,7 +162,7 @@ impl Expected<'_> {
                     self.operand(&format!("{name}.{letter}_shadow"), !a_moves_right, shadow);
                 }
                 if let Some(shadow) = registers.sum_shadow.get(pe) {
-                    self.sum(&format!("{name}.acc_shadow"), shadow);
+                    self.whole_sum(&format!("{name}.acc_shadow"), shadow);
                 }
             }
         }
@@ -205,7 +224,8 @@ fn check(case: &Case, task: &GemmTask<'_>) {
     // What the registers do not tell is what enters a column of an array whose operands stay.
     let entering = |name: &&String| name.starts_with("array.edge.top");
     let others = vcd.keys().filter(|name| !expected.waves.contains_key(*name));
-    let columns = if mapping.output_stays() { 0 } else { 4 * expected.cols.len() };
+    let signals = if case.chunk.is_some() { 5 } else { 4 };
+    let columns = if mapping.output_stays() { 0 } else { signals * expected.cols.len() };
     assert!(others.clone().all(|name| entering(&name)), "{:?}", others.collect::<Vec<_>>());
     assert_eq!(others.count(), columns, "{case:?}");
 }
@@ -228,7 +248,8 @@ fn long_case() -> Case {
     let array = Array { dataflow: Dataflow::WeightStationary, ..Array::new(16, 16).unwrap() };
     let shape = GemmShape { m: 9000, k: 16, n: 16 };
     let formats = ["Q1.15", "Q1.15"].map(cases::format);
-    Case { array, shape, formats, bits: 48, shift: 0, seed: 2, ..any_case(12, 4) }
+    let any = Case { overflow_at: OverflowAt::Each, chunk: None, ..any_case(12, 4) };
+    Case { array, shape, formats, bits: 48, shift: 0, seed: 2, ..any }
 }
 
 /// The blocks of changes in a fast signal trace: sections of type 8, each with its length behind.
@@ -306,7 +327,12 @@ fn pictures_show_the_registers() {
                             expected.reverse();
                         }
                         let mut expected = expected.to_vec();
-                        expected.push(registers.sums[pe].sum.value.to_string());
+                        let Sum { value, chunk, .. } = registers.sums[pe].sum;
+                        expected.push(match case.chunk {
+                            Some(_) if chunk < 0 => format!("{value}{chunk}"),
+                            Some(_) => format!("{value}+{chunk}"),
+                            None => value.to_string(),
+                        });
                         if let Some(shadow) = registers.other_shadow.get(pe) {
                             expected.extend(["/".to_owned(), operand(shadow)]);
                         }

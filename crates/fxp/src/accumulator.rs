@@ -1,10 +1,32 @@
-//! Sums of products in a register of finite width, rounded and limited at every addition.
+//! Sums of products in registers of finite width, rounded and limited at every addition or once at
+//! the end.
+
+use std::num::NonZero;
 
 use num_bigint::BigInt;
+use num_traits::ToPrimitive;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
 
 use crate::convert::{bit_length, shift_round_big};
 use crate::{Error, Overflow, Rounding, shift_right_round};
+
+/// When a sum is brought into the range of its accumulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverflowAt {
+    /// At each addition.
+    #[default]
+    Each,
+    /// Once, after the bias; until then nothing is limited.
+    End,
+}
+
+impl OverflowAt {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Each, Self::End];
+}
 
 /// An accumulator: two's complement, with its own width, fraction bits, rounding and overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +35,17 @@ pub struct Accumulator {
     frac: Option<i32>,
     /// How a product with more fraction bits is aligned.
     pub rounding: Rounding,
-    /// What happens at each addition that leaves the range.
+    /// What happens to a sum that leaves the range.
     pub overflow: Overflow,
+    /// When it happens.
+    pub overflow_at: OverflowAt,
+    /// So many consecutive products are summed from zero, and then their sum is added.
+    pub chunk: Option<NonZero<u32>>,
 }
 
 impl Accumulator {
-    /// An accumulator of `bits` bits with `frac` fraction bits; `None` for those of the product.
+    /// An accumulator of `bits` bits with `frac` fraction bits, `None` for those of the product,
+    /// which is limited at each addition and adds product by product.
     ///
     /// # Errors
     ///
@@ -35,10 +62,21 @@ impl Accumulator {
         if let Some(frac) = frac.filter(|frac| !(-128..=128).contains(frac)) {
             return Err(Error::AccumulatorFrac { frac: frac.into() });
         }
-        Ok(Self { bits, frac, rounding, overflow })
+        let (overflow_at, chunk) = (OverflowAt::Each, None);
+        Ok(Self { bits, frac, rounding, overflow, overflow_at, chunk })
     }
 
-    /// The width of the register.
+    /// The same, limited when `overflow_at` says.
+    pub fn limited_at(self, overflow_at: OverflowAt) -> Self {
+        Self { overflow_at, ..self }
+    }
+
+    /// The same, adding `chunk` products at a time, each chunk summed from zero.
+    pub fn in_chunks(self, chunk: NonZero<u32>) -> Self {
+        Self { chunk: Some(chunk), ..self }
+    }
+
+    /// The width of a result.
     pub fn bits(&self) -> u32 {
         self.bits
     }
@@ -47,13 +85,74 @@ impl Accumulator {
     pub fn frac(&self) -> Option<i32> {
         self.frac
     }
+
+    /// The smallest and the largest code of a result.
+    pub fn ends(&self) -> (i64, i64) {
+        let max = i64::MAX >> (64 - self.bits);
+        let min = if self.overflow == Overflow::SaturateSymmetric { -max } else { -max - 1 };
+        (min, max)
+    }
+
+    /// Whether sums on their way are kept within `bits` bits. What wraps in the end may as well wrap
+    /// at each addition: the low bits are the same.
+    pub fn limits_each(&self) -> bool {
+        self.overflow_at == OverflowAt::Each || self.overflow == Overflow::Wrap
+    }
+
+    /// The registers that hold a sum of `k` products on its way.
+    ///
+    /// Where nothing is limited until the end, a register has guard bits: the sum of k + 1 terms,
+    /// the bias among them, of `bits` bits each, has `bits + ⌈log₂(k + 1)⌉`.
+    ///
+    /// ```
+    /// use systoliq_fxp::accumulator::{OverflowAt, Widths};
+    /// use systoliq_fxp::{Accumulator, Overflow::Saturate, Rounding::Floor};
+    /// let accumulator = Accumulator::new(24, None, Floor, Saturate)?;
+    /// assert_eq!(accumulator.widths(100), Widths { sum: 24, chunk: 0 });
+    /// let late = accumulator.limited_at(OverflowAt::End);
+    /// assert_eq!(late.widths(127), Widths { sum: 31, chunk: 0 });
+    /// let chunks = accumulator.in_chunks(16.try_into().unwrap());
+    /// assert_eq!(chunks.widths(100), Widths { sum: 24, chunk: 24 });
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn widths(&self, k: usize) -> Widths {
+        let guard = if self.limits_each() { 0 } else { usize::BITS - k.leading_zeros() };
+        let sum = self.bits + guard;
+        Widths { sum, chunk: if self.chunk.is_some() { sum } else { 0 } }
+    }
+}
+
+impl Accumulator {
+    /// How many sums of chunks join each sum of `k` products; 0 without chunks.
+    pub fn chunks(&self, k: usize) -> usize {
+        self.chunk.map_or(0, |chunk| k.div_ceil(chunk.get() as usize))
+    }
+}
+
+/// Widths of the registers that hold a sum on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// Of the sum.
+    pub sum: u32,
+    /// Of the present chunk; 0 without chunks.
+    pub chunk: u32,
+}
+
+impl Widths {
+    /// Bits of both, as they travel and are stored.
+    pub fn total(self) -> u32 {
+        self.sum + self.chunk
+    }
 }
 
 /// One output's running sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// The register's code.
+    /// The register's code; where it is wider than 64 bits, the low 64.
     pub value: i64,
+    /// The code of the register of the present chunk; 0 without chunks, and after the last product
+    /// of one.
+    pub chunk: i64,
     /// The sum of the same rounded products without overflow, in units of the aligned product; of
     /// the product itself where alignment appends zeros.
     exact: i128,
@@ -84,18 +183,14 @@ pub struct Sum {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adder {
-    /// Width of the register.
-    pub bits: u32,
+    /// Width, rounding and overflow of the register.
+    pub accumulator: Accumulator,
     /// Fraction bits of the register.
     pub frac: i32,
     /// How many bits of each product are dropped; negative where zeros are appended.
     pub shift: i32,
-    /// How they are dropped.
-    pub rounding: Rounding,
-    /// What happens at each addition that leaves the range.
-    pub overflow: Overflow,
     /// The stream of random words; the addition of product `k` to output `index` draws
-    /// `key.with(k).word(index)`.
+    /// `key.with(k).word(index)`. The sum of a chunk draws none: it needs no alignment.
     pub key: Key,
 }
 
@@ -103,70 +198,67 @@ impl Adder {
     /// The adder for products of `product_frac` fraction bits.
     pub fn new(accumulator: &Accumulator, product_frac: i32, key: Key) -> Self {
         let frac = accumulator.frac.unwrap_or(product_frac);
-        Self {
-            bits: accumulator.bits,
-            frac,
-            shift: product_frac - frac,
-            rounding: accumulator.rounding,
-            overflow: accumulator.overflow,
-            key,
-        }
+        Self { accumulator: *accumulator, frac, shift: product_frac - frac, key }
     }
 
-    /// The smallest and the largest code of the register.
-    pub fn ends(&self) -> (i64, i64) {
-        let max = i64::MAX >> (64 - self.bits);
-        let min = if self.overflow == Overflow::SaturateSymmetric { -max } else { -max - 1 };
-        (min, max)
-    }
-
-    /// Adds product `k` to the sum of output `index`.
+    /// Adds product `k` to the sum of output `index`: to the sum of the present chunk, where there
+    /// are chunks.
     #[inline]
     pub fn add_product(&self, sum: &mut Sum, product: i128, index: u64, k: u64) {
-        if self.shift >= 0 {
-            let aligned = self.align(product, self.shift, index, k);
-            sum.exact += aligned;
-            sum.value = self.add(sum.value, aligned);
-        } else {
-            sum.exact += product;
-            sum.value = self.add(sum.value, self.align(product, self.shift, index, k));
-        }
+        let aligned = self.align(product, self.shift, index, k);
+        sum.exact += if self.shift >= 0 { aligned } else { product };
+        let register =
+            if self.accumulator.chunk.is_some() { &mut sum.chunk } else { &mut sum.value };
+        *register = self.add(*register, aligned);
     }
 
-    /// Adds a bias of `bias_frac` fraction bits to the sum of output `index`, as addition number
-    /// `k`, and tells whether the result differs from what it would be without any overflow.
-    pub fn add_bias(&self, sum: &mut Sum, bias: i64, bias_frac: i32, index: u64, k: u64) -> bool {
-        let shift = bias_frac - self.frac;
-        let bias = i128::from(bias);
-        sum.value = self.add(sum.value, self.align(bias, shift, index, k));
-        let word = if shift > 0 { self.word(index, k) } else { 0 };
-        let exact = BigInt::from(sum.exact) << (-self.shift).max(0);
-        exact + shift_round_big(&bias.into(), shift, self.rounding, word) != BigInt::from(sum.value)
+    /// Whether product `k` of `count` is the last of a chunk.
+    #[inline]
+    pub fn ends_chunk(&self, k: u64, count: u64) -> bool {
+        let ends = |chunk: NonZero<u32>| (k + 1).is_multiple_of(chunk.get().into());
+        self.accumulator.chunk.is_some_and(|chunk| ends(chunk) || k + 1 == count)
     }
 
-    /// Whether a sum without bias differs from what it would be without any overflow.
-    pub fn overflowed(&self, sum: &Sum) -> bool {
-        let value = i128::from(sum.value);
-        if self.shift >= 0 {
-            sum.exact != value
-        } else {
-            BigInt::from(sum.exact) << -self.shift != BigInt::from(value)
+    /// Adds the sum of the present chunk to the sum.
+    #[inline]
+    pub fn end_chunk(&self, sum: &mut Sum) {
+        sum.value = self.add(sum.value, std::mem::take(&mut sum.chunk).into());
+    }
+
+    /// Adds a bias of `(code, fraction bits)` to the sum of output `index`, as addition number `k`,
+    /// and limits what was not limited so far; tells whether the result differs from what it would
+    /// be without any overflow.
+    pub fn finish(&self, sum: &mut Sum, bias: Option<(i64, i32)>, index: u64, k: u64) -> bool {
+        let mut exact = BigInt::from(sum.exact) << (-self.shift).max(0);
+        if let Some((bias, frac)) = bias {
+            let shift = frac - self.frac;
+            sum.value = self.add(sum.value, self.align(bias.into(), shift, index, k));
+            let word = if shift > 0 { self.word(index, k) } else { 0 };
+            exact += shift_round_big(&bias.into(), shift, self.accumulator.rounding, word);
         }
+        if !self.accumulator.limits_each() {
+            let (low, high) = self.accumulator.ends();
+            let limited = (&exact).clamp(&low.into(), &high.into()).to_i64();
+            sum.value = limited.expect("the ends of a register fit it");
+        }
+        exact != BigInt::from(sum.value)
     }
 
     /// `value` moved by `shift` bits to the register's fraction. What cannot be represented in 128
-    /// bits is replaced by what gives the same sum: the low bits to wrap, ±2¹²⁰ to saturate.
+    /// bits is replaced by what gives the same sum: the low bits to wrap or to be limited later,
+    /// ±2¹²⁰ to saturate.
     fn align(&self, value: i128, shift: i32, index: u64, k: u64) -> i128 {
+        let Accumulator { rounding, overflow, .. } = self.accumulator;
         if shift == 0 {
             value
         } else if shift > 120 {
-            let rounded = shift_round_big(&value.into(), shift, self.rounding, self.word(index, k));
+            let rounded = shift_round_big(&value.into(), shift, rounding, self.word(index, k));
             rounded.try_into().expect("a quotient is at most as long as its dividend")
         } else if shift > 0 {
-            shift_right_round(value, shift as u32, self.rounding, self.word(index, k))
+            shift_right_round(value, shift as u32, rounding, self.word(index, k))
         } else if bit_length(value) - shift <= 120 {
             value << -shift
-        } else if self.overflow == Overflow::Wrap {
+        } else if overflow == Overflow::Wrap || !self.accumulator.limits_each() {
             value.checked_shl(-shift as u32).unwrap_or(0)
         } else {
             value.signum() << 120
@@ -175,7 +267,7 @@ impl Adder {
 
     /// The random word of one addition, drawn only where rounding needs it.
     fn word(&self, index: u64, k: u64) -> u32 {
-        match self.rounding {
+        match self.accumulator.rounding {
             Rounding::Stochastic => self.key.with(k).word(index),
             _ => 0,
         }
@@ -184,10 +276,12 @@ impl Adder {
     /// One addition under the register's rules.
     fn add(&self, value: i64, aligned: i128) -> i64 {
         let sum = i128::from(value).wrapping_add(aligned);
-        match self.overflow {
-            Overflow::Wrap => Overflow::wrap(sum as i64, self.bits, true),
+        let Accumulator { bits, overflow, .. } = self.accumulator;
+        match overflow {
+            Overflow::Wrap => Overflow::wrap(sum as i64, bits, true),
+            _ if !self.accumulator.limits_each() => sum as i64,
             _ => {
-                let (low, high) = self.ends();
+                let (low, high) = self.accumulator.ends();
                 sum.clamp(low.into(), high.into()) as i64
             }
         }
@@ -197,47 +291,64 @@ impl Adder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use num_traits::{One, ToPrimitive};
+    use num_traits::One;
     use proptest::prelude::*;
 
-    /// The running sum by definition, in unbounded integers: the register and the sum that never
-    /// overflows.
+    /// Into the accumulator's range, as its overflow says.
+    fn limited(accumulator: &Accumulator, value: BigInt) -> BigInt {
+        let half = BigInt::one() << (accumulator.bits - 1);
+        match accumulator.overflow {
+            Overflow::Saturate => value.clamp(-&half, &half - 1),
+            Overflow::SaturateSymmetric => value.clamp(1 - &half, &half - 1),
+            Overflow::Wrap => {
+                let modulus = &half * 2;
+                (((value + &half) % &modulus) + &modulus) % &modulus - half
+            }
+        }
+    }
+
+    /// The sum by definition, in unbounded integers: as it is limited, and without any limit.
     fn by_definition(
         adder: &Adder,
         products: &[i128],
         bias: Option<(i64, i32)>,
         index: u64,
     ) -> (BigInt, BigInt) {
-        let product_frac = adder.shift + adder.frac;
-        let terms = products.iter().map(|&product| (BigInt::from(product), product_frac));
-        let terms = terms.chain(bias.map(|(bias, frac)| (BigInt::from(bias), frac)));
-        let (mut register, mut exact) = (BigInt::ZERO, BigInt::ZERO);
-        for (k, (raw, frac)) in terms.enumerate() {
+        let accumulator = &adder.accumulator;
+        let aligned = |k: usize, raw: BigInt, frac: i32| {
             let word = adder.key.with(k as u64).word(index);
-            let aligned = shift_round_big(&raw, frac - adder.frac, adder.rounding, word);
-            exact += &aligned;
-            register += aligned;
-            let half = BigInt::one() << (adder.bits - 1);
-            register = match adder.overflow {
-                Overflow::Saturate => register.clamp(-&half, &half - 1),
-                Overflow::SaturateSymmetric => register.clamp(1 - &half, &half - 1),
-                Overflow::Wrap => {
-                    let modulus = &half * 2;
-                    (((register + &half) % &modulus) + &modulus) % &modulus - half
-                }
-            };
-        }
-        (register, exact)
+            shift_round_big(&raw, frac - adder.frac, accumulator.rounding, word)
+        };
+        let limit = |value: BigInt| match accumulator.overflow_at {
+            OverflowAt::Each => limited(accumulator, value),
+            OverflowAt::End => value,
+        };
+        let product_frac = adder.shift + adder.frac;
+        let terms = products.iter().enumerate();
+        let terms: Vec<_> =
+            terms.map(|(k, &product)| aligned(k, product.into(), product_frac)).collect();
+        let bias = bias.map(|(bias, frac)| aligned(products.len(), bias.into(), frac));
+        let sum = |terms: &[BigInt]| {
+            terms.iter().fold(BigInt::ZERO, |register, term| limit(register + term))
+        };
+        let register = match accumulator.chunk {
+            None => sum(&terms),
+            Some(chunk) => sum(&terms.chunks(chunk.get() as usize).map(sum).collect::<Vec<_>>()),
+        };
+        let register = bias.iter().fold(register, |register, bias| limit(register + bias));
+        let exact = terms.iter().chain(&bias).sum();
+        (limited(accumulator, register), exact)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..Default::default() })]
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 6000, ..Default::default() })]
 
         #[test]
-        fn every_addition_equals_the_definition(
+        fn every_sum_equals_the_definition(
             bits in 2u32..=64,
             frac in prop::option::of(-128i32..=128),
-            mode in (0usize..6, 0usize..3, any::<u64>()),
+            mode in (0usize..6, 0usize..3, 0usize..2, any::<u64>()),
+            chunk in prop::option::of(1u32..9),
             product_frac in -128i32..=128,
             near in prop::option::of(-3i32..20),
             products in prop::collection::vec((any::<i64>(), 0u32..64), 0..20),
@@ -248,23 +359,66 @@ mod tests {
                 (Some(near), Some(frac)) => frac + near,
                 _ => product_frac,
             };
-            let (rounding, overflow, seed) = mode;
+            let (rounding, overflow, overflow_at, seed) = mode;
             let accumulator =
                 Accumulator::new(bits, frac, Rounding::ALL[rounding], Overflow::ALL[overflow]).unwrap();
+            let accumulator = Accumulator {
+                overflow_at: OverflowAt::ALL[overflow_at],
+                chunk: chunk.and_then(NonZero::new),
+                ..accumulator
+            };
             let adder = Adder::new(&accumulator, product_frac, Key::new(seed));
             let products: Vec<i128> = products.iter().map(|&(raw, shift)| i128::from(raw) >> shift).collect();
             let bias = bias.map(|(bias, frac)| (i64::from(bias), frac));
             let mut sum = Sum::default();
-            for (k, &product) in products.iter().enumerate() {
-                adder.add_product(&mut sum, product, index, k as u64);
+            let count = products.len() as u64;
+            for (k, &product) in (0..).zip(&products) {
+                adder.add_product(&mut sum, product, index, k);
+                if adder.ends_chunk(k, count) {
+                    adder.end_chunk(&mut sum);
+                }
             }
-            let differs = match bias {
-                Some((bias, frac)) => adder.add_bias(&mut sum, bias, frac, index, products.len() as u64),
-                None => adder.overflowed(&sum),
-            };
+            prop_assert_eq!(sum.chunk, 0);
+            let differs = adder.finish(&mut sum, bias, index, count);
             let (register, exact) = by_definition(&adder, &products, bias, index);
             prop_assert_eq!(sum.value, register.to_i64().unwrap());
             prop_assert_eq!(differs, register != exact);
+        }
+    }
+
+    #[test]
+    fn long_sums_of_the_widest_products_are_exact_until_the_end() {
+        // 2^26 products of the largest 32-bit codes have 90 bits; the same again, negative, cancel.
+        let product = i128::from(u32::MAX) * i128::from(u32::MAX);
+        for (overflow, expected) in
+            [(Overflow::Saturate, i64::MAX), (Overflow::Wrap, (1 << 26) - (1 << 59))]
+        {
+            let accumulator = Accumulator::new(64, None, Rounding::Floor, overflow).unwrap();
+            let adder = Adder::new(&accumulator.limited_at(OverflowAt::End), 0, Key::new(0));
+            let mut sum = Sum::default();
+            (0..1 << 26).for_each(|k| adder.add_product(&mut sum, product, 0, k));
+            let mut up = sum;
+            assert!(adder.finish(&mut up, None, 0, 1 << 26));
+            assert_eq!(up.value, expected, "{overflow:?}");
+            (0..1 << 26).for_each(|k| adder.add_product(&mut sum, -product, 0, (1 << 26) + k));
+            assert!(!adder.finish(&mut sum, Some((-5, 0)), 0, 1 << 27));
+            assert_eq!(sum.value, -5);
+        }
+    }
+
+    #[test]
+    fn the_guarded_register_holds_every_sum_of_terms_of_its_width() {
+        for bits in 2..10 {
+            for k in 1..70 {
+                let accumulator =
+                    Accumulator::new(bits, None, Rounding::Floor, Overflow::Saturate).unwrap();
+                let (low, high) = accumulator.ends();
+                let terms = k as i64 + 1;
+                let width = accumulator.limited_at(OverflowAt::End).widths(k).sum;
+                let holds = |width: u32, value: i64| value << (64 - width) >> (64 - width) == value;
+                assert!(holds(width, terms * low) && holds(width, terms * high), "{bits} {k}");
+                assert!(!holds(width - 1, terms * low), "{bits} {k}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! [`Tensor`]s. Wherever a code changes its format, one [`Conversion`] does it: it shifts, rounds
 //! as told ([`Rounding`]), fits the result into the format's range ([`Overflow`]) and says what
 //! that cost ([`ConversionStatistics`]). Sums of products live in accumulators ([`Adder`]), which
-//! round and overflow at every addition, in the order of the additions.
+//! round at every addition and are limited there or at the end, in the order of the additions.
 //!
 //! *Invariant:* every result is as if integers had no width. Where a machine integer does not
 //! suffice, shifts are shortened to a length that provably gives the same code, or the sum is
@@ -14,6 +14,7 @@
 //! ratios of exact sums in decibels.
 
 pub mod accumulator;
+pub mod bounds;
 pub mod convert;
 pub mod error;
 pub mod format;
@@ -26,7 +27,7 @@ pub mod statistics;
 pub mod tensor;
 pub mod update;
 
-pub use accumulator::{Accumulator, Adder, Sum};
+pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;
 pub use format::Format;

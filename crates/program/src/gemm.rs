@@ -1,6 +1,7 @@
 //! One GEMM with its operands at hand, and the plain loop that defines its bits.
 
 use serde::{Deserialize, Serialize};
+use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Adder, Sum, Tensor};
 
 /// A matrix operand: a tensor as it is stored, or transposed.
@@ -50,8 +51,8 @@ impl GemmShape {
 /// `C[m, n] = A[m, k] · B[k, n]`, up to the accumulators with the bias added.
 ///
 /// Output `(i, j)` has index `i · n + j`. Its sum starts at 0, takes the products
-/// `A[i, k] · B[k, j]` for k = 0, 1, 2, … through the [`Adder`], and last the bias of column `j`
-/// as addition number K.
+/// `A[i, k] · B[k, j]` for k = 0, 1, 2, … through the [`Adder`], chunk by chunk if the accumulator
+/// says so, and last the bias of column `j` as addition number K.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmTask<'a> {
     /// The left operand, `[m, k]`.
@@ -77,6 +78,27 @@ impl GemmTask<'_> {
             assert_eq!((bias.rows(), bias.cols()), (1, shape.n), "shape of the bias");
         }
         shape
+    }
+
+    /// Adds product `k` of output `index` to its sum.
+    #[inline]
+    pub fn add_product(&self, sum: &mut Sum, product: i128, index: usize, k: usize) {
+        self.adder.add_product(sum, product, index as u64, k as u64);
+        if self.adder.ends_chunk(k as u64, self.a.cols() as u64) {
+            self.adder.end_chunk(sum);
+        }
+    }
+
+    /// Adds the bias to the sum of output `index`, whose products are all added, and limits it for
+    /// the last time; tells whether it overflowed.
+    pub fn finish(&self, sum: &mut Sum, index: usize) -> bool {
+        let of = |bias: &Tensor| (bias.code(0, index % bias.cols()), bias.format().frac());
+        self.adder.finish(sum, self.bias.map(of), index as u64, self.a.cols() as u64)
+    }
+
+    /// The registers that hold a sum on its way.
+    pub fn widths(&self) -> Widths {
+        self.adder.accumulator.widths(self.a.cols())
     }
 }
 
@@ -105,21 +127,14 @@ impl Engine for Reference {
         let mut sums = Sums { values: Vec::with_capacity(m * n), overflowed: 0 };
         for i in 0..m {
             for j in 0..n {
-                let index = (i * n + j) as u64;
+                let index = i * n + j;
                 let mut sum = Sum::default();
                 for at in 0..k {
                     let product = i128::from(task.a.code(i, at)) * i128::from(task.b.code(at, j));
-                    task.adder.add_product(&mut sum, product, index, at as u64);
+                    task.add_product(&mut sum, product, index, at);
                 }
-                let overflowed = match task.bias {
-                    Some(bias) => {
-                        let frac = bias.format().frac();
-                        task.adder.add_bias(&mut sum, bias.code(0, j), frac, index, k as u64)
-                    }
-                    None => task.adder.overflowed(&sum),
-                };
+                sums.overflowed += u64::from(task.finish(&mut sum, index));
                 sums.values.push(sum.value);
-                sums.overflowed += u64::from(overflowed);
             }
         }
         sums

@@ -17,6 +17,7 @@ mod lower;
 pub mod machine;
 pub mod plan;
 pub mod spec;
+mod width;
 
 pub use command::{Command, Operation, Pass, Program, TensorDecl, TensorId, Work};
 pub use error::Error;
@@ -24,3 +25,4 @@ pub use gemm::{Engine, GemmShape, GemmTask, Operand, Reference, Sums};
 pub use machine::{Machine, Outcome, Snapshot, Step, Verdict};
 pub use plan::{Plan, Role, TensorPlan};
 pub use spec::PrecisionSpec;
+pub use width::SafeWidth;

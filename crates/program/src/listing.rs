@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use systoliq_fxp::OverflowAt;
+
 use crate::command::{
     BatchScale, Command, Edge, Gemm, OperandRef, Operation, Program, Rows, TensorId,
 };
@@ -83,8 +85,13 @@ fn scaled(scale: BatchScale) -> &'static str {
 
 fn registers(accumulator: &systoliq_fxp::Accumulator) -> String {
     let frac = accumulator.frac().map(|frac| format!(" with {frac} fraction")).unwrap_or_default();
+    let at_end = match accumulator.overflow_at {
+        OverflowAt::Each => "",
+        OverflowAt::End => " at the end",
+    };
+    let chunks = accumulator.chunk.map(|chunk| format!(", chunks of {chunk}")).unwrap_or_default();
     format!(
-        "{} bits{frac}, {}, {}",
+        "{} bits{frac}, {}, {}{at_end}{chunks}",
         accumulator.bits(),
         name(&accumulator.rounding),
         name(&accumulator.overflow)

@@ -465,11 +465,18 @@ impl<'p> Machine<'p> {
             ..Adder::new(accumulator, frac, key)
         };
         let mut sums = vec![Sum::default(); tensor.cols()];
+        let rows = tensor.rows() as u64;
         for (index, code) in tensor.to_codes().into_iter().enumerate() {
-            let (row, col) = (index / tensor.cols(), index % tensor.cols());
-            adder.add_product(&mut sums[col], code.into(), col as u64, row as u64);
+            let (row, col) = ((index / tensor.cols()) as u64, index % tensor.cols());
+            adder.add_product(&mut sums[col], code.into(), col as u64, row);
+            if adder.ends_chunk(row, rows) {
+                adder.end_chunk(&mut sums[col]);
+            }
         }
-        let overflowed = sums.iter().filter(|sum| adder.overflowed(sum)).count() as u64;
+        let mut overflowed = 0;
+        for (col, sum) in sums.iter_mut().enumerate() {
+            overflowed += u64::from(adder.finish(sum, None, col as u64, rows));
+        }
         (sums.iter().map(|sum| sum.value).collect(), overflowed, frac)
     }
 

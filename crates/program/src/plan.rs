@@ -1,6 +1,7 @@
 //! The precision plan: format, scale, rounding and overflow of every role in every layer.
 
 use std::fmt;
+use std::num::NonZero;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -179,16 +180,22 @@ impl LayerPlan {
             _ => 64,
         };
         let stated = &self.accumulator;
-        Accumulator::new(
+        let problem =
+            |problem: String| Error::Role { path: format!("{}accumulator", self.path), problem };
+        let accumulator = Accumulator::new(
             stated.bits.unwrap_or(default_bits),
             stated.frac,
             stated.rounding.unwrap_or(Rounding::Floor),
             stated.overflow.unwrap_or(Overflow::Wrap),
-        )
-        .map_err(|error| Error::Role {
-            path: format!("{}accumulator", self.path),
-            problem: error.to_string(),
-        })
+        );
+        let accumulator = accumulator
+            .map_err(|error| problem(error.to_string()))?
+            .limited_at(stated.overflow_at.unwrap_or_default());
+        match stated.chunk.map(NonZero::new) {
+            None => Ok(accumulator),
+            Some(Some(chunk)) => Ok(accumulator.in_chunks(chunk)),
+            Some(None) => Err(problem("a chunk of 0 products: expected at least 1".into())),
+        }
     }
 }
 
@@ -340,6 +347,8 @@ impl<'a> Resolver<'a> {
             frac: special.frac.or(general.frac),
             rounding: special.rounding.or(general.rounding),
             overflow: special.overflow.or(general.overflow),
+            overflow_at: special.overflow_at.or(general.overflow_at),
+            chunk: special.chunk.or(general.chunk),
         }
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use systoliq_fxp::{Format, Interpolation, Overflow, Rounding};
+use systoliq_fxp::{Format, Interpolation, Overflow, OverflowAt, Rounding};
 
 /// The kinds of [`Scale`](systoliq_fxp::Scale) by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,9 +68,16 @@ pub struct AccumulatorSettings {
     /// How a product with more fraction bits is aligned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,
-    /// What happens at each addition that leaves the range.
+    /// What happens to a sum that leaves the range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<Overflow>,
+    /// When it happens: at each addition, or once after the bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow_at: Option<OverflowAt>,
+    /// So many consecutive products are summed from zero, and then their sum is added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub chunk: Option<u32>,
 }
 
 /// The settings of the learning rate's multiplier.

@@ -76,7 +76,7 @@ pub(crate) struct Observing<'e> {
 impl Engine for Observing<'_> {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         if self.watch != Watch::Nothing {
-            let mapping = self.accelerator.mapping(task.shape(), task.adder.bits);
+            let mapping = self.accelerator.mapping(task.shape(), task.widths().total());
             let operands = Activity::of(&mapping, task);
             let mut observed = Observed { operands, ..Observed::default() };
             if self.watch == Watch::Everything {

@@ -20,6 +20,7 @@ mod vector;
 
 use systoliq_array::mapping::{Axis, Pieces};
 use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary};
+use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
 use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work};
@@ -192,11 +193,19 @@ impl<'a> Costs<'a> {
         &self.program.tensor(tensor).plan
     }
 
-    /// The width of an accumulator.
-    fn accumulator_bits(&self, accumulator: &Accumulator) -> u32 {
+    /// The width of what an accumulator gives.
+    fn result_bits(&self, accumulator: &Accumulator) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => accumulator.bits(),
             Arithmetic::Float32 => 32,
+        }
+    }
+
+    /// The registers of a sum of `k` products on its way; float hardware knows no chunks.
+    fn sum_widths(&self, accumulator: &Accumulator, k: usize) -> Widths {
+        match self.arithmetic {
+            Arithmetic::Fixed => accumulator.widths(k),
+            Arithmetic::Float32 => Widths { sum: 32, chunk: 0 },
         }
     }
 
@@ -361,7 +370,7 @@ impl Bill<'_, '_, '_> {
             );
             return Err(Error::at("GEMM", problem));
         }
-        let sum_bits = costs.accumulator_bits(&gemm.accumulator);
+        let sum_bits = costs.sum_widths(&gemm.accumulator, k).total();
         let mapping = costs.accelerator.mapping(shape, sum_bits);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
@@ -388,7 +397,8 @@ impl Bill<'_, '_, '_> {
         operands.iter().for_each(|operand| self.pixel_rows(operand));
         if second_pass {
             let results = shape.m as u64 * shape.n as u64;
-            self.second_pass(gemm.output, results, sum_bits)?;
+            let bits = costs.result_bits(&gemm.accumulator);
+            self.second_pass(gemm.output, results, bits)?;
         }
         Ok(())
     }
@@ -416,9 +426,22 @@ impl Bill<'_, '_, '_> {
     fn processing_elements(&mut self, gemm: &Gemm, mapping: &Mapping, counts: &ArrayCounts) {
         let costs = self.costs;
         let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
-        let sum = costs.accumulator_bits(&gemm.accumulator);
+        let GemmShape { m, k, n } = mapping.shape;
+        let widths = costs.sum_widths(&gemm.accumulator, k);
+        let sum = widths.sum;
         self.multiply(Component::Multiplier, a, b, counts.macs);
         self.add(Component::Adder, sum, counts.macs);
+        // Where sums stay, that of the chunks is written once a chunk; where they move, both always.
+        let mut sum_writes = counts.accumulator_writes;
+        if widths.chunk > 0 {
+            let chunk_sums = (m * n * gemm.accumulator.chunks(k)) as u64;
+            self.add(Component::Adder, sum, chunk_sums);
+            let write = Event::RegisterWrite { bits: widths.chunk };
+            self.event(Component::Registers, write, counts.accumulator_writes);
+            if mapping.output_stays() {
+                sum_writes = chunk_sums;
+            }
+        }
         if costs.arithmetic == Arithmetic::Fixed && gemm.accumulator.frac().is_some() {
             // Products are rounded before each addition; dropping bits is free.
             if gemm.accumulator.rounding != Rounding::Floor {
@@ -434,12 +457,12 @@ impl Bill<'_, '_, '_> {
             Stationary::Input => a,
         };
         let shadow = if mapping.has_shadow() { stationary } else { 0 };
-        let clock = Event::RegisterClock { bits: a + b + sum + shadow };
+        let clock = Event::RegisterClock { bits: a + b + widths.total() + shadow };
         self.event(Component::Registers, clock, counts.pe_cycles);
         for (bits, writes) in [
             (a, counts.a_register_writes),
             (b, counts.b_register_writes),
-            (sum, counts.accumulator_writes + counts.drain_writes),
+            (sum, sum_writes + counts.drain_writes),
             (stationary, counts.shadow_writes),
         ] {
             self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
@@ -550,11 +573,12 @@ impl Bill<'_, '_, '_> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
-        let sum = costs.accumulator_bits(&gemm.accumulator);
+        let sum = costs.result_bits(&gemm.accumulator);
         let c_row = costs.array().cols as u64;
         if let Some(bias) = gemm.bias {
             let bits = costs.bits(bias);
-            self.add(Component::Edge, sum, results);
+            let widths = costs.sum_widths(&gemm.accumulator, shape.k);
+            self.add(Component::Edge, widths.sum, results);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
             let [row_pieces, col_pieces] =
@@ -620,7 +644,7 @@ impl Bill<'_, '_, '_> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
-        let sum = costs.accumulator_bits(&gemm.accumulator);
+        let sum = costs.result_bits(&gemm.accumulator);
         let component = if second_pass { Component::Vector } else { Component::Edge };
         let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
         self.requantize(component, gemm.output, sum, moves, results);

@@ -116,7 +116,7 @@ impl<'s> Dump<'s> {
             "schema_version": 1,
             "step": self.step,
             "random_words": "word i of a key is that of systoliq-keyed-random's table; addition k draws word i of key.with(k)",
-            "order": "each sum starts at 0 and adds k = 0, 1, 2, ... in that order, the bias last",
+            "order": "each sum starts at 0 and adds k = 0, 1, 2, ... in that order, the bias last; with a chunk of c, c products at a time are summed from 0, and then that sum is added",
             "tensors": self.tensors,
             "commands": self.commands,
         });
@@ -166,6 +166,8 @@ impl<'s> Dump<'s> {
                 "frac": accumulator.frac().unwrap_or(frac(a) + frac(b)),
                 "rounding": accumulator.rounding,
                 "overflow": accumulator.overflow,
+                "overflow_at": accumulator.overflow_at,
+                "chunk": accumulator.chunk,
                 "key": hex(step.key(&program.accumulator_id(command)).value()),
             })
         };

@@ -2,7 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::{Scale, shift_right_round};
+use systoliq_fxp::bounds::{Alignment, SumBounds};
+use systoliq_fxp::{Overflow, Scale};
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
@@ -94,18 +95,10 @@ impl Prepared {
                 }
                 Some(_) => continue,
             };
-            let ends = |plan: &TensorPlan| [plan.format.min_raw(), plan.format.max_raw()];
-            let products =
-                ends(a).into_iter().flat_map(|a| ends(b).map(|b| i128::from(a) * i128::from(b)));
-            // Of random words, the largest rounds up most.
-            let round = |product| {
-                let shift = dropped.clamp(0, 100).unsigned_abs();
-                shift_right_round(product, shift, accumulator.rounding, u32::MAX)
-            };
-            let bits = |value: i128| 129 - (value ^ (value >> 127)).leading_zeros();
-            let appended = dropped.min(0).unsigned_abs();
-            let needed = products.map(|product| bits(round(product)) + appended);
-            let needed = needed.max().expect("four products");
+            let ends = |plan: &TensorPlan| (plan.format.min_raw(), plan.format.max_raw());
+            let alignment = Alignment { shift: dropped, rounding: accumulator.rounding };
+            let needed =
+                SumBounds::of_products(ends(a), ends(b), 1, alignment).bits(Overflow::Wrap);
             if needed > accumulator.bits() {
                 let enough = match needed {
                     ..=64 => format!("at least {needed}, or fewer fraction bits"),

@@ -9,6 +9,7 @@
 //! they are summed. Nothing here opens a file.
 
 pub mod accelerator;
+pub mod accumulators;
 pub mod activity;
 pub mod capture;
 pub mod cost;

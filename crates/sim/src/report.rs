@@ -10,6 +10,7 @@ use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::{Operation, Pass, Work};
 
+use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::activity::ActivityReport;
 use crate::cost::Arithmetic;
 use crate::energy::Picojoules;
@@ -59,6 +60,8 @@ pub struct Report {
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
     pub precision: Vec<TensorReport>,
+    /// How wide accumulators are, and how wide they have to be.
+    pub accumulators: Vec<AccumulatorReport>,
     /// Events in the array.
     pub counts: ArrayCounts,
     /// Rows of the scratchpads.
@@ -345,6 +348,7 @@ impl Report {
             },
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
+            accumulators: accumulators(prepared, record),
             counts: totals.counts,
             scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
@@ -528,8 +532,7 @@ fn precision(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
             saturation_rate: found.conversion.saturation_rate(),
             underflow_rate: found.conversion.underflow_rate(),
             stalled_rate: found.update.as_ref().map(|update| update.stalled_rate()),
-            accumulator_overflow_rate: found.overflowed_sums as f64
-                / found.conversion.elements.max(1) as f64,
+            accumulator_overflow_rate: found.accumulator_overflow_rate(),
         })
         .collect()
 }

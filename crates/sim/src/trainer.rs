@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::Seen;
-use systoliq_array::{Activity, ArrayCounts, Fast, Register};
+use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
 use systoliq_nn::metrics::InformationSum;
@@ -57,11 +56,7 @@ impl Engine for Stepped {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let sums = self.0.gemm(task);
         let mapping = self.0.mapping(task);
-        let expected = Seen {
-            counts: ArrayCounts::of(&mapping).expect("a GEMM that was stepped"),
-            activity: Activity::of(&mapping, task),
-            accumulator_toggles: accumulator_toggles(&mapping, task),
-        };
+        let expected = Seen::of(&mapping, task).expect("a GEMM that was stepped");
         assert_eq!(self.0.seen(), expected, "counts stepped and in closed form");
         sums
     }
@@ -120,6 +115,13 @@ pub struct TensorRecord {
     pub frac: i32,
 }
 
+impl TensorRecord {
+    /// Share of elements whose accumulator left its range on the way.
+    pub(crate) fn accumulator_overflow_rate(&self) -> f64 {
+        self.overflowed_sums as f64 / self.conversion.elements.max(1) as f64
+    }
+}
+
 /// Cycles and energy of all training up to the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +154,9 @@ pub struct Record {
     pub timeline: Timeline,
     /// By the end of each epoch.
     pub spent: Vec<Spent>,
+    /// The width of accumulators that the present weights need, by command; nothing for commands that
+    /// read no weights, and before the first epoch.
+    pub widths_for_weights: Vec<Option<u32>>,
 }
 
 /// A run between two epochs, enough to go on from there with the same bits.
@@ -241,6 +246,7 @@ impl<'a> Trainer<'a> {
             tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
             spent: Vec::new(),
+            widths_for_weights: Vec::new(),
         };
         Self { prepared, data, machine, engine, golden, record }
     }
@@ -361,6 +367,9 @@ impl<'a> Trainer<'a> {
         self.record.fixed.epochs.push(fixed);
         let spent = self.spent()?;
         self.record.spent.push(spent);
+        let commands = &self.prepared.program.commands;
+        self.record.widths_for_weights =
+            commands.iter().map(|command| self.machine.width_for_weights(command)).collect();
         Ok(())
     }
 

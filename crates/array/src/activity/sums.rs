@@ -3,16 +3,18 @@
 //! The prefixes of a sum do not depend on how the GEMM is cut into folds: after product k the sum of
 //! an output is what it is. So a register at a place of the rows' and the columns' axis sees a
 //! stream of prefixes that can be computed beforehand. Where outputs stay, it is all prefixes of one
-//! sum; where sums move, it is the prefix after one k of one output after the other.
+//! sum; where sums move, it is the prefix after one k of one output after the other. With chunks a
+//! prefix is two codes: of the sum, and of the present chunk.
 
 use std::ops::Range;
 
 use num_traits::AsPrimitive;
-use systoliq_fxp::{Adder, Overflow, Sum};
+use systoliq_fxp::accumulator::Widths;
+use systoliq_fxp::{Accumulator, Overflow, Sum};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
-use super::{Run, flips, word};
+use super::{Run, sum_words, word};
 use crate::Mapping;
 use crate::fast::{Side, Word, Work, with_widest_vectors, word_panels};
 use crate::mapping::Stationary;
@@ -35,6 +37,11 @@ pub fn accumulator_toggles(mapping: &Mapping, task: &GemmTask<'_>) -> u64 {
     if mapping.output_stays() { staying(&run, &streams) } else { moving(&run, &streams) }
 }
 
+/// Bits that differ.
+fn flips(before: u128, after: u128) -> u64 {
+    (before ^ after).count_ones().into()
+}
+
 /// How many columns are summed side by side.
 const LANES: usize = 16;
 
@@ -48,31 +55,32 @@ struct Streams<'r> {
 /// What one register sees of one fold.
 #[derive(Clone, Copy, Default)]
 struct Stream {
-    first: u64,
-    last: u64,
+    first: u128,
+    last: u128,
     /// Toggles from the first to the last.
     within: u64,
 }
 
 impl<'r> Streams<'r> {
     fn new(run: &'r Run, task: &GemmTask<'_>) -> Self {
-        let adder = &task.adder;
+        let accumulator = &task.adder.accumulator;
         let product_bits = task.a.tensor.format().bits() + task.b.tensor.format().bits();
-        let wraps = adder.overflow == Overflow::Wrap;
+        let sum_bits = task.widths().sum.min(u64::BITS);
         // Below these, neither a product nor a sum of a limited value and a product leaves a word;
-        // to wrap, the low bits suffice.
-        let fits = |bits: u32| match wraps {
-            true => adder.bits <= bits,
-            false => adder.bits <= bits - 2 && product_bits <= bits - 2,
+        // where nothing is limited but the low bits kept, they suffice.
+        let fits = |bits: u32| match Plain::<i64>::is_limited(accumulator) {
+            true => sum_bits <= bits - 2 && product_bits <= bits - 2,
+            false => sum_bits <= bits,
         };
+        let plain = task.adder.shift == 0 && accumulator.chunk.is_none();
         match () {
-            _ if adder.shift == 0 && fits(32) => Self::of::<Plain<i32>>(run, task),
-            _ if adder.shift == 0 && fits(64) => Self::of::<Plain<i64>>(run, task),
-            _ => Self::of::<Rounded>(run, task),
+            _ if plain && fits(32) => Self::of::<Plain<i32>>(run, task),
+            _ if plain && fits(64) => Self::of::<Plain<i64>>(run, task),
+            _ => Self::of::<Other<'_>>(run, task),
         }
     }
 
-    fn of<A: Add>(run: &'r Run, task: &GemmTask<'_>) -> Self
+    fn of<'t, A: Add<'t>>(run: &'r Run, task: &'t GemmTask<'t>) -> Self
     where
         i64: AsPrimitive<A::Code>,
     {
@@ -85,7 +93,7 @@ impl<'r> Streams<'r> {
         let top = word_panels(top, top_side, LANES, 0);
         let prefixes = |lines: Range<usize>| {
             with_widest_vectors(Prefixes {
-                add: A::new(&task.adder),
+                add: A::new(task),
                 left: &left[lines.start * k..lines.end * k],
                 top: &top,
                 k,
@@ -110,13 +118,13 @@ impl<'r> Streams<'r> {
 }
 
 /// How a product is added to a sum.
-trait Add: Copy {
+trait Add<'t>: Copy {
     /// What operands are kept in.
     type Code: Word;
     /// A sum on its way.
     type State: Copy + Default;
 
-    fn new(adder: &Adder) -> Self;
+    fn new(task: &'t GemmTask<'t>) -> Self;
 
     /// Adds product `k` to the sum of output `index`.
     fn add(
@@ -127,11 +135,11 @@ trait Add: Copy {
         k: usize,
     ) -> Self::State;
 
-    /// Bits of the register that differ between two sums.
+    /// Bits of the registers that differ between two sums.
     fn flips(self, before: Self::State, after: Self::State) -> u32;
 
-    /// What the register holds.
-    fn code(self, sum: Self::State) -> u64;
+    /// What the registers hold.
+    fn code(self, sum: Self::State) -> u128;
 }
 
 /// Products that are not rounded, in words that hold all that may happen.
@@ -144,21 +152,30 @@ struct Plain<W> {
     mask: W,
 }
 
-impl<W: Word + Default> Add for Plain<W> {
+impl<W> Plain<W> {
+    /// Whether a sum on its way is limited otherwise than to its low bits.
+    fn is_limited(accumulator: &Accumulator) -> bool {
+        accumulator.overflow != Overflow::Wrap && accumulator.limits_each()
+    }
+}
+
+impl<W: Word + Default> Add<'_> for Plain<W> {
     type Code = W;
     type State = W;
 
-    fn new(adder: &Adder) -> Self {
-        let (low, high) = match adder.overflow {
-            Overflow::Wrap => (None, None),
-            _ => (W::from(adder.ends().0), W::from(adder.ends().1)),
+    fn new(task: &GemmTask<'_>) -> Self {
+        let accumulator = &task.adder.accumulator;
+        let (low, high) = match Self::is_limited(accumulator) {
+            true => (W::from(accumulator.ends().0), W::from(accumulator.ends().1)),
+            false => (None, None),
         };
+        let bits = task.widths().sum.min(u64::BITS);
         Self {
             low: low.unwrap_or(W::min_value()),
             high: high.unwrap_or(W::max_value()),
-            bits: adder.bits,
+            bits,
             // A register as wide as the word has a mask that is no positive word.
-            mask: W::from(word(-1, adder.bits)).unwrap_or(!W::zero()),
+            mask: W::from(word(-1, bits)).unwrap_or(!W::zero()),
         }
     }
 
@@ -172,23 +189,24 @@ impl<W: Word + Default> Add for Plain<W> {
         ((before ^ after) & self.mask).count_ones()
     }
 
-    fn code(self, sum: W) -> u64 {
-        word(sum.as_(), self.bits)
+    fn code(self, sum: W) -> u128 {
+        word(sum.as_(), self.bits).into()
     }
 }
 
 /// Everything else, through the adder itself.
 #[derive(Clone, Copy)]
-struct Rounded {
-    adder: Adder,
+struct Other<'t> {
+    task: &'t GemmTask<'t>,
+    widths: Widths,
 }
 
-impl Add for Rounded {
+impl<'t> Add<'t> for Other<'t> {
     type Code = i64;
     type State = Sum;
 
-    fn new(adder: &Adder) -> Self {
-        Self { adder: *adder }
+    fn new(task: &'t GemmTask<'t>) -> Self {
+        Self { task, widths: task.widths() }
     }
 
     fn add(
@@ -199,21 +217,21 @@ impl Add for Rounded {
         k: usize,
     ) -> Sum {
         let product = i128::from(left) * i128::from(top);
-        self.adder.add_product(&mut sum, product, index() as u64, k as u64);
+        self.task.add_product(&mut sum, product, index(), k);
         sum
     }
 
     fn flips(self, before: Sum, after: Sum) -> u32 {
-        word(before.value ^ after.value, self.adder.bits).count_ones()
+        (self.code(before) ^ self.code(after)).count_ones()
     }
 
-    fn code(self, sum: Sum) -> u64 {
-        word(sum.value, self.adder.bits)
+    fn code(self, sum: Sum) -> u128 {
+        sum_words(&sum, self.widths)
     }
 }
 
 /// All prefixes of all sums of `left[line][k] · top[panel][k][col]`.
-struct Prefixes<'a, A: Add> {
+struct Prefixes<'a, 't, A: Add<'t>> {
     add: A,
     left: &'a [A::Code],
     top: &'a [A::Code],
@@ -227,7 +245,7 @@ struct Prefixes<'a, A: Add> {
     first_line: usize,
 }
 
-impl<A: Add> Work for Prefixes<'_, A> {
+impl<'t, A: Add<'t>> Work for Prefixes<'_, 't, A> {
     type Output = Vec<Stream>;
 
     #[inline(always)]
@@ -270,7 +288,7 @@ struct Place {
     is_last: bool,
 }
 
-impl<A: Add> Prefixes<'_, A> {
+impl<'t, A: Add<'t>> Prefixes<'_, 't, A> {
     /// The next prefix of some neighbouring sums.
     #[inline(always)]
     fn next(
@@ -397,7 +415,7 @@ fn staying(run: &Run, streams: &Streams<'_>) -> u64 {
 
 /// Toggles of a chain whose rows hold `last` as it begins to shift: row i takes what the rows above
 /// it held, up to the first, and becomes empty.
-fn draining(fold: &Fold, last: impl Fn(usize) -> u64) -> u64 {
+fn draining(fold: &Fold, last: impl Fn(usize) -> u128) -> u64 {
     let rows = fold.span_rows;
     let moved = (1..rows).map(|row| (rows - row) as u64 * flips(last(row), last(row - 1)));
     rows as u64 * flips(last(0), 0) + moved.sum::<u64>()

@@ -33,10 +33,11 @@ impl Bias {
             return Some(Self::Columns(codes.into_iter().map(append).collect()));
         }
         let shift = shortened(shift.unsigned_abs());
-        if adder.rounding == Rounding::Stochastic {
+        let rounding = adder.accumulator.rounding;
+        if rounding == Rounding::Stochastic {
             return Some(Self::Drawn { codes, shift, key: adder.key.with(task.a.cols() as u64) });
         }
-        let align = |code| round(code, shift, adder.rounding, 0);
+        let align = |code| round(code, shift, rounding, 0);
         Some(Self::Columns(codes.into_iter().map(align).collect()))
     }
 

@@ -1,7 +1,7 @@
 //! Exact sums of products by integer GEMM, limited once at the end.
 //!
-//! This is enough where no addition can overflow, and where sums wrap: wrapping at every addition
-//! or once at the end leaves the same low bits.
+//! This is enough where no addition can overflow, where sums are limited at the end, and where they
+//! wrap: wrapping at every addition or once at the end leaves the same low bits.
 
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
@@ -9,7 +9,7 @@ use systoliq_program::{GemmTask, Sums};
 use super::bias::Bias;
 use super::kernels::{BLOCK_MAX, Kernel, Pair, Work, with_widest_vectors};
 use super::panels::{Panels, Part, Side, pair_panels};
-use super::plan::DotBounds;
+use super::plan::{DotBounds, Limit};
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
 const PAIRS_MIN: u128 = 32;
@@ -47,7 +47,10 @@ impl Dot<'_> {
             bias,
             // Where more zeros are to be appended, all sums are 0.
             zeros: task.adder.shift.unsigned_abs().min(63),
-            wrap: bounds.may_overflow.then_some(task.adder.bits),
+            limit: match bounds.may_overflow {
+                true => Limit::of(&task.adder.accumulator),
+                false => Limit::Fits,
+            },
         })
     }
 }
@@ -69,8 +72,8 @@ struct Blocks<'a> {
     bias: &'a Bias,
     /// The zeros to append to exact sums.
     zeros: u32,
-    /// The width to wrap to; `None` where no sum exceeds the accumulator.
-    wrap: Option<u32>,
+    /// How a sum is brought into the accumulator's range.
+    limit: Limit,
 }
 
 impl Work for Blocks<'_> {
@@ -147,12 +150,20 @@ impl Blocks<'_> {
                 let sum: i64 = sum.into();
                 sum.wrapping_shl(self.zeros).wrapping_add(bias)
             });
-            match self.wrap {
-                None => values.iter_mut().zip(totals).for_each(|(value, total)| *value = total),
-                Some(bits) => {
+            match self.limit {
+                Limit::Fits => {
+                    values.iter_mut().zip(totals).for_each(|(value, total)| *value = total)
+                }
+                Limit::Wrap { bits } => {
                     let unused = 64 - bits;
                     for (value, total) in values.iter_mut().zip(totals) {
                         *value = total.wrapping_shl(unused).wrapping_shr(unused);
+                        overflowed += u64::from(*value != total);
+                    }
+                }
+                Limit::Clamp { low, high } => {
+                    for (value, total) in values.iter_mut().zip(totals) {
+                        *value = total.max(low).min(high);
                         overflowed += u64::from(*value != total);
                     }
                 }

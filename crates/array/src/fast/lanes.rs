@@ -5,7 +5,7 @@
 
 use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul};
 use systoliq_fxp::rounding::Wide;
-use systoliq_fxp::{Overflow, Rounding, shift_right_round};
+use systoliq_fxp::{Overflow, OverflowAt, Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
@@ -96,8 +96,9 @@ where
 {
     let adder = &task.adder;
     let shift = adder.shift.unsigned_abs();
-    let mode = Rounding::ALL.iter().position(|&mode| mode == adder.rounding);
-    let keys: Vec<Key> = match adder.rounding {
+    let rounding = adder.accumulator.rounding;
+    let mode = Rounding::ALL.iter().position(|&mode| mode == rounding);
+    let keys: Vec<Key> = match rounding {
         Rounding::Stochastic => (0..task.a.cols() as u64).map(|k| adder.key.with(k)).collect(),
         _ => Vec::new(),
     };
@@ -129,12 +130,28 @@ struct Lanes<'a, W, A> {
     /// Panels of columns of B.
     b: Vec<W>,
     align: A,
-    /// The range of the register at each addition.
+    /// Products that are summed from zero before their sum is added.
+    chunk: usize,
+    /// The range of the register at each addition, and of what leaves.
+    at_each: Ends<W>,
+    at_end: Ends<W>,
+    /// Upper bits of 64 that are dropped at the end, where sums wrap.
+    unused: u32,
+    bias: &'a Bias,
+}
+
+/// The smallest and the largest that passes.
+#[derive(Clone, Copy)]
+struct Ends<W> {
     low: W,
     high: W,
-    bias: &'a Bias,
-    /// The width to wrap to in the end.
-    wrap: Option<u32>,
+}
+
+impl<W: Word> Ends<W> {
+    #[inline(always)]
+    fn limit(self, value: W) -> W {
+        value.max(self.low).min(self.high)
+    }
 }
 
 impl<'a, W: Word, A: Align<W>> Lanes<'a, W, A>
@@ -144,19 +161,26 @@ where
     fn new(task: &GemmTask<'_>, bias: &'a Bias, align: A) -> Self {
         let adder = &task.adder;
         let zeros = adder.shift.min(0).unsigned_abs();
+        let accumulator = &adder.accumulator;
+        let none = Ends { low: W::min_value(), high: W::max_value() };
+        let (low, high) = accumulator.ends();
+        // A word too narrow for the register is one that no sum leaves.
+        let ends = Ends {
+            low: W::from(low).unwrap_or(none.low),
+            high: W::from(high).unwrap_or(none.high),
+        };
         // Wrapping at every addition or once at the end leaves the same low bits.
-        let (wrap, low, high) = match adder.overflow {
-            Overflow::Wrap => (Some(adder.bits), W::min_value(), W::max_value()),
-            _ => {
-                let (low, high) = adder.ends();
-                // A word too narrow for the register is one that no sum leaves.
-                let low = W::from(low).unwrap_or(W::min_value());
-                (None, low, W::from(high).unwrap_or(W::max_value()))
-            }
+        let (at_each, at_end, unused) = match (accumulator.overflow, accumulator.overflow_at) {
+            (Overflow::Wrap, _) => (none, none, 64 - accumulator.bits()),
+            (_, OverflowAt::Each) => (ends, none, 0),
+            (_, OverflowAt::End) => (none, ends, 0),
         };
         let a = word_panels(&task.a, Side::A, ROWS, zeros);
         let b = word_panels(&task.b, Side::B, LANES, 0);
-        Self { shape: task.shape(), a, b, align, low, high, bias, wrap }
+        let shape = task.shape();
+        let chunk = accumulator.chunk.map_or(usize::MAX, |chunk| chunk.get() as usize);
+        let chunk = chunk.min(shape.k.max(1));
+        Self { shape, a, b, align, chunk, at_each, at_end, unused, bias }
     }
 }
 
@@ -194,14 +218,23 @@ impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
     fn sum(&self, a: &[W], b: &[W], index: u32) -> Block<W> {
         let (mut limited, mut exact) = ([[W::zero(); LANES]; ROWS], [[W::zero(); LANES]; ROWS]);
         let (a, b) = (a.as_chunks::<ROWS>().0, b.as_chunks::<LANES>().0);
-        for (k, (a, b)) in a.iter().zip(b).enumerate() {
-            for row in 0..ROWS {
-                let index = index.wrapping_add((row * self.shape.n) as u32);
-                for lane in 0..LANES {
-                    let product = a[row].wrapping_mul(&b[lane]);
-                    let term = self.align.align(product, k, index.wrapping_add(lane as u32));
-                    exact[row][lane] = exact[row][lane].wrapping_add(&term);
-                    limited[row][lane] = self.add(limited[row][lane], term);
+        let chunks = a.chunks(self.chunk).zip(b.chunks(self.chunk));
+        for ((a, b), from) in chunks.zip((0..).step_by(self.chunk)) {
+            let mut sums = [[W::zero(); LANES]; ROWS];
+            for (k, (a, b)) in (from..).zip(a.iter().zip(b)) {
+                for row in 0..ROWS {
+                    let index = index.wrapping_add((row * self.shape.n) as u32);
+                    for lane in 0..LANES {
+                        let product = a[row].wrapping_mul(&b[lane]);
+                        let term = self.align.align(product, k, index.wrapping_add(lane as u32));
+                        exact[row][lane] = exact[row][lane].wrapping_add(&term);
+                        sums[row][lane] = self.add(sums[row][lane], term);
+                    }
+                }
+            }
+            for (limited, sums) in limited.iter_mut().zip(&sums) {
+                for (limited, &sum) in limited.iter_mut().zip(sums) {
+                    *limited = self.add(*limited, sum);
                 }
             }
         }
@@ -211,7 +244,7 @@ impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
     /// One addition under the register's range.
     #[inline(always)]
     fn add(&self, limited: W, term: W) -> W {
-        limited.wrapping_add(&term).max(self.low).min(self.high)
+        self.at_each.limit(limited.wrapping_add(&term))
     }
 
     /// Adds the bias to a block of sums and writes them to their place in C; returns how many
@@ -230,10 +263,8 @@ impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
             let values = values[i * n..][cols.clone()].iter_mut().zip(biases);
             for ((value, &bias), (&limited, &exact)) in values.zip(limited.iter().zip(exact)) {
                 let exact = exact.wrapping_add(&bias.as_());
-                *value = match self.wrap {
-                    Some(bits) => exact.as_().wrapping_shl(64 - bits).wrapping_shr(64 - bits),
-                    None => self.add(limited, bias.as_()).as_(),
-                };
+                let total = self.at_end.limit(self.add(limited, bias.as_()));
+                *value = total.as_().wrapping_shl(self.unused).wrapping_shr(self.unused);
                 overflowed += u64::from(W::from(*value) != Some(exact));
             }
         }

@@ -1,6 +1,6 @@
 //! Which way to sum is exact, by the widths and values at hand.
 
-use systoliq_fxp::{Overflow, Tensor, with_codes};
+use systoliq_fxp::{Accumulator, Overflow, OverflowAt, Tensor, with_codes};
 use systoliq_program::GemmTask;
 
 use super::bias::Bias;
@@ -65,6 +65,27 @@ pub(super) struct DotBounds {
     pub(super) may_overflow: bool,
 }
 
+/// What is left to do with an exact sum as it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Nothing: it fits.
+    Fits,
+    /// It is taken modulo 2^bits.
+    Wrap { bits: u32 },
+    /// The nearest end is taken.
+    Clamp { low: i64, high: i64 },
+}
+
+impl Limit {
+    pub(super) fn of(accumulator: &Accumulator) -> Self {
+        let (low, high) = accumulator.ends();
+        match accumulator.overflow {
+            Overflow::Wrap => Self::Wrap { bits: accumulator.bits() },
+            Overflow::Saturate | Overflow::SaturateSymmetric => Self::Clamp { low, high },
+        }
+    }
+}
+
 impl DotBounds {
     /// Whether sums of `k` products surely fit 32 bits and the accumulator.
     pub(super) fn are_narrow(&self, k: usize) -> bool {
@@ -88,9 +109,13 @@ impl Method {
         else {
             return Self::Adders;
         };
-        let may_overflow = total > adder.ends().1 as u128;
+        let accumulator = &adder.accumulator;
+        let may_overflow = total > accumulator.ends().1 as u128;
         let dropped = adder.shift.max(0) as u32;
-        let at_end = !may_overflow || adder.overflow == Overflow::Wrap;
+        // Then it does not matter in what order, and in what chunks, an exact sum arose.
+        let at_end = !may_overflow
+            || accumulator.overflow == Overflow::Wrap
+            || accumulator.overflow_at == OverflowAt::End;
         if dropped == 0 && at_end && a.fits_i16() && b.fits_i16() && total < 1 << 62 {
             let b_magnitude = b.magnitude();
             return Self::Dot(DotBounds { b_magnitude, product_magnitude, may_overflow });
@@ -102,7 +127,7 @@ impl Method {
                 && product_magnitude < quarter
                 && dropped <= width - 8
                 && (dropped == 0 || outputs <= 1 << 32)
-                && (at_end || adder.bits < width)
+                && (at_end || accumulator.bits() < width)
         };
         match () {
             _ if dropped == 0 && fits(32) => Self::Lanes32,

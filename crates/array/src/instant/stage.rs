@@ -410,11 +410,11 @@ impl Stage<'_, '_> {
         let from = known.into_iter().find(|known| same(known));
         let (mut sum, additions) =
             from.map_or((Sum::default(), 0), |from| (from.sum, from.additions));
-        let index = (at.m * mapping.shape.n + at.n) as u64;
+        let index = at.m * mapping.shape.n + at.n;
         for k in additions..cell.additions {
             let codes = [task.a.code(at.m, k as usize), task.b.code(k as usize, at.n)];
             let product = i128::from(codes[0]) * i128::from(codes[1]);
-            task.adder.add_product(&mut sum, product, index, k);
+            task.add_product(&mut sum, product, index, k as usize);
         }
         Cell { sum, ..cell }
     }

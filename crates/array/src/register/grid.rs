@@ -1,11 +1,11 @@
 //! All registers of the grid, and the clock edge.
 
-use systoliq_fxp::{Adder, Sum};
+use systoliq_fxp::Sum;
 use systoliq_program::GemmTask;
 
 use super::Seen;
 use super::feed::{BUBBLE, Beat, Operands, Sequencer};
-use crate::activity::word;
+use crate::activity::{sum_words, word};
 use crate::mapping::{Stationary, Tile};
 use crate::schedule::Fold;
 use crate::{Activity, ArrayCounts, Cycles, Mapping, Overlap};
@@ -131,7 +131,7 @@ pub struct Clock<'a> {
 /// The grid and its clock.
 pub(super) struct Grid<'a> {
     mapping: Mapping,
-    adder: Adder,
+    task: GemmTask<'a>,
     folds: &'a [Fold],
     operands: Operands,
     sequencer: Sequencer<'a>,
@@ -142,8 +142,9 @@ pub(super) struct Grid<'a> {
     cycle: u64,
     present: Registers,
     next: Registers,
-    /// Widths of the elements that move right, of the others, and of sums.
-    bits: [u32; 3],
+    /// Widths of the elements that move right and of the others.
+    bits: [u32; 2],
+    chunk_sums: u64,
     counts: ArrayCounts,
     zero_operand_macs: u64,
     /// Bits that flipped in the registers of these three.
@@ -152,7 +153,7 @@ pub(super) struct Grid<'a> {
 
 impl<'a> Grid<'a> {
     /// A grid after reset.
-    pub(super) fn new(task: &GemmTask<'_>, mapping: &Mapping, folds: &'a [Fold]) -> Self {
+    pub(super) fn new(task: &GemmTask<'a>, mapping: &Mapping, folds: &'a [Fold]) -> Self {
         let [a, b] = [task.a.tensor, task.b.tensor].map(|tensor| tensor.format().bits());
         let (right, other) = match mapping.stationary {
             Stationary::Output | Stationary::Weight => (a, b),
@@ -162,7 +163,7 @@ impl<'a> Grid<'a> {
         let moving = if mapping.output_stays() { 0 } else { mapping.shape.m * mapping.shape.n };
         Self {
             mapping: *mapping,
-            adder: task.adder,
+            task: *task,
             folds,
             operands: Operands::new(task, mapping),
             sequencer: Sequencer::new(mapping, folds),
@@ -171,7 +172,8 @@ impl<'a> Grid<'a> {
             cycle: 0,
             present: reset.clone(),
             next: reset,
-            bits: [right, other, task.adder.bits],
+            bits: [right, other],
+            chunk_sums: 0,
             counts: ArrayCounts { folds: folds.len() as u64, ..Default::default() },
             zero_operand_macs: 0,
             toggles: [0; 3],
@@ -190,6 +192,7 @@ impl<'a> Grid<'a> {
             counts: self.counts,
             activity: Activity { zero_operand_macs, a_toggles, b_toggles },
             accumulator_toggles,
+            chunk_sums: self.chunk_sums,
         }
     }
 
@@ -511,7 +514,9 @@ impl<'a> Grid<'a> {
 
     fn multiply(&mut self, cell: &mut Cell, right: Latch, other: Latch, index: usize, k: u64) {
         let product = i128::from(right.code) * i128::from(other.code);
-        self.adder.add_product(&mut cell.sum, product, index as u64, k);
+        self.task.add_product(&mut cell.sum, product, index, k as usize);
+        let ends = self.task.adder.ends_chunk(k, self.mapping.shape.k as u64);
+        self.chunk_sums += u64::from(ends);
         cell.additions += 1;
         self.counts.macs += 1;
         self.zero_operand_macs += u64::from(right.code == 0 || other.code == 0);
@@ -528,16 +533,19 @@ impl<'a> Grid<'a> {
             let pairs = before.iter().zip(after);
             pairs.map(|(before, after)| flips([before.code, after.code], bits)).sum()
         };
-        let cells = |before: &[Cell], after: &[Cell], bits| -> u64 {
+        let widths = self.task.widths();
+        let cells = |before: &[Cell], after: &[Cell]| -> u64 {
             let pairs = before.iter().zip(after);
-            pairs.map(|(before, after)| flips([before.sum.value, after.sum.value], bits)).sum()
+            let registers = |cell: &Cell| sum_words(&cell.sum, widths);
+            let flipped = |(before, after)| registers(before) ^ registers(after);
+            pairs.map(|pair| u64::from(flipped(pair).count_ones())).sum()
         };
-        let [right, other, sum] = self.bits;
+        let [right, other] = self.bits;
         self.toggles[0] += latches(&present.right, &next.right, right);
         self.toggles[1] += latches(&present.other, &next.other, other)
             + latches(&present.other_shadow, &next.other_shadow, other);
-        self.toggles[2] += cells(&present.sums, &next.sums, sum)
-            + cells(&present.sum_shadow, &next.sum_shadow, sum);
+        self.toggles[2] +=
+            cells(&present.sums, &next.sums) + cells(&present.sum_shadow, &next.sum_shadow);
     }
 
     fn is_a(&self, which: Which) -> bool {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use systoliq_fxp::accumulator::Widths;
 use systoliq_program::GemmTask;
 
 use crate::instant::Instant;
@@ -67,7 +68,7 @@ pub(super) struct Signals {
     other: Matrix,
     a_bits: u32,
     b_bits: u32,
-    sum_bits: u32,
+    sum_widths: Widths,
     cycle_bits: u32,
     fold_bits: u32,
 }
@@ -85,7 +86,7 @@ fn low(code: i64, bits: u32) -> u64 {
 impl Signals {
     pub(super) fn new(trace: &Trace<'_, '_>) -> Self {
         let instants = trace.instants;
-        let GemmTask { a, b, adder, .. } = instants.task();
+        let task @ GemmTask { a, b, .. } = instants.task();
         let Mapping { cols: grid_cols, stationary, .. } = *instants.mapping();
         let (right, other) = match stationary {
             Stationary::Output | Stationary::Weight => (Matrix::A, Matrix::B),
@@ -99,7 +100,7 @@ impl Signals {
             other,
             a_bits: a.tensor.format().bits(),
             b_bits: b.tensor.format().bits(),
-            sum_bits: adder.bits,
+            sum_widths: task.widths(),
             cycle_bits: bits_of(instants.cycles()),
             fold_bits: bits_of(instants.schedule().count()),
         }
@@ -144,7 +145,8 @@ impl Signals {
             let names = [Label::Col(col, ""), Label::Col(col, "_valid")];
             self.operand(names, self.other, &instant.top_operands[col], visitor);
             if let Some(cell) = instant.top_sums.get(col) {
-                self.sum([Label::Col(col, "_acc"), Label::Col(col, "_acc_valid")], cell, visitor);
+                let names = ["_acc", "_acc_chunk", "_acc_valid"];
+                self.sum(names.map(|name| Label::Col(col, name)), cell, visitor);
             }
         }
         visitor.close();
@@ -154,7 +156,8 @@ impl Signals {
             while left.next_if(|left| left.column < col).is_some() {}
             let leaves = left.next_if(|left| left.column == col);
             let cell = leaves.map_or(Cell::default(), |left| left.cell);
-            self.sum([Label::Col(col, ""), Label::Col(col, "_valid")], &cell, visitor);
+            let names = ["", "_chunk", "_valid"].map(|name| Label::Col(col, name));
+            self.sum(names, &cell, visitor);
         }
         visitor.close();
         visitor.close();
@@ -170,7 +173,7 @@ impl Signals {
         };
         self.operand([Label::Plain("a"), Label::Plain("a_valid")], Matrix::A, a, visitor);
         self.operand([Label::Plain("b"), Label::Plain("b_valid")], Matrix::B, b, visitor);
-        let names = [Label::Plain("acc"), Label::Plain("acc_valid")];
+        let names = ["acc", "acc_chunk", "acc_valid"].map(Label::Plain);
         self.sum(names, &registers.sums[pe], visitor);
         // Operands of one fold meet: their product is added in this cycle.
         let meet = right.valid && other.valid && right.fold == other.fold;
@@ -183,8 +186,8 @@ impl Signals {
             self.operand(names.map(Label::Plain), self.other, shadow, visitor);
         }
         if let Some(shadow) = registers.sum_shadow.get(pe) {
-            let names = ["acc_shadow", "acc_shadow_valid"].map(Label::Plain);
-            self.sum(names, shadow, visitor);
+            let [name, valid] = ["acc_shadow", "acc_shadow_valid"].map(Label::Plain);
+            self.whole_sum([name, valid], shadow, visitor);
         }
     }
 
@@ -203,10 +206,25 @@ impl Signals {
         bit(visitor, valid, latch.valid);
     }
 
-    fn sum(&self, [name, valid]: [Label; 2], cell: &Cell, visitor: &mut impl Visitor) {
-        visitor.signal(name, Kind::Bits(self.sum_bits), low(cell.sum.value, self.sum_bits));
+    /// A sum, and that of the present chunk, where there are chunks.
+    fn sum(&self, [name, chunk, valid]: [Label; 3], cell: &Cell, visitor: &mut impl Visitor) {
+        self.whole_sum([name, valid], cell, visitor);
+        if self.sum_widths.chunk > 0 {
+            code(visitor, chunk, cell.sum.chunk, self.sum_widths.chunk);
+        }
+    }
+
+    /// A sum that is no part of a chunk.
+    fn whole_sum(&self, [name, valid]: [Label; 2], cell: &Cell, visitor: &mut impl Visitor) {
+        code(visitor, name, cell.sum.value, self.sum_widths.sum);
         bit(visitor, valid, cell.valid);
     }
+}
+
+/// A register in two's complement; of more than 64 bits, the low 64.
+fn code(visitor: &mut impl Visitor, label: Label, code: i64, bits: u32) {
+    let bits = bits.min(u64::BITS);
+    visitor.signal(label, Kind::Bits(bits), low(code, bits));
 }
 
 fn bit(visitor: &mut impl Visitor, label: Label, is: bool) {

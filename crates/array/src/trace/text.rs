@@ -20,7 +20,8 @@ impl Trace<'_, '_> {
     }
 
     /// Draws the registers of each PE after each clock edge: its element of A, its element of B and
-    /// its sum, and behind `/` the shadow where there is one. `.` is none. `progress` is told how
+    /// its sum, with `+` and that of the present chunk where there are chunks, and behind `/` the
+    /// shadow where there is one. `.` is none. `progress` is told how
     /// many cycles are done.
     ///
     /// # Errors
@@ -79,14 +80,19 @@ impl Trace<'_, '_> {
             true => latch.code.to_string(),
             false => ".".to_owned(),
         };
-        let sum = |cell: &Cell| cell.sum.value.to_string();
+        let chunks = self.instants.task().adder.accumulator.chunk.is_some();
+        let sum = |cell: &Cell| match chunks {
+            true => format!("{}{:+}", cell.sum.value, cell.sum.chunk),
+            false => cell.sum.value.to_string(),
+        };
         let (right, other) = (operand(&registers.right[pe]), operand(&registers.other[pe]));
         let (a, b) = match mapping.stationary {
             Stationary::Output | Stationary::Weight => (right, other),
             Stationary::Input => (other, right),
         };
         let shadow = registers.other_shadow.get(pe).map(operand);
-        let shadow = shadow.or_else(|| registers.sum_shadow.get(pe).map(sum));
+        let whole = |cell: &Cell| cell.sum.value.to_string();
+        let shadow = shadow.or_else(|| registers.sum_shadow.get(pe).map(whole));
         [Some(a), Some(b), Some(sum(&registers.sums[pe])), shadow]
     }
 }

@@ -3,8 +3,10 @@
 // Each test file uses its part.
 #![allow(dead_code)]
 
+use std::num::NonZero;
+
 use systoliq_array::{Array, Dataflow, FoldOrder, Mapping, Overlap, PartialFolds, Register};
-use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
+use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Operand};
@@ -79,6 +81,8 @@ pub(crate) struct Case {
     pub(crate) shift: i32,
     pub(crate) rounding: Rounding,
     pub(crate) overflow: Overflow,
+    pub(crate) overflow_at: OverflowAt,
+    pub(crate) chunk: Option<NonZero<u32>>,
     pub(crate) bias: Option<Format>,
     pub(crate) seed: u64,
 }
@@ -91,8 +95,17 @@ impl Case {
 
     /// The engine that steps it.
     pub(crate) fn register(&self) -> Register {
-        let bits = self.room.saturating_mul(u64::from(self.bits));
+        let bits = self.accumulator(0).widths(self.shape.k).total();
+        let bits = self.room.saturating_mul(u64::from(bits));
         Register::new(self.array).unwrap().with_partial_sum_bits(bits)
+    }
+
+    /// The accumulator with so many fraction bits.
+    pub(crate) fn accumulator(&self, frac: i32) -> Accumulator {
+        let Self { bits, rounding, overflow, overflow_at, chunk, .. } = *self;
+        let accumulator = Accumulator::new(bits, Some(frac), rounding, overflow).unwrap();
+        let accumulator = accumulator.limited_at(overflow_at);
+        chunk.map_or(accumulator, |chunk| accumulator.in_chunks(chunk))
     }
 
     /// Draws the operands and hands over the GEMM.
@@ -108,8 +121,7 @@ impl Case {
         let bias = self.bias.map(|format| operand(format, false, 1, n));
         let product_frac = self.formats[0].frac() + self.formats[1].frac();
         let frac = product_frac - self.shift;
-        let accumulator =
-            Accumulator::new(self.bits, Some(frac), self.rounding, self.overflow).unwrap();
+        let accumulator = self.accumulator(frac);
         use_task(&GemmTask {
             a: Operand { tensor: &a, transposed: self.transposed[0] },
             b: Operand { tensor: &b, transposed: self.transposed[1] },
@@ -206,6 +218,8 @@ pub(crate) fn any_case(seed: u64, size: usize) -> Case {
         shift: product_frac - frac,
         rounding: draw.pick(&Rounding::ALL),
         overflow: draw.pick(&Overflow::ALL),
+        overflow_at: draw.pick(&OverflowAt::ALL),
+        chunk: NonZero::new(draw.between(-12, 12).max(0) as u32),
         bias,
         seed,
     }
@@ -237,6 +251,8 @@ pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMu
                         shift,
                         rounding,
                         overflow,
+                        overflow_at: OverflowAt::ALL[usize::from(seed / 20 % 3 == 0)],
+                        chunk: NonZero::new((seed / 5 % 4) as u32),
                         bias,
                         seed,
                     };

@@ -1,16 +1,17 @@
 //! `systoliq check`: is this an experiment, and which formats follow from it?
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use systoliq_fxp::{Accumulator, Scale};
+use systoliq_fxp::Scale;
 use systoliq_nn::{DataSet, Dense};
 use systoliq_program::command::Rows;
-use systoliq_program::{Command, Operation, Program, TensorDecl};
+use systoliq_program::{Command, Program, TensorDecl};
 use systoliq_sim::stash::{Kept, Stash};
-use systoliq_sim::{Experiment, Prepared};
+use systoliq_sim::{Experiment, Prepared, accumulators};
 
 use super::table::Columns;
 use crate::failure::Failure;
@@ -106,13 +107,20 @@ struct Sum<'a> {
     frac: Option<i32>,
     rounding: String,
     overflow: String,
+    overflow_at: String,
+    chunk: Option<NonZero<u32>>,
+    /// Bits at which no operands overflow; nothing where no width is enough.
+    safe_bits: Option<u32>,
+    safe_bits_count_bias: bool,
 }
 
 impl<'a> Found<'a> {
     fn new(prepared: &'a Prepared, data: &'a DataSet) -> Self {
         let program = &prepared.program;
         let layers = prepared.graph.layers.iter().enumerate();
-        let layers: Vec<_> = layers.map(|(at, dense)| Layer::new(at, dense, program)).collect();
+        let batch = prepared.experiment.training.batch;
+        let layers: Vec<_> =
+            layers.map(|(at, dense)| Layer::new(at, dense, program, batch)).collect();
         let data = Data {
             name: &data.name,
             features: data.features,
@@ -163,7 +171,7 @@ impl<'a> Found<'a> {
 }
 
 impl<'a> Layer<'a> {
-    fn new(layer: usize, dense: &Dense, program: &'a Program) -> Self {
+    fn new(layer: usize, dense: &Dense, program: &'a Program, batch: usize) -> Self {
         let units = dense.units as u64;
         let own = program.tensors.iter().filter(|decl| decl.layer == layer);
         let commands = program.commands.iter().filter(|command| command.layer == layer);
@@ -175,7 +183,9 @@ impl<'a> Layer<'a> {
             relu: dense.relu,
             parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
             tensors: own.map(Tensor::new).collect(),
-            accumulators: commands.filter_map(Sum::new).collect(),
+            accumulators: commands
+                .filter_map(|command| Sum::new(program, command, batch))
+                .collect(),
         }
     }
 
@@ -190,13 +200,28 @@ impl<'a> Layer<'a> {
             let first = [(*name).to_owned(), (*role).to_owned(), format!("{rows} x {cols}")];
             tensors.line(first.into_iter().chain(modes));
         }
-        let mut sums =
-            Columns::new(&["accumulator of", "bits", "fraction", "rounding", "overflow"]);
+        let mut sums = Columns::new(&[
+            "accumulator of",
+            "bits",
+            "fraction",
+            "rounding",
+            "overflow",
+            "at",
+            "chunk",
+            "always enough",
+        ]);
         for sum in &self.accumulators {
             let frac =
                 sum.frac.map_or_else(|| "of the product".to_owned(), |frac| frac.to_string());
             let first = [sum.command.to_owned(), sum.bits.to_string(), frac];
-            sums.line(first.into_iter().chain([sum.rounding.clone(), sum.overflow.clone()]));
+            let modes = [&sum.rounding, &sum.overflow, &sum.overflow_at].map(String::clone);
+            let safe = match sum.safe_bits {
+                None => "-".to_owned(),
+                Some(bits) if sum.safe_bits_count_bias => bits.to_string(),
+                Some(bits) => format!("{bits} and bias"),
+            };
+            let chunk = sum.chunk.map_or_else(|| "none".to_owned(), |chunk| chunk.to_string());
+            sums.line(first.into_iter().chain(modes).chain([chunk, safe]));
         }
         let Self { layer, inputs, units, parameters, .. } = self;
         let bias = if self.bias { "" } else { ", no bias" };
@@ -236,18 +261,19 @@ impl<'a> Tensor<'a> {
 
 impl<'a> Sum<'a> {
     /// `None` if the command sums nothing.
-    fn new(command: &'a Command) -> Option<Self> {
-        let accumulator: &Accumulator = match &command.operation {
-            Operation::Gemm(gemm) => &gemm.accumulator,
-            Operation::SumRows { accumulator, .. } => accumulator,
-            _ => return None,
-        };
+    fn new(program: &Program, command: &'a Command, batch: usize) -> Option<Self> {
+        let accumulator = accumulators::of(command)?;
+        let safe = program.safe_width(command, batch);
         Some(Self {
             command: &command.name,
             bits: accumulator.bits(),
             frac: accumulator.frac(),
             rounding: word(&accumulator.rounding),
             overflow: word(&accumulator.overflow),
+            overflow_at: word(&accumulator.overflow_at),
+            chunk: accumulator.chunk,
+            safe_bits: safe.map(|safe| safe.bits),
+            safe_bits_count_bias: safe.is_some_and(|safe| safe.counts_bias),
         })
     }
 }

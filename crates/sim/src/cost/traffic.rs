@@ -37,7 +37,7 @@ pub(super) struct Traffic {
     pub(super) at_last: Vec<Transfer>,
     /// What results are written to.
     pub(super) results: Vec<Outgoing>,
-    /// Width of an accumulator.
+    /// Width of a sum on its way, with its chunk.
     pub(super) sum_bits: u32,
     /// Bits of half the scratchpad of C.
     pub(super) half_c_bits: u64,

@@ -48,8 +48,13 @@ impl Bill<'_, '_, '_> {
         let (passes, width, outputs) = match operation {
             Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
             Operation::SumRows { accumulator, scale, .. } => {
-                let bits = self.costs.accumulator_bits(accumulator);
-                self.add(Component::Vector, bits, elements);
+                let bits = self.costs.result_bits(accumulator);
+                let widths = self.costs.sum_widths(accumulator, rows as usize);
+                self.add(Component::Vector, widths.sum, elements);
+                if widths.chunk > 0 {
+                    let chunk_sums = cols * accumulator.chunks(rows as usize) as u64;
+                    self.add(Component::Vector, widths.sum, chunk_sums);
+                }
                 if *scale == super::BatchScale::Mean {
                     self.multiply(Component::Vector, bits, 16, cols);
                 }

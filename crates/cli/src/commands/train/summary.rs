@@ -23,6 +23,7 @@ pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
     text.push_str(&cycles(prepared, report));
     text.push_str(&energy(report));
     text.push_str(&tensors(report));
+    text.push_str(&accumulators(report));
     text
 }
 
@@ -257,11 +258,29 @@ fn tensors(report: &Report) -> String {
             line!(text, " {}: {rate} of its initial values are outside its range", tensor.name);
         }
     }
-    for tensor in report.precision.iter().filter(|tensor| tensor.accumulator_overflow_rate > 0.0) {
-        let rate = percent(tensor.accumulator_overflow_rate);
-        line!(text, " {}: the accumulators of {rate} of its elements overflowed", tensor.name);
-    }
+    text.push('\n');
     text
+}
+
+/// How wide accumulators are, and how wide they have to be.
+fn accumulators(report: &Report) -> String {
+    let names =
+        ["accumulators of", "terms", "bits", "always enough", "for these weights", "overflowed"];
+    let mut table = Columns::new(&names);
+    for row in &report.accumulators {
+        let bits = |bits: Option<u32>| bits.map_or("-".to_owned(), |bits| bits.to_string());
+        let bias =
+            if row.safe_bits.is_some() && !row.safe_bits_count_bias { " and bias" } else { "" };
+        table.line([
+            row.output.clone(),
+            row.k.to_string(),
+            row.bits.to_string(),
+            bits(row.safe_bits) + bias,
+            bits(row.bits_for_weights),
+            percent(row.overflow_rate),
+        ]);
+    }
+    table.text()
 }
 
 fn percent(rate: f64) -> String {

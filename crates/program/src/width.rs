@@ -1,0 +1,118 @@
+//! How wide the accumulators of a program have to be: by the formats alone, and by its weights.
+
+use systoliq_fxp::bounds::{Alignment, Ends, SumBounds};
+use systoliq_fxp::{Accumulator, Scale, Tensor};
+
+use crate::command::{Command, Gemm, Operation, Program, TensorId};
+use crate::plan::{Role, TensorPlan};
+use crate::{Machine, Operand, Work};
+
+/// A width at which no sum of a command overflows, whatever its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SafeWidth {
+    /// Bits of the accumulator.
+    pub bits: u32,
+    /// Whether the bias, if there is one, is part of the bound. It is not where its alignment
+    /// follows a scale that moves.
+    pub counts_bias: bool,
+}
+
+impl Program {
+    /// The smallest width at which no sum of `command` overflows for any operands of the planned
+    /// formats, for a batch of `batch` samples. Nothing where the command sums nothing, or where
+    /// stated fraction bits meet a scale that moves, so that no width is enough.
+    pub fn safe_width(&self, command: &Command, batch: usize) -> Option<SafeWidth> {
+        let plan = |id: TensorId| &self.tensor(id).plan;
+        match (&command.operation, self.work(command, batch)) {
+            (Operation::Gemm(gemm), Work::Gemm(shape)) => {
+                let [a, b] = [gemm.a, gemm.b].map(|operand| plan(operand.tensor));
+                let accumulator = &gemm.accumulator;
+                let frac = static_frac(a).zip(static_frac(b)).map(|(a, b)| a + b);
+                let alignment = alignment(accumulator, frac)?;
+                let bounds = SumBounds::of_products(ends(a), ends(b), shape.k as u64, alignment);
+                let register_frac = accumulator.frac().or(frac);
+                let bias = gemm.bias.map(plan);
+                let (bounds, counts_bias) = match (bias, register_frac) {
+                    (None, _) => (bounds, true),
+                    (Some(_), None) => (bounds, false),
+                    (Some(bias), Some(frac)) => {
+                        let shift = bias.format.frac() - frac;
+                        let alignment = Alignment { shift, rounding: accumulator.rounding };
+                        (bounds.plus(ends(bias), alignment), true)
+                    }
+                };
+                Some(SafeWidth { bits: bounds.bits(accumulator.overflow), counts_bias })
+            }
+            (Operation::SumRows { input, accumulator, product_with, .. }, _) => {
+                // Unless it is stated, the fraction is that of the product with the other tensor.
+                let appended = static_frac(plan(*product_with)).map(|frac| -frac);
+                let shift = match accumulator.frac() {
+                    Some(frac) => static_frac(plan(*input))? - frac,
+                    None => appended?,
+                };
+                let alignment = Alignment { shift, rounding: accumulator.rounding };
+                let bounds = SumBounds::of_codes(ends(plan(*input)), batch as u64, alignment);
+                let bits = bounds.bits(accumulator.overflow);
+                Some(SafeWidth { bits, counts_bias: true })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Machine<'_> {
+    /// The smallest width at which no sum of `command` overflows with the present weights and bias,
+    /// whatever codes the other operand has in its present format. Nothing for commands that read
+    /// no weights, or tensors that are not written yet.
+    pub fn width_for_weights(&self, command: &Command) -> Option<u32> {
+        let Operation::Gemm(Gemm { a, b, accumulator, bias, .. }) = &command.operation else {
+            return None;
+        };
+        let role = self.program().tensor(b.tensor).role;
+        if !matches!(role, Role::Weights | Role::Master) {
+            return None;
+        }
+        let other = self.tensor(a.tensor)?.format();
+        let weights = Operand { tensor: self.tensor(b.tensor)?, transposed: b.transposed };
+        let product_frac = other.frac() + weights.tensor.format().frac();
+        let alignment = alignment(accumulator, Some(product_frac))?;
+        let other = self.program().tensor(a.tensor).plan.overflow.ends(other);
+        let frac = accumulator.frac().unwrap_or(product_frac);
+        let bias: Option<&Tensor> = match bias {
+            Some(bias) => Some(self.tensor(*bias)?),
+            None => None,
+        };
+        let bounds = (0..weights.cols()).map(|col| {
+            let column = (0..weights.rows()).map(|row| weights.code(row, col));
+            let bounds = SumBounds::of_weights(column, other, alignment);
+            match bias {
+                None => bounds,
+                Some(bias) => {
+                    let shift = bias.format().frac() - frac;
+                    let alignment = Alignment { shift, rounding: accumulator.rounding };
+                    bounds.plus((bias.code(0, col), bias.code(0, col)), alignment)
+                }
+            }
+        });
+        Some(bounds.reduce(SumBounds::or)?.bits(accumulator.overflow))
+    }
+}
+
+/// The smallest and the largest code of a tensor.
+fn ends(plan: &TensorPlan) -> Ends {
+    plan.overflow.ends(plan.format)
+}
+
+/// Fraction bits that the plan decides.
+fn static_frac(plan: &TensorPlan) -> Option<i32> {
+    (plan.scale == Scale::Static).then(|| plan.format.frac())
+}
+
+/// How products of so many fraction bits, if that is known, are aligned.
+fn alignment(accumulator: &Accumulator, product_frac: Option<i32>) -> Option<Alignment> {
+    let shift = match accumulator.frac() {
+        Some(frac) => product_frac? - frac,
+        None => 0,
+    };
+    Some(Alignment { shift, rounding: accumulator.rounding })
+}
