@@ -138,6 +138,23 @@ pub(crate) fn values() -> Vec<Case> {
         Case::edit("/training/batch", json!(0), &["training.batch is 0, expected 1 to 1048576"]),
         Case::edit("/training/rate", json!(-0.5), &["training.rate is -0.5, expected"]),
         Case::edit(
+            "/training/schedule",
+            json!({"kind": "linear"}),
+            &["training.schedule.kind: unknown variant `linear`, expected one of `constant`"],
+        ),
+        Case::edit(
+            "/training/schedule",
+            json!({"kind": "step", "every_epochs": 0, "factor": 0.5}),
+            &["training.schedule.every_epochs is 0, expected 1 to 1048576"],
+        ),
+        Case::edit(
+            "/training/schedule",
+            json!({"kind": "exponential", "factor_per_epoch": "half"}),
+            &[
+                "training.schedule.factor_per_epoch: invalid type: string \"half\", expected a number",
+            ],
+        ),
+        Case::edit(
             "/training/loss_scale",
             json!(3),
             &["training.loss_scale is 3, expected a power of two"],

@@ -195,26 +195,32 @@ impl<F: Real> Golden<F> {
         LayerGradients { activations, dz, dw, db }
     }
 
-    /// One step of SGD on `batch`.
+    /// One step of SGD on `batch`, at the rate of epoch `epoch`.
     ///
     /// # Panics
     ///
     /// As [`gradients`](Self::gradients).
-    pub fn step(&mut self, batch: &Batch, training: &Training) -> StepRecord {
+    pub fn step(&mut self, batch: &Batch, training: &Training, epoch: u32) -> StepRecord {
         let gradients = self.gradients(batch, training);
-        self.update(&gradients, training, batch.len());
+        self.update(&gradients, training, (epoch, batch.len()));
         StepRecord { loss: gradients.loss, rows: batch.len() }
     }
 
-    /// Takes a step against `gradients`, which are of a batch of `rows` samples.
+    /// Takes a step of epoch `epoch` against `gradients`, which are of a batch of `rows` samples.
     ///
     /// # Panics
     ///
     /// If `gradients` are of another network's shape.
-    pub fn update(&mut self, gradients: &Gradients<F>, training: &Training, rows: usize) {
+    pub fn update(
+        &mut self,
+        gradients: &Gradients<F>,
+        training: &Training,
+        (epoch, rows): (u32, usize),
+    ) {
+        let rate = training.rate_in(epoch);
         let rate = F::of(match training.batch_gradient {
-            BatchGradient::Mean => training.rate,
-            BatchGradient::Sum => training.rate / rows as f64,
+            BatchGradient::Mean => rate,
+            BatchGradient::Sum => rate / rows as f64,
         });
         assert_eq!(gradients.layers.len(), self.parameters.layers.len(), "another network");
         for (ours, gradient) in self.parameters.layers.iter_mut().zip(&gradients.layers) {
@@ -236,7 +242,7 @@ impl<F: Real> Golden<F> {
         let order = epoch_order(seed, epoch, train.len());
         let loss: f64 = order
             .chunks(training.batch)
-            .map(|rows| self.step(&train.batch(rows), training))
+            .map(|rows| self.step(&train.batch(rows), training, epoch))
             .map(|step| step.loss * step.rows as f64)
             .sum();
         loss / train.len() as f64

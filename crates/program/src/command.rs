@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::Accumulator;
-use systoliq_nn::{BatchGradient, LossUnit};
+use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
 use crate::GemmShape;
 use crate::plan::{Role, TensorPlan};
@@ -257,8 +257,10 @@ pub struct Command {
 /// The learning rate and what else scales gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
-    /// The rate as stated.
+    /// The rate of the first epoch.
     pub rate: f64,
+    /// How it changes from epoch to epoch.
+    pub schedule: Schedule,
     /// Whether gradients are means over the batch or sums.
     pub batch_gradient: BatchGradient,
     /// The unit of the loss.

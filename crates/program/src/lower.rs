@@ -75,6 +75,7 @@ impl<'a> Lowering<'a> {
         });
         let learning = Learning {
             rate: training.rate,
+            schedule: training.schedule,
             batch_gradient: training.batch_gradient,
             loss_unit: training.loss_unit,
             loss_scale_log2: training.loss_scale.ilog2() as i32,

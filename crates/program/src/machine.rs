@@ -16,28 +16,36 @@ use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, Tensor
 use crate::plan::Role;
 use crate::{Engine, GemmTask, Operand, Work};
 
-/// Which step a command runs in: it decides the random words, and whether scales learn.
+/// Which step a command runs in: it decides the random words, the learning rate, and whether scales
+/// learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     key: Key,
     training: bool,
+    epoch: u32,
 }
 
 impl Step {
-    /// Training step `number`, from 0, of a run with `seed`.
+    /// Training step `number`, from 0, of a run with `seed`: of its first epoch, unless told.
     pub fn training(seed: u64, number: u64) -> Self {
-        Self { key: Key::new(seed).with_name("train").with(number), training: true }
+        Self { key: Key::new(seed).with_name("train").with(number), training: true, epoch: 0 }
+    }
+
+    /// The same step as one of epoch `epoch`, from 0, whose learning rate it has.
+    #[must_use]
+    pub fn in_epoch(self, epoch: u32) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Batch `batch` of evaluation number `evaluation` on the part of the data called `part`.
     pub fn evaluation(seed: u64, part: &str, evaluation: u64, batch: u64) -> Self {
         let key = Key::new(seed).with_name("evaluate").with_name(part);
-        Self { key: key.with(evaluation).with(batch), training: false }
+        Self { key: key.with(evaluation).with(batch), training: false, epoch: 0 }
     }
 
     /// The conversion of initial weights.
     fn initial(seed: u64) -> Self {
-        Self { key: Key::new(seed).with_name("initial"), training: false }
+        Self { key: Key::new(seed).with_name("initial"), training: false, epoch: 0 }
     }
 
     /// The stream of random words of a conversion.
@@ -232,7 +240,8 @@ impl<'p> Machine<'p> {
                 Outcome { loss_sum: Some(loss), ..outcome }
             }
             Operation::Update { weights, gradient, rate_bits } => {
-                self.update(*weights, *gradient, *rate_bits, output_key)
+                let rate = self.rate(*rate_bits, step);
+                self.update(*weights, *gradient, rate, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }
@@ -264,15 +273,16 @@ impl<'p> Machine<'p> {
         self.read(self.program.input).rows()
     }
 
-    /// The learning rate as the update multiplies it, with a mantissa of `bits` bits: divided by
-    /// the loss scale and, where gradients are sums, by the size of the loaded batch.
-    pub fn rate(&self, bits: u32) -> Multiplier {
+    /// The learning rate of `step` as the update multiplies it, with a mantissa of `bits` bits:
+    /// divided by the loss scale and, where gradients are sums, by the size of the loaded batch.
+    pub fn rate(&self, bits: u32, step: &Step) -> Multiplier {
         let learning = &self.program.learning;
         let divisor = match learning.batch_gradient {
             BatchGradient::Mean => 1,
             BatchGradient::Sum => self.batch() as u32,
         };
-        let rate = Multiplier::nearest_quotient(learning.rate, divisor, bits);
+        let rate = learning.schedule.rate(learning.rate, step.epoch);
+        let rate = Multiplier::nearest_quotient(rate, divisor, bits);
         let rate = rate.expect("a rate that lowering accepted");
         Multiplier { exponent: rate.exponent + learning.loss_scale_log2, ..rate }
     }
@@ -482,14 +492,9 @@ impl<'p> Machine<'p> {
         self.finish(id, tensor, statistics, second_pass)
     }
 
-    fn update(&mut self, id: TensorId, gradient: TensorId, rate_bits: u32, key: Key) -> Outcome {
+    fn update(&mut self, id: TensorId, gradient: TensorId, rate: Multiplier, key: Key) -> Outcome {
         let plan = self.program.tensor(id).plan;
-        let update = Update {
-            rate: self.rate(rate_bits),
-            rounding: plan.rounding,
-            overflow: plan.overflow,
-            key,
-        };
+        let update = Update { rate, rounding: plan.rounding, overflow: plan.overflow, key };
         let (tensor, statistics, updates) = update.apply(self.read(id), self.read(gradient));
         Outcome { update: Some(updates), ..self.finish(id, tensor, statistics, false) }
     }

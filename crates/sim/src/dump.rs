@@ -203,7 +203,7 @@ impl<'s> Dump<'s> {
                 "loss_scale_log2": program.learning.loss_scale_log2,
             }),
             Operation::Update { weights, gradient, rate_bits } => {
-                let rate = machine.rate(*rate_bits);
+                let rate = machine.rate(*rate_bits, step);
                 json!({
                     "operation": "update", "weights": file(*weights), "gradient": file(*gradient),
                     "rate": { "mantissa": rate.mantissa, "exponent": rate.exponent },

@@ -454,7 +454,7 @@ impl FixedEpoch<'_, '_> {
         mut dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
         let batch = self.data.train.batch(rows);
-        let step = Step::training(self.record.seed, self.record.steps);
+        let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
         for (id, statistics) in self.machine.load(&batch, &step) {
             self.tensor_record(id).conversion.merge(&statistics);
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::{Accumulator, Scale};
-use systoliq_nn::{DataSet, Dense};
+use systoliq_nn::{DataSet, Dense, Schedule, Training};
 use systoliq_program::command::Rows;
 use systoliq_program::{Command, Operation, Program, TensorDecl};
 use systoliq_sim::{Experiment, Prepared};
@@ -133,8 +133,11 @@ impl<'a> Found<'a> {
             format!("data: {data}, {train} train, {validation} validation, {test} test samples"),
             format!("      of {features} values and {outputs} {answers}"),
             format!(
-                "training: {} epochs of {steps} steps, batch {}, rate {}",
-                training.epochs, training.batch, training.rate
+                "training: {} epochs of {steps} steps, batch {}, rate {}{}",
+                training.epochs,
+                training.batch,
+                training.rate,
+                schedule(training)
             ),
             format!(
                 "array: {} x {}, {}, overlap {}, partial folds {}",
@@ -244,6 +247,17 @@ impl<'a> Sum<'a> {
             overflow: word(&accumulator.overflow),
         })
     }
+}
+
+/// What becomes of the rate, if it changes.
+fn schedule(training: &Training) -> String {
+    let kind = match training.schedule {
+        Schedule::Constant {} => return String::new(),
+        Schedule::Step { .. } => "step",
+        Schedule::Exponential { .. } => "exponential",
+        Schedule::Cosine { .. } => "cosine",
+    };
+    format!(", {kind} to {:.4e} in the last epoch", training.rate_in(training.epochs - 1))
 }
 
 /// The word that stands for a mode in JSON.

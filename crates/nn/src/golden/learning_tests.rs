@@ -55,7 +55,7 @@ fn f32_follows_f64_over_an_epoch() {
     assert_eq!(single.parameters().cast::<f64>(), *double.parameters());
     for rows in epoch_order(1, 0, data.train.len()).chunks(training.batch) {
         let batch = data.train.batch(rows);
-        let (one, other) = (single.step(&batch, &training), double.step(&batch, &training));
+        let (one, other) = (single.step(&batch, &training, 0), double.step(&batch, &training, 0));
         assert!((one.loss / other.loss - 1.0).abs() < 1e-5, "{} ≠ {}", one.loss, other.loss);
     }
 }

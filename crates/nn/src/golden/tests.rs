@@ -6,6 +6,7 @@ use ndarray::{Array2, array};
 use systoliq_keyed_random::Key;
 
 use super::*;
+use crate::Schedule;
 use crate::data::Answers;
 use crate::network::{DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision};
 
@@ -14,6 +15,7 @@ fn training() -> Training {
         epochs: 1,
         batch: 4,
         rate: 0.1,
+        schedule: Schedule::default(),
         loss_unit: LossUnit::Bits,
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
@@ -160,7 +162,7 @@ fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
         let graph = graph(5, &[6, 3], true, loss);
         let (mut model, batch) = (golden(3, &graph), batch(3, 7, &graph));
         let expected = objective(&model, &batch, &training());
-        let record = model.step(&batch, &Training { loss_unit: unit, ..training() });
+        let record = model.step(&batch, &Training { loss_unit: unit, ..training() }, 0);
         assert!((record.loss - expected).abs() < 1e-14, "{} ≠ {expected}", record.loss);
         assert_eq!(record.rows, 7);
     }
@@ -200,7 +202,7 @@ fn one_sample_of_squared_error_takes_the_lms_step() {
     let w = model.parameters().layers[0].weights.clone();
     let x = [0.5, -1.0, 2.0];
     let batch = Batch { inputs: array![x], answers: Answers::Targets(array![[0.75]]) };
-    model.step(&batch, &training());
+    model.step(&batch, &training(), 0);
     let e = 0.75 - (w[(0, 0)] * x[0] + w[(0, 1)] * x[1] + w[(0, 2)] * x[2]);
     for (k, x) in x.into_iter().enumerate() {
         let (ours, expected) =
@@ -215,7 +217,7 @@ fn mean_and_sum_and_bits_and_nats_take_the_same_steps() {
     let batch = batch(4, 7, &graph);
     let after = |change: Training| {
         let mut model = golden(4, &graph);
-        model.step(&batch, &change);
+        model.step(&batch, &change, 0);
         model.parameters().clone()
     };
     let mean = after(training());
