@@ -1,7 +1,8 @@
 //! How weights take up gradients: schedules, and what outlasts a step.
 
+use serde_json::Value;
 use systoliq_nn::{Golden, epoch_order, initial_weights};
-use systoliq_program::{Machine, Reference, Step};
+use systoliq_program::{Machine, Reference, Role, Step};
 use systoliq_sim::trainer::{Checkpoint, Conduct};
 use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
 use systoliq_tests::{data, prepared, train};
@@ -62,8 +63,11 @@ fn learning_curves_name_the_rate_of_each_epoch() {
 
 /// What makes a difference between one sitting and two: all that an update carries from step to
 /// step, and all that follows from the number of the epoch.
-const CARRIED: [&[(&str, &str)]; 1] =
-    [&[("training.schedule", r#"{"kind": "cosine", "epochs": 4, "rate_min": 0.01}"#)]];
+const CARRIED: [&[(&str, &str)]; 3] = [
+    &[("training.schedule", r#"{"kind": "cosine", "epochs": 4, "rate_min": 0.01}"#)],
+    &[("training.momentum", "0.9"), ("training.weight_decay", "0.001"), ("training.rate", "0.05")],
+    &[("training.momentum", "0.5"), ("precision.momentum", "Q3.13"), ("training.golden", "f64")],
+];
 
 #[test]
 fn a_run_in_two_sittings_ends_with_the_bits_of_one() {
@@ -86,4 +90,154 @@ fn a_run_in_two_sittings_ends_with_the_bits_of_one() {
         }
         assert_eq!(resumed.checkpoint(), whole.checkpoint(), "{overrides:?}");
     }
+}
+
+/// `value / 2^shift` to the nearest, ties to even.
+fn nearest_even(value: i128, shift: u32) -> i128 {
+    let (floor, one) = (value >> shift, 1i128 << shift);
+    let twice = 2 * (value - (floor << shift));
+    floor + i128::from(twice > one || (twice == one && floor % 2 != 0))
+}
+
+/// Codes and fraction bits of the tensor of a role in layer 0.
+fn codes(machine: &Machine<'_>, role: Role) -> (Vec<i128>, i32) {
+    let tensor = machine.tensor(machine.program().find(role, 0).expect("a tensor")).expect("codes");
+    (tensor.to_codes().into_iter().map(i128::from).collect(), tensor.format().frac())
+}
+
+/// Momentum and master of every element of a layer, for three steps, in integers with factors
+/// written out: β = 0.9 is 58982 · 2^-16, μ = 0.1 is 52429 · 2^-19, λ = 0.01 is 41943 · 2^-22, 1/32
+/// is 2^-5, and the loss scale 2^-3.
+#[test]
+fn momentum_and_weights_are_each_rounded_once_from_an_exact_sum() {
+    for batch_gradient in ["mean", "sum"] {
+        let prepared = prepared(
+            "digits-mlp",
+            &[
+                ("training.momentum", "0.9"),
+                ("training.weight_decay", "0.01"),
+                ("training.rate", "0.1"),
+                ("training.loss_scale", "8"),
+                ("training.batch_gradient", batch_gradient),
+                ("precision.momentum", r#"{"bits": 16, "frac": 14, "rounding": "nearest-even"}"#),
+                ("precision.master", r#"{"bits": 16, "rounding": "nearest-even"}"#),
+            ],
+        );
+        let data = data(&prepared, 1);
+        let order = epoch_order(1, 0, data.train.len());
+        let mut machine = machine(&prepared, 1);
+        for (number, rows) in order.chunks(32).take(3).enumerate() {
+            let (v, v_frac) = codes(&machine, Role::Momentum);
+            let (w, w_frac) = codes(&machine, Role::Master);
+            assert_eq!((v_frac, w_frac), (14, 15));
+            let step = Step::training(1, number as u64);
+            machine.load(&data.train.batch(rows), &step);
+            for command in &prepared.program.commands {
+                machine.execute(command, &step, &mut Reference);
+            }
+            let (g, g_frac) = codes(&machine, Role::WeightGradients);
+            let g_frac = g_frac + 3 + if batch_gradient == "sum" { 5 } else { 0 };
+            let (v_after, w_after) =
+                (codes(&machine, Role::Momentum).0, codes(&machine, Role::Master).0);
+            let mut moved = 0;
+            for at in 0..w.len() {
+                let (beta, lambda) = (58982 * v[at], 41943 * w[at]);
+                // At 22 + 15 fraction bits.
+                let exact = (beta << (37 - 30)) + (g[at] << (37 - g_frac)) + lambda;
+                let expected = nearest_even(exact, 37 - 14);
+                assert_eq!(v_after[at], expected, "{batch_gradient} step {number} element {at}");
+                // At 19 + 14 fraction bits.
+                let exact = (w[at] << (33 - 15)) - 52429 * expected;
+                let expected = nearest_even(exact, 33 - 15).clamp(-32768, 32767);
+                assert_eq!(w_after[at], expected, "{batch_gradient} step {number} element {at}");
+                moved += usize::from(w_after[at] != w[at]);
+            }
+            assert!(moved > 1000, "{moved}");
+        }
+    }
+}
+
+/// Without momentum the decay is part of the one sum that is rounded into the master: μ = 0.1 is
+/// 52429 · 2^-19, and μ·λ = 0.001 is 33554 · 2^-25 (33554.432 · 2^-25).
+#[test]
+fn weight_decay_without_momentum_is_rounded_with_the_step_and_spares_biases() {
+    let run = |decay: &str| {
+        let prepared = prepared(
+            "digits-mlp",
+            &[
+                ("training.weight_decay", decay),
+                ("training.rate", "0.1"),
+                ("precision.master", r#"{"bits": 16, "rounding": "nearest-even"}"#),
+            ],
+        );
+        let data = data(&prepared, 1);
+        let mut machine = machine(&prepared, 1);
+        let (w, _) = codes(&machine, Role::Master);
+        let step = Step::training(1, 0);
+        machine.load(&data.train.batch(&epoch_order(1, 0, data.train.len())[..32]), &step);
+        for command in &prepared.program.commands {
+            machine.execute(command, &step, &mut Reference);
+        }
+        let after = [Role::WeightGradients, Role::Master, Role::Bias];
+        (w, after.map(|role| codes(&machine, role)))
+    };
+    let (w, [(g, g_frac), (after, _), bias]) = run("0.01");
+    for at in 0..w.len() {
+        let step = (52429 * g[at]) << (40 - 19 - g_frac);
+        let exact = (w[at] << (40 - 15)) - step - 33554 * w[at];
+        assert_eq!(after[at], nearest_even(exact, 40 - 15), "element {at}");
+    }
+    let (_, [_, (plain, _), plain_bias]) = run("0");
+    assert_ne!(after, plain);
+    assert_eq!(bias, plain_bias);
+}
+
+/// A report of one epoch whose DRAM moves single bytes.
+fn report(overrides: &[(&str, &str)]) -> Value {
+    let bytes = r#"{"kind": "lpddr4", "burst_bytes": 1}"#;
+    let base = [("training.epochs", "1"), ("accelerator.dram", bytes)];
+    let prepared = prepared("digits-mlp", &[&base, overrides].concat());
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    serde_json::to_value(Report::new(&prepared, &[record]).expect("a report")).expect("JSON")
+}
+
+fn dram_bytes(report: &Value) -> u64 {
+    let rows = report["dram_bytes"].as_array().expect("rows").iter();
+    rows.map(|row| row["read"].as_u64().unwrap() + row["written"].as_u64().unwrap()).sum()
+}
+
+/// Steps of an epoch; weights, and weights with biases, of 64-64-10.
+const STEPS: u64 = 38;
+const WEIGHTS: u64 = 64 * 64 + 64 * 10;
+const PARAMETERS: u64 = WEIGHTS + 64 + 10;
+
+#[test]
+fn momentum_costs_twice_its_width_in_traffic_per_parameter_and_step() {
+    let plain = report(&[]);
+    for bits in [8, 16, 24] {
+        let format = format!(r#"{{"bits": {bits}, "frac": {}}}"#, bits - 2);
+        for decay in ["0", "0.001"] {
+            let with = report(&[
+                ("training.momentum", "0.9"),
+                ("training.weight_decay", decay),
+                ("precision.momentum", &format),
+            ]);
+            let more = dram_bytes(&with) - dram_bytes(&plain);
+            assert_eq!(more, 2 * bits / 8 * PARAMETERS * STEPS, "{bits} bits, decay {decay}");
+            // One pass more over each of four tensors.
+            let cycles = |report: &Value| report["cycles"]["by_pass"]["update"].as_u64().unwrap();
+            let passes = 512 + 80 + 8 + 2 + 4 * 4;
+            assert_eq!(cycles(&with) - cycles(&plain), passes * STEPS);
+            let energy =
+                |report: &Value| report["energy_pj"]["by_pass"]["update"].as_f64().unwrap();
+            assert!(energy(&with) > energy(&plain));
+            let rows = with["precision"].as_array().expect("rows").iter();
+            let of = |row: &&Value| row["role"] == "momentum";
+            let named: Vec<&str> =
+                rows.filter(of).map(|row| row["name"].as_str().unwrap()).collect();
+            assert_eq!(named, ["v0", "vb0", "v1", "vb1"]);
+        }
+    }
+    // Weight decay alone moves nothing more.
+    assert_eq!(dram_bytes(&report(&[("training.weight_decay", "0.001")])), dram_bytes(&plain));
 }

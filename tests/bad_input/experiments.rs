@@ -155,6 +155,16 @@ pub(crate) fn values() -> Vec<Case> {
             ],
         ),
         Case::edit(
+            "/training/momentum",
+            json!(1),
+            &["training.momentum is 1.0, expected 5.421010862427522e-20 to 0.9999"],
+        ),
+        Case::edit(
+            "/training/weight_decay",
+            json!(-0.1),
+            &["training.weight_decay is -0.1, expected"],
+        ),
+        Case::edit(
             "/training/loss_scale",
             json!(3),
             &["training.loss_scale is 3, expected a power of two"],

@@ -14,6 +14,7 @@
 //! ratios of exact sums in decibels.
 
 pub mod accumulator;
+pub mod combination;
 pub mod convert;
 pub mod error;
 pub mod format;
@@ -27,6 +28,7 @@ pub mod tensor;
 pub mod update;
 
 pub use accumulator::{Accumulator, Adder, Sum};
+pub use combination::Combination;
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;
 pub use format::Format;
@@ -36,4 +38,4 @@ pub use softmax::Softmax;
 pub use squared_error::SquaredError;
 pub use statistics::{ConversionStatistics, ExactSum};
 pub use tensor::{Codes, Lane, Tensor};
-pub use update::{Multiplier, Update, UpdateStatistics};
+pub use update::{Multiplier, UpdateStatistics};

@@ -63,7 +63,11 @@ pub enum Loss {
     Mse,
 }
 
-/// How a network is trained: plain stochastic gradient descent.
+/// How a network is trained: stochastic gradient descent.
+///
+/// With the mean gradient g of a batch, a momentum β and a weight decay λ, a step is
+/// `v ← β·v + (g + λ·w)`, `w ← w − μ·v`, v from 0: the classical form, without dampening, that
+/// PyTorch's `SGD` has. Biases do not decay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
@@ -77,6 +81,13 @@ pub struct Training {
     /// How the rate changes from epoch to epoch. Default constant.
     #[serde(default, skip_serializing_if = "is_default")]
     pub schedule: Schedule,
+    /// The momentum β, 0 or 2^-64 to 0.9999. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub momentum: f64,
+    /// The weight decay λ of every weight and no bias, 0 or 2^-64 to 1: the gradient of `λ/2·Σw²`,
+    /// with the loss in its unit. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_decay: f64,
     /// The unit of the cross-entropy whose gradient is followed. Default bits.
     #[serde(default)]
     pub loss_unit: LossUnit,
@@ -121,7 +132,7 @@ pub enum BatchGradient {
     /// `dW = dZᵀ·X / B`, and the rate is μ.
     #[default]
     Mean,
-    /// `dW = dZᵀ·X`, and the rate is μ / B.
+    /// `dW = dZᵀ·X`, and the update divides by B.
     Sum,
 }
 
@@ -153,7 +164,8 @@ impl Training {
     ///
     /// If `epochs` is not in `1..=`[`EPOCHS_MAX`](Self::EPOCHS_MAX), `batch` not in
     /// `1..=`[`BATCH_MAX`](Self::BATCH_MAX), the rate of an epoch not in `2^-64..=2^64`, `loss_scale`
-    /// not a power of two, or `target_error_rate` not in `0..=1`.
+    /// not a power of two, `momentum` neither 0 nor in `2^-64..=0.9999`, `weight_decay` neither 0 nor
+    /// in `2^-64..=1`, or `target_error_rate` not in `0..=1`.
     pub fn validate(&self) -> Result<(), Error> {
         Error::check_count("training.epochs", self.epochs as usize, 1, Self::EPOCHS_MAX as usize)?;
         Error::check_count("training.batch", self.batch, 1, Self::BATCH_MAX)?;
@@ -164,6 +176,14 @@ impl Training {
         let last = self.epochs - 1;
         let key = format!("training.schedule: the rate of epoch {last}");
         Error::check_real(&key, self.rate_in(last), least, most)?;
+        // A momentum of more would round to 1 with a mantissa of 16 bits.
+        for (key, found, most) in
+            [("momentum", self.momentum, 0.9999), ("weight_decay", self.weight_decay, 1.0)]
+        {
+            if found != 0.0 {
+                Error::check_real(&format!("training.{key}"), found, least, most)?;
+            }
+        }
         if !self.loss_scale.is_power_of_two() {
             return Err(Error::LossScale { found: self.loss_scale });
         }
@@ -224,6 +244,10 @@ mod tests {
                 },
                 ["the rate of epoch 2", "0.0,", "5.4"],
             ),
+            (Training { momentum: 1.0, ..good.clone() }, ["training.momentum", " 1.0,", "0.9999"]),
+            (Training { momentum: -0.5, ..good.clone() }, ["training.momentum", "-0.5", "5.4"]),
+            (Training { weight_decay: 2.0, ..good.clone() }, ["weight_decay", "2.0", "1.0"]),
+            (Training { weight_decay: f64::NAN, ..good.clone() }, ["weight_decay", "NaN", "1.0"]),
             (Training { loss_scale: 0, ..good.clone() }, ["loss_scale", " 0,", "power of two"]),
             (Training { loss_scale: 12, ..good.clone() }, ["loss_scale", "12", "power of two"]),
             (

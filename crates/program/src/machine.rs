@@ -7,14 +7,18 @@ use systoliq_fxp::softmax::{GRADIENT_FRAC, PROBABILITY_FRAC};
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
     Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Scale,
-    Softmax, SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Softmax, SquaredError, Sum, Tensor, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
-use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
+use systoliq_nn::{Answers, Batch, LossUnit};
 
 use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
 use crate::plan::Role;
 use crate::{Engine, GemmTask, Operand, Work};
+
+mod update;
+
+pub use update::Gathering;
 
 /// Which step a command runs in: it decides the random words, the learning rate, and whether scales
 /// learn.
@@ -97,14 +101,14 @@ pub struct Machine<'p> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    /// Codes and fraction bits of weights and biases; nothing for other tensors.
+    /// Codes and fraction bits of what is carried from step to step; nothing for other tensors.
     tensors: Vec<Option<(Vec<i64>, i32)>>,
     scales: Vec<History>,
 }
 
 impl<'p> Machine<'p> {
     /// A machine whose weights are converted from `initial`, one matrix `[units, inputs]` a layer,
-    /// and whose biases are 0.
+    /// and whose biases and momenta are 0.
     ///
     /// # Panics
     ///
@@ -129,8 +133,8 @@ impl<'p> Machine<'p> {
                         machine.write_reals(id, &initial[decl.layer], step.key(&id_text), false);
                     machine.initial.push((id, statistics));
                 }
-                Role::Bias => {
-                    let zeros = Tensor::zeros(decl.plan.format, 1, decl.cols);
+                Role::Bias | Role::Momentum => {
+                    let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
                     machine.tensors[id.0] = Some(zeros);
                 }
                 _ => {}
@@ -239,9 +243,14 @@ impl<'p> Machine<'p> {
                 let outcome = self.squared_error(*error, &difference, output_key, step.training);
                 Outcome { loss_sum: Some(loss), ..outcome }
             }
-            Operation::Update { weights, gradient, rate_bits } => {
-                let rate = self.rate(*rate_bits, step);
-                self.update(*weights, *gradient, rate, output_key)
+            Operation::Momentum { momentum, gradient, weights, decay } => {
+                let decaying = decay.then_some(*weights);
+                self.gather((*momentum, *gradient), decaying, step, output_key)
+            }
+            Operation::Update { weights, gradient, decay, rate_bits } => {
+                let rate = self.rate(*gradient, *rate_bits, step);
+                let decay = decay.then(|| self.decay_rate(*rate_bits, step));
+                self.update((*weights, *gradient), rate, decay, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }
@@ -273,24 +282,10 @@ impl<'p> Machine<'p> {
         self.read(self.program.input).rows()
     }
 
-    /// The learning rate of `step` as the update multiplies it, with a mantissa of `bits` bits:
-    /// divided by the loss scale and, where gradients are sums, by the size of the loaded batch.
-    pub fn rate(&self, bits: u32, step: &Step) -> Multiplier {
-        let learning = &self.program.learning;
-        let divisor = match learning.batch_gradient {
-            BatchGradient::Mean => 1,
-            BatchGradient::Sum => self.batch() as u32,
-        };
-        let rate = learning.schedule.rate(learning.rate, step.epoch);
-        let rate = Multiplier::nearest_quotient(rate, divisor, bits);
-        let rate = rate.expect("a rate that lowering accepted");
-        Multiplier { exponent: rate.exponent + learning.loss_scale_log2, ..rate }
-    }
-
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
         let kept = |(decl, tensor): (&TensorDecl, &Option<Tensor>)| {
-            let tensor = tensor.as_ref().filter(|_| outlasts_a_step(decl.role))?;
+            let tensor = tensor.as_ref().filter(|_| decl.role.outlasts_a_step())?;
             Some((tensor.to_codes(), tensor.format().frac()))
         };
         let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
@@ -308,7 +303,7 @@ impl<'p> Machine<'p> {
             self.program.tensors.iter().zip(&mut self.tensors).zip(&snapshot.tensors)
         {
             let Some((codes, frac)) = kept else {
-                if outlasts_a_step(decl.role) {
+                if decl.role.outlasts_a_step() {
                     return None;
                 }
                 continue;
@@ -320,7 +315,7 @@ impl<'p> Machine<'p> {
                 && systoliq_fxp::Format::FRAC.contains(frac)
                 && (decl.plan.scale != Scale::Static || *frac == format.frac())
                 && codes.iter().all(|code| range.contains(code));
-            if !fits || !outlasts_a_step(decl.role) {
+            if !fits || !decl.role.outlasts_a_step() {
                 return None;
             }
             *tensor = Some(Tensor::from_codes(format.with_frac(*frac), rows, decl.cols, codes));
@@ -492,13 +487,6 @@ impl<'p> Machine<'p> {
         self.finish(id, tensor, statistics, second_pass)
     }
 
-    fn update(&mut self, id: TensorId, gradient: TensorId, rate: Multiplier, key: Key) -> Outcome {
-        let plan = self.program.tensor(id).plan;
-        let update = Update { rate, rounding: plan.rounding, overflow: plan.overflow, key };
-        let (tensor, statistics, updates) = update.apply(self.read(id), self.read(gradient));
-        Outcome { update: Some(updates), ..self.finish(id, tensor, statistics, false) }
-    }
-
     fn convert(&mut self, from: TensorId, to: TensorId, key: Key, training: bool) -> Outcome {
         let source = self.read(from);
         let (rows, codes, frac) = (source.rows(), source.to_codes(), source.format().frac());
@@ -514,11 +502,6 @@ impl BatchScale {
             Self::Mean => Multiplier::reciprocal(batch as u32),
         }
     }
-}
-
-/// Whether tensors of this role are what training trains.
-fn outlasts_a_step(role: Role) -> bool {
-    matches!(role, Role::Master | Role::Weights | Role::Bias)
 }
 
 fn vector_work(tensor: &Tensor) -> Work {

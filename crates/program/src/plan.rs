@@ -37,6 +37,8 @@ pub enum Role {
     Gradients,
     /// Gradients with respect to weights and biases.
     WeightGradients,
+    /// What momentum has gathered of the gradients of weights or biases.
+    Momentum,
 }
 
 impl Role {
@@ -53,7 +55,13 @@ impl Role {
             Self::Error => "error",
             Self::Gradients => "gradients",
             Self::WeightGradients => "weight_gradients",
+            Self::Momentum => "momentum",
         }
+    }
+
+    /// Whether tensors of this role are carried from step to step.
+    pub fn outlasts_a_step(self) -> bool {
+        matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum)
     }
 
     /// What the `precision` section may leave out.
@@ -68,7 +76,7 @@ impl Role {
             Self::Targets => (16, Some(12), Static, NearestEven),
             Self::Error => (8, Some(6), Static, Stochastic),
             Self::Gradients => (8, None, History, Stochastic),
-            Self::WeightGradients => (16, None, History, NearestEven),
+            Self::WeightGradients | Self::Momentum => (16, None, History, NearestEven),
         };
         Defaults { bits, frac, scale, rounding }
     }
@@ -159,6 +167,8 @@ pub struct LayerPlan {
     pub gradients: TensorPlan,
     /// Gradients of weights and bias.
     pub weight_gradients: TensorPlan,
+    /// Momentum of weights and of bias.
+    pub momentum: TensorPlan,
     /// Mantissa bits of the learning rate.
     pub rate_bits: u32,
     /// What is stated of accumulators.
@@ -266,6 +276,7 @@ impl<'a> Resolver<'a> {
             gradients,
             weight_gradients: self
                 .role(Role::WeightGradients, true, None, |spec| spec.weight_gradients.as_ref())?,
+            momentum: self.role(Role::Momentum, true, None, |spec| spec.momentum.as_ref())?,
             rate_bits: self.rate_bits()?,
             accumulator: self.accumulator(),
             path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
@@ -510,6 +521,7 @@ mod tests {
             "error",
             "gradients",
             "weight_gradients",
+            "momentum",
         ] {
             for bits in [0u32, 33, 2_147_483_640, 2_147_483_647, u32::MAX] {
                 let message = resolve(&format!(r#"{{"{role}": {{"bits": {bits}}}}}"#))

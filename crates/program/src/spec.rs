@@ -180,6 +180,9 @@ pub struct PrecisionSpec {
     /// Gradients with respect to weights and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_gradients: Option<Written<TensorSettings>>,
+    /// What momentum gathers of gradients with respect to weights and biases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<Written<TensorSettings>>,
     /// Accumulators of the array and of the bias gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorSettings>,

@@ -72,6 +72,9 @@ pub const ELEMENTS_MAX: u128 = 1 << 40;
 /// Passes of the vector unit over its elements.
 const SOFTMAX_PASSES: u64 = 4;
 
+/// Bits of the mantissas of momentum, weight decay and 1/B.
+const FACTOR_BITS: u32 = 16;
+
 /// Fraction bits of the softmax unit's tables and probabilities, which have two integer bits more.
 const TABLE_BITS: u32 = 32;
 

@@ -561,6 +561,7 @@ fn layers(
                 Operation::SumRows { .. } => "sum_rows",
                 Operation::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
                 Operation::SquaredError { .. } => "squared_error",
+                Operation::Momentum { .. } => "momentum",
                 Operation::Update { .. } => "update",
                 Operation::Convert { .. } => "convert",
             },

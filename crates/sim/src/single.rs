@@ -207,6 +207,8 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),
+        momentum: 0.0,
+        weight_decay: 0.0,
         batch_gradient: BatchGradient::Mean,
         loss_unit: LossUnit::Bits,
         loss_scale_log2: 0,

@@ -16,6 +16,8 @@ fn training() -> Training {
         batch: 4,
         rate: 0.1,
         schedule: Schedule::default(),
+        momentum: 0.0,
+        weight_decay: 0.0,
         loss_unit: LossUnit::Bits,
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
@@ -290,5 +292,36 @@ fn parameters_of_another_shape_are_refused_with_both_shapes() {
         let parameters = Parameters::<f32>::initial(&other, 1);
         let message = Golden::from_parameters(&ours, parameters).unwrap_err().to_string();
         assert!(said.iter().all(|part| message.contains(part)), "{said:?}: {message}");
+    }
+}
+
+/// One neuron `ŷ = w·x + b` in scalars, with the update of each parameter written out.
+#[test]
+fn momentum_and_weight_decay_take_the_steps_of_scalars() {
+    let graph = graph(1, &[1], true, Loss::Mse);
+    let samples = |step: usize| [(step as f64 / 7.0, 0.5), (1.0 - step as f64 / 9.0, -0.25)];
+    for (beta, lambda) in [(0.9, 0.0), (0.0, 0.01), (0.9, 0.01), (0.5, 1.0)] {
+        for batch_gradient in [BatchGradient::Mean, BatchGradient::Sum] {
+            let (momentum, weight_decay) = (beta, lambda);
+            let training = Training { momentum, weight_decay, batch_gradient, ..training() };
+            let mut model = Golden::<f64>::new(&graph, 2);
+            let (mut w, mut b) = (model.parameters().layers[0].weights[(0, 0)], 0.0);
+            let (mut of_w, mut of_b) = (0.0, 0.0);
+            for step in 0..20 {
+                let [one, other] = samples(step);
+                let answers = Answers::Targets(array![[one.1], [other.1]]);
+                model.step(&Batch { inputs: array![[one.0], [other.0]], answers }, &training, 0);
+
+                let errors = [one, other].map(|(x, y)| w * x + b - y);
+                of_w = beta * of_w + (errors[0] * one.0 + errors[1] * other.0) / 2.0 + lambda * w;
+                of_b = beta * of_b + (errors[0] + errors[1]) / 2.0;
+                (w, b) = (w - 0.1 * of_w, b - 0.1 * of_b);
+
+                let layer = &model.parameters().layers[0];
+                let found = [layer.weights[(0, 0)], layer.bias.as_ref().unwrap()[0]];
+                let off = (found[0] - w).abs().max((found[1] - b).abs());
+                assert!(off < 1e-13, "β {beta} λ {lambda} {step}: {found:?} ≠ {w} {b}");
+            }
+        }
     }
 }
