@@ -1,8 +1,9 @@
 //! How weights take up gradients: schedules, and what outlasts a step.
 
 use serde_json::Value;
-use systoliq_nn::{Golden, epoch_order, initial_weights};
-use systoliq_program::{Machine, Reference, Role, Step};
+use systoliq_fxp::Tensor;
+use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
+use systoliq_program::{Machine, Reference, Role, Step, TensorId};
 use systoliq_sim::trainer::{Checkpoint, Conduct};
 use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
 use systoliq_tests::{data, prepared, train};
@@ -63,10 +64,11 @@ fn learning_curves_name_the_rate_of_each_epoch() {
 
 /// What makes a difference between one sitting and two: all that an update carries from step to
 /// step, and all that follows from the number of the epoch.
-const CARRIED: [&[(&str, &str)]; 3] = [
+const CARRIED: [&[(&str, &str)]; 4] = [
     &[("training.schedule", r#"{"kind": "cosine", "epochs": 4, "rate_min": 0.01}"#)],
     &[("training.momentum", "0.9"), ("training.weight_decay", "0.001"), ("training.rate", "0.05")],
     &[("training.momentum", "0.5"), ("precision.momentum", "Q3.13"), ("training.golden", "f64")],
+    &[("precision.master", "null"), ("precision.residual", r#"{"bits": 8}"#)],
 ];
 
 #[test]
@@ -240,4 +242,190 @@ fn momentum_costs_twice_its_width_in_traffic_per_parameter_and_step() {
     }
     // Weight decay alone moves nothing more.
     assert_eq!(dram_bytes(&report(&[("training.weight_decay", "0.001")])), dram_bytes(&plain));
+}
+
+/// Runs a step of the first epoch.
+fn run_step(machine: &mut Machine<'_>, data: &DataSet, number: usize) {
+    let step = Step::training(1, number as u64);
+    let order = epoch_order(1, 0, data.train.len());
+    machine.load(&data.train.batch(order.chunks(32).nth(number).expect("a batch")), &step);
+    for command in &machine.program().commands {
+        machine.execute(command, &step, &mut Reference);
+    }
+}
+
+/// Formats in which every step is exact: weights of 7 fraction bits and their residual, or a master, of
+/// 24, which hold the initial weights and multiples of 2^-13 (gradients) or 2^-15 (momentum).
+#[test]
+fn weights_and_a_wide_residual_follow_a_wide_master_exactly() {
+    for momentum in ["0", "0.9"] {
+        let shared = [
+            ("training.rate", "0.5"),
+            ("training.momentum", momentum),
+            ("precision.momentum", "Q2.14"),
+            ("precision.weights", "Q1.7"),
+            ("precision.weight_gradients", "Q4.12"),
+        ];
+        let master = r#"{"bits": 32, "frac": 24, "rounding": "nearest-even"}"#;
+        let wide = prepared("digits-mlp", &[&shared[..], &[("precision.master", master)]].concat());
+        let residual = [
+            ("precision.master", "null"),
+            ("precision.residual", r#"{"bits": 32, "frac": 24}"#),
+            ("precision.bias", r#"{"rounding": "nearest-even"}"#),
+        ];
+        let narrow = prepared("digits-mlp", &[&shared[..], &residual].concat());
+        let data = data(&wide, 1);
+        let (mut theirs, mut ours) = (machine(&wide, 1), machine(&narrow, 1));
+        for number in 0..=30 {
+            for role in [Role::Weights, Role::Bias] {
+                assert!(codes(&ours, role) == codes(&theirs, role), "{role} of step {number}");
+            }
+            let [(w, w_frac), (r, r_frac)] =
+                [Role::Weights, Role::Residual].map(|role| codes(&ours, role));
+            assert_eq!((w_frac, r_frac), (7, 24));
+            let sum: Vec<i128> = w.iter().zip(&r).map(|(w, r)| (w << 17) + r).collect();
+            assert!(sum == codes(&theirs, Role::Master).0, "W + acc of step {number}");
+            run_step(&mut theirs, &data, number);
+            run_step(&mut ours, &data, number);
+        }
+    }
+}
+
+/// `W + acc − μ·dW` of every element in integers, μ = 0.1 as 52429 · 2^-19; then the weights to the
+/// nearest, and by floor what they do not hold.
+#[test]
+fn weights_and_residual_are_each_rounded_once_from_one_exact_sum() {
+    let prepared = prepared(
+        "digits-mlp",
+        &[
+            ("training.rate", "0.1"),
+            ("precision.master", "null"),
+            ("precision.residual", r#"{"bits": 6, "frac": 12, "rounding": "floor"}"#),
+        ],
+    );
+    let data = data(&prepared, 1);
+    let mut machine = machine(&prepared, 1);
+    for number in 0..4 {
+        let before = [Role::Weights, Role::Residual].map(|role| codes(&machine, role));
+        let [(w, 7), (acc, 12)] = before else { panic!("{before:?}") };
+        run_step(&mut machine, &data, number);
+        let (g, g_frac) = codes(&machine, Role::WeightGradients);
+        let after = [Role::Weights, Role::Residual].map(|role| codes(&machine, role).0);
+        let mut kept = 0;
+        for at in 0..w.len() {
+            let exact = (w[at] << (60 - 7)) + (acc[at] << (60 - 12))
+                - ((52429 * g[at]) << (60 - 19 - g_frac));
+            let weight = nearest_even(exact, 60 - 7).clamp(-128, 127);
+            let left = (exact - (weight << (60 - 7))) >> (60 - 12);
+            let expected = [weight, left.clamp(-32, 31)];
+            assert_eq!([after[0][at], after[1][at]], expected, "step {number} element {at}");
+            kept += usize::from(after[1][at] != 0);
+        }
+        assert!(kept > 1000, "{kept}");
+    }
+}
+
+#[test]
+fn a_residual_costs_twice_its_width_in_traffic_per_weight_and_step_and_saves_the_master() {
+    let plain = report(&[]);
+    for bits in [8, 16] {
+        let format = format!(r#"{{"bits": {bits}}}"#);
+        let with = report(&[("precision.master", "null"), ("precision.residual", &format)]);
+        // Of 16 bits the master was read and written; the weights of 8 are read as well.
+        let (more, less) = (2 * bits / 8 + 1, 2 * 2);
+        let found = dram_bytes(&with) + WEIGHTS * STEPS * less;
+        assert_eq!(found, dram_bytes(&plain) + WEIGHTS * STEPS * more, "{bits} bits");
+        let rows = with["precision"].as_array().expect("rows");
+        let of = |name: &str| rows.iter().find(|row| row["name"] == name).expect("a row");
+        assert_eq!(
+            (&of("r0")["role"], &of("r1")["role"]),
+            (&"residual".into(), &"residual".into())
+        );
+        // Only what moves neither the weights nor their residual is stalled.
+        assert!(of("w0")["stalled_rate"].is_null());
+        assert!(of("r0")["stalled_rate"].as_f64().expect("a rate") < 0.9, "{}", of("r0"));
+        // Float hardware has no residual.
+        let float32 = |report: &Value| report["energy_pj"]["float32_total"].clone();
+        assert_eq!(float32(&with), float32(&plain));
+    }
+}
+
+/// Codes of every tensor that two runs share by name, step by step.
+fn same_codes(ours: &Machine<'_>, theirs: &Machine<'_>, number: usize) {
+    for (id, decl) in ours.program().tensors.iter().enumerate() {
+        let of = |machine: &Machine<'_>| machine.tensor(TensorId(id)).map(Tensor::to_codes);
+        assert!(of(ours) == of(theirs), "{} of step {number}", decl.name);
+    }
+}
+
+/// With formats moved by the same power of two, a loss scale leaves every code as it is.
+#[test]
+fn a_loss_scale_moves_the_point_of_gradients_and_is_divided_out_of_the_step() {
+    let shared = [("training.momentum", "0.5"), ("precision.momentum", "Q2.14")];
+    for momentum in [false, true] {
+        let run = |scale: &str, error: &str, gradients: &str, weight_gradients: &str| {
+            let own = [
+                ("training.loss_scale", scale),
+                ("precision.error", error),
+                ("precision.gradients", gradients),
+                ("precision.weight_gradients", weight_gradients),
+            ];
+            let shared = if momentum { &shared[..] } else { &[] };
+            prepared("digits-mlp", &[&own, shared].concat())
+        };
+        let stochastic =
+            |frac: i32| format!(r#"{{"bits": 8, "frac": {frac}, "rounding": "stochastic"}}"#);
+        let plain = run("1", &stochastic(6), &stochastic(7), "Q2.14");
+        let scaled = run("8", &stochastic(3), &stochastic(4), "Q5.11");
+        let data = data(&plain, 1);
+        let (mut ours, mut theirs) = (machine(&scaled, 1), machine(&plain, 1));
+        for number in 0..5 {
+            run_step(&mut ours, &data, number);
+            run_step(&mut theirs, &data, number);
+            same_codes(&ours, &theirs, number);
+        }
+    }
+}
+
+#[test]
+fn a_loss_scale_saves_small_errors_from_underflow_and_leaves_golden_alone() {
+    let of = |scale: &str| {
+        let overrides = [
+            ("training.epochs", "2"),
+            ("training.loss_scale", scale),
+            ("precision.error", r#"{"bits": 16, "frac": 8, "rounding": "nearest-even"}"#),
+        ];
+        let prepared = prepared("digits-mlp", &overrides);
+        let record = train(&prepared, 1, EngineKind::Fast, false);
+        (record.tensors["dz1"].conversion.underflow_rate(), record.golden)
+    };
+    let (plain, scaled, more) = (of("1"), of("8"), of("64"));
+    println!("underflow {:.4}, {:.4} at 8, {:.4} at 64", plain.0, scaled.0, more.0);
+    assert!(more.0 < scaled.0 && scaled.0 < plain.0 - 0.1, "{} {} {}", plain.0, scaled.0, more.0);
+    assert!(plain.1 == scaled.1 && plain.1 == more.1, "golden curves differ");
+}
+
+/// With batches of a power of two, sums are means with the point moved, and so are the steps. The
+/// momentum is that of the mean either way.
+#[test]
+fn sums_over_a_batch_take_the_steps_of_means() {
+    for momentum in ["0", "0.9"] {
+        let run = |gradient: &str, format: &str| {
+            let overrides = [
+                ("training.batch_gradient", gradient),
+                ("training.momentum", momentum),
+                ("precision.momentum", "Q2.14"),
+                ("precision.weight_gradients", format),
+            ];
+            prepared("digits-mlp", &overrides)
+        };
+        let (mean, sum) = (run("mean", "Q2.14"), run("sum", "Q7.9"));
+        let data = data(&mean, 1);
+        let (mut ours, mut theirs) = (machine(&sum, 1), machine(&mean, 1));
+        for number in 0..5 {
+            run_step(&mut ours, &data, number);
+            run_step(&mut theirs, &data, number);
+            same_codes(&ours, &theirs, number);
+        }
+    }
 }

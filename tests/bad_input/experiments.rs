@@ -180,7 +180,8 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 12] = [
+    let cases: [((&str, Value), &str); 13] = [
+        (("/precision/residual", json!({"scale": "history"})), "precision.residual: "),
         (
             weights(json!({"bits": 1})),
             "precision.weights: a format of 1 bits, signed: expected 2 to 32",

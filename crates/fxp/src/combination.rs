@@ -2,6 +2,7 @@
 
 use num_bigint::BigInt;
 
+use crate::real::decompose;
 use crate::scale::Range;
 use crate::{Conversion, ConversionStatistics, Multiplier, Tensor};
 
@@ -64,6 +65,20 @@ impl Combination {
         };
         let frac = factor.exponent + tensor.format().frac();
         Self { rows: tensor.rows(), cols: tensor.cols(), frac, values }
+    }
+
+    /// Real values row by row, each exactly.
+    ///
+    /// # Panics
+    ///
+    /// If a value is not finite, or `values` does not hold `rows · cols` elements.
+    pub fn of_reals(rows: usize, cols: usize, values: &[f64]) -> Self {
+        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let exact = |&value| decompose(value).expect("a finite value");
+        let exact: Vec<(i64, i32)> = values.iter().map(exact).collect();
+        let frac = exact.iter().map(|&(_, frac)| frac).max().unwrap_or_default();
+        let aligned = exact.into_iter().map(|(raw, own)| BigInt::from(raw) << (frac - own));
+        Self { rows, cols, frac, values: Values::Wide(aligned.collect()) }
     }
 
     /// This and `factor · tensor`.

@@ -38,4 +38,4 @@ pub use softmax::Softmax;
 pub use squared_error::SquaredError;
 pub use statistics::{ConversionStatistics, ExactSum};
 pub use tensor::{Codes, Lane, Tensor};
-pub use update::{Multiplier, UpdateStatistics};
+pub use update::{Change, Multiplier, UpdateStatistics};

@@ -87,6 +87,25 @@ impl Multiplier {
     }
 }
 
+/// A tensor before and after an update.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The tensor as it was.
+    pub before: &'a Tensor,
+    /// The tensor as it is.
+    pub after: &'a Tensor,
+}
+
+impl Change<'_> {
+    /// Whether each element kept its code.
+    fn unchanged(&self) -> Vec<bool> {
+        let shape = |tensor: &Tensor| (tensor.rows(), tensor.cols());
+        assert_eq!(shape(self.before), shape(self.after), "before and after");
+        let codes = self.before.to_codes().into_iter().zip(self.after.to_codes());
+        codes.map(|(before, after)| before == after).collect()
+    }
+}
+
 /// What a weight update did beside converting.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,21 +130,29 @@ impl UpdateStatistics {
 }
 
 impl UpdateStatistics {
-    /// What an update against `gradient` did, from `before` to `after` under `overflow`.
+    /// What an update of `weights` under `overflow` did against `gradient`; where they have a
+    /// residual, an element is stalled only if that did not change either.
     ///
     /// # Panics
     ///
     /// Unless the tensors have one shape.
-    pub fn of(before: &Tensor, gradient: &Tensor, after: &Tensor, overflow: Overflow) -> Self {
-        let shape = (before.rows(), before.cols());
-        assert_eq!(shape, (gradient.rows(), gradient.cols()), "weights and their gradient");
-        assert_eq!(shape, (after.rows(), after.cols()), "weights before and after");
-        let (low, high) = overflow.ends(before.format());
+    pub fn of(
+        weights: Change<'_>,
+        residual: Option<Change<'_>>,
+        gradient: &Tensor,
+        overflow: Overflow,
+    ) -> Self {
+        let (low, high) = overflow.ends(weights.before.format());
+        let (before, gradient) = (weights.before.to_codes(), gradient.to_codes());
+        let mut same = weights.unchanged();
+        if let Some(residual) = residual {
+            same.iter_mut().zip(residual.unchanged()).for_each(|(same, other)| *same &= other);
+        }
+        assert_eq!(same.len(), gradient.len(), "weights and their gradient");
         let mut statistics = Self::default();
-        let codes = before.to_codes().into_iter().zip(gradient.to_codes()).zip(after.to_codes());
-        for ((w, g), after) in codes {
+        for ((w, g), same) in before.into_iter().zip(gradient).zip(same) {
             statistics.asked += u64::from(g != 0);
-            statistics.stalled += u64::from(g != 0 && after == w && w != low && w != high);
+            statistics.stalled += u64::from(g != 0 && same && w != low && w != high);
         }
         statistics
     }
@@ -170,11 +197,16 @@ mod tests {
         let codes = |codes: &[i64]| Tensor::from_codes("Q1.7".parse().unwrap(), 1, 5, codes);
         let before = codes(&[127, -128, 5, 5, 5]);
         let (gradient, after) = (codes(&[-1, 1, 1, 0, 1]), codes(&[127, -128, 5, 5, 4]));
-        let found = |overflow| UpdateStatistics::of(&before, &gradient, &after, overflow);
+        let weights = Change { before: &before, after: &after };
+        let found = |overflow| UpdateStatistics::of(weights, None, &gradient, overflow);
         let expected = UpdateStatistics { asked: 4, stalled: 1 };
         assert_eq!(found(Overflow::Saturate), expected);
         // −128 is beyond the end −127 of a symmetric range.
         let expected = UpdateStatistics { asked: 4, stalled: 2 };
         assert_eq!(found(Overflow::SaturateSymmetric), expected);
+        let (zeros, moved) = (codes(&[0; 5]), codes(&[0, 0, 1, 0, 0]));
+        let residual = Some(Change { before: &zeros, after: &moved });
+        let found = UpdateStatistics::of(weights, residual, &gradient, Overflow::Saturate);
+        assert_eq!(found, UpdateStatistics { asked: 4, stalled: 0 });
     }
 }

@@ -190,16 +190,27 @@ pub enum Operation {
         /// Whether these decay.
         decay: bool,
     },
-    /// `weights ← weights − rate · gradient − rate · λ · weights`, the last where `decay` says so.
+    /// `weights ← weights + residual − rate · gradient − rate · λ · weights`: the residual if there is
+    /// one, the decay where `decay` says so.
     Update {
         /// What is updated.
         weights: TensorId,
+        /// What the weights did not hold before.
+        residual: Option<TensorId>,
         /// Its gradient, or its momentum.
         gradient: TensorId,
         /// Whether the weights decay here; beside momentum, they decay there.
         decay: bool,
         /// Mantissa bits of the rates.
         rate_bits: u32,
+    },
+    /// `residual ←` what the update just before it could not put into `weights`: its exact result less
+    /// the weights that it wrote.
+    Residual {
+        /// What is left.
+        residual: TensorId,
+        /// The weights, updated.
+        weights: TensorId,
     },
     /// A change of format.
     Convert {
@@ -218,6 +229,7 @@ impl Operation {
             Self::SoftmaxCrossEntropy { error, .. } | Self::SquaredError { error, .. } => *error,
             Self::Momentum { momentum, .. } => *momentum,
             Self::Update { weights, .. } => *weights,
+            Self::Residual { residual, .. } => *residual,
             Self::Convert { to, .. } => *to,
         }
     }
@@ -240,7 +252,10 @@ impl Operation {
                 let decaying = decay.then_some(*weights);
                 [*momentum, *gradient].into_iter().chain(decaying).collect()
             }
-            Self::Update { weights, gradient, .. } => vec![*weights, *gradient],
+            Self::Update { weights, gradient, residual, .. } => {
+                [*weights, *gradient].into_iter().chain(*residual).collect()
+            }
+            Self::Residual { weights, .. } => vec![*weights],
             Self::Convert { from, .. } => vec![*from],
         }
     }

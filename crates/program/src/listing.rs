@@ -71,10 +71,14 @@ fn describe(program: &Program, command: &Command) -> String {
             let decay = decaying(*decay, "+ decay", name_of(*weights));
             format!("{momentum} = momentum * {momentum} + {gradient}{decay}")
         }
-        Operation::Update { weights, gradient, decay, .. } => {
+        Operation::Update { weights, gradient, residual, decay, .. } => {
             let (weights, gradient) = (name_of(*weights), name_of(*gradient));
+            let residual = residual.map(|id| format!(" + {}", name_of(id))).unwrap_or_default();
             let decay = decaying(*decay, "- rate * decay", weights);
-            format!("{weights} = {weights} - rate * {gradient}{decay}")
+            format!("{weights} = {weights}{residual} - rate * {gradient}{decay}")
+        }
+        Operation::Residual { residual, weights } => {
+            format!("{} = what {} does not hold of that", name_of(*residual), name_of(*weights))
         }
         Operation::Convert { from, to } => format!("{} = {}", name_of(*to), name_of(*from)),
     }

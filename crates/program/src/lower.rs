@@ -37,8 +37,9 @@ struct LayerTensors {
     /// What the layer reads.
     input: TensorId,
     weights: TensorId,
-    /// The same tensor as `weights` where both have one format.
+    /// The same tensor as `weights` where both have one format, or there is a residual.
     master: TensorId,
+    residual: Option<TensorId>,
     bias: Option<TensorId>,
     /// Activations, or logits.
     output: TensorId,
@@ -186,6 +187,10 @@ impl<'a> Lowering<'a> {
         let tensors = self.layers[layer];
         let decay = self.program.learning.weight_decay > 0.0;
         self.descend(layer, tensors.master, tensors.weight_gradient, tensors.momentum, decay);
+        if let Some(residual) = tensors.residual {
+            let operation = Operation::Residual { residual, weights: tensors.weights };
+            self.push(layer, Pass::Update, operation);
+        }
         if tensors.weights != tensors.master {
             let convert = Operation::Convert { from: tensors.master, to: tensors.weights };
             self.push(layer, Pass::Update, convert);
@@ -205,12 +210,14 @@ impl<'a> Lowering<'a> {
         decay: bool,
     ) {
         let rate_bits = self.plan.layers[layer].rate_bits;
+        let of_layer = &self.layers[layer];
+        let residual = of_layer.residual.filter(|_| weights == of_layer.weights);
         let update = match momentum {
-            None => Operation::Update { weights, gradient, decay, rate_bits },
+            None => Operation::Update { weights, residual, gradient, decay, rate_bits },
             Some(momentum) => {
                 let gather = Operation::Momentum { momentum, gradient, weights, decay };
                 self.push(layer, Pass::Update, gather);
-                Operation::Update { weights, gradient: momentum, decay: false, rate_bits }
+                Operation::Update { weights, residual, gradient: momentum, decay: false, rate_bits }
             }
         };
         self.push(layer, Pass::Update, update);
@@ -261,12 +268,19 @@ impl Tensors {
         let (fan_in, units) = (dense.inputs, dense.units);
         let wide = Rows::Fixed(units);
         let one = Rows::Fixed(1);
-        let master = add("m", Role::Master, wide, fan_in, plan.master);
         // Where both have one format, the master is what the array reads.
         let shared =
             plan.weights.scale == plan.master.scale && plan.weights.format == plan.master.format;
-        let weights =
-            if shared { master } else { add("w", Role::Weights, wide, fan_in, plan.weights) };
+        let master = match plan.residual {
+            Some(_) => add("w", Role::Weights, wide, fan_in, plan.weights),
+            None => add("m", Role::Master, wide, fan_in, plan.master),
+        };
+        let residual = plan.residual.map(|plan| add("r", Role::Residual, wide, fan_in, plan));
+        let weights = if shared || residual.is_some() {
+            master
+        } else {
+            add("w", Role::Weights, wide, fan_in, plan.weights)
+        };
         let bias = dense.bias.then(|| add("b", Role::Bias, one, units, plan.bias));
         let output = if last {
             add("z", Role::Logits, Rows::Batch, units, plan.outputs)
@@ -287,6 +301,7 @@ impl Tensors {
             input,
             weights,
             master,
+            residual,
             bias,
             output,
             gradient,

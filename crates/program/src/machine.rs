@@ -19,6 +19,7 @@ use crate::{Engine, GemmTask, Operand, Work};
 mod update;
 
 pub use update::Gathering;
+use update::Passing;
 
 /// Which step a command runs in: it decides the random words, the learning rate, and whether scales
 /// learn.
@@ -94,6 +95,8 @@ pub struct Machine<'p> {
     labels: Vec<u32>,
     /// Real targets of the loaded batch, row by row; none for a classifier.
     targets: Vec<f64>,
+    /// What an update leaves to the command that keeps its residual.
+    passing: Option<Passing>,
     initial: Vec<(TensorId, ConversionStatistics)>,
 }
 
@@ -108,7 +111,7 @@ pub struct Snapshot {
 
 impl<'p> Machine<'p> {
     /// A machine whose weights are converted from `initial`, one matrix `[units, inputs]` a layer,
-    /// and whose biases and momenta are 0.
+    /// with what they do not hold in their residuals, and whose biases and momenta are 0.
     ///
     /// # Panics
     ///
@@ -121,23 +124,26 @@ impl<'p> Machine<'p> {
             scales: vec![History::default(); count],
             labels: Vec::new(),
             targets: Vec::new(),
+            passing: None,
             initial: Vec::new(),
         };
         let step = Step::initial(seed);
         for (id, decl) in program.tensors.iter().enumerate().map(|(id, decl)| (TensorId(id), decl))
         {
-            match decl.role {
-                Role::Master => {
-                    let id_text = format!("{}/initial/{}", decl.layer, decl.role);
-                    let statistics =
-                        machine.write_reals(id, &initial[decl.layer], step.key(&id_text), false);
-                    machine.initial.push((id, statistics));
-                }
-                Role::Bias | Role::Momentum => {
-                    let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
-                    machine.tensors[id.0] = Some(zeros);
-                }
-                _ => {}
+            let updated = match decl.role {
+                Role::Master => true,
+                // Without a master, the update writes the weights.
+                Role::Weights => program.find(Role::Master, decl.layer).is_none(),
+                _ => false,
+            };
+            if updated {
+                let id_text = format!("{}/initial/{}", decl.layer, decl.role);
+                let key = step.key(&id_text);
+                let statistics = machine.write_reals(id, &initial[decl.layer], key, false);
+                machine.initial.push((id, statistics));
+            } else if decl.role.outlasts_a_step() {
+                let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
+                machine.tensors[id.0] = Some(zeros);
             }
         }
         for command in &program.commands {
@@ -145,6 +151,11 @@ impl<'p> Machine<'p> {
                 let key = step.key(&format!("{}/initial/{}", command.layer, Role::Weights));
                 let outcome = machine.convert(from, to, key, false);
                 machine.initial.push((to, outcome.conversion));
+            }
+            if let Operation::Residual { residual, weights } = command.operation {
+                let key = step.key(&format!("{}/initial/{}", command.layer, Role::Residual));
+                let left = machine.leave(residual, weights, &initial[command.layer], key);
+                machine.initial.push((residual, left));
             }
         }
         machine
@@ -247,10 +258,13 @@ impl<'p> Machine<'p> {
                 let decaying = decay.then_some(*weights);
                 self.gather((*momentum, *gradient), decaying, step, output_key)
             }
-            Operation::Update { weights, gradient, decay, rate_bits } => {
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
                 let rate = self.rate(*gradient, *rate_bits, step);
                 let decay = decay.then(|| self.decay_rate(*rate_bits, step));
-                self.update((*weights, *gradient), rate, decay, output_key)
+                self.update((*weights, *residual, *gradient), rate, decay, output_key)
+            }
+            Operation::Residual { residual, weights } => {
+                self.keep_residual(*residual, *weights, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }

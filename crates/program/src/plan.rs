@@ -39,6 +39,8 @@ pub enum Role {
     WeightGradients,
     /// What momentum has gathered of the gradients of weights or biases.
     Momentum,
+    /// What the weights' format could not hold of the weights.
+    Residual,
 }
 
 impl Role {
@@ -56,12 +58,13 @@ impl Role {
             Self::Gradients => "gradients",
             Self::WeightGradients => "weight_gradients",
             Self::Momentum => "momentum",
+            Self::Residual => "residual",
         }
     }
 
     /// Whether tensors of this role are carried from step to step.
     pub fn outlasts_a_step(self) -> bool {
-        matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum)
+        matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum | Self::Residual)
     }
 
     /// What the `precision` section may leave out.
@@ -71,7 +74,7 @@ impl Role {
         let (bits, frac, scale, rounding) = match self {
             Self::Input => (8, Some(7), Static, NearestEven),
             Self::Weights => (8, None, Initial, NearestEven),
-            Self::Master | Self::Bias => (16, None, Initial, Stochastic),
+            Self::Master | Self::Bias | Self::Residual => (16, None, Initial, Stochastic),
             Self::Activations | Self::Logits => (8, None, History, NearestEven),
             Self::Targets => (16, Some(12), Static, NearestEven),
             Self::Error => (8, Some(6), Static, Stochastic),
@@ -155,8 +158,10 @@ pub struct LayerPlan {
     pub input: TensorPlan,
     /// Weights as the array reads them.
     pub weights: TensorPlan,
-    /// Weights as the update writes them.
+    /// Weights as the update writes them, unless there is a residual.
     pub master: TensorPlan,
+    /// What the weights' format cannot hold, if the weights themselves are updated.
+    pub residual: Option<TensorPlan>,
     /// Bias.
     pub bias: TensorPlan,
     /// Activations (hidden layers) or logits (last layer).
@@ -255,7 +260,11 @@ impl<'a> Resolver<'a> {
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
         let master = self.role(Role::Master, true, range, |spec| spec.master.as_ref())?;
-        let bias = TensorPlan { rounding: master.rounding, ..self.bias(range)? };
+        let residual = self.residual(&weights)?;
+        let bias = match residual {
+            Some(_) => self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())?,
+            None => TensorPlan { rounding: master.rounding, ..self.bias(range)? },
+        };
         let outputs = if last {
             self.role(Role::Logits, true, None, |spec| spec.logits.as_ref())?
         } else {
@@ -270,6 +279,7 @@ impl<'a> Resolver<'a> {
             input: self.role(Role::Input, false, None, |spec| spec.input.as_ref())?,
             weights,
             master,
+            residual,
             bias,
             outputs,
             targets: self.role(Role::Targets, true, None, |spec| spec.targets.as_ref())?,
@@ -295,6 +305,35 @@ impl<'a> Resolver<'a> {
             });
         }
         self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())
+    }
+
+    /// The residual, if one is stated. Unless stated, its range is an ulp of the weights, to either
+    /// side: no rounding leaves more.
+    fn residual(&self, weights: &TensorPlan) -> Result<Option<TensorPlan>, Error> {
+        let stated = |spec: &PrecisionSpec| spec.residual.is_some();
+        let special = self.special.is_some_and(stated);
+        if !special && !stated(self.general) {
+            return Ok(None);
+        }
+        let problem = |problem: &str| Error::Role {
+            path: format!("{}residual", self.path(special)),
+            problem: problem.to_owned(),
+        };
+        let level = if special { self.special } else { Some(self.general) };
+        if level.is_some_and(|spec| spec.master.is_some()) {
+            return Err(problem(
+                "it takes the place of the master; expected no \"master\" beside it",
+            ));
+        }
+        if weights.scale != Scale::Static {
+            return Err(problem(
+                "what the update writes keeps its scale; expected weights that are \"static\" or \
+                 \"initial\"",
+            ));
+        }
+        let range = Format::new(2, weights.format.frac() + 1, true);
+        let range = range.map_err(|error| problem(&error.to_string()))?;
+        self.role(Role::Residual, true, Some(range), |spec| spec.residual.as_ref()).map(Some)
     }
 
     fn path(&self, special: bool) -> String {
@@ -350,6 +389,16 @@ impl<'a> Resolver<'a> {
             None => defaults.scale,
         });
         check_companions(&merged, kind).map_err(problem)?;
+        if role == Role::Residual
+            && (merged.spare.is_some()
+                || merged.scale.is_some_and(|kind| kind != ScaleKind::Static))
+        {
+            return Err(problem(format!(
+                "scale \"{}\": a residual's format follows from that of the weights, or is given; \
+                 expected \"static\"",
+                name(&kind)
+            )));
+        }
         if matches!(role, Role::Master | Role::Bias)
             && !matches!(kind, ScaleKind::Static | ScaleKind::Initial)
         {
@@ -497,6 +546,20 @@ mod tests {
     }
 
     #[test]
+    fn a_residual_has_the_range_of_an_ulp_of_the_weights_and_frees_the_rounding_of_biases() {
+        let plan = resolve(
+            r#"{"weights": "Q1.7", "bias": {"rounding": "floor"},
+                "residual": {"bits": 10}, "layers": {"1": {"residual": "Q-6.14"}}}"#,
+        );
+        let plan = plan.unwrap();
+        let shown = |layer: usize| plan.layers[layer].residual.unwrap().to_string();
+        assert_eq!(shown(0), "Q-6.16, stochastic, saturate"); // ±2^-7
+        assert_eq!(shown(1), "Q-6.14, stochastic, saturate");
+        assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+        assert_eq!(resolve("{}").unwrap().layers[0].residual, None);
+    }
+
+    #[test]
     fn a_width_alone_keeps_the_range_in_either_spelling() {
         for weights in [r#""Q2.6""#, r#"{"bits": 8, "frac": 6}"#] {
             let plan = resolve(&format!(
@@ -557,6 +620,19 @@ mod tests {
             ),
         ];
         for (json, expected) in cases {
+            assert!(message(json).contains(expected), "{json}: {}", message(json));
+        }
+        for (json, expected) in [
+            (r#"{"master": {}, "residual": {}}"#, "precision.residual: it takes the place"),
+            (r#"{"weights": {"scale": "history"}, "residual": {}}"#, "precision.residual: what"),
+            (r#"{"residual": {"scale": "dynamic"}}"#, "precision.residual: scale \"dynamic\""),
+            (r#"{"residual": {"spare": 1}}"#, "precision.residual: scale \"initial\""),
+            (r#"{"residual": {"bits": 1}}"#, "precision.residual: a format of 1 bits"),
+            (
+                r#"{"layers": {"0": {"residual": {"scale": "static"}}}}"#,
+                "layers.0.residual: a static",
+            ),
+        ] {
             assert!(message(json).contains(expected), "{json}: {}", message(json));
         }
         let plan = resolve(r#"{"accumulator": {"bits": 65}}"#).unwrap();

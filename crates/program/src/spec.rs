@@ -183,6 +183,9 @@ pub struct PrecisionSpec {
     /// What momentum gathers of gradients with respect to weights and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<Written<TensorSettings>>,
+    /// What the weights' format cannot hold of the weights; stated, it takes the place of the master.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Written<TensorSettings>>,
     /// Accumulators of the array and of the bias gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorSettings>,

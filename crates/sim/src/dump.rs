@@ -213,13 +213,18 @@ impl<'s> Dump<'s> {
                     },
                 })
             }
-            Operation::Update { weights, gradient, decay, rate_bits } => {
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
                 let decay = decay.then(|| machine.decay_rate(*rate_bits, step));
                 json!({
                     "operation": "update", "weights": file(*weights), "gradient": file(*gradient),
+                    "residual": residual.map(file),
                     "rate": factor(machine.rate(*gradient, *rate_bits, step)),
                     "decay": decay.map(factor),
                 })
+            }
+            // What the update before it made, not rounded, less the weights that it wrote.
+            Operation::Residual { weights, .. } => {
+                json!({ "operation": "residual", "weights": file(*weights) })
             }
             Operation::Convert { from, .. } => {
                 json!({ "operation": "convert", "from": file(*from) })

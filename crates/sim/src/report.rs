@@ -563,6 +563,7 @@ fn layers(
                 Operation::SquaredError { .. } => "squared_error",
                 Operation::Momentum { .. } => "momentum",
                 Operation::Update { .. } => "update",
+                Operation::Residual { .. } => "residual",
                 Operation::Convert { .. } => "convert",
             },
             m: shape.map(|shape| shape.m),

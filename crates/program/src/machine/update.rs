@@ -1,13 +1,16 @@
 //! What updates do: every factor as a multiplier, every sum exact, every result rounded once.
 
-use systoliq_fxp::{Combination, Conversion, Multiplier, UpdateStatistics};
+use ndarray::Array2;
+use systoliq_fxp::{
+    Change, Combination, Conversion, ConversionStatistics, Multiplier, Tensor, UpdateStatistics,
+};
 use systoliq_keyed_random::Key;
 use systoliq_nn::BatchGradient;
 
 use super::{Machine, Outcome, Step};
 use crate::TensorId;
 use crate::command::Learning;
-use crate::plan::Role;
+use crate::plan::{Role, TensorPlan};
 
 /// Bits of the mantissas of β and λ; those of rates are part of the plan.
 const FACTOR_BITS: u32 = 16;
@@ -22,6 +25,16 @@ pub struct Gathering {
     pub gradient: Multiplier,
     /// λ, where the weights decay.
     pub decay: Option<Multiplier>,
+}
+
+/// What an update through a residual leaves to the command behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Passing {
+    /// The weights and their residual after the update, not rounded.
+    exact: Combination,
+    /// The weights before it.
+    weights: Tensor,
+    gradient: TensorId,
 }
 
 impl Machine<'_> {
@@ -83,31 +96,74 @@ impl Machine<'_> {
         self.finish(momentum, tensor, statistics, second_pass)
     }
 
-    /// `weights ← convert(weights − rate · gradient − decay · weights)`.
+    /// `weights ← convert(weights + residual − rate · gradient − decay · weights)`.
     pub(super) fn update(
         &mut self,
-        (weights, gradient): (TensorId, TensorId),
+        (weights, residual, gradient): (TensorId, Option<TensorId>, TensorId),
         rate: Multiplier,
         decay: Option<Multiplier>,
         key: Key,
     ) -> Outcome {
-        let (before, descent) = (self.read(weights), self.read(gradient));
-        let exact = Combination::of(Multiplier::ONE, before).minus(rate, descent);
-        let exact = match decay {
-            Some(decay) => exact.minus(decay, before),
-            None => exact,
-        };
-        let plan = self.program.tensor(weights).plan;
-        let (tensor, statistics) = exact.convert(&Conversion {
-            from_frac: 0,
-            scale: 1,
-            to: before.format(),
-            rounding: plan.rounding,
-            overflow: plan.overflow,
-            key,
-        });
-        let update = UpdateStatistics::of(before, descent, &tensor, plan.overflow);
+        let before = self.read(weights);
+        let mut exact = Combination::of(Multiplier::ONE, before);
+        if let Some(residual) = residual {
+            exact = exact.plus(Multiplier::ONE, self.read(residual));
+        }
+        exact = exact.minus(rate, self.read(gradient));
+        if let Some(decay) = decay {
+            exact = exact.minus(decay, before);
+        }
+        let (tensor, statistics) = exact.convert(&self.kept_scale(weights, key));
+        if residual.is_some() {
+            // Whether an element is stalled is known with its residual.
+            self.passing = Some(Passing { exact, weights: before.clone(), gradient });
+            return self.finish(weights, tensor, statistics, false);
+        }
+        let overflow = self.program.tensor(weights).plan.overflow;
+        let change = Change { before, after: &tensor };
+        let update = UpdateStatistics::of(change, None, self.read(gradient), overflow);
         Outcome { update: Some(update), ..self.finish(weights, tensor, statistics, false) }
+    }
+
+    /// `residual ← convert(exact − weights)`, `exact` the result of the update before.
+    pub(super) fn keep_residual(
+        &mut self,
+        residual: TensorId,
+        weights: TensorId,
+        key: Key,
+    ) -> Outcome {
+        let passing = self.passing.take().expect("an update before the residual");
+        let after = self.read(weights);
+        let left = passing.exact.minus(Multiplier::ONE, after);
+        let (tensor, statistics) = left.convert(&self.kept_scale(residual, key));
+        let update = UpdateStatistics::of(
+            Change { before: &passing.weights, after },
+            Some(Change { before: self.read(residual), after: &tensor }),
+            self.read(passing.gradient),
+            self.program.tensor(weights).plan.overflow,
+        );
+        Outcome { update: Some(update), ..self.finish(residual, tensor, statistics, false) }
+    }
+
+    /// Writes what initial weights leave to their residual.
+    pub(super) fn leave(
+        &mut self,
+        residual: TensorId,
+        weights: TensorId,
+        initial: &Array2<f64>,
+        key: Key,
+    ) -> ConversionStatistics {
+        let reals: Vec<f64> = initial.iter().copied().collect();
+        let left = Combination::of_reals(initial.nrows(), initial.ncols(), &reals)
+            .minus(Multiplier::ONE, self.read(weights));
+        let (tensor, statistics) = left.convert(&self.kept_scale(residual, key));
+        self.finish(residual, tensor, statistics, false).conversion
+    }
+
+    /// The conversion into a tensor that keeps its scale.
+    fn kept_scale(&self, id: TensorId, key: Key) -> Conversion {
+        let TensorPlan { format, rounding, overflow, .. } = self.program.tensor(id).plan;
+        Conversion { from_frac: 0, scale: 1, to: format, rounding, overflow, key }
     }
 }
 

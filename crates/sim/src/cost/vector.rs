@@ -81,7 +81,7 @@ impl Bill<'_, '_, '_> {
                 }
                 (1, width, elements)
             }
-            Operation::Update { weights, gradient, decay, rate_bits } => {
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
                 let (bits, own) = (self.costs.bits(*gradient), self.costs.bits(*weights));
                 self.multiply(Component::Vector, *rate_bits, bits, elements);
                 self.add(Component::Vector, own, elements);
@@ -89,14 +89,22 @@ impl Bill<'_, '_, '_> {
                     self.multiply(Component::Vector, *rate_bits, own, elements);
                     self.add(Component::Vector, own, elements);
                 }
+                if let Some(residual) = residual.filter(|_| !self.is_float()) {
+                    let bits = own + self.costs.bits(residual);
+                    self.add(Component::Vector, bits, elements);
+                }
                 (1, rate_bits + bits, elements)
             }
-            Operation::Convert { from, .. } => {
-                if self.costs.arithmetic == Arithmetic::Float32 {
-                    return Ok(()); // float hardware has one copy of the weights
-                }
-                (1, self.costs.bits(*from), elements)
+            // Float hardware has no residual, and one copy of the weights.
+            Operation::Residual { .. } | Operation::Convert { .. } if self.is_float() => {
+                return Ok(());
             }
+            Operation::Residual { residual, weights } => {
+                let bits = self.costs.bits(*weights) + self.costs.bits(*residual);
+                self.add(Component::Vector, bits, elements);
+                (1, bits, elements)
+            }
+            Operation::Convert { from, .. } => (1, self.costs.bits(*from), elements),
         };
         let moves = self.moves(&operation.inputs());
         self.requantize(Component::Vector, output, width, moves, outputs);
@@ -132,16 +140,22 @@ impl Bill<'_, '_, '_> {
         Ok(())
     }
 
+    fn is_float(&self) -> bool {
+        self.costs.arithmetic == Arithmetic::Float32
+    }
+
     /// The inputs that come from memory. The commands of an update work on one stream: weights are
-    /// converted from the master on its way out, a momentum is taken on its way out, and what
-    /// decays into it is fetched once, for the update behind it.
+    /// converted from the master on its way out, momentum and what is left to a residual are taken on
+    /// their way, and what decays into a momentum is fetched once, for the update behind it.
     fn fetched(&self, operation: &Operation) -> Vec<TensorId> {
         match operation {
-            Operation::Convert { .. } => Vec::new(),
+            Operation::Convert { .. } | Operation::Residual { .. } => Vec::new(),
             Operation::Momentum { momentum, gradient, .. } => vec![*momentum, *gradient],
-            Operation::Update { weights, gradient, .. } => {
+            Operation::Update { weights, residual, gradient, .. } => {
                 let gathered = self.costs.program.tensor(*gradient).role == Role::Momentum;
-                if gathered { vec![*weights] } else { vec![*weights, *gradient] }
+                let gradient = (!gathered).then_some(*gradient);
+                let residual = residual.filter(|_| !self.is_float());
+                [*weights].into_iter().chain(gradient).chain(residual).collect()
             }
             _ => operation.inputs(),
         }
