@@ -1,7 +1,7 @@
 //! How weights take up gradients: schedules, and what outlasts a step.
 
 use serde_json::Value;
-use systoliq_fxp::Tensor;
+use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
 use systoliq_program::{Machine, Reference, Role, Step, TensorId};
 use systoliq_sim::trainer::{Checkpoint, Conduct};
@@ -64,12 +64,17 @@ fn learning_curves_name_the_rate_of_each_epoch() {
 
 /// What makes a difference between one sitting and two: all that an update carries from step to
 /// step, and all that follows from the number of the epoch.
-const CARRIED: [&[(&str, &str)]; 4] = [
+const CARRIED: [&[(&str, &str)]; 5] = [
     &[("training.schedule", r#"{"kind": "cosine", "epochs": 4, "rate_min": 0.01}"#)],
     &[("training.momentum", "0.9"), ("training.weight_decay", "0.001"), ("training.rate", "0.05")],
     &[("training.momentum", "0.5"), ("precision.momentum", "Q3.13"), ("training.golden", "f64")],
     &[("precision.master", "null"), ("precision.residual", r#"{"bits": 8}"#)],
+    // 38 steps an epoch: a decision is due in the middle of what a checkpoint cuts.
+    &[("precision.gradients", CONTROLLED), ("precision.weight_gradients", CONTROLLED)],
 ];
+
+const CONTROLLED: &str = r#"{"bits": 8, "scale": "overflow-rate", "max_overflow_rate": 0.01,
+    "every_batches": 5, "rounding": "stochastic"}"#;
 
 #[test]
 fn a_run_in_two_sittings_ends_with_the_bits_of_one() {
@@ -427,5 +432,67 @@ fn sums_over_a_batch_take_the_steps_of_means() {
             run_step(&mut theirs, &data, number);
             same_codes(&ours, &theirs, number);
         }
+    }
+}
+
+/// What a run with an overflow rate for the dZ of layer 0 chooses in each step, and what that did.
+fn controlled(every: usize, limit: f64, steps: usize) -> Vec<(i32, ConversionStatistics)> {
+    let scale = format!(
+        r#"{{"bits": 8, "scale": "overflow-rate", "max_overflow_rate": {limit}, "frac": 1,
+             "every_batches": {every}, "rounding": "stochastic"}}"#
+    );
+    let prepared = prepared("digits-mlp", &[("precision.gradients", &scale)]);
+    let data = data(&prepared, 1);
+    let mut machine = machine(&prepared, 1);
+    let id = prepared.program.find(Role::Gradients, 0).expect("dz0");
+    let mut found = Vec::new();
+    for number in 0..steps {
+        let epoch = (number / 38) as u32;
+        let order = epoch_order(1, epoch, data.train.len());
+        let step = Step::training(1, number as u64);
+        machine.load(&data.train.batch(order.chunks(32).nth(number % 38).expect("a batch")), &step);
+        for command in &prepared.program.commands {
+            let outcome = machine.execute(command, &step, &mut Reference);
+            if command.operation.output() == id {
+                assert!(!outcome.second_pass, "step {number}");
+                let frac = machine.tensor(id).expect("dz0").format().frac();
+                found.push((frac, outcome.conversion));
+            }
+        }
+        // An evaluation counts nothing.
+        let judged = Step::evaluation(1, "test", 0, number as u64);
+        machine.load(&data.test.batch(&[0, 1, 2]), &judged);
+        machine.judge(&judged, &mut Reference);
+    }
+    found
+}
+
+#[test]
+fn an_overflow_rate_decides_by_its_counts_every_so_many_batches_and_settles() {
+    for (every, limit) in [(1, 0.25), (5, 0.001), (7, 0.03125)] {
+        let steps = controlled(every, limit, 200);
+        let mut frac = 1;
+        for (at, window) in steps.chunks(every).enumerate() {
+            let case = format!("every {every}, limit {limit}, window {at}");
+            assert!(window.iter().all(|(found, _)| *found == frac), "{case}: not {frac}");
+            let sum = |count: fn(&ConversionStatistics) -> u64| {
+                window.iter().map(|(_, did)| count(did)).sum::<u64>() as f64
+            };
+            let elements = sum(|did| did.elements);
+            frac += if sum(|did| did.overflowed) > limit * elements {
+                -1
+            } else {
+                i32::from(sum(|did| did.beyond_half) <= limit * elements)
+            };
+        }
+        let last: Vec<i32> = steps[100..].iter().map(|(frac, _)| *frac).collect();
+        let (least, most) = (last.iter().min().unwrap(), last.iter().max().unwrap());
+        assert!(*least > 3 && most - least <= 3, "every {every}, limit {limit}: {last:?}");
+        let (overflowed, elements) = steps[100..]
+            .iter()
+            .fold((0, 0), |(sum, all), (_, did)| (sum + did.overflowed, all + did.elements));
+        let rate = overflowed as f64 / elements as f64;
+        println!("every {every}, limit {limit}: {least} to {most}, {rate:.5} overflow");
+        assert!(rate < 2.0 * limit, "every {every}, limit {limit}: {rate}");
     }
 }

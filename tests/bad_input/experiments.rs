@@ -180,7 +180,18 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 13] = [
+    let cases: [((&str, Value), &str); 15] = [
+        (
+            ("/precision/gradients", json!({"scale": "overflow-rate", "every_batches": 9})),
+            "precision.gradients: the scale \"overflow-rate\" needs \"max_overflow_rate\" and",
+        ),
+        (
+            (
+                "/precision/gradients",
+                json!({"scale": "overflow-rate", "max_overflow_rate": 0, "every_batches": 9}),
+            ),
+            "precision.gradients: an overflow rate of 0: expected more than 0 and less than 1",
+        ),
         (("/precision/residual", json!({"scale": "history"})), "precision.residual: "),
         (
             weights(json!({"bits": 1})),

@@ -358,10 +358,10 @@ impl<'p> Machine<'p> {
         let plan = self.program.tensor(id).plan;
         let history = &mut self.scales[id.0];
         let second_pass = history.needs_range(plan.scale);
-        let fit = if plan.scale == Scale::Static || !(training || second_pass) {
-            None
-        } else {
+        let fit = if plan.scale.follows_range() && (training || second_pass) {
             range().largest_frac(plan.format, plan.overflow)
+        } else {
+            None
         };
         let frac = history.choose(plan.scale, plan.format, fit);
         if training {
@@ -396,7 +396,16 @@ impl<'p> Machine<'p> {
         let conversion = Conversion { from_frac, scale: scale.mantissa, ..conversion };
         let cols = self.program.tensor(id).cols;
         let (tensor, statistics) = conversion.tensor(rows, cols, values);
+        self.observe(id, &statistics, training);
         self.finish(id, tensor, statistics, second_pass)
+    }
+
+    /// Tells the scale of tensor `id` what a conversion did, if that was in training.
+    fn observe(&mut self, id: TensorId, statistics: &ConversionStatistics, training: bool) {
+        let plan = self.program.tensor(id).plan;
+        if training {
+            self.scales[id.0].observe(plan.scale, plan.format, statistics);
+        }
     }
 
     /// Stores a vector command's output.
@@ -425,6 +434,7 @@ impl<'p> Machine<'p> {
         let range = || range_of_reals(&values_by_row);
         let (conversion, _) = self.conversion(id, range, key, training);
         let (tensor, statistics) = conversion.reals(values.nrows(), decl.cols, &values_by_row);
+        self.observe(id, &statistics, training);
         self.tensors[id.0] = Some(tensor);
         statistics
     }
@@ -498,6 +508,7 @@ impl<'p> Machine<'p> {
         let (conversion, second_pass) =
             self.conversion(id, || difference.range(scale), key, training);
         let (tensor, statistics) = difference.convert(&conversion, scale);
+        self.observe(id, &statistics, training);
         self.finish(id, tensor, statistics, second_pass)
     }
 

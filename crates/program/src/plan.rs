@@ -4,7 +4,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::scale::initial_frac;
+use systoliq_fxp::scale::{Share, initial_frac};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_nn::Graph;
 
@@ -108,7 +108,8 @@ pub const WINDOW_DEFAULT: u32 = 16;
 /// Format, scale, rounding and overflow of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
-    /// The format; where the scale is not static, `frac` is not used.
+    /// The format; of a scale that follows the range, `frac` is not used, of an overflow rate it is the
+    /// first.
     pub format: Format,
     /// How the number of fraction bits is found.
     pub scale: Scale,
@@ -127,6 +128,10 @@ impl TensorPlan {
             Scale::Dynamic => format!("{sign}Q{} dynamic", self.format.bits()),
             Scale::History { window } => {
                 format!("{sign}Q{} history of {window}", self.format.bits())
+            }
+            Scale::OverflowRate { limit, every_batches } => {
+                let (bits, rate) = (self.format.bits(), limit.to_f64());
+                format!("{sign}Q{bits} overflow-rate {rate} of {every_batches}")
             }
         }
     }
@@ -430,6 +435,10 @@ impl<'a> Resolver<'a> {
                 let window = merged.window.unwrap_or(WINDOW_DEFAULT);
                 (0, Scale::History { window })
             }
+            ScaleKind::OverflowRate => {
+                let frac = merged.frac.or(default_frac).unwrap_or(bits as i32 - 1);
+                (frac, overflow_rate(&merged).map_err(problem)?)
+            }
         };
         let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
         Ok(TensorPlan {
@@ -462,6 +471,8 @@ fn merge(
         merged.scale = general.scale;
         merged.spare = merged.spare.or(general.spare);
         merged.window = merged.window.or(general.window);
+        merged.max_overflow_rate = merged.max_overflow_rate.or(general.max_overflow_rate);
+        merged.every_batches = merged.every_batches.or(general.every_batches);
     }
     merged.bits = merged.bits.or(general.bits);
     merged.signed = merged.signed.or(general.signed);
@@ -470,10 +481,27 @@ fn merge(
     merged
 }
 
+/// The overflow rate that is stated.
+fn overflow_rate(settings: &TensorSettings) -> Result<Scale, String> {
+    let (Some(rate), Some(every_batches)) = (settings.max_overflow_rate, settings.every_batches)
+    else {
+        return Err(
+            "the scale \"overflow-rate\" needs \"max_overflow_rate\" and \"every_batches\"".into(),
+        );
+    };
+    if !(1..=1 << 20).contains(&every_batches) {
+        return Err(format!("a decision every {every_batches} batches: expected 1 to 1048576"));
+    }
+    let limit = Share::new(rate).ok_or_else(|| {
+        format!("an overflow rate of {rate}: expected more than 0 and less than 1")
+    })?;
+    Ok(Scale::OverflowRate { limit, every_batches })
+}
+
 /// Refuses settings that the scale does not read.
 fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), String> {
     let scale = name(&kind);
-    if settings.frac.is_some() && kind != ScaleKind::Static {
+    if settings.frac.is_some() && !matches!(kind, ScaleKind::Static | ScaleKind::OverflowRate) {
         return Err(format!(
             "\"frac\" is given, but the scale is \"{scale}\": expected one of them"
         ));
@@ -483,6 +511,13 @@ fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), St
     }
     if settings.window.is_some() && kind != ScaleKind::History {
         return Err(format!("\"window\" goes with the scale \"history\", not \"{scale}\""));
+    }
+    let controls = settings.max_overflow_rate.is_some() || settings.every_batches.is_some();
+    if controls && kind != ScaleKind::OverflowRate {
+        return Err(format!(
+            "\"max_overflow_rate\" and \"every_batches\" go with the scale \"overflow-rate\", not \
+             \"{scale}\""
+        ));
     }
     if let Some(spare) = settings.spare.filter(|&spare| spare > 32) {
         return Err(format!("{spare} bits to spare: expected 0 to 32"));
@@ -543,6 +578,22 @@ mod tests {
         let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
         assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
         assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+    }
+
+    #[test]
+    fn an_overflow_rate_starts_where_it_is_told_or_at_the_default_of_its_role() {
+        let plan = resolve(
+            r#"{"gradients": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.0001,
+                              "every_batches": 100, "frac": 6},
+                "error": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.5,
+                          "every_batches": 1},
+                "logits": {"scale": "overflow-rate", "max_overflow_rate": 0.5, "every_batches": 1},
+                "layers": {"0": {"gradients": {"bits": 8}}}}"#,
+        );
+        let [hidden, last] = &plan.unwrap().layers[..] else { panic!() };
+        assert_eq!(hidden.gradients.format_name(), "Q8 overflow-rate 0.0001 of 100");
+        let fracs = [hidden.gradients, last.gradients, last.outputs].map(|plan| plan.format.frac());
+        assert_eq!(fracs, [4, 8, 7]);
     }
 
     #[test]
@@ -610,6 +661,30 @@ mod tests {
             (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
             (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
             (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+            (
+                r#"{"error": {"scale": "overflow-rate"}}"#,
+                "precision.error: the scale \"overflow-rate\" needs",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1}}"#,
+                "needs \"max_overflow_rate\" and \"every_batches\"",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 1, "every_batches": 9}}"#,
+                "an overflow rate of 1: expected more than 0 and less than 1",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 0}}"#,
+                "a decision every 0 batches: expected 1 to 1048576",
+            ),
+            (
+                r#"{"error": {"every_batches": 9}}"#,
+                "go with the scale \"overflow-rate\", not \"static\"",
+            ),
+            (
+                r#"{"master": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 9}}"#,
+                "precision.master: scale \"overflow-rate\"",
+            ),
             (r#"{"bias": {"rounding": "floor"}}"#, "precision.bias: biases are rounded"),
             (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
             (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),

@@ -235,7 +235,7 @@ impl Bill<'_, '_, '_> {
             let stochastic = plan.rounding == Rounding::Stochastic;
             let barrel = barrel || plan.scale != Scale::Static;
             self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
-            if plan.scale != Scale::Static {
+            if plan.scale.follows_range() {
                 // The scale remembers the smallest and the largest value.
                 self.event(component, Event::Maximum { bits }, 2 * count);
             }

@@ -214,6 +214,10 @@ impl<'a> Tensor<'a> {
             Scale::Static => (plan.format.to_string(), "static".to_owned()),
             Scale::Dynamic => (width, "dynamic".to_owned()),
             Scale::History { window } => (width, format!("history of {window}")),
+            Scale::OverflowRate { limit, every_batches } => {
+                let (rate, start) = (limit.to_f64(), plan.format);
+                (width, format!("overflow-rate {rate} of {every_batches} from {start}"))
+            }
         };
         let rows = match decl.rows {
             Rows::Batch => None,

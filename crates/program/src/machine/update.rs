@@ -93,6 +93,7 @@ impl Machine<'_> {
         let (conversion, second_pass) =
             self.conversion(momentum, || exact.range(), key, step.training);
         let (tensor, statistics) = exact.convert(&conversion);
+        self.observe(momentum, &statistics, step.training);
         self.finish(momentum, tensor, statistics, second_pass)
     }
 
