@@ -134,7 +134,7 @@ fn reports_are_the_same_bytes_on_every_engine_and_number_of_threads() {
         let record = train(&prepared, 1, engine, parallel);
         let records = [record];
         let json = serde_json::to_string(&Report::new(&prepared, &records).unwrap()).unwrap();
-        json + &Report::curves_csv(&records)
+        json + &Report::curves_csv(&prepared, &records)
     };
     let expected = report(EngineKind::Fast, false);
     assert_eq!(report(EngineKind::Fast, false), expected);

@@ -174,7 +174,7 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     let mut golden = golden_with(&prepared, &weights);
     let machine = one_step(&prepared, &weights, &batch);
     let gradients = golden.gradients(&batch, &prepared.experiment.training);
-    golden.step(&batch, &prepared.experiment.training);
+    golden.step(&batch, &prepared.experiment.training, 0);
 
     let mut shown = Table::new("| quantity | golden | fixed | raw | format |");
     let mut table = |names: &[&str],
@@ -266,7 +266,7 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
     let (mut golden_curve, mut fixed_curve) = (Vec::new(), Vec::new());
     for (number, &row) in order.iter().enumerate() {
         let batch = data.train.batch(&[row]);
-        golden_curve.push(2.0 * golden.step(&batch, training).loss);
+        golden_curve.push(2.0 * golden.step(&batch, training, 0).loss);
         let step = Step::training(seed, number as u64);
         machine.load(&batch, &step);
         for command in &prepared.program.commands {

@@ -138,6 +138,33 @@ pub(crate) fn values() -> Vec<Case> {
         Case::edit("/training/batch", json!(0), &["training.batch is 0, expected 1 to 1048576"]),
         Case::edit("/training/rate", json!(-0.5), &["training.rate is -0.5, expected"]),
         Case::edit(
+            "/training/schedule",
+            json!({"kind": "linear"}),
+            &["training.schedule.kind: unknown variant `linear`, expected one of `constant`"],
+        ),
+        Case::edit(
+            "/training/schedule",
+            json!({"kind": "step", "every_epochs": 0, "factor": 0.5}),
+            &["training.schedule.every_epochs is 0, expected 1 to 1048576"],
+        ),
+        Case::edit(
+            "/training/schedule",
+            json!({"kind": "exponential", "factor_per_epoch": "half"}),
+            &[
+                "training.schedule.factor_per_epoch: invalid type: string \"half\", expected a number",
+            ],
+        ),
+        Case::edit(
+            "/training/momentum",
+            json!(1),
+            &["training.momentum is 1.0, expected 5.421010862427522e-20 to 0.9999"],
+        ),
+        Case::edit(
+            "/training/weight_decay",
+            json!(-0.1),
+            &["training.weight_decay is -0.1, expected"],
+        ),
+        Case::edit(
             "/training/loss_scale",
             json!(3),
             &["training.loss_scale is 3, expected a power of two"],
@@ -153,7 +180,19 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 16] = [
+    let cases: [((&str, Value), &str); 19] = [
+        (
+            ("/precision/gradients", json!({"scale": "overflow-rate", "every_batches": 9})),
+            "precision.gradients: the scale \"overflow-rate\" needs \"max_overflow_rate\" and",
+        ),
+        (
+            (
+                "/precision/gradients",
+                json!({"scale": "overflow-rate", "max_overflow_rate": 0, "every_batches": 9}),
+            ),
+            "precision.gradients: an overflow rate of 0: expected more than 0 and less than 1",
+        ),
+        (("/precision/residual", json!({"scale": "history"})), "precision.residual: "),
         (
             weights(json!({"bits": 1})),
             "precision.weights: a format of 1 bits, signed: expected 2 to 32",

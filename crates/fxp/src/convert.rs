@@ -44,6 +44,20 @@ impl Overflow {
         }
     }
 
+    /// Half the ends: a code beyond them is one that twice the value would leave the range with.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Format, Overflow};
+    /// let format: Format = "Q1.7".parse()?;
+    /// assert_eq!(Overflow::Saturate.half_ends(format), (-64, 63));
+    /// assert_eq!(Overflow::SaturateSymmetric.half_ends(format), (-63, 63));
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn half_ends(self, format: Format) -> (i64, i64) {
+        let (low, high) = self.ends(format);
+        (low / 2, high / 2)
+    }
+
     /// `value` modulo `2^bits`, in two's complement if `signed`.
     #[inline(always)]
     pub(crate) fn wrap(value: i64, bits: u32, signed: bool) -> i64 {
@@ -59,6 +73,8 @@ pub struct Converted {
     pub code: i64,
     /// Whether the rounded value was outside the range.
     pub overflowed: bool,
+    /// Whether the rounded value was outside half the range.
+    pub beyond_half: bool,
     /// Whether the value was not zero but rounded to zero.
     pub underflowed: bool,
 }
@@ -107,9 +123,12 @@ impl Conversion {
         let rounded = shift_round_big(&value, self.shift(), self.rounding, self.word(index));
         match rounded.to_i128() {
             Some(rounded) => self.fit(rounded, raw.is_zero()),
-            None => {
-                Converted { code: self.fit_big(&rounded), overflowed: true, underflowed: false }
-            }
+            None => Converted {
+                code: self.fit_big(&rounded),
+                overflowed: true,
+                beyond_half: true,
+                underflowed: false,
+            },
         }
     }
 
@@ -125,9 +144,11 @@ impl Conversion {
             Overflow::Wrap => Overflow::wrap(rounded as i64, self.to.bits(), self.to.is_signed()),
             _ => rounded.clamp(low.into(), high.into()) as i64,
         };
+        let (half_low, half_high) = self.overflow.half_ends(self.to);
         Converted {
             code,
             overflowed: i128::from(code) != rounded,
+            beyond_half: rounded < i128::from(half_low) || rounded > i128::from(half_high),
             underflowed: rounded == 0 && !was_zero,
         }
     }
@@ -289,12 +310,13 @@ impl Conversion {
         let shift = self.shift() as u32;
         let scale = i64::from(self.scale);
         let (low, high) = self.overflow.ends(self.to);
+        let (half_low, half_high) = self.overflow.half_ends(self.to);
         let mut statistics =
             ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
         let mut products = Products::default();
         for (at, (raws, codes)) in raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)).enumerate() {
             let first = (at * CHUNK) as u64;
-            let (mut overflowed, mut underflowed) = (0u32, 0u32);
+            let (mut overflowed, mut beyond_half, mut underflowed) = (0u32, 0u32, 0u32);
             for (index, (&raw, code)) in (first..).zip(raws.iter().zip(&mut *codes)) {
                 let word = if rounding == Rounding::Stochastic { self.key.word(index) } else { 0 };
                 let rounded = shift_right_round(raw.wrapping_mul(scale), shift, rounding, word);
@@ -303,10 +325,12 @@ impl Conversion {
                     _ => rounded.clamp(low, high),
                 };
                 overflowed += u32::from(fitted != rounded);
+                beyond_half += u32::from(rounded.clamp(half_low, half_high) != rounded);
                 underflowed += u32::from(rounded == 0 && raw != 0);
                 *code = T::from_code(fitted);
             }
             statistics.overflowed += u64::from(overflowed);
+            statistics.beyond_half += u64::from(beyond_half);
             statistics.underflowed += u64::from(underflowed);
             products.add_chunk(raws, codes, longest.max(self.to.bits()));
         }
@@ -394,8 +418,10 @@ mod tests {
             }
             _ => rounded.clone().clamp(low.into(), high.into()),
         };
+        let doubled: BigInt = &rounded * 2;
         Converted {
             overflowed: code != rounded,
+            beyond_half: doubled < BigInt::from(low) || doubled > BigInt::from(high),
             underflowed: rounded.is_zero() && raw != 0,
             code: code.to_i64().unwrap(),
         }
@@ -436,12 +462,13 @@ mod tests {
             let (same, others) = conversion.big_tensor(1, raws.len(), &big);
             prop_assert_eq!(&same, &tensor);
             prop_assert_eq!(others.error.to_f64(), statistics.error.to_f64());
-            let (mut overflowed, mut underflowed) = (0, 0);
+            let (mut overflowed, mut beyond_half, mut underflowed) = (0, 0, 0);
             let (mut signal, mut error) = (crate::ExactSum::default(), crate::ExactSum::default());
             for (index, &raw) in raws.iter().enumerate() {
                 let expected = by_definition(&conversion, raw.into(), index as u64);
                 prop_assert_eq!(tensor.code(0, index), expected.code);
                 overflowed += u64::from(expected.overflowed);
+                beyond_half += u64::from(expected.beyond_half);
                 underflowed += u64::from(expected.underflowed);
                 let x = (BigInt::from(raw) * conversion.scale) << (300 - conversion.from_frac);
                 let y = BigInt::from(expected.code) << (300 - conversion.to.frac());
@@ -449,6 +476,7 @@ mod tests {
                 error.add((&x - &y) * (&x - &y), -600);
             }
             prop_assert_eq!(statistics.overflowed, overflowed);
+            prop_assert_eq!(statistics.beyond_half, beyond_half);
             prop_assert_eq!(statistics.underflowed, underflowed);
             prop_assert_eq!(statistics.signal.to_f64(), signal.to_f64());
             prop_assert_eq!(statistics.error.to_f64(), error.to_f64());
@@ -467,16 +495,18 @@ mod tests {
                 values
             };
             let (tensor, statistics) = conversion.reals(1, values.len(), &values);
-            let (mut overflowed, mut underflowed) = (0, 0);
+            let (mut overflowed, mut beyond_half, mut underflowed) = (0, 0, 0);
             for (index, &value) in values.iter().enumerate() {
                 let (raw, from_frac) = crate::real::decompose(value).unwrap();
                 let conversion = Conversion { from_frac, ..conversion };
                 let expected = by_definition(&conversion, raw.into(), index as u64);
                 prop_assert_eq!(tensor.code(0, index), expected.code);
                 overflowed += u64::from(expected.overflowed);
+                beyond_half += u64::from(expected.beyond_half);
                 underflowed += u64::from(expected.underflowed);
             }
             prop_assert_eq!(statistics.overflowed, overflowed);
+            prop_assert_eq!(statistics.beyond_half, beyond_half);
             prop_assert_eq!(statistics.underflowed, underflowed);
             prop_assert_eq!(statistics.elements, values.len() as u64);
         }

@@ -15,6 +15,7 @@
 
 pub mod accumulator;
 pub mod bounds;
+pub mod combination;
 pub mod convert;
 pub mod error;
 pub mod format;
@@ -28,6 +29,7 @@ pub mod tensor;
 pub mod update;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
+pub use combination::Combination;
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;
 pub use format::Format;
@@ -37,4 +39,4 @@ pub use softmax::{Interpolation, Softmax, SoftmaxFormat, SoftmaxUnit};
 pub use squared_error::SquaredError;
 pub use statistics::{ConversionStatistics, ExactSum};
 pub use tensor::{Codes, Lane, Tensor};
-pub use update::{Multiplier, Update, UpdateStatistics};
+pub use update::{Change, Multiplier, UpdateStatistics};

@@ -7,7 +7,8 @@ use num_traits::One;
 use serde::{Deserialize, Serialize};
 
 use crate::convert::shift_round_big;
-use crate::{Format, Overflow, Rounding};
+use crate::real::{compose, decompose};
+use crate::{ConversionStatistics, Format, Overflow, Rounding};
 
 /// How a tensor's number of fraction bits is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,53 @@ pub enum Scale {
         /// Steps remembered.
         window: u32,
     },
+    /// One bit of fraction less or more, decided after every `every_batches` steps, so that the share
+    /// of elements that overflow stays at `limit` (M. Courbariaux, Y. Bengio and J.-P. David, "Training
+    /// deep neural networks with low precision multiplications", 2014); at first the declared one.
+    OverflowRate {
+        /// The largest share of elements that may overflow.
+        limit: Share,
+        /// Steps between decisions.
+        every_batches: u32,
+    },
+}
+
+impl Scale {
+    /// Whether the number of fraction bits follows from the smallest and the largest value.
+    pub fn follows_range(self) -> bool {
+        matches!(self, Self::Dynamic | Self::History { .. })
+    }
+}
+
+/// A share between 0 and 1, exactly: `mantissa · 2^-frac`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    mantissa: u64,
+    frac: u32,
+}
+
+impl Share {
+    /// The share that `value` is, exactly; `None` unless it is between 0 and 1, ends excluded.
+    pub fn new(value: f64) -> Option<Self> {
+        let (mantissa, frac) = decompose(value).filter(|_| 0.0 < value && value < 1.0)?;
+        Some(Self { mantissa: mantissa.unsigned_abs(), frac: frac.unsigned_abs() })
+    }
+
+    /// Whether `count` of `all` is more than this share: `count · 2^frac > mantissa · all`.
+    ///
+    /// ```
+    /// use systoliq_fxp::scale::Share;
+    /// let quarter = Share::new(0.25).unwrap();
+    /// assert!(quarter.is_exceeded(26, 100) && !quarter.is_exceeded(25, 100));
+    /// ```
+    pub fn is_exceeded(self, count: u64, all: u64) -> bool {
+        (BigUint::from(count) << self.frac) > BigUint::from(self.mantissa) * all
+    }
+
+    /// The share as a real number.
+    pub fn to_f64(self) -> f64 {
+        compose(self.mantissa as i64, self.frac as i32)
+    }
 }
 
 /// The smallest and the largest value of a tensor just before its conversion:
@@ -121,6 +169,20 @@ pub struct History {
     last: Option<i32>,
     /// What each step's own values would have allowed, oldest first; `None` for all zeros.
     window: VecDeque<Option<i32>>,
+    /// What conversions did since the last decision of an overflow rate.
+    since: Since,
+}
+
+/// What conversions of some steps did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    steps: u32,
+    elements: u64,
+    overflowed: u64,
+    beyond_half: u64,
+    /// Whether any element was not zero.
+    nonzero: bool,
 }
 
 impl History {
@@ -128,7 +190,7 @@ impl History {
     /// tensor before its first element can be converted.
     pub fn needs_range(&self, scale: Scale) -> bool {
         match scale {
-            Scale::Static => false,
+            Scale::Static | Scale::OverflowRate { .. } => false,
             Scale::Dynamic => true,
             Scale::History { .. } => self.window.is_empty(),
         }
@@ -140,6 +202,7 @@ impl History {
         let present = || fit.or(self.last).unwrap_or(format.bits() as i32 - 1);
         match scale {
             Scale::Static => format.frac(),
+            Scale::OverflowRate { .. } => self.last.unwrap_or(format.frac()),
             Scale::Dynamic => present(),
             Scale::History { .. } if self.window.is_empty() => present(),
             Scale::History { .. } => {
@@ -153,6 +216,32 @@ impl History {
     pub fn is_possible(&self) -> bool {
         let possible = |frac: &i32| Format::FRAC.contains(frac);
         self.window.iter().flatten().chain(&self.last).all(possible)
+    }
+
+    /// Remembers what the conversion of a training step did, and decides where it is time: one bit of
+    /// fraction less if more elements overflowed than the limit allows; one more if with half the range
+    /// no more would have. Steps of zeros decide nothing.
+    pub fn observe(&mut self, scale: Scale, format: Format, did: &ConversionStatistics) {
+        let Scale::OverflowRate { limit, every_batches } = scale else { return };
+        let since = &mut self.since;
+        since.steps += 1;
+        since.elements += did.elements;
+        since.overflowed += did.overflowed;
+        since.beyond_half += did.beyond_half;
+        since.nonzero |= !did.signal.is_zero();
+        if since.steps < every_batches {
+            return;
+        }
+        let Since { elements, overflowed, beyond_half, nonzero, .. } = std::mem::take(since);
+        let frac = self.last.unwrap_or(format.frac());
+        let next = if limit.is_exceeded(overflowed, elements) {
+            frac - 1
+        } else if nonzero && !limit.is_exceeded(beyond_half, elements) {
+            frac + 1
+        } else {
+            frac
+        };
+        self.last = Some(next.clamp(*Format::FRAC.start(), *Format::FRAC.end()));
     }
 
     /// Remembers a training step: what its values would have allowed and what was chosen.
@@ -262,6 +351,85 @@ mod tests {
         }
         // First as dynamic; then min of the two before; zeros do not count; all zeros keep.
         assert_eq!(chosen, [3, 3, 3, 5, 5, 5, 5]);
+    }
+
+    /// Codes of 4 bits, −8 … 7, half of which is −4 … 3; at most a quarter may overflow, decided every
+    /// two steps.
+    #[test]
+    fn an_overflow_rate_moves_the_point_as_counted_by_hand() {
+        let limit = Share::new(0.25).unwrap();
+        let scale = Scale::OverflowRate { limit, every_batches: 2 };
+        let format: Format = "Q2.2".parse().unwrap();
+        let mut history = History::default();
+        let mut step = |quarters: [i64; 4]| {
+            let frac = history.choose(scale, format, None);
+            history.record(scale, None, frac);
+            let conversion = crate::Conversion {
+                from_frac: 2,
+                scale: 1,
+                to: format.with_frac(frac),
+                rounding: Rounding::Floor,
+                overflow: Overflow::Saturate,
+                key: systoliq_keyed_random::Key::new(0),
+            };
+            let (_, did) = conversion.tensor(1, 4, &quarters);
+            history.observe(scale, format, &did);
+            (frac, did.overflowed, did.beyond_half)
+        };
+        // Two of eight overflow, no more than a quarter; four would at half the range: it stays.
+        assert_eq!(step([8, 8, 4, 3]), (2, 2, 3));
+        assert_eq!(step([-8, 3, -4, 0]), (2, 0, 1));
+        // Three of eight overflow: the range doubles.
+        assert_eq!(step([8, -9, 9, 0]), (2, 3, 3));
+        assert_eq!(step([0, 0, 0, 0]), (2, 0, 0));
+        // At one bit of fraction 8 is 4, beyond half; −9 is −5 by floor, 7 is 3: two of eight, as many
+        // as may be, so the range is halved.
+        assert_eq!(step([8, -9, 7, 0]), (1, 0, 2));
+        assert_eq!(step([1, 1, 1, 1]), (1, 0, 0));
+        // Zeros decide nothing.
+        assert_eq!(step([0; 4]), (2, 0, 0));
+        assert_eq!(step([0; 4]), (2, 0, 0));
+        assert_eq!(step([1; 4]), (2, 0, 0));
+    }
+
+    #[test]
+    fn an_overflow_rate_settles_where_the_share_allows() {
+        // Of 1000 values 0 … 999 in 8 bits signed, 1 % may overflow: 127 · 2^3 = 1016 holds all;
+        // 127 · 2^2 = 508 would lose half of them.
+        let limit = Share::new(0.01).unwrap();
+        let scale = Scale::OverflowRate { limit, every_batches: 1 };
+        let values: Vec<i64> = (0..1000).collect();
+        for start in [-20, 0, 7, 30] {
+            let format = Format::new(8, start, true).unwrap();
+            let mut history = History::default();
+            for _ in 0..40 {
+                let frac = history.choose(scale, format, None);
+                history.record(scale, None, frac);
+                let conversion = crate::Conversion {
+                    from_frac: 0,
+                    scale: 1,
+                    to: format.with_frac(frac),
+                    rounding: Rounding::NearestEven,
+                    overflow: Overflow::Saturate,
+                    key: systoliq_keyed_random::Key::new(0),
+                };
+                history.observe(scale, format, &conversion.tensor(1, 1000, &values).1);
+            }
+            assert_eq!(history.choose(scale, format, None), -3, "from {start}");
+        }
+    }
+
+    #[test]
+    fn shares_are_compared_exactly() {
+        // The f64 below 0.1 that 0.1 is not: 1/10 lies below the f64 0.1.
+        let tenth = Share::new(0.1).unwrap();
+        assert!(!tenth.is_exceeded(1, 10) && tenth.is_exceeded(2, 10));
+        let below = Share::new(f64::from_bits(0.1f64.to_bits() - 1)).unwrap();
+        assert!(below.is_exceeded(1, 10));
+        assert!(Share::new(5e-324).unwrap().is_exceeded(1, u64::MAX));
+        assert!(
+            [0.0, 1.0, -0.1, f64::NAN, 2.0].into_iter().all(|value| Share::new(value).is_none())
+        );
     }
 
     #[test]

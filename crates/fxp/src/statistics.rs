@@ -99,6 +99,8 @@ pub struct ConversionStatistics {
     pub elements: u64,
     /// Elements that left the range of the format and were saturated or wrapped.
     pub overflowed: u64,
+    /// Elements whose rounded value is beyond half the ends of the range, those that left it included.
+    pub beyond_half: u64,
     /// Non-zero elements that rounded to zero.
     pub underflowed: u64,
     /// Sum of the squares of the values before conversion.
@@ -112,6 +114,7 @@ impl ConversionStatistics {
     pub fn merge(&mut self, other: &Self) {
         self.elements += other.elements;
         self.overflowed += other.overflowed;
+        self.beyond_half += other.beyond_half;
         self.underflowed += other.underflowed;
         self.signal.merge(&other.signal);
         self.error.merge(&other.error);
@@ -143,6 +146,7 @@ impl ConversionStatistics {
     pub(crate) fn count(&mut self, converted: Converted) {
         self.elements += 1;
         self.overflowed += u64::from(converted.overflowed);
+        self.beyond_half += u64::from(converted.beyond_half);
         self.underflowed += u64::from(converted.underflowed);
     }
 

@@ -1,19 +1,19 @@
 //! The golden model: the same network, trained in floating point.
 //!
 //! It reads the [`Graph`] and nothing that fixed point makes of it, so that it cannot inherit a
-//! mistake. One step is plain stochastic gradient descent:
+//! mistake. One step is stochastic gradient descent:
 //!
 //! | pass | per layer |
 //! | --- | --- |
 //! | forward | `Z = X·Wᵀ + b`, then `max(0, Z)` where a ReLU follows |
 //! | input gradient | `dX = dZ·W`, masked by "stored activation > 0"; not for the first layer |
 //! | weight gradient | `dW = dZᵀ·X`, `db` = sum of `dZ` over rows; the mean divides by the batch |
-//! | update | `W ← W − μ·dW`, `b ← b − μ·db`, with μ divided by the batch for the sum |
+//! | update | with g the mean gradient: `V ← β·V + (g + λ·W)`, `W ← W − μ·V`; biases without λ; without momentum `V` is `g + λ·W` |
 //!
 //! `dZ` is per sample. Rates and divisions are those of the floating-point type, unrounded beyond;
 //! a loss scale does nothing to it.
 
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array, Array1, Array2, Axis, Dimension, Zip};
 
 use crate::Error;
 use crate::batch_order::epoch_order;
@@ -36,6 +36,8 @@ pub use real::Real;
 pub struct Golden<F> {
     graph: Graph,
     parameters: Parameters<F>,
+    /// What momentum has gathered, once there was a step with momentum.
+    velocity: Option<Parameters<F>>,
 }
 
 /// What one step found.
@@ -88,7 +90,8 @@ impl<F> Gradients<F> {
 impl<F: Real> Golden<F> {
     /// The network of `graph` with the parameters that `seed` starts it with.
     pub fn new(graph: &Graph, seed: u64) -> Self {
-        Self { graph: graph.clone(), parameters: Parameters::initial(graph, seed) }
+        let parameters = Parameters::initial(graph, seed);
+        Self { graph: graph.clone(), parameters, velocity: None }
     }
 
     /// The network of `graph` with given parameters.
@@ -98,7 +101,17 @@ impl<F: Real> Golden<F> {
     /// If their shapes are not the graph's.
     pub fn from_parameters(graph: &Graph, parameters: Parameters<F>) -> Result<Self, Error> {
         parameters.check(graph)?;
-        Ok(Self { graph: graph.clone(), parameters })
+        Ok(Self { graph: graph.clone(), parameters, velocity: None })
+    }
+
+    /// The same with what momentum has gathered: V of every weight and bias.
+    ///
+    /// # Errors
+    ///
+    /// If their shapes are not the graph's.
+    pub fn with_velocity(self, velocity: Option<Parameters<F>>) -> Result<Self, Error> {
+        velocity.as_ref().map_or(Ok(()), |velocity| velocity.check(&self.graph))?;
+        Ok(Self { velocity, ..self })
     }
 
     /// The network's shapes and loss.
@@ -109,6 +122,11 @@ impl<F: Real> Golden<F> {
     /// The weights and biases.
     pub fn parameters(&self) -> &Parameters<F> {
         &self.parameters
+    }
+
+    /// What momentum has gathered, if there was a step with momentum.
+    pub fn velocity(&self) -> Option<&Parameters<F>> {
+        self.velocity.as_ref()
     }
 
     /// `[samples, outputs]`: the network's answer to each row of `inputs`.
@@ -195,32 +213,49 @@ impl<F: Real> Golden<F> {
         LayerGradients { activations, dz, dw, db }
     }
 
-    /// One step of SGD on `batch`.
+    /// One step of SGD on `batch`, at the rate of epoch `epoch`.
     ///
     /// # Panics
     ///
     /// As [`gradients`](Self::gradients).
-    pub fn step(&mut self, batch: &Batch, training: &Training) -> StepRecord {
+    pub fn step(&mut self, batch: &Batch, training: &Training, epoch: u32) -> StepRecord {
         let gradients = self.gradients(batch, training);
-        self.update(&gradients, training, batch.len());
+        self.update(&gradients, training, (epoch, batch.len()));
         StepRecord { loss: gradients.loss, rows: batch.len() }
     }
 
-    /// Takes a step against `gradients`, which are of a batch of `rows` samples.
+    /// Takes a step of epoch `epoch` against `gradients`, which are of a batch of `rows` samples.
     ///
     /// # Panics
     ///
     /// If `gradients` are of another network's shape.
-    pub fn update(&mut self, gradients: &Gradients<F>, training: &Training, rows: usize) {
-        let rate = F::of(match training.batch_gradient {
-            BatchGradient::Mean => training.rate,
-            BatchGradient::Sum => training.rate / rows as f64,
-        });
+    pub fn update(
+        &mut self,
+        gradients: &Gradients<F>,
+        training: &Training,
+        (epoch, rows): (u32, usize),
+    ) {
+        let rule = Descent {
+            rate: F::of(training.rate_in(epoch)),
+            rows: F::of(match training.batch_gradient {
+                BatchGradient::Mean => 1.0,
+                BatchGradient::Sum => rows as f64,
+            }),
+            momentum: F::of(training.momentum),
+            decay: F::of(training.weight_decay),
+        };
         assert_eq!(gradients.layers.len(), self.parameters.layers.len(), "another network");
-        for (ours, gradient) in self.parameters.layers.iter_mut().zip(&gradients.layers) {
-            ours.weights.scaled_add(-rate, &gradient.dw);
+        if training.momentum > 0.0 && self.velocity.is_none() {
+            self.velocity = Some(self.parameters.zeros());
+        }
+        for (at, gradient) in gradients.layers.iter().enumerate() {
+            let ours = &mut self.parameters.layers[at];
+            let mut velocity = self.velocity.as_mut().map(|velocity| &mut velocity.layers[at]);
+            let gathered = velocity.as_mut().map(|velocity| &mut velocity.weights);
+            rule.descend(&mut ours.weights, &gradient.dw, gathered);
             if let (Some(bias), Some(db)) = (&mut ours.bias, &gradient.db) {
-                bias.scaled_add(-rate, db);
+                let gathered = velocity.and_then(|velocity| velocity.bias.as_mut());
+                Descent { decay: F::zero(), ..rule }.descend(bias, db, gathered);
             }
         }
     }
@@ -236,10 +271,47 @@ impl<F: Real> Golden<F> {
         let order = epoch_order(seed, epoch, train.len());
         let loss: f64 = order
             .chunks(training.batch)
-            .map(|rows| self.step(&train.batch(rows), training))
+            .map(|rows| self.step(&train.batch(rows), training, epoch))
             .map(|step| step.loss * step.rows as f64)
             .sum();
         loss / train.len() as f64
+    }
+}
+
+/// The rule of one step.
+#[derive(Clone, Copy)]
+struct Descent<F> {
+    rate: F,
+    /// What divides a gradient that makes it the mean.
+    rows: F,
+    momentum: F,
+    decay: F,
+}
+
+impl<F: Real> Descent<F> {
+    /// `V ← β·V + (g + λ·W)`, `W ← W − μ·V`; without `V`, its place is taken by `g + λ·W`.
+    fn descend<D: Dimension>(
+        self,
+        weights: &mut Array<F, D>,
+        gradient: &Array<F, D>,
+        velocity: Option<&mut Array<F, D>>,
+    ) {
+        let mean = |w: F, gradient: F| {
+            let gradient = gradient / self.rows;
+            // Not `+ 0·w`, which is undefined for a weight that has left all bounds.
+            if self.decay > F::zero() { gradient + self.decay * w } else { gradient }
+        };
+        match velocity {
+            None => {
+                Zip::from(weights).and(gradient).for_each(|w, &g| *w -= self.rate * mean(*w, g))
+            }
+            Some(velocity) => {
+                Zip::from(weights).and(gradient).and(velocity).for_each(|w, &g, v| {
+                    *v = self.momentum * *v + mean(*w, g);
+                    *w -= self.rate * *v;
+                })
+            }
+        }
     }
 }
 

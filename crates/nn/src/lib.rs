@@ -40,6 +40,7 @@ pub mod golden;
 pub mod graph;
 pub mod metrics;
 pub mod network;
+pub mod schedule;
 
 pub use batch_order::epoch_order;
 pub use data::{Answers, Batch, DataSet, DataSpec, Part};
@@ -50,3 +51,4 @@ pub use metrics::Information;
 pub use network::{
     BatchGradient, DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision, Training,
 };
+pub use schedule::Schedule;

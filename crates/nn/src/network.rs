@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Schedule};
 
 /// A network, as the `network` section of an experiment states it.
 ///
@@ -63,7 +63,11 @@ pub enum Loss {
     Mse,
 }
 
-/// How a network is trained: plain stochastic gradient descent.
+/// How a network is trained: stochastic gradient descent.
+///
+/// With the mean gradient g of a batch, a momentum β and a weight decay λ, a step is
+/// `v ← β·v + (g + λ·w)`, `w ← w − μ·v`, v from 0: the classical form, without dampening, that
+/// PyTorch's `SGD` has. Biases do not decay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
@@ -74,6 +78,16 @@ pub struct Training {
     /// The learning rate μ. With [`LossUnit::Bits`], a rate of `μ·ln 2` takes the steps that `μ`
     /// takes with [`LossUnit::Nats`].
     pub rate: f64,
+    /// How the rate changes from epoch to epoch. Default constant.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+    /// The momentum β, 0 or 2^-64 to 0.9999. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub momentum: f64,
+    /// The weight decay λ of every weight and no bias, 0 or 2^-64 to 1: the gradient of `λ/2·Σw²`,
+    /// with the loss in its unit. Default 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weight_decay: f64,
     /// The unit of the cross-entropy whose gradient is followed. Default bits.
     #[serde(default)]
     pub loss_unit: LossUnit,
@@ -90,6 +104,10 @@ pub struct Training {
     /// The test error rate whose cost is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_error_rate: Option<f64>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 const fn one() -> u32 {
@@ -114,7 +132,7 @@ pub enum BatchGradient {
     /// `dW = dZᵀ·X / B`, and the rate is μ.
     #[default]
     Mean,
-    /// `dW = dZᵀ·X`, and the rate is μ / B.
+    /// `dW = dZᵀ·X`, and the update divides by B.
     Sum,
 }
 
@@ -135,17 +153,37 @@ impl Training {
     /// The largest batch that [`validate`](Self::validate) accepts.
     pub const BATCH_MAX: usize = 1 << 20;
 
+    /// The rate of epoch `epoch`, from 0.
+    pub fn rate_in(&self, epoch: u32) -> f64 {
+        self.schedule.rate(self.rate, epoch)
+    }
+
     /// Checks every value that its type alone does not.
     ///
     /// # Errors
     ///
     /// If `epochs` is not in `1..=`[`EPOCHS_MAX`](Self::EPOCHS_MAX), `batch` not in
-    /// `1..=`[`BATCH_MAX`](Self::BATCH_MAX), `rate` not in `2^-64..=2^64`, `loss_scale` not a
-    /// power of two, or `target_error_rate` not in `0..=1`.
+    /// `1..=`[`BATCH_MAX`](Self::BATCH_MAX), the rate of an epoch not in `2^-64..=2^64`, `loss_scale`
+    /// not a power of two, `momentum` neither 0 nor in `2^-64..=0.9999`, `weight_decay` neither 0 nor
+    /// in `2^-64..=1`, or `target_error_rate` not in `0..=1`.
     pub fn validate(&self) -> Result<(), Error> {
         Error::check_count("training.epochs", self.epochs as usize, 1, Self::EPOCHS_MAX as usize)?;
         Error::check_count("training.batch", self.batch, 1, Self::BATCH_MAX)?;
-        Error::check_real("training.rate", self.rate, (-64_f64).exp2(), 64_f64.exp2())?;
+        let (least, most) = ((-64_f64).exp2(), 64_f64.exp2());
+        Error::check_real("training.rate", self.rate, least, most)?;
+        self.schedule.validate()?;
+        // Every schedule is monotone: its ends tell.
+        let last = self.epochs - 1;
+        let key = format!("training.schedule: the rate of epoch {last}");
+        Error::check_real(&key, self.rate_in(last), least, most)?;
+        // A momentum of more would round to 1 with a mantissa of 16 bits.
+        for (key, found, most) in
+            [("momentum", self.momentum, 0.9999), ("weight_decay", self.weight_decay, 1.0)]
+        {
+            if found != 0.0 {
+                Error::check_real(&format!("training.{key}"), found, least, most)?;
+            }
+        }
         if !self.loss_scale.is_power_of_two() {
             return Err(Error::LossScale { found: self.loss_scale });
         }
@@ -190,6 +228,26 @@ mod tests {
             (Training { rate: -0.5, ..good.clone() }, ["training.rate", "-0.5", "5.4"]),
             (Training { rate: f64::NAN, ..good.clone() }, ["training.rate", "NaN", "5.4"]),
             (Training { rate: f64::INFINITY, ..good.clone() }, ["rate", "inf", "1.8"]),
+            (
+                Training {
+                    epochs: 90,
+                    schedule: Schedule::Exponential { factor_per_epoch: 0.5 },
+                    ..good.clone()
+                },
+                ["the rate of epoch 89", "1.6155871338926322e-27", "5.4"],
+            ),
+            (
+                Training {
+                    epochs: 3,
+                    schedule: Schedule::Cosine { epochs: 2, rate_min: 0.0 },
+                    ..good.clone()
+                },
+                ["the rate of epoch 2", "0.0,", "5.4"],
+            ),
+            (Training { momentum: 1.0, ..good.clone() }, ["training.momentum", " 1.0,", "0.9999"]),
+            (Training { momentum: -0.5, ..good.clone() }, ["training.momentum", "-0.5", "5.4"]),
+            (Training { weight_decay: 2.0, ..good.clone() }, ["weight_decay", "2.0", "1.0"]),
+            (Training { weight_decay: f64::NAN, ..good.clone() }, ["weight_decay", "NaN", "1.0"]),
             (Training { loss_scale: 0, ..good.clone() }, ["loss_scale", " 0,", "power of two"]),
             (Training { loss_scale: 12, ..good.clone() }, ["loss_scale", "12", "power of two"]),
             (

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Accumulator, SoftmaxFormat};
-use systoliq_nn::{BatchGradient, LossUnit};
+use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
 use crate::GemmShape;
 use crate::plan::{Role, TensorPlan};
@@ -178,14 +178,39 @@ pub enum Operation {
         /// The gradient.
         error: TensorId,
     },
-    /// `weights ← weights − rate · gradient`.
+    /// `momentum ← β · momentum + (gradient + λ · weights)`, the gradient as the mean over the batch
+    /// and without loss scale; λ where `decay` says so.
+    Momentum {
+        /// What is gathered.
+        momentum: TensorId,
+        /// The gradient that is added.
+        gradient: TensorId,
+        /// The weights or the bias that the update after it changes.
+        weights: TensorId,
+        /// Whether these decay.
+        decay: bool,
+    },
+    /// `weights ← weights + residual − rate · gradient − rate · λ · weights`: the residual if there is
+    /// one, the decay where `decay` says so.
     Update {
         /// What is updated.
         weights: TensorId,
-        /// Its gradient.
+        /// What the weights did not hold before.
+        residual: Option<TensorId>,
+        /// Its gradient, or its momentum.
         gradient: TensorId,
-        /// Mantissa bits of the rate.
+        /// Whether the weights decay here; beside momentum, they decay there.
+        decay: bool,
+        /// Mantissa bits of the rates.
         rate_bits: u32,
+    },
+    /// `residual ←` what the update just before it could not put into `weights`: its exact result less
+    /// the weights that it wrote.
+    Residual {
+        /// What is left.
+        residual: TensorId,
+        /// The weights, updated.
+        weights: TensorId,
     },
     /// A change of format.
     Convert {
@@ -202,7 +227,9 @@ impl Operation {
         match self {
             Self::Gemm(Gemm { output, .. }) | Self::SumRows { output, .. } => *output,
             Self::SoftmaxCrossEntropy { error, .. } | Self::SquaredError { error, .. } => *error,
+            Self::Momentum { momentum, .. } => *momentum,
             Self::Update { weights, .. } => *weights,
+            Self::Residual { residual, .. } => *residual,
             Self::Convert { to, .. } => *to,
         }
     }
@@ -221,7 +248,14 @@ impl Operation {
             Self::SumRows { input, .. } => vec![*input],
             Self::SoftmaxCrossEntropy { logits, .. } => vec![*logits],
             Self::SquaredError { outputs, targets, .. } => vec![*outputs, *targets],
-            Self::Update { weights, gradient, .. } => vec![*weights, *gradient],
+            Self::Momentum { momentum, gradient, weights, decay } => {
+                let decaying = decay.then_some(*weights);
+                [*momentum, *gradient].into_iter().chain(decaying).collect()
+            }
+            Self::Update { weights, gradient, residual, .. } => {
+                [*weights, *gradient].into_iter().chain(*residual).collect()
+            }
+            Self::Residual { weights, .. } => vec![*weights],
             Self::Convert { from, .. } => vec![*from],
         }
     }
@@ -257,8 +291,14 @@ pub struct Command {
 /// The learning rate and what else scales gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
-    /// The rate as stated.
+    /// The rate of the first epoch.
     pub rate: f64,
+    /// How it changes from epoch to epoch.
+    pub schedule: Schedule,
+    /// The momentum β.
+    pub momentum: f64,
+    /// The weight decay λ.
+    pub weight_decay: f64,
     /// Whether gradients are means over the batch or sums.
     pub batch_gradient: BatchGradient,
     /// The unit of the loss.
@@ -301,13 +341,17 @@ impl Program {
     }
 
     /// The id of the conversion into `command`'s output: `layer/pass/role`, with `.bias` behind it
-    /// for the gradient of a bias, whose role is that of the weights' gradient.
+    /// for what a bias has in the role of its weights: gradient and momentum.
     pub fn output_id(&self, command: &Command) -> String {
         self.conversion_id(command, self.tensor(command.operation.output()).role.name())
     }
 
     fn conversion_id(&self, command: &Command, role: &str) -> String {
-        let bias = matches!(command.operation, Operation::SumRows { .. });
+        let bias = match &command.operation {
+            Operation::SumRows { .. } => true,
+            Operation::Momentum { weights, .. } => self.tensor(*weights).role == Role::Bias,
+            _ => false,
+        };
         format!("{}/{}/{role}{}", command.layer, command.pass, if bias { ".bias" } else { "" })
     }
 

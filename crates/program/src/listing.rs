@@ -68,12 +68,26 @@ fn describe(program: &Program, command: &Command) -> String {
         Operation::SquaredError { outputs, targets, error } => {
             format!("{} = {} - {}", name_of(*error), name_of(*outputs), name_of(*targets))
         }
-        Operation::Update { weights, gradient, .. } => {
-            let weights = name_of(*weights);
-            format!("{weights} = {weights} - rate * {}", name_of(*gradient))
+        Operation::Momentum { momentum, gradient, weights, decay } => {
+            let (momentum, gradient) = (name_of(*momentum), name_of(*gradient));
+            let decay = decaying(*decay, "+ decay", name_of(*weights));
+            format!("{momentum} = momentum * {momentum} + {gradient}{decay}")
+        }
+        Operation::Update { weights, gradient, residual, decay, .. } => {
+            let (weights, gradient) = (name_of(*weights), name_of(*gradient));
+            let residual = residual.map(|id| format!(" + {}", name_of(id))).unwrap_or_default();
+            let decay = decaying(*decay, "- rate * decay", weights);
+            format!("{weights} = {weights}{residual} - rate * {gradient}{decay}")
+        }
+        Operation::Residual { residual, weights } => {
+            format!("{} = what {} does not hold of that", name_of(*residual), name_of(*weights))
         }
         Operation::Convert { from, to } => format!("{} = {}", name_of(*to), name_of(*from)),
     }
+}
+
+fn decaying(decay: bool, factor: &str, weights: &str) -> String {
+    if decay { format!(" {factor} * {weights}") } else { String::new() }
 }
 
 fn scaled(scale: BatchScale) -> &'static str {

@@ -37,8 +37,9 @@ struct LayerTensors {
     /// What the layer reads.
     input: TensorId,
     weights: TensorId,
-    /// The same tensor as `weights` where both have one format.
+    /// The same tensor as `weights` where both have one format, or there is a residual.
     master: TensorId,
+    residual: Option<TensorId>,
     bias: Option<TensorId>,
     /// Activations, or logits.
     output: TensorId,
@@ -46,6 +47,9 @@ struct LayerTensors {
     gradient: TensorId,
     weight_gradient: TensorId,
     bias_gradient: Option<TensorId>,
+    /// Of weights and of bias, where training has momentum.
+    momentum: Option<TensorId>,
+    bias_momentum: Option<TensorId>,
 }
 
 struct Lowering<'a> {
@@ -59,7 +63,7 @@ struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     /// Declares every tensor.
     fn new(graph: &'a Graph, plan: &'a Plan, training: &Training) -> Self {
-        let mut tensors = Tensors(Vec::new());
+        let mut tensors = Tensors { decls: Vec::new(), momentum: training.momentum > 0.0 };
         let first = &plan.layers[0];
         let input = tensors.add("x".into(), Role::Input, 0, Rows::Batch, graph.inputs, first.input);
         let mut layers: Vec<LayerTensors> = Vec::new();
@@ -75,6 +79,9 @@ impl<'a> Lowering<'a> {
         });
         let learning = Learning {
             rate: training.rate,
+            schedule: training.schedule,
+            momentum: training.momentum,
+            weight_decay: training.weight_decay,
             batch_gradient: training.batch_gradient,
             loss_unit: training.loss_unit,
             loss_scale_log2: training.loss_scale.ilog2() as i32,
@@ -84,7 +91,7 @@ impl<'a> Lowering<'a> {
             systoliq_nn::BatchGradient::Sum => BatchScale::One,
         };
         let program = Program {
-            tensors: tensors.0,
+            tensors: tensors.decls,
             commands: Vec::new(),
             input,
             targets,
@@ -179,16 +186,42 @@ impl<'a> Lowering<'a> {
 
     fn update(&mut self, layer: usize) {
         let tensors = self.layers[layer];
-        let rate_bits = self.plan.layers[layer].rate_bits;
-        let update = |weights, gradient| Operation::Update { weights, gradient, rate_bits };
-        self.push(layer, Pass::Update, update(tensors.master, tensors.weight_gradient));
+        let decay = self.program.learning.weight_decay > 0.0;
+        self.descend(layer, tensors.master, tensors.weight_gradient, tensors.momentum, decay);
+        if let Some(residual) = tensors.residual {
+            let operation = Operation::Residual { residual, weights: tensors.weights };
+            self.push(layer, Pass::Update, operation);
+        }
         if tensors.weights != tensors.master {
             let convert = Operation::Convert { from: tensors.master, to: tensors.weights };
             self.push(layer, Pass::Update, convert);
         }
         if let (Some(bias), Some(gradient)) = (tensors.bias, tensors.bias_gradient) {
-            self.push(layer, Pass::Update, update(bias, gradient));
+            self.descend(layer, bias, gradient, tensors.bias_momentum, false);
         }
+    }
+
+    /// The step of weights, or of a bias, against their gradient.
+    fn descend(
+        &mut self,
+        layer: usize,
+        weights: TensorId,
+        gradient: TensorId,
+        momentum: Option<TensorId>,
+        decay: bool,
+    ) {
+        let rate_bits = self.plan.layers[layer].rate_bits;
+        let of_layer = &self.layers[layer];
+        let residual = of_layer.residual.filter(|_| weights == of_layer.weights);
+        let update = match momentum {
+            None => Operation::Update { weights, residual, gradient, decay, rate_bits },
+            Some(momentum) => {
+                let gather = Operation::Momentum { momentum, gradient, weights, decay };
+                self.push(layer, Pass::Update, gather);
+                Operation::Update { weights, residual, gradient: momentum, decay: false, rate_bits }
+            }
+        };
+        self.push(layer, Pass::Update, update);
     }
 }
 
@@ -201,7 +234,11 @@ fn transposed(tensor: TensorId) -> OperandRef {
 }
 
 /// The tensors declared so far.
-struct Tensors(Vec<TensorDecl>);
+struct Tensors {
+    decls: Vec<TensorDecl>,
+    /// Whether training has momentum.
+    momentum: bool,
+}
 
 impl Tensors {
     fn add(
@@ -213,8 +250,8 @@ impl Tensors {
         cols: usize,
         plan: TensorPlan,
     ) -> TensorId {
-        self.0.push(TensorDecl { name, role, layer, rows, cols, plan });
-        TensorId(self.0.len() - 1)
+        self.decls.push(TensorDecl { name, role, layer, rows, cols, plan });
+        TensorId(self.decls.len() - 1)
     }
 
     fn layer(
@@ -225,18 +262,26 @@ impl Tensors {
         input: TensorId,
         last: bool,
     ) -> LayerTensors {
+        let has_momentum = self.momentum;
         let mut add = |letter: &str, role, rows, cols, plan| {
             self.add(format!("{letter}{layer}"), role, layer, rows, cols, plan)
         };
         let (fan_in, units) = (dense.inputs, dense.units);
         let wide = Rows::Fixed(units);
         let one = Rows::Fixed(1);
-        let master = add("m", Role::Master, wide, fan_in, plan.master);
         // Where both have one format, the master is what the array reads.
         let shared =
             plan.weights.scale == plan.master.scale && plan.weights.format == plan.master.format;
-        let weights =
-            if shared { master } else { add("w", Role::Weights, wide, fan_in, plan.weights) };
+        let master = match plan.residual {
+            Some(_) => add("w", Role::Weights, wide, fan_in, plan.weights),
+            None => add("m", Role::Master, wide, fan_in, plan.master),
+        };
+        let residual = plan.residual.map(|plan| add("r", Role::Residual, wide, fan_in, plan));
+        let weights = if shared || residual.is_some() {
+            master
+        } else {
+            add("w", Role::Weights, wide, fan_in, plan.weights)
+        };
         let bias = dense.bias.then(|| add("b", Role::Bias, one, units, plan.bias));
         let output = if last {
             add("z", Role::Logits, Rows::Batch, units, plan.outputs)
@@ -248,10 +293,16 @@ impl Tensors {
         let role = Role::WeightGradients;
         let weight_gradient = add("dw", role, wide, fan_in, plan.weight_gradients);
         let bias_gradient = dense.bias.then(|| add("db", role, one, units, plan.weight_gradients));
+        let mut momentum = |letters: &str, rows, cols| {
+            has_momentum.then(|| add(letters, Role::Momentum, rows, cols, plan.momentum))
+        };
         LayerTensors {
+            momentum: momentum("v", wide, fan_in),
+            bias_momentum: dense.bias.then(|| momentum("vb", one, units)).flatten(),
             input,
             weights,
             master,
+            residual,
             bias,
             output,
             gradient,

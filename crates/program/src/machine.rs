@@ -6,37 +6,50 @@ use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
     Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Scale,
-    Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, Update, UpdateStatistics,
+    Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
-use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
+use systoliq_nn::{Answers, Batch, LossUnit};
 
 use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
 use crate::plan::Role;
 use crate::{Engine, GemmTask, Operand, Work};
 
-/// Which step a command runs in: it decides the random words, and whether scales learn.
+mod update;
+
+pub use update::Gathering;
+use update::Passing;
+
+/// Which step a command runs in: it decides the random words, the learning rate, and whether scales
+/// learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     key: Key,
     training: bool,
+    epoch: u32,
 }
 
 impl Step {
-    /// Training step `number`, from 0, of a run with `seed`.
+    /// Training step `number`, from 0, of a run with `seed`: of its first epoch, unless told.
     pub fn training(seed: u64, number: u64) -> Self {
-        Self { key: Key::new(seed).with_name("train").with(number), training: true }
+        Self { key: Key::new(seed).with_name("train").with(number), training: true, epoch: 0 }
+    }
+
+    /// The same step as one of epoch `epoch`, from 0, whose learning rate it has.
+    #[must_use]
+    pub fn in_epoch(self, epoch: u32) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Batch `batch` of evaluation number `evaluation` on the part of the data called `part`.
     pub fn evaluation(seed: u64, part: &str, evaluation: u64, batch: u64) -> Self {
         let key = Key::new(seed).with_name("evaluate").with_name(part);
-        Self { key: key.with(evaluation).with(batch), training: false }
+        Self { key: key.with(evaluation).with(batch), training: false, epoch: 0 }
     }
 
     /// The conversion of initial weights.
     fn initial(seed: u64) -> Self {
-        Self { key: Key::new(seed).with_name("initial"), training: false }
+        Self { key: Key::new(seed).with_name("initial"), training: false, epoch: 0 }
     }
 
     /// The stream of random words of a conversion.
@@ -82,6 +95,8 @@ pub struct Machine<'p> {
     labels: Vec<u32>,
     /// Real targets of the loaded batch, row by row; none for a classifier.
     targets: Vec<f64>,
+    /// What an update leaves to the command that keeps its residual.
+    passing: Option<Passing>,
     initial: Vec<(TensorId, ConversionStatistics)>,
 }
 
@@ -89,14 +104,14 @@ pub struct Machine<'p> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    /// Codes and fraction bits of weights and biases; nothing for other tensors.
+    /// Codes and fraction bits of what is carried from step to step; nothing for other tensors.
     tensors: Vec<Option<(Vec<i64>, i32)>>,
     scales: Vec<History>,
 }
 
 impl<'p> Machine<'p> {
     /// A machine whose weights are converted from `initial`, one matrix `[units, inputs]` a layer,
-    /// and whose biases are 0.
+    /// with what they do not hold in their residuals, and whose biases and momenta are 0.
     ///
     /// # Panics
     ///
@@ -110,23 +125,26 @@ impl<'p> Machine<'p> {
             softmax: SoftmaxUnit::new(program.softmax),
             labels: Vec::new(),
             targets: Vec::new(),
+            passing: None,
             initial: Vec::new(),
         };
         let step = Step::initial(seed);
         for (id, decl) in program.tensors.iter().enumerate().map(|(id, decl)| (TensorId(id), decl))
         {
-            match decl.role {
-                Role::Master => {
-                    let id_text = format!("{}/initial/{}", decl.layer, decl.role);
-                    let statistics =
-                        machine.write_reals(id, &initial[decl.layer], step.key(&id_text), false);
-                    machine.initial.push((id, statistics));
-                }
-                Role::Bias => {
-                    let zeros = Tensor::zeros(decl.plan.format, 1, decl.cols);
-                    machine.tensors[id.0] = Some(zeros);
-                }
-                _ => {}
+            let updated = match decl.role {
+                Role::Master => true,
+                // Without a master, the update writes the weights.
+                Role::Weights => program.find(Role::Master, decl.layer).is_none(),
+                _ => false,
+            };
+            if updated {
+                let id_text = format!("{}/initial/{}", decl.layer, decl.role);
+                let key = step.key(&id_text);
+                let statistics = machine.write_reals(id, &initial[decl.layer], key, false);
+                machine.initial.push((id, statistics));
+            } else if decl.role.outlasts_a_step() {
+                let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
+                machine.tensors[id.0] = Some(zeros);
             }
         }
         for command in &program.commands {
@@ -134,6 +152,11 @@ impl<'p> Machine<'p> {
                 let key = step.key(&format!("{}/initial/{}", command.layer, Role::Weights));
                 let outcome = machine.convert(from, to, key, false);
                 machine.initial.push((to, outcome.conversion));
+            }
+            if let Operation::Residual { residual, weights } = command.operation {
+                let key = step.key(&format!("{}/initial/{}", command.layer, Role::Residual));
+                let left = machine.leave(residual, weights, &initial[command.layer], key);
+                machine.initial.push((residual, left));
             }
         }
         machine
@@ -236,8 +259,17 @@ impl<'p> Machine<'p> {
                 let outcome = self.squared_error(*error, &difference, output_key, step.training);
                 Outcome { loss_sum: Some(loss), ..outcome }
             }
-            Operation::Update { weights, gradient, rate_bits } => {
-                self.update(*weights, *gradient, *rate_bits, output_key)
+            Operation::Momentum { momentum, gradient, weights, decay } => {
+                let decaying = decay.then_some(*weights);
+                self.gather((*momentum, *gradient), decaying, step, output_key)
+            }
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
+                let rate = self.rate(*gradient, *rate_bits, step);
+                let decay = decay.then(|| self.decay_rate(*rate_bits, step));
+                self.update((*weights, *residual, *gradient), rate, decay, output_key)
+            }
+            Operation::Residual { residual, weights } => {
+                self.keep_residual(*residual, *weights, output_key)
             }
             Operation::Convert { from, to } => self.convert(*from, *to, output_key, step.training),
         }
@@ -269,23 +301,10 @@ impl<'p> Machine<'p> {
         self.read(self.program.input).rows()
     }
 
-    /// The learning rate as the update multiplies it, with a mantissa of `bits` bits: divided by
-    /// the loss scale and, where gradients are sums, by the size of the loaded batch.
-    pub fn rate(&self, bits: u32) -> Multiplier {
-        let learning = &self.program.learning;
-        let divisor = match learning.batch_gradient {
-            BatchGradient::Mean => 1,
-            BatchGradient::Sum => self.batch() as u32,
-        };
-        let rate = Multiplier::nearest_quotient(learning.rate, divisor, bits);
-        let rate = rate.expect("a rate that lowering accepted");
-        Multiplier { exponent: rate.exponent + learning.loss_scale_log2, ..rate }
-    }
-
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
         let kept = |(decl, tensor): (&TensorDecl, &Option<Tensor>)| {
-            let tensor = tensor.as_ref().filter(|_| outlasts_a_step(decl.role))?;
+            let tensor = tensor.as_ref().filter(|_| decl.role.outlasts_a_step())?;
             Some((tensor.to_codes(), tensor.format().frac()))
         };
         let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
@@ -303,7 +322,7 @@ impl<'p> Machine<'p> {
             self.program.tensors.iter().zip(&mut self.tensors).zip(&snapshot.tensors)
         {
             let Some((codes, frac)) = kept else {
-                if outlasts_a_step(decl.role) {
+                if decl.role.outlasts_a_step() {
                     return None;
                 }
                 continue;
@@ -315,7 +334,7 @@ impl<'p> Machine<'p> {
                 && systoliq_fxp::Format::FRAC.contains(frac)
                 && (decl.plan.scale != Scale::Static || *frac == format.frac())
                 && codes.iter().all(|code| range.contains(code));
-            if !fits || !outlasts_a_step(decl.role) {
+            if !fits || !decl.role.outlasts_a_step() {
                 return None;
             }
             *tensor = Some(Tensor::from_codes(format.with_frac(*frac), rows, decl.cols, codes));
@@ -344,10 +363,10 @@ impl<'p> Machine<'p> {
         let plan = self.program.tensor(id).plan;
         let history = &mut self.scales[id.0];
         let second_pass = history.needs_range(plan.scale);
-        let fit = if plan.scale == Scale::Static || !(training || second_pass) {
-            None
-        } else {
+        let fit = if plan.scale.follows_range() && (training || second_pass) {
             range().largest_frac(plan.format, plan.overflow)
+        } else {
+            None
         };
         let frac = history.choose(plan.scale, plan.format, fit);
         if training {
@@ -382,7 +401,16 @@ impl<'p> Machine<'p> {
         let conversion = Conversion { from_frac, scale: scale.mantissa, ..conversion };
         let cols = self.program.tensor(id).cols;
         let (tensor, statistics) = conversion.tensor(rows, cols, values);
+        self.observe(id, &statistics, training);
         self.finish(id, tensor, statistics, second_pass)
+    }
+
+    /// Tells the scale of tensor `id` what a conversion did, if that was in training.
+    fn observe(&mut self, id: TensorId, statistics: &ConversionStatistics, training: bool) {
+        let plan = self.program.tensor(id).plan;
+        if training {
+            self.scales[id.0].observe(plan.scale, plan.format, statistics);
+        }
     }
 
     /// Stores a vector command's output.
@@ -411,6 +439,7 @@ impl<'p> Machine<'p> {
         let range = || range_of_reals(&values_by_row);
         let (conversion, _) = self.conversion(id, range, key, training);
         let (tensor, statistics) = conversion.reals(values.nrows(), decl.cols, &values_by_row);
+        self.observe(id, &statistics, training);
         self.tensors[id.0] = Some(tensor);
         statistics
     }
@@ -491,19 +520,8 @@ impl<'p> Machine<'p> {
         let (conversion, second_pass) =
             self.conversion(id, || difference.range(scale), key, training);
         let (tensor, statistics) = difference.convert(&conversion, scale);
+        self.observe(id, &statistics, training);
         self.finish(id, tensor, statistics, second_pass)
-    }
-
-    fn update(&mut self, id: TensorId, gradient: TensorId, rate_bits: u32, key: Key) -> Outcome {
-        let plan = self.program.tensor(id).plan;
-        let update = Update {
-            rate: self.rate(rate_bits),
-            rounding: plan.rounding,
-            overflow: plan.overflow,
-            key,
-        };
-        let (tensor, statistics, updates) = update.apply(self.read(id), self.read(gradient));
-        Outcome { update: Some(updates), ..self.finish(id, tensor, statistics, false) }
     }
 
     fn convert(&mut self, from: TensorId, to: TensorId, key: Key, training: bool) -> Outcome {
@@ -521,11 +539,6 @@ impl BatchScale {
             Self::Mean => Multiplier::reciprocal(batch as u32),
         }
     }
-}
-
-/// Whether tensors of this role are what training trains.
-fn outlasts_a_step(role: Role) -> bool {
-    matches!(role, Role::Master | Role::Weights | Role::Bias)
 }
 
 fn vector_work(tensor: &Tensor) -> Work {

@@ -5,7 +5,7 @@ use std::num::NonZero;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::scale::initial_frac;
+use systoliq_fxp::scale::{Share, initial_frac};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_nn::{Graph, Loss};
 
@@ -38,6 +38,10 @@ pub enum Role {
     Gradients,
     /// Gradients with respect to weights and biases.
     WeightGradients,
+    /// What momentum has gathered of the gradients of weights or biases.
+    Momentum,
+    /// What the weights' format could not hold of the weights.
+    Residual,
 }
 
 impl Role {
@@ -54,7 +58,14 @@ impl Role {
             Self::Error => "error",
             Self::Gradients => "gradients",
             Self::WeightGradients => "weight_gradients",
+            Self::Momentum => "momentum",
+            Self::Residual => "residual",
         }
+    }
+
+    /// Whether tensors of this role are carried from step to step.
+    pub fn outlasts_a_step(self) -> bool {
+        matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum | Self::Residual)
     }
 
     /// What the `precision` section may leave out.
@@ -64,12 +75,12 @@ impl Role {
         let (bits, frac, scale, rounding) = match self {
             Self::Input => (8, Some(7), Static, NearestEven),
             Self::Weights => (8, None, Initial, NearestEven),
-            Self::Master | Self::Bias => (16, None, Initial, Stochastic),
+            Self::Master | Self::Bias | Self::Residual => (16, None, Initial, Stochastic),
             Self::Activations | Self::Logits => (8, None, History, NearestEven),
             Self::Targets => (16, Some(12), Static, NearestEven),
             Self::Error => (8, Some(6), Static, Stochastic),
             Self::Gradients => (8, None, History, Stochastic),
-            Self::WeightGradients => (16, None, History, NearestEven),
+            Self::WeightGradients | Self::Momentum => (16, None, History, NearestEven),
         };
         Defaults { bits, frac, scale, rounding }
     }
@@ -98,7 +109,8 @@ pub const WINDOW_DEFAULT: u32 = 16;
 /// Format, scale, rounding and overflow of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
-    /// The format; where the scale is not static, `frac` is not used.
+    /// The format; of a scale that follows the range, `frac` is not used, of an overflow rate it is the
+    /// first.
     pub format: Format,
     /// How the number of fraction bits is found.
     pub scale: Scale,
@@ -117,6 +129,10 @@ impl TensorPlan {
             Scale::Dynamic => format!("{sign}Q{} dynamic", self.format.bits()),
             Scale::History { window } => {
                 format!("{sign}Q{} history of {window}", self.format.bits())
+            }
+            Scale::OverflowRate { limit, every_batches } => {
+                let (bits, rate) = (self.format.bits(), limit.to_f64());
+                format!("{sign}Q{bits} overflow-rate {rate} of {every_batches}")
             }
         }
     }
@@ -148,8 +164,10 @@ pub struct LayerPlan {
     pub input: TensorPlan,
     /// Weights as the array reads them.
     pub weights: TensorPlan,
-    /// Weights as the update writes them.
+    /// Weights as the update writes them, unless there is a residual.
     pub master: TensorPlan,
+    /// What the weights' format cannot hold, if the weights themselves are updated.
+    pub residual: Option<TensorPlan>,
     /// Bias.
     pub bias: TensorPlan,
     /// Activations (hidden layers) or logits (last layer).
@@ -160,6 +178,8 @@ pub struct LayerPlan {
     pub gradients: TensorPlan,
     /// Gradients of weights and bias.
     pub weight_gradients: TensorPlan,
+    /// Momentum of weights and of bias.
+    pub momentum: TensorPlan,
     /// Mantissa bits of the learning rate.
     pub rate_bits: u32,
     /// What is stated of accumulators.
@@ -281,7 +301,11 @@ impl<'a> Resolver<'a> {
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
         let master = self.role(Role::Master, true, range, |spec| spec.master.as_ref())?;
-        let bias = TensorPlan { rounding: master.rounding, ..self.bias(range)? };
+        let residual = self.residual(&weights)?;
+        let bias = match residual {
+            Some(_) => self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())?,
+            None => TensorPlan { rounding: master.rounding, ..self.bias(range)? },
+        };
         let outputs = if last {
             self.role(Role::Logits, true, None, |spec| spec.logits.as_ref())?
         } else {
@@ -296,12 +320,14 @@ impl<'a> Resolver<'a> {
             input: self.role(Role::Input, false, None, |spec| spec.input.as_ref())?,
             weights,
             master,
+            residual,
             bias,
             outputs,
             targets: self.role(Role::Targets, true, None, |spec| spec.targets.as_ref())?,
             gradients,
             weight_gradients: self
                 .role(Role::WeightGradients, true, None, |spec| spec.weight_gradients.as_ref())?,
+            momentum: self.role(Role::Momentum, true, None, |spec| spec.momentum.as_ref())?,
             rate_bits: self.rate_bits()?,
             accumulator: self.accumulator(),
             path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
@@ -320,6 +346,35 @@ impl<'a> Resolver<'a> {
             });
         }
         self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())
+    }
+
+    /// The residual, if one is stated. Unless stated, its range is an ulp of the weights, to either
+    /// side: no rounding leaves more.
+    fn residual(&self, weights: &TensorPlan) -> Result<Option<TensorPlan>, Error> {
+        let stated = |spec: &PrecisionSpec| spec.residual.is_some();
+        let special = self.special.is_some_and(stated);
+        if !special && !stated(self.general) {
+            return Ok(None);
+        }
+        let problem = |problem: &str| Error::Role {
+            path: format!("{}residual", self.path(special)),
+            problem: problem.to_owned(),
+        };
+        let level = if special { self.special } else { Some(self.general) };
+        if level.is_some_and(|spec| spec.master.is_some()) {
+            return Err(problem(
+                "it takes the place of the master; expected no \"master\" beside it",
+            ));
+        }
+        if weights.scale != Scale::Static {
+            return Err(problem(
+                "what the update writes keeps its scale; expected weights that are \"static\" or \
+                 \"initial\"",
+            ));
+        }
+        let range = Format::new(2, weights.format.frac() + 1, true);
+        let range = range.map_err(|error| problem(&error.to_string()))?;
+        self.role(Role::Residual, true, Some(range), |spec| spec.residual.as_ref()).map(Some)
     }
 
     fn path(&self, special: bool) -> String {
@@ -377,6 +432,16 @@ impl<'a> Resolver<'a> {
             None => defaults.scale,
         });
         check_companions(&merged, kind).map_err(problem)?;
+        if role == Role::Residual
+            && (merged.spare.is_some()
+                || merged.scale.is_some_and(|kind| kind != ScaleKind::Static))
+        {
+            return Err(problem(format!(
+                "scale \"{}\": a residual's format follows from that of the weights, or is given; \
+                 expected \"static\"",
+                name(&kind)
+            )));
+        }
         if matches!(role, Role::Master | Role::Bias)
             && !matches!(kind, ScaleKind::Static | ScaleKind::Initial)
         {
@@ -407,6 +472,10 @@ impl<'a> Resolver<'a> {
             ScaleKind::History => {
                 let window = merged.window.unwrap_or(WINDOW_DEFAULT);
                 (0, Scale::History { window })
+            }
+            ScaleKind::OverflowRate => {
+                let frac = merged.frac.or(default_frac).unwrap_or(bits as i32 - 1);
+                (frac, overflow_rate(&merged).map_err(problem)?)
             }
         };
         let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
@@ -440,6 +509,8 @@ fn merge(
         merged.scale = general.scale;
         merged.spare = merged.spare.or(general.spare);
         merged.window = merged.window.or(general.window);
+        merged.max_overflow_rate = merged.max_overflow_rate.or(general.max_overflow_rate);
+        merged.every_batches = merged.every_batches.or(general.every_batches);
     }
     merged.bits = merged.bits.or(general.bits);
     merged.signed = merged.signed.or(general.signed);
@@ -448,10 +519,27 @@ fn merge(
     merged
 }
 
+/// The overflow rate that is stated.
+fn overflow_rate(settings: &TensorSettings) -> Result<Scale, String> {
+    let (Some(rate), Some(every_batches)) = (settings.max_overflow_rate, settings.every_batches)
+    else {
+        return Err(
+            "the scale \"overflow-rate\" needs \"max_overflow_rate\" and \"every_batches\"".into(),
+        );
+    };
+    if !(1..=1 << 20).contains(&every_batches) {
+        return Err(format!("a decision every {every_batches} batches: expected 1 to 1048576"));
+    }
+    let limit = Share::new(rate).ok_or_else(|| {
+        format!("an overflow rate of {rate}: expected more than 0 and less than 1")
+    })?;
+    Ok(Scale::OverflowRate { limit, every_batches })
+}
+
 /// Refuses settings that the scale does not read.
 fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), String> {
     let scale = name(&kind);
-    if settings.frac.is_some() && kind != ScaleKind::Static {
+    if settings.frac.is_some() && !matches!(kind, ScaleKind::Static | ScaleKind::OverflowRate) {
         return Err(format!(
             "\"frac\" is given, but the scale is \"{scale}\": expected one of them"
         ));
@@ -461,6 +549,13 @@ fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), St
     }
     if settings.window.is_some() && kind != ScaleKind::History {
         return Err(format!("\"window\" goes with the scale \"history\", not \"{scale}\""));
+    }
+    let controls = settings.max_overflow_rate.is_some() || settings.every_batches.is_some();
+    if controls && kind != ScaleKind::OverflowRate {
+        return Err(format!(
+            "\"max_overflow_rate\" and \"every_batches\" go with the scale \"overflow-rate\", not \
+             \"{scale}\""
+        ));
     }
     if let Some(spare) = settings.spare.filter(|&spare| spare > 32) {
         return Err(format!("{spare} bits to spare: expected 0 to 32"));
@@ -524,6 +619,36 @@ mod tests {
     }
 
     #[test]
+    fn an_overflow_rate_starts_where_it_is_told_or_at_the_default_of_its_role() {
+        let plan = resolve(
+            r#"{"gradients": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.0001,
+                              "every_batches": 100, "frac": 6},
+                "error": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.5,
+                          "every_batches": 1},
+                "logits": {"scale": "overflow-rate", "max_overflow_rate": 0.5, "every_batches": 1},
+                "layers": {"0": {"gradients": {"bits": 8}}}}"#,
+        );
+        let [hidden, last] = &plan.unwrap().layers[..] else { panic!() };
+        assert_eq!(hidden.gradients.format_name(), "Q8 overflow-rate 0.0001 of 100");
+        let fracs = [hidden.gradients, last.gradients, last.outputs].map(|plan| plan.format.frac());
+        assert_eq!(fracs, [4, 8, 7]);
+    }
+
+    #[test]
+    fn a_residual_has_the_range_of_an_ulp_of_the_weights_and_frees_the_rounding_of_biases() {
+        let plan = resolve(
+            r#"{"weights": "Q1.7", "bias": {"rounding": "floor"},
+                "residual": {"bits": 10}, "layers": {"1": {"residual": "Q-6.14"}}}"#,
+        );
+        let plan = plan.unwrap();
+        let shown = |layer: usize| plan.layers[layer].residual.unwrap().to_string();
+        assert_eq!(shown(0), "Q-6.16, stochastic, saturate"); // ±2^-7
+        assert_eq!(shown(1), "Q-6.14, stochastic, saturate");
+        assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+        assert_eq!(resolve("{}").unwrap().layers[0].residual, None);
+    }
+
+    #[test]
     fn a_width_alone_keeps_the_range_in_either_spelling() {
         for weights in [r#""Q2.6""#, r#"{"bits": 8, "frac": 6}"#] {
             let plan = resolve(&format!(
@@ -548,6 +673,7 @@ mod tests {
             "error",
             "gradients",
             "weight_gradients",
+            "momentum",
         ] {
             for bits in [0u32, 33, 2_147_483_640, 2_147_483_647, u32::MAX] {
                 let message = resolve(&format!(r#"{{"{role}": {{"bits": {bits}}}}}"#))
@@ -573,6 +699,30 @@ mod tests {
             (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
             (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
             (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+            (
+                r#"{"error": {"scale": "overflow-rate"}}"#,
+                "precision.error: the scale \"overflow-rate\" needs",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1}}"#,
+                "needs \"max_overflow_rate\" and \"every_batches\"",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 1, "every_batches": 9}}"#,
+                "an overflow rate of 1: expected more than 0 and less than 1",
+            ),
+            (
+                r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 0}}"#,
+                "a decision every 0 batches: expected 1 to 1048576",
+            ),
+            (
+                r#"{"error": {"every_batches": 9}}"#,
+                "go with the scale \"overflow-rate\", not \"static\"",
+            ),
+            (
+                r#"{"master": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 9}}"#,
+                "precision.master: scale \"overflow-rate\"",
+            ),
             (r#"{"bias": {"rounding": "floor"}}"#, "precision.bias: biases are rounded"),
             (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
             (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),
@@ -583,6 +733,19 @@ mod tests {
             ),
         ];
         for (json, expected) in cases {
+            assert!(message(json).contains(expected), "{json}: {}", message(json));
+        }
+        for (json, expected) in [
+            (r#"{"master": {}, "residual": {}}"#, "precision.residual: it takes the place"),
+            (r#"{"weights": {"scale": "history"}, "residual": {}}"#, "precision.residual: what"),
+            (r#"{"residual": {"scale": "dynamic"}}"#, "precision.residual: scale \"dynamic\""),
+            (r#"{"residual": {"spare": 1}}"#, "precision.residual: scale \"initial\""),
+            (r#"{"residual": {"bits": 1}}"#, "precision.residual: a format of 1 bits"),
+            (
+                r#"{"layers": {"0": {"residual": {"scale": "static"}}}}"#,
+                "layers.0.residual: a static",
+            ),
+        ] {
             assert!(message(json).contains(expected), "{json}: {}", message(json));
         }
         let plan = resolve(r#"{"accumulator": {"bits": 65}}"#).unwrap();

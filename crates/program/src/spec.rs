@@ -23,16 +23,19 @@ pub enum ScaleKind {
     Dynamic,
     /// `frac` is chosen from the `window` steps before.
     History,
+    /// `frac` moves by one where more than `max_overflow_rate` of the elements of `every_batches` steps
+    /// overflow, or would not with half the range.
+    OverflowRate,
 }
 
 /// The settings of one role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TensorSettings {
     /// Width of a code, sign bit included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<u32>,
-    /// Fraction bits; implies a static scale.
+    /// Fraction bits; implies a static scale. With an overflow rate: those of the first steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frac: Option<i32>,
     /// Whether codes are two's complement.
@@ -47,6 +50,12 @@ pub struct TensorSettings {
     /// With a history scale: steps remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u32>,
+    /// With an overflow rate: the share of elements that may overflow, between 0 and 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_overflow_rate: Option<f64>,
+    /// With an overflow rate: steps between decisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_batches: Option<u32>,
     /// How bits are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,
@@ -175,7 +184,7 @@ impl<T: JsonSchema> JsonSchema for Written<T> {
 }
 
 /// The `precision` section: settings by role, and overrides per layer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrecisionSpec {
     /// Samples as the first layer reads them.
@@ -208,6 +217,12 @@ pub struct PrecisionSpec {
     /// Gradients with respect to weights and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_gradients: Option<Written<TensorSettings>>,
+    /// What momentum gathers of gradients with respect to weights and biases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<Written<TensorSettings>>,
+    /// What the weights' format cannot hold of the weights; stated, it takes the place of the master.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Written<TensorSettings>>,
     /// Accumulators of the array and of the bias gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorSettings>,

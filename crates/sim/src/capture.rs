@@ -154,7 +154,7 @@ pub fn capture(
     for epoch in 0..experiment.training.epochs {
         let order = epoch_order(seed, epoch, data.train.len());
         for rows in order.chunks(experiment.training.batch) {
-            let now = Step::training(seed, done);
+            let now = Step::training(seed, done).in_epoch(epoch);
             machine.load(&data.train.batch(rows), &now);
             if done == step {
                 return Ok(capture_in(&mut machine, &now, command));

@@ -83,6 +83,9 @@ pub const ELEMENTS_MAX: u128 = 1 << 40;
 /// Passes of the vector unit over its elements.
 const SOFTMAX_PASSES: u64 = 4;
 
+/// Bits of the mantissas of momentum, weight decay and 1/B.
+const FACTOR_BITS: u32 = 16;
+
 impl<'a> Costs<'a> {
     /// Of `program` on `accelerator` with PEs of `arithmetic`, and a stash that is laid out for
     /// batches of `batch` samples, whatever the work.
@@ -280,7 +283,7 @@ impl Bill<'_, '_, '_> {
             let stochastic = plan.rounding == Rounding::Stochastic;
             let barrel = barrel || plan.scale != Scale::Static;
             self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
-            if plan.scale != Scale::Static {
+            if plan.scale.follows_range() {
                 // The scale remembers the smallest and the largest value.
                 self.event(component, Event::Maximum { bits }, 2 * count);
             }

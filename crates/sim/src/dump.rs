@@ -10,7 +10,7 @@ use std::io;
 use ndarray::Array1;
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
-use systoliq_fxp::{Accumulator, Tensor, with_codes};
+use systoliq_fxp::{Accumulator, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
 use systoliq_program::command::{Edge, Gemm, OperandRef};
 use systoliq_program::{Command, Machine, Operation, Step, TensorId};
@@ -172,8 +172,7 @@ impl<'s> Dump<'s> {
             })
         };
         let scale = |scale: systoliq_program::command::BatchScale| {
-            let factor = scale.multiplier(machine.batch());
-            json!({ "mantissa": factor.mantissa, "exponent": factor.exponent })
+            factor(scale.multiplier(machine.batch()))
         };
         let mut entry = match &command.operation {
             Operation::Gemm(gemm) => {
@@ -206,12 +205,30 @@ impl<'s> Dump<'s> {
                 "operation": "squared_error", "outputs": file(*outputs), "targets": file(*targets),
                 "loss_scale_log2": program.learning.loss_scale_log2,
             }),
-            Operation::Update { weights, gradient, rate_bits } => {
-                let rate = machine.rate(*rate_bits);
+            Operation::Momentum { momentum, gradient, weights, decay } => {
+                let factors = machine.gathering(*decay);
+                json!({
+                    "operation": "momentum", "momentum": file(*momentum),
+                    "gradient": file(*gradient), "weights": decay.then(|| file(*weights)),
+                    "factors": {
+                        "momentum": factor(factors.momentum),
+                        "gradient": factor(factors.gradient),
+                        "weights": factors.decay.map(factor),
+                    },
+                })
+            }
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
+                let decay = decay.then(|| machine.decay_rate(*rate_bits, step));
                 json!({
                     "operation": "update", "weights": file(*weights), "gradient": file(*gradient),
-                    "rate": { "mantissa": rate.mantissa, "exponent": rate.exponent },
+                    "residual": residual.map(file),
+                    "rate": factor(machine.rate(*gradient, *rate_bits, step)),
+                    "decay": decay.map(factor),
                 })
+            }
+            // What the update before it made, not rounded, less the weights that it wrote.
+            Operation::Residual { weights, .. } => {
+                json!({ "operation": "residual", "weights": file(*weights) })
             }
             Operation::Convert { from, .. } => {
                 json!({ "operation": "convert", "from": file(*from) })
@@ -228,6 +245,10 @@ impl<'s> Dump<'s> {
         });
         entry
     }
+}
+
+fn factor(multiplier: Multiplier) -> Value {
+    json!({ "mantissa": multiplier.mantissa, "exponent": multiplier.exponent })
 }
 
 fn hex(key: u64) -> String {

@@ -358,9 +358,9 @@ impl Report {
         })
     }
 
-    /// `curves.csv`: a row per epoch.
-    pub fn curves_csv(records: &[Record]) -> String {
-        let mut text = String::from("seed,epoch");
+    /// `curves.csv`: a row per epoch, with the rate of its steps.
+    pub fn curves_csv(prepared: &Prepared, records: &[Record]) -> String {
+        let mut text = String::from("seed,epoch,rate");
         for network in ["golden", "fixed"] {
             for column in [
                 "error_rate",
@@ -378,7 +378,8 @@ impl Report {
         text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj\n");
         for record in records {
             for (at, spent) in record.spent.iter().enumerate() {
-                write!(text, "{},{}", record.seed, at + 1).expect("writing to a string");
+                let rate = prepared.experiment.training.rate_in(at as u32);
+                write!(text, "{},{},{rate}", record.seed, at + 1).expect("writing to a string");
                 for curve in [&record.golden, &record.fixed] {
                     let epoch = &curve.epochs[at];
                     let validation = epoch.validation.as_ref().and_then(Evaluation::error_rate);
@@ -563,7 +564,9 @@ fn layers(
                 Operation::SumRows { .. } => "sum_rows",
                 Operation::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
                 Operation::SquaredError { .. } => "squared_error",
+                Operation::Momentum { .. } => "momentum",
                 Operation::Update { .. } => "update",
+                Operation::Residual { .. } => "residual",
                 Operation::Convert { .. } => "convert",
             },
             m: shape.map(|shape| shape.m),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary, timing};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
-use systoliq_nn::{BatchGradient, LossUnit};
+use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
 use systoliq_program::{
     Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
@@ -230,6 +230,9 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
     let command = Command { name: "gemm".into(), layer: 0, pass: Pass::Forward, operation };
     let learning = Learning {
         rate: 1.0,
+        schedule: Schedule::default(),
+        momentum: 0.0,
+        weight_decay: 0.0,
         batch_gradient: BatchGradient::Mean,
         loss_unit: LossUnit::Bits,
         loss_scale_log2: 0,

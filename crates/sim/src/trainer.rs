@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_array::register::Seen;
 use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
-use systoliq_nn::golden::Real;
+use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::metrics::InformationSum;
 use systoliq_nn::{
     DataSet, Evaluation, Golden, Parameters, Part, Precision, epoch_order, initial_weights,
@@ -166,6 +166,8 @@ pub struct Checkpoint {
     record: Record,
     machine: Snapshot,
     golden: Vec<GoldenLayer>,
+    /// What momentum has gathered in the golden model.
+    golden_velocity: Option<Vec<GoldenLayer>>,
 }
 
 impl Checkpoint {
@@ -175,7 +177,8 @@ impl Checkpoint {
     }
 }
 
-/// Weights and bias of one layer of the golden model, exact also for `f32`.
+/// Weights and bias of one layer of the golden model, or what momentum has gathered for them, exact
+/// also for `f32`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GoldenLayer {
@@ -261,7 +264,7 @@ impl<'a> Trainer<'a> {
             seed: self.record.seed,
             problem: problem.to_owned(),
         };
-        let Checkpoint { record, machine, golden } = checkpoint;
+        let Checkpoint { record, machine, golden, golden_velocity } = checkpoint;
         let epochs = record.fixed.epochs.len();
         let steps = epochs as u64 * self.steps_per_epoch();
         if record.seed != self.record.seed
@@ -272,7 +275,9 @@ impl<'a> Trainer<'a> {
         {
             return Err(problem("its parts do not fit each other"));
         }
-        let restored = with_golden!(&mut self.golden, |model| restore_golden(model, &golden));
+        let restored = with_golden!(&mut self.golden, |model| {
+            restore_golden(model, &golden, golden_velocity.as_deref())
+        });
         restored.ok_or_else(|| problem("its golden model has other sizes"))?;
         self.machine
             .restore(&machine)
@@ -283,15 +288,21 @@ impl<'a> Trainer<'a> {
 
     /// Enough to go on from here.
     pub fn checkpoint(&self) -> Checkpoint {
-        let golden = with_golden!(&self.golden, |golden| golden.parameters().cast::<f64>());
-        let layers = golden.layers.into_iter().map(|layer| GoldenLayer {
-            weights: layer.weights.into_iter().map(Real64).collect(),
-            bias: layer.bias.into_iter().flatten().map(Real64).collect(),
+        let kept = |parameters: Parameters<f64>| {
+            let layer = |layer: LayerParameters<f64>| GoldenLayer {
+                weights: layer.weights.into_iter().map(Real64).collect(),
+                bias: layer.bias.into_iter().flatten().map(Real64).collect(),
+            };
+            parameters.layers.into_iter().map(layer).collect::<Vec<_>>()
+        };
+        let (parameters, velocity) = with_golden!(&self.golden, |golden| {
+            (golden.parameters().cast(), golden.velocity().map(Parameters::cast))
         });
         Checkpoint {
             record: self.record.clone(),
             machine: self.machine.snapshot(),
-            golden: layers.collect(),
+            golden: kept(parameters),
+            golden_velocity: velocity.map(kept),
         }
     }
 
@@ -400,8 +411,24 @@ fn initial_tensors(machine: &Machine<'_>) -> BTreeMap<String, TensorRecord> {
     machine.initial_statistics().iter().map(record).collect()
 }
 
-/// Puts the parameters of a checkpoint into a golden model; `None` if they do not fit.
-fn restore_golden<F: Real>(model: &mut Golden<F>, layers: &[GoldenLayer]) -> Option<()> {
+/// Puts what a checkpoint kept into a golden model; `None` if it does not fit.
+fn restore_golden<F: Real>(
+    model: &mut Golden<F>,
+    parameters: &[GoldenLayer],
+    velocity: Option<&[GoldenLayer]>,
+) -> Option<()> {
+    let parameters = shaped(model, parameters)?;
+    let velocity = match velocity {
+        Some(velocity) => Some(shaped(model, velocity)?),
+        None => None,
+    };
+    let restored = Golden::from_parameters(model.graph(), parameters).ok()?;
+    *model = restored.with_velocity(velocity).ok()?;
+    Some(())
+}
+
+/// What was kept of each layer, in the shapes of a model; `None` if it does not fit.
+fn shaped<F: Real>(model: &Golden<F>, layers: &[GoldenLayer]) -> Option<Parameters<F>> {
     let mut parameters: Parameters<f64> = model.parameters().cast();
     if parameters.layers.len() != layers.len() {
         return None;
@@ -414,8 +441,7 @@ fn restore_golden<F: Real>(model: &mut Golden<F>, layers: &[GoldenLayer]) -> Opt
         ours.weights.iter_mut().zip(&kept.weights).for_each(|(ours, kept)| *ours = kept.0);
         ours.bias.iter_mut().flatten().zip(&kept.bias).for_each(|(ours, kept)| *ours = kept.0);
     }
-    *model = Golden::from_parameters(model.graph(), parameters.cast()).ok()?;
-    Some(())
+    Some(parameters.cast())
 }
 
 /// One epoch of the fixed-point network.
@@ -463,7 +489,7 @@ impl FixedEpoch<'_, '_> {
         mut dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
         let batch = self.data.train.batch(rows);
-        let step = Step::training(self.record.seed, self.record.steps);
+        let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
         for (id, statistics) in self.machine.load(&batch, &step) {
             self.tensor_record(id).conversion.merge(&statistics);
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::Scale;
-use systoliq_nn::{DataSet, Dense};
+use systoliq_nn::{DataSet, Dense, Schedule, Training};
 use systoliq_program::command::Rows;
 use systoliq_program::{Command, Program, TensorDecl};
 use systoliq_sim::stash::{Kept, Stash};
@@ -146,8 +146,11 @@ impl<'a> Found<'a> {
             format!("data: {data}, {train} train, {validation} validation, {test} test samples"),
             format!("      of {features} values and {outputs} {answers}"),
             format!(
-                "training: {} epochs of {steps} steps, batch {}, rate {}",
-                training.epochs, training.batch, training.rate
+                "training: {} epochs of {steps} steps, batch {}, rate {}{}",
+                training.epochs,
+                training.batch,
+                training.rate,
+                schedule(training)
             ),
             format!(
                 "array: {} x {}, {}, overlap {}, partial folds {}",
@@ -242,6 +245,10 @@ impl<'a> Tensor<'a> {
             Scale::Static => (plan.format.to_string(), "static".to_owned()),
             Scale::Dynamic => (width, "dynamic".to_owned()),
             Scale::History { window } => (width, format!("history of {window}")),
+            Scale::OverflowRate { limit, every_batches } => {
+                let (rate, start) = (limit.to_f64(), plan.format);
+                (width, format!("overflow-rate {rate} of {every_batches} from {start}"))
+            }
         };
         let rows = match decl.rows {
             Rows::Batch => None,
@@ -291,6 +298,17 @@ fn kept(stash: &Stash) -> String {
         "kept for the backward pass: {peak_bytes} bytes, {on_chip_bytes} in a stash of \
          {capacity_bytes}{names}, {spilled_bytes} spilled"
     )
+}
+
+/// What becomes of the rate, if it changes.
+fn schedule(training: &Training) -> String {
+    let kind = match training.schedule {
+        Schedule::Constant {} => return String::new(),
+        Schedule::Step { .. } => "step",
+        Schedule::Exponential { .. } => "exponential",
+        Schedule::Cosine { .. } => "cosine",
+    };
+    format!(", {kind} to {:.4e} in the last epoch", training.rate_in(training.epochs - 1))
 }
 
 /// The word that stands for a mode in JSON.

@@ -113,7 +113,8 @@ impl Train {
         let json = serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
             directory.write("report.json", json.as_bytes())?;
-            directory.write("curves.csv", Report::curves_csv(&records).as_bytes())?;
+            directory
+                .write("curves.csv", Report::curves_csv(&loaded.prepared, &records).as_bytes())?;
             directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
         }
         Ok(if self.json { json } else { summary::summary(&loaded.prepared, &report) })

@@ -55,7 +55,7 @@ fn f32_follows_f64_over_an_epoch() {
     assert_eq!(single.parameters().cast::<f64>(), *double.parameters());
     for rows in epoch_order(1, 0, data.train.len()).chunks(training.batch) {
         let batch = data.train.batch(rows);
-        let (one, other) = (single.step(&batch, &training), double.step(&batch, &training));
+        let (one, other) = (single.step(&batch, &training, 0), double.step(&batch, &training, 0));
         assert!((one.loss / other.loss - 1.0).abs() < 1e-5, "{} ≠ {}", one.loss, other.loss);
     }
 }
@@ -63,10 +63,13 @@ fn f32_follows_f64_over_an_epoch() {
 #[test]
 fn a_run_continued_from_its_parameters_ends_with_the_bits_of_one_that_was_not_cut() {
     let (graph, training, data) = digits_mlp();
+    let training = Training { momentum: 0.9, weight_decay: 1e-4, ..training };
     let mut whole = Golden::<f32>::new(&graph, 3);
     whole.train_epoch(&data.train, &training, 3, 0);
     let saved: Parameters<f64> = whole.parameters().cast();
-    let mut continued = Golden::<f32>::from_parameters(&graph, saved.cast()).unwrap();
+    let velocity = whole.velocity().map(Parameters::cast::<f64>).expect("momentum");
+    let continued = Golden::<f32>::from_parameters(&graph, saved.cast()).unwrap();
+    let mut continued = continued.with_velocity(Some(velocity.cast())).unwrap();
     whole.train_epoch(&data.train, &training, 3, 1);
     continued.train_epoch(&data.train, &training, 3, 1);
     assert_eq!(whole, continued);

@@ -6,7 +6,8 @@ use super::Real;
 use crate::Error;
 use crate::graph::{Graph, initial_weights};
 
-/// The weights and biases of every layer: all that a run of plain SGD carries from step to step.
+/// A value for every weight and bias of every layer: weights and biases themselves, or what momentum
+/// has gathered for them.
 ///
 /// As `f64`, by [`cast`](Self::cast), they hold `f32` parameters exactly.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,15 @@ impl<F: Real> Parameters<F> {
             bias: graph.layers[at].bias.then(|| Array1::zeros(graph.layers[at].units)),
         };
         Self { layers: (0..graph.layers.len()).map(layer).collect() }
+    }
+
+    /// Zeros of the same shapes.
+    pub fn zeros(&self) -> Self {
+        let layer = |layer: &LayerParameters<F>| LayerParameters {
+            weights: Array2::zeros(layer.weights.dim()),
+            bias: layer.bias.as_ref().map(|bias| Array1::zeros(bias.dim())),
+        };
+        Self { layers: self.layers.iter().map(layer).collect() }
     }
 
     /// The same in another precision: exact from `f32` to `f64`, to nearest the other way.

@@ -6,6 +6,7 @@ use ndarray::{Array2, array};
 use systoliq_keyed_random::Key;
 
 use super::*;
+use crate::Schedule;
 use crate::data::Answers;
 use crate::network::{DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision};
 
@@ -14,6 +15,9 @@ fn training() -> Training {
         epochs: 1,
         batch: 4,
         rate: 0.1,
+        schedule: Schedule::default(),
+        momentum: 0.0,
+        weight_decay: 0.0,
         loss_unit: LossUnit::Bits,
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
@@ -160,7 +164,7 @@ fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
         let graph = graph(5, &[6, 3], true, loss);
         let (mut model, batch) = (golden(3, &graph), batch(3, 7, &graph));
         let expected = objective(&model, &batch, &training());
-        let record = model.step(&batch, &Training { loss_unit: unit, ..training() });
+        let record = model.step(&batch, &Training { loss_unit: unit, ..training() }, 0);
         assert!((record.loss - expected).abs() < 1e-14, "{} ≠ {expected}", record.loss);
         assert_eq!(record.rows, 7);
     }
@@ -200,7 +204,7 @@ fn one_sample_of_squared_error_takes_the_lms_step() {
     let w = model.parameters().layers[0].weights.clone();
     let x = [0.5, -1.0, 2.0];
     let batch = Batch { inputs: array![x], answers: Answers::Targets(array![[0.75]]) };
-    model.step(&batch, &training());
+    model.step(&batch, &training(), 0);
     let e = 0.75 - (w[(0, 0)] * x[0] + w[(0, 1)] * x[1] + w[(0, 2)] * x[2]);
     for (k, x) in x.into_iter().enumerate() {
         let (ours, expected) =
@@ -215,7 +219,7 @@ fn mean_and_sum_and_bits_and_nats_take_the_same_steps() {
     let batch = batch(4, 7, &graph);
     let after = |change: Training| {
         let mut model = golden(4, &graph);
-        model.step(&batch, &change);
+        model.step(&batch, &change, 0);
         model.parameters().clone()
     };
     let mean = after(training());
@@ -288,5 +292,36 @@ fn parameters_of_another_shape_are_refused_with_both_shapes() {
         let parameters = Parameters::<f32>::initial(&other, 1);
         let message = Golden::from_parameters(&ours, parameters).unwrap_err().to_string();
         assert!(said.iter().all(|part| message.contains(part)), "{said:?}: {message}");
+    }
+}
+
+/// One neuron `ŷ = w·x + b` in scalars, with the update of each parameter written out.
+#[test]
+fn momentum_and_weight_decay_take_the_steps_of_scalars() {
+    let graph = graph(1, &[1], true, Loss::Mse);
+    let samples = |step: usize| [(step as f64 / 7.0, 0.5), (1.0 - step as f64 / 9.0, -0.25)];
+    for (beta, lambda) in [(0.9, 0.0), (0.0, 0.01), (0.9, 0.01), (0.5, 1.0)] {
+        for batch_gradient in [BatchGradient::Mean, BatchGradient::Sum] {
+            let (momentum, weight_decay) = (beta, lambda);
+            let training = Training { momentum, weight_decay, batch_gradient, ..training() };
+            let mut model = Golden::<f64>::new(&graph, 2);
+            let (mut w, mut b) = (model.parameters().layers[0].weights[(0, 0)], 0.0);
+            let (mut of_w, mut of_b) = (0.0, 0.0);
+            for step in 0..20 {
+                let [one, other] = samples(step);
+                let answers = Answers::Targets(array![[one.1], [other.1]]);
+                model.step(&Batch { inputs: array![[one.0], [other.0]], answers }, &training, 0);
+
+                let errors = [one, other].map(|(x, y)| w * x + b - y);
+                of_w = beta * of_w + (errors[0] * one.0 + errors[1] * other.0) / 2.0 + lambda * w;
+                of_b = beta * of_b + (errors[0] + errors[1]) / 2.0;
+                (w, b) = (w - 0.1 * of_w, b - 0.1 * of_b);
+
+                let layer = &model.parameters().layers[0];
+                let found = [layer.weights[(0, 0)], layer.bias.as_ref().unwrap()[0]];
+                let off = (found[0] - w).abs().max((found[1] - b).abs());
+                assert!(off < 1e-13, "β {beta} λ {lambda} {step}: {found:?} ≠ {w} {b}");
+            }
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use systoliq_array::timing;
 use systoliq_fxp::Interpolation;
+use systoliq_nn::BatchGradient;
 use systoliq_program::{Operation, Role, TensorId};
 
 use super::traffic::Outgoing;
-use super::{Arithmetic, Bill, SOFTMAX_PASSES, too_large};
+use super::{Arithmetic, Bill, FACTOR_BITS, SOFTMAX_PASSES, too_large};
 use crate::Error;
 use crate::accelerator::Residency;
 use crate::events::{Buffer, Component, Event};
@@ -72,26 +73,50 @@ impl Bill<'_, '_, '_> {
                 self.multiply(Component::Vector, bits, bits, elements);
                 (1, bits, elements)
             }
-            Operation::Update { weights, gradient, rate_bits } => {
-                let bits = self.costs.bits(*gradient);
+            Operation::Momentum { momentum, gradient, weights, decay } => {
+                let bits = self.costs.bits(*momentum);
+                let width = FACTOR_BITS + bits;
+                self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
+                self.add(Component::Vector, width, elements);
+                if self.costs.program.learning.batch_gradient == BatchGradient::Sum {
+                    let bits = self.costs.bits(*gradient);
+                    self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
+                }
+                if *decay {
+                    let bits = self.costs.bits(*weights);
+                    self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
+                    self.add(Component::Vector, width, elements);
+                }
+                (1, width, elements)
+            }
+            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
+                let (bits, own) = (self.costs.bits(*gradient), self.costs.bits(*weights));
                 self.multiply(Component::Vector, *rate_bits, bits, elements);
-                self.add(Component::Vector, self.costs.bits(*weights), elements);
+                self.add(Component::Vector, own, elements);
+                if *decay {
+                    self.multiply(Component::Vector, *rate_bits, own, elements);
+                    self.add(Component::Vector, own, elements);
+                }
+                if let Some(residual) = residual.filter(|_| !self.is_float()) {
+                    let bits = own + self.costs.bits(residual);
+                    self.add(Component::Vector, bits, elements);
+                }
                 (1, rate_bits + bits, elements)
             }
-            Operation::Convert { from, .. } => {
-                if self.costs.arithmetic == Arithmetic::Float32 {
-                    return Ok(()); // float hardware has one copy of the weights
-                }
-                (1, self.costs.bits(*from), elements)
+            // Float hardware has no residual, and one copy of the weights.
+            Operation::Residual { .. } | Operation::Convert { .. } if self.is_float() => {
+                return Ok(());
             }
+            Operation::Residual { residual, weights } => {
+                let bits = self.costs.bits(*weights) + self.costs.bits(*residual);
+                self.add(Component::Vector, bits, elements);
+                (1, bits, elements)
+            }
+            Operation::Convert { from, .. } => (1, self.costs.bits(*from), elements),
         };
         let moves = self.moves(&operation.inputs());
         self.requantize(Component::Vector, output, width, moves, outputs);
-        // Weights are converted from the master on its way out of the update.
-        let inputs = match operation {
-            Operation::Convert { .. } => Vec::new(),
-            _ => operation.inputs(),
-        };
+        let inputs = self.fetched(operation);
         for &input in &inputs {
             self.input_rows(input, elements);
         }
@@ -121,6 +146,27 @@ impl Bill<'_, '_, '_> {
             self.second_pass(output, outputs, width)?;
         }
         Ok(())
+    }
+
+    fn is_float(&self) -> bool {
+        self.costs.arithmetic == Arithmetic::Float32
+    }
+
+    /// The inputs that come from memory. The commands of an update work on one stream: weights are
+    /// converted from the master on its way out, momentum and what is left to a residual are taken on
+    /// their way, and what decays into a momentum is fetched once, for the update behind it.
+    fn fetched(&self, operation: &Operation) -> Vec<TensorId> {
+        match operation {
+            Operation::Convert { .. } | Operation::Residual { .. } => Vec::new(),
+            Operation::Momentum { momentum, gradient, .. } => vec![*momentum, *gradient],
+            Operation::Update { weights, residual, gradient, .. } => {
+                let gathered = self.costs.program.tensor(*gradient).role == Role::Momentum;
+                let gradient = (!gathered).then_some(*gradient);
+                let residual = residual.filter(|_| !self.is_float());
+                [*weights].into_iter().chain(gradient).chain(residual).collect()
+            }
+            _ => operation.inputs(),
+        }
     }
 
     /// Where a scale was chosen from the whole tensor: the tensor comes again at full width, and
@@ -203,8 +249,7 @@ impl Bill<'_, '_, '_> {
         let read_by = |at: usize| {
             program.commands.get(at).is_some_and(|c| c.operation.inputs().contains(&output))
         };
-        let role = program.tensor(output).role;
-        let lasts = matches!(role, Role::Master | Role::Weights | Role::Bias);
+        let lasts = program.tensor(output).role.outlasts_a_step();
         let later = (self.at + 2..program.commands.len()).any(read_by);
         if self.keeps(output, elements) && read_by(self.at + 1) && !later && !lasts {
             return Vec::new();

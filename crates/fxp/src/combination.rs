@@ -1,0 +1,271 @@
+//! Exact linear combinations of tensors: what an update computes before its one rounding.
+
+use num_bigint::BigInt;
+
+use crate::real::decompose;
+use crate::scale::Range;
+use crate::{Conversion, ConversionStatistics, Multiplier, Tensor};
+
+/// `Σ factor · tensor`, element by element, as integers at common fraction bits, without rounding.
+///
+/// ```
+/// use systoliq_fxp::{Combination, Conversion, Multiplier, Overflow, Rounding, Tensor};
+/// use systoliq_keyed_random::Key;
+/// let tensor = |format: &str, code| Tensor::from_codes(format.parse().unwrap(), 1, 1, &[code]);
+/// let (w, g) = (tensor("Q1.15", 1000), tensor("Q-4.20", 600));
+/// let rate = Multiplier::nearest(0.5, 16)?;
+/// let exact = Combination::of(Multiplier::ONE, &w).minus(rate, &g);
+/// let conversion = Conversion {
+///     from_frac: 0,
+///     scale: 1,
+///     to: w.format(),
+///     rounding: Rounding::NearestEven,
+///     overflow: Overflow::Saturate,
+///     key: Key::new(0),
+/// };
+/// assert_eq!(exact.convert(&conversion).0.to_codes(), [991]); // 1000 − 9.375
+/// # Ok::<(), systoliq_fxp::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Combination {
+    rows: usize,
+    cols: usize,
+    /// Fraction bits of all values.
+    frac: i32,
+    values: Values,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Values {
+    /// No magnitude is longer than `bits` bits, at most [`NARROW`].
+    Narrow { bits: i32, raws: Vec<i64> },
+    /// Integers of any size.
+    Wide(Vec<BigInt>),
+}
+
+/// The most bits of a magnitude that a conversion takes in 64 bits.
+const NARROW: i32 = 61;
+
+/// How many bits hold the mantissa of a factor.
+fn mantissa_bits(factor: Multiplier) -> i32 {
+    32 - factor.mantissa.leading_zeros() as i32
+}
+
+impl Combination {
+    /// `factor · tensor`.
+    pub fn of(factor: Multiplier, tensor: &Tensor) -> Self {
+        let mantissa = i64::from(factor.mantissa);
+        let bits = mantissa_bits(factor) + tensor.format().bits() as i32;
+        let codes = tensor.to_codes();
+        let values = if bits <= NARROW {
+            let raws = codes.into_iter().map(|code| mantissa * code).collect();
+            Values::Narrow { bits, raws }
+        } else {
+            Values::Wide(codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect())
+        };
+        let frac = factor.exponent + tensor.format().frac();
+        Self { rows: tensor.rows(), cols: tensor.cols(), frac, values }
+    }
+
+    /// Real values row by row, each exactly.
+    ///
+    /// # Panics
+    ///
+    /// If a value is not finite, or `values` does not hold `rows · cols` elements.
+    pub fn of_reals(rows: usize, cols: usize, values: &[f64]) -> Self {
+        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let exact = |&value| decompose(value).expect("a finite value");
+        let exact: Vec<(i64, i32)> = values.iter().map(exact).collect();
+        let frac = exact.iter().map(|&(_, frac)| frac).max().unwrap_or_default();
+        let aligned = exact.into_iter().map(|(raw, own)| BigInt::from(raw) << (frac - own));
+        Self { rows, cols, frac, values: Values::Wide(aligned.collect()) }
+    }
+
+    /// This and `factor · tensor`.
+    ///
+    /// # Panics
+    ///
+    /// Unless the tensors have one shape.
+    #[must_use]
+    pub fn plus(self, factor: Multiplier, tensor: &Tensor) -> Self {
+        self.and(factor, tensor, false)
+    }
+
+    /// This less `factor · tensor`.
+    ///
+    /// # Panics
+    ///
+    /// Unless the tensors have one shape.
+    #[must_use]
+    pub fn minus(self, factor: Multiplier, tensor: &Tensor) -> Self {
+        self.and(factor, tensor, true)
+    }
+
+    fn and(self, factor: Multiplier, tensor: &Tensor, negative: bool) -> Self {
+        let shape = (self.rows, self.cols);
+        assert_eq!(shape, (tensor.rows(), tensor.cols()), "shapes of tensors that are added");
+        let other = Self::of(factor, tensor);
+        let frac = self.frac.max(other.frac);
+        // Zeros appended to either, so that both have `frac`.
+        let (ours, theirs) = (frac - self.frac, frac - other.frac);
+        let bits = |values: &Values, appended: i32| match values {
+            Values::Narrow { bits, .. } => Some(bits + appended),
+            Values::Wide(_) => None,
+        };
+        let longest = bits(&self.values, ours).zip(bits(&other.values, theirs));
+        let longest = longest.map(|(ours, theirs)| ours.max(theirs) + 1);
+        let values = match (self.values, other.values, longest) {
+            (
+                Values::Narrow { mut raws, .. },
+                Values::Narrow { raws: others, .. },
+                Some(bits @ ..=NARROW),
+            ) => {
+                for (raw, other) in raws.iter_mut().zip(others) {
+                    let other = other << theirs;
+                    *raw = (*raw << ours) + if negative { -other } else { other };
+                }
+                Values::Narrow { bits, raws }
+            }
+            (values, others, _) => {
+                let pairs = values.wide().into_iter().zip(others.wide());
+                let sum = |(value, other): (BigInt, BigInt)| {
+                    let (value, other) = (value << ours, other << theirs);
+                    if negative { value - other } else { value + other }
+                };
+                Values::Wide(pairs.map(sum).collect())
+            }
+        };
+        Self { frac, values, ..self }
+    }
+
+    /// The smallest and the largest value.
+    pub fn range(&self) -> Range {
+        match &self.values {
+            Values::Narrow { raws, .. } => Range::of(raws, 1, self.frac),
+            Values::Wide(raws) => {
+                let end = |end: Option<&BigInt>| end.cloned().unwrap_or_default();
+                Range { min: end(raws.iter().min()), max: end(raws.iter().max()), frac: self.frac }
+            }
+        }
+    }
+
+    /// Rounds every value once, as `conversion` tells; its `from_frac` is not used.
+    pub fn convert(&self, conversion: &Conversion) -> (Tensor, ConversionStatistics) {
+        let conversion = Conversion { from_frac: self.frac, ..*conversion };
+        match &self.values {
+            Values::Narrow { raws, .. } => conversion.tensor(self.rows, self.cols, raws),
+            Values::Wide(raws) => conversion.big_tensor(self.rows, self.cols, raws),
+        }
+    }
+}
+
+impl Values {
+    fn wide(self) -> Vec<BigInt> {
+        match self {
+            Self::Narrow { raws, .. } => raws.into_iter().map(BigInt::from).collect(),
+            Self::Wide(raws) => raws,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Format, Overflow, Rounding};
+    use num_traits::{ToPrimitive, Zero};
+    use proptest::prelude::*;
+    use systoliq_keyed_random::Key;
+
+    /// `value · 2^-frac`, exactly.
+    type Fixed = (BigInt, i32);
+
+    /// `fit(round(value))` in unbounded integers.
+    fn by_definition((value, frac): &Fixed, conversion: &Conversion) -> i64 {
+        let format = conversion.to;
+        let rounded = crate::convert::shift_round_big(
+            value,
+            frac - format.frac(),
+            conversion.rounding,
+            conversion.key.word(0),
+        );
+        let (low, high) = conversion.overflow.ends(format);
+        match conversion.overflow {
+            Overflow::Wrap => {
+                let modulus = BigInt::from(1i64 << format.bits());
+                let residue: BigInt = ((rounded - low) % &modulus + &modulus) % modulus;
+                residue.to_i64().unwrap() + low
+            }
+            _ => rounded.clamp(low.into(), high.into()).to_i64().unwrap(),
+        }
+    }
+
+    type Drawn = ((u32, i32, i64), f64, bool);
+
+    fn any_term() -> impl Strategy<Value = Drawn> {
+        ((2u32..=32, -64i32..=64, any::<i64>()), -60f64..60.0, any::<bool>())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4000, ..Default::default() })]
+
+        #[test]
+        fn updates_equal_the_definition(
+            terms in prop::collection::vec(any_term(), 1..=4),
+            tame in any::<bool>(),
+            mode in (0usize..6, 0usize..3, any::<u64>()),
+        ) {
+            let tame = |x: f64| if tame { x / 8.0 } else { x };
+            let drawn: Vec<(Tensor, Multiplier, bool)> = terms
+                .iter()
+                .map(|&((bits, frac, raw), power, negative)| {
+                    let format = Format::new(bits, tame(f64::from(frac)) as i32, true).unwrap();
+                    let tensor = Tensor::from_codes(format, 1, 1, &[raw >> (64 - bits)]);
+                    (tensor, Multiplier::nearest(tame(power).exp2(), 16).unwrap(), negative)
+                })
+                .collect();
+            let (first, factor, _) = &drawn[0];
+            let mut found = Combination::of(*factor, first);
+            // 512 fraction bits hold every term.
+            let exact = |(tensor, factor, negative): &(Tensor, Multiplier, bool)| {
+                let product = BigInt::from(tensor.code(0, 0)) * factor.mantissa;
+                let raw = product << (512 - factor.exponent - tensor.format().frac());
+                if *negative { -raw } else { raw }
+            };
+            let mut expected = exact(&(first.clone(), *factor, false));
+            for term in &drawn[1..] {
+                let (tensor, factor, negative) = term;
+                found = if *negative {
+                    found.minus(*factor, tensor)
+                } else {
+                    found.plus(*factor, tensor)
+                };
+                expected += exact(term);
+            }
+            let (rounding, overflow, seed) = mode;
+            let conversion = Conversion {
+                from_frac: 0,
+                scale: 1,
+                to: first.format(),
+                rounding: Rounding::ALL[rounding],
+                overflow: Overflow::ALL[overflow],
+                key: Key::new(seed),
+            };
+            let (tensor, statistics) = found.convert(&conversion);
+            // Words of stochastic rounding count from the fraction bits that are dropped.
+            let zeros = 512 - found.frac;
+            prop_assert_eq!(&expected % (BigInt::from(1) << zeros), BigInt::from(0));
+            let value = (&expected >> zeros, found.frac);
+            prop_assert_eq!(tensor.code(0, 0), by_definition(&value, &conversion));
+            let range = found.range();
+            prop_assert_eq!((&range.min, &range.max), (&value.0, &value.0));
+            prop_assert_eq!(statistics.signal.is_zero(), value.0.is_zero());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "shapes of tensors that are added")]
+    fn tensors_of_two_shapes_are_refused() {
+        let tensor = |rows| Tensor::zeros("Q1.7".parse().unwrap(), rows, 2);
+        let _ = Combination::of(Multiplier::ONE, &tensor(1)).plus(Multiplier::ONE, &tensor(2));
+    }
+}
