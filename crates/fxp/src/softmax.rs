@@ -191,6 +191,11 @@ impl Softmax {
         self.probabilities.chunks_exact(self.classes)
     }
 
+    /// The predicted class of each sample: that of its largest logit, the first of equal ones.
+    pub fn predictions(&self) -> &[u32] {
+        &self.predictions
+    }
+
     /// Samples whose predicted class is not their label.
     pub fn errors(&self, labels: &[u32]) -> u64 {
         self.predictions

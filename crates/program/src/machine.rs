@@ -14,7 +14,9 @@ use systoliq_nn::{Answers, Batch, BatchGradient, LossUnit};
 
 use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
 use crate::plan::Role;
-use crate::{Engine, GemmTask, Operand, Work};
+use crate::{Engine, GemmTask, Operand, Pass, Work};
+
+mod teaching;
 
 /// Which step a command runs in: it decides the random words, and whether scales learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,11 @@ impl Step {
     pub fn evaluation(seed: u64, part: &str, evaluation: u64, batch: u64) -> Self {
         let key = Key::new(seed).with_name("evaluate").with_name(part);
         Self { key: key.with(evaluation).with(batch), training: false }
+    }
+
+    /// A look at a run, number `number`, that leaves it as it is.
+    pub fn probe(seed: u64, number: u64) -> Self {
+        Self { key: Key::new(seed).with_name("probe").with(number), training: false }
     }
 
     /// The conversion of initial weights.
@@ -102,15 +109,7 @@ impl<'p> Machine<'p> {
     ///
     /// If `initial` does not fit the program.
     pub fn new(program: &'p Program, initial: &[Array2<f64>], seed: u64) -> Self {
-        let count = program.tensors.len();
-        let mut machine = Self {
-            program,
-            tensors: vec![None; count],
-            scales: vec![History::default(); count],
-            labels: Vec::new(),
-            targets: Vec::new(),
-            initial: Vec::new(),
-        };
+        let mut machine = Self::blank(program);
         let step = Step::initial(seed);
         for (id, decl) in program.tensors.iter().enumerate().map(|(id, decl)| (TensorId(id), decl))
         {
@@ -136,6 +135,19 @@ impl<'p> Machine<'p> {
             }
         }
         machine
+    }
+
+    /// A machine without weights, whose scales remember nothing.
+    fn blank(program: &'p Program) -> Self {
+        let count = program.tensors.len();
+        Self {
+            program,
+            tensors: vec![None; count],
+            scales: vec![History::default(); count],
+            labels: Vec::new(),
+            targets: Vec::new(),
+            initial: Vec::new(),
+        }
     }
 
     /// What the conversions of the initial weights did.
@@ -243,7 +255,7 @@ impl<'p> Machine<'p> {
     pub fn judge(&mut self, step: &Step, engine: &mut dyn Engine) -> Verdict {
         assert!(!step.training, "judging is not a training step");
         for command in &self.program.commands {
-            if let (crate::Pass::Forward, Operation::Gemm(_)) = (command.pass, &command.operation) {
+            if let (Pass::Forward, Operation::Gemm(_)) = (command.pass, &command.operation) {
                 self.execute(command, step, engine);
             }
         }
@@ -251,6 +263,13 @@ impl<'p> Machine<'p> {
         match self.program.targets {
             None => Verdict::Classes(Softmax::of(outputs)),
             Some(_) => Verdict::Values(loss_sum(outputs, self.targets.iter().copied())),
+        }
+    }
+
+    /// Runs forward and backward pass on the loaded batch, without an update.
+    pub fn gradients(&mut self, step: &Step, engine: &mut dyn Engine) {
+        for command in self.program.commands.iter().filter(|command| command.pass != Pass::Update) {
+            self.execute(command, step, engine);
         }
     }
 

@@ -11,6 +11,7 @@
 pub mod accelerator;
 pub mod activity;
 pub mod capture;
+pub mod comparison;
 pub mod cost;
 pub mod dump;
 pub mod energy;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod events;
 pub mod experiment;
 pub mod im2col;
+mod judge;
 pub mod memory;
 pub mod report;
 pub mod roofline;

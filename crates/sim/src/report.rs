@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::{Operation, Pass, Work};
@@ -22,11 +22,15 @@ use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
 
+mod comparison;
+
+pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, TensorHistogram};
+
 /// The layout of `report.json`; a change of meaning raises it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A real number that JSON writes as a string where it is not finite.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Extended(#[serde(with = "systoliq_nn::extended")] pub f64);
 
@@ -59,6 +63,8 @@ pub struct Report {
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
     pub precision: Vec<TensorReport>,
+    /// How far each tensor is from golden's.
+    pub comparison: ComparisonReport,
     /// Events in the array.
     pub counts: ArrayCounts,
     /// Rows of the scratchpads.
@@ -345,6 +351,7 @@ impl Report {
             },
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
+            comparison: ComparisonReport::new(prepared, record),
             counts: totals.counts,
             scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
@@ -371,7 +378,7 @@ impl Report {
                 write!(text, ",{network}_{column}").expect("writing to a string");
             }
         }
-        text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj\n");
+        text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj,mismatch_rate\n");
         for record in records {
             for (at, spent) in record.spent.iter().enumerate() {
                 write!(text, "{},{}", record.seed, at + 1).expect("writing to a string");
@@ -406,7 +413,9 @@ impl Report {
                 }
                 let Spent { cycles, energy_pj, float32_cycles, float32_energy_pj } = spent;
                 let (fixed, float32) = (energy_pj.0, float32_energy_pj.0);
-                writeln!(text, ",{cycles},{fixed},{float32_cycles},{float32}")
+                let mismatch = comparison::mismatch_rate(record, at + 1);
+                let mismatch = mismatch.map_or(String::new(), |rate| rate.to_string());
+                writeln!(text, ",{cycles},{fixed},{float32_cycles},{float32},{mismatch}")
                     .expect("writing to a string");
             }
         }

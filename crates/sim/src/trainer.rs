@@ -8,18 +8,19 @@ use systoliq_array::register::Seen;
 use systoliq_array::{Activity, ArrayCounts, Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
-use systoliq_nn::metrics::InformationSum;
 use systoliq_nn::{
     DataSet, Evaluation, Golden, Parameters, Part, Precision, epoch_order, initial_weights,
 };
 use systoliq_program::machine::Snapshot;
-use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId, Verdict};
+use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
+use crate::comparison::{Comparison, Look, Probe, histograms};
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
 use crate::events::{Buffer, Prices};
+use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Accelerator, Error, Prepared};
 
@@ -152,6 +153,8 @@ pub struct Record {
     pub timeline: Timeline,
     /// By the end of each epoch.
     pub spent: Vec<Spent>,
+    /// How far the networks are apart.
+    pub comparison: Comparison,
 }
 
 /// A run between two epochs, enough to go on from there with the same bits.
@@ -233,16 +236,40 @@ impl<'a> Trainer<'a> {
         let batch = experiment.training.batch;
         let curve = |initial| Curve { initial, epochs: Vec::new() };
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let (fixed, ours) = judge.predict(&mut machine, engine.as_mut(), None);
+        let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
         let record = Record {
             seed,
             steps: 0,
-            fixed: curve(judge.fixed(&mut machine, engine.as_mut())),
-            golden: curve(with_golden!(&golden, |golden| golden.evaluate(&data.test, batch))),
+            fixed: curve(fixed),
+            golden: curve(float),
             tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
             spent: Vec::new(),
+            comparison: Comparison::default(),
         };
-        Self { prepared, data, machine, engine, golden, record }
+        let mut trainer = Self { prepared, data, machine, engine, golden, record };
+        trainer.compare(&ours, &theirs);
+        trainer
+    }
+
+    /// Compares the networks as they are, which take the samples of the test part for these
+    /// classes.
+    fn compare(&mut self, fixed: &[Option<u32>], golden: &[Option<u32>]) {
+        let training = &self.prepared.experiment.training;
+        let epochs = self.record.fixed.epochs.len() as u32;
+        let look =
+            Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
+        let (probe, machine) = with_golden!(&self.golden, |golden| {
+            look.probe(&self.machine, self.engine.as_mut(), golden)
+        });
+        let mismatches = fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden);
+        let mismatches = (!fixed.is_empty()).then(|| mismatches.count() as u64);
+        let comparison = &mut self.record.comparison;
+        comparison.probes.push(Probe { mismatches, ..probe });
+        if epochs == training.epochs {
+            comparison.histograms = histograms(&machine);
+        }
     }
 
     /// Goes on from a checkpoint of the same experiment.
@@ -261,6 +288,7 @@ impl<'a> Trainer<'a> {
         if record.seed != self.record.seed
             || record.golden.epochs.len() != epochs
             || record.spent.len() != epochs
+            || record.comparison.probes.len() != epochs + 1
             || record.steps != steps
             || !record.timeline.fits(self.prepared.program.commands.len())
         {
@@ -329,13 +357,10 @@ impl<'a> Trainer<'a> {
             });
             with_golden!(&*golden, |golden| {
                 let evaluate = |part: &Part| golden.evaluate(part, training.batch);
-                Epoch {
-                    training_loss,
-                    validation: Some(&data.validation)
-                        .filter(|part| !part.is_empty())
-                        .map(evaluate),
-                    test: evaluate(&data.test),
-                }
+                let validation =
+                    Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
+                let (test, predictions) = golden.predict(&data.test, training.batch);
+                (Epoch { training_loss, validation, test }, predictions)
             })
         };
         let mut fixed = FixedEpoch {
@@ -356,11 +381,12 @@ impl<'a> Trainer<'a> {
             let fixed = fixed.train(conduct, dump);
             (golden_epoch(), fixed)
         };
-        let fixed = fixed?;
+        let ((golden, theirs), (fixed, ours)) = (golden, fixed?);
         self.record.golden.epochs.push(golden);
         self.record.fixed.epochs.push(fixed);
         let spent = self.spent()?;
         self.record.spent.push(spent);
+        self.compare(&ours, &theirs);
         Ok(())
     }
 
@@ -424,7 +450,7 @@ impl FixedEpoch<'_, '_> {
         &mut self,
         conduct: &Conduct<'_>,
         mut dump: Option<&mut Dump<'_>>,
-    ) -> Result<Epoch, Error> {
+    ) -> Result<(Epoch, Vec<Option<u32>>), Error> {
         let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let order = epoch_order(seed, self.epoch, self.data.train.len());
         let mut loss = ExactSum::default();
@@ -437,13 +463,17 @@ impl FixedEpoch<'_, '_> {
         let judge =
             |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
-        let validation =
-            validation.map(|part| judge(part, "validation").fixed(self.machine, self.engine));
-        Ok(Epoch {
-            training_loss: loss.to_f64() / order.len() as f64,
-            validation,
-            test: judge(&self.data.test, "test").fixed(self.machine, self.engine),
-        })
+        let validation = validation
+            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None).0);
+        let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
+        let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
+        let judge = judge(&self.data.test, "test");
+        let (test, predictions) = judge.predict(self.machine, self.engine, watch.as_mut());
+        if let Some(watch) = watch {
+            self.record.comparison.units = watch.units();
+        }
+        let training_loss = loss.to_f64() / order.len() as f64;
+        Ok((Epoch { training_loss, validation, test }, predictions))
     }
 
     /// One training step.
@@ -498,46 +528,5 @@ impl FixedEpoch<'_, '_> {
         let record = self.record.tensors.get_mut(name).expect("a record just made");
         record.frac = frac;
         record
-    }
-}
-
-/// An evaluation of the fixed-point network on a part of the data.
-struct Judge<'a> {
-    part: &'a Part,
-    name: &'static str,
-    batch: usize,
-    seed: u64,
-    number: u64,
-}
-
-impl Judge<'_> {
-    fn fixed(&self, machine: &mut Machine<'_>, engine: &mut dyn Engine) -> Evaluation {
-        let mut loss = ExactSum::default();
-        let mut errors = None;
-        let mut information = InformationSum::default();
-        for (at, batch) in self.part.batches(self.batch).enumerate() {
-            let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
-            machine.load(&batch, &step);
-            match machine.judge(&step, engine) {
-                Verdict::Classes(softmax) => {
-                    let labels = machine.labels();
-                    loss.merge(&softmax.loss_sum(labels));
-                    *errors.get_or_insert(0) += softmax.errors(labels);
-                    for (row, &label) in softmax.rows().zip(labels) {
-                        let probabilities: Vec<f64> =
-                            row.iter().map(|&p| f64::from(p) / f64::from(1 << 30)).collect();
-                        information.add(label as usize, &probabilities);
-                    }
-                }
-                Verdict::Values(sum) => loss.merge(&sum),
-            }
-        }
-        let count = self.part.len() as u64;
-        Evaluation {
-            count,
-            loss: loss.to_f64() / count as f64,
-            errors,
-            information: information.mean(),
-        }
     }
 }
