@@ -131,3 +131,61 @@ fn histograms_count_every_element_and_curves_the_mismatches() {
     let units = comparison["units"].as_array().unwrap();
     assert_eq!((&units[0]["units"], &units[1]["dead"]), (&Value::from(64), &Value::Null));
 }
+
+#[test]
+fn a_teacher_forced_step_starts_from_goldens_weights_and_its_update_is_gone_with_the_next() {
+    let forced = [("training.teacher_forced", "true"), ("training.epochs", "2")];
+    let nearest = ("precision.master", r#"{"bits": 16, "rounding": "nearest-even"}"#);
+    let coarse = ("precision.gradients", r#"{"bits": 2, "scale": "dynamic"}"#);
+    // Room for every weight of golden.
+    let room = ("precision.weights.spare", "5");
+    let plain = report(&[forced[0], forced[1], nearest, room]);
+    let spoiled = report(&[forced[0], forced[1], nearest, room, coarse]);
+    // Evaluations are those of golden's weights, whatever the gradients were.
+    assert_eq!(plain["fixed"]["error_rate"], spoiled["fixed"]["error_rate"]);
+    assert_eq!(plain["golden"], spoiled["golden"]);
+    assert_eq!(plain["to_target"], Value::Null);
+    let tensor = |report: &Value, name: &str| {
+        let tensors = report["comparison"]["tensors"].as_array().unwrap();
+        tensors.iter().find(|tensor| tensor["name"] == name).unwrap().clone()
+    };
+    for report in [&plain, &spoiled] {
+        for (name, ulps) in [("m0", 0.5), ("m1", 0.5), ("w0", 0.5 + 1.0 / 256.0)] {
+            let steps = tensor(report, name)["steps"].clone();
+            assert_eq!(steps["max_error_ulp"][0], Value::Null);
+            for epoch in [1, 2] {
+                let worst = steps["max_error_ulp"][epoch].as_f64().unwrap();
+                assert!((0.4..=ulps).contains(&worst), "{name}, epoch {epoch}: {worst}");
+            }
+        }
+    }
+    // What is spoiled shows where it is, and what does not depend on it does not.
+    let db =
+        |report: &Value, name: &str| tensor(report, name)["steps"]["sqnr_db"][2].as_f64().unwrap();
+    assert_eq!(db(&plain, "z1"), db(&spoiled, "z1"));
+    assert!(db(&plain, "dz0") > db(&spoiled, "dz0") + 10.0);
+    assert!(db(&plain, "dw0") > db(&spoiled, "dw0") + 3.0);
+}
+
+#[test]
+fn a_teacher_forced_run_is_the_same_on_two_threads_and_resumed_and_its_products_are_not_traced() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = |name: &str| folder.path().join(name).display().to_string();
+    let common = ["--set", "training.teacher_forced=true", "--set", "training.epochs=2"];
+    let train = |name: &str, more: &[&str]| {
+        let to = out(name);
+        let arguments = ["train", "models/digits-mlp.json", "--out", &to].into_iter();
+        let arguments: Vec<&str> = arguments.chain(common).chain(more.iter().copied()).collect();
+        shell::printed(&shell::root(), &arguments);
+        std::fs::read_to_string(folder.path().join(name).join("report.json")).unwrap()
+    };
+    let one = train("one", &["--threads", "1"]);
+    assert_eq!(train("two", &["--threads", "2"]), one);
+    assert_eq!(train("two", &["--threads", "2", "--resume"]), one);
+    let arguments = ["trace", "models/digits-mlp.json", "--op", "0.forward", "--format", "text"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(common).collect();
+    let refused = shell::systoliq(&shell::root(), &arguments);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.contains("training.teacher_forced"), "{message}");
+}

@@ -49,6 +49,8 @@ pub struct Probe {
     pub own: ByTensor,
     /// With golden's parameters; nothing where one of these is not finite.
     pub teacher_forced: Option<ByTensor>,
+    /// Over all steps of the epoch, in a run that is teacher-forced.
+    pub steps: Option<ByTensor>,
 }
 
 /// Units of one layer that do not tell one sample from another.
@@ -99,6 +101,11 @@ impl<F: Real> Counterparts<'_, F> {
 pub(crate) fn is_bias_gradient(program: &Program, id: TensorId) -> bool {
     let sums = |operation: &Operation| matches!(operation, Operation::SumRows { .. });
     program.commands.iter().any(|c| c.operation.output() == id && sums(&c.operation))
+}
+
+/// Whether a tensor is compared before its step, whose update writes it.
+pub(crate) fn is_parameter(role: Role) -> bool {
+    matches!(role, Role::Master | Role::Weights | Role::Bias)
 }
 
 /// Differences of every tensor, summed over any number of batches.
@@ -167,7 +174,7 @@ impl Look<'_> {
         let teacher_forced = finite(golden).map(|parameters| {
             compare(&mut Machine::with_parameters(machine.program(), &parameters, &step))
         });
-        (Probe { mismatches: None, own, teacher_forced }, copy)
+        (Probe { mismatches: None, own, teacher_forced, steps: None }, copy)
     }
 }
 

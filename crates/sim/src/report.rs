@@ -488,9 +488,14 @@ fn seeds(records: &[Record]) -> Vec<SeedReport> {
 }
 
 impl ToTarget {
-    /// The target is the stated one, or the final error rate of the golden model.
+    /// The target is the stated one, or the final error rate of the golden model; there is none
+    /// where fixed point does not learn by itself.
     fn new(prepared: &Prepared, record: &Record) -> Option<Self> {
-        let stated = prepared.experiment.training.target_error_rate;
+        let training = &prepared.experiment.training;
+        if training.teacher_forced {
+            return None;
+        }
+        let stated = training.target_error_rate;
         let error_rate = stated.or_else(|| record.golden.final_error_rate())?;
         let first = |curve: &Curve| {
             curve

@@ -9,13 +9,14 @@ use systoliq_array::{Activity, ArrayCounts, Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::Real;
 use systoliq_nn::{
-    DataSet, Evaluation, Golden, Parameters, Part, Precision, epoch_order, initial_weights,
+    Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training, epoch_order,
+    initial_weights,
 };
 use systoliq_program::machine::Snapshot;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
-use crate::comparison::{Comparison, Look, Probe, histograms};
+use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
@@ -23,6 +24,8 @@ use crate::events::{Buffer, Prices};
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Accelerator, Error, Prepared};
+
+mod following;
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,13 +252,13 @@ impl<'a> Trainer<'a> {
             comparison: Comparison::default(),
         };
         let mut trainer = Self { prepared, data, machine, engine, golden, record };
-        trainer.compare(&ours, &theirs);
+        trainer.compare(&ours, &theirs, None);
         trainer
     }
 
     /// Compares the networks as they are, which take the samples of the test part for these
-    /// classes.
-    fn compare(&mut self, fixed: &[Option<u32>], golden: &[Option<u32>]) {
+    /// classes, and were so far apart in the steps of a teacher-forced epoch.
+    fn compare(&mut self, fixed: &[Option<u32>], golden: &[Option<u32>], steps: Option<ByTensor>) {
         let training = &self.prepared.experiment.training;
         let epochs = self.record.fixed.epochs.len() as u32;
         let look =
@@ -266,7 +269,7 @@ impl<'a> Trainer<'a> {
         let mismatches = fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden);
         let mismatches = (!fixed.is_empty()).then(|| mismatches.count() as u64);
         let comparison = &mut self.record.comparison;
-        comparison.probes.push(Probe { mismatches, ..probe });
+        comparison.probes.push(Probe { mismatches, steps, ..probe });
         if epochs == training.epochs {
             comparison.histograms = histograms(&machine);
         }
@@ -351,18 +354,6 @@ impl<'a> Trainer<'a> {
         let Self { prepared, data, golden, record, .. } = self;
         let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
         let training = &prepared.experiment.training;
-        let mut golden_epoch = || {
-            let training_loss = with_golden!(golden, |golden| {
-                golden.train_epoch(&data.train, training, seed, epoch)
-            });
-            with_golden!(&*golden, |golden| {
-                let evaluate = |part: &Part| golden.evaluate(part, training.batch);
-                let validation =
-                    Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
-                let (test, predictions) = golden.predict(&data.test, training.batch);
-                (Epoch { training_loss, validation, test }, predictions)
-            })
-        };
         let mut fixed = FixedEpoch {
             prepared,
             data,
@@ -371,22 +362,36 @@ impl<'a> Trainer<'a> {
             record,
             epoch,
         };
-        let (golden, fixed) = if conduct.parallel {
-            std::thread::scope(|scope| {
-                let golden = scope.spawn(golden_epoch);
-                let fixed = fixed.train(conduct, dump);
-                (golden.join().expect("the golden model's thread"), fixed)
-            })
+        let (golden, fixed, steps) = if training.teacher_forced {
+            let followed = with_golden!(&mut *golden, |model| fixed.follow(model, conduct, dump))?;
+            let fixed = fixed.judge(followed.fixed_loss);
+            let golden = judge_golden(golden, data, training, followed.golden_loss);
+            (golden, fixed, Some(followed.steps))
         } else {
-            let fixed = fixed.train(conduct, dump);
-            (golden_epoch(), fixed)
+            let mut golden_epoch = || {
+                let loss = with_golden!(&mut *golden, |golden| {
+                    golden.train_epoch(&data.train, training, seed, epoch)
+                });
+                judge_golden(golden, data, training, loss)
+            };
+            let (golden, loss) = if conduct.parallel {
+                std::thread::scope(|scope| {
+                    let golden = scope.spawn(golden_epoch);
+                    let loss = fixed.train(conduct, dump);
+                    (golden.join().expect("the golden model's thread"), loss)
+                })
+            } else {
+                let loss = fixed.train(conduct, dump);
+                (golden_epoch(), loss)
+            };
+            (golden, fixed.judge(loss?), None)
         };
-        let ((golden, theirs), (fixed, ours)) = (golden, fixed?);
+        let ((golden, theirs), (fixed, ours)) = (golden, fixed);
         self.record.golden.epochs.push(golden);
         self.record.fixed.epochs.push(fixed);
         let spent = self.spent()?;
         self.record.spent.push(spent);
-        self.compare(&ours, &theirs);
+        self.compare(&ours, &theirs, steps);
         Ok(())
     }
 
@@ -435,6 +440,24 @@ fn restore_golden<F: Real>(model: &mut Golden<F>, layers: &[GoldenLayer]) -> Opt
     Some(())
 }
 
+/// An epoch's evaluations, and the classes that the test samples are taken for.
+type Judged = (Epoch, Vec<Option<u32>>);
+
+/// Evaluates the golden model as it is after an epoch of this training loss.
+fn judge_golden(
+    golden: &AnyGolden,
+    data: &DataSet,
+    training: &Training,
+    training_loss: f64,
+) -> Judged {
+    with_golden!(golden, |golden| {
+        let evaluate = |part: &Part| golden.evaluate(part, training.batch);
+        let validation = Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
+        let (test, predictions) = golden.predict(&data.test, training.batch);
+        (Epoch { training_loss, validation, test }, predictions)
+    })
+}
+
 /// One epoch of the fixed-point network.
 struct FixedEpoch<'t, 'a> {
     prepared: &'a Prepared,
@@ -446,20 +469,25 @@ struct FixedEpoch<'t, 'a> {
 }
 
 impl FixedEpoch<'_, '_> {
+    /// Trains; returns the mean loss of the samples, each before its step's update.
     fn train(
         &mut self,
         conduct: &Conduct<'_>,
         mut dump: Option<&mut Dump<'_>>,
-    ) -> Result<(Epoch, Vec<Option<u32>>), Error> {
-        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
-        let order = epoch_order(seed, self.epoch, self.data.train.len());
+    ) -> Result<f64, Error> {
+        let train = &self.data.train;
+        let order = epoch_order(self.record.seed, self.epoch, train.len());
         let mut loss = ExactSum::default();
-        for rows in order.chunks(batch) {
-            let dump = dump.as_deref_mut().filter(|dump| dump.step == self.record.steps);
-            self.step(rows, &mut loss, dump)?;
-            self.record.steps += 1;
+        for rows in order.chunks(self.prepared.experiment.training.batch) {
+            self.step(&train.batch(rows), &mut loss, dump.as_deref_mut())?;
             (conduct.progress)(self.record.steps);
         }
+        Ok(loss.to_f64() / train.len() as f64)
+    }
+
+    /// Evaluates the network as it is after an epoch of this training loss.
+    fn judge(&mut self, training_loss: f64) -> Judged {
+        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let judge =
             |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
@@ -472,24 +500,23 @@ impl FixedEpoch<'_, '_> {
         if let Some(watch) = watch {
             self.record.comparison.units = watch.units();
         }
-        let training_loss = loss.to_f64() / order.len() as f64;
-        Ok((Epoch { training_loss, validation, test }, predictions))
+        (Epoch { training_loss, validation, test }, predictions)
     }
 
     /// One training step.
     fn step(
         &mut self,
-        rows: &[u32],
+        batch: &Batch,
         loss: &mut ExactSum,
-        mut dump: Option<&mut Dump<'_>>,
+        dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
-        let batch = self.data.train.batch(rows);
+        let mut dump = dump.filter(|dump| dump.step == self.record.steps);
         let step = Step::training(self.record.seed, self.record.steps);
-        for (id, statistics) in self.machine.load(&batch, &step) {
+        for (id, statistics) in self.machine.load(batch, &step) {
             self.tensor_record(id).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
-            dump.begin(self.machine, &batch, &step)?;
+            dump.begin(self.machine, batch, &step)?;
         }
         let accelerator = &self.prepared.experiment.accelerator;
         let watch = accelerator.toggles.in_step(self.record.steps);
@@ -515,6 +542,7 @@ impl FixedEpoch<'_, '_> {
         if let Some(dump) = dump {
             dump.end()?;
         }
+        self.record.steps += 1;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ impl<'p> Machine<'p> {
 
     /// Converts `parameters` into masters and biases, each exactly and under the rules of its
     /// role, and the masters into weights. Random words have the ids `layer/teaching/role` of
-    /// `step`. In a training step the scales of weights remember it.
+    /// `step`. Scales of weights remember nothing of it.
     ///
     /// # Panics
     ///
@@ -42,11 +42,11 @@ impl<'p> Machine<'p> {
                 }
                 _ => continue,
             };
-            self.write_reals(TensorId(id), &values, key(decl.layer, decl.role), step.training);
+            self.write_reals(TensorId(id), &values, key(decl.layer, decl.role), false);
         }
         for command in &self.program.commands {
             if let Operation::Convert { from, to } = command.operation {
-                self.convert(from, to, key(command.layer, Role::Weights), step.training);
+                self.convert(from, to, key(command.layer, Role::Weights), false);
             }
         }
     }

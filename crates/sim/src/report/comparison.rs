@@ -41,6 +41,9 @@ pub struct ComparedTensor {
     pub own: Series,
     /// With golden's parameters, converted, and scales that remember nothing.
     pub teacher_forced: Series,
+    /// In a teacher-forced run, over all steps of each epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Series>,
 }
 
 /// Figures over the epochs.
@@ -109,6 +112,7 @@ pub(crate) fn mismatch_rate(record: &Record, epochs: usize) -> Option<f64> {
 }
 
 fn compared(prepared: &Prepared, probes: &[Probe]) -> Vec<ComparedTensor> {
+    let forced = prepared.experiment.training.teacher_forced;
     let compared = |(id, decl): (usize, &TensorDecl)| {
         let name = &decl.name;
         probes.first()?.own.get(name)?;
@@ -122,6 +126,7 @@ fn compared(prepared: &Prepared, probes: &[Probe]) -> Vec<ComparedTensor> {
             pass: made_in(prepared, TensorId(id)),
             own: series(|probe| Some(&probe.own)),
             teacher_forced: series(|probe| probe.teacher_forced.as_ref()),
+            steps: forced.then(|| series(|probe| probe.steps.as_ref())),
         })
     };
     prepared.program.tensors.iter().enumerate().filter_map(compared).collect()

@@ -139,26 +139,30 @@ fn verdict(report: &Report) -> String {
 
 /// Each tensor against golden's at the end.
 fn comparison(found: &ComparisonReport) -> String {
-    let names = ["against golden", "pass", "own dB", "forced dB", "own cosine", "forced cosine"];
+    let whole = found.tensors.iter().any(|tensor| tensor.steps.is_some());
+    let ours = if whole { "steps" } else { "own" };
+    let [decibel, cosines] = ["dB", "cosine"].map(|figure| format!("{ours} {figure}"));
+    let names = ["against golden", "pass", &decibel, "forced dB", &cosines, "forced cosine"];
     let mut table = Columns::new(&names);
     let last = |values: &[Option<Extended>]| values.last().copied().flatten();
     let cosine = |of: &Series| last(&of.cosine).map_or("-".into(), |Extended(c)| format!("{c:.4}"));
     for tensor in &found.tensors {
+        let ours = tensor.steps.as_ref().unwrap_or(&tensor.own);
         table.line([
             tensor.name.clone(),
             tensor.pass.name().replace('_', " "),
-            decibels(last(&tensor.own.sqnr_db)),
+            decibels(last(&ours.sqnr_db)),
             decibels(last(&tensor.teacher_forced.sqnr_db)),
-            cosine(&tensor.own),
+            cosine(ours),
             cosine(&tensor.teacher_forced),
         ]);
     }
     let mut text = table.text();
     line!(
         text,
-        " after the last epoch, on the first {} training samples; own: the run's weights, forced: \
-         golden's",
-        found.probe_samples
+        " after the last epoch, on the first {} training samples; {}, forced: golden's",
+        found.probe_samples,
+        if whole { "steps: all steps of that epoch" } else { "own: the run's weights" }
     );
     for layer in &found.units {
         let dead = layer.dead.map_or(String::new(), |dead| format!("{dead} dead, "));
