@@ -282,6 +282,11 @@ impl Softmax {
         self.probabilities.chunks_exact(self.classes).map(move |row| row.iter().map(real).collect())
     }
 
+    /// The predicted class of each sample: that of its largest logit, the first of equal ones.
+    pub fn predictions(&self) -> &[u32] {
+        &self.predictions
+    }
+
     /// Samples whose predicted class is not their label.
     pub fn errors(&self, labels: &[u32]) -> u64 {
         self.predictions

@@ -267,14 +267,40 @@ impl<F: Real> Golden<F> {
     ///
     /// If `train` is empty, or as [`gradients`](Self::gradients).
     pub fn train_epoch(&mut self, train: &Part, training: &Training, seed: u64, epoch: u32) -> f64 {
+        let Ok(loss) = self.train_epoch_with(train, training, seed, epoch, |_, _, _| {
+            Ok::<_, std::convert::Infallible>(())
+        });
+        loss
+    }
+
+    /// The same; before each update, `watch` sees the model, the batch and its gradients.
+    ///
+    /// # Errors
+    ///
+    /// The first of `watch`, which ends the epoch before that step's update.
+    ///
+    /// # Panics
+    ///
+    /// As [`train_epoch`](Self::train_epoch).
+    pub fn train_epoch_with<E>(
+        &mut self,
+        train: &Part,
+        training: &Training,
+        seed: u64,
+        epoch: u32,
+        mut watch: impl FnMut(&Self, &Batch, &Gradients<F>) -> Result<(), E>,
+    ) -> Result<f64, E> {
         assert!(!train.is_empty(), "an epoch over no samples");
         let order = epoch_order(seed, epoch, train.len());
-        let loss: f64 = order
-            .chunks(training.batch)
-            .map(|rows| self.step(&train.batch(rows), training, epoch))
-            .map(|step| step.loss * step.rows as f64)
-            .sum();
-        loss / train.len() as f64
+        let mut loss = 0.0;
+        for rows in order.chunks(training.batch) {
+            let batch = train.batch(rows);
+            let gradients = self.gradients(&batch, training);
+            watch(self, &batch, &gradients)?;
+            self.update(&gradients, training, (epoch, batch.len()));
+            loss += gradients.loss * batch.len() as f64;
+        }
+        Ok(loss / train.len() as f64)
     }
 }
 

@@ -101,6 +101,10 @@ pub struct Training {
     /// The precision of the golden model. Default `f32`.
     #[serde(default)]
     pub golden: Precision,
+    /// Whether every fixed-point step starts from the golden model's weights, converted, so that
+    /// nothing drifts apart: for looking at what single steps lose. Default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub teacher_forced: bool,
     /// The test error rate whose cost is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_error_rate: Option<f64>,
@@ -112,6 +116,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 const fn one() -> u32 {
     1
+}
+
+/// What serde skips needs a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The unit of cross-entropy in the gradient; reported losses are in bits either way.
@@ -208,7 +218,7 @@ mod tests {
         let full = training(
             r#"{"epochs": 20, "batch": 32, "rate": 0.1, "loss_unit": "bits",
                 "batch_gradient": "mean", "loss_scale": 1, "golden": "f32",
-                "target_error_rate": null}"#,
+                "teacher_forced": false, "target_error_rate": null}"#,
         );
         assert_eq!(written, full);
         assert!(written.validate().is_ok());

@@ -13,7 +13,9 @@ use systoliq_nn::{Answers, Batch, LossUnit};
 
 use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
 use crate::plan::Role;
-use crate::{Engine, GemmTask, Operand, Work};
+use crate::{Engine, GemmTask, Operand, Pass, Work};
+
+mod teaching;
 
 mod update;
 
@@ -45,6 +47,11 @@ impl Step {
     pub fn evaluation(seed: u64, part: &str, evaluation: u64, batch: u64) -> Self {
         let key = Key::new(seed).with_name("evaluate").with_name(part);
         Self { key: key.with(evaluation).with(batch), training: false, epoch: 0 }
+    }
+
+    /// A look at a run, number `number`, that leaves it as it is.
+    pub fn probe(seed: u64, number: u64) -> Self {
+        Self { key: Key::new(seed).with_name("probe").with(number), training: false, epoch: 0 }
     }
 
     /// The conversion of initial weights.
@@ -117,8 +124,56 @@ impl<'p> Machine<'p> {
     ///
     /// If `initial` does not fit the program.
     pub fn new(program: &'p Program, initial: &[Array2<f64>], seed: u64) -> Self {
+        let step = Step::initial(seed);
+        let mut machine = Self::blank(program);
+        let weights: Vec<&Array2<f64>> = initial.iter().collect();
+        let key = |layer: usize, role: Role| step.key(&format!("{layer}/initial/{role}"));
+        machine.initial = machine.enter(&weights, key);
+        machine
+    }
+
+    /// Converts real weights into what updates write, and that into what the array reads and what is
+    /// left in residuals, under the keys of layer and role; what else is carried from step to step and
+    /// not there yet is 0. Says what the conversions did.
+    fn enter(
+        &mut self,
+        weights: &[&Array2<f64>],
+        key: impl Fn(usize, Role) -> Key,
+    ) -> Vec<(TensorId, ConversionStatistics)> {
+        let mut entered = Vec::new();
+        for (id, decl) in self.program.tensors.iter().enumerate() {
+            let updated = match decl.role {
+                Role::Master => true,
+                // Without a master, the update writes the weights.
+                Role::Weights => self.program.find(Role::Master, decl.layer).is_none(),
+                _ => false,
+            };
+            if updated {
+                let (id, key) = (TensorId(id), key(decl.layer, decl.role));
+                entered.push((id, self.write_reals(id, weights[decl.layer], key, false)));
+            } else if decl.role.outlasts_a_step() && self.tensors[id].is_none() {
+                let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
+                self.tensors[id] = Some(zeros);
+            }
+        }
+        for command in &self.program.commands {
+            let layer = command.layer;
+            if let Operation::Convert { from, to } = command.operation {
+                let outcome = self.convert(from, to, key(layer, Role::Weights), false);
+                entered.push((to, outcome.conversion));
+            }
+            if let Operation::Residual { residual, weights: rounded } = command.operation {
+                let key = key(layer, Role::Residual);
+                entered.push((residual, self.leave(residual, rounded, weights[layer], key)));
+            }
+        }
+        entered
+    }
+
+    /// A machine without weights, whose scales remember nothing.
+    fn blank(program: &'p Program) -> Self {
         let count = program.tensors.len();
-        let mut machine = Self {
+        Self {
             program,
             tensors: vec![None; count],
             scales: vec![History::default(); count],
@@ -127,39 +182,7 @@ impl<'p> Machine<'p> {
             targets: Vec::new(),
             passing: None,
             initial: Vec::new(),
-        };
-        let step = Step::initial(seed);
-        for (id, decl) in program.tensors.iter().enumerate().map(|(id, decl)| (TensorId(id), decl))
-        {
-            let updated = match decl.role {
-                Role::Master => true,
-                // Without a master, the update writes the weights.
-                Role::Weights => program.find(Role::Master, decl.layer).is_none(),
-                _ => false,
-            };
-            if updated {
-                let id_text = format!("{}/initial/{}", decl.layer, decl.role);
-                let key = step.key(&id_text);
-                let statistics = machine.write_reals(id, &initial[decl.layer], key, false);
-                machine.initial.push((id, statistics));
-            } else if decl.role.outlasts_a_step() {
-                let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
-                machine.tensors[id.0] = Some(zeros);
-            }
         }
-        for command in &program.commands {
-            if let Operation::Convert { from, to } = command.operation {
-                let key = step.key(&format!("{}/initial/{}", command.layer, Role::Weights));
-                let outcome = machine.convert(from, to, key, false);
-                machine.initial.push((to, outcome.conversion));
-            }
-            if let Operation::Residual { residual, weights } = command.operation {
-                let key = step.key(&format!("{}/initial/{}", command.layer, Role::Residual));
-                let left = machine.leave(residual, weights, &initial[command.layer], key);
-                machine.initial.push((residual, left));
-            }
-        }
-        machine
     }
 
     /// What the conversions of the initial weights did.
@@ -280,7 +303,7 @@ impl<'p> Machine<'p> {
     pub fn judge(&mut self, step: &Step, engine: &mut dyn Engine) -> Verdict {
         assert!(!step.training, "judging is not a training step");
         for command in &self.program.commands {
-            if let (crate::Pass::Forward, Operation::Gemm(_)) = (command.pass, &command.operation) {
+            if let (Pass::Forward, Operation::Gemm(_)) = (command.pass, &command.operation) {
                 self.execute(command, step, engine);
             }
         }
@@ -288,6 +311,13 @@ impl<'p> Machine<'p> {
         match self.program.targets {
             None => Verdict::Classes(self.softmax.of(outputs)),
             Some(_) => Verdict::Values(loss_sum(outputs, self.targets.iter().copied())),
+        }
+    }
+
+    /// Runs forward and backward pass on the loaded batch, without an update.
+    pub fn gradients(&mut self, step: &Step, engine: &mut dyn Engine) {
+        for command in self.program.commands.iter().filter(|command| command.pass != Pass::Update) {
+            self.execute(command, step, engine);
         }
     }
 

@@ -130,7 +130,8 @@ pub fn mapping_in_step(
 ///
 /// # Errors
 ///
-/// If the run has no such step.
+/// If the run has no such step, or is teacher-forced, so that its weights are those of the golden
+/// model, which does not run here.
 ///
 /// # Panics
 ///
@@ -147,6 +148,11 @@ pub fn capture(
         return Err(Error::NoSuchStep { step, steps });
     }
     let Prepared { graph, program, experiment, .. } = prepared;
+    if experiment.training.teacher_forced {
+        let problem = "a step is traced without the golden model, whose weights a teacher-forced \
+                       step starts from; expected false";
+        return Err(Error::at("training.teacher_forced", problem));
+    }
     let initial: Vec<_> =
         (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
     let mut machine = Machine::new(program, &initial, seed);

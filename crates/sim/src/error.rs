@@ -52,6 +52,16 @@ pub enum Error {
         /// Steps of the run, at least one.
         steps: u64,
     },
+    /// A teacher that has nothing to teach.
+    #[error(
+        "seed {seed}: the golden model diverged in epoch {epoch}: its weights are not finite, and no teacher-forced step can start from them"
+    )]
+    GoldenDiverged {
+        /// The seed of the run.
+        seed: u64,
+        /// The epoch, from 1.
+        epoch: u32,
+    },
     /// A checkpoint of another experiment, or one that is damaged.
     #[error("checkpoint of seed {seed}: {problem}")]
     Checkpoint {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::{Operation, Pass, Work};
@@ -23,11 +23,15 @@ use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
 
+mod comparison;
+
+pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, TensorHistogram};
+
 /// The layout of `report.json`; a change of meaning raises it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A real number that JSON writes as a string where it is not finite.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Extended(#[serde(with = "systoliq_nn::extended")] pub f64);
 
@@ -62,6 +66,8 @@ pub struct Report {
     pub precision: Vec<TensorReport>,
     /// How wide accumulators are, and how wide they have to be.
     pub accumulators: Vec<AccumulatorReport>,
+    /// How far each tensor is from golden's.
+    pub comparison: ComparisonReport,
     /// Events in the array.
     pub counts: ArrayCounts,
     /// Rows of the scratchpads.
@@ -349,6 +355,7 @@ impl Report {
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
             accumulators: accumulators(prepared, record),
+            comparison: ComparisonReport::new(prepared, record),
             counts: totals.counts,
             scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
@@ -375,7 +382,7 @@ impl Report {
                 write!(text, ",{network}_{column}").expect("writing to a string");
             }
         }
-        text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj\n");
+        text.push_str(",cycles,energy_pj,float32_cycles,float32_energy_pj,mismatch_rate\n");
         for record in records {
             for (at, spent) in record.spent.iter().enumerate() {
                 let rate = prepared.experiment.training.rate_in(at as u32);
@@ -411,7 +418,9 @@ impl Report {
                 }
                 let Spent { cycles, energy_pj, float32_cycles, float32_energy_pj } = spent;
                 let (fixed, float32) = (energy_pj.0, float32_energy_pj.0);
-                writeln!(text, ",{cycles},{fixed},{float32_cycles},{float32}")
+                let mismatch = comparison::mismatch_rate(record, at + 1);
+                let mismatch = mismatch.map_or(String::new(), |rate| rate.to_string());
+                writeln!(text, ",{cycles},{fixed},{float32_cycles},{float32},{mismatch}")
                     .expect("writing to a string");
             }
         }
@@ -484,9 +493,14 @@ fn seeds(records: &[Record]) -> Vec<SeedReport> {
 }
 
 impl ToTarget {
-    /// The target is the stated one, or the final error rate of the golden model.
+    /// The target is the stated one, or the final error rate of the golden model; there is none
+    /// where fixed point does not learn by itself.
     fn new(prepared: &Prepared, record: &Record) -> Option<Self> {
-        let stated = prepared.experiment.training.target_error_rate;
+        let training = &prepared.experiment.training;
+        if training.teacher_forced {
+            return None;
+        }
+        let stated = training.target_error_rate;
         let error_rate = stated.or_else(|| record.golden.final_error_rate())?;
         let first = |curve: &Curve| {
             curve

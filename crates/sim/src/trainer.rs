@@ -7,20 +7,24 @@ use systoliq_array::register::Seen;
 use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
-use systoliq_nn::metrics::InformationSum;
 use systoliq_nn::{
-    DataSet, Evaluation, Golden, Parameters, Part, Precision, epoch_order, initial_weights,
+    Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training, epoch_order,
+    initial_weights,
 };
 use systoliq_program::machine::Snapshot;
-use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId, Verdict};
+use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
+use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
 use crate::events::{Buffer, Prices};
+use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Accelerator, Error, Prepared};
+
+mod following;
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,6 +161,8 @@ pub struct Record {
     /// The width of accumulators that the present weights need, by command; nothing for commands that
     /// read no weights, and before the first epoch.
     pub widths_for_weights: Vec<Option<u32>>,
+    /// How far the networks are apart.
+    pub comparison: Comparison,
 }
 
 /// A run between two epochs, enough to go on from there with the same bits.
@@ -241,17 +247,41 @@ impl<'a> Trainer<'a> {
         let batch = experiment.training.batch;
         let curve = |initial| Curve { initial, epochs: Vec::new() };
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let (fixed, ours) = judge.predict(&mut machine, engine.as_mut(), None);
+        let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
         let record = Record {
             seed,
             steps: 0,
-            fixed: curve(judge.fixed(&mut machine, engine.as_mut())),
-            golden: curve(with_golden!(&golden, |golden| golden.evaluate(&data.test, batch))),
+            fixed: curve(fixed),
+            golden: curve(float),
             tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
             spent: Vec::new(),
             widths_for_weights: Vec::new(),
+            comparison: Comparison::default(),
         };
-        Self { prepared, data, machine, engine, golden, record }
+        let mut trainer = Self { prepared, data, machine, engine, golden, record };
+        trainer.compare(&ours, &theirs, None);
+        trainer
+    }
+
+    /// Compares the networks as they are, which take the samples of the test part for these
+    /// classes, and were so far apart in the steps of a teacher-forced epoch.
+    fn compare(&mut self, fixed: &[Option<u32>], golden: &[Option<u32>], steps: Option<ByTensor>) {
+        let training = &self.prepared.experiment.training;
+        let epochs = self.record.fixed.epochs.len() as u32;
+        let look =
+            Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
+        let (probe, machine) = with_golden!(&self.golden, |golden| {
+            look.probe(&self.machine, self.engine.as_mut(), golden)
+        });
+        let mismatches = fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden);
+        let mismatches = (!fixed.is_empty()).then(|| mismatches.count() as u64);
+        let comparison = &mut self.record.comparison;
+        comparison.probes.push(Probe { mismatches, steps, ..probe });
+        if epochs == training.epochs {
+            comparison.histograms = histograms(&machine);
+        }
     }
 
     /// Goes on from a checkpoint of the same experiment.
@@ -270,6 +300,7 @@ impl<'a> Trainer<'a> {
         if record.seed != self.record.seed
             || record.golden.epochs.len() != epochs
             || record.spent.len() != epochs
+            || record.comparison.probes.len() != epochs + 1
             || record.steps != steps
             || !record.timeline.fits(self.prepared.program.commands.len())
         {
@@ -340,21 +371,6 @@ impl<'a> Trainer<'a> {
         let Self { prepared, data, golden, record, .. } = self;
         let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
         let training = &prepared.experiment.training;
-        let mut golden_epoch = || {
-            let training_loss = with_golden!(golden, |golden| {
-                golden.train_epoch(&data.train, training, seed, epoch)
-            });
-            with_golden!(&*golden, |golden| {
-                let evaluate = |part: &Part| golden.evaluate(part, training.batch);
-                Epoch {
-                    training_loss,
-                    validation: Some(&data.validation)
-                        .filter(|part| !part.is_empty())
-                        .map(evaluate),
-                    test: evaluate(&data.test),
-                }
-            })
-        };
         let mut fixed = FixedEpoch {
             prepared,
             data,
@@ -363,17 +379,31 @@ impl<'a> Trainer<'a> {
             record,
             epoch,
         };
-        let (golden, fixed) = if conduct.parallel {
-            std::thread::scope(|scope| {
-                let golden = scope.spawn(golden_epoch);
-                let fixed = fixed.train(conduct, dump);
-                (golden.join().expect("the golden model's thread"), fixed)
-            })
+        let (golden, fixed, steps) = if training.teacher_forced {
+            let followed = with_golden!(&mut *golden, |model| fixed.follow(model, conduct, dump))?;
+            let fixed = fixed.judge(followed.fixed_loss);
+            let golden = judge_golden(golden, data, training, followed.golden_loss);
+            (golden, fixed, Some(followed.steps))
         } else {
-            let fixed = fixed.train(conduct, dump);
-            (golden_epoch(), fixed)
+            let mut golden_epoch = || {
+                let loss = with_golden!(&mut *golden, |golden| {
+                    golden.train_epoch(&data.train, training, seed, epoch)
+                });
+                judge_golden(golden, data, training, loss)
+            };
+            let (golden, loss) = if conduct.parallel {
+                std::thread::scope(|scope| {
+                    let golden = scope.spawn(golden_epoch);
+                    let loss = fixed.train(conduct, dump);
+                    (golden.join().expect("the golden model's thread"), loss)
+                })
+            } else {
+                let loss = fixed.train(conduct, dump);
+                (golden_epoch(), loss)
+            };
+            (golden, fixed.judge(loss?), None)
         };
-        let fixed = fixed?;
+        let ((golden, theirs), (fixed, ours)) = (golden, fixed);
         self.record.golden.epochs.push(golden);
         self.record.fixed.epochs.push(fixed);
         let spent = self.spent()?;
@@ -381,6 +411,7 @@ impl<'a> Trainer<'a> {
         let commands = &self.prepared.program.commands;
         self.record.widths_for_weights =
             commands.iter().map(|command| self.machine.width_for_weights(command)).collect();
+        self.compare(&ours, &theirs, steps);
         Ok(())
     }
 
@@ -444,6 +475,24 @@ fn shaped<F: Real>(model: &Golden<F>, layers: &[GoldenLayer]) -> Option<Paramete
     Some(parameters.cast())
 }
 
+/// An epoch's evaluations, and the classes that the test samples are taken for.
+type Judged = (Epoch, Vec<Option<u32>>);
+
+/// Evaluates the golden model as it is after an epoch of this training loss.
+fn judge_golden(
+    golden: &AnyGolden,
+    data: &DataSet,
+    training: &Training,
+    training_loss: f64,
+) -> Judged {
+    with_golden!(golden, |golden| {
+        let evaluate = |part: &Part| golden.evaluate(part, training.batch);
+        let validation = Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
+        let (test, predictions) = golden.predict(&data.test, training.batch);
+        (Epoch { training_loss, validation, test }, predictions)
+    })
+}
+
 /// One epoch of the fixed-point network.
 struct FixedEpoch<'t, 'a> {
     prepared: &'a Prepared,
@@ -455,46 +504,54 @@ struct FixedEpoch<'t, 'a> {
 }
 
 impl FixedEpoch<'_, '_> {
+    /// Trains; returns the mean loss of the samples, each before its step's update.
     fn train(
         &mut self,
         conduct: &Conduct<'_>,
         mut dump: Option<&mut Dump<'_>>,
-    ) -> Result<Epoch, Error> {
-        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
-        let order = epoch_order(seed, self.epoch, self.data.train.len());
+    ) -> Result<f64, Error> {
+        let train = &self.data.train;
+        let order = epoch_order(self.record.seed, self.epoch, train.len());
         let mut loss = ExactSum::default();
-        for rows in order.chunks(batch) {
-            let dump = dump.as_deref_mut().filter(|dump| dump.step == self.record.steps);
-            self.step(rows, &mut loss, dump)?;
-            self.record.steps += 1;
+        for rows in order.chunks(self.prepared.experiment.training.batch) {
+            self.step(&train.batch(rows), &mut loss, dump.as_deref_mut())?;
             (conduct.progress)(self.record.steps);
         }
+        Ok(loss.to_f64() / train.len() as f64)
+    }
+
+    /// Evaluates the network as it is after an epoch of this training loss.
+    fn judge(&mut self, training_loss: f64) -> Judged {
+        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let judge =
             |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
-        let validation =
-            validation.map(|part| judge(part, "validation").fixed(self.machine, self.engine));
-        Ok(Epoch {
-            training_loss: loss.to_f64() / order.len() as f64,
-            validation,
-            test: judge(&self.data.test, "test").fixed(self.machine, self.engine),
-        })
+        let validation = validation
+            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None).0);
+        let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
+        let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
+        let judge = judge(&self.data.test, "test");
+        let (test, predictions) = judge.predict(self.machine, self.engine, watch.as_mut());
+        if let Some(watch) = watch {
+            self.record.comparison.units = watch.units();
+        }
+        (Epoch { training_loss, validation, test }, predictions)
     }
 
     /// One training step.
     fn step(
         &mut self,
-        rows: &[u32],
+        batch: &Batch,
         loss: &mut ExactSum,
-        mut dump: Option<&mut Dump<'_>>,
+        dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
-        let batch = self.data.train.batch(rows);
+        let mut dump = dump.filter(|dump| dump.step == self.record.steps);
         let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
-        for (id, statistics) in self.machine.load(&batch, &step) {
+        for (id, statistics) in self.machine.load(batch, &step) {
             self.tensor_record(id).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
-            dump.begin(self.machine, &batch, &step)?;
+            dump.begin(self.machine, batch, &step)?;
         }
         let accelerator = &self.prepared.experiment.accelerator;
         let watch = accelerator.toggles.in_step(self.record.steps);
@@ -520,6 +577,7 @@ impl FixedEpoch<'_, '_> {
         if let Some(dump) = dump {
             dump.end()?;
         }
+        self.record.steps += 1;
         Ok(())
     }
 
@@ -533,44 +591,5 @@ impl FixedEpoch<'_, '_> {
         let record = self.record.tensors.get_mut(name).expect("a record just made");
         record.frac = frac;
         record
-    }
-}
-
-/// An evaluation of the fixed-point network on a part of the data.
-struct Judge<'a> {
-    part: &'a Part,
-    name: &'static str,
-    batch: usize,
-    seed: u64,
-    number: u64,
-}
-
-impl Judge<'_> {
-    fn fixed(&self, machine: &mut Machine<'_>, engine: &mut dyn Engine) -> Evaluation {
-        let mut loss = ExactSum::default();
-        let mut errors = None;
-        let mut information = InformationSum::default();
-        for (at, batch) in self.part.batches(self.batch).enumerate() {
-            let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
-            machine.load(&batch, &step);
-            match machine.judge(&step, engine) {
-                Verdict::Classes(softmax) => {
-                    let labels = machine.labels();
-                    loss.merge(&softmax.loss_sum(labels));
-                    *errors.get_or_insert(0) += softmax.errors(labels);
-                    for (probabilities, &label) in softmax.rows().zip(labels) {
-                        information.add(label as usize, &probabilities);
-                    }
-                }
-                Verdict::Values(sum) => loss.merge(&sum),
-            }
-        }
-        let count = self.part.len() as u64;
-        Evaluation {
-            count,
-            loss: loss.to_f64() / count as f64,
-            errors,
-            information: information.mean(),
-        }
     }
 }

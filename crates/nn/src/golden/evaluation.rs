@@ -43,7 +43,19 @@ impl<F: Real> Golden<F> {
     /// If `part` or `batch` is empty, or `part` does not fit the network, which
     /// [`DataSet::check`](crate::DataSet::check) tells beforehand.
     pub fn evaluate(&self, part: &Part, batch: usize) -> Evaluation {
+        self.predict(part, batch).0
+    }
+
+    /// Evaluates the network, and says which class it takes each sample for: that of its largest
+    /// logit, the first of equal ones, and `None` where a logit is not a number. There are no
+    /// classes where targets are real.
+    ///
+    /// # Panics
+    ///
+    /// As [`evaluate`](Self::evaluate).
+    pub fn predict(&self, part: &Part, batch: usize) -> (Evaluation, Vec<Option<u32>>) {
         assert!(!part.is_empty(), "an evaluation on no samples");
+        let mut predictions = Vec::new();
         let mut loss = 0.0;
         let mut errors = matches!(part.answers(), Answers::Labels(_)).then_some(0);
         let mut information = InformationSum::default();
@@ -58,11 +70,13 @@ impl<F: Real> Golden<F> {
                 information.add(class as usize, &probabilities);
                 // Logits that are undefined name no class.
                 let defined = logits.iter().all(|logit| !logit.is_nan());
-                let right = defined && argmax(&logits.to_vec()) == class as usize;
-                *errors += u64::from(!right);
+                let prediction = defined.then(|| argmax(&logits.to_vec()) as u32);
+                *errors += u64::from(prediction != Some(class));
+                predictions.push(prediction);
             }
         }
         let count = part.len() as u64;
-        Evaluation { count, loss: loss / count as f64, errors, information: information.mean() }
+        let information = information.mean();
+        (Evaluation { count, loss: loss / count as f64, errors, information }, predictions)
     }
 }

@@ -22,6 +22,7 @@ fn training() -> Training {
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
         golden: Precision::F64,
+        teacher_forced: false,
         target_error_rate: None,
     }
 }

@@ -7,7 +7,9 @@ use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::energy::Picojoules;
 use systoliq_sim::events::Component;
-use systoliq_sim::report::{CurveReport, Extended, OverSeeds, Reached, ToTarget};
+use systoliq_sim::report::{
+    ComparisonReport, CurveReport, Extended, OverSeeds, Reached, Series, ToTarget,
+};
 use systoliq_sim::{Prepared, Report};
 
 use crate::commands::table::{Columns, grouped, joules};
@@ -20,6 +22,7 @@ pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
     let mut text = heading(prepared);
     text.push_str(&epochs(report));
     text.push_str(&verdict(report));
+    text.push_str(&comparison(&report.comparison));
     text.push_str(&cycles(prepared, report));
     text.push_str(&energy(report));
     text.push_str(&tensors(report));
@@ -102,6 +105,9 @@ fn verdict(report: &Report) -> String {
     {
         let (fixed, golden) = (percent(fixed), percent(golden));
         line!(text, "accuracy lost  {} (error {fixed} fixed, {golden} golden)", points(loss));
+        if let Some(rate) = report.comparison.mismatch_rate.last().copied().flatten() {
+            line!(text, "mismatch       {} of the test samples get another class", percent(rate));
+        }
     }
     if let Some(over) = &report.accuracy_loss_over_seeds {
         let OverSeeds { mean, ci95, seeds, golden_error_rate, fixed_error_rate } = over;
@@ -130,6 +136,57 @@ fn verdict(report: &Report) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Each tensor against golden's at the end.
+fn comparison(found: &ComparisonReport) -> String {
+    let whole = found.tensors.iter().any(|tensor| tensor.steps.is_some());
+    let ours = if whole { "steps" } else { "own" };
+    let [decibel, cosines] = ["dB", "cosine"].map(|figure| format!("{ours} {figure}"));
+    let names = ["against golden", "pass", &decibel, "forced dB", &cosines, "forced cosine"];
+    let mut table = Columns::new(&names);
+    let last = |values: &[Option<Extended>]| values.last().copied().flatten();
+    let cosine = |of: &Series| last(&of.cosine).map_or("-".into(), |Extended(c)| format!("{c:.4}"));
+    for tensor in &found.tensors {
+        let ours = tensor.steps.as_ref().unwrap_or(&tensor.own);
+        table.line([
+            tensor.name.clone(),
+            tensor.pass.name().replace('_', " "),
+            decibels(last(&ours.sqnr_db)),
+            decibels(last(&tensor.teacher_forced.sqnr_db)),
+            cosine(ours),
+            cosine(&tensor.teacher_forced),
+        ]);
+    }
+    let mut text = table.text();
+    line!(
+        text,
+        " after the last epoch, on the first {} training samples; {}, forced: golden's",
+        found.probe_samples,
+        if whole { "steps: all steps of that epoch" } else { "own: the run's weights" }
+    );
+    for layer in &found.units {
+        let dead = layer.dead.map_or(String::new(), |dead| format!("{dead} dead, "));
+        if layer.dead.unwrap_or(0) + layer.saturated > 0 {
+            line!(
+                text,
+                " layer {}: of {} units, {dead}{} saturated for every test sample",
+                layer.layer,
+                layer.units,
+                layer.saturated
+            );
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn decibels(sqnr: Option<Extended>) -> String {
+    match sqnr {
+        None => "-".to_owned(),
+        Some(Extended(sqnr)) if sqnr == f64::INFINITY => "exact".to_owned(),
+        Some(Extended(sqnr)) => format!("{sqnr:.1}"),
+    }
 }
 
 fn cycles(prepared: &Prepared, report: &Report) -> String {
@@ -235,17 +292,12 @@ fn tensors(report: &Report) -> String {
         ["tensor", "role", "format", "at last", "SQNR dB", "saturated", "underflow", "stalled"];
     let mut table = Columns::new(&names);
     for tensor in &report.precision {
-        let sqnr = match tensor.sqnr_db {
-            None => "-".to_owned(),
-            Some(Extended(sqnr)) if sqnr.is_infinite() => "exact".to_owned(),
-            Some(Extended(sqnr)) => format!("{sqnr:.1}"),
-        };
         table.line([
             tensor.name.clone(),
             tensor.role.replace('_', " "),
             tensor.format.clone(),
             tensor.last_format.clone(),
-            sqnr,
+            decibels(tensor.sqnr_db),
             percent(tensor.saturation_rate),
             percent(tensor.underflow_rate),
             tensor.stalled_rate.map_or("-".to_owned(), percent),

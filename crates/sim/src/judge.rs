@@ -1,0 +1,156 @@
+//! The evaluation of a fixed-point network on a part of the data.
+
+use ndarray::Axis;
+use systoliq_fxp::{ExactSum, Lane, with_codes};
+use systoliq_nn::metrics::InformationSum;
+use systoliq_nn::{Evaluation, Graph, Part};
+use systoliq_program::{Engine, Machine, Role, Step, Verdict};
+
+use crate::comparison::Units;
+
+/// An evaluation of the fixed-point network on a part of the data.
+pub(crate) struct Judge<'a> {
+    pub(crate) part: &'a Part,
+    pub(crate) name: &'static str,
+    pub(crate) batch: usize,
+    pub(crate) seed: u64,
+    pub(crate) number: u64,
+}
+
+impl Judge<'_> {
+    /// Evaluates `machine`, and says which class it takes each sample for; there are no classes
+    /// where targets are real. `watch` sees the outputs of every layer.
+    pub(crate) fn predict(
+        &self,
+        machine: &mut Machine<'_>,
+        engine: &mut dyn Engine,
+        mut watch: Option<&mut UnitWatch>,
+    ) -> (Evaluation, Vec<Option<u32>>) {
+        let mut loss = ExactSum::default();
+        let mut errors = None;
+        let mut information = InformationSum::default();
+        let mut predictions = Vec::new();
+        for (at, batch) in self.part.batches(self.batch).enumerate() {
+            let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
+            machine.load(&batch, &step);
+            match machine.judge(&step, engine) {
+                Verdict::Classes(softmax) => {
+                    let labels = machine.labels();
+                    loss.merge(&softmax.loss_sum(labels));
+                    *errors.get_or_insert(0) += softmax.errors(labels);
+                    predictions.extend(softmax.predictions().iter().copied().map(Some));
+                    for (probabilities, &label) in softmax.rows().zip(labels) {
+                        information.add(label as usize, &probabilities);
+                    }
+                }
+                Verdict::Values(sum) => loss.merge(&sum),
+            }
+            if let Some(watch) = &mut watch {
+                watch.see(machine);
+            }
+        }
+        let count = self.part.len() as u64;
+        let evaluation = Evaluation {
+            count,
+            loss: loss.to_f64() / count as f64,
+            errors,
+            information: information.mean(),
+        };
+        (evaluation, predictions)
+    }
+}
+
+/// Looks for units that are 0, or at the largest code, for every sample.
+pub(crate) struct UnitWatch {
+    layers: Vec<WatchedLayer>,
+}
+
+struct WatchedLayer {
+    relu: bool,
+    /// By unit: whether all were 0 so far.
+    dead: Vec<bool>,
+    /// By unit: whether all were at the largest code so far.
+    saturated: Vec<bool>,
+}
+
+impl UnitWatch {
+    pub(crate) fn new(graph: &Graph) -> Self {
+        let layer = |layer: &systoliq_nn::Dense| WatchedLayer {
+            relu: layer.relu,
+            dead: vec![true; layer.units],
+            saturated: vec![true; layer.units],
+        };
+        Self { layers: graph.layers.iter().map(layer).collect() }
+    }
+
+    fn see(&mut self, machine: &Machine<'_>) {
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            let of = |role| machine.program().find(role, at);
+            let output = of(Role::Activations).or_else(|| of(Role::Logits)).expect("an output");
+            let outputs = machine.tensor(output).expect("a forward pass has run");
+            let largest = outputs.format().max_raw();
+            with_codes!(outputs, |codes| {
+                for (unit, column) in codes.axis_iter(Axis(1)).enumerate() {
+                    layer.dead[unit] &= column.iter().all(|code| code.code() == 0);
+                    layer.saturated[unit] &= column.iter().all(|code| code.code() == largest);
+                }
+            });
+        }
+    }
+
+    pub(crate) fn units(&self) -> Vec<Units> {
+        let count = |all: &[bool]| all.iter().filter(|&&is| is).count();
+        let layer = |layer: &WatchedLayer| Units {
+            units: layer.dead.len(),
+            dead: layer.relu.then(|| count(&layer.dead)),
+            saturated: count(&layer.saturated),
+        };
+        self.layers.iter().map(layer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+    use systoliq_nn::golden::LayerParameters;
+    use systoliq_nn::{Answers, Batch, Network, Parameters, Training};
+    use systoliq_program::{Plan, PrecisionSpec, Program, Reference};
+
+    use super::*;
+
+    #[test]
+    fn dead_and_saturated_units_are_those_made_so() {
+        let parse = |json| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        let network: Network = serde_json::from_value(parse(
+            r#"{"input": [1], "layers": [{"dense": {"units": 4}}, "relu", {"dense": {"units": 2}}],
+                "loss": "softmax_cross_entropy"}"#,
+        ))
+        .unwrap();
+        let precision: PrecisionSpec = serde_json::from_value(parse(
+            r#"{"weights": "Q4.4", "activations": "UQ4.4", "logits": "Q4.4"}"#,
+        ))
+        .unwrap();
+        let training: Training =
+            serde_json::from_value(parse(r#"{"epochs": 1, "batch": 2, "rate": 1}"#)).unwrap();
+        let graph = Graph::new(&network).unwrap();
+        let plan = Plan::resolve(&graph, &precision).unwrap();
+        let program = Program::lower(&graph, &plan, &training).unwrap();
+        // x is 0 or 0.5. Units: dead; beyond 15.94 with any x; 0 for one x only; saturated for one.
+        let layer = |weights, bias| LayerParameters { weights, bias: Some(bias) };
+        let hidden = layer(array![[1.0], [1.0], [1.0], [7.0]], array![-1.0, 7.0, 0.0, 7.0]);
+        let last = layer(ndarray::Array2::from_elem((2, 4), 7.0), array![7.0, -7.0]);
+        let parameters = Parameters { layers: vec![hidden, last] };
+        let step = Step::probe(1, 0);
+        let mut machine = Machine::with_parameters(&program, &parameters, &step);
+        let mut watch = UnitWatch::new(&graph);
+        for x in [0.0, 0.5] {
+            let answers = Answers::Labels(vec![0]);
+            machine.load(&Batch { inputs: array![[x]], answers }, &step);
+            machine.judge(&step, &mut Reference);
+            watch.see(&machine);
+        }
+        let [hidden, last] = watch.units()[..] else { panic!("two layers") };
+        assert_eq!(hidden, Units { units: 4, dead: Some(1), saturated: 0 });
+        assert_eq!(last, Units { units: 2, dead: None, saturated: 2 });
+    }
+}

@@ -1,0 +1,66 @@
+//! Teacher-forced training: every step of fixed point starts from golden's weights.
+
+use systoliq_fxp::ExactSum;
+use systoliq_nn::Golden;
+use systoliq_nn::golden::Real;
+use systoliq_program::Step;
+
+use super::{Conduct, FixedEpoch};
+use crate::Error;
+use crate::comparison::{ByTensor, Counterparts, Differences, finite, is_parameter};
+use crate::dump::Dump;
+
+/// An epoch in which fixed point followed the golden model.
+pub(super) struct Followed {
+    /// Mean loss of golden's samples, each before its step's update.
+    pub(super) golden_loss: f64,
+    /// The same in fixed point.
+    pub(super) fixed_loss: f64,
+    /// How far the tensors were apart, over all steps.
+    pub(super) steps: ByTensor,
+}
+
+impl FixedEpoch<'_, '_> {
+    /// Trains `golden` for an epoch, and runs every step in fixed point from the weights that
+    /// golden starts it with. What a step's own update makes of them is counted, and gone with the
+    /// next step. At the end the machine has golden's weights, converted.
+    pub(super) fn follow<F: Real>(
+        &mut self,
+        golden: &mut Golden<F>,
+        conduct: &Conduct<'_>,
+        mut dump: Option<&mut Dump<'_>>,
+    ) -> Result<Followed, Error> {
+        let (data, seed) = (self.data, self.record.seed);
+        let training = &self.prepared.experiment.training;
+        let lost = |epoch| Error::GoldenDiverged { seed, epoch: epoch + 1 };
+        let mut loss = ExactSum::default();
+        let mut differences = Differences::default();
+        let epoch = self.epoch;
+        let golden_loss = golden.train_epoch_with(
+            &data.train,
+            training,
+            seed,
+            epoch,
+            |golden, batch, found| {
+                let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
+                let counterparts = Counterparts {
+                    parameters: golden.parameters(),
+                    gradients: found,
+                    batch,
+                    loss_scale: f64::from(training.loss_scale),
+                };
+                let step = Step::training(seed, self.record.steps);
+                self.machine.set_parameters(&parameters, &step);
+                differences.add(self.machine, &counterparts, is_parameter);
+                self.step(batch, &mut loss, dump.as_deref_mut())?;
+                differences.add(self.machine, &counterparts, |role| !is_parameter(role));
+                (conduct.progress)(self.record.steps);
+                Ok::<_, Error>(())
+            },
+        )?;
+        let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
+        self.machine.set_parameters(&parameters, &Step::probe(seed, u64::from(epoch) + 1));
+        let fixed_loss = loss.to_f64() / data.train.len() as f64;
+        Ok(Followed { golden_loss, fixed_loss, steps: differences.figures() })
+    }
+}
