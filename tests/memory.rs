@@ -5,6 +5,8 @@
 mod burst_by_burst;
 #[path = "memory/commands.rs"]
 mod commands;
+#[path = "memory/masks.rs"]
+mod masks;
 #[path = "memory/pixels.rs"]
 mod pixels;
 #[path = "memory/properties.rs"]

@@ -60,6 +60,14 @@ fn block(stationary: Stationary, is_a: bool, tile: &Tile) -> [Range<usize>; 2] {
     if is_a { [m, k] } else { [k, n] }
 }
 
+/// Results that a step gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// Where their tile begins, along rows and columns of the grid, or columns and time.
+    pub(crate) tile: [usize; 2],
+    pub(crate) elements: u64,
+}
+
 /// The steps of one GEMM with both operands stored row by row, or as the images that they view.
 pub(crate) fn of_gemm(
     accelerator: &Accelerator,
@@ -67,6 +75,16 @@ pub(crate) fn of_gemm(
     widths: Widths,
     views: [Option<Im2col>; 2],
 ) -> Vec<Work> {
+    with_results(accelerator, shape, widths, views).into_iter().map(|(work, _)| work).collect()
+}
+
+/// The same, each step with the results that it gives.
+pub(crate) fn with_results(
+    accelerator: &Accelerator,
+    shape: GemmShape,
+    widths: Widths,
+    views: [Option<Im2col>; 2],
+) -> Vec<(Work, Option<Given>)> {
     let mapping = accelerator.mapping(shape, widths.accumulator);
     let schedule = Schedule::new(&mapping).expect("a small GEMM");
     let output_stays = mapping.stationary == Stationary::Output;
@@ -207,7 +225,10 @@ pub(crate) fn of_gemm(
             }
             let start = start - origin;
             let length = done - origin - start;
-            work.push(Work { gap: start - before, length, reads, writes });
+            let place = if output_stays { [tile.row, tile.col] } else { [tile.col, tile.time] };
+            let given = Given { tile: place, elements: results as u64 };
+            let given = Some(given).filter(|given| given.elements > 0);
+            work.push((Work { gap: start - before, length, reads, writes }, given));
             before = start;
         }
     }

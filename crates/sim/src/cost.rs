@@ -14,6 +14,7 @@
 //! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
 //!   weights, and no conversions.
 
+mod mask;
 mod operand;
 mod traffic;
 mod vector;
@@ -31,6 +32,7 @@ use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
 
+use mask::Mask;
 use operand::{Matrix, Operand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
 
@@ -327,12 +329,11 @@ impl Bill<'_, '_, '_> {
         Ok(())
     }
 
-    /// Elements that lie `skipped` elements from the beginning.
-    fn transfer(&self, of: Outgoing, write: bool, elements: u64, skipped: u64) -> Transfer {
+    /// So many elements from the beginning of a tensor.
+    fn transfer(&self, of: Outgoing, write: bool, elements: u64) -> Transfer {
         let Outgoing { tensor, stored, bits } = of;
-        let [bytes, offset] =
-            [elements, skipped].map(|elements| self.costs.transfer_bytes(elements, bits));
-        Transfer { tensor, stored, write, elements, bytes, offset }
+        let bytes = self.costs.transfer_bytes(elements, bits);
+        Transfer { tensor, stored, write, elements, bytes, offset: 0 }
     }
 
     fn rows(&mut self, buffer: Buffer, write: bool, row_bits: u64, count: u64) {
@@ -388,8 +389,14 @@ impl Bill<'_, '_, '_> {
         let traffic = Traffic {
             mapping,
             operands: [operands[0].operand, operands[1].operand],
-            at_first: self.read_for_the_edge(gemm, shape),
-            at_last: self.written_at_the_edge(gemm, shape),
+            bias: self.bias(gemm, shape),
+            mask: match gemm.edge {
+                // Which activations are positive is known when they are converted.
+                Edge::Relu if second_pass => None,
+                Edge::Relu => Some(Mask { tensor: gemm.output, write: true }),
+                Edge::Mask(activation) => Some(Mask { tensor: activation, write: false }),
+                Edge::Pass => None,
+            },
             results,
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
@@ -401,7 +408,8 @@ impl Bill<'_, '_, '_> {
         if second_pass {
             let results = shape.m as u64 * shape.n as u64;
             let bits = costs.result_bits(&gemm.accumulator);
-            self.second_pass(gemm.output, results, bits)?;
+            let relu = (gemm.edge == Edge::Relu).then(|| mask_of(gemm.output));
+            self.second_pass(gemm.output, results, bits, relu)?;
         }
         Ok(())
     }
@@ -614,30 +622,13 @@ impl Bill<'_, '_, '_> {
         }
     }
 
-    /// What the edge needs from DRAM: the bias, and the mask of an activation.
-    fn read_for_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
-        let results = shape.m as u64 * shape.n as u64;
-        let bias = gemm.bias.map(|bias| {
+    /// The bias on its way to the edge.
+    fn bias(&self, gemm: &Gemm, shape: GemmShape) -> Option<Transfer> {
+        gemm.bias.map(|bias| {
             let bits = self.costs.bits(bias);
             let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
-            self.transfer(of, false, shape.n as u64, 0)
-        });
-        let mask = match gemm.edge {
-            Edge::Mask(activation) => Some(self.transfer(mask_of(activation), false, results, 0)),
-            Edge::Pass | Edge::Relu => None,
-        };
-        bias.into_iter().chain(mask).collect()
-    }
-
-    /// The mask of the results, kept for the backward pass.
-    fn written_at_the_edge(&self, gemm: &Gemm, shape: GemmShape) -> Vec<Transfer> {
-        match gemm.edge {
-            Edge::Relu => {
-                let results = shape.m as u64 * shape.n as u64;
-                vec![self.transfer(mask_of(gemm.output), true, results, 0)]
-            }
-            Edge::Pass | Edge::Mask(_) => Vec::new(),
-        }
+            self.transfer(of, false, shape.n as u64)
+        })
     }
 
     /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the

@@ -64,12 +64,16 @@ pub(super) fn largest(mapping: &Mapping, axis: Axis) -> usize {
     mapping.pieces(axis).size(0)
 }
 
-/// Turns between the first and the last are alike.
-pub(super) fn alike(pieces: Pieces) -> Vec<Stretch> {
+/// Turns are alike between the first and the last, of which each is so many places.
+pub(super) fn alike(pieces: Pieces, period: usize) -> Vec<Stretch> {
     let count = pieces.count();
-    let stretch = |first, times| Stretch { first, period: 1, times };
-    let stretches =
-        [stretch(0, 1), stretch(1, count.saturating_sub(2)), stretch(count - 1, count.min(2) - 1)];
+    let turns = count.div_ceil(period);
+    let last = (turns - 1) * period;
+    let stretches = [
+        Stretch { first: 0, period: period.min(count), times: 1 },
+        Stretch { first: period, period, times: turns.saturating_sub(2) },
+        Stretch { first: last, period: count - last, times: turns.min(2) - 1 },
+    ];
     stretches.into_iter().filter(|stretch| stretch.times > 0).collect()
 }
 
@@ -116,7 +120,7 @@ impl Operand {
                 continue;
             }
             let mut cut = Vec::new();
-            for stretch in self.stretches(mapping, each) {
+            for stretch in self.stretches(mapping, each, 1) {
                 // The first group may follow on other places than those after it.
                 let places = stretch.first..stretch.first + stretch.period * stretch.times.min(2);
                 if cut.len() + places.len() * ranges.len() > TILES_MAX {
@@ -198,11 +202,17 @@ impl Operand {
         view.im2col.pixels(&blocks) - there
     }
 
-    /// The places of a loop, as far as this operand can tell them apart.
-    pub(super) fn stretches(&self, mapping: &Mapping, each: &Loop) -> Vec<Stretch> {
+    /// The places of a loop, as far as this operand can tell them apart, where so many belong
+    /// together.
+    pub(super) fn stretches(
+        &self,
+        mapping: &Mapping,
+        each: &Loop,
+        together: usize,
+    ) -> Vec<Stretch> {
         let Loop { axis, pieces } = *each;
         let Some(view) = self.matrix.view.filter(|_| self.depends_on(axis)) else {
-            return alike(pieces);
+            return alike(pieces, together);
         };
         let Im2col { down, along, .. } = view.im2col;
         // Windows at the image's upper and lower ends meet fewer pixels.
@@ -216,7 +226,9 @@ impl Operand {
         };
         let (count, side) = (pieces.count(), pieces.side);
         let period = period / common_divisor(period, side);
-        let inside = inside.start.div_ceil(side).max(1)..(inside.end / side).min(count - 1);
+        let period = period / common_divisor(period, together) * together;
+        let start = inside.start.div_ceil(side).max(1).next_multiple_of(together);
+        let inside = start..(inside.end / side).min(count - 1);
         let times = inside.len() / period;
         if times < 2 {
             return vec![Stretch { first: 0, period: count, times: 1 }];

@@ -2,12 +2,14 @@
 //!
 //! An operand is fetched tile by tile. It is fetched again for each turn of a loop that it does not
 //! depend on, unless all its tiles of one turn fit half its scratchpad. A tile that does not fit by
-//! itself is fetched in pieces of time, in every fold. Results leave when their sums are complete.
+//! itself is fetched in pieces of time, in every fold. Results leave when their sums are complete, and
+//! the ReLU's mask moves with them.
 
 use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{Mapping, Schedule};
 use systoliq_program::TensorId;
 
+use super::mask::{Groups, Mask};
 use super::operand::{Matrix, Operand, Stretch, alike, largest};
 use crate::events::Buffer;
 use crate::memory::{Step, Stored, TooLong, Transfer, Walk};
@@ -32,9 +34,10 @@ pub(super) struct Outgoing {
 pub(super) struct Traffic {
     pub(super) mapping: Mapping,
     pub(super) operands: [Operand; 2],
-    /// What is read for the first fold besides, and written after the last one.
-    pub(super) at_first: Vec<Transfer>,
-    pub(super) at_last: Vec<Transfer>,
+    /// What is read for the first fold besides.
+    pub(super) bias: Option<Transfer>,
+    /// The mask that moves with the results.
+    pub(super) mask: Option<Mask>,
     /// What results are written to.
     pub(super) results: Vec<Outgoing>,
     /// Width of a sum on its way, with its chunk.
@@ -42,6 +45,16 @@ pub(super) struct Traffic {
     /// Bits of half the scratchpad of C.
     pub(super) half_c_bits: u64,
     pub(super) burst_bytes: u64,
+}
+
+/// A matrix cut into parts over two axes, of which the second is the faster.
+#[derive(Clone, Copy)]
+struct Cut {
+    axes: [Axis; 2],
+    sides: [usize; 2],
+    /// The most pieces in which a part comes, and the elements of the largest.
+    pieces: usize,
+    piece: usize,
 }
 
 /// A tile that does not fit.
@@ -107,37 +120,49 @@ impl Traffic {
         if schedule.count() == 0 {
             return Ok(());
         }
-        let steps_max = self.steps_max();
-        let mut line = Line { traffic: self, schedule, steps_max, before: None };
+        let (mapping, steps_max) = (&self.mapping, self.steps_max());
+        // Without a mask, turns need not be told apart.
+        let groups = self.mask.map(|_| {
+            let in_pieces = !mapping.output_stays() && largest(mapping, Axis::Time) > steps_max;
+            Groups::new(mapping, self.result_axes(), 8 * self.burst_bytes, in_pieces)
+        });
+        let mut line = Line { traffic: self, schedule, steps_max, groups, before: None };
         line.turns(walk, 0, [0; 3])
+    }
+
+    fn result_axes(&self) -> [Axis; 2] {
+        match self.mapping.output_stays() {
+            true => [Axis::Rows, Axis::Cols],
+            false => [Axis::Cols, Axis::Time],
+        }
     }
 
     fn bytes(&self, elements: u64, bits: u32) -> u64 {
         (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
     }
 
-    /// So many elements of a tile over two axes, of which a part begins `skipped` elements into it.
+    /// So many elements of a part of a matrix, or of a piece of it by its number.
     fn transfer(
         &self,
         (tensor, stored, write): (TensorId, Stored, bool),
         bits: u32,
-        axes: [Axis; 2],
-        part: &Tile,
-        (elements, skipped): (u64, u64),
+        cut: Cut,
+        (part, piece): (&Tile, usize),
+        elements: u64,
     ) -> Transfer {
-        let mapping = &self.mapping;
-        let whole: usize = axes.map(|axis| largest(mapping, axis)).iter().product();
-        let [slow, fast] = axes.map(|axis| {
-            let begins = match axis {
-                Axis::Rows => part.row,
-                Axis::Cols => part.col,
-                Axis::Time => part.time,
+        let extents = self.mapping.extents();
+        let [(slow, _), (fast, count)] = [0, 1].map(|at| {
+            let (begins, extent) = match cut.axes[at] {
+                Axis::Rows => (part.row, extents.rows),
+                Axis::Cols => (part.col, extents.cols),
+                Axis::Time => (part.time, extents.time),
             };
-            (begins / largest(mapping, axis), mapping.pieces(axis).count())
+            (begins / cut.sides[at], extent.div_ceil(cut.sides[at]))
         });
-        let number = (slow.0 * fast.1 + fast.0) as u64;
-        let skipped = self.bytes(skipped, bits);
-        let offset = number.saturating_mul(self.bytes(whole as u64, bits)).saturating_add(skipped);
+        let number = (slow * count + fast) as u64;
+        // Each piece begins with a burst of its own.
+        let pieces = number.saturating_mul(cut.pieces as u64).saturating_add(piece as u64);
+        let offset = pieces.saturating_mul(self.bytes(cut.piece as u64, bits));
         let bytes = self.bytes(elements, bits);
         Transfer { tensor, stored, write, elements, bytes, offset }
     }
@@ -148,6 +173,8 @@ struct Line<'t> {
     traffic: &'t Traffic,
     schedule: Schedule,
     steps_max: usize,
+    /// Tiles whose bits of mask move at once, if there is a mask.
+    groups: Option<Groups>,
     /// The tile before, and how long after its beginning its last step started.
     before: Option<(Tile, u64)>,
 }
@@ -167,9 +194,10 @@ impl Line<'_> {
         let each = mapping.loops()[depth];
         // Where an operand is a view, its folds are alike less often.
         let view = operands.iter().find(|operand| operand.matrix.view.is_some());
+        let together = self.groups.map_or(1, |groups| groups.period(depth));
         let stretches = match view {
-            Some(view) => view.stretches(mapping, &each),
-            None => alike(each.pieces),
+            Some(view) => view.stretches(mapping, &each, together),
+            None => alike(each.pieces, together),
         };
         for Stretch { first, period, times } in stretches {
             walk.repeat(times as u64, |walk, turn| {
@@ -184,7 +212,7 @@ impl Line<'_> {
     }
 
     fn fold(&mut self, walk: &mut Walk<'_>, places: [usize; 3]) -> Result<(), TooLong> {
-        let Traffic { mapping, operands, at_first, at_last, .. } = self.traffic;
+        let Traffic { mapping, operands, bias, .. } = self.traffic;
         let tile = mapping.tile(places);
         let (lead, length) = self.schedule.lead_and_length(&tile);
         let loops = mapping.loops();
@@ -194,33 +222,33 @@ impl Line<'_> {
         let pieces = tile.steps.div_ceil(self.steps_max);
         let size = tile.steps.div_ceil(pieces);
         let mut started = 0;
-        for from in (0..tile.steps).step_by(size) {
+        for (number, from) in (0..tile.steps).step_by(size).enumerate() {
             let to = tile.steps.min(from + size);
             let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
             let (is_first_piece, is_last_piece) = (from == 0, to == tile.steps);
             let mut reads = Vec::new();
             if is_first_piece && places == [0; 3] {
-                reads.extend_from_slice(at_first);
+                reads.extend(bias);
             }
+            let gives = complete && (is_last_piece || !mapping.output_stays());
+            // Where outputs stay, a fold gives them all at once.
+            let given = if mapping.output_stays() { 0 } else { number };
+            let mask = if gives { self.mask(places, &piece, given) } else { None };
+            reads.extend(mask.filter(|mask| !mask.write));
             for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
                 let split = operand.depends_on(Axis::Time) && !operand.fits();
-                let (part, skipped) = if split { (&piece, from) } else { (&tile, 0) };
+                let (part, number) = if split { (&piece, number) } else { (&tile, 0) };
                 let missing = operand.missing(mapping, places, part);
                 if (split || is_first_piece) && missing > 0 {
                     let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
-                    let skipped = (skipped * extent(&tile, axes[0])) as u64;
                     let of = (tensor, stored, false);
-                    let elements = (missing, skipped);
-                    reads.push(self.traffic.transfer(of, bits, axes, part, elements));
+                    let sides = axes.map(|axis| largest(mapping, axis));
+                    let cut = self.cut(axes, sides, split);
+                    reads.push(self.traffic.transfer(of, bits, cut, (part, number), missing));
                 }
             }
-            let mut writes = Vec::new();
-            if complete {
-                writes = self.results(&piece, from, is_last_piece);
-            }
-            if is_last_piece && (0..3).all(is_last) {
-                writes.extend_from_slice(at_last);
-            }
+            let mut writes = if gives { self.results(&piece, given) } else { Vec::new() };
+            writes.extend(mask.filter(|mask| mask.write));
             let gap = self.gap(&tile, is_first_piece, lead + from as u64, &mut started);
             let done = if is_last_piece { length } else { self.done(&tile, lead, to) };
             walk.step(&Step { gap, length: done - started, reads: &reads, writes: &writes })?;
@@ -260,16 +288,44 @@ impl Line<'_> {
         }
     }
 
-    fn results(&self, piece: &Tile, from: usize, is_last_piece: bool) -> Vec<Transfer> {
-        let (axes, skipped) = match self.traffic.mapping.output_stays() {
-            true if !is_last_piece => return Vec::new(),
-            true => ([Axis::Rows, Axis::Cols], 0),
-            false => ([Axis::Cols, Axis::Time], (from * piece.cols) as u64),
-        };
-        let elements = axes.map(|axis| extent(piece, axis) as u64).iter().product();
+    /// A matrix in parts of these sides, which may come in pieces of time.
+    fn cut(&self, axes: [Axis; 2], sides: [usize; 2], in_pieces: bool) -> Cut {
+        let whole = sides.iter().product();
+        if !in_pieces {
+            return Cut { axes, sides, pieces: 1, piece: whole };
+        }
+        let steps = largest(&self.traffic.mapping, Axis::Time);
+        let size = steps.min(self.steps_max);
+        Cut { axes, sides, pieces: steps.div_ceil(size), piece: whole / steps * size }
+    }
+
+    /// The results of a piece of a fold, by its number.
+    fn results(&self, tile: &Tile, number: usize) -> Vec<Transfer> {
+        let Traffic { mapping, results, .. } = self.traffic;
+        let axes = self.traffic.result_axes();
+        let sides = axes.map(|axis| largest(mapping, axis));
+        let cut = self.cut(axes, sides, !mapping.output_stays());
+        let elements = axes.map(|axis| extent(tile, axis) as u64).iter().product();
         let transfer = |&Outgoing { tensor, stored, bits }: &Outgoing| {
-            self.traffic.transfer((tensor, stored, true), bits, axes, piece, (elements, skipped))
+            let of = (tensor, stored, true);
+            self.traffic.transfer(of, bits, cut, (tile, number), elements)
         };
-        self.traffic.results.iter().map(transfer).collect()
+        results.iter().map(transfer).collect()
+    }
+
+    /// The bits of mask that move with these results.
+    fn mask(&self, places: [usize; 3], tile: &Tile, number: usize) -> Option<Transfer> {
+        let Traffic { mapping, mask, .. } = self.traffic;
+        let (Mask { tensor, write }, groups) = (*mask).zip(self.groups)?;
+        if !groups.is_at_end(mapping, places, write) {
+            return None;
+        }
+        let axes = self.traffic.result_axes();
+        let sides = axes.map(|axis| groups.side(mapping, axis));
+        let cut = self.cut(axes, sides, !mapping.output_stays());
+        let group = groups.around(mapping, tile);
+        let elements = axes.map(|axis| extent(&group, axis) as u64).iter().product();
+        let of = (tensor, Stored::Mask, write);
+        Some(self.traffic.transfer(of, 1, cut, (&group, number), elements))
     }
 }

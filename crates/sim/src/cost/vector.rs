@@ -138,12 +138,12 @@ impl Bill<'_, '_, '_> {
             let passing: Vec<Passing> = read.into_iter().chain(written).collect();
             self.pass(passes, elements, &passing, &[])?;
         } else {
-            let transfer = |of| self.transfer(of, true, outputs, 0);
+            let transfer = |of| self.transfer(of, true, outputs);
             let at_last: Vec<Transfer> = results.into_iter().map(transfer).collect();
             self.pass(passes, elements, &read, &at_last)?;
         }
         if second_pass {
-            self.second_pass(output, outputs, width)?;
+            self.second_pass(output, outputs, width, None)?;
         }
         Ok(())
     }
@@ -170,16 +170,17 @@ impl Bill<'_, '_, '_> {
     }
 
     /// Where a scale was chosen from the whole tensor: the tensor comes again at full width, and
-    /// goes out converted.
+    /// goes out converted, with its mask if it has one.
     pub(super) fn second_pass(
         &mut self,
         tensor: TensorId,
         elements: u64,
         bits: u32,
+        mask: Option<Outgoing>,
     ) -> Result<(), Error> {
         let spilled = !self.costs.fits_half(Buffer::C, elements, bits);
         let read = spilled.then_some(Passing { of: sums_of(tensor, bits), write: false });
-        let written = self.copies(tensor, elements).into_iter();
+        let written = self.copies(tensor, elements).into_iter().chain(mask);
         let written = written.map(|of| Passing { of, write: true });
         let passing: Vec<Passing> = read.into_iter().chain(written).collect();
         self.pass(1, elements, &passing, &[])
@@ -206,20 +207,25 @@ impl Bill<'_, '_, '_> {
         let bursts = common_multiple(lanes, self.costs.accelerator.dram.burst_bytes);
         let unit = if fit < bursts { lanes } else { bursts };
         let part = (fit / unit * unit).max(lanes).min(elements);
-        let transfers = |write: bool, elements: u64, from: u64| -> Vec<Transfer> {
+        let transfers = |write: bool, elements: u64, number: u64| -> Vec<Transfer> {
             let some = passing.iter().filter(|tensor| tensor.write == write);
-            some.map(|passing| self.transfer(passing.of, write, elements, from)).collect()
+            some.map(|passing| {
+                let offset = number * self.costs.transfer_bytes(part, passing.of.bits);
+                Transfer { offset, ..self.transfer(passing.of, write, elements) }
+            })
+            .collect()
         };
         let gap = passes * part.div_ceil(lanes);
         // The last part also empties the pipeline, and has what goes out behind it.
-        let last = elements - (elements - 1) / part * part;
+        let full = (elements - 1) / part;
+        let last = elements - full * part;
         let (reads, writes) = (transfers(false, part, 0), transfers(true, part, 0));
         let (last_reads, mut last_writes) =
-            (transfers(false, last, elements - last), transfers(true, last, elements - last));
+            (transfers(false, last, full), transfers(true, last, full));
         last_writes.extend_from_slice(at_last);
         let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
         self.walk(|walk| {
-            walk.repeat((elements - last) / part, |walk, number| {
+            walk.repeat(full, |walk, number| {
                 let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
                 let reads: Vec<Transfer> = reads.iter().map(further).collect();
                 let writes: Vec<Transfer> = writes.iter().map(further).collect();
