@@ -23,11 +23,15 @@ use crate::network::{BatchGradient, Training};
 
 mod evaluation;
 mod loss;
+mod noise;
+mod observation;
 mod parameters;
 mod real;
 
 pub use evaluation::Evaluation;
 pub use loss::{error, losses, softmax};
+pub use noise::NoiseGains;
+pub use observation::{Extremes, LayerObservation, Observation, Spread, largest_singular_value};
 pub use parameters::{LayerParameters, Parameters};
 pub use real::Real;
 
@@ -232,13 +236,32 @@ impl<F: Real> Golden<F> {
     ///
     /// If `train` is empty, or as [`gradients`](Self::gradients).
     pub fn train_epoch(&mut self, train: &Part, training: &Training, seed: u64, epoch: u32) -> f64 {
+        self.train_epoch_observed(train, training, seed, epoch, |_, _, _| {})
+    }
+
+    /// The same; `observe` is shown, before every step, the model, the batch and its gradients.
+    ///
+    /// # Panics
+    ///
+    /// As [`train_epoch`](Self::train_epoch).
+    pub fn train_epoch_observed(
+        &mut self,
+        train: &Part,
+        training: &Training,
+        seed: u64,
+        epoch: u32,
+        mut observe: impl FnMut(&Self, &Batch, &Gradients<F>),
+    ) -> f64 {
         assert!(!train.is_empty(), "an epoch over no samples");
         let order = epoch_order(seed, epoch, train.len());
-        let loss: f64 = order
-            .chunks(training.batch)
-            .map(|rows| self.step(&train.batch(rows), training))
-            .map(|step| step.loss * step.rows as f64)
-            .sum();
+        let mut loss = 0.0;
+        for rows in order.chunks(training.batch) {
+            let batch = train.batch(rows);
+            let gradients = self.gradients(&batch, training);
+            observe(self, &batch, &gradients);
+            self.update(&gradients, training, batch.len());
+            loss += gradients.loss * batch.len() as f64;
+        }
         loss / train.len() as f64
     }
 }
