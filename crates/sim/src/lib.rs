@@ -19,6 +19,7 @@ pub mod events;
 pub mod experiment;
 pub mod im2col;
 pub mod memory;
+pub mod precision;
 pub mod report;
 pub mod roofline;
 pub mod scalesim;

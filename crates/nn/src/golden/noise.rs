@@ -62,10 +62,7 @@ impl<F: Real> Golden<F> {
     /// If `inputs` does not have the network's inputs as columns.
     pub fn noise_gains(&self, inputs: &Array2<f64>) -> NoiseGains {
         let layers = self.graph.layers.len();
-        let mut stored = vec![inputs.mapv(F::of)];
-        for layer in 0..layers {
-            stored.push(self.forward(layer, &stored[layer]));
-        }
+        let stored = self.stored(inputs);
         let logits = &stored[layers];
         let decisions = Self::decisions(logits);
         let input_squares: Vec<_> = stored[..layers].iter().map(row_squares).collect();
@@ -79,7 +76,7 @@ impl<F: Real> Golden<F> {
             let margins: Vec<f64> = (logits.axis_iter(Axis(0)).zip(&decisions))
                 .map(|(row, &decision)| (row[class] - row[decision as usize]).widen())
                 .collect();
-            let mut add = |gain: &mut [f64], squares: &Array1<f64>| {
+            let add = |gain: &mut [f64], squares: &Array1<f64>| {
                 for ((gain, &squares), margin) in gain.iter_mut().zip(squares).zip(&margins) {
                     // Not the quotient 0 / 0 of a tie that the tensor has no part in.
                     if squares > 0.0 {

@@ -8,7 +8,7 @@ use crate::data::Batch;
 use crate::network::{BatchGradient, Training};
 
 /// The weight of the past in the moving average of a tensor's variance.
-pub const DECAY: f64 = 0.9;
+const DECAY: f64 = 0.9;
 
 /// The smallest and the largest element that were seen; both 0 before there was any.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,7 +36,8 @@ impl Extremes {
 }
 
 /// The spread of a tensor over a run: the least and the largest standard deviation of its elements,
-/// by a moving average of the variance, `v ← 0.9 v + 0.1 σ²`, that starts at the first step's σ².
+/// by a moving average of the variance, `v ← 0.9 v + 0.1 σ²`, that starts at the first σ² that is
+/// not 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     average: Option<f64>,
@@ -65,6 +66,9 @@ impl Spread {
             });
         let mean: f64 = sum / count;
         let variance = (squares / count - mean * mean).max(0.0);
+        if self.average.is_none() && variance == 0.0 {
+            return;
+        }
         let average = self.average.map_or(variance, |old| DECAY * old + (1.0 - DECAY) * variance);
         self.average = Some(average);
         self.least = self.least.min(average.sqrt());
