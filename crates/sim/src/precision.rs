@@ -86,8 +86,10 @@ pub struct Study<'a> {
     run: FloatRun,
     golden: Golden<f64>,
     tensors: Vec<ForwardTensor>,
-    /// `[samples, tensors]`.
+    /// `[samples, tensors]`: of the samples that widths are assigned by.
     gains: Array2<f64>,
+    /// The same of the test part.
+    test_gains: Array2<f64>,
     backward: Vec<BackwardGrids>,
     /// The decisions in floating point on the test part.
     decisions: Vec<u32>,
@@ -132,13 +134,15 @@ impl<'a> Study<'a> {
             return Err(Error::at("dataset", problem));
         }
         let golden = run.golden(&prepared.graph);
-        let (tensors, gains) = forward::tensors(&golden, &run.observation, part.of(data), rows)?;
+        let gains = forward::gains(&golden, part.of(data), rows);
+        let tensors = forward::tensors(&golden, &run.observation, part.of(data), &gains)?;
+        let test_gains = forward::gains(&golden, &data.test, data.test.len());
         let backward = backward::grids(&prepared.experiment.training, &run.observation)?;
         let decisions = data.test.batches(CHUNK);
         let decisions = decisions
             .flat_map(|batch| Golden::<f64>::decisions(&golden.outputs(&batch.inputs)))
             .collect();
-        Ok(Self { prepared, data, run, golden, tensors, gains, backward, decisions })
+        Ok(Self { prepared, data, run, golden, tensors, gains, test_gains, backward, decisions })
     }
 
     /// The tensors of the forward pass: of each layer what it reads and its weights, and the logits.

@@ -15,7 +15,7 @@ use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 use super::train::progress_bar;
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
-use crate::whole::write_whole;
+use crate::whole::{check_place, write_whole};
 
 /// Trains an experiment in floating point and works out how few bits each tensor can do with: a
 /// format for every tensor of a training step, by the criteria of Sakr and Shanbhag.
@@ -86,6 +86,7 @@ impl Precision {
         let prepared = &loaded.prepared;
         let refused = |error: systoliq_sim::Error| loaded.refuse(error);
         Study::check(&prepared.graph).map_err(refused)?;
+        self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
         let data = loaded.data(prepared.experiment.seed)?;
         let run = float_run(prepared, &data)?;
         let part = match self.on {

@@ -102,12 +102,25 @@ impl Study<'_> {
     }
 
     /// The mean over the samples of `min(1, Σ_l D_l² E_l)`, the `D_l` those of these widths: a
-    /// bound of the mismatch probability, to first order.
+    /// bound of the mismatch probability, to first order, on samples like those of the gains.
     ///
     /// # Panics
     ///
     /// Unless there is a width for each of [`tensors`](Self::tensors).
     pub fn bound(&self, bits: &[u32]) -> f64 {
+        self.capped_mean(&self.gains, bits)
+    }
+
+    /// The same on the test part, whose mismatch is measured.
+    ///
+    /// # Panics
+    ///
+    /// As [`bound`](Self::bound).
+    pub fn bound_on_test(&self, bits: &[u32]) -> f64 {
+        self.capped_mean(&self.test_gains, bits)
+    }
+
+    fn capped_mean(&self, gains: &Array2<f64>, bits: &[u32]) -> f64 {
         assert_eq!(bits.len(), self.tensors.len(), "a width for every tensor");
         let squares = self.tensors.iter().zip(bits);
         let squares: Vec<f64> =
@@ -116,8 +129,7 @@ impl Study<'_> {
             let noise: f64 = gains.iter().zip(&squares).map(|(gain, square)| gain * square).sum();
             noise.min(1.0)
         };
-        let sum: f64 = self.gains.axis_iter(Axis(0)).map(capped).sum();
-        sum / self.gains.nrows() as f64
+        gains.axis_iter(Axis(0)).map(capped).sum::<f64>() / gains.nrows() as f64
     }
 
     /// The least widths whose bound is at most `mismatch`.
@@ -144,65 +156,71 @@ impl Study<'_> {
     }
 }
 
-/// The tensors of the forward pass with their gains on the first `rows` samples of `part`.
+/// The noise gains on the first `rows` samples of `part`: `[rows, tensors]`, of each layer what it
+/// reads and its weights, and the logits.
+pub(super) fn gains(golden: &Golden<f64>, part: &Part, rows: usize) -> Array2<f64> {
+    let mut gains = NoiseGains::default();
+    for x in inputs(part, rows) {
+        gains.extend(golden.noise_gains(&x));
+    }
+    let NoiseGains { mut activations, weights } = gains;
+    let logits = activations.pop().expect("a network has logits");
+    let read_and_weights = activations.into_iter().zip(weights);
+    let mut columns: Vec<_> =
+        read_and_weights.flat_map(|(read, weights)| [read, weights]).collect();
+    columns.push(logits);
+    let shape = (columns.len(), rows);
+    let gains = Array2::from_shape_vec(shape, columns.concat()).expect("a gain for each sample");
+    gains.reversed_axes()
+}
+
+/// The first `rows` samples of a part, some at a time.
+fn inputs(part: &Part, rows: usize) -> impl Iterator<Item = Array2<f64>> + '_ {
+    part.batches(CHUNK).enumerate().map_while(move |(at, batch)| {
+        let left = rows.saturating_sub(at * CHUNK).min(batch.len());
+        (left > 0).then(|| batch.inputs.slice(ndarray::s![..left, ..]).to_owned())
+    })
+}
+
+/// The tensors of the forward pass, in the order of the columns of `gains`, which are those on the
+/// first samples of `part`. Their ranges are those of the run and of these samples.
 pub(super) fn tensors(
     golden: &Golden<f64>,
     observation: &Observation,
     part: &Part,
-    rows: usize,
-) -> Result<(Vec<ForwardTensor>, Array2<f64>), Error> {
+    gains: &Array2<f64>,
+) -> Result<Vec<ForwardTensor>, Error> {
     let graph = golden.graph();
-    let mut gains = NoiseGains::default();
     let mut input = observation.input;
     let mut outputs: Vec<Extremes> = observation.layers.iter().map(|layer| layer.outputs).collect();
-    let mut left = rows;
-    for batch in part.batches(CHUNK) {
-        let x = batch.inputs.slice(ndarray::s![..left.min(batch.len()), ..]).to_owned();
-        left -= x.nrows();
+    for x in inputs(part, gains.nrows()) {
         input.see(&x);
         for (extremes, stored) in outputs.iter_mut().zip(&golden.stored(&x)[1..]) {
             extremes.see(stored);
         }
-        gains.extend(golden.noise_gains(&x));
-        if left == 0 {
-            break;
-        }
     }
-    let NoiseGains { mut activations, weights } = gains;
-    let logits = activations.pop().expect("a network has logits");
     let last = graph.layers.len() - 1;
-    let (mut tensors, mut columns) = (Vec::new(), Vec::new());
-    let mut add = |name: String, role, layer, signed, extremes: Extremes, gain: Vec<f64>| {
+    let mut tensors = Vec::new();
+    let mut add = |name: String, role, layer, signed, extremes: Extremes| {
         let range_log2 = range_above(extremes.magnitude()).unwrap_or(0);
-        let spread = Gain { mean: mean(&gain), trimmed_mean: 0.0, median: median(&gain) };
-        tensors.push(ForwardTensor {
-            name,
-            role,
-            layer,
-            signed,
-            range_log2,
-            gain: spread,
-            offset: 0,
-        });
-        columns.push(gain);
+        let values = gains.column(tensors.len()).to_vec();
+        // The trimmed mean follows from all tensors together.
+        let gain = Gain { mean: mean(&values), trimmed_mean: 0.0, median: median(values) };
+        tensors.push(ForwardTensor { name, role, layer, signed, range_log2, gain, offset: 0 });
     };
-    for (layer, (read, weights)) in activations.into_iter().zip(weights).enumerate() {
+    for layer in 0..graph.layers.len() {
         match layer.checked_sub(1) {
-            None => add("x".into(), Role::Input, 0, input.min < 0.0, input, read),
+            None => add("x".into(), Role::Input, 0, input.min < 0.0, input),
             Some(below) => {
                 let signed = !graph.layers[below].relu;
-                add(format!("y{below}"), Role::Activations, below, signed, outputs[below], read);
+                add(format!("y{below}"), Role::Activations, below, signed, outputs[below]);
             }
         }
-        let extremes = observation.layers[layer].weights;
-        add(format!("w{layer}"), Role::Weights, layer, true, extremes, weights);
+        add(format!("w{layer}"), Role::Weights, layer, true, observation.layers[layer].weights);
     }
-    add(format!("z{last}"), Role::Logits, last, true, outputs[last], logits);
-    let shape = (columns.len(), rows);
-    let gains = Array2::from_shape_vec(shape, columns.concat()).expect("a gain for each sample");
-    let gains = gains.reversed_axes();
-    balance(&mut tensors, &gains)?;
-    Ok((tensors, gains))
+    add(format!("z{last}"), Role::Logits, last, true, outputs[last]);
+    balance(&mut tensors, gains)?;
+    Ok(tensors)
 }
 
 /// Fills in the trimmed means, and the offsets that follow.
@@ -243,9 +261,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

@@ -43,7 +43,7 @@ impl Grid {
     ///
     /// If its step is outside 2⁻⁶⁴ … 2⁶⁴; `name` is that of the tensor.
     pub(super) fn format(self, name: &str) -> Result<Format, Error> {
-        let refused = |error| Error::at("precision", format!("{name}: {error}"));
+        let refused = |error| Error::at("plan", format!("{name}: {error}"));
         Format::new(self.bits(), -self.step_log2, self.signed).map_err(refused)
     }
 }

@@ -121,7 +121,7 @@ impl Study<'_> {
             if bits > 64 {
                 let problem =
                     format!("the sums of layer {layer} need {bits} bits: expected at most 64");
-                return Err(Error::at("precision.accumulator", problem));
+                return Err(Error::at("plan", problem));
             }
             spec.accumulator = Some(AccumulatorSettings { bits: Some(bits), ..Default::default() });
         }

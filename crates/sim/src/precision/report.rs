@@ -73,6 +73,8 @@ pub struct AssignmentReport {
     /// The widths and their bound.
     #[serde(flatten)]
     pub assignment: Assignment,
+    /// The bound on the test part, whose mismatch is measured.
+    pub bound_on_test: f64,
     /// Quantization after training, on the test part.
     pub measured: Measured,
     /// `p_m` on the test part.
@@ -168,7 +170,14 @@ impl Study<'_> {
             total_cost.full_adders += layer.complexity.full_adders;
             total_cost.storage_bits += layer.complexity.storage_bits;
         }
-        let (mismatch_rate, error_rate) = (measured.mismatch(), measured.error_rate());
-        Ok(AssignmentReport { assignment, measured, mismatch_rate, error_rate, cost, total_cost })
+        Ok(AssignmentReport {
+            bound_on_test: self.bound_on_test(&assignment.bits),
+            mismatch_rate: measured.mismatch(),
+            error_rate: measured.error_rate(),
+            assignment,
+            measured,
+            cost,
+            total_cost,
+        })
     }
 }

@@ -65,16 +65,25 @@ fn gains(report: &PrecisionReport) -> String {
 }
 
 fn assignments(report: &PrecisionReport) -> String {
-    let names =
-        ["widths", "B_min", "bound", "mismatch", "error", "full adders", "storage bits", "bits"];
+    let names = [
+        "widths",
+        "B_min",
+        "bound",
+        "on test",
+        "mismatch",
+        "error",
+        "full adders",
+        "storage bits",
+        "bits",
+    ];
     let mut table = Columns::new(&names);
     for of in [&report.balanced, &report.uniform].into_iter().chain(&report.sweep) {
-        let name = format!("{:?}", of.assignment.allocation).to_lowercase();
         let bits: Vec<String> = of.assignment.bits.iter().map(u32::to_string).collect();
         table.line([
-            name,
+            format!("{:?}", of.assignment.allocation).to_lowercase(),
             of.assignment.b_min.to_string(),
             percent(of.assignment.bound),
+            percent(of.bound_on_test),
             percent(of.mismatch_rate),
             percent(of.error_rate),
             grouped(of.total_cost.full_adders),
@@ -85,7 +94,7 @@ fn assignments(report: &PrecisionReport) -> String {
     let names: Vec<&str> = report.gains.iter().map(|tensor| tensor.name.as_str()).collect();
     format!(
         "{} the least widths whose bound is at most {}{}; bits of {}\n \
-         mismatch and error: trained weights on {} test samples, in integers\n",
+         mismatch and error: trained weights in integers, on {} test samples\n",
         table.text(),
         percent(report.requested.mismatch),
         if report.sweep.is_empty() { "" } else { ", and those asked for" },
