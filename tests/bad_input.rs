@@ -109,6 +109,7 @@ fn cases() -> Vec<Case> {
         options::paths(),
         options::folders(),
         options::gemm(),
+        options::precision(),
     ];
     kinds.into_iter().flatten().collect()
 }

@@ -147,3 +147,38 @@ pub(crate) fn gemm() -> Vec<Case> {
         .file("hw.json", SMALL),
     ]
 }
+
+/// Widths by analysis that cannot be.
+pub(crate) fn precision() -> Vec<Case> {
+    let precision = |arguments: &[&str], says: &[&str]| {
+        let mut case = Case::command(&["precision", "x.json"], says);
+        case.arguments.extend(arguments.iter().map(ToString::to_string));
+        case.file("x.json", shell::text(&shell::experiment()))
+    };
+    let clusters = "dataset={\"kind\": \"clusters\", \"classes\": 10, \"features\": 64, \
+                    \"spread\": 1, \"train\": 40, \"test\": 40}";
+    let probability = "expected a probability above 0 and below 1";
+    vec![
+        precision(&["--mismatch", "0"], &["--mismatch", probability]),
+        precision(&["--mismatch", "1"], &["--mismatch", probability]),
+        precision(&["--mismatch", "NaN"], &["--mismatch", probability]),
+        precision(&["--mismatch", "1e-30"], &["mismatch: no widths of up to 32 bits", "1e-30"]),
+        precision(&["--samples", "0"], &["--samples", "zero"]),
+        precision(&["--on", "x"], &["--on", "validation"]),
+        precision(
+            &["--on", "validation", "--set", clusters],
+            &["dataset: the validation part of `clusters` has no samples"],
+        ),
+        precision(&["--sweep", "8"], &["--sweep", "expected A..B, two widths from 2 to 32"]),
+        precision(&["--sweep", "1..4"], &["--sweep", "expected A..B"]),
+        precision(&["--sweep", "5..4"], &["--sweep", "expected A..B"]),
+        precision(&["--sweep", "32..32"], &["plan: the sums of layer 0 need", "at most 64"]),
+        precision(
+            &["--set", "network.loss=mse"],
+            &["network.loss: \"mse\" is the loss of a regression"],
+        ),
+        precision(&["--set", "network.layers=[]"], &["network.layers"]),
+        precision(&["--out", "missing/plan.json"], &["missing/plan.json: no such folder"]),
+        precision(&["--out", "."], &["cannot write .: it is a folder, expected a file"]),
+    ]
+}

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
-use systoliq_nn::{BatchGradient, LossUnit};
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
 use systoliq_program::{
     Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
@@ -57,12 +57,16 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
     let command = Command { name: "gemm".into(), layer: 0, pass: Pass::Forward, operation };
     let learning = Learning {
         rate: 1.0,
+        schedule: Schedule::default(),
+        momentum: 0.0,
+        weight_decay: 0.0,
         batch_gradient: BatchGradient::Mean,
         loss_unit: LossUnit::Bits,
         loss_scale_log2: 0,
     };
     let commands = vec![command];
-    Program { tensors, commands, input: A, targets: None, logits: C, outputs: n, learning }
+    let softmax = SoftmaxFormat::default();
+    Program { tensors, commands, input: A, targets: None, logits: C, outputs: n, learning, softmax }
 }
 
 /// Steps whose results have consecutive tiles of one row of tiles, no more than fill a burst by their

@@ -3,6 +3,7 @@
 mod check;
 mod gemm;
 mod list;
+mod precision;
 mod schema;
 mod table;
 mod trace;
@@ -20,6 +21,8 @@ pub enum Command {
     Train(train::Train),
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::Gemm),
+    /// Bit widths of every tensor by analysis, from one run in floating point.
+    Precision(precision::Precision),
     /// Validates an experiment and prints its precision plan as resolved, layer by layer.
     Check(check::Check),
     /// Prints the integer program of a training step: its tensors and its commands.
@@ -42,6 +45,7 @@ impl Command {
         match self {
             Self::Train(train) => train.run(),
             Self::Gemm(gemm) => gemm.run(),
+            Self::Precision(precision) => precision.run(),
             Self::Check(check) => check.run(),
             Self::List(list) => list.run(),
             Self::Trace(trace) => trace.run(),

@@ -76,7 +76,12 @@ impl Loaded {
     /// If a file is missing or malformed, or the data do not fit the network.
     pub fn data(&self, seed: u64) -> Result<DataSet, Failure> {
         let data = self.prepared.load(seed, &mut files::open_data);
-        data.map_err(|error| Failure::input(placed(&self.document, error)))
+        data.map_err(|error| self.refuse(error))
+    }
+
+    /// Says where in its files the experiment is at fault.
+    pub fn refuse(&self, error: impl Into<Error>) -> Failure {
+        Failure::input(placed(&self.document, error))
     }
 
     /// Warns of formats that keep nothing of the data or of the initial weights.

@@ -23,11 +23,15 @@ use crate::network::{BatchGradient, Training};
 
 mod evaluation;
 mod loss;
+mod noise;
+mod observation;
 mod parameters;
 mod real;
 
 pub use evaluation::Evaluation;
 pub use loss::{error, losses, softmax};
+pub use noise::NoiseGains;
+pub use observation::{Extremes, LayerObservation, Observation, Spread, largest_singular_value};
 pub use parameters::{LayerParameters, Parameters};
 pub use real::Real;
 
@@ -139,6 +143,19 @@ impl<F: Real> Golden<F> {
         layers.fold(inputs.mapv(F::of), |x, layer| self.forward(layer, &x))
     }
 
+    /// What the forward pass stores: first the input, then the output of each layer in turn.
+    ///
+    /// # Panics
+    ///
+    /// As [`outputs`](Self::outputs).
+    pub fn stored(&self, inputs: &Array2<f64>) -> Vec<Array2<F>> {
+        let mut stored = vec![inputs.mapv(F::of)];
+        for layer in 0..self.graph.layers.len() {
+            stored.push(self.forward(layer, &stored[layer]));
+        }
+        stored
+    }
+
     fn forward(&self, layer: usize, x: &Array2<F>) -> Array2<F> {
         let LayerParameters { weights, bias } = &self.parameters.layers[layer];
         let mut z = x.dot(&weights.t());
@@ -161,11 +178,7 @@ impl<F: Real> Golden<F> {
     pub fn gradients(&self, batch: &Batch, training: &Training) -> Gradients<F> {
         assert!(!batch.is_empty(), "a step on no samples");
         let layers = self.graph.layers.len();
-        // stored[0] is the input, stored[l + 1] the output of layer l.
-        let mut stored = vec![batch.inputs.mapv(F::of)];
-        for layer in 0..layers {
-            stored.push(self.forward(layer, &stored[layer]));
-        }
+        let mut stored = self.stored(&batch.inputs);
         let loss = self.graph.loss;
         let losses = losses(loss, &stored[layers], &batch.answers);
         let mut dz = error(loss, training.loss_unit, &stored[layers], &batch.answers);

@@ -1,6 +1,6 @@
 //! The tensors of a program, and what each command does to them.
 
-use ndarray::Array2;
+use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
@@ -183,6 +183,20 @@ impl<'p> Machine<'p> {
             passing: None,
             initial: Vec::new(),
         }
+    }
+
+    /// Replaces the bias of a layer, which is 0 at first.
+    ///
+    /// # Panics
+    ///
+    /// If the layer has no bias, or one of another size.
+    pub fn set_bias(&mut self, layer: usize, bias: &Array1<f64>, seed: u64) {
+        let is_bias = |decl: &TensorDecl| decl.role == Role::Bias && decl.layer == layer;
+        let at = self.program.tensors.iter().position(is_bias);
+        let id = TensorId(at.unwrap_or_else(|| panic!("layer {layer} has no bias")));
+        let key = Step::initial(seed).key(&format!("{layer}/initial/{}", Role::Bias));
+        let statistics = self.write_reals(id, &bias.clone().insert_axis(Axis(0)), key, false);
+        self.initial.push((id, statistics));
     }
 
     /// What the conversions of the initial weights did.

@@ -62,6 +62,16 @@ pub enum Error {
         /// The epoch, from 1.
         epoch: u32,
     },
+    /// A run in floating point that came to nothing.
+    #[error(
+        "the float run diverged in epoch {epoch} (training loss {loss}): expected one that learns"
+    )]
+    FloatRun {
+        /// The epoch, from 1.
+        epoch: u32,
+        /// Its mean loss.
+        loss: f64,
+    },
     /// A checkpoint of another experiment, or one that is damaged.
     #[error("checkpoint of seed {seed}: {problem}")]
     Checkpoint {

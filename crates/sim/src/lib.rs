@@ -23,6 +23,7 @@ pub mod fitness;
 pub mod im2col;
 mod judge;
 pub mod memory;
+pub mod precision;
 pub mod report;
 pub mod roofline;
 pub mod scalesim;

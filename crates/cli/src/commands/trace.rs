@@ -20,7 +20,7 @@ use systoliq_sim::step_trace::StepTrace;
 
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
-use crate::whole::write_whole;
+use crate::whole::{check_place, write_whole};
 
 /// Writes what happens in which cycle: every register over one matrix product, or the commands,
 /// stalls and transfers of a training step.
@@ -283,23 +283,16 @@ impl Trace {
                 ))),
             };
         };
-        let cannot = |why: &str| Failure::input(anyhow!("cannot write {}: {why}", path.display()));
         if self.format == Format::Scalesim {
             return match path.exists() && !path.is_dir() {
-                true => Err(cannot("it is a file, expected a folder")),
+                true => Err(Failure::input(anyhow!(
+                    "cannot write {}: it is a file, expected a folder",
+                    path.display()
+                ))),
                 false => Ok(()),
             };
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if path.file_name().is_none() || path.is_dir() {
-            Err(cannot("it is a folder, expected a file"))
-        } else if path.exists() && !path.is_file() {
-            Err(cannot("it is a device or a pipe, expected a regular file"))
-        } else if folder.is_some_and(|folder| !folder.is_dir()) {
-            Err(cannot("no such folder"))
-        } else {
-            Ok(())
-        }
+        check_place(path).map_err(Failure::input)
     }
 
     /// What of the GEMM is asked for, if it has that.

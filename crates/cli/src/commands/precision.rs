@@ -1,0 +1,162 @@
+//! `systoliq precision`: bit widths by analysis, from one run in floating point.
+
+mod summary;
+
+use std::num::NonZero;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use systoliq_nn::DataSet;
+use systoliq_sim::precision::{DataPart, FloatRun, PrecisionReport, Requested, Study, Trained};
+use systoliq_sim::trainer::Conduct;
+use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
+
+use super::train::progress_bar;
+use crate::failure::Failure;
+use crate::load::{ExperimentArguments, Loaded};
+use crate::whole::{check_place, write_whole};
+
+/// Trains an experiment in floating point and works out how few bits each tensor can do with: a
+/// format for every tensor of a training step, by the criteria of Sakr and Shanbhag.
+///
+/// The widths of inputs, activations, logits and weights are the least for which a bound of the
+/// mismatch, the share of decisions that differ from those in floating point, stays below
+/// --mismatch. Gradients and master weights follow from how widely gradients spread in the float
+/// run. Beside the bound stands the mismatch as the integer machine measures it on the test part
+/// with the trained weights, and what the widths cost in full adders and bits, also for equal widths
+/// under the same bound. The experiment's own precision section is not used.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq precision models/digits-mlp.json
+  systoliq precision models/digits-mlp.json --mismatch 0.001 --train --json
+  systoliq precision models/digits-mlp.json --out plan.json
+  systoliq train models/digits-mlp.json --set precision=plan.json --seeds 10
+  systoliq precision models/mnist-mlp.json --set dataset.dir=/data/mnist --sweep 3..8")]
+pub struct Precision {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+
+    /// The largest bound of the mismatch, above 0 and below 1.
+    #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = mismatch)]
+    mismatch: f64,
+
+    /// The part of the data that noise gains are taken on [default: validation, or train where there
+    /// is none].
+    #[arg(long, value_enum, value_name = "PART")]
+    on: Option<On>,
+
+    /// How many of its samples, from the first.
+    #[arg(long, value_name = "N", default_value = "5000")]
+    samples: NonZero<u32>,
+
+    /// Also predicts and measures equal and balanced widths for every B_min from A to B.
+    #[arg(long, value_name = "A..B", value_parser = widths)]
+    sweep: Option<RangeInclusive<u32>>,
+
+    /// Also trains with the plan, beside the golden model.
+    #[arg(long)]
+    train: bool,
+
+    /// Writes the plan: the precision section of an experiment, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Prints JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The parts of the data by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum On {
+    /// What the float run trains on.
+    Train,
+    /// What choices are made by.
+    Validation,
+    /// What is reported.
+    Test,
+}
+
+impl Precision {
+    /// What was found, as tables or as JSON.
+    pub fn run(&self) -> Result<String, Failure> {
+        let loaded = self.experiment.load()?;
+        let prepared = &loaded.prepared;
+        let refused = |error: systoliq_sim::Error| loaded.refuse(error);
+        Study::check(&prepared.graph).map_err(refused)?;
+        self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
+        let data = loaded.data(prepared.experiment.seed)?;
+        let run = float_run(prepared, &data)?;
+        let part = match self.on {
+            None => DataPart::default_of(&data),
+            Some(On::Train) => DataPart::Train,
+            Some(On::Validation) => DataPart::Validation,
+            Some(On::Test) => DataPart::Test,
+        };
+        let samples = part.of(&data).len().min(self.samples.get() as usize);
+        let study = Study::new(prepared, &data, run, part, samples).map_err(refused)?;
+        let requested = Requested { mismatch: self.mismatch, part: part.name(), samples };
+        let sweep = self.sweep.clone().into_iter().flatten();
+        let mut report = study.report(requested, sweep).map_err(refused)?;
+        if self.train {
+            report.trained = Some(train(&loaded, &data, &report)?);
+        }
+        if let Some(path) = &self.out {
+            let plan =
+                serde_json::to_string_pretty(&report.precision).map_err(Failure::run)? + "\n";
+            let write = |file: &mut std::fs::File| std::io::Write::write_all(file, plan.as_bytes());
+            write_whole(path, write).map_err(Failure::run)?;
+        }
+        if self.json {
+            return Ok(serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n");
+        }
+        Ok(summary::summary(prepared, &report))
+    }
+}
+
+fn float_run(prepared: &Prepared, data: &DataSet) -> Result<FloatRun, Failure> {
+    let training = &prepared.experiment.training;
+    let steps = data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs);
+    let bar = progress_bar(steps);
+    let run = FloatRun::train(prepared, data, &mut |step| bar.set_position(step));
+    bar.finish_and_clear();
+    run.map_err(Failure::run)
+}
+
+/// Trains the experiment with the plan in place of its own formats.
+fn train(loaded: &Loaded, data: &DataSet, report: &PrecisionReport) -> Result<Trained, Failure> {
+    let precision = report.precision.clone();
+    let experiment = Experiment { precision, ..loaded.prepared.experiment.clone() };
+    let prepared = Prepared::new(experiment).map_err(|error| loaded.refuse(error))?;
+    let mut trainer = Trainer::new(&prepared, data, prepared.experiment.seed, EngineKind::Fast);
+    let bar =
+        progress_bar(trainer.steps_per_epoch() * u64::from(prepared.experiment.training.epochs));
+    let parallel = std::thread::available_parallelism().map_or(1, NonZero::get) > 1;
+    let conduct = Conduct { parallel, progress: &|step| bar.set_position(step) };
+    while !trainer.is_done() {
+        trainer.epoch(&conduct, None).map_err(Failure::run)?;
+    }
+    bar.finish_and_clear();
+    Ok(Trained::of(trainer.record()).expect("a classifier that has trained"))
+}
+
+fn mismatch(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(mismatch) if mismatch > 0.0 && mismatch < 1.0 => Ok(mismatch),
+        _ => Err("expected a probability above 0 and below 1, such as 0.01".to_owned()),
+    }
+}
+
+/// A range of widths as it is typed, both ends included.
+fn widths(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let ends =
+        text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match ends {
+        Some((from, to)) if 2 <= from && from <= to && to <= 32 => Ok(from..=to),
+        _ => {
+            Err("expected A..B, two widths from 2 to 32 of which the first is not more".to_owned())
+        }
+    }
+}

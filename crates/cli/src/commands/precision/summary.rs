@@ -1,0 +1,180 @@
+//! What a study found, in tables.
+
+use std::fmt::Write as _;
+
+use systoliq_sim::Prepared;
+use systoliq_sim::precision::{AssignmentReport, PrecisionReport};
+
+use crate::commands::table::{Columns, grouped};
+
+/// Appends a line.
+macro_rules! line {
+    ($text:expr, $($format:tt)*) => {
+        writeln!($text, $($format)*).expect("writing to a string")
+    };
+}
+
+/// The tables of a study.
+pub(super) fn summary(prepared: &Prepared, report: &PrecisionReport) -> String {
+    let tables = [
+        heading(prepared, report),
+        gains(report),
+        assignments(report),
+        costs(report),
+        plan(report),
+        trained(report),
+    ];
+    tables.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn heading(prepared: &Prepared, report: &PrecisionReport) -> String {
+    let experiment = &prepared.experiment;
+    let units = prepared.graph.layers.iter().map(|layer| layer.units);
+    let sizes: Vec<String> =
+        [prepared.graph.inputs].into_iter().chain(units).map(|size| size.to_string()).collect();
+    format!(
+        "{}: {}, float run of {} epochs, seed {}: {} error on the test part\n",
+        experiment.name,
+        sizes.join("-"),
+        experiment.training.epochs,
+        experiment.seed,
+        percent(report.float_error_rate)
+    )
+}
+
+fn gains(report: &PrecisionReport) -> String {
+    let mut table = Columns::new(&["tensor", "range", "E mean", "trimmed", "median", "offset"]);
+    for tensor in &report.gains {
+        let gain = tensor.gain;
+        table.line([
+            tensor.name.clone(),
+            power(tensor.range_log2),
+            real(gain.mean),
+            real(gain.trimmed_mean),
+            real(gain.median),
+            format!("{:+}", tensor.offset),
+        ]);
+    }
+    let requested = &report.requested;
+    format!(
+        "{} noise gains E on {} {} samples; trimmed: without the 1 % of least margin\n",
+        table.text(),
+        grouped(requested.samples as u64),
+        requested.part
+    )
+}
+
+fn assignments(report: &PrecisionReport) -> String {
+    let names = [
+        "widths",
+        "B_min",
+        "bound",
+        "on test",
+        "mismatch",
+        "error",
+        "full adders",
+        "storage bits",
+        "bits",
+    ];
+    let mut table = Columns::new(&names);
+    for of in [&report.balanced, &report.uniform].into_iter().chain(&report.sweep) {
+        let bits: Vec<String> = of.assignment.bits.iter().map(u32::to_string).collect();
+        table.line([
+            format!("{:?}", of.assignment.allocation).to_lowercase(),
+            of.assignment.b_min.to_string(),
+            percent(of.assignment.bound),
+            percent(of.bound_on_test),
+            percent(of.mismatch_rate),
+            percent(of.error_rate),
+            grouped(of.total_cost.full_adders),
+            grouped(of.total_cost.storage_bits),
+            bits.join(" "),
+        ]);
+    }
+    let names: Vec<&str> = report.gains.iter().map(|tensor| tensor.name.as_str()).collect();
+    format!(
+        "{} the least widths whose bound is at most {}{}; bits of {}\n \
+         mismatch and error: trained weights in integers, on {} test samples\n",
+        table.text(),
+        percent(report.requested.mismatch),
+        if report.sweep.is_empty() { "" } else { ", and those asked for" },
+        names.join(" "),
+        grouped(report.balanced.measured.samples)
+    )
+}
+
+fn costs(report: &PrecisionReport) -> String {
+    let names = [
+        "layer",
+        "B_A x B_W",
+        "full adders",
+        "storage bits",
+        "uniform",
+        "full adders",
+        "storage bits",
+    ];
+    let mut table = Columns::new(&names);
+    let cells = |of: &AssignmentReport, layer: usize| {
+        let cost = of.cost[layer];
+        [
+            format!("{} x {}", cost.input_bits, cost.weight_bits),
+            grouped(cost.complexity.full_adders),
+            grouped(cost.complexity.storage_bits),
+        ]
+    };
+    for layer in 0..report.balanced.cost.len() {
+        let (balanced, uniform) = (cells(&report.balanced, layer), cells(&report.uniform, layer));
+        table.line([layer.to_string()].into_iter().chain(balanced).chain(uniform));
+    }
+    table.text()
+}
+
+fn plan(report: &PrecisionReport) -> String {
+    let names = ["tensor", "role", "range", "step", "bits", "format", "offset", "criterion"];
+    let mut table = Columns::new(&names);
+    for tensor in &report.planned {
+        table.line([
+            tensor.name.clone(),
+            tensor.role.name().replace('_', " "),
+            power(tensor.grid.range_log2),
+            power(tensor.grid.step_log2),
+            tensor.bits.to_string(),
+            tensor.format.clone(),
+            tensor.offset.map_or("-".to_owned(), |offset| format!("{offset:+}")),
+            tensor.criterion.to_owned(),
+        ]);
+    }
+    let mut text = table.text();
+    let widths = report.accumulator_bits.iter().enumerate();
+    let widths: Vec<String> =
+        widths.map(|(layer, bits)| format!("{bits} bits in layer {layer}")).collect();
+    line!(text, " sums cannot overflow with {}", widths.join(", "));
+    text
+}
+
+fn trained(report: &PrecisionReport) -> String {
+    let Some(trained) = &report.trained else { return String::new() };
+    format!(
+        "trained with the plan, seed {}: {:+.2} points lost (error {} fixed, {} golden)\n",
+        trained.seed,
+        100.0 * trained.accuracy_loss,
+        percent(trained.fixed_error_rate),
+        percent(trained.golden_error_rate)
+    )
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.2} %", 100.0 * rate)
+}
+
+fn power(log2: i32) -> String {
+    format!("2^{log2}")
+}
+
+fn real(value: f64) -> String {
+    if value != 0.0 && !(1e-2..1e5).contains(&value) {
+        format!("{value:.2e}")
+    } else {
+        format!("{value:.3}")
+    }
+}

@@ -1,0 +1,65 @@
+//! What widths cost, whatever the technology: full adders of the products and their sums, and bits
+//! stored, of the forward pass.
+//!
+//! ICML 2017: a dot product of `D` terms, the bias being one of them with an input of 1, takes
+//! `D B_A B_W` full adders for its products and `(D − 1)(B_A + B_W + ⌈log₂ D⌉ − 1)` for its sum.
+
+use serde::Serialize;
+use systoliq_nn::Dense;
+
+use super::{Assignment, Study};
+
+/// Full adders and bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Complexity {
+    /// One-bit full adders of the products and sums of one sample.
+    pub full_adders: u64,
+    /// Bits of the inputs of one sample, of weights and biases.
+    pub storage_bits: u64,
+}
+
+impl Complexity {
+    /// Of a dense layer whose inputs have `input_bits` bits and whose weights `weight_bits`.
+    ///
+    /// # Panics
+    ///
+    /// If a count leaves 64 bits, which no [`Graph`](systoliq_nn::Graph) brings about.
+    pub fn of_dense(dense: &Dense, input_bits: u32, weight_bits: u32) -> Self {
+        let terms = dense.inputs as u64 + u64::from(dense.bias);
+        let (a, w) = (u64::from(input_bits), u64::from(weight_bits));
+        let sum_bits = a + w + u64::from(terms.next_power_of_two().ilog2()) - 1;
+        let units = dense.units as u64;
+        Self {
+            full_adders: units * (terms * a * w + (terms - 1) * sum_bits),
+            storage_bits: dense.inputs as u64 * a + terms * units * w,
+        }
+    }
+}
+
+/// What a layer costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerCost {
+    /// The layer.
+    pub layer: usize,
+    /// Bits of what it reads.
+    pub input_bits: u32,
+    /// Bits of its weights.
+    pub weight_bits: u32,
+    /// Full adders and bits.
+    #[serde(flatten)]
+    pub complexity: Complexity,
+}
+
+impl Study<'_> {
+    /// What an assignment costs, layer by layer.
+    pub fn cost(&self, assignment: &Assignment) -> Vec<LayerCost> {
+        let layers = self.prepared.graph.layers.iter().enumerate();
+        layers
+            .map(|(layer, dense)| {
+                let (input_bits, weight_bits) = assignment.of_layer(layer);
+                let complexity = Complexity::of_dense(dense, input_bits, weight_bits);
+                LayerCost { layer, input_bits, weight_bits, complexity }
+            })
+            .collect()
+    }
+}

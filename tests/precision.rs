@@ -1,0 +1,249 @@
+//! Widths by analysis, against what the integer machine does with them.
+
+mod shell;
+
+use std::f64::consts::LN_10;
+use std::path::PathBuf;
+
+use systoliq_array::Fast;
+use systoliq_nn::DataSet;
+use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
+use systoliq_sim::precision::measure::quantized;
+use systoliq_sim::precision::{Allocation, Assignment, DataPart, FloatRun, Study};
+use systoliq_sim::statistics::paired_interval;
+use systoliq_sim::trainer::{Conduct, Record};
+use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_tests::{data, prepared};
+
+/// The largest bound of the mismatch that plans keep below here.
+const MISMATCH: f64 = 0.01;
+
+fn study<'a>(prepared: &'a Prepared, data: &'a DataSet, part: DataPart) -> Study<'a> {
+    let run = FloatRun::train(prepared, data, &mut |_| {}).expect("a run that learns");
+    Study::new(prepared, data, run, part, 5000).expect("a network with decisions")
+}
+
+/// The experiment with the least balanced widths in place of its own formats.
+fn with_plan(prepared: &Prepared, study: &Study<'_>) -> Prepared {
+    let assignment = study.smallest(Allocation::Balanced, MISMATCH).expect("widths");
+    let precision = study.spec(&assignment).expect("a plan");
+    Prepared::new(Experiment { precision, ..prepared.experiment.clone() })
+        .expect("a plan that runs")
+}
+
+fn train(prepared: &Prepared, data: &DataSet, seed: u64) -> Record {
+    let mut trainer = Trainer::new(prepared, data, seed, EngineKind::Fast);
+    let conduct = Conduct { parallel: false, progress: &|_| {} };
+    while !trainer.is_done() {
+        trainer.epoch(&conduct, None).expect("an epoch");
+    }
+    trainer.record().clone()
+}
+
+fn errors(record: &Record) -> (f64, f64) {
+    let rate =
+        |curve: &systoliq_sim::trainer::Curve| curve.final_error_rate().expect("a classifier");
+    (rate(&record.fixed), rate(&record.golden))
+}
+
+/// Holds the measured mismatch to the bound on the same samples; prints both.
+fn assert_bounded(study: &Study<'_>, assignment: &Assignment) {
+    let measured = study.measure(assignment).expect("a plan that runs");
+    let bound = study.bound_on_test(&assignment.bits);
+    let (allocation, b_min) = (assignment.allocation, assignment.b_min);
+    println!(
+        "{allocation:?} {b_min}: error {:.2} %, mismatch {:.2} %, bound {:.2} %, on test {:.2} %",
+        100.0 * measured.error_rate(),
+        100.0 * measured.mismatch(),
+        100.0 * assignment.bound,
+        100.0 * bound,
+    );
+    assert!(measured.mismatch() <= bound, "{assignment:?}: {measured:?} above {bound}");
+}
+
+#[test]
+fn the_mismatch_on_digits_is_below_its_bound_for_every_width_and_allocation() {
+    let prepared = prepared("digits-mlp", &[]);
+    let data = data(&prepared, 1);
+    let study = study(&prepared, &data, DataPart::Validation);
+    for allocation in [Allocation::Uniform, Allocation::Balanced] {
+        for b_min in 3..=11 {
+            let assignment = study.assign(allocation, b_min).expect("at most 32 bits");
+            assert_bounded(&study, &assignment);
+        }
+        let least = study.smallest(allocation, MISMATCH).expect("widths");
+        let measured = study.measure(&least).expect("a plan that runs");
+        assert!(measured.mismatch() <= least.bound, "{measured:?} above {}", least.bound);
+    }
+    // The bound is no empty one: with few bits, decisions do go wrong.
+    let coarse = study.assign(Allocation::Uniform, 3).expect("at most 32 bits");
+    assert!(study.measure(&coarse).expect("a plan that runs").mismatch() > 0.05);
+}
+
+#[test]
+fn the_plan_for_digits_trains_to_within_half_a_point_over_ten_seeds_and_no_update_stalls() {
+    let prepared = prepared("digits-mlp", &[]);
+    let data = data(&prepared, 1);
+    let planned = with_plan(&prepared, &study(&prepared, &data, DataPart::Validation));
+    let records: Vec<Record> = (1..=10).map(|seed| train(&planned, &data, seed)).collect();
+    let losses: Vec<f64> =
+        records.iter().map(errors).map(|(fixed, golden)| fixed - golden).collect();
+    let interval = paired_interval(&losses);
+    println!("{losses:?} {interval:?}");
+    let half_width = interval.ci95.expect("ten seeds");
+    assert!(interval.mean + half_width <= 0.005, "{interval:?}");
+    for record in &records {
+        for (name, tensor) in &record.tensors {
+            // What criterion "stopping" promises: an update that is asked for arrives.
+            assert_eq!(tensor.update.as_ref().map_or(0, |update| update.stalled), 0, "{name}");
+            assert_eq!(tensor.overflowed_sums, 0, "{name}");
+        }
+    }
+}
+
+/// Elements and SQNR of each conversion into weights, activations and logits, quantized after
+/// training to `bits` bits with scales that do not saturate.
+fn sqnr_db(
+    study: &Study<'_>,
+    prepared: &Prepared,
+    data: &DataSet,
+    bits: u32,
+) -> Vec<(String, u64, f64)> {
+    let section = format!(
+        r#"{{ "input": {{"bits": 16, "frac": 12, "signed": false}},
+            "master": {{"bits": 32, "frac": 28}}, "bias": {{"bits": 32, "frac": 28}},
+            "weights": {{"bits": {bits}, "scale": "dynamic"}},
+            "activations": {{"bits": {bits}, "scale": "dynamic"}},
+            "logits": {{"bits": {bits}, "scale": "dynamic"}},
+            "accumulator": {{"bits": 64}} }}"#
+    );
+    let plan = Plan::resolve(&prepared.graph, &serde_json::from_str(&section).unwrap()).unwrap();
+    let program = Program::lower(&prepared.graph, &plan, &prepared.experiment.training).unwrap();
+    let mut machine = quantized(&program, study.parameters(), 1);
+    let name = |id| program.tensor(id).name.clone();
+    let mut found: Vec<_> = (machine.initial_statistics().iter())
+        .filter(|(id, _)| program.tensor(*id).role == Role::Weights)
+        .map(|(id, statistics)| (name(*id), statistics.clone()))
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let all: Vec<u32> = (0..data.test.len() as u32).collect();
+    let step = Step::evaluation(1, "test", 0, 0);
+    machine.load(&data.test.batch(&all), &step);
+    for command in &program.commands {
+        if let (Pass::Forward, Operation::Gemm(gemm)) = (command.pass, &command.operation) {
+            let outcome = machine.execute(command, &step, &mut Fast::default());
+            found.push((name(gemm.output), outcome.conversion));
+        }
+    }
+    let found = found.into_iter().map(|(name, statistics)| {
+        assert_eq!(statistics.overflowed, 0, "{name} saturates with {bits} bits");
+        let elements = statistics.elements;
+        (name, elements, statistics.sqnr_db().expect("a tensor that is not zero"))
+    });
+    found.collect()
+}
+
+#[test]
+fn every_bit_adds_six_decibels_where_nothing_saturates() {
+    for seed in 1..=3 {
+        let prepared = prepared("digits-mlp", &[("seed", &seed.to_string())]);
+        let data = data(&prepared, seed);
+        let study = study(&prepared, &data, DataPart::Validation);
+        let by_bits: Vec<_> =
+            (6..=12).map(|bits| sqnr_db(&study, &prepared, &data, bits)).collect();
+        let names: Vec<&str> = by_bits[0].iter().map(|found| found.0.as_str()).collect();
+        assert_eq!(names, ["w0", "w1", "y0", "z1"]);
+        for (at, name) in names.iter().enumerate() {
+            let decibels: Vec<f64> = by_bits.iter().map(|found| found[at].2).collect();
+            let rises: Vec<f64> = decibels.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let mean = (decibels[6] - decibels[0]) / 6.0;
+            println!("seed {seed}, {name}: {decibels:.1?}, rising by {mean:.2}: {rises:.2?}");
+            assert!((mean - 6.0).abs() <= 0.4, "seed {seed}, {name}: {decibels:?}");
+            // The mean square of n errors uniform in ±D/2 has the relative deviation √(4/5 / n); a
+            // rise is the difference of two, in decibels.
+            let deviation = 10.0 / LN_10 * (2.0 * 0.8 / by_bits[0][at].1 as f64).sqrt();
+            for rise in rises {
+                let off = (rise - 6.0).abs();
+                assert!(off <= 0.4 + 4.0 * deviation, "seed {seed}, {name}: {decibels:?}");
+            }
+        }
+    }
+}
+
+/// The folder that holds `mnist/`, with the four files of MNIST.
+fn data_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("SYSTOLIQ_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        // A test that is skipped must not look like one that has passed.
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("SKIPPED: SYSTOLIQ_DATA names no folder with mnist/");
+        }
+    }
+    folder
+}
+
+#[test]
+fn the_plan_for_mnist_keeps_its_bound_and_trains_to_within_half_a_point() {
+    let Some(folder) = data_folder() else { return };
+    let dir = folder.join("mnist").display().to_string();
+    let prepared = prepared("mnist-mlp", &[("dataset.dir", &dir)]);
+    let mut open = systoliq::load::files::open_data;
+    let data = prepared.load(1, &mut open).expect("MNIST");
+    let study = study(&prepared, &data, DataPart::Validation);
+    for allocation in [Allocation::Uniform, Allocation::Balanced] {
+        for b_min in 3..=8 {
+            assert_bounded(&study, &study.assign(allocation, b_min).expect("at most 32 bits"));
+        }
+        let least = study.smallest(allocation, MISMATCH).expect("widths");
+        let measured = study.measure(&least).expect("a plan that runs");
+        assert!(measured.mismatch() <= least.bound, "{measured:?} above {}", least.bound);
+    }
+    // Offsets as of docs/precision.md, logits wide enough to add nothing.
+    for (offsets, b_min) in [[0, 0, 0, 0], [0, 2, 0, 1]]
+        .into_iter()
+        .flat_map(|of| (3..=8).map(move |b_min| (of, b_min)))
+    {
+        let bits: Vec<u32> = offsets.map(|offset| b_min + offset).into_iter().chain([20]).collect();
+        let bound = study.bound(&bits);
+        let assignment = Assignment { allocation: Allocation::Balanced, b_min, bits, bound };
+        println!("offsets {offsets:?}, logits of 20 bits:");
+        assert_bounded(&study, &assignment);
+    }
+    let planned = with_plan(&prepared, &study);
+    let (fixed, golden) = errors(&train(&planned, &data, 1));
+    println!("trained: error {:.2} % fixed, {:.2} % golden", 100.0 * fixed, 100.0 * golden);
+    assert!(fixed - golden <= 0.005, "{fixed} against {golden}");
+}
+
+#[test]
+fn the_plan_that_the_command_writes_is_one_that_training_takes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("x.json"), shell::text(&shell::experiment()))
+        .expect("a file");
+    let arguments = "precision x.json --mismatch 0.05 --sweep 4..5 --train --json --out plan.json";
+    let printed = shell::printed(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    let report: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let plan = std::fs::read_to_string(folder.path().join("plan.json")).expect("a plan");
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+    assert_eq!(report["precision"], plan);
+    assert_eq!(report["requested"]["part"], "validation");
+    assert_eq!(report["sweep"].as_array().map(Vec::len), Some(4));
+    assert!(report["balanced"]["bound"].as_f64().expect("a number") <= 0.05);
+
+    // Trained by another command, it comes to what was foretold.
+    let arguments = "train x.json --set precision=plan.json --json";
+    let printed = shell::printed(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    let run: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(run["accuracy_loss"], report["trained"]["accuracy_loss"]);
+    for tensor in report["planned"].as_array().expect("tensors") {
+        let found = run["precision"].as_array().expect("tensors").iter();
+        let found = found.filter(|other| other["name"] == tensor["name"]).collect::<Vec<_>>();
+        assert_eq!(found.len(), 1, "{tensor}");
+        assert_eq!(found[0]["format"], tensor["format"], "{tensor}");
+    }
+    let again = shell::printed(folder.path(), &["precision", "x.json", "--mismatch", "0.05"]);
+    for said in ["noise gains E on 300 validation samples", "balanced", "uniform", "stopping"] {
+        assert!(again.contains(said), "{said}: {again}");
+    }
+}
