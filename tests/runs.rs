@@ -216,3 +216,44 @@ fn a_dump_holds_the_codes_of_every_tensor_with_its_format() {
     assert_eq!(commands.len(), 15);
     assert_eq!(commands[0]["operation"], "load");
 }
+
+/// A dump names every factor of an update, so that its integers can be recomputed.
+#[test]
+fn a_dump_of_momentum_and_residual_names_their_operands_and_factors() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        "training.epochs=1",
+        "training.momentum=0.9",
+        "training.weight_decay=0.01",
+        "training.batch_gradient=sum",
+        "precision.master=null",
+        "precision.residual.bits=8",
+    ];
+    let arguments = settings.iter().flat_map(|setting| ["--set", setting]);
+    let arguments: Vec<&str> = arguments.chain(["--dump-step", "3"]).collect();
+    assert!(train(folder.path(), &arguments).status().unwrap().success());
+    let dump = folder.path().join("dump-step-3");
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(dump.join("manifest.json")).unwrap()).unwrap();
+    let commands = manifest["commands"].as_array().unwrap();
+    let named =
+        |name: &str| commands.iter().find(|command| command["command"] == name).expect("a command");
+    let momentum = named("0.update.v0");
+    let factor = |mantissa: u32, exponent: i32| serde_json::json!({ "mantissa": mantissa, "exponent": exponent });
+    assert_eq!(momentum["factors"]["momentum"], factor(58982, 16)); // 0.9
+    assert_eq!(momentum["factors"]["gradient"], factor(1 << 15, 20)); // 1/32
+    assert_eq!(momentum["factors"]["weights"], factor(41943, 22)); // 0.01
+    assert_eq!(named("0.update.vb0")["factors"]["weights"], Value::Null);
+    let files = ["momentum", "gradient", "weights"].map(|key| momentum[key].as_str().unwrap());
+    assert_eq!(files, ["v0.npy", "dw0.npy", "w0.npy"]);
+    assert_eq!(momentum["output"], "v0.updated.npy");
+    let update = named("0.update.w0");
+    assert_eq!(update["rate"], factor(1 << 15, 16)); // 0.5, whatever the batch
+    let files = ["weights", "residual", "gradient"].map(|key| update[key].as_str().unwrap());
+    assert_eq!(files, ["w0.npy", "r0.npy", "v0.updated.npy"]);
+    let residual = named("0.update.r0");
+    assert_eq!(residual["weights"], "w0.updated.npy");
+    assert_eq!(residual["output"], "r0.updated.npy");
+    let keys = ["0.update.v0", "0.update.vb0"].map(|name| named(name)["conversion"]["key"].clone());
+    assert_ne!(keys[0], keys[1]);
+}

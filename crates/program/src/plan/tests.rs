@@ -1,0 +1,177 @@
+//! Plans as resolved, and what is refused.
+
+use super::*;
+
+fn graph() -> Graph {
+    let network = r#"{"input": [64], "loss": "softmax_cross_entropy",
+        "layers": [{"dense": {"units": 64}}, "relu", {"dense": {"units": 10}}]}"#;
+    Graph::new(&serde_json::from_str(network).unwrap()).unwrap()
+}
+
+fn resolve(json: &str) -> Result<Plan, Error> {
+    Plan::resolve(&graph(), &serde_json::from_str(json).expect(json))
+}
+
+#[test]
+fn what_is_left_out_has_the_defaults_of_its_role() {
+    let plan = resolve("{}").unwrap();
+    let [hidden, last] = &plan.layers[..] else { panic!() };
+    let shown = |plan: &TensorPlan| plan.to_string();
+    assert_eq!(shown(&hidden.input), "UQ1.7, nearest-even, saturate");
+    assert_eq!(shown(&hidden.weights), "Q1.7, nearest-even, saturate");
+    assert_eq!(shown(&hidden.master), "Q1.15, stochastic, saturate");
+    assert_eq!(shown(&hidden.bias), "Q1.15, stochastic, saturate");
+    assert_eq!(shown(&hidden.outputs), "UQ8 history of 16, nearest-even, saturate");
+    assert_eq!(shown(&last.outputs), "Q8 history of 16, nearest-even, saturate");
+    assert_eq!(shown(&last.gradients), "Q2.6, stochastic, saturate");
+    assert_eq!(shown(&hidden.gradients), "Q8 history of 16, stochastic, saturate");
+    assert_eq!(shown(&last.weight_gradients), "Q16 history of 16, nearest-even, saturate");
+    let accumulator = last.accumulator(16).unwrap();
+    assert_eq!((accumulator.bits(), accumulator.frac()), (32, None));
+    assert_eq!((accumulator.rounding, accumulator.overflow), (Rounding::Floor, Overflow::Wrap));
+    assert_eq!(last.accumulator(17).unwrap().bits(), 48);
+}
+
+#[test]
+fn overrides_replace_what_they_state_and_nothing_else() {
+    let plan = resolve(
+        r#"{"weights": {"bits": 10, "scale": "initial", "spare": 1, "rounding": "floor"},
+            "layers": {"1": {"weights": {"bits": 6}, "error": "Q3.9"}}}"#,
+    )
+    .unwrap();
+    assert_eq!(plan.layers[0].weights.to_string(), "Q0.10, floor, saturate");
+    assert_eq!(plan.layers[1].weights.to_string(), "Q0.6, floor, saturate");
+    assert_eq!(plan.layers[1].master.to_string(), "Q0.16, stochastic, saturate");
+    assert_eq!(plan.layers[1].gradients.to_string(), "Q3.9, stochastic, saturate");
+    let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
+    assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
+    assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+}
+
+#[test]
+fn an_overflow_rate_starts_where_it_is_told_or_at_the_default_of_its_role() {
+    let plan = resolve(
+        r#"{"gradients": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.0001,
+                          "every_batches": 100, "frac": 6},
+            "error": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.5,
+                      "every_batches": 1},
+            "logits": {"scale": "overflow-rate", "max_overflow_rate": 0.5, "every_batches": 1},
+            "layers": {"0": {"gradients": {"bits": 8}}}}"#,
+    );
+    let [hidden, last] = &plan.unwrap().layers[..] else { panic!() };
+    assert_eq!(hidden.gradients.format_name(), "Q8 overflow-rate 0.0001 of 100");
+    let fracs = [hidden.gradients, last.gradients, last.outputs].map(|plan| plan.format.frac());
+    assert_eq!(fracs, [4, 8, 7]);
+}
+
+#[test]
+fn a_residual_has_the_range_of_an_ulp_of_the_weights_and_frees_the_rounding_of_biases() {
+    let plan = resolve(
+        r#"{"weights": "Q1.7", "bias": {"rounding": "floor"},
+            "residual": {"bits": 10}, "layers": {"1": {"residual": "Q-6.14"}}}"#,
+    );
+    let plan = plan.unwrap();
+    let shown = |layer: usize| plan.layers[layer].residual.unwrap().to_string();
+    assert_eq!(shown(0), "Q-6.16, stochastic, saturate"); // ±2^-7
+    assert_eq!(shown(1), "Q-6.14, stochastic, saturate");
+    assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+    assert_eq!(resolve("{}").unwrap().layers[0].residual, None);
+}
+
+#[test]
+fn a_width_alone_keeps_the_range_in_either_spelling() {
+    for weights in [r#""Q2.6""#, r#"{"bits": 8, "frac": 6}"#] {
+        let plan = resolve(&format!(
+            r#"{{"weights": {weights}, "layers": {{"1": {{"weights": {{"bits": 6}}}}}}}}"#
+        ));
+        let plan = plan.unwrap();
+        assert_eq!(plan.layers[1].weights.to_string(), "Q2.4, nearest-even, saturate");
+        assert_eq!(plan.layers[1].master.to_string(), "Q2.14, stochastic, saturate");
+    }
+}
+
+#[test]
+fn absurd_widths_are_refused_for_every_role() {
+    for role in [
+        "input",
+        "weights",
+        "master",
+        "bias",
+        "activations",
+        "logits",
+        "targets",
+        "error",
+        "gradients",
+        "weight_gradients",
+        "momentum",
+    ] {
+        for bits in [0u32, 33, 2_147_483_640, 2_147_483_647, u32::MAX] {
+            let message =
+                resolve(&format!(r#"{{"{role}": {{"bits": {bits}}}}}"#)).unwrap_err().to_string();
+            let expected = format!("precision.{role}: a format of {bits} bits");
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_at_their_path() {
+    let message = |json| resolve(json).unwrap_err().to_string();
+    let cases = [
+        (r#"{"weights": {"bits": 40}}"#, "precision.weights: a format of 40 bits"),
+        (r#"{"error": {"bits": 8, "frac": 90}}"#, "precision.error: 90 fraction bits"),
+        (r#"{"logits": {"scale": "static"}}"#, "precision.logits: a static scale needs \"frac\""),
+        (r#"{"master": {"scale": "history"}}"#, "precision.master: scale \"history\""),
+        (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
+        (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
+        (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+        (
+            r#"{"error": {"scale": "overflow-rate"}}"#,
+            "precision.error: the scale \"overflow-rate\" needs",
+        ),
+        (
+            r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1}}"#,
+            "needs \"max_overflow_rate\" and \"every_batches\"",
+        ),
+        (
+            r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 1, "every_batches": 9}}"#,
+            "an overflow rate of 1: expected more than 0 and less than 1",
+        ),
+        (
+            r#"{"error": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 0}}"#,
+            "a decision every 0 batches: expected 1 to 1048576",
+        ),
+        (
+            r#"{"error": {"every_batches": 9}}"#,
+            "go with the scale \"overflow-rate\", not \"static\"",
+        ),
+        (
+            r#"{"master": {"scale": "overflow-rate", "max_overflow_rate": 0.1, "every_batches": 9}}"#,
+            "precision.master: scale \"overflow-rate\"",
+        ),
+        (r#"{"bias": {"rounding": "floor"}}"#, "precision.bias: biases are rounded"),
+        (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
+        (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),
+        (r#"{"layers": {"1": {"layers": {"0": {}}}}}"#, "precision.layers.1.layers"),
+        (
+            r#"{"layers": {"1": {"bias": {"bits": 1}}}}"#,
+            "precision.layers.1.bias: a format of 1 bits",
+        ),
+    ];
+    for (json, expected) in cases {
+        assert!(message(json).contains(expected), "{json}: {}", message(json));
+    }
+    for (json, expected) in [
+        (r#"{"master": {}, "residual": {}}"#, "precision.residual: it takes the place"),
+        (r#"{"weights": {"scale": "history"}, "residual": {}}"#, "precision.residual: what"),
+        (r#"{"residual": {"scale": "dynamic"}}"#, "precision.residual: scale \"dynamic\""),
+        (r#"{"residual": {"spare": 1}}"#, "precision.residual: scale \"initial\""),
+        (r#"{"residual": {"bits": 1}}"#, "precision.residual: a format of 1 bits"),
+        (r#"{"layers": {"0": {"residual": {"scale": "static"}}}}"#, "layers.0.residual: a static"),
+    ] {
+        assert!(message(json).contains(expected), "{json}: {}", message(json));
+    }
+    let plan = resolve(r#"{"accumulator": {"bits": 65}}"#).unwrap();
+    let message = plan.layers[0].accumulator(16).unwrap_err().to_string();
+    assert_eq!(message, "precision.accumulator: an accumulator of 65 bits: expected 2 to 64");
+}
