@@ -189,3 +189,141 @@ fn a_teacher_forced_run_is_the_same_on_two_threads_and_resumed_and_its_products_
     assert_eq!(refused.status.code(), Some(2), "{message}");
     assert!(message.contains("training.teacher_forced"), "{message}");
 }
+
+/// Trains on the digits with `more` arguments into `folder`.
+fn run(folder: &std::path::Path, more: &[&str]) {
+    let to = folder.display().to_string();
+    let fixed = ["train", "models/digits-mlp.json", "--out", &to, "--set", "training.epochs=2"];
+    shell::printed(
+        &shell::root(),
+        &fixed.into_iter().chain(more.iter().copied()).collect::<Vec<_>>(),
+    );
+}
+
+fn json(path: std::path::PathBuf) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn predictions_agree_with_error_rates_mismatch_rate_and_mcnemars_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["--set", "precision.weights.bits=4"]);
+    let report = json(folder.path().join("report.json"));
+    let text = std::fs::read_to_string(folder.path().join("predictions.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("sample,label,golden,fixed"));
+    let rows: Vec<Vec<u32>> =
+        lines.map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
+    assert!(rows.iter().enumerate().all(|(at, row)| row.len() == 4 && row[0] == at as u32));
+    let share = |of: &dyn Fn(&[u32]) -> bool| {
+        rows.iter().filter(|row| of(row)).count() as f64 / rows.len() as f64
+    };
+    assert_eq!(report["golden"]["error_rate"][1], share(&|row| row[2] != row[1]));
+    assert_eq!(report["fixed"]["error_rate"][1], share(&|row| row[3] != row[1]));
+    assert_eq!(report["comparison"]["mismatch_rate"][2], share(&|row| row[2] != row[3]));
+    let count = |of: &dyn Fn(&[u32]) -> bool| rows.iter().filter(|row| of(row)).count();
+    let only_golden = count(&|row| row[2] == row[1] && row[3] != row[1]);
+    let only_fixed = count(&|row| row[3] == row[1] && row[2] != row[1]);
+    assert!(only_golden > 0);
+    assert_eq!(report["mcnemar"]["only_golden_right"], only_golden);
+    assert_eq!(report["mcnemar"]["only_fixed_right"], only_fixed);
+    let curves = std::fs::read_to_string(folder.path().join("curves.csv")).unwrap();
+    let mut lines = curves.lines();
+    assert!(lines.next().unwrap().ends_with(",mismatch_rate"));
+    let rate = report["comparison"]["mismatch_rate"][1].to_string();
+    assert!(lines.next().unwrap().ends_with(&format!(",{rate}")), "{rate}: {curves}");
+}
+
+#[test]
+fn two_runs_are_compared_by_settings_figures_samples_and_seeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (left, right) = (folder.path().join("left"), folder.path().join("right"));
+    run(&left, &["--seeds", "3"]);
+    run(&right, &["--seeds", "3", "--set", "precision.weights.bits=3"]);
+    let paths = [&left, &right].map(|path| path.display().to_string());
+    let compared: Value = serde_json::from_str(&shell::printed(
+        &shell::root(),
+        &["compare", &paths[0], &paths[1], "--json"],
+    ))
+    .unwrap();
+    let settings = serde_json::json!([{"path": "precision.weights.bits", "left": 8, "right": 3}]);
+    assert_eq!(compared["settings"], settings);
+    let reports = [&left, &right].map(|path| json(path.join("report.json")));
+    for (side, report) in ["left", "right"].into_iter().zip(&reports) {
+        assert_eq!(compared["error_rate"][side], report["fixed"]["error_rate"][1]);
+        assert_eq!(compared["cycles"][side], report["cycles"]["total"]);
+        assert_eq!(compared["energy_pj"][side], report["energy_pj"]["total"]);
+        let tensor = &compared["precision"][2];
+        assert_eq!(tensor[side]["sqnr_db"], report["precision"][2]["sqnr_db"]);
+    }
+    // What one alone gets right differs by the difference of their errors.
+    let rate = |side: &str| compared["error_rate"][side].as_f64().unwrap();
+    let alone = |key: &str| compared["mcnemar"][key].as_f64().unwrap();
+    let difference = alone("only_left_right") - alone("only_right_right");
+    assert!((difference - 300.0 * (rate("right") - rate("left"))).abs() < 1e-9, "{compared}");
+    let of = |report: &Value| -> Vec<f64> {
+        let seeds = report["seeds"].as_array().unwrap();
+        seeds.iter().map(|seed| seed["fixed"]["error_rate"].as_f64().unwrap()).collect()
+    };
+    let (ours, theirs) = (of(&reports[0]), of(&reports[1]));
+    let mean = ours.iter().zip(&theirs).map(|(left, right)| right - left).sum::<f64>() / 3.0;
+    assert!((compared["over_seeds"]["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    let text = shell::printed(&shell::root(), &["compare", &paths[0], &paths[1]]);
+    for said in ["precision.weights.bits", "McNemar", "over 3 seeds", "w0", "energy"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let same = shell::printed(&shell::root(), &["compare", &paths[0], &paths[0]]);
+    assert!(same.contains("no setting differs") && same.contains("p = 1.0000"), "{same}");
+}
+
+#[test]
+fn what_is_no_run_or_one_on_other_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    run(&at("good"), &[]);
+    run(
+        &at("other"),
+        &[
+            "--set",
+            r#"dataset={"kind": "clusters", "classes": 10, "train": 100, "test": 50, "spread": 0.5, "features": 64}"#,
+        ],
+    );
+    std::fs::create_dir(at("empty")).unwrap();
+    let spoilt = |name: &str, file: &str, spoil: &dyn Fn(&str) -> String| {
+        std::fs::create_dir(at(name)).unwrap();
+        for copied in ["report.json", "predictions.csv"] {
+            let text = std::fs::read_to_string(at("good").join(copied)).unwrap();
+            let text = if copied == file { spoil(&text) } else { text };
+            std::fs::write(at(name).join(copied), text).unwrap();
+        }
+    };
+    spoilt("version", "report.json", &|text| {
+        text.replacen("\"schema_version\": 1", "\"schema_version\": 7", 1)
+    });
+    spoilt("half", "report.json", &|text| text[..text.len() / 2].to_owned());
+    spoilt("lacking", "report.json", &|text| text.replacen("\"cycles\"", "\"turns\"", 1));
+    spoilt("table", "predictions.csv", &|text| text.replacen("\n1,", "\n9,", 1));
+    spoilt("labels", "predictions.csv", &|text| text.replacen("\n0,", "\n0,1", 1));
+    spoilt("unlike", "predictions.csv", &|text| text.replacen("golden", "gold", 1));
+    std::fs::remove_file(at("unlike").join("report.json")).unwrap();
+    for (name, says) in [
+        ("missing", "no such folder"),
+        ("good/report.json", "is a file; expected the folder of a run"),
+        ("empty", "holds no report.json"),
+        ("unlike", "holds no report.json"),
+        ("version", "schema_version is 7, expected 1"),
+        ("half", "report.json:"),
+        ("lacking", "missing field `cycles`"),
+        ("table", "predictions.csv:3: \"9,"),
+        ("labels", "differ"),
+        ("other", "different test data"),
+    ] {
+        for sides in [[name, "good"], ["good", name]] {
+            let paths = sides.map(|name| at(name).display().to_string());
+            let output = shell::systoliq(&shell::root(), &["compare", &paths[0], &paths[1]]);
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{name}: {message}");
+            assert!(message.starts_with("error: ") && message.contains(says), "{name}: {message}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What the command can do. Each command returns what it has to say on standard output.
 
 mod check;
+mod compare;
 mod gemm;
 mod list;
 mod precision;
@@ -19,6 +20,8 @@ use crate::failure::Failure;
 pub enum Command {
     /// Trains a network in fixed point beside its golden model.
     Train(train::Train),
+    /// Two runs side by side.
+    Compare(compare::Compare),
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::Gemm),
     /// Bit widths of every tensor by analysis, from one run in floating point.
@@ -44,6 +47,7 @@ impl Command {
     pub fn run(&self) -> Result<String, Failure> {
         match self {
             Self::Train(train) => train.run(),
+            Self::Compare(compare) => compare.run(),
             Self::Gemm(gemm) => gemm.run(),
             Self::Precision(precision) => precision.run(),
             Self::Check(check) => check.run(),

@@ -166,6 +166,11 @@ impl Batch {
 }
 
 impl Part {
+    /// A hash of every sample and answer, in their order.
+    pub fn fingerprint(&self) -> u64 {
+        self.fold_into(Key::new(0)).value()
+    }
+
     /// Folds every sample and answer into a key.
     fn fold_into(&self, key: Key) -> Key {
         let key = key.with(self.len() as u64).with(self.features as u64);

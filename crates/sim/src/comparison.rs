@@ -11,12 +11,15 @@
 //!   nothing: what one step alone loses.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::golden::Real;
 use systoliq_nn::{Batch, DataSet, Golden, Gradients, Parameters, Training};
 use systoliq_program::{Engine, Machine, Operation, Program, Role, Step, TensorId};
+
+use crate::mcnemar::McNemar;
 
 mod difference;
 mod histogram;
@@ -37,6 +40,40 @@ pub struct Comparison {
     pub histograms: BTreeMap<String, Histogram>,
     /// In the last epoch's evaluation on the test part.
     pub units: Vec<Units>,
+    /// In the same; nothing for a regression.
+    pub predictions: Option<Predictions>,
+}
+
+/// Which classes the test samples are taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predictions {
+    /// The true classes.
+    pub labels: Vec<u32>,
+    /// By the golden model; `None` where it names no class.
+    pub golden: Vec<Option<u32>>,
+    /// In fixed point.
+    pub fixed: Vec<Option<u32>>,
+}
+
+impl Predictions {
+    /// `predictions.csv`: a row per sample, in data order; an empty cell for no class.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("sample,label,golden,fixed\n");
+        let class = |class: Option<u32>| class.map_or(String::new(), |class| class.to_string());
+        for (at, ((label, &golden), &fixed)) in
+            self.labels.iter().zip(&self.golden).zip(&self.fixed).enumerate()
+        {
+            writeln!(text, "{at},{label},{},{}", class(golden), class(fixed))
+                .expect("writing to a string");
+        }
+        text
+    }
+
+    /// Whether the networks differ by more than chance.
+    pub fn mcnemar(&self) -> McNemar {
+        McNemar::new(&self.labels, &self.golden, &self.fixed)
+    }
 }
 
 /// How far the networks are apart at one time.

@@ -12,9 +12,12 @@ use systoliq_program::{Operation, Pass, Work};
 
 use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::activity::ActivityReport;
+use crate::comparison::Predictions;
 use crate::cost::Arithmetic;
+use crate::diagnosis::Diagnosis;
 use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
+use crate::mcnemar::McNemar;
 use crate::memory::Moved;
 use crate::roofline::Roofline;
 use crate::stash::Stash;
@@ -48,7 +51,9 @@ pub struct Report {
     pub fixed: CurveReport,
     /// Final fixed error rate less final golden error rate; nothing for a regression.
     pub accuracy_loss: Option<f64>,
-    /// The same over several seeds, paired.
+    /// McNemar's exact test of the two on the test part; nothing for a regression.
+    pub mcnemar: Option<McNemar>,
+    /// The accuracy lost over several seeds, paired.
     pub accuracy_loss_over_seeds: Option<OverSeeds>,
     /// Where several seeds ran, the outcome of each.
     pub seeds: Vec<SeedReport>,
@@ -68,6 +73,8 @@ pub struct Report {
     pub accumulators: Vec<AccumulatorReport>,
     /// How far each tensor is from golden's.
     pub comparison: ComparisonReport,
+    /// What explains the accuracy lost.
+    pub diagnosis: Diagnosis,
     /// Events in the array.
     pub counts: ArrayCounts,
     /// Rows of the scratchpads.
@@ -81,6 +88,9 @@ pub struct Report {
     pub dram_bytes: Vec<TrafficReport>,
     /// What a step on a full batch keeps for its backward pass.
     pub stash: Stash,
+    /// A hash of the test samples and their answers, in hexadecimal: runs of equal ones were judged
+    /// by the same data.
+    pub test_fingerprint: String,
 }
 
 /// One network over the epochs, on the test part unless said.
@@ -329,13 +339,16 @@ impl Report {
             causes_by_pass.insert(pass, of_pass.cycles);
             energy_by_pass.insert(pass, of_pass.tally.energy(&prices)?.total());
         }
+        let over_seeds = OverSeeds::new(records);
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             experiment: prepared.experiment.clone(),
             golden: CurveReport::new(&record.golden),
             fixed: CurveReport::new(&record.fixed),
             accuracy_loss: accuracy_loss(record),
-            accuracy_loss_over_seeds: OverSeeds::new(records),
+            mcnemar: record.comparison.predictions.as_ref().map(Predictions::mcnemar),
+            diagnosis: Diagnosis::new(prepared, records, over_seeds.as_ref()),
+            accuracy_loss_over_seeds: over_seeds,
             seeds: seeds(records),
             cycles: CyclesReport {
                 total: totals.cycles.total().0,
@@ -362,6 +375,7 @@ impl Report {
             layers: layers(prepared, &entries, &prices)?,
             dram_bytes: traffic(prepared, &entries),
             stash: Stash::new(prepared),
+            test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
     }
 

@@ -8,14 +8,14 @@ use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{
-    Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training, epoch_order,
-    initial_weights,
+    Answers, Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training,
+    epoch_order, initial_weights,
 };
 use systoliq_program::machine::Snapshot;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
-use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
+use crate::comparison::{ByTensor, Comparison, Look, Predictions, Probe, histograms};
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
@@ -146,6 +146,8 @@ pub struct Spent {
 pub struct Record {
     /// The seed.
     pub seed: u64,
+    /// A hash of the test samples and their answers.
+    pub test_fingerprint: u64,
     /// Training steps done.
     pub steps: u64,
     /// The fixed-point network.
@@ -251,6 +253,7 @@ impl<'a> Trainer<'a> {
         let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
         let record = Record {
             seed,
+            test_fingerprint: data.test.fingerprint(),
             steps: 0,
             fixed: curve(fixed),
             golden: curve(float),
@@ -281,6 +284,11 @@ impl<'a> Trainer<'a> {
         comparison.probes.push(Probe { mismatches, steps, ..probe });
         if epochs == training.epochs {
             comparison.histograms = histograms(&machine);
+            if let Answers::Labels(labels) = self.data.test.answers() {
+                let (golden, fixed) = (golden.to_vec(), fixed.to_vec());
+                comparison.predictions =
+                    Some(Predictions { labels: labels.clone(), golden, fixed });
+            }
         }
     }
 
@@ -298,6 +306,7 @@ impl<'a> Trainer<'a> {
         let epochs = record.fixed.epochs.len();
         let steps = epochs as u64 * self.steps_per_epoch();
         if record.seed != self.record.seed
+            || record.test_fingerprint != self.record.test_fingerprint
             || record.golden.epochs.len() != epochs
             || record.spent.len() != epochs
             || record.comparison.probes.len() != epochs + 1

@@ -119,7 +119,7 @@ impl Precision {
 fn float_run(prepared: &Prepared, data: &DataSet) -> Result<FloatRun, Failure> {
     let training = &prepared.experiment.training;
     let steps = data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs);
-    let bar = progress_bar(steps);
+    let bar = progress_bar("training", steps);
     let run = FloatRun::train(prepared, data, &mut |step| bar.set_position(step));
     bar.finish_and_clear();
     run.map_err(Failure::run)
@@ -131,8 +131,10 @@ fn train(loaded: &Loaded, data: &DataSet, report: &PrecisionReport) -> Result<Tr
     let experiment = Experiment { precision, ..loaded.prepared.experiment.clone() };
     let prepared = Prepared::new(experiment).map_err(|error| loaded.refuse(error))?;
     let mut trainer = Trainer::new(&prepared, data, prepared.experiment.seed, EngineKind::Fast);
-    let bar =
-        progress_bar(trainer.steps_per_epoch() * u64::from(prepared.experiment.training.epochs));
+    let bar = progress_bar(
+        "training",
+        trainer.steps_per_epoch() * u64::from(prepared.experiment.training.epochs),
+    );
     let parallel = std::thread::available_parallelism().map_or(1, NonZero::get) > 1;
     let conduct = Conduct { parallel, progress: &|step| bar.set_position(step) };
     while !trainer.is_done() {

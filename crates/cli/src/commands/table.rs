@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use systoliq_sim::energy::Picojoules;
+use systoliq_sim::report::Extended;
 
 /// A table under construction.
 pub(super) struct Columns {
@@ -86,6 +87,34 @@ pub(super) fn joules(Picojoules(energy): Picojoules) -> String {
         1
     };
     format!("{value:.decimals$} {unit}")
+}
+
+/// A signal-to-noise ratio.
+pub(super) fn decibels(sqnr: Option<Extended>) -> String {
+    match sqnr {
+        None => "-".to_owned(),
+        Some(Extended(sqnr)) if sqnr == f64::INFINITY => "exact".to_owned(),
+        Some(Extended(sqnr)) => format!("{sqnr:.1}"),
+    }
+}
+
+/// A share in percent.
+pub(super) fn percent(rate: f64) -> String {
+    format!("{:.2} %", 100.0 * rate)
+}
+
+/// A difference of shares in points.
+pub(super) fn points(rate: f64) -> String {
+    format!("{:+.2} points", 100.0 * rate)
+}
+
+/// A real number to four decimals, or in powers of ten.
+pub(super) fn real(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-3 || value.abs() >= 1e6 {
+        format!("{value:.3e}")
+    } else {
+        format!("{value:.4}")
+    }
 }
 
 #[cfg(test)]

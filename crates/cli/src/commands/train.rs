@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_nn::DataSet;
+use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
 use systoliq_sim::dump::Dump;
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Report, Trainer};
@@ -28,11 +29,13 @@ use directory::RunDirectory;
 Examples:
   systoliq train models/digits-mlp.json
   systoliq train models/digits-mlp.json --seeds 10 --out run
+  systoliq train models/digits-mlp.json --set precision.gradients=Q5.3 --diagnose
   systoliq train models/mnist-mlp.json --set dataset.dir=/data/mnist --set training.epochs=3
   systoliq train models/digits-mlp.json --set precision.weights.bits=4 --json
 
 With --out, the run is kept in a folder: report.json (the sum of it), curves.csv (a line per epoch),
-timing.json (what differs from run to run) and checkpoints/, from which --resume goes on. Without
+predictions.csv (the classes of the test samples), timing.json (what differs from run to run) and
+checkpoints/, from which --resume goes on. Without
 --resume, what another run left there under these names is removed.")]
 pub struct Train {
     #[command(flatten)]
@@ -62,6 +65,11 @@ pub struct Train {
     #[arg(long, value_name = "S", requires = "out")]
     dump_step: Option<u64>,
 
+    /// Tries what the diagnosis suggests, the first three: one run each of half the epochs, on the
+    /// first seed, against this run after as many.
+    #[arg(long)]
+    diagnose: bool,
+
     /// Prints report.json instead of tables.
     #[arg(long)]
     json: bool,
@@ -78,6 +86,19 @@ enum Engine {
     /// The plain loop that defines the bits.
     Reference,
 }
+
+impl Engine {
+    fn kind(self) -> EngineKind {
+        match self {
+            Self::Fast => EngineKind::Fast,
+            Self::Register => EngineKind::Register,
+            Self::Reference => EngineKind::Reference,
+        }
+    }
+}
+
+/// How many suggestions `--diagnose` tries.
+const SUGGESTIONS_TRIED: usize = 3;
 
 impl Train {
     /// Trains; returns the tables, or the report.
@@ -104,20 +125,50 @@ impl Train {
             directory: directory.as_ref(),
             steps,
             parallel: self.threads() > seeds.len(),
-            bar: progress_bar(steps * seeds.len() as u64),
+            bar: progress_bar("training", steps * seeds.len() as u64),
         };
         let records = session.run(&seeds, data)?;
         session.bar.finish_and_clear();
         let failed = |error: systoliq_sim::Error| Failure::run(error);
-        let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        let mut report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        if self.diagnose {
+            self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
+        }
         let json = serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
             directory.write("report.json", json.as_bytes())?;
             directory
                 .write("curves.csv", Report::curves_csv(&loaded.prepared, &records).as_bytes())?;
+            if let Some(predictions) = &records[0].comparison.predictions {
+                directory.write("predictions.csv", predictions.csv().as_bytes())?;
+            }
             directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
         }
         Ok(if self.json { json } else { summary::summary(&loaded.prepared, &report) })
+    }
+
+    /// Has the first suggestions checked.
+    fn try_suggestions(
+        &self,
+        loaded: &Loaded,
+        record: &Record,
+        diagnosis: &mut Diagnosis,
+    ) -> Result<(), Failure> {
+        let tried = &mut diagnosis.findings[..].iter_mut().take(SUGGESTIONS_TRIED);
+        if tried.len() == 0 {
+            return Ok(());
+        }
+        let (data, prepared) = (loaded.data(record.seed)?, &loaded.prepared);
+        let steps = data.train.len().div_ceil(prepared.experiment.training.batch) as u64;
+        let bar = progress_bar("checking", steps * (check_epochs(prepared) * tried.len()) as u64);
+        let conduct = Conduct { parallel: self.threads() > 1, progress: &|_| bar.inc(1) };
+        for finding in tried {
+            let engine = (self.engine.kind(), &conduct);
+            finding.check =
+                check(prepared, &data, record, &finding.set, engine).map_err(Failure::run)?;
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 
     fn threads(&self) -> usize {
@@ -191,11 +242,7 @@ impl Session<'_> {
 
     /// Runs one seed to its end.
     fn seed(&self, seed: u64, data: &DataSet, first: bool) -> Result<Record, Failure> {
-        let engine = match self.train.engine {
-            Engine::Fast => EngineKind::Fast,
-            Engine::Register => EngineKind::Register,
-            Engine::Reference => EngineKind::Reference,
-        };
+        let engine = self.train.engine.kind();
         let fingerprint = if self.directory.is_some() { data.fingerprint() } else { 0 };
         let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
         let dump_step = self.train.dump_step.filter(|_| first);
@@ -255,11 +302,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// A bar on standard error, if that is a terminal.
-pub(super) fn progress_bar(steps: u64) -> ProgressBar {
-    let bar = ProgressBar::new(steps);
-    let style = ProgressStyle::with_template(
-        "training [{bar:40}] {pos}/{len} steps, {per_sec}, {eta} left",
-    );
+pub(super) fn progress_bar(what: &'static str, steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps).with_message(what);
+    let style =
+        ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} steps, {per_sec}, {eta} left");
     bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
     bar
 }

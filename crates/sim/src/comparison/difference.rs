@@ -19,6 +19,9 @@ pub struct Difference {
     error: f64,
     /// The largest `|g − q|`, in ulp of the format that `q` had.
     worst_ulp: f64,
+    /// The largest `|g|`.
+    golden_max: f64,
+    elements: u64,
 }
 
 /// What there is to say of a difference.
@@ -32,6 +35,10 @@ pub struct Figures {
     pub max_error_ulp: Extended,
     /// `Σgq / √(Σg²·Σq²)`; nothing where either is all zeros.
     pub cosine: Option<Extended>,
+    /// `√(Σg² / n)`.
+    pub golden_rms: Extended,
+    /// The largest `|g|`.
+    pub golden_max: Extended,
 }
 
 impl Difference {
@@ -43,12 +50,14 @@ impl Difference {
     pub fn add(&mut self, fixed: &Tensor, golden: &[f64]) {
         assert_eq!(fixed.len(), golden.len(), "elements in fixed and in floating point");
         let ulps = compose(1, -fixed.format().frac());
+        self.elements += golden.len() as u64;
         for (q, &g) in fixed.to_reals().into_iter().zip(golden) {
             let error = g - q;
             self.golden += g * g;
             self.fixed += q * q;
             self.product += g * q;
             self.error += error * error;
+            self.golden_max = self.golden_max.max(g.abs());
             let ulp = error.abs() * ulps;
             // Not `max`, which would hide a NaN; once there, it stays.
             if ulp > self.worst_ulp || ulp.is_nan() {
@@ -65,6 +74,8 @@ impl Difference {
             sqnr_db: (self.golden != 0.0).then_some(Extended(decibels)),
             max_error_ulp: Extended(self.worst_ulp),
             cosine: (self.golden != 0.0 && self.fixed != 0.0).then_some(Extended(cosine)),
+            golden_rms: Extended((self.golden / self.elements.max(1) as f64).sqrt()),
+            golden_max: Extended(self.golden_max),
         }
     }
 }

@@ -82,7 +82,7 @@ pub struct LayerUnits {
 
 impl ComparisonReport {
     pub(super) fn new(prepared: &Prepared, record: &Record) -> Self {
-        let Comparison { probes, histograms, units } = &record.comparison;
+        let Comparison { probes, histograms, units, .. } = &record.comparison;
         let named = |name: &String| {
             let histogram = histograms.get(name)?.clone();
             Some(TensorHistogram { name: name.clone(), histogram })

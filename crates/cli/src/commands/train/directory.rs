@@ -1,7 +1,7 @@
 //! The folder of a run. Every file is written under a temporary name and renamed when it is whole.
 //!
-//! Only what a run itself writes is ever removed: `report.json`, `curves.csv`, `timing.json`,
-//! `checkpoints/seed-N.json`, `dump-step-S/` and temporary names of these.
+//! Only what a run itself writes is ever removed: `report.json`, `curves.csv`, `predictions.csv`,
+//! `timing.json`, `checkpoints/seed-N.json`, `dump-step-S/` and temporary names of these.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ const LOCK: &str = ".systoliq-lock";
 const CHECKPOINTS: &str = "checkpoints";
 
 /// What a run writes at its end.
-const RESULTS: [&str; 3] = ["report.json", "curves.csv", "timing.json"];
+const RESULTS: [&str; 4] = ["report.json", "curves.csv", "predictions.csv", "timing.json"];
 
 /// The folder of a run.
 #[derive(Debug)]

@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
+use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
 use systoliq_sim::energy::Picojoules;
 use systoliq_sim::events::Component;
+use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{
     ComparisonReport, CurveReport, Extended, OverSeeds, Reached, Series, ToTarget,
 };
 use systoliq_sim::{Prepared, Report};
 
-use crate::commands::table::{Columns, grouped, joules};
+use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real};
 
 /// Epochs shown before the table is thinned out.
 const EPOCHS_SHOWN: usize = 20;
@@ -27,6 +29,7 @@ pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
     text.push_str(&energy(report));
     text.push_str(&tensors(report));
     text.push_str(&accumulators(report));
+    text.push_str(&diagnosis(&report.diagnosis));
     text
 }
 
@@ -108,6 +111,14 @@ fn verdict(report: &Report) -> String {
         if let Some(rate) = report.comparison.mismatch_rate.last().copied().flatten() {
             line!(text, "mismatch       {} of the test samples get another class", percent(rate));
         }
+        if let Some(McNemar { only_golden_right, only_fixed_right, p_value }) = report.mcnemar {
+            line!(
+                text,
+                "McNemar        p = {}: golden alone is right on {only_golden_right} \
+                 samples, fixed alone on {only_fixed_right}",
+                real(p_value)
+            );
+        }
     }
     if let Some(over) = &report.accuracy_loss_over_seeds {
         let OverSeeds { mean, ci95, seeds, golden_error_rate, fixed_error_rate } = over;
@@ -179,14 +190,6 @@ fn comparison(found: &ComparisonReport) -> String {
     }
     text.push('\n');
     text
-}
-
-fn decibels(sqnr: Option<Extended>) -> String {
-    match sqnr {
-        None => "-".to_owned(),
-        Some(Extended(sqnr)) if sqnr == f64::INFINITY => "exact".to_owned(),
-        Some(Extended(sqnr)) => format!("{sqnr:.1}"),
-    }
 }
 
 fn cycles(prepared: &Prepared, report: &Report) -> String {
@@ -335,18 +338,48 @@ fn accumulators(report: &Report) -> String {
     table.text()
 }
 
-fn percent(rate: f64) -> String {
-    format!("{:.2} %", 100.0 * rate)
-}
-
-fn points(rate: f64) -> String {
-    format!("{:+.2} points", 100.0 * rate)
-}
-
-fn real(value: f64) -> String {
-    if value != 0.0 && value.abs() < 1e-3 || value.abs() >= 1e6 {
-        format!("{value:.3e}")
-    } else {
-        format!("{value:.4}")
+/// What explains the accuracy lost.
+fn diagnosis(found: &Diagnosis) -> String {
+    let Some(reason) = found.significant else {
+        return "\n diagnosis: no significant loss, nothing to explain\n".to_owned();
+    };
+    let reason = match reason {
+        Reason::Diverged => "it diverged",
+        Reason::Mcnemar => "McNemar p < 0.05",
+        Reason::Seeds => "over the seeds, the interval lies above 0",
+    };
+    let mut text = format!("\n diagnosis: a significant loss ({reason})\n");
+    if found.findings.is_empty() {
+        line!(text, " no tensor stands out: try wider formats, role by role");
     }
+    for (at, finding) in found.findings.iter().enumerate() {
+        let tensors = finding.tensors.join(", ");
+        let suffers = match finding.cause {
+            Cause::AccumulatorOverflow => {
+                format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
+            }
+            Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
+            Cause::Resolution => {
+                format!("too coarse, {} become zero", percent(finding.underflow_rate))
+            }
+            Cause::StalledUpdates => {
+                format!("{} of updates are lost", percent(finding.stalled_rate.unwrap_or(0.0)))
+            }
+        };
+        let severity = finding.severity;
+        line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
+        line!(text, "    {}", finding.arguments());
+        if let Some(check) = finding.check {
+            line!(
+                text,
+                "    tried for {} epochs: error {} instead of {}, golden {}: {} regained",
+                check.epochs,
+                percent(check.changed_error_rate),
+                percent(check.error_rate),
+                percent(check.golden_error_rate),
+                points(check.regained)
+            );
+        }
+    }
+    text
 }

@@ -1,0 +1,276 @@
+//! `systoliq compare`: two runs side by side.
+
+mod run;
+mod settings;
+
+use std::path::PathBuf;
+
+use anyhow::{Error, anyhow, bail};
+use clap::Args;
+use serde::Serialize;
+use systoliq_sim::energy::Picojoules;
+use systoliq_sim::mcnemar::{discordant, exact_p};
+use systoliq_sim::report::Extended;
+use systoliq_sim::statistics::{Interval, paired_interval};
+
+use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real};
+use crate::failure::Failure;
+use run::{Figures, Run};
+use settings::{Setting, differences};
+
+/// Two runs side by side: accuracy, cycles, energy, what happened to each tensor, and which settings
+/// differ.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Example:
+  systoliq train models/digits-mlp.json --out a
+  systoliq train models/digits-mlp.json --set precision.gradients.bits=4 --out b
+  systoliq compare a b
+
+Both runs must have been judged by the same test data. The first seed of each is compared, by
+McNemar's exact test over its test samples; where both ran the same seeds, their mean difference, too.")]
+pub struct Compare {
+    /// Folder of a run, made by `systoliq train --out`.
+    left: PathBuf,
+
+    /// Folder of the other run.
+    right: PathBuf,
+
+    /// Prints JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A figure of both runs.
+#[derive(Clone, Debug, Serialize)]
+struct Pair<T> {
+    left: T,
+    right: T,
+}
+
+/// McNemar's exact test of the two fixed-point networks.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Test {
+    only_left_right: u64,
+    only_right_right: u64,
+    p_value: f64,
+}
+
+/// Right less left, paired by seed.
+#[derive(Clone, Debug, Serialize)]
+struct OverSeeds {
+    mean: f64,
+    ci95: Option<f64>,
+    seeds: Vec<u64>,
+}
+
+/// What happened to one tensor in each run that has it.
+#[derive(Clone, Debug, Serialize)]
+struct TensorPair {
+    name: String,
+    #[serde(flatten)]
+    figures: Pair<Option<Figures>>,
+}
+
+/// Everything that is said of two runs.
+#[derive(Clone, Debug, Serialize)]
+struct Comparison {
+    runs: Pair<String>,
+    settings: Vec<Setting>,
+    error_rate: Pair<Option<f64>>,
+    golden_error_rate: Pair<Option<f64>>,
+    loss_bits: Pair<Option<Extended>>,
+    cycles: Pair<u64>,
+    energy_pj: Pair<f64>,
+    mcnemar: Option<Test>,
+    over_seeds: Option<OverSeeds>,
+    precision: Vec<TensorPair>,
+}
+
+impl Compare {
+    /// Compares; returns the tables, or the JSON.
+    pub fn run(&self) -> Result<String, Failure> {
+        let read = || -> Result<Comparison, Error> {
+            Comparison::new(&Run::read(&self.left)?, &Run::read(&self.right)?)
+        };
+        let comparison = read().map_err(Failure::input)?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&comparison).map_err(Failure::run)?;
+            return Ok(json + "\n");
+        }
+        Ok(comparison.text())
+    }
+}
+
+impl Comparison {
+    fn new(left: &Run, right: &Run) -> Result<Self, Error> {
+        let pair = |of: fn(&Run) -> Option<f64>| Pair { left: of(left), right: of(right) };
+        let names = |run: &Run| run.path.display().to_string();
+        if left.found.test_fingerprint != right.found.test_fingerprint {
+            bail!(
+                "{} and {} were judged by different test data (fingerprints {} and {}); expected \
+                 two runs on the same",
+                names(left),
+                names(right),
+                left.found.test_fingerprint,
+                right.found.test_fingerprint
+            );
+        }
+        let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
+        let loss = |run: &Run| run.found.fixed.loss_bits.last().copied();
+        Ok(Self {
+            runs: Pair { left: names(left), right: names(right) },
+            settings: differences(&left.found.experiment, &right.found.experiment),
+            error_rate: Pair {
+                left: last(&left.found.fixed.error_rate),
+                right: last(&right.found.fixed.error_rate),
+            },
+            golden_error_rate: pair(|run| run.found.golden.error_rate.last().copied().flatten()),
+            loss_bits: Pair { left: loss(left), right: loss(right) },
+            cycles: Pair { left: left.found.cycles.total, right: right.found.cycles.total },
+            energy_pj: Pair {
+                left: left.found.energy_pj.total,
+                right: right.found.energy_pj.total,
+            },
+            mcnemar: mcnemar(left, right)?,
+            over_seeds: over_seeds(left, right),
+            precision: tensors(left, right),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |words: String| {
+            text.push_str(&words);
+            text.push('\n');
+        };
+        line(format!("left   {}", self.runs.left));
+        line(format!("right  {}\n", self.runs.right));
+        if self.settings.is_empty() {
+            line("no setting differs\n".to_owned());
+        } else {
+            line(self.settings_table());
+        }
+        line(self.figures_table());
+        if let Some(Test { only_left_right, only_right_right, p_value }) = self.mcnemar {
+            line(format!(
+                "McNemar  p = {}: left alone is right on {only_left_right} samples, right alone on \
+                 {only_right_right}",
+                real(p_value)
+            ));
+        }
+        if let Some(OverSeeds { mean, ci95, seeds }) = &self.over_seeds {
+            let interval = ci95.map(|ci95| format!(" +- {:.2}", 100.0 * ci95)).unwrap_or_default();
+            line(format!(
+                "over {} seeds  {}{interval}, right less left, 95 % interval of the mean",
+                seeds.len(),
+                points(*mean)
+            ));
+        }
+        line(String::new());
+        text + &self.tensors_table()
+    }
+
+    fn settings_table(&self) -> String {
+        let mut table = Columns::new(&["setting", "left", "right"]);
+        for Setting { path, left, right } in &self.settings {
+            let cell = |value: &Option<serde_json::Value>| {
+                value.as_ref().map_or("-".to_owned(), serde_json::Value::to_string)
+            };
+            table.line([path.clone(), cell(left), cell(right)]);
+        }
+        table.text()
+    }
+
+    fn figures_table(&self) -> String {
+        let mut table = Columns::new(&["", "left", "right", "right / left"]);
+        let mut row = |name: &str, cells: [String; 2], ratio: Option<f64>| {
+            let ratio = ratio.filter(|ratio| ratio.is_finite());
+            let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+            let [left, right] = cells;
+            table.line([name.to_owned(), left, right, ratio]);
+        };
+        let rates = |rates: &Pair<Option<f64>>| {
+            [rates.left, rates.right].map(|rate| rate.map_or("-".to_owned(), percent))
+        };
+        row("error", rates(&self.error_rate), None);
+        row("golden error", rates(&self.golden_error_rate), None);
+        let losses = [self.loss_bits.left, self.loss_bits.right];
+        let losses = losses.map(|loss| loss.map_or("-".to_owned(), |loss| real(loss.0)));
+        row("loss", losses, None);
+        let Pair { left, right } = self.cycles;
+        row("cycles", [left, right].map(grouped), Some(right as f64 / left as f64));
+        let Pair { left, right } = self.energy_pj;
+        row("energy", [left, right].map(|pj| joules(Picojoules(pj))), Some(right / left));
+        table.text()
+    }
+
+    fn tensors_table(&self) -> String {
+        let mut table =
+            Columns::new(&["tensor", "", "format", "SQNR dB", "saturated", "underflow", "stalled"]);
+        for TensorPair { name, figures } in &self.precision {
+            let sides = [("left", &figures.left), ("right", &figures.right)];
+            for (side, found) in sides {
+                let Some(found) = found else { continue };
+                table.line([
+                    name.clone(),
+                    side.to_owned(),
+                    found.format.clone(),
+                    decibels(found.sqnr_db),
+                    percent(found.saturation_rate),
+                    percent(found.underflow_rate),
+                    found.stalled_rate.map_or("-".to_owned(), percent),
+                ]);
+            }
+        }
+        table.text()
+    }
+}
+
+/// McNemar's exact test of the two fixed-point networks; nothing for regressions.
+fn mcnemar(left: &Run, right: &Run) -> Result<Option<Test>, Error> {
+    let (Some(ours), Some(theirs)) = (&left.predictions, &right.predictions) else {
+        return Ok(None);
+    };
+    if ours.labels != theirs.labels || ours.fixed.len() != theirs.fixed.len() {
+        return Err(anyhow!(
+            "the labels in predictions.csv of {} and {} differ, though their reports name the same \
+             test data",
+            left.path.display(),
+            right.path.display()
+        ));
+    }
+    let [only_left_right, only_right_right] = discordant(&ours.labels, &ours.fixed, &theirs.fixed);
+    let p_value = exact_p(only_left_right, only_right_right);
+    Ok(Some(Test { only_left_right, only_right_right, p_value }))
+}
+
+/// The mean difference of final error rates, where both ran the same seeds, at least two.
+fn over_seeds(left: &Run, right: &Run) -> Option<OverSeeds> {
+    let (ours, theirs) = (left.seeds(), right.seeds());
+    let numbers =
+        |seeds: &[(u64, Option<f64>)]| seeds.iter().map(|seed| seed.0).collect::<Vec<_>>();
+    if ours.is_empty() || numbers(&ours) != numbers(&theirs) {
+        return None;
+    }
+    let differences =
+        ours.iter().zip(&theirs).map(|(left, right)| Some(right.1? - left.1?)).collect();
+    let differences: Option<Vec<f64>> = differences;
+    let Interval { mean, ci95 } = paired_interval(&differences?);
+    Some(OverSeeds { mean, ci95, seeds: numbers(&ours) })
+}
+
+/// The tensors of the left, then those that only the right has.
+fn tensors(left: &Run, right: &Run) -> Vec<TensorPair> {
+    let find = |run: &Run, name: &str| {
+        run.found.precision.iter().find(|t| t.name == name).map(|t| t.figures.clone())
+    };
+    let (ours, theirs) = (&left.found.precision, &right.found.precision);
+    let only_right = theirs.iter().filter(|tensor| find(left, &tensor.name).is_none());
+    let all = ours.iter().chain(only_right);
+    all.map(|tensor| TensorPair {
+        name: tensor.name.clone(),
+        figures: Pair { left: find(left, &tensor.name), right: find(right, &tensor.name) },
+    })
+    .collect()
+}

@@ -1,0 +1,342 @@
+//! Why fixed point lost accuracy: the tensors that explain it, the worst first, each with the change
+//! of format that should help.
+//!
+//! The *severity* of a finding is an error energy over a signal energy, at most 1:
+//!
+//! | cause | severity |
+//! | --- | --- |
+//! | `accumulator_overflow` | the share of sums that overflowed, 16 times where they wrap: a sum that wraps is off by the whole range, some four times a typical one |
+//! | `range`, `resolution` | the larger of the noise that the tensor's conversions made over the run and the noise that the tensor has in the teacher-forced probes beyond what it read. It is a matter of range where elements left it and golden's exceed it, else of resolution |
+//! | `stalled_updates` | the share of updates lost, where rounding is not stochastic: stochastic rounding loses none in the mean |
+//!
+//! Of a run that diverged, only the probes count for range and resolution: its own conversions show
+//! what divergence did. Findings of one cause in several layers are one, where one setting mends
+//! them. A suggestion is a guess from these figures; [`check`] tries it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use systoliq_fxp::{Overflow, Rounding};
+use systoliq_nn::DataSet;
+use systoliq_program::{Command, Operation, Role, TensorDecl, TensorId};
+
+use crate::report::OverSeeds;
+use crate::trainer::{Conduct, Record};
+use crate::{EngineKind, Error, Experiment, Prepared, Trainer};
+
+mod remedy;
+
+pub use remedy::Change;
+use remedy::Remedies;
+
+/// The p-value below which a loss is not put down to chance.
+pub const SIGNIFICANT: f64 = 0.05;
+
+/// The least severity that is named.
+const SEVERITY_MIN: f64 = 0.01;
+
+/// The most findings.
+const FINDINGS_MAX: usize = 6;
+
+/// Error energy of a wrapped sum, over that of a typical sum.
+const WRAPPED: f64 = 16.0;
+
+/// What explains the accuracy lost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// Why the loss is not put down to chance; nothing where it is.
+    pub significant: Option<Reason>,
+    /// The worst first; none where nothing significant was lost.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a loss is not put down to chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The fixed-point run diverged, and the golden model did not.
+    Diverged,
+    /// McNemar's exact test on the first seed's test samples.
+    Mcnemar,
+    /// The 95 % interval over several seeds lies above 0.
+    Seeds,
+}
+
+/// What a tensor suffers from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Accumulators left their range.
+    AccumulatorOverflow,
+    /// Values are too large for the format.
+    Range,
+    /// Values are too small for the format, or it is too coarse.
+    Resolution,
+    /// Updates are too small for the format.
+    StalledUpdates,
+}
+
+/// What explains a part of the loss.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The tensors, the worst first.
+    pub tensors: Vec<String>,
+    /// Their role.
+    pub role: &'static str,
+    /// What they suffer from.
+    pub cause: Cause,
+    /// How badly: that of the worst.
+    pub severity: f64,
+    /// Of the worst: the share of elements that left its range.
+    pub saturation_rate: f64,
+    /// Of the worst: the share of elements that rounded to zero.
+    pub underflow_rate: f64,
+    /// Of the worst: the share of updates that changed nothing.
+    pub stalled_rate: Option<f64>,
+    /// Of the worst: the share of its sums that overflowed.
+    pub accumulator_overflow_rate: f64,
+    /// What should help, as arguments of `--set`.
+    pub set: Vec<Change>,
+    /// What it did, where it was tried.
+    pub check: Option<Check>,
+}
+
+/// A short run with a suggestion, on the same seed, against the run as it is after as many epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// Epochs of the short run.
+    pub epochs: usize,
+    /// Error rate of the golden model after these.
+    pub golden_error_rate: f64,
+    /// Error rate in fixed point as it is.
+    pub error_rate: f64,
+    /// Error rate in fixed point with the suggestion.
+    pub changed_error_rate: f64,
+    /// The difference that the suggestion made, positive if it helped.
+    pub regained: f64,
+}
+
+/// What one tensor suffers from.
+struct Symptom<'a> {
+    id: TensorId,
+    decl: &'a TensorDecl,
+    cause: Cause,
+    severity: f64,
+}
+
+impl Diagnosis {
+    /// Of the first record; the others say whether the loss is significant.
+    pub(crate) fn new(prepared: &Prepared, records: &[Record], over: Option<&OverSeeds>) -> Self {
+        let record = &records[0];
+        let significant = reason(record, over);
+        if significant.is_none() {
+            return Self { significant, findings: Vec::new() };
+        }
+        let mut groups: BTreeMap<(Cause, Role), Vec<Symptom<'_>>> = BTreeMap::new();
+        for symptom in symptoms(prepared, record) {
+            groups.entry((symptom.cause, symptom.decl.role)).or_default().push(symptom);
+        }
+        let mut findings: Vec<Finding> = groups
+            .into_values()
+            .flat_map(|mut group| {
+                group.sort_by(|a, b| b.severity.total_cmp(&a.severity));
+                findings(prepared, record, &group)
+            })
+            .collect();
+        findings.sort_by(|a, b| b.severity.total_cmp(&a.severity));
+        let mut seen: Vec<Vec<Change>> = Vec::new();
+        findings.retain(|finding| {
+            let new = !seen.contains(&finding.set);
+            seen.push(finding.set.clone());
+            new
+        });
+        findings.truncate(FINDINGS_MAX);
+        Self { significant, findings }
+    }
+}
+
+fn reason(record: &Record, over: Option<&OverSeeds>) -> Option<Reason> {
+    if record.fixed.diverged().is_some() && record.golden.diverged().is_none() {
+        return Some(Reason::Diverged);
+    }
+    let test = record.comparison.predictions.as_ref().map(|found| found.mcnemar());
+    if test.is_some_and(|t| t.only_golden_right > t.only_fixed_right && t.p_value < SIGNIFICANT) {
+        return Some(Reason::Mcnemar);
+    }
+    let above = over.is_some_and(|over| over.ci95.is_some_and(|ci95| over.mean > ci95));
+    above.then_some(Reason::Seeds)
+}
+
+/// What every tensor suffers from that is bad enough.
+fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
+    let diverged = record.fixed.diverged().is_some();
+    let mut found = Vec::new();
+    for (at, decl) in prepared.program.tensors.iter().enumerate() {
+        let id = TensorId(at);
+        let Some(seen) = record.tensors.get(&decl.name) else { continue };
+        let mut add = |cause, severity: f64| {
+            if severity >= SEVERITY_MIN {
+                found.push(Symptom { id, decl, cause, severity: severity.min(1.0) });
+            }
+        };
+        let overflow = seen.overflowed_sums as f64 / seen.conversion.elements.max(1) as f64;
+        let wraps = maker(prepared, id).and_then(accumulator_overflow) == Some(Overflow::Wrap);
+        add(Cause::AccumulatorOverflow, overflow * if wraps { WRAPPED } else { 1.0 });
+        if overflow < SEVERITY_MIN / WRAPPED {
+            let made = seen.conversion.sqnr_db().map_or(0.0, noise);
+            let made = if diverged { 0.0 } else { made };
+            let left = seen.conversion.overflowed > 0 || decl.role == Role::Master;
+            let exceeds =
+                fitting_frac(record, decl).is_some_and(|fit| fit < decl.plan.format.frac());
+            let moving = decl.plan.scale != systoliq_fxp::Scale::Static;
+            let mostly = seen.conversion.overflowed > seen.conversion.underflowed;
+            let range = left && if moving { mostly } else { exceeds };
+            let cause = if range { Cause::Range } else { Cause::Resolution };
+            add(cause, made.max(introduced(prepared, record, id)));
+        }
+        if let Some(update) = &seen.update
+            && decl.plan.rounding != Rounding::Stochastic
+        {
+            add(Cause::StalledUpdates, update.stalled_rate());
+        }
+    }
+    found
+}
+
+/// Noise over signal of so many decibels, at most 1.
+fn noise(sqnr_db: f64) -> f64 {
+    if sqnr_db.is_nan() { 1.0 } else { libm::pow(10.0, -sqnr_db / 10.0).min(1.0) }
+}
+
+/// The noise of a tensor in the teacher-forced probes together.
+fn probed(record: &Record, name: &str) -> f64 {
+    let (mut signal, mut error) = (0.0, 0.0);
+    for probe in &record.comparison.probes {
+        let Some(found) = probe.teacher_forced.as_ref().and_then(|all| all.get(name)) else {
+            continue;
+        };
+        let energy = found.golden_rms.0 * found.golden_rms.0;
+        if let Some(sqnr) = found.sqnr_db.filter(|_| energy.is_finite()) {
+            signal += energy;
+            error += energy * libm::pow(10.0, -sqnr.0 / 10.0);
+        }
+    }
+    if signal > 0.0 { (error / signal).min(1.0) } else { 0.0 }
+}
+
+/// That noise beyond that of what the tensor is made from.
+fn introduced(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
+    let of = |id: TensorId| probed(record, &prepared.program.tensor(id).name);
+    // Masters and biases are golden's, converted.
+    let read = match maker(prepared, id).map(|command| &command.operation) {
+        None | Some(Operation::Update { .. }) => Vec::new(),
+        Some(operation) => operation.inputs(),
+    };
+    let inherited = read.into_iter().map(of).fold(0.0, f64::max);
+    (of(id) - inherited).max(0.0)
+}
+
+/// The command that makes a tensor.
+fn maker(prepared: &Prepared, id: TensorId) -> Option<&Command> {
+    prepared.program.commands.iter().find(|command| command.operation.output() == id)
+}
+
+fn accumulator_overflow(command: &Command) -> Option<Overflow> {
+    match &command.operation {
+        Operation::Gemm(gemm) => Some(gemm.accumulator.overflow),
+        Operation::SumRows { accumulator, .. } => Some(accumulator.overflow),
+        _ => None,
+    }
+}
+
+/// The most fraction bits with which a tensor's format holds twice the largest value that golden
+/// had in any probe.
+fn fitting_frac(record: &Record, decl: &TensorDecl) -> Option<i32> {
+    let forced = record.comparison.probes.iter().filter_map(|probe| probe.teacher_forced.as_ref());
+    let largest = forced.filter_map(|all| all.get(&decl.name)).map(|found| found.golden_max.0);
+    let largest = largest.fold(0.0, f64::max);
+    let room = decl.plan.format.max_raw() as f64 / (2.0 * largest);
+    (largest > 0.0 && largest.is_finite()).then(|| libm::floor(libm::log2(room)) as i32)
+}
+
+/// The findings of symptoms of one cause and role, the worst first: one for each remedy.
+fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<Finding> {
+    let worst = &group[0];
+    let seen = &record.tensors[&worst.decl.name];
+    let finding = |set: Vec<Change>| Finding {
+        tensors: group.iter().map(|symptom| symptom.decl.name.clone()).collect(),
+        role: worst.decl.role.name(),
+        cause: worst.cause,
+        severity: worst.severity,
+        saturation_rate: seen.conversion.saturation_rate(),
+        underflow_rate: seen.conversion.underflow_rate(),
+        stalled_rate: seen.update.as_ref().map(|update| update.stalled_rate()),
+        accumulator_overflow_rate: seen.overflowed_sums as f64
+            / seen.conversion.elements.max(1) as f64,
+        set,
+        check: None,
+    };
+    let remedies = Remedies { prepared, record }.of(group);
+    remedies.into_iter().filter(|set| apply(prepared, set).is_ok()).map(finding).collect()
+}
+
+/// The experiment with some settings changed.
+///
+/// # Errors
+///
+/// If that is no possible experiment.
+pub fn apply(prepared: &Prepared, set: &[Change]) -> Result<Prepared, Error> {
+    let impossible = |error: serde_json::Error| Error::at("precision", error);
+    let mut value = serde_json::to_value(&prepared.experiment).map_err(impossible)?;
+    set.iter().for_each(|change| change.put(&mut value));
+    let experiment: Experiment = serde_json::from_value(value).map_err(impossible)?;
+    Prepared::new(experiment)
+}
+
+/// Epochs of a check: half of the run's, rounded up.
+pub fn check_epochs(prepared: &Prepared) -> usize {
+    prepared.experiment.training.epochs.div_ceil(2) as usize
+}
+
+/// Trains with some settings changed, on the seed of `record` and for [`check_epochs`], and
+/// compares the error rates after these; nothing for a regression.
+///
+/// # Errors
+///
+/// If the changed experiment is impossible, or its run fails.
+pub fn check(
+    prepared: &Prepared,
+    data: &DataSet,
+    record: &Record,
+    set: &[Change],
+    (engine, conduct): (EngineKind, &Conduct<'_>),
+) -> Result<Option<Check>, Error> {
+    let changed = apply(prepared, set)?;
+    let epochs = check_epochs(prepared);
+    let mut trainer = Trainer::new(&changed, data, record.seed, engine);
+    for _ in 0..epochs {
+        trainer.epoch(conduct, None)?;
+    }
+    let rate = |curve: &crate::trainer::Curve| curve.epochs[epochs - 1].test.error_rate();
+    let rates = [&record.golden, &record.fixed, &trainer.record().fixed].map(rate);
+    let [Some(golden_error_rate), Some(error_rate), Some(changed_error_rate)] = rates else {
+        return Ok(None);
+    };
+    let regained = error_rate - changed_error_rate;
+    Ok(Some(Check { epochs, golden_error_rate, error_rate, changed_error_rate, regained }))
+}
+
+impl Finding {
+    /// The arguments that should help, as a command line has them.
+    pub fn arguments(&self) -> String {
+        let set = self.set.iter().map(|change| format!("--set {change}"));
+        set.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Serialize for Change {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Value::String(self.to_string()).serialize(serializer)
+    }
+}
