@@ -17,7 +17,7 @@ fn help_is_printed_for_every_command_with_an_example() {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
     assert!(
-        ["train", "compare", "gemm", "list", "check", "trace", "workload", "schema"]
+        ["train", "compare", "gemm", "list", "precision", "check", "trace", "workload", "schema"]
             .iter()
             .all(|name| commands.contains(name))
     );

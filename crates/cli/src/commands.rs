@@ -25,6 +25,13 @@ pub enum Command {
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::Gemm),
     /// Bit widths of every tensor by analysis, from one run in floating point.
+    ///
+    /// The widths of inputs, activations, logits and weights are the least for which a bound of the
+    /// mismatch, the share of decisions that differ from those in floating point, stays below
+    /// --mismatch. Gradients and master weights follow from how widely gradients spread in the float
+    /// run. Beside the bound stands the mismatch as the integer machine measures it on the test part
+    /// with the trained weights, and what the widths cost in full adders and bits, also for equal widths
+    /// under the same bound. The experiment's own precision section is not used.
     Precision(precision::Precision),
     /// Validates an experiment and prints its precision plan as resolved, layer by layer.
     Check(check::Check),

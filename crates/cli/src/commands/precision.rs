@@ -19,13 +19,6 @@ use crate::whole::{check_place, write_whole};
 
 /// Trains an experiment in floating point and works out how few bits each tensor can do with: a
 /// format for every tensor of a training step, by the criteria of Sakr and Shanbhag.
-///
-/// The widths of inputs, activations, logits and weights are the least for which a bound of the
-/// mismatch, the share of decisions that differ from those in floating point, stays below
-/// --mismatch. Gradients and master weights follow from how widely gradients spread in the float
-/// run. Beside the bound stands the mismatch as the integer machine measures it on the test part
-/// with the trained weights, and what the widths cost in full adders and bits, also for equal widths
-/// under the same bound. The experiment's own precision section is not used.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:

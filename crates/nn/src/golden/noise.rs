@@ -235,9 +235,9 @@ mod tests {
                     });
                     close(gains.activations[layer][sample], expected, &format!("a{layer}"));
                 }
-                for layer in 0..units.len() {
-                    let weights = graph.layers[layer].weights();
-                    let biases = if graph.layers[layer].bias { units[layer] } else { 0 };
+                for (layer, dense) in graph.layers.iter().enumerate() {
+                    let weights = dense.weights();
+                    let biases = if dense.bias { dense.units } else { 0 };
                     let expected = by_differences(weights + biases, |p, d| {
                         let mut moved = parameters.clone();
                         let ours = &mut moved.layers[layer];
