@@ -237,6 +237,8 @@ fn select(spec: &PrecisionSpec, role: Role) -> Option<&TensorSettings> {
         Role::Error => &spec.error,
         Role::Gradients => &spec.gradients,
         Role::WeightGradients => &spec.weight_gradients,
+        Role::Momentum => &spec.momentum,
+        Role::Residual => &spec.residual,
     };
     written.as_ref().map(|written| &written.0)
 }
