@@ -14,6 +14,7 @@
 //! ratios of exact sums in decibels.
 
 pub mod accumulator;
+pub mod block;
 pub mod bounds;
 pub mod convert;
 pub mod error;
@@ -28,6 +29,7 @@ pub mod tensor;
 pub mod update;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
+pub use block::{Along, Blocks};
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;
 pub use format::Format;

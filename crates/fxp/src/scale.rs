@@ -22,6 +22,12 @@ pub enum Scale {
         /// Steps remembered.
         window: u32,
     },
+    /// At each step, for each [block](crate::block) of `size` elements along the reduction axis of
+    /// the matrix product that reads them, the largest with which its elements fit.
+    Block {
+        /// Elements of a block.
+        size: u32,
+    },
 }
 
 /// The smallest and the largest value of a tensor just before its conversion:
@@ -128,7 +134,7 @@ impl History {
     /// tensor before its first element can be converted.
     pub fn needs_range(&self, scale: Scale) -> bool {
         match scale {
-            Scale::Static => false,
+            Scale::Static | Scale::Block { .. } => false,
             Scale::Dynamic => true,
             Scale::History { .. } => self.window.is_empty(),
         }
@@ -139,7 +145,7 @@ impl History {
     pub fn choose(&self, scale: Scale, format: Format, fit: Option<i32>) -> i32 {
         let present = || fit.or(self.last).unwrap_or(format.bits() as i32 - 1);
         match scale {
-            Scale::Static => format.frac(),
+            Scale::Static | Scale::Block { .. } => format.frac(),
             Scale::Dynamic => present(),
             Scale::History { .. } if self.window.is_empty() => present(),
             Scale::History { .. } => {

@@ -57,6 +57,14 @@ impl Role {
         }
     }
 
+    /// Whether matrix products read it as an operand.
+    fn is_operand(self) -> bool {
+        matches!(
+            self,
+            Self::Input | Self::Weights | Self::Activations | Self::Error | Self::Gradients
+        )
+    }
+
     /// What the `precision` section may leave out.
     fn defaults(self) -> Defaults {
         use Rounding::{NearestEven, Stochastic};
@@ -95,6 +103,9 @@ pub const SPARE_DEFAULT: u32 = 2;
 /// Steps that a history scale remembers, unless stated.
 pub const WINDOW_DEFAULT: u32 = 16;
 
+/// Elements of a block, unless stated.
+pub const BLOCK_DEFAULT: u32 = 32;
+
 /// Format, scale, rounding and overflow of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
@@ -109,6 +120,14 @@ pub struct TensorPlan {
 }
 
 impl TensorPlan {
+    /// Elements of a block, where each has a scale of its own.
+    pub fn block(&self) -> Option<NonZero<u32>> {
+        match self.scale {
+            Scale::Block { size } => NonZero::new(size),
+            Scale::Static | Scale::Dynamic | Scale::History { .. } => None,
+        }
+    }
+
     /// The format in Q notation, or only the width where the scale moves.
     pub fn format_name(&self) -> String {
         let sign = if self.format.is_signed() { "" } else { "U" };
@@ -118,6 +137,7 @@ impl TensorPlan {
             Scale::History { window } => {
                 format!("{sign}Q{} history of {window}", self.format.bits())
             }
+            Scale::Block { size } => format!("{sign}Q{} block of {size}", self.format.bits()),
         }
     }
 }
@@ -180,8 +200,7 @@ impl LayerPlan {
             _ => 64,
         };
         let stated = &self.accumulator;
-        let problem =
-            |problem: String| Error::Role { path: format!("{}accumulator", self.path), problem };
+        let problem = |problem| self.accumulator_problem(problem);
         let accumulator = Accumulator::new(
             stated.bits.unwrap_or(default_bits),
             stated.frac,
@@ -196,6 +215,13 @@ impl LayerPlan {
             Some(Some(chunk)) => Ok(accumulator.in_chunks(chunk)),
             Some(None) => Err(problem("a chunk of 0 products: expected at least 1".into())),
         }
+    }
+}
+
+impl LayerPlan {
+    /// What is wrong with the accumulator, at its path.
+    pub(crate) fn accumulator_problem(&self, problem: String) -> Error {
+        Error::Role { path: format!("{}accumulator", self.path), problem }
     }
 }
 
@@ -357,6 +383,12 @@ impl<'a> Resolver<'a> {
                 name(&kind)
             )));
         }
+        if kind == ScaleKind::Block && !role.is_operand() {
+            return Err(problem(format!(
+                "scale \"block\": no matrix product reads {role} along an axis that it sums over; \
+                 expected another scale"
+            )));
+        }
         // A width without a position takes the role's default position relative to its range.
         let default_frac = defaults.frac.map(|frac| frac + bits as i32 - defaults.bits as i32);
         let (frac, scale) = match kind {
@@ -379,6 +411,7 @@ impl<'a> Resolver<'a> {
                 let window = merged.window.unwrap_or(WINDOW_DEFAULT);
                 (0, Scale::History { window })
             }
+            ScaleKind::Block => (0, Scale::Block { size: merged.block.unwrap_or(BLOCK_DEFAULT) }),
         };
         let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
         Ok(TensorPlan {
@@ -411,6 +444,7 @@ fn merge(
         merged.scale = general.scale;
         merged.spare = merged.spare.or(general.spare);
         merged.window = merged.window.or(general.window);
+        merged.block = merged.block.or(general.block);
     }
     merged.bits = merged.bits.or(general.bits);
     merged.signed = merged.signed.or(general.signed);
@@ -432,6 +466,12 @@ fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), St
     }
     if settings.window.is_some() && kind != ScaleKind::History {
         return Err(format!("\"window\" goes with the scale \"history\", not \"{scale}\""));
+    }
+    if settings.block.is_some() && kind != ScaleKind::Block {
+        return Err(format!("\"block\" goes with the scale \"block\", not \"{scale}\""));
+    }
+    if let Some(block) = settings.block.filter(|block| !(1..=65_536).contains(block)) {
+        return Err(format!("a block of {block} elements: expected 1 to 65536"));
     }
     if let Some(spare) = settings.spare.filter(|&spare| spare > 32) {
         return Err(format!("{spare} bits to spare: expected 0 to 32"));
@@ -544,6 +584,13 @@ mod tests {
             (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
             (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
             (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+            (r#"{"logits": {"scale": "block"}}"#, "no matrix product reads logits along"),
+            (r#"{"weight_gradients": {"scale": "block"}}"#, "reads weight_gradients along"),
+            (r#"{"targets": {"scale": "block"}}"#, "no matrix product reads targets"),
+            (r#"{"bias": {"scale": "block"}}"#, "precision.bias: scale \"block\""),
+            (r#"{"weights": {"block": 32}}"#, "\"block\" goes with the scale \"block\""),
+            (r#"{"input": {"scale": "block", "block": 0}}"#, "a block of 0 elements"),
+            (r#"{"weights": {"scale": "block", "frac": 7}}"#, "\"frac\" is given"),
             (r#"{"bias": {"rounding": "floor"}}"#, "precision.bias: biases are rounded"),
             (r#"{"rate": {"bits": 17}}"#, "precision.rate: a mantissa of 17 bits"),
             (r#"{"layers": {"2": {}}}"#, "precision.layers.2: the network has 2 layers"),

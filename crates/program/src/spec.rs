@@ -23,6 +23,8 @@ pub enum ScaleKind {
     Dynamic,
     /// `frac` is chosen from the `window` steps before.
     History,
+    /// `frac` is chosen for each `block` of elements along the axis that products sum over.
+    Block,
 }
 
 /// The settings of one role.
@@ -47,6 +49,9 @@ pub struct TensorSettings {
     /// With a history scale: steps remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<u32>,
+    /// With a block scale: elements of a block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
     /// How bits are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,

@@ -15,6 +15,8 @@
 mod traffic;
 mod vector;
 
+use std::num::NonZero;
+
 use systoliq_array::mapping::{Axis, Pieces};
 use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary};
 use systoliq_fxp::accumulator::Widths;
@@ -72,6 +74,9 @@ pub const ELEMENTS_MAX: u128 = 1 << 40;
 
 /// Passes of the vector unit over its elements.
 const SOFTMAX_PASSES: u64 = 4;
+
+/// Bits of the exponent of a block: that of the OCP Microscaling specification, E8M0.
+const EXPONENT_BITS: u32 = 8;
 
 /// Fraction bits of the softmax unit's tables and probabilities, which have two integer bits more.
 const TABLE_BITS: u32 = 32;
@@ -163,26 +168,52 @@ impl<'a> Costs<'a> {
     }
 
     /// The registers of a sum of `k` products on its way; float hardware knows no chunks.
-    fn sum_widths(&self, accumulator: &Accumulator, k: usize) -> Widths {
+    fn sum_widths(&self, gemm: &Gemm, k: usize) -> Widths {
         match self.arithmetic {
-            Arithmetic::Fixed => accumulator.widths(k),
+            Arithmetic::Fixed => self.program.widths(gemm, k),
             Arithmetic::Float32 => Widths { sum: 32, chunk: 0 },
         }
+    }
+
+    /// Elements of a block of a tensor; float hardware knows no blocks.
+    fn block(&self, tensor: TensorId) -> Option<NonZero<u32>> {
+        self.plan(tensor).block().filter(|_| self.arithmetic == Arithmetic::Fixed)
     }
 
     fn array(&self) -> &'a Array {
         &self.accelerator.array
     }
 
-    /// Bytes of `elements` elements as one transfer.
-    fn transfer_bytes(&self, elements: u64, bits: u32) -> u64 {
-        (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
+    /// Bytes of `elements` elements as one transfer, with their exponents.
+    fn transfer_bytes(&self, elements: u64, bits: u32, exponents: Exponents) -> u64 {
+        let bits = elements * u64::from(bits) + exponents.bits(elements);
+        bits.div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
+    }
+
+    /// The exponents that travel with a tensor in some form.
+    fn exponents(&self, tensor: TensorId, stored: Stored) -> Exponents {
+        let codes = matches!(stored, Stored::Elements | Stored::Copy);
+        Exponents { block: self.block(tensor).filter(|_| codes) }
     }
 
     /// Whether `elements` fit the half of a scratchpad that the array works on.
     fn fits_half(&self, buffer: Buffer, elements: u64, bits: u32) -> bool {
         let needed = u128::from(elements) * u128::from(bits);
         needed <= u128::from(self.accelerator.half_bits(buffer))
+    }
+}
+
+/// The exponents that travel with a tensor: one per block, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exponents {
+    block: Option<NonZero<u32>>,
+}
+
+impl Exponents {
+    /// Bits of those of so many elements that lie one after the other.
+    fn bits(self, elements: u64) -> u64 {
+        let bits = |block: NonZero<u32>| elements.div_ceil(block.get().into());
+        self.block.map_or(0, bits) * u64::from(EXPONENT_BITS)
     }
 }
 
@@ -240,13 +271,16 @@ impl Bill<'_, '_, '_> {
             let plan = self.costs.plan(tensor);
             let stochastic = plan.rounding == Rounding::Stochastic;
             let barrel = barrel || plan.scale != Scale::Static;
+            // One for each copy, of the same random word.
+            let words = count;
+            let count = count * self.costs.program.block_axes(tensor).len().max(1) as u64;
             self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
             if plan.scale != Scale::Static {
                 // The scale remembers the smallest and the largest value.
                 self.event(component, Event::Maximum { bits }, 2 * count);
             }
             if stochastic {
-                self.event(component, Event::RandomWord, count);
+                self.event(component, Event::RandomWord, words);
             }
         }
     }
@@ -286,8 +320,9 @@ impl Bill<'_, '_, '_> {
     /// Elements that lie `skipped` elements from the beginning.
     fn transfer(&self, of: Outgoing, write: bool, elements: u64, skipped: u64) -> Transfer {
         let Outgoing { tensor, stored, bits } = of;
-        let [bytes, offset] =
-            [elements, skipped].map(|elements| self.costs.transfer_bytes(elements, bits));
+        let exponents = self.costs.exponents(tensor, stored);
+        let [bytes, offset] = [elements, skipped]
+            .map(|elements| self.costs.transfer_bytes(elements, bits, exponents));
         Transfer { tensor, stored, write, bytes, offset }
     }
 
@@ -313,7 +348,7 @@ impl Bill<'_, '_, '_> {
             );
             return Err(Error::at("GEMM", problem));
         }
-        let sum_bits = costs.sum_widths(&gemm.accumulator, k).total();
+        let sum_bits = costs.sum_widths(gemm, k).total();
         let mapping = costs.accelerator.mapping(shape, sum_bits);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
@@ -334,6 +369,7 @@ impl Bill<'_, '_, '_> {
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
             burst_bytes: costs.accelerator.dram.burst_bytes,
+            exponents: &|tensor, stored| costs.exponents(tensor, stored),
         };
         self.refuse_too_small(&traffic)?;
         self.walk(|walk| traffic.walk(walk))?;
@@ -373,22 +409,29 @@ impl Bill<'_, '_, '_> {
         let costs = self.costs;
         let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
         let GemmShape { m, k, n } = mapping.shape;
-        let widths = costs.sum_widths(&gemm.accumulator, k);
+        let widths = costs.sum_widths(gemm, k);
         let sum = widths.sum;
         self.multiply(Component::Multiplier, a, b, counts.macs);
-        self.add(Component::Adder, sum, counts.macs);
+        // Products are summed in chunks or blocks, where there are any.
+        self.add(Component::Adder, if widths.chunk > 0 { widths.chunk } else { sum }, counts.macs);
         // Where sums stay, that of the chunks is written once a chunk; where they move, both always.
         let mut sum_writes = counts.accumulator_writes;
-        if widths.chunk > 0 {
-            let chunk_sums = (m * n * gemm.accumulator.chunks(k)) as u64;
-            self.add(Component::Adder, sum, chunk_sums);
+        let block = costs.program.block_of(gemm);
+        let run = block.or(gemm.accumulator.chunk).filter(|_| widths.chunk > 0);
+        if let Some(run) = run {
+            let runs = (m * n * k.div_ceil(run.get() as usize)) as u64;
+            self.add(Component::Adder, sum, runs);
             let write = Event::RegisterWrite { bits: widths.chunk };
             self.event(Component::Registers, write, counts.accumulator_writes);
             if mapping.output_stays() {
-                sum_writes = chunk_sums;
+                sum_writes = runs;
+            }
+            if block.is_some() {
+                self.align_blocks(Component::Adder, &gemm.accumulator, widths.chunk, runs);
             }
         }
-        if costs.arithmetic == Arithmetic::Fixed && gemm.accumulator.frac().is_some() {
+        let aligns = block.is_none() && gemm.accumulator.frac().is_some();
+        if costs.arithmetic == Arithmetic::Fixed && aligns {
             // Products are rounded before each addition; dropping bits is free.
             if gemm.accumulator.rounding != Rounding::Floor {
                 self.event(Component::Adder, Event::Add { bits: a + b }, counts.macs);
@@ -412,6 +455,22 @@ impl Bill<'_, '_, '_> {
             (stationary, counts.shadow_writes),
         ] {
             self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
+        }
+    }
+
+    /// Sums of blocks of `bits` bits, shifted by the sum of two exponents and rounded.
+    fn align_blocks(
+        &mut self,
+        component: Component,
+        accumulator: &Accumulator,
+        bits: u32,
+        count: u64,
+    ) {
+        let stochastic = accumulator.rounding == Rounding::Stochastic;
+        self.add(component, EXPONENT_BITS, count);
+        self.event(component, Event::Requantize { bits, stochastic, barrel: true }, count);
+        if stochastic {
+            self.event(component, Event::RandomWord, count);
         }
     }
 
@@ -495,7 +554,7 @@ impl Bill<'_, '_, '_> {
         let c_row = costs.array().cols as u64;
         if let Some(bias) = gemm.bias {
             let bits = costs.bits(bias);
-            let widths = costs.sum_widths(&gemm.accumulator, shape.k);
+            let widths = costs.sum_widths(gemm, shape.k);
             self.add(Component::Edge, widths.sum, results);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
@@ -576,7 +635,8 @@ impl Bill<'_, '_, '_> {
         }
         let row = costs.array().cols as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
-        self.output_rows(gemm.output, rows, second_pass.then_some((results, sum)));
+        let waits = second_pass || costs.block(gemm.output).is_some();
+        self.output_rows(gemm.output, rows, waits.then_some((results, sum)));
         match second_pass {
             false => self.copies(gemm.output, results),
             true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),

@@ -236,6 +236,7 @@ impl<'a> Tensor<'a> {
             Scale::Static => (plan.format.to_string(), "static".to_owned()),
             Scale::Dynamic => (width, "dynamic".to_owned()),
             Scale::History { window } => (width, format!("history of {window}")),
+            Scale::Block { size } => (width, format!("block of {size}")),
         };
         let rows = match decl.rows {
             Rows::Batch => None,

@@ -8,6 +8,7 @@ use systoliq_array::mapping::{Axis, Loop, Tile};
 use systoliq_array::{Mapping, Schedule};
 use systoliq_program::TensorId;
 
+use super::Exponents;
 use crate::events::Buffer;
 use crate::memory::{Step, Stored, TooLong, Transfer, Walk};
 
@@ -98,7 +99,7 @@ pub(super) struct Outgoing {
 }
 
 /// What a GEMM moves.
-pub(super) struct Traffic {
+pub(super) struct Traffic<'e> {
     pub(super) mapping: Mapping,
     pub(super) operands: [Operand; 2],
     /// What is read for the first fold besides, and written after the last one.
@@ -111,6 +112,8 @@ pub(super) struct Traffic {
     /// Bits of half the scratchpad of C.
     pub(super) half_c_bits: u64,
     pub(super) burst_bytes: u64,
+    /// The exponents that travel with a tensor in some form.
+    pub(super) exponents: &'e dyn Fn(TensorId, Stored) -> Exponents,
 }
 
 /// A tile that does not fit.
@@ -121,7 +124,7 @@ pub(super) struct TooSmall {
     pub(super) needed: u64,
 }
 
-impl Traffic {
+impl Traffic<'_> {
     /// Which half of a scratchpad is too small for the least that a fold needs at once, if any.
     pub(super) fn too_small(&self) -> Option<TooSmall> {
         let mapping = &self.mapping;
@@ -182,8 +185,9 @@ impl Traffic {
         line.turns(walk, 0, [0; 3])
     }
 
-    fn bytes(&self, elements: usize, bits: u32) -> u64 {
-        (elements as u64 * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
+    fn bytes(&self, elements: usize, bits: u32, exponents: Exponents) -> u64 {
+        let bits = elements as u64 * u64::from(bits) + exponents.bits(elements as u64);
+        bits.div_ceil(8).next_multiple_of(self.burst_bytes)
     }
 
     /// A part of a tile over two axes, `skipped` elements into the tile.
@@ -206,16 +210,18 @@ impl Traffic {
             };
             (begins / largest(mapping, axis), mapping.pieces(axis).count())
         });
+        let exponents = (self.exponents)(tensor, stored);
         let number = (slow.0 * fast.1 + fast.0) as u64;
-        let skipped = self.bytes(skipped, bits);
-        let offset = number.saturating_mul(self.bytes(whole, bits)).saturating_add(skipped);
-        Transfer { tensor, stored, write, bytes: self.bytes(elements, bits), offset }
+        let skipped = self.bytes(skipped, bits, exponents);
+        let offset =
+            number.saturating_mul(self.bytes(whole, bits, exponents)).saturating_add(skipped);
+        Transfer { tensor, stored, write, bytes: self.bytes(elements, bits, exponents), offset }
     }
 }
 
 /// The folds one after the other.
 struct Line<'t> {
-    traffic: &'t Traffic,
+    traffic: &'t Traffic<'t>,
     schedule: Schedule,
     steps_max: usize,
     /// The tile before, and how long after its beginning its last step started.

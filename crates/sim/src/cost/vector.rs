@@ -1,6 +1,7 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
+use systoliq_fxp::Accumulator;
 use systoliq_program::{Operation, Role, TensorId};
 
 use super::traffic::Outgoing;
@@ -46,14 +47,9 @@ impl Bill<'_, '_, '_> {
         // Passes, width of the value that is converted into the output, and how many there are.
         let (passes, width, outputs) = match operation {
             Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
-            Operation::SumRows { accumulator, scale, .. } => {
+            Operation::SumRows { input, accumulator, scale, .. } => {
                 let bits = self.costs.result_bits(accumulator);
-                let widths = self.costs.sum_widths(accumulator, rows as usize);
-                self.add(Component::Vector, widths.sum, elements);
-                if widths.chunk > 0 {
-                    let chunk_sums = cols * accumulator.chunks(rows as usize) as u64;
-                    self.add(Component::Vector, widths.sum, chunk_sums);
-                }
+                self.sum_rows(*input, accumulator, rows, cols);
                 if *scale == super::BatchScale::Mean {
                     self.multiply(Component::Vector, bits, 16, cols);
                 }
@@ -93,7 +89,8 @@ impl Bill<'_, '_, '_> {
             self.input_rows(input, elements);
         }
         let row = self.costs.array().cols as u64;
-        let full_width = second_pass.then_some((outputs, width));
+        let waits = second_pass || self.costs.block(output).is_some();
+        let full_width = waits.then_some((outputs, width));
         self.output_rows(output, outputs.div_ceil(row), full_width);
         let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
         let read: Vec<Passing> = read
@@ -118,6 +115,24 @@ impl Bill<'_, '_, '_> {
             self.second_pass(output, outputs, width)?;
         }
         Ok(())
+    }
+
+    /// Column sums, in chunks or blocks of rows where there are any.
+    fn sum_rows(&mut self, input: TensorId, accumulator: &Accumulator, rows: u64, cols: u64) {
+        let block = self.costs.block(input);
+        let (bits, run) = match self.costs.arithmetic {
+            Arithmetic::Float32 => (32, None),
+            Arithmetic::Fixed => {
+                (accumulator.widths(rows as usize).sum, block.or(accumulator.chunk))
+            }
+        };
+        self.add(Component::Vector, bits, rows * cols);
+        let Some(run) = run else { return };
+        let runs = cols * rows.div_ceil(run.get().into());
+        self.add(Component::Vector, bits, runs);
+        if block.is_some() {
+            self.align_blocks(Component::Vector, accumulator, bits, runs);
+        }
     }
 
     /// Where a scale was chosen from the whole tensor: the tensor comes again at full width, and
@@ -216,6 +231,10 @@ impl Bill<'_, '_, '_> {
     /// Whether some GEMM needs a second copy of a tensor, in the other layout.
     fn is_read_across(&self, tensor: TensorId) -> bool {
         let Self { costs, .. } = self;
+        // Blocks lie along one axis in each copy.
+        if costs.block(tensor).is_some() && costs.program.block_axes(tensor).len() > 1 {
+            return true;
+        }
         if costs.accelerator.layout != Layout::TwoCopies {
             return false;
         }
@@ -251,7 +270,10 @@ impl Bill<'_, '_, '_> {
     ) {
         let row = self.costs.array().cols as u64;
         if let Some((elements, bits)) = full_width {
-            let times = if self.costs.fits_half(Buffer::C, elements, bits) { 1 } else { 2 };
+            // A block waits only for its own last element, and never leaves the chip for it.
+            let stays = self.costs.block(tensor).is_some();
+            let fits = stays || self.costs.fits_half(Buffer::C, elements, bits);
+            let times = if fits { 1 } else { 2 };
             self.rows(Buffer::C, true, row * u64::from(bits), times * rows);
             self.rows(Buffer::C, false, row * u64::from(bits), times * rows);
         }
