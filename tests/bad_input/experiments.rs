@@ -186,7 +186,7 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 19] = [
+    let cases: [((&str, Value), &str); 27] = [
         (
             ("/precision/gradients", json!({"scale": "overflow-rate", "every_batches": 9})),
             "precision.gradients: the scale \"overflow-rate\" needs \"max_overflow_rate\" and",
@@ -242,6 +242,49 @@ pub(crate) fn precision() -> Vec<Case> {
         (
             ("/precision/accumulator", json!({"overflow_at": "last"})),
             "precision.accumulator.overflow_at: unknown variant `last`, expected `each` or `end`",
+        ),
+        (
+            weights(json!({"bits": 8, "scale": "block"})),
+            "precision.accumulator: the product of x and w0 has blocks, each with fraction bits of \
+             its own: expected \"frac\", to which their sums are aligned",
+        ),
+        (
+            weights(json!({"bits": 8, "scale": "block", "block": 0})),
+            "precision.weights: a block of 0 elements: expected 1 to 65536",
+        ),
+        (
+            weights(json!({"bits": 8, "block": 32})),
+            "precision.weights: \"block\" goes with the scale \"block\", not \"initial\"",
+        ),
+        (
+            weights(json!({"bits": 8, "scale": "blocks"})),
+            "precision.weights.scale: unknown variant `blocks`, expected one of `static`",
+        ),
+        (
+            ("/precision/logits", json!({"scale": "block"})),
+            "precision.logits: scale \"block\": no matrix product reads logits along an axis that it \
+             sums over; expected another scale",
+        ),
+        (
+            ("/precision/master", json!({"scale": "block"})),
+            "precision.master: scale \"block\": what the update writes keeps its scale",
+        ),
+        (
+            (
+                "/precision",
+                json!({"weights": {"scale": "block"}, "input": {"scale": "block", "block": 16},
+                       "accumulator": {"frac": 20}}),
+            ),
+            "precision.accumulator: the product of x and w0 has blocks, of 16 and of 32 elements: \
+             expected one size",
+        ),
+        (
+            (
+                "/precision",
+                json!({"weights": {"scale": "block"}, "accumulator": {"frac": 20, "chunk": 4}}),
+            ),
+            "precision.accumulator: the product of x and w0 has blocks, whose sums are added one by \
+             one: expected no \"chunk\", found 4",
         ),
         (
             ("/precision/layers", json!({"2": {}})),

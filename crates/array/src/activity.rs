@@ -121,9 +121,9 @@ pub(crate) fn word(code: i64, bits: u32) -> u64 {
     code as u64 & u64::MAX.checked_shr(64u32.saturating_sub(bits)).unwrap_or(0)
 }
 
-/// What the registers of a sum hold: the sum, and above it the present chunk.
+/// What the registers of a sum hold: the sum, and above it that of the present chunk or block.
 pub(crate) fn sum_words(sum: &Sum, widths: Widths) -> u128 {
-    let [value, chunk] = [(sum.value, widths.sum), (sum.chunk, widths.chunk)]
+    let [value, chunk] = [(sum.value, widths.sum), (sum.chunk as i64, widths.chunk)]
         .map(|(code, bits)| u128::from(word(code, bits)));
     value | chunk << 64
 }

@@ -7,9 +7,11 @@
 //! | --- | --- |
 //! | products are not rounded, codes fit 16 bits, and sums cannot overflow, wrap, or are limited at the end | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once |
 //! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition, chunk by chunk |
+//! | an operand has blocks, codes fit 16 bits, and a block's sum 32 | block by block by integer GEMM; each sum of a block aligned and added by the adder |
 //! | everything else | by the [`Adder`](systoliq_fxp::Adder) itself |
 
 mod bias;
+mod blocks;
 mod dot;
 mod kernels;
 mod lanes;
@@ -46,6 +48,9 @@ impl Default for Fast {
 
 impl Engine for Fast {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        if task.adder.block().is_some() {
+            return blocks::gemm(task, self.kernel).unwrap_or_else(|| by_adders(task));
+        }
         task.shape();
         let Some(bias) = Bias::new(task) else {
             return by_adders(task);

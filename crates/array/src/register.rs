@@ -1,7 +1,7 @@
 //! The engine that steps: every register of every PE, at every clock.
 //!
 //! A PE has two operand registers, each with a valid bit, and a sum; a second register for the sum of
-//! the present chunk, if sums have chunks, that moves with the first. One operand moves right along
+//! the present chunk or block, if there are any, that moves with the first. One operand moves right along
 //! the rows. Of the other operand and the sum, one moves down the columns and the other stays
 //! ([`Stationary`](crate::Stationary)). Row i of the grid is fed i cycles late, and column j j
 //! cycles late, so that what belongs together meets. A PE multiplies and adds in the cycle in which
@@ -69,7 +69,7 @@ pub struct Seen {
     pub activity: Activity,
     /// Bits that flipped in registers of sums and of chunks, second registers included.
     pub accumulator_toggles: u64,
-    /// Sums of chunks that were added to their sums.
+    /// Sums of chunks or blocks that were added to their sums.
     pub chunk_sums: u64,
 }
 
@@ -81,7 +81,7 @@ impl Seen {
     /// If a count does not fit 64 bits.
     pub fn of(mapping: &Mapping, task: &GemmTask<'_>) -> Result<Self, Error> {
         let GemmShape { m, k, n } = task.shape();
-        let chunk_sums = m as u64 * n as u64 * task.adder.accumulator.chunks(k) as u64;
+        let chunk_sums = m as u64 * n as u64 * task.adder.runs(k) as u64;
         Ok(Self {
             counts: ArrayCounts::of(mapping)?,
             activity: Activity::of(mapping, task),

@@ -29,10 +29,11 @@ fn check_task(case: &Case, task: &GemmTask<'_>) {
     check_conservation(case, &mapping, &counts);
 }
 
-/// Each chunk of each output joins its sum once.
+/// Each chunk or block of each output joins its sum once.
 fn chunk_sums(case: &Case) -> u64 {
     let GemmShape { m, k, n } = case.shape;
-    let chunks = case.chunk.map_or(0, |chunk| k.div_ceil(chunk.get() as usize));
+    let run = case.blocks.map(|(size, _)| size).or(case.chunk);
+    let chunks = run.map_or(0, |run| k.div_ceil(run.get() as usize));
     (m * n * chunks) as u64
 }
 
@@ -90,6 +91,7 @@ fn engines_agree_on_every_accumulator_with_every_chunk_limited_each_time_or_at_t
                                 overflow,
                                 overflow_at,
                                 chunk,
+                                blocks: None,
                                 bias,
                                 seed,
                             });
@@ -127,6 +129,7 @@ fn a_gemm_without_products_leaves_the_bias() {
                 overflow,
                 overflow_at: OverflowAt::ALL[m % 2],
                 chunk: NonZero::new(n as u32),
+                blocks: None,
                 bias,
                 seed: 1,
             };

@@ -106,14 +106,26 @@ impl Expected<'_> {
 
     fn sum(&mut self, name: &str, cell: &Cell) {
         self.whole_sum(name, cell);
-        if self.case.chunk.is_some() {
-            self.put(format!("{name}_chunk"), bits(cell.sum.chunk, self.width()));
+        if let Some(width) = self.run_width() {
+            self.put(format!("{name}_chunk"), bits(cell.sum.chunk as i64, width));
         }
     }
 
     fn whole_sum(&mut self, name: &str, cell: &Cell) {
         self.put(name.to_owned(), bits(cell.sum.value, self.width()));
         self.put(format!("{name}_valid"), bits(cell.valid.into(), 1));
+    }
+
+    /// The width of the sum of a chunk, as wide as a sum, or of a block, which is exact.
+    fn run_width(&self) -> Option<u32> {
+        let [a, b] = self.case.formats.map(|format| format.bits());
+        match self.case.blocks {
+            Some((size, _)) => {
+                let terms = u64::from(size.get()).min(self.case.shape.k as u64);
+                Some((a + b + terms.next_power_of_two().ilog2()).min(64))
+            }
+            None => self.case.chunk.map(|_| self.width()),
+        }
     }
 
     /// The width of a sum, of which a signal has at most 64 bits: where it saturates at the end only,
@@ -224,7 +236,7 @@ fn check(case: &Case, task: &GemmTask<'_>) {
     // What the registers do not tell is what enters a column of an array whose operands stay.
     let entering = |name: &&String| name.starts_with("array.edge.top");
     let others = vcd.keys().filter(|name| !expected.waves.contains_key(*name));
-    let signals = if case.chunk.is_some() { 5 } else { 4 };
+    let signals = if expected.run_width().is_some() { 5 } else { 4 };
     let columns = if mapping.output_stays() { 0 } else { signals * expected.cols.len() };
     assert!(others.clone().all(|name| entering(&name)), "{:?}", others.collect::<Vec<_>>());
     assert_eq!(others.count(), columns, "{case:?}");
@@ -248,7 +260,8 @@ fn long_case() -> Case {
     let array = Array { dataflow: Dataflow::WeightStationary, ..Array::new(16, 16).unwrap() };
     let shape = GemmShape { m: 9000, k: 16, n: 16 };
     let formats = ["Q1.15", "Q1.15"].map(cases::format);
-    let any = Case { overflow_at: OverflowAt::Each, chunk: None, ..any_case(12, 4) };
+    let plain = any_case(12, 4);
+    let any = Case { overflow_at: OverflowAt::Each, chunk: None, blocks: None, ..plain };
     Case { array, shape, formats, bits: 48, shift: 0, seed: 2, ..any }
 }
 
@@ -328,7 +341,7 @@ fn pictures_show_the_registers() {
                         }
                         let mut expected = expected.to_vec();
                         let Sum { value, chunk, .. } = registers.sums[pe].sum;
-                        expected.push(match case.chunk {
+                        expected.push(match case.chunk.or(case.blocks.map(|(size, _)| size)) {
                             Some(_) if chunk < 0 => format!("{value}{chunk}"),
                             Some(_) => format!("{value}+{chunk}"),
                             None => value.to_string(),

@@ -123,9 +123,12 @@ impl Accumulator {
 }
 
 impl Accumulator {
-    /// How many sums of chunks join each sum of `k` products; 0 without chunks.
-    pub fn chunks(&self, k: usize) -> usize {
-        self.chunk.map_or(0, |chunk| k.div_ceil(chunk.get() as usize))
+    /// The same where operands have blocks of `block` elements, whose products of `product_bits` bits
+    /// are summed exactly before their sum is aligned and added.
+    pub fn widths_of_blocks(&self, k: usize, block: NonZero<u32>, product_bits: u32) -> Widths {
+        let longest = k.min(block.get() as usize).max(1);
+        let chunk = product_bits + (usize::BITS - (longest - 1).leading_zeros());
+        Widths { chunk, ..self.widths(k) }
     }
 }
 
@@ -134,7 +137,7 @@ impl Accumulator {
 pub struct Widths {
     /// Of the sum.
     pub sum: u32,
-    /// Of the present chunk; 0 without chunks.
+    /// Of the present chunk or block; 0 without.
     pub chunk: u32,
 }
 
@@ -150,11 +153,11 @@ impl Widths {
 pub struct Sum {
     /// The register's code; where it is wider than 64 bits, the low 64.
     pub value: i64,
-    /// The code of the register of the present chunk; 0 without chunks, and after the last product
+    /// The code of the register of the present chunk or block; 0 without, and after the last product
     /// of one.
-    pub chunk: i64,
-    /// The sum of the same rounded products without overflow, in units of the aligned product; of
-    /// the product itself where alignment appends zeros.
+    pub chunk: i128,
+    /// The sum of the same rounded terms without overflow, in units of the aligned term; of the
+    /// product itself where alignment appends zeros to every product.
     exact: i128,
 }
 
@@ -192,37 +195,107 @@ pub struct Adder {
     /// The stream of random words; the addition of product `k` to output `index` draws
     /// `key.with(k).word(index)`. The sum of a chunk draws none: it needs no alignment.
     pub key: Key,
+    /// Where an operand has blocks of so many elements: products are summed exactly within a block,
+    /// and their sum is aligned and added. Then `shift` is not used, and product `k` in the word is
+    /// the last of the block.
+    block: Option<NonZero<u32>>,
 }
+
+/// The most bits of the sum of a block as it is aligned: what is larger counts as ±2¹⁰⁰.
+const BLOCK_ALIGNED_BITS: i32 = 100;
 
 impl Adder {
     /// The adder for products of `product_frac` fraction bits.
     pub fn new(accumulator: &Accumulator, product_frac: i32, key: Key) -> Self {
         let frac = accumulator.frac.unwrap_or(product_frac);
-        Self { accumulator: *accumulator, frac, shift: product_frac - frac, key }
+        Self { accumulator: *accumulator, frac, shift: product_frac - frac, key, block: None }
     }
 
-    /// Adds product `k` to the sum of output `index`: to the sum of the present chunk, where there
-    /// are chunks.
+    /// The adder for products of operands with blocks of `block` elements.
+    ///
+    /// # Panics
+    ///
+    /// If the accumulator does not state its fraction bits, or has chunks.
+    pub fn of_blocks(accumulator: &Accumulator, block: NonZero<u32>, key: Key) -> Self {
+        let frac = accumulator.frac.expect("stated fraction bits");
+        assert_eq!(accumulator.chunk, None, "chunks of blocks");
+        Self { accumulator: *accumulator, frac, shift: 0, key, block: Some(block) }
+    }
+
+    /// Elements of a block, where an operand has blocks.
+    pub fn block(&self) -> Option<NonZero<u32>> {
+        self.block
+    }
+
+    /// How many products are summed from zero before their sum is added: a chunk or a block.
+    pub fn run(&self) -> Option<NonZero<u32>> {
+        self.block.or(self.accumulator.chunk)
+    }
+
+    /// How many sums of chunks or blocks join each sum of `k` products.
+    pub fn runs(&self, k: usize) -> usize {
+        self.run().map_or(0, |run| k.div_ceil(run.get() as usize))
+    }
+
+    /// Adds product `k` to the sum of output `index`: to that of the present chunk or block, where
+    /// there are any.
     #[inline]
     pub fn add_product(&self, sum: &mut Sum, product: i128, index: u64, k: u64) {
+        if self.block.is_some() {
+            sum.chunk += product;
+            return;
+        }
         let aligned = self.align(product, self.shift, index, k);
         sum.exact += if self.shift >= 0 { aligned } else { product };
-        let register =
-            if self.accumulator.chunk.is_some() { &mut sum.chunk } else { &mut sum.value };
-        *register = self.add(*register, aligned);
+        match self.accumulator.chunk {
+            None => sum.value = self.add(sum.value, aligned),
+            Some(_) => sum.chunk = self.add(sum.chunk as i64, aligned).into(),
+        }
     }
 
-    /// Whether product `k` of `count` is the last of a chunk.
+    /// Whether product `k` of `count` is the last of a chunk or a block.
     #[inline]
-    pub fn ends_chunk(&self, k: u64, count: u64) -> bool {
-        let ends = |chunk: NonZero<u32>| (k + 1).is_multiple_of(chunk.get().into());
-        self.accumulator.chunk.is_some_and(|chunk| ends(chunk) || k + 1 == count)
+    pub fn ends_run(&self, k: u64, count: u64) -> bool {
+        let ends = |run: NonZero<u32>| (k + 1).is_multiple_of(run.get().into());
+        self.run().is_some_and(|run| ends(run) || k + 1 == count)
     }
 
     /// Adds the sum of the present chunk to the sum.
     #[inline]
     pub fn end_chunk(&self, sum: &mut Sum) {
-        sum.value = self.add(sum.value, std::mem::take(&mut sum.chunk).into());
+        sum.value = self.add(sum.value, std::mem::take(&mut sum.chunk));
+    }
+
+    /// Aligns the sum of the present block, whose products have `product_frac` fraction bits and end
+    /// with product `k`, and adds it to the sum of output `index`.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Accumulator, Adder, Overflow::*, Rounding::*, Sum};
+    /// use systoliq_keyed_random::Key;
+    /// let accumulator = Accumulator::new(8, Some(1), NearestEven, Saturate)?;
+    /// let adder = Adder::of_blocks(&accumulator, 2.try_into().unwrap(), Key::new(0));
+    /// let mut sum = Sum::default();
+    /// for (k, product) in [9, 5, 3].into_iter().enumerate() {
+    ///     adder.add_product(&mut sum, product, 0, k as u64);
+    ///     if adder.ends_run(k as u64, 3) {
+    ///         // The first block has 3 fraction bits, the second, short one none.
+    ///         adder.end_block(&mut sum, if k < 2 { 3 } else { 0 }, 0, k as u64);
+    ///     }
+    /// }
+    /// // (9 + 5)/4 = 3.5 rounds to 4; 3 · 2 = 6.
+    /// assert_eq!(sum.value, 10);
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn end_block(&self, sum: &mut Sum, product_frac: i32, index: u64, k: u64) {
+        let block = std::mem::take(&mut sum.chunk);
+        let shift = product_frac - self.frac;
+        let aligned = self.align(block, shift, index, k);
+        sum.exact += match bit_length(block) - shift.min(0) {
+            ..=BLOCK_ALIGNED_BITS => aligned,
+            _ if shift >= 0 => aligned,
+            _ => block.signum() << BLOCK_ALIGNED_BITS,
+        };
+        sum.value = self.add(sum.value, aligned);
     }
 
     /// Adds a bias of `(code, fraction bits)` to the sum of output `index`, as addition number `k`,
@@ -374,13 +447,73 @@ mod tests {
             let count = products.len() as u64;
             for (k, &product) in (0..).zip(&products) {
                 adder.add_product(&mut sum, product, index, k);
-                if adder.ends_chunk(k, count) {
+                if adder.ends_run(k, count) {
                     adder.end_chunk(&mut sum);
                 }
             }
             prop_assert_eq!(sum.chunk, 0);
             let differs = adder.finish(&mut sum, bias, index, count);
             let (register, exact) = by_definition(&adder, &products, bias, index);
+            prop_assert_eq!(sum.value, register.to_i64().unwrap());
+            prop_assert_eq!(differs, register != exact);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 3000, ..Default::default() })]
+
+        #[test]
+        fn sums_of_blocks_are_exact_within_a_block_and_aligned_once(
+            (bits, frac, size) in (2u32..=64, -128i32..=128, 1u32..7),
+            mode in (0usize..6, 0usize..3, 0usize..2, any::<u64>()),
+            near in any::<bool>(),
+            products in prop::collection::vec((any::<i64>(), 0u32..64), 0..20),
+            fracs in prop::collection::vec(-128i32..=128, 20),
+            bias in prop::option::of((any::<i32>(), -64i32..=64)),
+            index in 0u64..1000,
+        ) {
+            let (rounding, overflow, overflow_at, seed) = mode;
+            let (rounding, overflow) = (Rounding::ALL[rounding], Overflow::ALL[overflow]);
+            let accumulator = Accumulator::new(bits, Some(frac), rounding, overflow).unwrap();
+            let accumulator = accumulator.limited_at(OverflowAt::ALL[overflow_at]);
+            let size = NonZero::new(size).unwrap();
+            let adder = Adder::of_blocks(&accumulator, size, Key::new(seed));
+            // Within 2^100 of the accumulator's ulp, beyond which sums of blocks count as 2^100.
+            let fracs: Vec<i32> = fracs
+                .iter()
+                .map(|&own| if near { frac + own % 30 } else { own.max(frac - 30) })
+                .collect();
+            let products: Vec<i128> =
+                products.iter().map(|&(raw, shift)| i128::from(raw) >> shift).collect();
+            let bias = bias.map(|(bias, frac)| (i64::from(bias), frac));
+            let (mut sum, count) = (Sum::default(), products.len() as u64);
+            for (k, &product) in (0..).zip(&products) {
+                adder.add_product(&mut sum, product, index, k);
+                if adder.ends_run(k, count) {
+                    adder.end_block(&mut sum, fracs[k as usize / size.get() as usize], index, k);
+                }
+            }
+            let differs = adder.finish(&mut sum, bias, index, count);
+            let (mut register, mut exact) = (BigInt::ZERO, BigInt::ZERO);
+            let limit = |value: BigInt| match accumulator.overflow_at {
+                OverflowAt::Each => limited(&accumulator, value),
+                OverflowAt::End => value,
+            };
+            let mut add = |raw: BigInt, own: i32, k: usize| {
+                let word = adder.key.with(k as u64).word(index);
+                let aligned = shift_round_big(&raw, own - frac, rounding, word);
+                exact += &aligned;
+                register = limit(&register + aligned);
+            };
+            let mut k = 0;
+            for (block, &own) in products.chunks(size.get() as usize).zip(&fracs) {
+                k += block.len();
+                add(block.iter().map(|&product| BigInt::from(product)).sum(), own, k - 1);
+            }
+            if let Some((bias, own)) = bias {
+                add(bias.into(), own, k);
+            }
+            let register = limited(&accumulator, register);
             prop_assert_eq!(sum.value, register.to_i64().unwrap());
             prop_assert_eq!(differs, register != exact);
         }

@@ -118,7 +118,7 @@ impl Conversion {
     }
 
     /// Converts one value of any size.
-    fn convert_big(&self, raw: &BigInt, index: u64) -> Converted {
+    pub(crate) fn convert_big(&self, raw: &BigInt, index: u64) -> Converted {
         let value = raw * self.scale;
         let rounded = shift_round_big(&value, self.shift(), self.rounding, self.word(index));
         match rounded.to_i128() {
@@ -273,7 +273,7 @@ impl Conversion {
     }
 
     /// Turns sums over unscaled values into sums over values.
-    fn finish(&self, statistics: &mut ConversionStatistics, mut products: Products) {
+    pub(crate) fn finish(&self, statistics: &mut ConversionStatistics, mut products: Products) {
         let scale = BigInt::from(self.scale);
         products.xx *= &scale * &scale;
         products.xy *= scale;
@@ -340,7 +340,7 @@ impl Conversion {
 }
 
 /// Values as 61-bit integers with common fraction bits, if all are such exactly.
-fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
+pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
     let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     let (odd, odd_frac) = decompose(largest)?;
     // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.

@@ -14,6 +14,7 @@
 //! ratios of exact sums in decibels.
 
 pub mod accumulator;
+pub mod block;
 pub mod bounds;
 pub mod combination;
 pub mod convert;
@@ -29,6 +30,7 @@ pub mod tensor;
 pub mod update;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
+pub use block::{Along, Blocks};
 pub use combination::Combination;
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;

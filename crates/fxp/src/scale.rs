@@ -32,6 +32,12 @@ pub enum Scale {
         /// Steps between decisions.
         every_batches: u32,
     },
+    /// At each step, for each [block](crate::block) of `size` elements along the reduction axis of
+    /// the matrix product that reads them, the largest with which its elements fit.
+    Block {
+        /// Elements of a block.
+        size: u32,
+    },
 }
 
 impl Scale {
@@ -190,7 +196,7 @@ impl History {
     /// tensor before its first element can be converted.
     pub fn needs_range(&self, scale: Scale) -> bool {
         match scale {
-            Scale::Static | Scale::OverflowRate { .. } => false,
+            Scale::Static | Scale::OverflowRate { .. } | Scale::Block { .. } => false,
             Scale::Dynamic => true,
             Scale::History { .. } => self.window.is_empty(),
         }
@@ -201,7 +207,7 @@ impl History {
     pub fn choose(&self, scale: Scale, format: Format, fit: Option<i32>) -> i32 {
         let present = || fit.or(self.last).unwrap_or(format.bits() as i32 - 1);
         match scale {
-            Scale::Static => format.frac(),
+            Scale::Static | Scale::Block { .. } => format.frac(),
             Scale::OverflowRate { .. } => self.last.unwrap_or(format.frac()),
             Scale::Dynamic => present(),
             Scale::History { .. } if self.window.is_empty() => present(),

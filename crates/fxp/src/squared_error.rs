@@ -2,8 +2,9 @@
 
 use num_bigint::BigInt;
 
+use crate::block::Values;
 use crate::real::decompose;
-use crate::{Conversion, ConversionStatistics, ExactSum, Tensor};
+use crate::{Along, Conversion, ConversionStatistics, ExactSum, Tensor};
 
 /// The exact differences between outputs and targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,19 @@ impl SquaredError {
     ) -> (Tensor, ConversionStatistics) {
         let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
         conversion.big_tensor(self.rows, self.cols, &self.differences)
+    }
+
+    /// The errors converted block by block.
+    pub fn blocks(
+        &self,
+        conversion: &Conversion,
+        scale_log2: i32,
+        along: Along,
+        size: usize,
+    ) -> (Tensor, ConversionStatistics) {
+        let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
+        let values = Values::Wide(&self.differences);
+        conversion.blocks((self.rows, self.cols), values, along, size)
     }
 
     /// The smallest and the largest error, times `2^scale_log2`.

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use num_traits::{AsPrimitive, PrimInt};
 
-use crate::Format;
+use crate::{Blocks, Format};
 
 /// An integer type that holds codes.
 pub trait Lane:
@@ -87,6 +87,7 @@ impl_lane!(i8, u8, i16, u16, i32, u32);
 pub struct Tensor {
     format: Format,
     codes: Codes,
+    blocks: Option<Blocks>,
 }
 
 impl Tensor {
@@ -101,7 +102,7 @@ impl Tensor {
             (_, true) => Codes::I32(Array2::zeros(shape)),
             (_, false) => Codes::U32(Array2::zeros(shape)),
         };
-        Self { format, codes }
+        Self { format, codes, blocks: None }
     }
 
     /// A tensor of the given codes, row by row.
@@ -121,7 +122,30 @@ impl Tensor {
         tensor
     }
 
-    /// The format of every code.
+    /// The same codes with fraction bits of their own in each block.
+    ///
+    /// # Panics
+    ///
+    /// If the blocks are not those of a tensor of this shape.
+    pub fn with_blocks(self, blocks: Blocks) -> Self {
+        let shape = (self.rows(), self.cols());
+        let fits = Blocks::of(blocks.along(), blocks.size(), shape, blocks.fracs().to_vec());
+        assert_eq!(fits.as_ref(), Some(&blocks), "blocks of a tensor of {shape:?}");
+        Self { blocks: fits, ..self }
+    }
+
+    /// The fraction bits of each block, where they differ.
+    pub fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_ref()
+    }
+
+    /// The fraction bits of the code at a row and a column.
+    #[inline]
+    pub fn frac(&self, row: usize, col: usize) -> i32 {
+        self.blocks.as_ref().map_or(self.format.frac(), |blocks| blocks.frac(row, col))
+    }
+
+    /// The format of every code; of a tensor with blocks, its fraction bits mean nothing.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -168,8 +192,8 @@ impl Tensor {
 
     /// All real values row by row, rounded to `f64` (exact up to 53 bits).
     pub fn to_reals(&self) -> Array2<f64> {
-        let frac = self.format.frac();
-        with_codes!(self, |codes| codes.mapv(|code| crate::real::compose(code.code(), frac)))
+        let real = |(row, col)| crate::real::compose(self.code(row, col), self.frac(row, col));
+        Array2::from_shape_fn((self.rows(), self.cols()), real)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Commands, tensors and programs.
 
 use std::fmt;
+use std::num::NonZero;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::{Accumulator, SoftmaxFormat};
+use systoliq_fxp::{Accumulator, Along, SoftmaxFormat};
 use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
 use crate::GemmShape;
@@ -102,6 +103,13 @@ pub struct OperandRef {
     pub tensor: TensorId,
     /// Whether the operand is its transpose.
     pub transposed: bool,
+}
+
+impl OperandRef {
+    /// Along what of the tensor a product sums, whose left (`is_a`) or right operand this is.
+    pub fn summed_along(self, is_a: bool) -> Along {
+        if self.transposed == is_a { Along::Column } else { Along::Row }
+    }
 }
 
 /// What happens at the array's edge between bias and conversion.
@@ -379,6 +387,31 @@ impl Program {
                 Work::Vector { rows, cols }
             }
         }
+    }
+
+    /// The block of the operands of a product, if either has blocks.
+    pub fn block_of(&self, gemm: &Gemm) -> Option<NonZero<u32>> {
+        let block = |operand: OperandRef| self.tensor(operand.tensor).plan.block();
+        block(gemm.a).or(block(gemm.b))
+    }
+
+    /// The axes along which the blocks of a tensor lie: those along which products that read it sum,
+    /// in the order of commands. For each there is a copy; none where the tensor has one scale.
+    pub fn block_axes(&self, id: TensorId) -> Vec<Along> {
+        let mut axes = Vec::new();
+        if self.tensor(id).plan.block().is_none() {
+            return axes;
+        }
+        for command in &self.commands {
+            let Operation::Gemm(gemm) = &command.operation else { continue };
+            for (operand, is_a) in [(gemm.a, true), (gemm.b, false)] {
+                let along = operand.summed_along(is_a);
+                if operand.tensor == id && !axes.contains(&along) {
+                    axes.push(along);
+                }
+            }
+        }
+        axes
     }
 
     /// The tensor of a role in a layer, if there is one; of weights or biases and their

@@ -24,6 +24,11 @@ impl Operand<'_> {
         if self.transposed { self.tensor.rows() } else { self.tensor.cols() }
     }
 
+    /// The fraction bits at a row and a column of the operand.
+    pub fn frac(&self, row: usize, col: usize) -> i32 {
+        if self.transposed { self.tensor.frac(col, row) } else { self.tensor.frac(row, col) }
+    }
+
     /// The code at a row and a column of the operand.
     pub fn code(&self, row: usize, col: usize) -> i64 {
         if self.transposed { self.tensor.code(col, row) } else { self.tensor.code(row, col) }
@@ -52,7 +57,8 @@ impl GemmShape {
 ///
 /// Output `(i, j)` has index `i · n + j`. Its sum starts at 0, takes the products
 /// `A[i, k] · B[k, j]` for k = 0, 1, 2, … through the [`Adder`], chunk by chunk if the accumulator
-/// says so, and last the bias of column `j` as addition number K.
+/// says so, or block by block if an operand has blocks along k, and last the bias of column `j` as
+/// addition number K.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmTask<'a> {
     /// The left operand, `[m, k]`.
@@ -84,9 +90,19 @@ impl GemmTask<'_> {
     #[inline]
     pub fn add_product(&self, sum: &mut Sum, product: i128, index: usize, k: usize) {
         self.adder.add_product(sum, product, index as u64, k as u64);
-        if self.adder.ends_chunk(k as u64, self.a.cols() as u64) {
-            self.adder.end_chunk(sum);
+        if self.adder.ends_run(k as u64, self.a.cols() as u64) {
+            self.end_run(sum, index, k);
         }
+    }
+
+    /// Adds the sum of a chunk or a block that ends with product `k` to the sum of output `index`.
+    pub fn end_run(&self, sum: &mut Sum, index: usize, k: usize) {
+        if self.adder.block().is_none() {
+            return self.adder.end_chunk(sum);
+        }
+        let (row, col) = (index / self.b.cols(), index % self.b.cols());
+        let frac = self.a.frac(row, k) + self.b.frac(k, col);
+        self.adder.end_block(sum, frac, index as u64, k as u64);
     }
 
     /// Adds the bias to the sum of output `index`, whose products are all added, and limits it for
@@ -98,7 +114,12 @@ impl GemmTask<'_> {
 
     /// The registers that hold a sum on its way.
     pub fn widths(&self) -> Widths {
-        self.adder.accumulator.widths(self.a.cols())
+        let accumulator = &self.adder.accumulator;
+        let [a, b] = [self.a, self.b].map(|operand| operand.tensor.format().bits());
+        match self.adder.block() {
+            None => accumulator.widths(self.a.cols()),
+            Some(block) => accumulator.widths_of_blocks(self.a.cols(), block, a + b),
+        }
     }
 }
 

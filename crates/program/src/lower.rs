@@ -1,5 +1,7 @@
 //! From a graph and a precision plan to a program.
 
+use std::num::NonZero;
+
 use systoliq_fxp::{Accumulator, Multiplier};
 use systoliq_nn::{Dense, Graph, Loss, Training};
 
@@ -111,8 +113,29 @@ impl<'a> Lowering<'a> {
 
     /// The accumulator of `layer` for the product of two tensors.
     fn accumulator(&self, layer: usize, a: TensorId, b: TensorId) -> Result<Accumulator, Error> {
-        let bits = |id: TensorId| self.program.tensor(id).plan.format.bits();
-        self.plan.layers[layer].accumulator(bits(a) + bits(b))
+        let [a, b] = [a, b].map(|id| self.program.tensor(id));
+        let plan = &self.plan.layers[layer];
+        let accumulator = plan.accumulator(a.plan.format.bits() + b.plan.format.bits())?;
+        let sizes = [a, b].map(|decl| decl.plan.block().map(NonZero::get));
+        let problem = |problem: String| {
+            let (a, b) = (&a.name, &b.name);
+            Err(plan
+                .accumulator_problem(format!("the product of {a} and {b} has blocks, {problem}")))
+        };
+        match (sizes, accumulator.frac(), accumulator.chunk) {
+            ([None, None], ..) => Ok(accumulator),
+            ([Some(a), Some(b)], ..) if a != b => {
+                problem(format!("of {a} and of {b} elements: expected one size"))
+            }
+            (_, None, _) => problem(
+                "each with fraction bits of its own: expected \"frac\", to which their sums are aligned"
+                    .into(),
+            ),
+            (.., Some(chunk)) => problem(format!(
+                "whose sums are added one by one: expected no \"chunk\", found {chunk}"
+            )),
+            _ => Ok(accumulator),
+        }
     }
 
     /// `Z = X · Wᵀ + b`.

@@ -2,17 +2,20 @@
 
 use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
+use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
-    Accumulator, Adder, Conversion, ConversionStatistics, ExactSum, History, Multiplier, Scale,
-    Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, UpdateStatistics,
+    Accumulator, Adder, Along, Blocks, Conversion, ConversionStatistics, ExactSum, History,
+    Multiplier, Scale, Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, LossUnit};
 
-use crate::command::{BatchScale, Command, Edge, Gemm, Operation, Program, TensorDecl, TensorId};
-use crate::plan::Role;
+use crate::command::{
+    BatchScale, Command, Edge, Gemm, OperandRef, Operation, Program, TensorDecl, TensorId,
+};
+use crate::plan::{Role, TensorPlan};
 use crate::{Engine, GemmTask, Operand, Pass, Work};
 
 mod teaching;
@@ -96,7 +99,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Machine<'p> {
     program: &'p Program,
-    tensors: Vec<Option<Tensor>>,
+    /// Each once it is written: one tensor, or a copy for each axis along which it has blocks.
+    tensors: Vec<Vec<Tensor>>,
     scales: Vec<History>,
     softmax: SoftmaxUnit,
     labels: Vec<u32>,
@@ -111,9 +115,45 @@ pub struct Machine<'p> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
-    /// Codes and fraction bits of what is carried from step to step; nothing for other tensors.
-    tensors: Vec<Option<(Vec<i64>, i32)>>,
+    /// All copies of what is carried from step to step; nothing of other tensors.
+    tensors: Vec<Vec<Kept>>,
     scales: Vec<History>,
+}
+
+/// One copy of a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    codes: Vec<i64>,
+    /// Those of each block, or of all.
+    fracs: Vec<i32>,
+}
+
+impl Kept {
+    fn of(tensor: &Tensor) -> Self {
+        let fracs = tensor.blocks().map(|blocks| blocks.fracs().to_vec());
+        let fracs = fracs.unwrap_or_else(|| vec![tensor.format().frac()]);
+        Self { codes: tensor.to_codes(), fracs }
+    }
+
+    /// The copy of a tensor of this declaration with blocks along an axis; `None` if it is of
+    /// another.
+    fn tensor(&self, decl: &TensorDecl, along: Option<Along>) -> Option<Tensor> {
+        let Self { codes, fracs } = self;
+        let (rows, cols, format) = (decl.rows.count(0), decl.cols, decl.plan.format);
+        let range = format.min_raw()..=format.max_raw();
+        if codes.len() != rows * cols || !codes.iter().all(|code| range.contains(code)) {
+            return None;
+        }
+        if let (Some(along), Some(size)) = (along, decl.plan.block()) {
+            let blocks = Blocks::of(along, size.get() as usize, (rows, cols), fracs.clone())?;
+            return Some(Tensor::from_codes(format, rows, cols, codes).with_blocks(blocks));
+        }
+        let &[frac] = &fracs[..] else { return None };
+        let possible = systoliq_fxp::Format::FRAC.contains(&frac)
+            && (decl.plan.scale != Scale::Static || frac == format.frac());
+        possible.then(|| Tensor::from_codes(format.with_frac(frac), rows, cols, codes))
+    }
 }
 
 impl<'p> Machine<'p> {
@@ -151,9 +191,9 @@ impl<'p> Machine<'p> {
             if updated {
                 let (id, key) = (TensorId(id), key(decl.layer, decl.role));
                 entered.push((id, self.write_reals(id, weights[decl.layer], key, false)));
-            } else if decl.role.outlasts_a_step() && self.tensors[id].is_none() {
+            } else if decl.role.outlasts_a_step() && self.tensors[id].is_empty() {
                 let zeros = Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols);
-                self.tensors[id] = Some(zeros);
+                self.tensors[id] = vec![zeros];
             }
         }
         for command in &self.program.commands {
@@ -175,7 +215,7 @@ impl<'p> Machine<'p> {
         let count = program.tensors.len();
         Self {
             program,
-            tensors: vec![None; count],
+            tensors: vec![Vec::new(); count],
             scales: vec![History::default(); count],
             softmax: SoftmaxUnit::new(program.softmax),
             labels: Vec::new(),
@@ -209,9 +249,14 @@ impl<'p> Machine<'p> {
         self.program
     }
 
-    /// A tensor, once it is written.
+    /// A tensor, once it is written; of one with blocks, the copy that is read first.
     pub fn tensor(&self, id: TensorId) -> Option<&Tensor> {
-        self.tensors[id.0].as_ref()
+        self.tensors[id.0].first()
+    }
+
+    /// A tensor, once it is written: a copy for each of its [axes](Program::block_axes), or one.
+    pub fn copies(&self, id: TensorId) -> &[Tensor] {
+        &self.tensors[id.0]
     }
 
     /// Loads a batch: converts its inputs and targets.
@@ -347,9 +392,9 @@ impl<'p> Machine<'p> {
 
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
-        let kept = |(decl, tensor): (&TensorDecl, &Option<Tensor>)| {
-            let tensor = tensor.as_ref().filter(|_| decl.role.outlasts_a_step())?;
-            Some((tensor.to_codes(), tensor.format().frac()))
+        let kept = |(decl, copies): (&TensorDecl, &Vec<Tensor>)| {
+            let copies = copies.iter().filter(|_| decl.role.outlasts_a_step());
+            copies.map(Kept::of).collect()
         };
         let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
         Snapshot { tensors, scales: self.scales.clone() }
@@ -362,26 +407,21 @@ impl<'p> Machine<'p> {
         if snapshot.tensors.len() != count || snapshot.scales.len() != count {
             return None;
         }
-        for ((decl, tensor), kept) in
-            self.program.tensors.iter().zip(&mut self.tensors).zip(&snapshot.tensors)
-        {
-            let Some((codes, frac)) = kept else {
-                if decl.role.outlasts_a_step() {
+        for (at, (decl, kept)) in self.program.tensors.iter().zip(&snapshot.tensors).enumerate() {
+            if !decl.role.outlasts_a_step() {
+                if !kept.is_empty() {
                     return None;
                 }
                 continue;
-            };
-            let rows = decl.rows.count(0);
-            let format = decl.plan.format;
-            let range = format.min_raw()..=format.max_raw();
-            let fits = codes.len() == rows * decl.cols
-                && systoliq_fxp::Format::FRAC.contains(frac)
-                && (decl.plan.scale != Scale::Static || *frac == format.frac())
-                && codes.iter().all(|code| range.contains(code));
-            if !fits || !decl.role.outlasts_a_step() {
+            }
+            let axes = self.program.block_axes(TensorId(at)).into_iter().map(Some);
+            let axes: Vec<_> =
+                if decl.plan.block().is_some() { axes.collect() } else { vec![None] };
+            if kept.len() != axes.len() {
                 return None;
             }
-            *tensor = Some(Tensor::from_codes(format.with_frac(*frac), rows, decl.cols, codes));
+            let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
+            self.tensors[at] = copies.collect::<Option<_>>()?;
         }
         if !snapshot.scales.iter().all(History::is_possible) {
             return None;
@@ -392,7 +432,41 @@ impl<'p> Machine<'p> {
 
     fn read(&self, id: TensorId) -> &Tensor {
         let name = || &self.program.tensor(id).name;
-        self.tensors[id.0].as_ref().unwrap_or_else(|| panic!("{} is read unwritten", name()))
+        self.tensor(id).unwrap_or_else(|| panic!("{} is read unwritten", name()))
+    }
+
+    /// The copy of a tensor whose blocks, if it has any, lie along an axis.
+    fn read_along(&self, id: TensorId, along: Along) -> &Tensor {
+        let lies = |copy: &&Tensor| copy.blocks().is_none_or(|blocks| blocks.along() == along);
+        self.copies(id).iter().find(lies).unwrap_or_else(|| self.read(id))
+    }
+
+    /// The operand of a product.
+    pub fn operand(&self, operand: OperandRef, is_a: bool) -> Operand<'_> {
+        let tensor = self.read_along(operand.tensor, operand.summed_along(is_a));
+        Operand { tensor, transposed: operand.transposed }
+    }
+
+    /// Converts into every copy of a tensor with blocks. Copies share their random words.
+    fn write_blocks(
+        &mut self,
+        id: TensorId,
+        key: Key,
+        convert: impl Fn(&Conversion, Along, usize) -> (Tensor, ConversionStatistics),
+    ) -> ConversionStatistics {
+        let plan = self.program.tensor(id).plan;
+        let size = plan.block().expect("a tensor with blocks").get() as usize;
+        let TensorPlan { format: to, rounding, overflow, .. } = plan;
+        let conversion = Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key };
+        let mut statistics = ConversionStatistics::default();
+        let mut copies = Vec::new();
+        for along in self.program.block_axes(id) {
+            let (tensor, of_copy) = convert(&conversion, along, size);
+            statistics.merge(&of_copy);
+            copies.push(tensor);
+        }
+        self.tensors[id.0] = copies;
+        statistics
     }
 
     /// The conversion into tensor `id` of values whose range is `range`, and whether its scale had
@@ -440,10 +514,17 @@ impl<'p> Machine<'p> {
         training: bool,
     ) -> Outcome {
         let from_frac = frac + scale.exponent;
+        let cols = self.program.tensor(id).cols;
+        if self.program.tensor(id).plan.block().is_some() {
+            let statistics = self.write_blocks(id, key, |conversion, along, size| {
+                let conversion = Conversion { from_frac, scale: scale.mantissa, ..*conversion };
+                conversion.blocks((rows, cols), Values::Narrow(values), along, size)
+            });
+            return self.outcome(id, statistics, false);
+        }
         let range = || Range::of(values, scale.mantissa, from_frac);
         let (conversion, second_pass) = self.conversion(id, range, key, training);
         let conversion = Conversion { from_frac, scale: scale.mantissa, ..conversion };
-        let cols = self.program.tensor(id).cols;
         let (tensor, statistics) = conversion.tensor(rows, cols, values);
         self.observe(id, &statistics, training);
         self.finish(id, tensor, statistics, second_pass)
@@ -465,8 +546,18 @@ impl<'p> Machine<'p> {
         conversion: ConversionStatistics,
         second_pass: bool,
     ) -> Outcome {
-        let work = vector_work(&tensor);
-        self.tensors[id.0] = Some(tensor);
+        self.tensors[id.0] = vec![tensor];
+        self.outcome(id, conversion, second_pass)
+    }
+
+    /// What a vector command did whose output is stored.
+    fn outcome(
+        &self,
+        id: TensorId,
+        conversion: ConversionStatistics,
+        second_pass: bool,
+    ) -> Outcome {
+        let work = vector_work(self.read(id));
         Outcome { work, second_pass, conversion, overflowed_sums: 0, update: None, loss_sum: None }
     }
 
@@ -480,11 +571,17 @@ impl<'p> Machine<'p> {
         let decl = self.program.tensor(id);
         assert_eq!(values.ncols(), decl.cols, "columns of {}", decl.name);
         let values_by_row: Vec<f64> = values.iter().copied().collect();
+        let shape = values.dim();
+        if decl.plan.block().is_some() {
+            return self.write_blocks(id, key, |conversion, along, size| {
+                conversion.real_blocks(shape, &values_by_row, along, size)
+            });
+        }
         let range = || range_of_reals(&values_by_row);
         let (conversion, _) = self.conversion(id, range, key, training);
-        let (tensor, statistics) = conversion.reals(values.nrows(), decl.cols, &values_by_row);
+        let (tensor, statistics) = conversion.reals(shape.0, shape.1, &values_by_row);
         self.observe(id, &statistics, training);
-        self.tensors[id.0] = Some(tensor);
+        self.tensors[id.0] = vec![tensor];
         statistics
     }
 
@@ -496,13 +593,12 @@ impl<'p> Machine<'p> {
         training: bool,
         engine: &mut dyn Engine,
     ) -> Outcome {
-        let operand = |reference: crate::command::OperandRef| Operand {
-            tensor: self.read(reference.tensor),
-            transposed: reference.transposed,
-        };
-        let (a, b) = (operand(gemm.a), operand(gemm.b));
+        let (a, b) = (self.operand(gemm.a, true), self.operand(gemm.b, false));
         let product_frac = a.tensor.format().frac() + b.tensor.format().frac();
-        let adder = Adder::new(&gemm.accumulator, product_frac, accumulator_key);
+        let adder = match self.program.block_of(gemm) {
+            None => Adder::new(&gemm.accumulator, product_frac, accumulator_key),
+            Some(block) => Adder::of_blocks(&gemm.accumulator, block, accumulator_key),
+        };
         let task = GemmTask { a, b, adder, bias: gemm.bias.map(|bias| self.read(bias)) };
         let shape = task.shape();
         let mut sums = engine.gemm(&task);
@@ -530,20 +626,27 @@ impl<'p> Machine<'p> {
         default_frac: i32,
         key: Key,
     ) -> (Vec<i64>, u64, i32) {
-        let tensor = self.read(input);
+        let tensor = self.read_along(input, Along::Column);
         let frac = accumulator.frac().unwrap_or(default_frac);
-        let adder = Adder {
-            frac,
-            shift: tensor.format().frac() - frac,
-            ..Adder::new(accumulator, frac, key)
+        let adder = match self.program.tensor(input).plan.block() {
+            None => {
+                let mut adder = Adder::new(accumulator, frac, key);
+                adder.shift = tensor.format().frac() - frac;
+                adder
+            }
+            Some(block) => Adder::of_blocks(accumulator, block, key),
         };
         let mut sums = vec![Sum::default(); tensor.cols()];
         let rows = tensor.rows() as u64;
         for (index, code) in tensor.to_codes().into_iter().enumerate() {
-            let (row, col) = ((index / tensor.cols()) as u64, index % tensor.cols());
-            adder.add_product(&mut sums[col], code.into(), col as u64, row);
-            if adder.ends_chunk(row, rows) {
-                adder.end_chunk(&mut sums[col]);
+            let (row, col) = (index / tensor.cols(), index % tensor.cols());
+            let (k, sum) = (row as u64, &mut sums[col]);
+            adder.add_product(sum, code.into(), col as u64, k);
+            if adder.ends_run(k, rows) {
+                match adder.block() {
+                    None => adder.end_chunk(sum),
+                    Some(_) => adder.end_block(sum, tensor.frac(row, col), col as u64, k),
+                }
             }
         }
         let mut overflowed = 0;
@@ -561,6 +664,12 @@ impl<'p> Machine<'p> {
         training: bool,
     ) -> Outcome {
         let scale = self.program.learning.loss_scale_log2;
+        if self.program.tensor(id).plan.block().is_some() {
+            let statistics = self.write_blocks(id, key, |conversion, along, size| {
+                difference.blocks(conversion, scale, along, size)
+            });
+            return self.outcome(id, statistics, false);
+        }
         let (conversion, second_pass) =
             self.conversion(id, || difference.range(scale), key, training);
         let (tensor, statistics) = difference.convert(&conversion, scale);

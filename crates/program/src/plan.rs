@@ -68,6 +68,14 @@ impl Role {
         matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum | Self::Residual)
     }
 
+    /// Whether matrix products read it as an operand.
+    fn is_operand(self) -> bool {
+        matches!(
+            self,
+            Self::Input | Self::Weights | Self::Activations | Self::Error | Self::Gradients
+        )
+    }
+
     /// What the `precision` section may leave out.
     fn defaults(self) -> Defaults {
         use Rounding::{NearestEven, Stochastic};
@@ -106,6 +114,9 @@ pub const SPARE_DEFAULT: u32 = 2;
 /// Steps that a history scale remembers, unless stated.
 pub const WINDOW_DEFAULT: u32 = 16;
 
+/// Elements of a block, unless stated.
+pub const BLOCK_DEFAULT: u32 = 32;
+
 /// Format, scale, rounding and overflow of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
@@ -121,6 +132,14 @@ pub struct TensorPlan {
 }
 
 impl TensorPlan {
+    /// Elements of a block, where each has a scale of its own.
+    pub fn block(&self) -> Option<NonZero<u32>> {
+        match self.scale {
+            Scale::Block { size } => NonZero::new(size),
+            _ => None,
+        }
+    }
+
     /// The format in Q notation, or only the width where the scale moves.
     pub fn format_name(&self) -> String {
         let sign = if self.format.is_signed() { "" } else { "U" };
@@ -134,6 +153,7 @@ impl TensorPlan {
                 let (bits, rate) = (self.format.bits(), limit.to_f64());
                 format!("{sign}Q{bits} overflow-rate {rate} of {every_batches}")
             }
+            Scale::Block { size } => format!("{sign}Q{} block of {size}", self.format.bits()),
         }
     }
 }
@@ -200,8 +220,7 @@ impl LayerPlan {
             _ => 64,
         };
         let stated = &self.accumulator;
-        let problem =
-            |problem: String| Error::Role { path: format!("{}accumulator", self.path), problem };
+        let problem = |problem| self.accumulator_problem(problem);
         let accumulator = Accumulator::new(
             stated.bits.unwrap_or(default_bits),
             stated.frac,
@@ -216,6 +235,13 @@ impl LayerPlan {
             Some(Some(chunk)) => Ok(accumulator.in_chunks(chunk)),
             Some(None) => Err(problem("a chunk of 0 products: expected at least 1".into())),
         }
+    }
+}
+
+impl LayerPlan {
+    /// What is wrong with the accumulator, at its path.
+    pub(crate) fn accumulator_problem(&self, problem: String) -> Error {
+        Error::Role { path: format!("{}accumulator", self.path), problem }
     }
 }
 
@@ -451,6 +477,12 @@ impl<'a> Resolver<'a> {
                 name(&kind)
             )));
         }
+        if kind == ScaleKind::Block && !role.is_operand() {
+            return Err(problem(format!(
+                "scale \"block\": no matrix product reads {role} along an axis that it sums over; \
+                 expected another scale"
+            )));
+        }
         // A width without a position takes the role's default position relative to its range.
         let default_frac = defaults.frac.map(|frac| frac + bits as i32 - defaults.bits as i32);
         let (frac, scale) = match kind {
@@ -477,6 +509,7 @@ impl<'a> Resolver<'a> {
                 let frac = merged.frac.or(default_frac).unwrap_or(bits as i32 - 1);
                 (frac, overflow_rate(&merged).map_err(problem)?)
             }
+            ScaleKind::Block => (0, Scale::Block { size: merged.block.unwrap_or(BLOCK_DEFAULT) }),
         };
         let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
         Ok(TensorPlan {
@@ -511,6 +544,7 @@ fn merge(
         merged.window = merged.window.or(general.window);
         merged.max_overflow_rate = merged.max_overflow_rate.or(general.max_overflow_rate);
         merged.every_batches = merged.every_batches.or(general.every_batches);
+        merged.block = merged.block.or(general.block);
     }
     merged.bits = merged.bits.or(general.bits);
     merged.signed = merged.signed.or(general.signed);
@@ -556,6 +590,12 @@ fn check_companions(settings: &TensorSettings, kind: ScaleKind) -> Result<(), St
             "\"max_overflow_rate\" and \"every_batches\" go with the scale \"overflow-rate\", not \
              \"{scale}\""
         ));
+    }
+    if settings.block.is_some() && kind != ScaleKind::Block {
+        return Err(format!("\"block\" goes with the scale \"block\", not \"{scale}\""));
+    }
+    if let Some(block) = settings.block.filter(|block| !(1..=65_536).contains(block)) {
+        return Err(format!("a block of {block} elements: expected 1 to 65536"));
     }
     if let Some(spare) = settings.spare.filter(|&spare| spare > 32) {
         return Err(format!("{spare} bits to spare: expected 0 to 32"));

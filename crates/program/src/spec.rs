@@ -26,6 +26,8 @@ pub enum ScaleKind {
     /// `frac` moves by one where more than `max_overflow_rate` of the elements of `every_batches` steps
     /// overflow, or would not with half the range.
     OverflowRate,
+    /// `frac` is chosen for each `block` of elements along the axis that products sum over.
+    Block,
 }
 
 /// The settings of one role.
@@ -56,6 +58,9 @@ pub struct TensorSettings {
     /// With an overflow rate: steps between decisions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_batches: Option<u32>,
+    /// With a block scale: elements of a block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
     /// How bits are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,

@@ -1,5 +1,6 @@
 //! How wide the accumulators of a program have to be: by the formats alone, and by its weights.
 
+use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::bounds::{Alignment, Ends, SumBounds};
 use systoliq_fxp::{Accumulator, Scale, Tensor};
 
@@ -18,6 +19,18 @@ pub struct SafeWidth {
 }
 
 impl Program {
+    /// The registers that hold a sum of `k` products of `gemm` on its way.
+    pub fn widths(&self, gemm: &Gemm, k: usize) -> Widths {
+        let bits = |id: TensorId| self.tensor(id).plan.format.bits();
+        match self.block_of(gemm) {
+            None => gemm.accumulator.widths(k),
+            Some(block) => {
+                let product_bits = bits(gemm.a.tensor) + bits(gemm.b.tensor);
+                gemm.accumulator.widths_of_blocks(k, block, product_bits)
+            }
+        }
+    }
+
     /// The smallest width at which no sum of `command` overflows for any operands of the planned
     /// formats, for a batch of `batch` samples. Nothing where the command sums nothing, or where
     /// stated fraction bits meet a scale that moves, so that no width is enough.
@@ -63,11 +76,15 @@ impl Program {
 impl Machine<'_> {
     /// The smallest width at which no sum of `command` overflows with the present weights and bias,
     /// whatever codes the other operand has in its present format. Nothing for commands that read
-    /// no weights, or tensors that are not written yet.
+    /// no weights, operands with blocks, or tensors that are not written yet.
     pub fn width_for_weights(&self, command: &Command) -> Option<u32> {
-        let Operation::Gemm(Gemm { a, b, accumulator, bias, .. }) = &command.operation else {
+        let Operation::Gemm(gemm @ Gemm { a, b, accumulator, bias, .. }) = &command.operation
+        else {
             return None;
         };
+        if self.program().block_of(gemm).is_some() {
+            return None;
+        }
         let role = self.program().tensor(b.tensor).role;
         if !matches!(role, Role::Weights | Role::Master) {
             return None;

@@ -119,7 +119,7 @@ pub fn mapping_in_step(
     let command = &program.commands[command];
     match (&command.operation, program.work(command, batch)) {
         (Operation::Gemm(gemm), Work::Gemm(shape)) => {
-            Ok(experiment.accelerator.mapping(shape, gemm.accumulator.widths(shape.k).total()))
+            Ok(experiment.accelerator.mapping(shape, program.widths(gemm, shape.k).total()))
         }
         _ => panic!("{} is no GEMM", command.name),
     }

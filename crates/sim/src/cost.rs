@@ -19,6 +19,8 @@ mod operand;
 mod traffic;
 mod vector;
 
+use std::num::NonZero;
+
 use systoliq_array::mapping::{Axis, Pieces};
 use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary};
 use systoliq_fxp::accumulator::Widths;
@@ -87,6 +89,9 @@ const SOFTMAX_PASSES: u64 = 4;
 
 /// Bits of the mantissas of momentum, weight decay and 1/B.
 const FACTOR_BITS: u32 = 16;
+
+/// Bits of the exponent of a block: that of the OCP Microscaling specification, E8M0.
+const EXPONENT_BITS: u32 = 8;
 
 impl<'a> Costs<'a> {
     /// Of `program` on `accelerator` with PEs of `arithmetic`, and a stash that is laid out for
@@ -174,6 +179,10 @@ impl<'a> Costs<'a> {
 
     /// Whether some GEMM needs a second copy of a tensor, in the other layout.
     pub(crate) fn has_second_copy(&self, tensor: TensorId) -> bool {
+        // Blocks lie along one axis in each copy.
+        if self.block(tensor).is_some() && self.program.block_axes(tensor).len() > 1 {
+            return true;
+        }
         self.accelerator.layout == Layout::TwoCopies
             && self.program.commands.iter().any(|command| match &command.operation {
                 Operation::Gemm(gemm) => {
@@ -207,26 +216,52 @@ impl<'a> Costs<'a> {
     }
 
     /// The registers of a sum of `k` products on its way; float hardware knows no chunks.
-    fn sum_widths(&self, accumulator: &Accumulator, k: usize) -> Widths {
+    fn sum_widths(&self, gemm: &Gemm, k: usize) -> Widths {
         match self.arithmetic {
-            Arithmetic::Fixed => accumulator.widths(k),
+            Arithmetic::Fixed => self.program.widths(gemm, k),
             Arithmetic::Float32 => Widths { sum: 32, chunk: 0 },
         }
+    }
+
+    /// Elements of a block of a tensor; float hardware knows no blocks.
+    fn block(&self, tensor: TensorId) -> Option<NonZero<u32>> {
+        self.plan(tensor).block().filter(|_| self.arithmetic == Arithmetic::Fixed)
     }
 
     fn array(&self) -> &'a Array {
         &self.accelerator.array
     }
 
-    /// Bytes of `elements` elements as one transfer.
-    fn transfer_bytes(&self, elements: u64, bits: u32) -> u64 {
-        (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
+    /// Bytes of `elements` elements as one transfer, with their exponents.
+    fn transfer_bytes(&self, elements: u64, bits: u32, exponents: Exponents) -> u64 {
+        let bits = elements * u64::from(bits) + exponents.bits(elements);
+        bits.div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
+    }
+
+    /// The exponents that travel with a tensor in some form.
+    fn exponents(&self, tensor: TensorId, stored: Stored) -> Exponents {
+        let codes = matches!(stored, Stored::Elements | Stored::Copy);
+        Exponents { block: self.block(tensor).filter(|_| codes) }
     }
 
     /// Whether `elements` fit the half of a scratchpad that the array works on.
     fn fits_half(&self, buffer: Buffer, elements: u64, bits: u32) -> bool {
         let needed = u128::from(elements) * u128::from(bits);
         needed <= u128::from(self.accelerator.half_bits(buffer))
+    }
+}
+
+/// The exponents that travel with a tensor: one per block, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exponents {
+    block: Option<NonZero<u32>>,
+}
+
+impl Exponents {
+    /// Bits of those of so many elements that lie one after the other.
+    fn bits(self, elements: u64) -> u64 {
+        let bits = |block: NonZero<u32>| elements.div_ceil(block.get().into());
+        self.block.map_or(0, bits) * u64::from(EXPONENT_BITS)
     }
 }
 
@@ -284,13 +319,16 @@ impl Bill<'_, '_, '_> {
             let plan = self.costs.plan(tensor);
             let stochastic = plan.rounding == Rounding::Stochastic;
             let barrel = barrel || plan.scale != Scale::Static;
+            // One for each copy, of the same random word.
+            let words = count;
+            let count = count * self.costs.program.block_axes(tensor).len().max(1) as u64;
             self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
             if plan.scale.follows_range() {
                 // The scale remembers the smallest and the largest value.
                 self.event(component, Event::Maximum { bits }, 2 * count);
             }
             if stochastic {
-                self.event(component, Event::RandomWord, count);
+                self.event(component, Event::RandomWord, words);
             }
         }
     }
@@ -332,7 +370,8 @@ impl Bill<'_, '_, '_> {
     /// So many elements from the beginning of a tensor.
     fn transfer(&self, of: Outgoing, write: bool, elements: u64) -> Transfer {
         let Outgoing { tensor, stored, bits } = of;
-        let bytes = self.costs.transfer_bytes(elements, bits);
+        let exponents = self.costs.exponents(tensor, stored);
+        let bytes = self.costs.transfer_bytes(elements, bits, exponents);
         Transfer { tensor, stored, write, elements, bytes, offset: 0 }
     }
 
@@ -374,7 +413,7 @@ impl Bill<'_, '_, '_> {
             );
             return Err(Error::at("GEMM", problem));
         }
-        let sum_bits = costs.sum_widths(&gemm.accumulator, k).total();
+        let sum_bits = costs.sum_widths(gemm, k).total();
         let mapping = costs.accelerator.mapping(shape, sum_bits);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
@@ -401,6 +440,7 @@ impl Bill<'_, '_, '_> {
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
             burst_bytes: costs.accelerator.dram.burst_bytes,
+            exponents: &|tensor, stored| costs.exponents(tensor, stored),
         };
         self.refuse_too_small(&traffic)?;
         self.walk(|walk| traffic.walk(walk))?;
@@ -438,22 +478,29 @@ impl Bill<'_, '_, '_> {
         let costs = self.costs;
         let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
         let GemmShape { m, k, n } = mapping.shape;
-        let widths = costs.sum_widths(&gemm.accumulator, k);
+        let widths = costs.sum_widths(gemm, k);
         let sum = widths.sum;
         self.multiply(Component::Multiplier, a, b, counts.macs);
-        self.add(Component::Adder, sum, counts.macs);
+        // Products are summed in chunks or blocks, where there are any.
+        self.add(Component::Adder, if widths.chunk > 0 { widths.chunk } else { sum }, counts.macs);
         // Where sums stay, that of the chunks is written once a chunk; where they move, both always.
         let mut sum_writes = counts.accumulator_writes;
-        if widths.chunk > 0 {
-            let chunk_sums = (m * n * gemm.accumulator.chunks(k)) as u64;
-            self.add(Component::Adder, sum, chunk_sums);
+        let block = costs.program.block_of(gemm);
+        let run = block.or(gemm.accumulator.chunk).filter(|_| widths.chunk > 0);
+        if let Some(run) = run {
+            let runs = (m * n * k.div_ceil(run.get() as usize)) as u64;
+            self.add(Component::Adder, sum, runs);
             let write = Event::RegisterWrite { bits: widths.chunk };
             self.event(Component::Registers, write, counts.accumulator_writes);
             if mapping.output_stays() {
-                sum_writes = chunk_sums;
+                sum_writes = runs;
+            }
+            if block.is_some() {
+                self.align_blocks(Component::Adder, &gemm.accumulator, widths.chunk, runs);
             }
         }
-        if costs.arithmetic == Arithmetic::Fixed && gemm.accumulator.frac().is_some() {
+        let aligns = block.is_none() && gemm.accumulator.frac().is_some();
+        if costs.arithmetic == Arithmetic::Fixed && aligns {
             // Products are rounded before each addition; dropping bits is free.
             if gemm.accumulator.rounding != Rounding::Floor {
                 self.event(Component::Adder, Event::Add { bits: a + b }, counts.macs);
@@ -477,6 +524,22 @@ impl Bill<'_, '_, '_> {
             (stationary, counts.shadow_writes),
         ] {
             self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
+        }
+    }
+
+    /// Sums of blocks of `bits` bits, shifted by the sum of two exponents and rounded.
+    fn align_blocks(
+        &mut self,
+        component: Component,
+        accumulator: &Accumulator,
+        bits: u32,
+        count: u64,
+    ) {
+        let stochastic = accumulator.rounding == Rounding::Stochastic;
+        self.add(component, EXPONENT_BITS, count);
+        self.event(component, Event::Requantize { bits, stochastic, barrel: true }, count);
+        if stochastic {
+            self.event(component, Event::RandomWord, count);
         }
     }
 
@@ -588,7 +651,7 @@ impl Bill<'_, '_, '_> {
         let c_row = costs.array().cols as u64;
         if let Some(bias) = gemm.bias {
             let bits = costs.bits(bias);
-            let widths = costs.sum_widths(&gemm.accumulator, shape.k);
+            let widths = costs.sum_widths(gemm, shape.k);
             self.add(Component::Edge, widths.sum, results);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
@@ -648,7 +711,8 @@ impl Bill<'_, '_, '_> {
         }
         let row = costs.array().cols as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
-        self.output_rows(gemm.output, rows, second_pass.then_some((results, sum)));
+        let waits = second_pass || costs.block(gemm.output).is_some();
+        self.output_rows(gemm.output, rows, waits.then_some((results, sum)));
         match second_pass {
             false => self.copies(gemm.output, results),
             true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),

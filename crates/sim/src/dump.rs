@@ -7,13 +7,13 @@
 
 use std::io;
 
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
-use systoliq_fxp::{Accumulator, Multiplier, Tensor, with_codes};
+use systoliq_fxp::{Accumulator, Along, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
 use systoliq_program::command::{Edge, Gemm, OperandRef};
-use systoliq_program::{Command, Machine, Operation, Step, TensorId};
+use systoliq_program::{Command, Machine, Operation, Step, TensorDecl, TensorId};
 
 use crate::Error;
 
@@ -105,7 +105,7 @@ impl<'s> Dump<'s> {
         let mut entry = self.describe(machine, command, step);
         self.tensor(machine, command.operation.output())?;
         let output = &self.files[command.operation.output().0];
-        entry["output"] = json!(output);
+        entry["output"] = json!(output.as_ref().map(|name| format!("{name}.npy")));
         self.commands.push(entry);
         Ok(())
     }
@@ -116,7 +116,7 @@ impl<'s> Dump<'s> {
             "schema_version": 1,
             "step": self.step,
             "random_words": "word i of a key is that of systoliq-keyed-random's table; addition k draws word i of key.with(k)",
-            "order": "each sum starts at 0 and adds k = 0, 1, 2, ... in that order, the bias last; with a chunk of c, c products at a time are summed from 0, and then that sum is added",
+            "order": "each sum starts at 0 and adds k = 0, 1, 2, ... in that order, the bias last; with a chunk of c, c products at a time are summed from 0, and then that sum is added; with a block of b, b products at a time are summed exactly, and then that sum is aligned from the fraction bits of its blocks, drawing the word of its last k, and added",
             "tensors": self.tensors,
             "commands": self.commands,
         });
@@ -134,14 +134,21 @@ impl<'s> Dump<'s> {
 
     fn tensor(&mut self, machine: &Machine<'_>, id: TensorId) -> Result<(), Error> {
         let decl = machine.program().tensor(id);
-        let tensor = machine.tensor(id).expect("a tensor just written");
         let name = match self.files[id.0] {
             None => decl.name.clone(),
             Some(_) => format!("{}.updated", decl.name),
         };
+        for copy in machine.copies(id) {
+            self.copy(decl, copy, copy_name(&name, machine, id, copy))?;
+        }
+        self.files[id.0] = Some(name);
+        Ok(())
+    }
+
+    fn copy(&mut self, decl: &TensorDecl, tensor: &Tensor, name: String) -> Result<(), Error> {
         self.write(&name, &codes(tensor))?;
         let format = tensor.format();
-        self.tensors.push(json!({
+        let mut entry = json!({
             "file": format!("{name}.npy"),
             "name": decl.name,
             "role": decl.role.name(),
@@ -149,16 +156,37 @@ impl<'s> Dump<'s> {
             "shape": [tensor.rows(), tensor.cols()],
             "plan": decl.plan.format_name(),
             "format": { "bits": format.bits(), "frac": format.frac(), "signed": format.is_signed() },
-        }));
-        self.files[id.0] = Some(format!("{name}.npy"));
+        });
+        if let Some(blocks) = tensor.blocks() {
+            let fracs = format!("{name}.fracs");
+            let array = Array2::from_shape_vec(blocks.shape(), blocks.fracs().to_vec());
+            self.write(&fracs, &npy(&array.expect("a number per block")))?;
+            entry["format"]["frac"] = Value::Null;
+            entry["blocks"] = json!({
+                "along": along_name(blocks.along()),
+                "size": blocks.size(),
+                "fracs": format!("{fracs}.npy"),
+            });
+        }
+        self.tensors.push(entry);
         Ok(())
     }
 
     /// Operands, sums and conversion of a command, before it has run on them.
     fn describe(&self, machine: &Machine<'_>, command: &Command, step: &Step) -> Value {
         let program = machine.program();
-        let file = |id: TensorId| self.files[id.0].clone();
-        let operand = |operand: OperandRef| json!({ "file": file(operand.tensor), "transposed": operand.transposed });
+        let name = |id: TensorId| self.files[id.0].as_ref();
+        let file = |id: TensorId| name(id).map(|name| format!("{name}.npy"));
+        let file_along = |id: TensorId, along: Along| {
+            let copies = machine.copies(id).iter();
+            let lies = |copy: &&Tensor| copy.blocks().is_none_or(|blocks| blocks.along() == along);
+            let copy = copies.clone().find(lies)?;
+            Some(format!("{}.npy", copy_name(name(id)?, machine, id, copy)))
+        };
+        let operand = |operand: OperandRef, is_a: bool| {
+            let file = file_along(operand.tensor, operand.summed_along(is_a));
+            json!({ "file": file, "transposed": operand.transposed })
+        };
         let accumulator = |accumulator: &Accumulator, a: TensorId, b: TensorId| {
             let frac = |id| machine.tensor(id).expect("an operand").format().frac();
             json!({
@@ -183,7 +211,8 @@ impl<'s> Dump<'s> {
                     Edge::Mask(mask) => ("mask", Some(file(*mask))),
                 };
                 json!({
-                    "operation": "gemm", "a": operand(*a), "b": operand(*b),
+                    "operation": "gemm", "a": operand(*a, true), "b": operand(*b, false),
+                    "block": program.block_of(gemm),
                     "bias": bias.map(file), "edge": edge, "mask": mask,
                     "accumulator": accumulator(&gemm.accumulator, a.tensor, b.tensor),
                     "scale": scale(gemm.scale),
@@ -191,7 +220,8 @@ impl<'s> Dump<'s> {
             }
             Operation::SumRows { input, accumulator: sums, product_with, scale: mean, .. } => {
                 json!({
-                    "operation": "sum_rows", "input": file(*input),
+                    "operation": "sum_rows", "input": file_along(*input, Along::Column),
+                    "block": program.tensor(*input).plan.block(),
                     "accumulator": accumulator(sums, *input, *product_with), "scale": scale(*mean),
                 })
             }
@@ -249,6 +279,23 @@ impl<'s> Dump<'s> {
 
 fn factor(multiplier: Multiplier) -> Value {
     json!({ "mantissa": multiplier.mantissa, "exponent": multiplier.exponent })
+}
+
+/// The name of the file of a copy of a tensor: of the first, that of the tensor.
+fn copy_name(name: &str, machine: &Machine<'_>, id: TensorId, copy: &Tensor) -> String {
+    match (machine.tensor(id), copy.blocks()) {
+        (Some(first), Some(blocks)) if first != copy => {
+            format!("{name}.{}", along_name(blocks.along()))
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn along_name(along: Along) -> &'static str {
+    match along {
+        Along::Row => "row",
+        Along::Column => "column",
+    }
 }
 
 fn hex(key: u64) -> String {

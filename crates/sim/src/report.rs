@@ -550,7 +550,10 @@ fn precision(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
             role: decl.role.name(),
             layer: decl.layer,
             format: decl.plan.format_name(),
-            last_format: decl.plan.format.with_frac(found.frac).to_string(),
+            last_format: match decl.plan.block() {
+                None => decl.plan.format.with_frac(found.frac).to_string(),
+                Some(_) => decl.plan.format_name(),
+            },
             initial: found.initial.as_ref().map(|initial| InitialConversion {
                 sqnr_db: initial.sqnr_db().map(Extended),
                 saturation_rate: initial.saturation_rate(),

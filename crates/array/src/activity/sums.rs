@@ -3,8 +3,8 @@
 //! The prefixes of a sum do not depend on how the GEMM is cut into folds: after product k the sum of
 //! an output is what it is. So a register at a place of the rows' and the columns' axis sees a
 //! stream of prefixes that can be computed beforehand. Where outputs stay, it is all prefixes of one
-//! sum; where sums move, it is the prefix after one k of one output after the other. With chunks a
-//! prefix is two codes: of the sum, and of the present chunk.
+//! sum; where sums move, it is the prefix after one k of one output after the other. With chunks
+//! or blocks a prefix is two codes: of the sum, and of the present one of them.
 
 use std::ops::Range;
 
@@ -72,7 +72,7 @@ impl<'r> Streams<'r> {
             true => sum_bits <= bits - 2 && product_bits <= bits - 2,
             false => sum_bits <= bits,
         };
-        let plain = task.adder.shift == 0 && accumulator.chunk.is_none();
+        let plain = task.adder.shift == 0 && task.adder.run().is_none();
         match () {
             _ if plain && fits(32) => Self::of::<Plain<i32>>(run, task),
             _ if plain && fits(64) => Self::of::<Plain<i64>>(run, task),
@@ -199,6 +199,8 @@ impl<W: Word + Default> Add<'_> for Plain<W> {
 struct Other<'t> {
     task: &'t GemmTask<'t>,
     widths: Widths,
+    /// The last output.
+    last: usize,
 }
 
 impl<'t> Add<'t> for Other<'t> {
@@ -206,7 +208,8 @@ impl<'t> Add<'t> for Other<'t> {
     type State = Sum;
 
     fn new(task: &'t GemmTask<'t>) -> Self {
-        Self { task, widths: task.widths() }
+        let GemmShape { m, n, .. } = task.shape();
+        Self { task, widths: task.widths(), last: (m * n).saturating_sub(1) }
     }
 
     fn add(
@@ -217,7 +220,8 @@ impl<'t> Add<'t> for Other<'t> {
         k: usize,
     ) -> Sum {
         let product = i128::from(left) * i128::from(top);
-        self.task.add_product(&mut sum, product, index(), k);
+        // Lanes beside the last column stand for no output.
+        self.task.add_product(&mut sum, product, index().min(self.last), k);
         sum
     }
 

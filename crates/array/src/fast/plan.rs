@@ -29,12 +29,12 @@ impl CodeRange {
     }
 
     /// The largest magnitude.
-    fn magnitude(self) -> u128 {
+    pub(super) fn magnitude(self) -> u128 {
         self.min.unsigned_abs().max(self.max.unsigned_abs()).into()
     }
 
     /// Whether all codes fit 16 bits.
-    fn fits_i16(self) -> bool {
+    pub(super) fn fits_i16(self) -> bool {
         i16::try_from(self.min).is_ok() && i16::try_from(self.max).is_ok()
     }
 }

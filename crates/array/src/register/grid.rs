@@ -515,7 +515,7 @@ impl<'a> Grid<'a> {
     fn multiply(&mut self, cell: &mut Cell, right: Latch, other: Latch, index: usize, k: u64) {
         let product = i128::from(right.code) * i128::from(other.code);
         self.task.add_product(&mut cell.sum, product, index, k as usize);
-        let ends = self.task.adder.ends_chunk(k, self.mapping.shape.k as u64);
+        let ends = self.task.adder.ends_run(k, self.mapping.shape.k as u64);
         self.chunk_sums += u64::from(ends);
         cell.additions += 1;
         self.counts.macs += 1;

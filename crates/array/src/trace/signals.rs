@@ -206,11 +206,11 @@ impl Signals {
         bit(visitor, valid, latch.valid);
     }
 
-    /// A sum, and that of the present chunk, where there are chunks.
+    /// A sum, and that of the present chunk or block, where there are any.
     fn sum(&self, [name, chunk, valid]: [Label; 3], cell: &Cell, visitor: &mut impl Visitor) {
         self.whole_sum([name, valid], cell, visitor);
         if self.sum_widths.chunk > 0 {
-            code(visitor, chunk, cell.sum.chunk, self.sum_widths.chunk);
+            code(visitor, chunk, cell.sum.chunk as i64, self.sum_widths.chunk);
         }
     }
 

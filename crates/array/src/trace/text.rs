@@ -20,7 +20,7 @@ impl Trace<'_, '_> {
     }
 
     /// Draws the registers of each PE after each clock edge: its element of A, its element of B and
-    /// its sum, with `+` and that of the present chunk where there are chunks, and behind `/` the
+    /// its sum, with `+` and that of the present chunk or block where there are any, and behind `/` the
     /// shadow where there is one. `.` is none. `progress` is told how
     /// many cycles are done.
     ///
@@ -80,7 +80,7 @@ impl Trace<'_, '_> {
             true => latch.code.to_string(),
             false => ".".to_owned(),
         };
-        let chunks = self.instants.task().adder.accumulator.chunk.is_some();
+        let chunks = self.instants.task().adder.run().is_some();
         let sum = |cell: &Cell| match chunks {
             true => format!("{}{:+}", cell.sum.value, cell.sum.chunk),
             false => cell.sum.value.to_string(),

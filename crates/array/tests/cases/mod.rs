@@ -6,7 +6,9 @@
 use std::num::NonZero;
 
 use systoliq_array::{Array, Dataflow, FoldOrder, Mapping, Overlap, PartialFolds, Register};
-use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
+use systoliq_fxp::{
+    Accumulator, Adder, Along, Blocks, Format, Overflow, OverflowAt, Rounding, Tensor,
+};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Operand};
@@ -83,6 +85,8 @@ pub(crate) struct Case {
     pub(crate) overflow: Overflow,
     pub(crate) overflow_at: OverflowAt,
     pub(crate) chunk: Option<NonZero<u32>>,
+    /// Elements of a block of A, of B or of both.
+    pub(crate) blocks: Option<(NonZero<u32>, [bool; 2])>,
     pub(crate) bias: Option<Format>,
     pub(crate) seed: u64,
 }
@@ -95,7 +99,13 @@ impl Case {
 
     /// The engine that steps it.
     pub(crate) fn register(&self) -> Register {
-        let bits = self.accumulator(0).widths(self.shape.k).total();
+        let [a, b] = self.formats.map(|format| format.bits());
+        let accumulator = self.accumulator(0);
+        let widths = match self.blocks {
+            Some((size, _)) => accumulator.widths_of_blocks(self.shape.k, size, a + b),
+            None => accumulator.widths(self.shape.k),
+        };
+        let bits = widths.total();
         let bits = self.room.saturating_mul(u64::from(bits));
         Register::new(self.array).unwrap().with_partial_sum_bits(bits)
     }
@@ -105,7 +115,24 @@ impl Case {
         let Self { bits, rounding, overflow, overflow_at, chunk, .. } = *self;
         let accumulator = Accumulator::new(bits, Some(frac), rounding, overflow).unwrap();
         let accumulator = accumulator.limited_at(overflow_at);
-        chunk.map_or(accumulator, |chunk| accumulator.in_chunks(chunk))
+        match chunk.filter(|_| self.blocks.is_none()) {
+            Some(chunk) => accumulator.in_chunks(chunk),
+            None => accumulator,
+        }
+    }
+
+    /// A tensor with fraction bits around its own in each block.
+    fn blocked(&self, tensor: Tensor, along: Along, size: usize) -> Tensor {
+        let shape = (tensor.rows(), tensor.cols());
+        let count = match along {
+            Along::Row => shape.0 * shape.1.div_ceil(size),
+            Along::Column => shape.0.div_ceil(size) * shape.1,
+        };
+        let mut draw = Draw::new(self.seed ^ 0xb10c);
+        let near = i64::from(tensor.format().frac());
+        let frac = |_| draw.between((near - 4).max(-64), (near + 4).min(64)) as i32;
+        let fracs = (0..count).map(frac).collect();
+        tensor.with_blocks(Blocks::of(along, size, shape, fracs).unwrap())
     }
 
     /// Draws the operands and hands over the GEMM.
@@ -119,17 +146,34 @@ impl Case {
         let a = operand(self.formats[0], self.transposed[0], m, k);
         let b = operand(self.formats[1], self.transposed[1], k, n);
         let bias = self.bias.map(|format| operand(format, false, 1, n));
+        let [a, b] = [(a, true), (b, false)].map(|(tensor, is_a)| match self.blocks {
+            Some((size, has)) if has[usize::from(!is_a)] => {
+                let along = match self.transposed[usize::from(!is_a)] == is_a {
+                    true => Along::Column,
+                    false => Along::Row,
+                };
+                self.blocked(tensor, along, size.get() as usize)
+            }
+            _ => tensor,
+        });
         let product_frac = self.formats[0].frac() + self.formats[1].frac();
         let frac = product_frac - self.shift;
         let accumulator = self.accumulator(frac);
         use_task(&GemmTask {
             a: Operand { tensor: &a, transposed: self.transposed[0] },
             b: Operand { tensor: &b, transposed: self.transposed[1] },
-            adder: Adder::new(&accumulator, product_frac, Key::new(self.seed)),
+            adder: match self.blocks {
+                Some((size, _)) => Adder::of_blocks(&accumulator, size, Key::new(self.seed)),
+                None => Adder::new(&accumulator, product_frac, Key::new(self.seed)),
+            },
             bias: bias.as_ref(),
         })
     }
 }
+
+/// Which operands have blocks: mostly none.
+const BLOCKED: [Option<[bool; 2]>; 5] =
+    [None, None, Some([true, true]), Some([true, false]), Some([false, true])];
 
 /// The dataflow's own order of folds, and both that there are.
 const FOLD_ORDERS: [Option<FoldOrder>; 3] =
@@ -220,6 +264,10 @@ pub(crate) fn any_case(seed: u64, size: usize) -> Case {
         overflow: draw.pick(&Overflow::ALL),
         overflow_at: draw.pick(&OverflowAt::ALL),
         chunk: NonZero::new(draw.between(-12, 12).max(0) as u32),
+        blocks: draw.pick(&BLOCKED).and_then(|has| {
+            let size = NonZero::new(draw.between(1, 12) as u32);
+            size.map(|size| (size, has))
+        }),
         bias,
         seed,
     }
@@ -253,6 +301,8 @@ pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMu
                         overflow,
                         overflow_at: OverflowAt::ALL[usize::from(seed / 20 % 3 == 0)],
                         chunk: NonZero::new((seed / 5 % 4) as u32),
+                        blocks: NonZero::new((seed / 7 % 4) as u32)
+                            .zip(BLOCKED[seed as usize / 28 % BLOCKED.len()]),
                         bias,
                         seed,
                     };

@@ -249,6 +249,7 @@ impl<'a> Tensor<'a> {
                 let (rate, start) = (limit.to_f64(), plan.format);
                 (width, format!("overflow-rate {rate} of {every_batches} from {start}"))
             }
+            Scale::Block { size } => (width, format!("block of {size}")),
         };
         let rows = match decl.rows {
             Rows::Batch => None,

@@ -125,6 +125,13 @@ fn settings_that_contradict_each_other_are_refused_at_their_path() {
         (r#"{"weights": {"window": 3}}"#, "\"window\" goes with the scale \"history\""),
         (r#"{"logits": {"window": 0}}"#, "a window of 0 steps"),
         (r#"{"logits": {"frac": 3, "scale": "dynamic"}}"#, "\"frac\" is given"),
+        (r#"{"logits": {"scale": "block"}}"#, "no matrix product reads logits along"),
+        (r#"{"weight_gradients": {"scale": "block"}}"#, "reads weight_gradients along"),
+        (r#"{"targets": {"scale": "block"}}"#, "no matrix product reads targets"),
+        (r#"{"bias": {"scale": "block"}}"#, "precision.bias: scale \"block\""),
+        (r#"{"weights": {"block": 32}}"#, "\"block\" goes with the scale \"block\""),
+        (r#"{"input": {"scale": "block", "block": 0}}"#, "a block of 0 elements"),
+        (r#"{"weights": {"scale": "block", "frac": 7}}"#, "\"frac\" is given"),
         (
             r#"{"error": {"scale": "overflow-rate"}}"#,
             "precision.error: the scale \"overflow-rate\" needs",

@@ -9,6 +9,7 @@ use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{Mapping, Schedule};
 use systoliq_program::TensorId;
 
+use super::Exponents;
 use super::mask::{Groups, Mask};
 use super::operand::{Matrix, Operand, Stretch, alike, largest};
 use crate::events::Buffer;
@@ -31,7 +32,7 @@ pub(super) struct Outgoing {
 }
 
 /// What a GEMM moves.
-pub(super) struct Traffic {
+pub(super) struct Traffic<'e> {
     pub(super) mapping: Mapping,
     pub(super) operands: [Operand; 2],
     /// What is read for the first fold besides.
@@ -45,6 +46,8 @@ pub(super) struct Traffic {
     /// Bits of half the scratchpad of C.
     pub(super) half_c_bits: u64,
     pub(super) burst_bytes: u64,
+    /// The exponents that travel with a tensor in some form.
+    pub(super) exponents: &'e dyn Fn(TensorId, Stored) -> Exponents,
 }
 
 /// A matrix cut into parts over two axes, of which the second is the faster.
@@ -65,7 +68,7 @@ pub(super) struct TooSmall {
     pub(super) needed: u64,
 }
 
-impl Traffic {
+impl Traffic<'_> {
     /// Which half of a scratchpad is too small for the least that a fold needs at once, if any.
     pub(super) fn too_small(&self) -> Option<TooSmall> {
         let mapping = &self.mapping;
@@ -137,8 +140,9 @@ impl Traffic {
         }
     }
 
-    fn bytes(&self, elements: u64, bits: u32) -> u64 {
-        (elements * u64::from(bits)).div_ceil(8).next_multiple_of(self.burst_bytes)
+    fn bytes(&self, elements: u64, bits: u32, exponents: Exponents) -> u64 {
+        let bits = elements * u64::from(bits) + exponents.bits(elements);
+        bits.div_ceil(8).next_multiple_of(self.burst_bytes)
     }
 
     /// So many elements of a part of a matrix, or of a piece of it by its number.
@@ -159,18 +163,19 @@ impl Traffic {
             };
             (begins / cut.sides[at], extent.div_ceil(cut.sides[at]))
         });
+        let exponents = (self.exponents)(tensor, stored);
         let number = (slow * count + fast) as u64;
         // Each piece begins with a burst of its own.
         let pieces = number.saturating_mul(cut.pieces as u64).saturating_add(piece as u64);
-        let offset = pieces.saturating_mul(self.bytes(cut.piece as u64, bits));
-        let bytes = self.bytes(elements, bits);
+        let offset = pieces.saturating_mul(self.bytes(cut.piece as u64, bits, exponents));
+        let bytes = self.bytes(elements, bits, exponents);
         Transfer { tensor, stored, write, elements, bytes, offset }
     }
 }
 
 /// The folds one after the other.
 struct Line<'t> {
-    traffic: &'t Traffic,
+    traffic: &'t Traffic<'t>,
     schedule: Schedule,
     steps_max: usize,
     /// Tiles whose bits of mask move at once, if there is a mask.

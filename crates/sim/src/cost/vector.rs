@@ -1,7 +1,7 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
-use systoliq_fxp::Interpolation;
+use systoliq_fxp::{Accumulator, Interpolation};
 use systoliq_nn::BatchGradient;
 use systoliq_program::{Operation, Role, TensorId};
 
@@ -48,14 +48,9 @@ impl Bill<'_, '_, '_> {
         // Passes, width of the value that is converted into the output, and how many there are.
         let (passes, width, outputs) = match operation {
             Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
-            Operation::SumRows { accumulator, scale, .. } => {
+            Operation::SumRows { input, accumulator, scale, .. } => {
                 let bits = self.costs.result_bits(accumulator);
-                let widths = self.costs.sum_widths(accumulator, rows as usize);
-                self.add(Component::Vector, widths.sum, elements);
-                if widths.chunk > 0 {
-                    let chunk_sums = cols * accumulator.chunks(rows as usize) as u64;
-                    self.add(Component::Vector, widths.sum, chunk_sums);
-                }
+                self.sum_rows(*input, accumulator, rows, cols);
                 if *scale == super::BatchScale::Mean {
                     self.multiply(Component::Vector, bits, 16, cols);
                 }
@@ -121,7 +116,8 @@ impl Bill<'_, '_, '_> {
             self.input_rows(input, elements);
         }
         let row = self.costs.array().cols as u64;
-        let full_width = second_pass.then_some((outputs, width));
+        let waits = second_pass || self.costs.block(output).is_some();
+        let full_width = waits.then_some((outputs, width));
         self.output_rows(output, outputs.div_ceil(row), full_width);
         let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
         let read: Vec<Passing> = read
@@ -169,6 +165,24 @@ impl Bill<'_, '_, '_> {
         }
     }
 
+    /// Column sums, in chunks or blocks of rows where there are any.
+    fn sum_rows(&mut self, input: TensorId, accumulator: &Accumulator, rows: u64, cols: u64) {
+        let block = self.costs.block(input);
+        let (bits, run) = match self.costs.arithmetic {
+            Arithmetic::Float32 => (32, None),
+            Arithmetic::Fixed => {
+                (accumulator.widths(rows as usize).sum, block.or(accumulator.chunk))
+            }
+        };
+        self.add(Component::Vector, bits, rows * cols);
+        let Some(run) = run else { return };
+        let runs = cols * rows.div_ceil(run.get().into());
+        self.add(Component::Vector, bits, runs);
+        if block.is_some() {
+            self.align_blocks(Component::Vector, accumulator, bits, runs);
+        }
+    }
+
     /// Where a scale was chosen from the whole tensor: the tensor comes again at full width, and
     /// goes out converted, with its mask if it has one.
     pub(super) fn second_pass(
@@ -210,7 +224,9 @@ impl Bill<'_, '_, '_> {
         let transfers = |write: bool, elements: u64, number: u64| -> Vec<Transfer> {
             let some = passing.iter().filter(|tensor| tensor.write == write);
             some.map(|passing| {
-                let offset = number * self.costs.transfer_bytes(part, passing.of.bits);
+                let Outgoing { tensor, stored, bits } = passing.of;
+                let exponents = self.costs.exponents(tensor, stored);
+                let offset = number * self.costs.transfer_bytes(part, bits, exponents);
                 Transfer { offset, ..self.transfer(passing.of, write, elements) }
             })
             .collect()
@@ -287,7 +303,10 @@ impl Bill<'_, '_, '_> {
     ) {
         let row = self.costs.array().cols as u64;
         if let Some((elements, bits)) = full_width {
-            let times = if self.costs.fits_half(Buffer::C, elements, bits) { 1 } else { 2 };
+            // A block waits only for its own last element, and never leaves the chip for it.
+            let stays = self.costs.block(tensor).is_some();
+            let fits = stays || self.costs.fits_half(Buffer::C, elements, bits);
+            let times = if fits { 1 } else { 2 };
             self.rows(Buffer::C, true, row * u64::from(bits), times * rows);
             self.rows(Buffer::C, false, row * u64::from(bits), times * rows);
         }
