@@ -1,13 +1,12 @@
 //! The tensors of a program, and what each command does to them.
 
 use ndarray::{Array1, Array2, Axis};
-use serde::{Deserialize, Serialize};
 use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
-    Accumulator, Adder, Along, Blocks, Conversion, ConversionStatistics, ExactSum, History,
-    Multiplier, Scale, Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, UpdateStatistics,
+    Accumulator, Adder, Along, Conversion, ConversionStatistics, ExactSum, History, Multiplier,
+    Softmax, SoftmaxUnit, SquaredError, Sum, Tensor, UpdateStatistics,
 };
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch, LossUnit};
@@ -18,10 +17,11 @@ use crate::command::{
 use crate::plan::{Role, TensorPlan};
 use crate::{Engine, GemmTask, Operand, Pass, Work};
 
+mod snapshot;
 mod teaching;
-
 mod update;
 
+pub use snapshot::Snapshot;
 pub use update::Gathering;
 use update::Passing;
 
@@ -109,51 +109,6 @@ pub struct Machine<'p> {
     /// What an update leaves to the command that keeps its residual.
     passing: Option<Passing>,
     initial: Vec<(TensorId, ConversionStatistics)>,
-}
-
-/// What of a machine outlasts a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Snapshot {
-    /// All copies of what is carried from step to step; nothing of other tensors.
-    tensors: Vec<Vec<Kept>>,
-    scales: Vec<History>,
-}
-
-/// One copy of a tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    codes: Vec<i64>,
-    /// Those of each block, or of all.
-    fracs: Vec<i32>,
-}
-
-impl Kept {
-    fn of(tensor: &Tensor) -> Self {
-        let fracs = tensor.blocks().map(|blocks| blocks.fracs().to_vec());
-        let fracs = fracs.unwrap_or_else(|| vec![tensor.format().frac()]);
-        Self { codes: tensor.to_codes(), fracs }
-    }
-
-    /// The copy of a tensor of this declaration with blocks along an axis; `None` if it is of
-    /// another.
-    fn tensor(&self, decl: &TensorDecl, along: Option<Along>) -> Option<Tensor> {
-        let Self { codes, fracs } = self;
-        let (rows, cols, format) = (decl.rows.count(0), decl.cols, decl.plan.format);
-        let range = format.min_raw()..=format.max_raw();
-        if codes.len() != rows * cols || !codes.iter().all(|code| range.contains(code)) {
-            return None;
-        }
-        if let (Some(along), Some(size)) = (along, decl.plan.block()) {
-            let blocks = Blocks::of(along, size.get() as usize, (rows, cols), fracs.clone())?;
-            return Some(Tensor::from_codes(format, rows, cols, codes).with_blocks(blocks));
-        }
-        let &[frac] = &fracs[..] else { return None };
-        let possible = systoliq_fxp::Format::FRAC.contains(&frac)
-            && (decl.plan.scale != Scale::Static || frac == format.frac());
-        possible.then(|| Tensor::from_codes(format.with_frac(frac), rows, cols, codes))
-    }
 }
 
 impl<'p> Machine<'p> {
@@ -388,46 +343,6 @@ impl<'p> Machine<'p> {
     /// The number of samples of the loaded batch.
     pub fn batch(&self) -> usize {
         self.read(self.program.input).rows()
-    }
-
-    /// What outlasts a step.
-    pub fn snapshot(&self) -> Snapshot {
-        let kept = |(decl, copies): (&TensorDecl, &Vec<Tensor>)| {
-            let copies = copies.iter().filter(|_| decl.role.outlasts_a_step());
-            copies.map(Kept::of).collect()
-        };
-        let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
-        Snapshot { tensors, scales: self.scales.clone() }
-    }
-
-    /// Returns to a snapshot of a machine of the same program; `None` if it is of another.
-    #[must_use]
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Option<()> {
-        let count = self.program.tensors.len();
-        if snapshot.tensors.len() != count || snapshot.scales.len() != count {
-            return None;
-        }
-        for (at, (decl, kept)) in self.program.tensors.iter().zip(&snapshot.tensors).enumerate() {
-            if !decl.role.outlasts_a_step() {
-                if !kept.is_empty() {
-                    return None;
-                }
-                continue;
-            }
-            let axes = self.program.block_axes(TensorId(at)).into_iter().map(Some);
-            let axes: Vec<_> =
-                if decl.plan.block().is_some() { axes.collect() } else { vec![None] };
-            if kept.len() != axes.len() {
-                return None;
-            }
-            let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
-            self.tensors[at] = copies.collect::<Option<_>>()?;
-        }
-        if !snapshot.scales.iter().all(History::is_possible) {
-            return None;
-        }
-        self.scales.clone_from(&snapshot.scales);
-        Some(())
     }
 
     fn read(&self, id: TensorId) -> &Tensor {

@@ -49,16 +49,15 @@ impl Difference {
     /// If these differ in number.
     pub fn add(&mut self, fixed: &Tensor, golden: &[f64]) {
         assert_eq!(fixed.len(), golden.len(), "elements in fixed and in floating point");
-        let ulps = compose(1, -fixed.format().frac());
         self.elements += golden.len() as u64;
-        for (q, &g) in fixed.to_reals().into_iter().zip(golden) {
+        for (((row, col), &q), &g) in fixed.to_reals().indexed_iter().zip(golden) {
             let error = g - q;
             self.golden += g * g;
             self.fixed += q * q;
             self.product += g * q;
             self.error += error * error;
             self.golden_max = self.golden_max.max(g.abs());
-            let ulp = error.abs() * ulps;
+            let ulp = error.abs() * compose(1, -fixed.frac(row, col));
             // Not `max`, which would hide a NaN; once there, it stays.
             if ulp > self.worst_ulp || ulp.is_nan() {
                 self.worst_ulp = ulp;

@@ -1,0 +1,94 @@
+//! What of a machine is carried from step to step, to be kept and returned to.
+
+use serde::{Deserialize, Serialize};
+use systoliq_fxp::{Along, Blocks, History, Scale, Tensor};
+
+use super::Machine;
+use crate::command::{TensorDecl, TensorId};
+
+/// What of a machine outlasts a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// All copies of what is carried from step to step; nothing of other tensors.
+    tensors: Vec<Vec<Kept>>,
+    scales: Vec<History>,
+}
+
+/// One copy of a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    codes: Vec<i64>,
+    /// Those of each block, or of all.
+    fracs: Vec<i32>,
+}
+
+impl Kept {
+    fn of(tensor: &Tensor) -> Self {
+        let fracs = tensor.blocks().map(|blocks| blocks.fracs().to_vec());
+        let fracs = fracs.unwrap_or_else(|| vec![tensor.format().frac()]);
+        Self { codes: tensor.to_codes(), fracs }
+    }
+
+    /// The copy of a tensor of this declaration with blocks along an axis; `None` if it is of
+    /// another.
+    fn tensor(&self, decl: &TensorDecl, along: Option<Along>) -> Option<Tensor> {
+        let Self { codes, fracs } = self;
+        let (rows, cols, format) = (decl.rows.count(0), decl.cols, decl.plan.format);
+        let range = format.min_raw()..=format.max_raw();
+        if codes.len() != rows * cols || !codes.iter().all(|code| range.contains(code)) {
+            return None;
+        }
+        if let (Some(along), Some(size)) = (along, decl.plan.block()) {
+            let blocks = Blocks::of(along, size.get() as usize, (rows, cols), fracs.clone())?;
+            return Some(Tensor::from_codes(format, rows, cols, codes).with_blocks(blocks));
+        }
+        let &[frac] = &fracs[..] else { return None };
+        let possible = systoliq_fxp::Format::FRAC.contains(&frac)
+            && (decl.plan.scale != Scale::Static || frac == format.frac());
+        possible.then(|| Tensor::from_codes(format.with_frac(frac), rows, cols, codes))
+    }
+}
+
+impl Machine<'_> {
+    /// What outlasts a step.
+    pub fn snapshot(&self) -> Snapshot {
+        let kept = |(decl, copies): (&TensorDecl, &Vec<Tensor>)| {
+            let copies = copies.iter().filter(|_| decl.role.outlasts_a_step());
+            copies.map(Kept::of).collect()
+        };
+        let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
+        Snapshot { tensors, scales: self.scales.clone() }
+    }
+
+    /// Returns to a snapshot of a machine of the same program; `None` if it is of another.
+    #[must_use]
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Option<()> {
+        let count = self.program.tensors.len();
+        if snapshot.tensors.len() != count || snapshot.scales.len() != count {
+            return None;
+        }
+        for (at, (decl, kept)) in self.program.tensors.iter().zip(&snapshot.tensors).enumerate() {
+            if !decl.role.outlasts_a_step() {
+                if !kept.is_empty() {
+                    return None;
+                }
+                continue;
+            }
+            let axes = self.program.block_axes(TensorId(at)).into_iter().map(Some);
+            let axes: Vec<_> =
+                if decl.plan.block().is_some() { axes.collect() } else { vec![None] };
+            if kept.len() != axes.len() {
+                return None;
+            }
+            let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
+            self.tensors[at] = copies.collect::<Option<_>>()?;
+        }
+        if !snapshot.scales.iter().all(History::is_possible) {
+            return None;
+        }
+        self.scales.clone_from(&snapshot.scales);
+        Some(())
+    }
+}

@@ -1,0 +1,350 @@
+//! What a matrix product takes: the grid, its operands' way to it, and the results' way out.
+
+use super::*;
+
+/// What the scratchpads see of an operand of a GEMM.
+struct Rows {
+    operand: Operand,
+    /// Elements of a scratchpad row: as many as enter the grid in one cycle.
+    row: u64,
+    /// Whether the elements that enter in one cycle are neighbours in what is read of the tensor.
+    along_layout: bool,
+}
+
+impl Bill<'_, '_, '_> {
+    /// A matrix product.
+    pub(super) fn gemm(
+        &mut self,
+        gemm: &Gemm,
+        shape: GemmShape,
+        second_pass: bool,
+    ) -> Result<(), Error> {
+        let costs = self.costs;
+        let GemmShape { m, k, n } = shape;
+        let [wide_m, wide_k, wide_n] = [m, k, n].map(|extent| extent as u128);
+        let matrix = (wide_m * wide_k).max(wide_k * wide_n).max(wide_m * wide_n);
+        if matrix > ELEMENTS_MAX || matrix * wide_m.min(wide_k).min(wide_n) > MACS_MAX {
+            let problem = format!(
+                "m = {m}, k = {k}, n = {n}: expected matrices of at most 2^40 elements and at most \
+                 2^48 multiply-accumulates"
+            );
+            return Err(Error::at("GEMM", problem));
+        }
+        let sum_bits = costs.sum_widths(gemm, k).total();
+        let mapping = costs.accelerator.mapping(shape, sum_bits);
+        let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
+        self.cost.cycles = counts.cycles;
+        self.cost.counts = counts;
+        self.cost.dataflow = Some(mapping.stationary);
+        self.processing_elements(gemm, &mapping, &counts);
+        let operands = self.operands(gemm, &mapping).map_err(|TooLong| too_long())?;
+        operands.iter().for_each(|operand| self.operand_rows(operand, &mapping));
+        self.partial_sums(&mapping, &counts, sum_bits);
+        self.edge(gemm, &mapping);
+        let results = self.results(gemm, &mapping, second_pass);
+        let traffic = Traffic {
+            mapping,
+            operands: [operands[0].operand, operands[1].operand],
+            bias: self.bias(gemm, shape),
+            mask: match gemm.edge {
+                // Which activations are positive is known when they are converted.
+                Edge::Relu if second_pass => None,
+                Edge::Relu => Some(Mask { tensor: gemm.output, write: true }),
+                Edge::Mask(activation) => Some(Mask { tensor: activation, write: false }),
+                Edge::Pass => None,
+            },
+            results,
+            sum_bits,
+            half_c_bits: costs.accelerator.half_bits(Buffer::C),
+            burst_bytes: costs.accelerator.dram.burst_bytes,
+            exponents: &|tensor, stored| costs.exponents(tensor, stored),
+        };
+        self.refuse_too_small(&traffic)?;
+        self.walk(|walk| traffic.walk(walk))?;
+        operands.iter().for_each(|operand| self.pixel_rows(operand));
+        if second_pass {
+            let results = shape.m as u64 * shape.n as u64;
+            let bits = costs.result_bits(&gemm.accumulator);
+            let relu = (gemm.edge == Edge::Relu).then(|| mask_of(gemm.output));
+            self.second_pass(gemm.output, results, bits, relu)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a GEMM of which not even one step fits a scratchpad. Memory that nothing waits for
+    /// brings everything in time, and float32 hardware is taken to have the room it needs.
+    fn refuse_too_small(&self, traffic: &Traffic) -> Result<(), Error> {
+        let costs = self.costs;
+        if costs.arithmetic == Arithmetic::Float32 || costs.accelerator.dram.is_ideal() {
+            return Ok(());
+        }
+        let Some(TooSmall { buffer, needed }) = traffic.too_small() else { return Ok(()) };
+        let (key, _) = costs.accelerator.scratchpad.of(buffer);
+        let (half, least) = (costs.accelerator.half_bits(buffer) / 8, needed.div_ceil(8));
+        let GemmShape { m, k, n } = traffic.mapping.shape;
+        let problem = format!(
+            "one step of a GEMM of m = {m}, k = {k}, n = {n} needs {least} bytes at once, half the \
+             scratchpad has {half}: expected at least {}",
+            2 * least
+        );
+        Err(Error::at(format!("accelerator.scratchpad.{key}"), problem))
+    }
+
+    /// Multipliers, adders and registers of the grid.
+    fn processing_elements(&mut self, gemm: &Gemm, mapping: &Mapping, counts: &ArrayCounts) {
+        let costs = self.costs;
+        let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
+        let GemmShape { m, k, n } = mapping.shape;
+        let widths = costs.sum_widths(gemm, k);
+        let sum = widths.sum;
+        self.multiply(Component::Multiplier, a, b, counts.macs);
+        // Products are summed in chunks or blocks, where there are any.
+        self.add(Component::Adder, if widths.chunk > 0 { widths.chunk } else { sum }, counts.macs);
+        // Where sums stay, that of the chunks is written once a chunk; where they move, both always.
+        let mut sum_writes = counts.accumulator_writes;
+        let block = costs.program.block_of(gemm);
+        let run = block.or(gemm.accumulator.chunk).filter(|_| widths.chunk > 0);
+        if let Some(run) = run {
+            let runs = (m * n * k.div_ceil(run.get() as usize)) as u64;
+            self.add(Component::Adder, sum, runs);
+            let write = Event::RegisterWrite { bits: widths.chunk };
+            self.event(Component::Registers, write, counts.accumulator_writes);
+            if mapping.output_stays() {
+                sum_writes = runs;
+            }
+            if block.is_some() {
+                self.align_blocks(Component::Adder, &gemm.accumulator, widths.chunk, runs);
+            }
+        }
+        let aligns = block.is_none() && gemm.accumulator.frac().is_some();
+        if costs.arithmetic == Arithmetic::Fixed && aligns {
+            // Products are rounded before each addition; dropping bits is free.
+            if gemm.accumulator.rounding != Rounding::Floor {
+                self.event(Component::Adder, Event::Add { bits: a + b }, counts.macs);
+            }
+            if gemm.accumulator.rounding == Rounding::Stochastic {
+                self.event(Component::Adder, Event::RandomWord, counts.macs);
+            }
+        }
+        let stationary = match mapping.stationary {
+            Stationary::Output => sum,
+            Stationary::Weight => b,
+            Stationary::Input => a,
+        };
+        let shadow = if mapping.has_shadow() { stationary } else { 0 };
+        let clock = Event::RegisterClock { bits: a + b + widths.total() + shadow };
+        self.event(Component::Registers, clock, counts.pe_cycles);
+        for (bits, writes) in [
+            (a, counts.a_register_writes),
+            (b, counts.b_register_writes),
+            (sum, sum_writes + counts.drain_writes),
+            (stationary, counts.shadow_writes),
+        ] {
+            self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
+        }
+    }
+
+    /// Sums of blocks of `bits` bits, shifted by the sum of two exponents and rounded.
+    pub(super) fn align_blocks(
+        &mut self,
+        component: Component,
+        accumulator: &Accumulator,
+        bits: u32,
+        count: u64,
+    ) {
+        let stochastic = accumulator.rounding == Rounding::Stochastic;
+        self.add(component, EXPONENT_BITS, count);
+        self.event(component, Event::Requantize { bits, stochastic, barrel: true }, count);
+        if stochastic {
+            self.event(component, Event::RandomWord, count);
+        }
+    }
+
+    /// The operands as the dataflow takes them.
+    fn operands(&self, gemm: &Gemm, mapping: &Mapping) -> Result<[Rows; 2], TooLong> {
+        let costs = self.costs;
+        let output_stays = mapping.output_stays();
+        let rows = |operand: OperandRef, is_a: bool| {
+            let buffer = if is_a { Buffer::A } else { Buffer::B };
+            let right = is_a == (mapping.stationary != Stationary::Input);
+            // What moves right has its lines on the rows, the other operand on the columns.
+            let (row, axes) = match (right, output_stays) {
+                (true, _) => (mapping.rows, [Axis::Rows, Axis::Time]),
+                (false, true) => (mapping.cols, [Axis::Cols, Axis::Time]),
+                (false, false) => (mapping.cols, [Axis::Cols, Axis::Rows]),
+            };
+            let tensor = operand.tensor;
+            let elements = match is_a {
+                true => mapping.shape.m as u64 * mapping.shape.k as u64,
+                false => mapping.shape.k as u64 * mapping.shape.n as u64,
+            };
+            // The positions of an image lie along m in A, and along k in B.
+            let view = costs.views[usize::from(!is_a)].map(|im2col| {
+                let k = match mapping.stationary {
+                    Stationary::Output => Axis::Time,
+                    Stationary::Weight | Stationary::Input => Axis::Rows,
+                };
+                let along_k = |axis: &Axis| (*axis == k) != is_a;
+                let positions = axes.into_iter().find(along_k).expect("k and another axis");
+                View { im2col, positions }
+            });
+            let along_layout = is_along(mapping.stationary, operand, is_a);
+            let second_copy = !along_layout && costs.accelerator.layout == Layout::TwoCopies;
+            let matrix = Matrix {
+                tensor,
+                stored: if second_copy { Stored::Copy } else { Stored::Elements },
+                buffer,
+                bits: costs.bits(tensor),
+                axes,
+                resident: self.is_resident(tensor, elements),
+                half_bits: costs.accelerator.half_bits(buffer),
+                view,
+            };
+            Ok(Rows {
+                operand: Operand::new(matrix, mapping)?,
+                row: row as u64,
+                along_layout: along_layout || second_copy,
+            })
+        };
+        Ok([rows(gemm.a, true)?, rows(gemm.b, false)?])
+    }
+
+    /// An operand from DRAM into its scratchpad, and from there to the grid's edge, tile by tile.
+    fn operand_rows(&mut self, rows: &Rows, mapping: &Mapping) {
+        let Rows { operand, row, along_layout } = rows;
+        let Matrix { tensor, stored, buffer, bits, axes, view, .. } = operand.matrix;
+        let row_bits = row * u64::from(bits);
+        let (taken, fetched) = operand.turns(mapping);
+        let [lines, depths] = axes.map(|axis| sizes(mapping.pieces(axis)));
+        for (lines, across) in lines {
+            for &(depth, along_depth) in &depths {
+                let tiles = across * along_depth;
+                let accesses = if *along_layout { depth } else { lines * depth.div_ceil(*row) };
+                if view.is_none() {
+                    let rows = accesses * tiles * fetched;
+                    self.fill(buffer, (tensor, stored), row_bits, rows);
+                }
+                self.rows(buffer, false, row_bits, accesses * tiles * taken);
+                if !along_layout {
+                    // Written into the transposer and read from it.
+                    let write = Event::RegisterWrite { bits };
+                    self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
+                }
+            }
+        }
+    }
+
+    /// The pixels of a view, packed into rows of its scratchpad as they were fetched.
+    fn pixel_rows(&mut self, rows: &Rows) {
+        let Matrix { tensor, stored, buffer, bits, view, .. } = rows.operand.matrix;
+        if view.is_some() {
+            let fetched = self.cost.moved.iter().chain(&self.cost.stayed);
+            let read = fetched.filter(|moved| moved.tensor == tensor && !moved.write);
+            let pixels: u64 = read.map(|moved| moved.elements).sum();
+            let (row_bits, count) = (rows.row * u64::from(bits), pixels.div_ceil(rows.row));
+            self.fill(buffer, (tensor, stored), row_bits, count);
+        }
+    }
+
+    /// Where sums move: partial sums to the scratchpad and back, C of them in a row.
+    fn partial_sums(&mut self, mapping: &Mapping, counts: &ArrayCounts, sum_bits: u32) {
+        if counts.partial_sum_reads == 0 {
+            return;
+        }
+        let [row_pieces, col_pieces] =
+            [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
+        let rows = mapping.extents().time as u64 * col_pieces * (row_pieces - 1);
+        let row_bits = mapping.cols as u64 * u64::from(sum_bits);
+        self.rows(Buffer::C, true, row_bits, rows);
+        self.rows(Buffer::C, false, row_bits, rows);
+    }
+
+    /// Bias, ReLU or mask, and conversion, per result.
+    fn edge(&mut self, gemm: &Gemm, mapping: &Mapping) {
+        let costs = self.costs;
+        let shape = mapping.shape;
+        let results = shape.m as u64 * shape.n as u64;
+        let sum = costs.result_bits(&gemm.accumulator);
+        let c_row = costs.array().cols as u64;
+        if let Some(bias) = gemm.bias {
+            let bits = costs.bits(bias);
+            let widths = costs.sum_widths(gemm, shape.k);
+            self.add(Component::Edge, widths.sum, results);
+            let row_bits = c_row * u64::from(bits);
+            self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
+            let [row_pieces, col_pieces] =
+                [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
+            // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
+            let reads = match mapping.stationary {
+                Stationary::Output => row_pieces * col_pieces,
+                Stationary::Weight => col_pieces,
+                Stationary::Input => col_pieces * (shape.n as u64).div_ceil(c_row),
+            };
+            self.rows(Buffer::C, false, row_bits, reads);
+        }
+        // The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
+        let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
+        match gemm.edge {
+            Edge::Pass => {}
+            Edge::Relu => {
+                self.event(Component::Edge, Event::Relu { bits: sum }, results);
+                self.rows(Buffer::C, true, c_row, rows);
+                self.drain((gemm.output, Stored::Mask), c_row, rows);
+            }
+            Edge::Mask(activation) => {
+                self.event(Component::Edge, Event::Relu { bits: sum }, results);
+                self.fill(Buffer::C, (activation, Stored::Mask), c_row, rows);
+                self.rows(Buffer::C, false, c_row, rows);
+            }
+        }
+        if gemm.scale == BatchScale::Mean {
+            self.multiply(Component::Edge, sum, 16, results);
+        }
+    }
+
+    /// The bias on its way to the edge.
+    fn bias(&self, gemm: &Gemm, shape: GemmShape) -> Option<Transfer> {
+        gemm.bias.map(|bias| {
+            let bits = self.costs.bits(bias);
+            let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
+            self.transfer(of, false, shape.n as u64)
+        })
+    }
+
+    /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the
+    /// folds give them. Where the scale needs the whole tensor first, that is nothing, or all of it
+    /// at full width if it does not fit.
+    fn results(&mut self, gemm: &Gemm, mapping: &Mapping, second_pass: bool) -> Vec<Outgoing> {
+        let costs = self.costs;
+        let shape = mapping.shape;
+        let results = shape.m as u64 * shape.n as u64;
+        let sum = costs.result_bits(&gemm.accumulator);
+        let component = if second_pass { Component::Vector } else { Component::Edge };
+        let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
+        self.requantize(component, gemm.output, sum, moves, results);
+        // Results that leave side by side along m pass a transposer.
+        if mapping.stationary == Stationary::Input {
+            self.event(Component::Registers, Event::RegisterWrite { bits: sum }, 2 * results);
+        }
+        let row = costs.array().cols as u64;
+        let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
+        let waits = second_pass || costs.block(gemm.output).is_some();
+        self.output_rows(gemm.output, rows, waits.then_some((results, sum)));
+        match second_pass {
+            false => self.copies(gemm.output, results),
+            true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),
+            true => vec![Outgoing { tensor: gemm.output, stored: Stored::Sums, bits: sum }],
+        }
+    }
+}
+
+/// The sizes of some pieces, with how many there are of each.
+fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
+    let Pieces { side, full, rest } = pieces;
+    let sizes = [(side as u64, full as u64), (rest as u64, 1)];
+    sizes.into_iter().filter(|&(size, count)| size > 0 && count > 0).collect()
+}
+
+fn mask_of(tensor: TensorId) -> Outgoing {
+    Outgoing { tensor, stored: Stored::Mask, bits: 1 }
+}
