@@ -328,11 +328,19 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// Runs forward and backward pass on the loaded batch, without an update.
-    pub fn gradients(&mut self, step: &Step, engine: &mut dyn Engine) {
-        for command in self.program.commands.iter().filter(|command| command.pass != Pass::Update) {
-            self.execute(command, step, engine);
-        }
+    /// Runs forward and backward pass on the loaded batch, without an update; tells what the
+    /// conversion of each tensor did.
+    pub fn gradients(
+        &mut self,
+        step: &Step,
+        engine: &mut dyn Engine,
+    ) -> Vec<(TensorId, ConversionStatistics)> {
+        let commands = self.program.commands.iter().filter(|c| c.pass != Pass::Update);
+        let run = |command: &Command| {
+            let conversion = self.execute(command, step, engine).conversion;
+            (command.operation.output(), conversion)
+        };
+        commands.map(run).collect()
     }
 
     /// The labels of the loaded batch; empty for a regression.

@@ -20,6 +20,7 @@ use systoliq_nn::{Batch, DataSet, Golden, Gradients, Parameters, Training};
 use systoliq_program::{Engine, Machine, Operation, Program, Role, Step, TensorId};
 
 use crate::mcnemar::McNemar;
+use crate::report::Extended;
 
 mod difference;
 mod histogram;
@@ -201,10 +202,16 @@ impl Look<'_> {
         };
         let mut compare = |machine: &mut Machine<'p>| {
             machine.load(batch, &step);
-            machine.gradients(&step, engine);
+            let conversions = machine.gradients(&step, engine);
             let mut differences = Differences::default();
             differences.add(machine, &counterparts, |_| true);
-            differences.figures()
+            let mut figures = differences.figures();
+            for (id, conversion) in conversions {
+                if let Some(found) = figures.get_mut(&machine.program().tensor(id).name) {
+                    found.conversion_db = conversion.sqnr_db().map(Extended);
+                }
+            }
+            figures
         };
         let mut copy = machine.clone();
         let own = compare(&mut copy);

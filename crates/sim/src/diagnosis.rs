@@ -6,7 +6,7 @@
 //! | cause | severity |
 //! | --- | --- |
 //! | `accumulator_overflow` | the share of sums that overflowed, 16 times where they wrap: a sum that wraps is off by the whole range, some four times a typical one |
-//! | `range`, `resolution` | the larger of the noise that the tensor's conversions made over the run and the noise that the tensor has in the teacher-forced probes beyond what it read. It is a matter of range where elements left it and golden's exceed it, else of resolution |
+//! | `range`, `resolution` | the noise of the tensor's conversions: over the run, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, else of resolution |
 //! | `stalled_updates` | the share of updates lost, where rounding is not stochastic: stochastic rounding loses none in the mean |
 //!
 //! Of a run that diverged, only the probes count for range and resolution: its own conversions show
@@ -21,7 +21,8 @@ use systoliq_fxp::{Overflow, Rounding};
 use systoliq_nn::DataSet;
 use systoliq_program::{Command, Operation, Role, TensorDecl, TensorId};
 
-use crate::report::OverSeeds;
+use crate::comparison::Figures;
+use crate::report::{Extended, OverSeeds};
 use crate::trainer::{Conduct, Record};
 use crate::{EngineKind, Error, Experiment, Prepared, Trainer};
 
@@ -82,7 +83,7 @@ pub enum Cause {
 pub struct Finding {
     /// The tensors, the worst first.
     pub tensors: Vec<String>,
-    /// Their role.
+    /// The role of the worst.
     pub role: &'static str,
     /// What they suffer from.
     pub cause: Cause,
@@ -145,15 +146,25 @@ impl Diagnosis {
             })
             .collect();
         findings.sort_by(|a, b| b.severity.total_cmp(&a.severity));
-        let mut seen: Vec<Vec<Change>> = Vec::new();
-        findings.retain(|finding| {
-            let new = !seen.contains(&finding.set);
-            seen.push(finding.set.clone());
-            new
-        });
-        findings.truncate(FINDINGS_MAX);
-        Self { significant, findings }
+        Self { significant, findings: merged(findings) }
     }
+}
+
+/// Joins findings that the same settings mend, and keeps the worst few.
+fn merged(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut kept: Vec<Finding> = Vec::new();
+    for finding in findings {
+        let paths = |set: &[Change]| set.iter().map(|c| c.path.clone()).collect::<Vec<_>>();
+        let same = |known: &&mut Finding| {
+            known.cause == finding.cause && paths(&known.set) == paths(&finding.set)
+        };
+        match kept.iter_mut().find(same) {
+            Some(known) => known.tensors.extend(finding.tensors),
+            None => kept.push(finding),
+        }
+    }
+    kept.truncate(FINDINGS_MAX);
+    kept
 }
 
 fn reason(record: &Record, over: Option<&OverSeeds>) -> Option<Reason> {
@@ -193,7 +204,7 @@ fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
             let mostly = seen.conversion.overflowed > seen.conversion.underflowed;
             let range = left && if moving { mostly } else { exceeds };
             let cause = if range { Cause::Range } else { Cause::Resolution };
-            add(cause, made.max(introduced(prepared, record, id)));
+            add(cause, made.max(converted(prepared, record, id)));
         }
         if let Some(update) = &seen.update
             && decl.plan.rounding != Rounding::Stochastic
@@ -209,15 +220,15 @@ fn noise(sqnr_db: f64) -> f64 {
     if sqnr_db.is_nan() { 1.0 } else { libm::pow(10.0, -sqnr_db / 10.0).min(1.0) }
 }
 
-/// The noise of a tensor in the teacher-forced probes together.
-fn probed(record: &Record, name: &str) -> f64 {
+/// Noise over signal of a tensor in the teacher-forced probes together, by decibels of each.
+fn probed(record: &Record, name: &str, decibels: fn(&Figures) -> Option<Extended>) -> f64 {
     let (mut signal, mut error) = (0.0, 0.0);
     for probe in &record.comparison.probes {
         let Some(found) = probe.teacher_forced.as_ref().and_then(|all| all.get(name)) else {
             continue;
         };
         let energy = found.golden_rms.0 * found.golden_rms.0;
-        if let Some(sqnr) = found.sqnr_db.filter(|_| energy.is_finite()) {
+        if let Some(sqnr) = decibels(found).filter(|_| energy.is_finite()) {
             signal += energy;
             error += energy * libm::pow(10.0, -sqnr.0 / 10.0);
         }
@@ -225,16 +236,19 @@ fn probed(record: &Record, name: &str) -> f64 {
     if signal > 0.0 { (error / signal).min(1.0) } else { 0.0 }
 }
 
-/// That noise beyond that of what the tensor is made from.
-fn introduced(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
-    let of = |id: TensorId| probed(record, &prepared.program.tensor(id).name);
-    // Masters and biases are golden's, converted.
-    let read = match maker(prepared, id).map(|command| &command.operation) {
-        None | Some(Operation::Update { .. }) => Vec::new(),
-        Some(operation) => operation.inputs(),
-    };
-    let inherited = read.into_iter().map(of).fold(0.0, f64::max);
-    (of(id) - inherited).max(0.0)
+/// The noise that conversion alone adds to a tensor in these probes.
+fn converted(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
+    let of_parameter =
+        |id: TensorId| probed(record, &prepared.program.tensor(id).name, |found| found.sqnr_db);
+    let decl = prepared.program.tensor(id);
+    match decl.role {
+        Role::Input | Role::Master | Role::Bias => of_parameter(id),
+        Role::Weights => {
+            let master = prepared.program.find(Role::Master, decl.layer);
+            (of_parameter(id) - master.map_or(0.0, of_parameter)).max(0.0)
+        }
+        _ => probed(record, &decl.name, |found| found.conversion_db),
+    }
 }
 
 /// The command that makes a tensor.

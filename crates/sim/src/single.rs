@@ -178,10 +178,11 @@ pub fn dram_bytes(
     accelerator: &Accelerator,
     shape: GemmShape,
     widths: Widths,
+    views: [Option<Im2col>; 2],
 ) -> Result<ByMatrix, Error> {
     accelerator.validate()?;
     let program = program(shape, widths)?;
-    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed);
+    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m).viewing(views);
     let cost = costs.of(0, Work::Gemm(shape), false)?;
     Ok(ByMatrix::of(&cost.moved, |moved| moved.bytes))
 }

@@ -39,6 +39,9 @@ pub struct Figures {
     pub golden_rms: Extended,
     /// The largest `|g|`.
     pub golden_max: Extended,
+    /// In a probe, the signal-to-quantization-noise ratio of the conversion alone that made the
+    /// tensor from what was before it in fixed point.
+    pub conversion_db: Option<Extended>,
 }
 
 impl Difference {
@@ -75,6 +78,7 @@ impl Difference {
             cosine: (self.golden != 0.0 && self.fixed != 0.0).then_some(Extended(cosine)),
             golden_rms: Extended((self.golden / self.elements.max(1) as f64).sqrt()),
             golden_max: Extended(self.golden_max),
+            conversion_db: None,
         }
     }
 }

@@ -1,0 +1,102 @@
+//! The diagnosis of a run: experiments spoiled on purpose, one for each cause.
+
+mod shell;
+
+use serde_json::Value;
+
+/// Trains on the digits with some settings and `--diagnose`; returns the report.
+fn diagnosed(set: &[&str]) -> Value {
+    let mut arguments = vec!["train", "models/digits-mlp.json", "--json", "--diagnose"];
+    set.iter().for_each(|change| arguments.extend(["--set", change]));
+    serde_json::from_str(&shell::printed(&shell::root(), &arguments)).expect("a report")
+}
+
+/// The first suggestion for an experiment spoiled by `set` is for this cause in these tensors, and
+/// regains most of what was lost.
+fn assert_mended(set: &[&str], cause: &str, tensors: &[&str], setting: &str) {
+    let report = diagnosed(set);
+    let diagnosis = &report["diagnosis"];
+    assert_ne!(diagnosis["significant"], Value::Null, "{set:?}: {diagnosis:#}");
+    let first = &diagnosis["findings"][0];
+    assert_eq!(first["cause"], cause, "{set:?}: {diagnosis:#}");
+    let named = first["tensors"].as_array().unwrap();
+    for tensor in tensors {
+        assert!(named.contains(&Value::from(*tensor)), "{tensor}, {set:?}: {diagnosis:#}");
+    }
+    let changed = first["set"][0].as_str().unwrap();
+    assert!(changed.starts_with(setting), "{set:?}: {changed}");
+    let check = |key: &str| first["check"][key].as_f64().unwrap();
+    let lost = check("error_rate") - check("golden_error_rate");
+    assert!(lost > 0.02, "{set:?}: {first:#}");
+    assert!(check("regained") > 0.7 * lost, "{set:?}: {first:#}");
+    let difference = check("error_rate") - check("changed_error_rate");
+    assert!((check("regained") - difference).abs() < 1e-12);
+    // What is suggested is what helps: the same settings, by hand, for as many epochs.
+    assert_eq!(first["check"]["epochs"], 10);
+    let by_hand: Vec<&str> =
+        first["set"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    let mut arguments = vec!["train", "models/digits-mlp.json", "--json"];
+    set.iter().chain(&by_hand).for_each(|change| arguments.extend(["--set", change]));
+    let mended: Value = serde_json::from_str(&shell::printed(&shell::root(), &arguments)).unwrap();
+    assert_eq!(mended["fixed"]["error_rate"][9], first["check"]["changed_error_rate"]);
+}
+
+#[test]
+fn a_narrow_master_with_nearest_rounding_stalls_and_is_mended() {
+    let set = ["training.rate=0.1", r#"precision.master={"bits":6,"rounding":"nearest-even"}"#];
+    assert_mended(&set, "stalled_updates", &["m0", "m1"], "precision.master.rounding=stochastic");
+}
+
+#[test]
+fn gradients_far_too_coarse_are_found_and_mended() {
+    let set = [r#"precision.gradients={"bits":8,"frac":-1,"rounding":"stochastic"}"#];
+    assert_mended(&set, "resolution", &["dz0"], "precision.gradients.frac=");
+}
+
+#[test]
+fn static_activations_that_saturate_are_found_and_mended() {
+    let set = ["precision.activations=UQ-2.10"];
+    assert_mended(&set, "range", &["y0"], "precision.activations=UQ");
+}
+
+#[test]
+fn narrow_accumulators_that_wrap_are_found_and_mended() {
+    let set = ["precision.accumulator.bits=16"];
+    assert_mended(&set, "accumulator_overflow", &["y0", "z1"], "precision.accumulator.bits=");
+}
+
+#[test]
+fn weights_without_room_and_weights_too_coarse_are_found_and_mended() {
+    assert_mended(&["precision.weights.spare=0"], "range", &["m1"], "precision.weights.spare=");
+    assert_mended(&["precision.weights.bits=3"], "resolution", &["w0"], "precision.weights.bits=");
+}
+
+#[test]
+fn a_loss_in_one_layer_alone_is_mended_there() {
+    let set = [r#"precision.logits={"bits":8,"frac":7,"scale":"static"}"#];
+    assert_mended(&set, "range", &["z1"], "precision.logits.frac=");
+    let set = ["precision.layers.1.accumulator.bits=16"];
+    let layer = "precision.layers.1.accumulator.bits=";
+    assert_mended(&set, "accumulator_overflow", &["z1"], layer);
+}
+
+#[test]
+fn nothing_is_explained_where_nothing_significant_was_lost() {
+    let report = diagnosed(&["training.epochs=4"]);
+    let nothing = serde_json::json!({ "significant": null, "findings": [] });
+    assert_eq!(report["diagnosis"], nothing);
+    let text = shell::printed(&shell::root(), &["train", "models/digits-mlp.json"]);
+    assert!(text.contains("diagnosis: no significant loss"), "{text}");
+}
+
+#[test]
+fn a_suggestion_that_does_not_help_shows_as_such() {
+    // Too narrow in two places: mending one alone cannot regain what both lose.
+    let set = ["precision.accumulator.bits=16", "precision.weights.bits=3"];
+    let report = diagnosed(&set);
+    let findings = report["diagnosis"]["findings"].as_array().unwrap();
+    let tried = findings.iter().filter(|finding| !finding["check"].is_null());
+    let regained: Vec<f64> =
+        tried.map(|finding| finding["check"]["regained"].as_f64().unwrap()).collect();
+    assert!(!regained.is_empty() && regained.iter().any(|&points| points < 0.3), "{regained:?}");
+}
