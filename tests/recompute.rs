@@ -94,6 +94,67 @@ fn cases() -> Vec<(String, u64, Vec<String>)> {
         cases.push((name.to_owned(), 3, overrides));
     };
     more("defaults", &[]);
+    more(
+        "momentum",
+        &["training.momentum=0.9", "training.weight_decay=0.01", "training.rate=0.05"],
+    );
+    more("sums-with-momentum", &["training.momentum=0.9", "training.batch_gradient=sum"]);
+    more("decay", &["training.weight_decay=0.01", "training.loss_scale=4"]);
+    more("residual", &[r#"precision.residual={"bits":9}"#, "training.weight_decay=0.01"]);
+    more("residual-with-momentum", &[r#"precision.residual={"bits":16}"#, "training.momentum=0.5"]);
+    more(
+        "schedule",
+        &[
+            r#"training.schedule={"kind":"exponential","factor_per_epoch":0.7}"#,
+            "training.epochs=2",
+        ],
+    );
+    more(
+        "overflow-rate",
+        &[
+            r#"precision.gradients={"bits":8,"scale":"overflow-rate","max_overflow_rate":0.01,"every_batches":2}"#,
+        ],
+    );
+    let narrow = "precision.accumulator.bits=13";
+    for overflow in ["saturate", "saturate-symmetric", "wrap"] {
+        let overflow = format!("precision.accumulator.overflow={overflow}");
+        let all =
+            [narrow, "precision.accumulator.chunk=7", "precision.accumulator.frac=9", &overflow];
+        let static_tensors = ["precision.activations=UQ2.4", "precision.gradients=Q2.6"];
+        let stochastic = "precision.accumulator.rounding=stochastic";
+        let end = "precision.accumulator.overflow_at=end";
+        more(&format!("chunks-{overflow}"), &[&all[..], &static_tensors, &[stochastic]].concat());
+        more(
+            &format!("end-{overflow}"),
+            &[&[all[0], all[2], all[3], end][..], &static_tensors].concat(),
+        );
+        more(&format!("chunks-end-{overflow}"), &[&all[..], &static_tensors, &[end]].concat());
+    }
+    let block =
+        |bits: u32, size: u32| format!(r#"{{"bits":{bits},"scale":"block","block":{size}}}"#);
+    let blocks: Vec<String> = ["input", "weights", "activations", "gradients", "error"]
+        .map(|role| format!("precision.{role}={}", block(7, 5)))
+        .to_vec();
+    let with = |more: &[&str]| -> Vec<String> {
+        blocks.iter().cloned().chain(more.iter().map(|&set| set.to_owned())).collect()
+    };
+    let one = vec![
+        format!("precision.weights={}", block(6, 16)),
+        "precision.accumulator.frac=14".to_owned(),
+    ];
+    cases.push(("blocks".into(), 2, with(&["precision.accumulator.frac=12"])));
+    let rounded = [
+        "precision.accumulator.frac=7",
+        "precision.accumulator.rounding=stochastic",
+        "precision.error.rounding=stochastic",
+        "precision.gradients.rounding=stochastic",
+    ];
+    cases.push(("rounded-blocks".into(), 2, with(&rounded)));
+    cases.push(("blocks-of-weights".into(), 2, one));
+    let mut more = |name: &str, overrides: &[&str]| {
+        let overrides = overrides.iter().map(|&set| set.to_owned()).collect();
+        cases.push((name.to_owned(), 3, overrides));
+    };
     more("nats", &["training.loss_unit=nats", "training.loss_scale=8"]);
     more("sum", &["training.batch_gradient=sum", "precision.rate.bits=1"]);
     more("short-last-batch", &["training.batch=350"]);

@@ -83,19 +83,20 @@ def limit(value, bits, signed, overflow):
     return min(max(value, smallest), largest)
 
 
-def convert(raw, frac, form, conversion):
-    """Integers of `frac` fraction bits, in their logical order, into a format."""
+def convert(raw, frac, form, to, conversion):
+    """Integers of `frac` fraction bits, in their logical order, into a format of `to` fraction bits
+    each."""
     flat = [int(value) for value in np.asarray(raw, dtype=object).ravel()]
     fracs = frac if isinstance(frac, list) else [frac] * len(flat)
     drawn = words(int(conversion["key"], 16), len(flat)).tolist()
     out = [
         limit(
-            round_shift(value, f - form["frac"], conversion["rounding"], word),
+            round_shift(value, f - t, conversion["rounding"], word),
             form["bits"],
             form["signed"],
             conversion["overflow"],
         )
-        for value, f, word in zip(flat, fracs, drawn)
+        for value, f, t, word in zip(flat, fracs, np.ravel(to).tolist(), drawn)
     ]
     return np.array(out, dtype=object).reshape(np.shape(raw))
 
@@ -141,12 +142,20 @@ class Adder:
         return one(sums)
 
     def aligned(self, terms, frac, k):
-        shift = frac - self.frac
-        if shift <= 0:
-            return terms * (1 << -shift)
+        """Terms of `frac` fraction bits, one number or one each, as addition number k."""
+        shift = np.broadcast_to(np.asarray(frac, dtype=object) - self.frac, terms.shape)
         drawn = words(with_part(self.key, k), terms.size).astype(object).reshape(terms.shape)
-        one = np.frompyfunc(lambda v, w: round_shift(v, shift, self.rounding, int(w)), 2, 1)
-        return one(terms, drawn)
+        one = np.frompyfunc(lambda v, s, w: round_shift(v, s, self.rounding, int(w)), 3, 1)
+        return one(terms, shift, drawn)
+
+    def total_of_blocks(self, terms, frac_of, block, bias=None):
+        """Sums block by block: exact within, then aligned from the fraction bits of the block."""
+        sums = np.zeros(terms[0].shape, dtype=object)
+        for start in range(0, len(terms), block):
+            end = min(start + block, len(terms))
+            exact = sum(terms[start + 1 : end], terms[start])
+            sums = self.limited(sums + self.aligned(exact, frac_of(start), end - 1))
+        return self.finished(sums, len(terms), bias)
 
     def total(self, terms, frac, bias=None):
         """The sums of a list of arrays, term after term, and of a bias (codes, fraction bits)."""
@@ -161,10 +170,13 @@ class Adder:
             else:
                 sums = part if sums is None else sums
                 sums = part if sums is part else self.limited(sums + part)
+        return self.finished(sums, len(terms), bias)
+
+    def finished(self, sums, count, bias):
         if bias is not None:
             codes, bias_frac = bias
             spread = np.broadcast_to(codes, sums.shape).copy()
-            sums = self.limited(sums + self.aligned(spread, bias_frac, len(terms)))
+            sums = self.limited(sums + self.aligned(spread, bias_frac, count))
         return self.limited_always(sums) if self.at_end else sums
 
 
@@ -255,22 +267,52 @@ class Dump:
     def chosen_from_values(self, file):
         """Whether the fraction bits follow from the values of this step alone."""
         plan = self.tensors[file]["plan"]
-        return " dynamic" in plan or (" history" in plan and self.manifest["step"] == 0)
+        return any(
+            [" dynamic" in plan, " block" in plan, " history" in plan and self.manifest["step"] == 0]
+        )
+
+    def fracs(self, file):
+        """The fraction bits of every element."""
+        tensor = self.tensors[file]
+        shape, blocks = tensor["shape"], tensor.get("blocks")
+        if not blocks:
+            return np.full(shape, tensor["format"]["frac"], dtype=object)
+        of_blocks = np.load(self.folder / blocks["fracs"]).astype(object)
+        axis = 1 if blocks["along"] == "row" else 0
+        return np.take(of_blocks, np.arange(shape[axis]) // blocks["size"], axis=axis)
 
     def operand(self, operand):
-        codes = self.codes(operand["file"])
-        return codes.T if operand["transposed"] else codes
+        """Codes and fraction bits of an operand."""
+        pair = self.codes(operand["file"]), self.fracs(operand["file"])
+        return [array.T if operand["transposed"] else array for array in pair]
+
+    def check_blocks(self, name, raw, frac, file, overflow):
+        """Each block has the fraction bits that its own values ask for."""
+        blocks, form, fracs = self.tensors[file]["blocks"], self.form(file), self.fracs(file)
+        axis = 1 if blocks["along"] == "row" else 0
+        raw = np.asarray(raw, dtype=object).reshape(fracs.shape)
+        raw, fracs = (raw, fracs) if axis == 1 else (raw.T, fracs.T)
+        for line, (values, found) in enumerate(zip(raw, fracs)):
+            for start in range(0, len(values), blocks["size"]):
+                expected = dynamic_frac(values[start : start + blocks["size"]], frac, form, overflow)
+                expected = form["bits"] - 1 if expected is None else expected
+                if found[start] != expected:
+                    self.fail(f"{name}, block at {line}, {start}: {found[start]}, expected {expected}")
 
     def check(self, command, raw, frac):
         """Compares what is dumped with the conversion of `raw`."""
-        file = command["output"]
-        form, conversion = self.form(file), command["conversion"]
-        name = command.get("command", file)
-        if self.chosen_from_values(file):
-            expected = dynamic_frac(raw, frac, form, conversion["overflow"])
-            if expected is not None and expected != form["frac"]:
-                self.fail(f"{name}: {form['frac']} fraction bits, expected {expected}")
-        self.compare(name, convert(raw, frac, form, conversion), self.codes(file))
+        conversion = command["conversion"]
+        base = command["output"].removesuffix(".npy")
+        copies = [f"{base}.npy", f"{base}.row.npy", f"{base}.column.npy"]
+        for file in [copy for copy in copies if copy in self.tensors]:
+            form, name = self.form(file), command.get("command", file)
+            if self.tensors[file].get("blocks"):
+                self.check_blocks(name, raw, frac, file, conversion["overflow"])
+            elif self.chosen_from_values(file):
+                expected = dynamic_frac(raw, frac, form, conversion["overflow"])
+                if expected is not None and expected != form["frac"]:
+                    self.fail(f"{name}: {form['frac']} fraction bits, expected {expected}")
+            self.compare(name, convert(raw, frac, form, self.fracs(file), conversion), self.codes(file))
 
     def compare(self, name, expected, found):
         expected = expected.reshape(found.shape)
@@ -299,14 +341,20 @@ class Dump:
         self.check(command, np.array(raw, dtype=object).reshape(values.shape), fracs)
 
     def gemm(self, command):
-        a, b = self.operand(command["a"]), self.operand(command["b"])
-        frac = sum(self.form(command[side]["file"])["frac"] for side in "ab")
+        (a, a_fracs), (b, b_fracs) = self.operand(command["a"]), self.operand(command["b"])
         adder = Adder(command["accumulator"])
         terms = [np.multiply.outer(a[:, k], b[k, :]) for k in range(a.shape[1])]
+
+        def frac_of(k):
+            return np.add.outer(a_fracs[:, k], b_fracs[k, :])
+
         bias = command["bias"]
         if bias is not None:
             bias = self.codes(bias), self.form(bias)["frac"]
-        sums = adder.total(terms, frac, bias)
+        if command.get("block"):
+            sums = adder.total_of_blocks(terms, frac_of, command["block"], bias)
+        else:
+            sums = adder.total(terms, frac_of(0), bias)
         if command["edge"] == "relu":
             sums = np.maximum(sums, 0)
         if command["edge"] == "mask":
@@ -316,7 +364,11 @@ class Dump:
     def sum_rows(self, command):
         rows = self.codes(command["input"])
         adder = Adder(command["accumulator"])
-        sums = adder.total(list(rows), self.form(command["input"])["frac"])
+        fracs = self.fracs(command["input"])
+        if command.get("block"):
+            sums = adder.total_of_blocks(list(rows), lambda row: fracs[row], command["block"])
+        else:
+            sums = adder.total(list(rows), fracs[0])
         self.check(command, *self.scaled(sums, adder.frac, command["scale"]))
 
     def softmax_cross_entropy(self, command):
@@ -335,14 +387,41 @@ class Dump:
         raw = outputs * (1 << (most - fracs[0])) - targets * (1 << (most - fracs[1]))
         self.check(command, raw, most - command["loss_scale_log2"])
 
+    def combined(self, parts):
+        """The exact sum of (file, factor) pairs, and its fraction bits; a factor may be missing."""
+        parts = [(self.codes(file), self.form(file)["frac"], factor) for file, factor in parts]
+        scaled = [
+            (codes * (factor["mantissa"] if factor else 1), frac + (factor["exponent"] if factor else 0))
+            for codes, frac, factor in parts
+        ]
+        most = max(frac for _, frac in scaled)
+        return sum(codes * (1 << (most - frac)) for codes, frac in scaled), most
+
+    def momentum(self, command):
+        factors = command["factors"]
+        parts = [(command[of], factors[of]) for of in ("momentum", "gradient")]
+        if command["weights"]:
+            parts.append((command["weights"], factors["weights"]))
+        self.check(command, *self.combined(parts))
+
     def update(self, command):
-        weights, gradient = self.codes(command["weights"]), self.codes(command["gradient"])
-        fracs = [self.form(command[side])["frac"] for side in ("weights", "gradient")]
-        rate = command["rate"]
-        step = fracs[1] + rate["exponent"]
-        most = max(fracs[0], step)
-        moved = gradient * rate["mantissa"] * (1 << (most - step))
-        self.check(command, weights * (1 << (most - fracs[0])) - moved, most)
+        def less(factor):
+            return {**factor, "mantissa": -factor["mantissa"]}
+
+        parts = [(command["weights"], None), (command["gradient"], less(command["rate"]))]
+        if command["residual"]:
+            parts.append((command["residual"], None))
+        if command["decay"]:
+            parts.append((command["weights"], less(command["decay"])))
+        self.updated = self.combined(parts)
+        self.check(command, *self.updated)
+
+    def residual(self, command):
+        exact, frac = self.updated
+        rounded, rounded_frac = self.codes(command["weights"]), self.form(command["weights"])["frac"]
+        most = max(frac, rounded_frac)
+        left = exact * (1 << (most - frac)) - rounded * (1 << (most - rounded_frac))
+        self.check(command, left, most)
 
     def convert(self, command):
         self.check(command, self.codes(command["from"]), self.form(command["from"])["frac"])
