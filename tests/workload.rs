@@ -313,3 +313,20 @@ fn what_is_wrong_is_refused_at_its_line_and_nothing_is_written() {
         assert!(!folder.path().join("out").exists());
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_without_waiting_for_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("8x16.cfg"), CONFIGURATION).expect("a file");
+    fs::write(folder.path().join("one.csv"), "Layer,M,N,K,\nfc, 1, 2, 3,\n").expect("a file");
+    for (topology, accelerator) in
+        [("/dev/zero", "8x16.cfg"), ("one.csv", "/dev/zero.cfg"), (".", "8x16.cfg")]
+    {
+        let arguments = ["workload", topology, "--accelerator", accelerator];
+        let output = shell::systoliq(folder.path(), &arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}

@@ -3,7 +3,7 @@
 mod reports;
 
 use std::fmt::Write as _;
-use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -19,6 +19,7 @@ use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, grouped, joules};
 use crate::failure::{Failure, warn};
 use crate::load;
+use crate::load::files::open_regular;
 
 /// Cycles, stalls, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
 #[derive(Clone, Debug, Args)]
@@ -132,11 +133,13 @@ fn read<T, E: std::fmt::Display>(
 ) -> Result<T, Failure> {
     let named =
         |problem: &dyn std::fmt::Display| Failure::input(anyhow!("{}: {problem}", file.display()));
-    let size = fs::metadata(file).map_err(|error| named(&error))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(named(&format!("{size} bytes: expected at most {FILE_BYTES_MAX}")));
+    let mut bytes = Vec::new();
+    let opened = open_regular(file).map_err(|error| named(&error))?;
+    let read = opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    if read.map_err(|error| named(&error))? as u64 > FILE_BYTES_MAX {
+        return Err(named(&format!("more than {FILE_BYTES_MAX} bytes: expected a smaller file")));
     }
-    let text = fs::read_to_string(file).map_err(|error| named(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| named(&error))?;
     parse(&text).map_err(|error| named(&error))
 }
 
