@@ -133,11 +133,11 @@ impl<'a> Study<'a> {
             let problem = format!("the {} part of `{}` has no samples", part.name(), data.name);
             return Err(Error::at("dataset", problem));
         }
+        let backward = backward::grids(&prepared.experiment.training, &run.observation)?;
         let golden = run.golden(&prepared.graph);
         let gains = forward::gains(&golden, part.of(data), rows);
         let tensors = forward::tensors(&golden, &run.observation, part.of(data), &gains)?;
         let test_gains = forward::gains(&golden, &data.test, data.test.len());
-        let backward = backward::grids(&prepared.experiment.training, &run.observation)?;
         let decisions = data.test.batches(CHUNK);
         let decisions = decisions
             .flat_map(|batch| Golden::<f64>::decisions(&golden.outputs(&batch.inputs)))

@@ -64,6 +64,16 @@ fn of_layer(
     seen: &LayerObservation,
 ) -> Result<BackwardGrids, Error> {
     let LayerObservation { dz, dw, db, noise_gain, .. } = seen;
+    let all = [seen.outputs, seen.weights, seen.bias, dz.extremes, dw.extremes, db.extremes];
+    let all = all.map(|extremes| extremes.magnitude());
+    let all = all.into_iter().chain([dz.largest, dw.largest, db.largest, *noise_gain]);
+    if !all.into_iter().all(f64::is_finite) {
+        let problem = format!(
+            "numbers of layer {layer} leave the range of floating point in the float run: expected a \
+             run that learns"
+        );
+        return Err(Error::at("training", problem));
+    }
     let least = dw.least.min(db.least);
     if !(dw.largest > 0.0 && dz.largest > 0.0 && least > 0.0 && *noise_gain > 0.0) {
         let problem = format!(

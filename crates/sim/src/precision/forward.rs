@@ -147,7 +147,7 @@ impl Study<'_> {
             last = Some(assignment.bound);
         }
         let best =
-            last.map_or(String::new(), |bound| format!(", and with fewer it is {bound:.2e}"));
+            last.map_or(String::new(), |bound| format!("; that of the widest is {bound:.2e}"));
         let problem = format!(
             "no widths of up to {BITS_MAX} bits have a bound of {mismatch:e} or less{best}; \
              expected a larger mismatch"
