@@ -112,10 +112,12 @@ fn range(spread: &Spread, deviations: f64) -> i32 {
     needed.min(ceil_log2(deviations * spread.largest / CORRECTION))
 }
 
-/// The least rate by which a gradient is multiplied.
+/// The least rate by which a gradient is multiplied, in any epoch.
 fn smallest_rate(training: &Training) -> f64 {
+    let rates = (0..training.epochs).map(|epoch| training.rate_in(epoch));
+    let least = rates.fold(f64::INFINITY, f64::min);
     match training.batch_gradient {
-        BatchGradient::Mean => training.rate,
-        BatchGradient::Sum => training.rate / training.batch as f64,
+        BatchGradient::Mean => least,
+        BatchGradient::Sum => least / training.batch as f64,
     }
 }
