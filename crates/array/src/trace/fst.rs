@@ -68,12 +68,16 @@ impl Trace<'_, '_> {
     }
 }
 
-/// What a file is, in as many whole words as there is room for.
+/// What a file is, in as many whole words as there is room for; of a first word that is too long,
+/// what there is room for.
 fn version(description: &str) -> String {
-    let mut version = format!("systoliq: {description}");
+    const NAME: &str = "systoliq: ";
+    let mut version = format!("{NAME}{description}");
     if version.len() > VERSION_MAX {
-        let end = version[..=VERSION_MAX].rfind(' ').unwrap_or(VERSION_MAX);
-        version.truncate(end);
+        let most = version.floor_char_boundary(VERSION_MAX);
+        let whole = version[most..].starts_with(' ').then_some(most);
+        let end = whole.or_else(|| version[..most].rfind(' ').filter(|&end| end >= NAME.len()));
+        version.truncate(end.unwrap_or(most));
         version.truncate(version.trim_end_matches([',', ';']).len());
     }
     version
@@ -136,6 +140,11 @@ mod tests {
             let long = version(&format!("{}, two; three", "x".repeat(length)));
             let ends = ["x", "two", "three"].iter().any(|word| long.ends_with(word));
             assert!(long.len() <= VERSION_MAX && ends, "{long}");
+        }
+        for length in 30..70 {
+            let long = version(&format!("{}, two", "\u{3bc}".repeat(length)));
+            let room = VERSION_MAX - long.len();
+            assert!(long.ends_with("two") || long.ends_with('\u{3bc}') && room < 6, "{long}");
         }
     }
 }

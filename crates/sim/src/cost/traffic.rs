@@ -129,7 +129,8 @@ impl Traffic<'_> {
             let in_pieces = !mapping.output_stays() && largest(mapping, Axis::Time) > steps_max;
             Groups::new(mapping, self.result_axes(), 8 * self.burst_bytes, in_pieces)
         });
-        let mut line = Line { traffic: self, schedule, steps_max, groups, before: None };
+        let mut line =
+            Line { traffic: self, schedule, steps_max, groups, before: None, looked_at: 0 };
         line.turns(walk, 0, [0; 3])
     }
 
@@ -182,7 +183,12 @@ struct Line<'t> {
     groups: Option<Groups>,
     /// The tile before, and how long after its beginning its last step started.
     before: Option<(Tile, u64)>,
+    /// Parts of views that were looked at.
+    looked_at: usize,
 }
+
+/// The most parts of a view whose pixels are counted one by one: some seconds.
+const LOOKED_AT_MAX: usize = 1 << 21;
 
 impl Line<'_> {
     /// All turns of the loops from `depth` on.
@@ -243,6 +249,12 @@ impl Line<'_> {
             for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
                 let split = operand.depends_on(Axis::Time) && !operand.fits();
                 let (part, number) = if split { (&piece, number) } else { (&tile, 0) };
+                if operand.matrix.view.is_some() {
+                    self.looked_at += 1;
+                    if self.looked_at > LOOKED_AT_MAX {
+                        return Err(TooLong);
+                    }
+                }
                 let missing = operand.missing(mapping, places, part);
                 if (split || is_first_piece) && missing > 0 {
                     let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
