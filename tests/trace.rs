@@ -330,4 +330,28 @@ fn addresses_in_the_layout_of_scale_sim_are_those_of_the_matrices() {
     }
     let first: Vec<i64> = vec![0, 0, -1, -1, -1, -1, -1, -1, -1];
     assert_eq!(file("IFMAP_SRAM_TRACE.csv")[0], first);
+    // The first cycle with all columns: k = 7 of filter 0 to k = 0 of filter 7, which is at 7 * 64.
+    let filters = (0..8).map(|at| 10_000_000 + at * 64 + 7 - at);
+    assert_eq!(file("FILTER_SRAM_TRACE.csv")[7][1..], filters.collect::<Vec<i64>>());
+}
+
+/// What SCALE-Sim 3.0.0 wrote of 32 x 64 times 64 x 10 on 8 x 8 with stationary weights, in four
+/// cycles as we count them: its first column is one more.
+#[test]
+fn addresses_with_stationary_weights_are_line_by_line_those_of_scale_sim() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stationary = "accelerator.array.dataflow=ws";
+    let arguments = ["--set", stationary, "--op", "1.forward", "--format", "scalesim", "-o", "z1"];
+    traced(folder.path(), &arguments);
+    let text = fs::read_to_string(folder.path().join("z1/IFMAP_SRAM_TRACE.csv")).expect("a trace");
+    let lines: Vec<&str> = text.lines().collect();
+    for (cycle, reported) in [
+        (8, "0,-1,-1,-1,-1,-1,-1,-1"),
+        (16, "512,449,386,323,260,197,134,71"),
+        (430, "-1,-1,-1,-1,-1,-1,-1,-1"),
+        (855, "-1,-1,-1,-1,-1,-1,2046,1983"),
+    ] {
+        assert_eq!(lines[cycle], format!("{cycle},{reported}"));
+    }
+    assert_eq!(lines.len(), 864);
 }

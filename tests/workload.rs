@@ -135,6 +135,14 @@ fn reports_have_the_column_names_of_scale_sim_and_a_line_per_layer() {
         assert!(text.lines().all(|line| line.split(',').count() == columns + 1), "{name}: {text}");
         assert_eq!(text.lines().count(), layers + 1, "{name}");
     }
+    let access = fs::read_to_string(folder.path().join("reports/DETAILED_ACCESS_REPORT.csv"));
+    let header = "LayerID, SRAM IFMAP Start Cycle, SRAM IFMAP Stop Cycle, SRAM IFMAP Reads, \
+                  SRAM Filter Start Cycle, SRAM Filter Stop Cycle, SRAM Filter Reads, \
+                  SRAM OFMAP Start Cycle, SRAM OFMAP Stop Cycle, SRAM OFMAP Writes, \
+                  DRAM IFMAP Start Cycle, DRAM IFMAP Stop Cycle, DRAM IFMAP Reads, \
+                  DRAM Filter Start Cycle, DRAM Filter Stop Cycle, DRAM Filter Reads, \
+                  DRAM OFMAP Start Cycle, DRAM OFMAP Stop Cycle, DRAM OFMAP Writes,";
+    assert_eq!(access.expect("a report").lines().next(), Some(header));
     let compute = fs::read_to_string(folder.path().join("reports/COMPUTE_REPORT.csv"));
     let compute = compute.expect("a report");
     let header = "LayerID, Total Cycles (incl. prefetch), Total Cycles, Stall Cycles, Overall Util %, \
@@ -143,6 +151,120 @@ fn reports_have_the_column_names_of_scale_sim_and_a_line_per_layer() {
     // 3025 x 363 x 96 on 128 x 128: 3 folds of 3025 + 2 * 128 + 128 - 2 cycles, less one.
     let first = compute.lines().nth(1).expect("a layer");
     assert!(first.starts_with("0, 10220, 10220, 0, "), "{first}");
+}
+
+/// What SCALE-Sim 3.0.0 wrote into COMPUTE_REPORT.csv and, up to SRAM, DETAILED_ACCESS_REPORT.csv
+/// for the topology and configuration of the test below: `python3 -m scalesim.scale -c 8x16.cfg
+/// -t three.csv -l layout.csv`. The cycles with prefetch are left out.
+const REPORTED: [(&str, [&str; 4], [&str; 4]); 3] = [
+    (
+        "os",
+        [
+            "391, 0, 26.97410485933504, 48.828125, 26.905293367346932",
+            "123, 0, 1.4291158536585367, 4.8828125, 1.4175907258064517",
+            "123, 0, 1.4291158536585367, 4.8828125, 1.4175907258064517",
+            "61, 0, 5.122950819672131, 7.8125, 5.040322580645161",
+        ],
+        [
+            "0, 1.0, 370.0, 1350, 1.0, 373.0, 2160, 26.0, 379.0, 692",
+            "1, 1.0, 102.0, 225, 1.0, 102.0, 36, 8.0, 108.0, 121",
+            "2, 1.0, 102.0, 225, 1.0, 102.0, 36, 8.0, 108.0, 121",
+            "3, 1.0, 40.0, 40, 1.0, 49.0, 400, 46.0, 55.0, 34",
+        ],
+    ),
+    (
+        "ws",
+        [
+            "439, 0, 24.0247722095672, 52.734375, 18.83370535714285",
+            "109, 0, 1.6126720183486238, 3.515625, 1.2555803571428572",
+            "109, 0, 1.6126720183486238, 3.515625, 1.2555803571428572",
+            "154, 0, 2.029220779220779, 62.5, 1.358695652173913",
+        ],
+        [
+            "0, 9.0, 420.0, 1350, 1.0, 393.0, 540, 15.0, 427.0, 2000",
+            "1, 9.0, 88.0, 225, 1.0, 63.0, 9, 15.0, 94.0, 50",
+            "2, 9.0, 88.0, 225, 1.0, 63.0, 9, 15.0, 94.0, 50",
+            "3, 9.0, 140.0, 40, 1.0, 132.0, 400, 15.0, 148.0, 50",
+        ],
+    ),
+    (
+        "is",
+        [
+            "399, 0, 26.43327067669173, 65.91796875, 20.282451923076927",
+            "123, 0, 1.4291158536585367, 43.9453125, 0.9553328804347826",
+            "123, 0, 1.4291158536585367, 43.9453125, 0.9553328804347826",
+            "199, 0, 1.57035175879397, 6.25, 1.1363636363636365",
+        ],
+        [
+            "0, 1.0, 358.0, 675, 9.0, 380.0, 1080, 15.0, 392.0, 2000",
+            "1, 1.0, 101.0, 225, 9.0, 102.0, 18, 15.0, 116.0, 50",
+            "2, 1.0, 101.0, 225, 9.0, 102.0, 18, 15.0, 116.0, 50",
+            "3, 1.0, 168.0, 40, 9.0, 185.0, 400, 15.0, 184.0, 50",
+        ],
+    ),
+];
+
+const CONFIGURATION: &str = "\
+    [general]\nrun_name = reported\n[architecture_presets]\nArrayHeight: 8\nArrayWidth: 16\n\
+    IfmapSramSzkB: 6144\nFilterSramSzkB: 6144\nOfmapSramSzkB: 2048\nIfmapOffset: 0\n\
+    FilterOffset: 10000000\nOfmapOffset: 20000000\nDataflow: os\n\
+    [run_presets]\nInterfaceBandwidth: CALC\n";
+
+const CONVOLUTION: &str = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, \
+                           Channels, Num Filter, Strides,\n";
+
+#[test]
+fn reports_are_line_by_line_what_scale_sim_wrote_but_for_the_last_digits_of_shares() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layers = "Conv1, 11, 11, 3, 3, 3, 20, 2,\nConv2_DP, 7, 7, 3, 3, 2, 1, 1,\n\
+                  FC, 1, 1, 1, 1, 40, 10, 1,\n";
+    fs::write(folder.path().join("three.csv"), format!("{CONVOLUTION}{layers}")).expect("a file");
+    for (dataflow, compute, access) in REPORTED {
+        let config = CONFIGURATION.replace("Dataflow: os", &format!("Dataflow: {dataflow}"));
+        fs::write(folder.path().join("8x16.cfg"), config).expect("a file");
+        let arguments =
+            ["workload", "three.csv", "--accelerator", "8x16.cfg", "--scalesim", "--csv", "out"];
+        let output = shell::systoliq(folder.path(), &arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let cells = |name: &str| -> Vec<Vec<String>> {
+            let text = fs::read_to_string(folder.path().join("out").join(name)).expect("a report");
+            let cells = |line: &str| line.split(", ").map(str::to_owned).collect();
+            text.lines().skip(1).map(cells).collect()
+        };
+        let found = cells("DETAILED_ACCESS_REPORT.csv");
+        assert_eq!(found.len(), access.len(), "{dataflow}");
+        for (found, reported) in found.iter().zip(access) {
+            assert_eq!(found[..10].join(", "), reported, "{dataflow}");
+        }
+        let found = cells("COMPUTE_REPORT.csv");
+        assert_eq!(found.len(), compute.len(), "{dataflow}");
+        for (found, reported) in found.iter().zip(compute) {
+            let reported: Vec<&str> = reported.split(", ").collect();
+            assert_eq!(found[2..4], reported[..2], "{dataflow}");
+            for (found, reported) in found[4..].iter().zip(&reported[2..]) {
+                let [found, reported]: [f64; 2] = [found, *reported]
+                    .map(|cell| cell.trim_end_matches(',').parse().expect("a number"));
+                assert!((found / reported - 1.0).abs() < 1e-14, "{dataflow}: {found} {reported}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_depthwise_layer_of_too_many_lines_is_refused_in_reports_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layer = "Wide_DP, 3, 3, 3, 3, 2000000, 1, 1,\n";
+    fs::write(folder.path().join("wide.csv"), format!("{CONVOLUTION}{layer}")).expect("a file");
+    fs::write(folder.path().join("8x16.cfg"), CONFIGURATION).expect("a file");
+    let arguments = ["workload", "wide.csv", "--accelerator", "8x16.cfg", "--scalesim"];
+    assert!(shell::systoliq(folder.path(), &arguments).status.success());
+    let output = shell::systoliq(folder.path(), &[&arguments[..], &["--csv", "out"]].concat());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for part in ["Wide_DP", "2000000", "1048576"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!folder.path().join("out").exists());
 }
 
 #[test]
@@ -171,16 +293,14 @@ fn a_configuration_of_scale_sim_is_an_accelerator() {
 #[test]
 fn what_is_wrong_is_refused_at_its_line_and_nothing_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
-    let header = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, \
-                  Num Filter, Strides,\n";
     for (text, wanted) in [
         (String::new(), "one.csv"),
         ("Layer,M,N,K,\nfc, 1, 2,\n".to_owned(), "line 2"),
         ("Layer,M,N,K,\nfc, 1, -2, 3,\n".to_owned(), "line 2"),
         ("Layer,M,N,K,\nok, 1, 2, 3,\nfc, 1, two, 3,\n".to_owned(), "line 3"),
         ("Layer,M,N,K,\nfc, 1, 99999999999999999999999, 3,\n".to_owned(), "line 2"),
-        (format!("{header}c, 4, 4, 7, 7, 3, 8, 1,\n"), "line 2"),
-        (format!("{header}c, 4, 4, 3, 3, 3, 8, 0,\n"), "line 2"),
+        (format!("{CONVOLUTION}c, 4, 4, 7, 7, 3, 8, 1,\n"), "line 2"),
+        (format!("{CONVOLUTION}c, 4, 4, 3, 3, 3, 8, 0,\n"), "line 2"),
     ] {
         fs::write(folder.path().join("one.csv"), &text).expect("a file");
         let accelerator = shell::root().join("models/accelerators/lecture-8x8.json");

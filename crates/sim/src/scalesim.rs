@@ -9,7 +9,7 @@
 //! no output asks for. Our own figures, which differ in these points, are those of
 //! [`GemmReport`](crate::single::GemmReport).
 //!
-//! Source: scalesim-project/SCALE-Sim at commit 1d62b68; A. Samajdar et al., "A systematic
+//! Source: scalesim-project/SCALE-Sim at commit 1d62b68, and its release 3.0.0; A. Samajdar et al., "A systematic
 //! methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
 
 use serde::Serialize;
@@ -58,6 +58,14 @@ pub struct ScaleSimReport {
     pub b_reads: u64,
     /// Elements written to the scratchpad of C.
     pub c_writes: u64,
+    /// The first and the last cycle in which elements of A arrive from its scratchpad, one cycle
+    /// after they are asked for. Where the last window of a convolution reaches beyond its map,
+    /// SCALE-Sim counts these elements as read, yet gives an earlier last cycle.
+    pub a_cycles: [u64; 2],
+    /// The same of B.
+    pub b_cycles: [u64; 2],
+    /// The first and the last cycle in which elements are written to the scratchpad of C.
+    pub c_cycles: [u64; 2],
 }
 
 impl ScaleSimReport {
@@ -110,6 +118,11 @@ impl ScaleSimReport {
             Stationary::Output | Stationary::Weight => (right, other),
             Stationary::Input => (other, right),
         };
+        let spans = Spans::new(mapping, (folds - 1) * per_fold);
+        let (a_cycles, b_cycles) = match mapping.stationary {
+            Stationary::Output | Stationary::Weight => (spans.right, spans.other),
+            Stationary::Input => (spans.other, spans.right),
+        };
         let span = if output_stays { r + c - 2 } else { 2 * r + 2 * c - 3 };
         let pes = (r * c) as f64;
         let mapped = rows as f64 * cols as f64 / (folds as f64 * pes);
@@ -123,7 +136,46 @@ impl ScaleSimReport {
             a_reads,
             b_reads,
             c_writes,
+            a_cycles,
+            b_cycles,
+            c_cycles: spans.c,
         })
+    }
+}
+
+/// First and last cycles at the scratchpads.
+struct Spans {
+    /// Of the operand that moves to the right.
+    right: [u64; 2],
+    /// Of the operand that comes from above, in one piece or before the sums.
+    other: [u64; 2],
+    /// Of the results.
+    c: [u64; 2],
+}
+
+impl Spans {
+    /// Of a mapping whose last fold begins in cycle `last`. Rows that a fold leaves empty are its
+    /// last ones, which are the first to be loaded and the first to leave.
+    fn new(mapping: &Mapping, last: u64) -> Self {
+        let Extents { rows, cols, time } = mapping.extents();
+        let [r, c] = [mapping.rows, mapping.cols];
+        let in_first = rows.min(r);
+        let in_last = |extent: usize, side: usize| extent - (extent.div_ceil(side) - 1) * side;
+        let (rows_last, cols_last) = (in_last(rows, r), in_last(cols, c));
+        let span = |start: usize, end: usize| [start as u64, last + end as u64];
+        if mapping.output_stays() {
+            Self {
+                right: span(1, time + (rows_last - 1)),
+                other: span(1, time + (cols_last - 1)),
+                c: span(time - 1 + (r - in_first), time - 1 + (r + cols_last - 2)),
+            }
+        } else {
+            Self {
+                right: span(r + 1, time + (r + rows_last - 1)),
+                other: span(1 + r - in_first, r),
+                c: span(2 * r - 1, time + (2 * r + cols_last - 3)),
+            }
+        }
     }
 }
 

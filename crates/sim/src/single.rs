@@ -98,13 +98,6 @@ impl GemmReport {
     /// If a width is impossible, the GEMM too large to count, or an event has no price.
     pub fn new(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Result<Self, Error> {
         accelerator.validate()?;
-        if shape.m == 0 || shape.n == 0 || shape.k == 0 {
-            let GemmShape { m, k, n } = shape;
-            return Err(Error::at(
-                "GEMM",
-                format!("m = {m}, k = {k}, n = {n}: expected at least 1"),
-            ));
-        }
         let program = program(shape, widths)?;
         let cost = |arithmetic| {
             Costs::new(&program, accelerator, arithmetic).of(0, Work::Gemm(shape), false)
@@ -122,13 +115,7 @@ impl GemmReport {
         };
         let cycles_by_dataflow =
             Stationary::ALL.into_iter().map(cycles_in).collect::<Result<_, Error>>()?;
-        let by_matrix = |count: fn(&Moved) -> u64| {
-            let of = |at| {
-                let moved = fixed.moved.iter().filter(|moved| moved.tensor == TensorId(at));
-                moved.map(count).sum()
-            };
-            ByMatrix { a: of(0), b: of(1), c: of(2) }
-        };
+        let by_matrix = |count| ByMatrix::of(&fixed.moved, count);
         let bytes = by_matrix(|moved| moved.bytes);
         let dram_bytes = bytes.a + bytes.b + bytes.c;
         let by_component = fixed.tally.energy(&prices)?;
@@ -157,8 +144,41 @@ impl GemmReport {
     }
 }
 
+/// Bytes moved from and to DRAM for one isolated GEMM, whole bursts, by matrix: those of its
+/// [report](GemmReport::dram_bytes_by_matrix), also where scratchpads have no price.
+///
+/// # Errors
+///
+/// If the accelerator is at fault, a width is impossible, or the GEMM too large to count.
+pub fn dram_bytes(
+    accelerator: &Accelerator,
+    shape: GemmShape,
+    widths: Widths,
+) -> Result<ByMatrix, Error> {
+    accelerator.validate()?;
+    let program = program(shape, widths)?;
+    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed);
+    let cost = costs.of(0, Work::Gemm(shape), false)?;
+    Ok(ByMatrix::of(&cost.moved, |moved| moved.bytes))
+}
+
+impl ByMatrix {
+    /// Sums over what was moved for the program of one GEMM.
+    fn of(moved: &[Moved], count: fn(&Moved) -> u64) -> Self {
+        let of = |at| {
+            let moved = moved.iter().filter(|moved| moved.tensor == TensorId(at));
+            moved.map(count).sum()
+        };
+        Self { a: of(0), b: of(1), c: of(2) }
+    }
+}
+
 /// A program of one GEMM.
 fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
+    let GemmShape { m, k, n } = shape;
+    if m == 0 || n == 0 || k == 0 {
+        return Err(Error::at("GEMM", format!("m = {m}, k = {k}, n = {n}: expected at least 1")));
+    }
     let tensor = |name: &str, role, rows, cols, bits| {
         let format = Format::new(bits, 0, true).map_err(|error| Error::at(name, error))?;
         let plan = TensorPlan {
@@ -176,7 +196,6 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
             plan,
         })
     };
-    let GemmShape { m, k, n } = shape;
     let tensors = vec![
         tensor("a", Role::Input, m, k, widths.a)?,
         tensor("b", Role::Weights, k, n, widths.b)?,

@@ -1,6 +1,8 @@
 //! Fast signal traces.
 //!
-//! A phase is a vector of ASCII letters here, since the `fst-writer` crate writes no strings.
+//! A phase is a vector of ASCII letters here, since the `fst-writer` crate writes no strings. Before
+//! the first cycle of a part every signal is x; the `start_time` of that crate is no start, but an
+//! offset that viewers add.
 
 use std::io::{self, Seek, Write};
 
@@ -28,8 +30,7 @@ impl Trace<'_, '_> {
     pub fn fst<W: Write + Seek>(&self, out: W, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
         let signals = Signals::new(self);
         let (period, timescale_exponent) = self.timescale();
-        let mut version = format!("systoliq: {}", self.description().join("; "));
-        version.truncate(VERSION_MAX);
+        let version = version(&self.description().join("; "));
         let info = FstInfo {
             start_time: 0,
             timescale_exponent,
@@ -65,6 +66,17 @@ impl Trace<'_, '_> {
         body.time_change(self.cycles.end * period).map_err(failed)?;
         body.finish().map_err(failed)?.flush()
     }
+}
+
+/// What a file is, in as many whole words as there is room for.
+fn version(description: &str) -> String {
+    let mut version = format!("systoliq: {description}");
+    if version.len() > VERSION_MAX {
+        let end = version[..=VERSION_MAX].rfind(' ').unwrap_or(VERSION_MAX);
+        version.truncate(end);
+        version.truncate(version.trim_end_matches([',', ';']).len());
+    }
+    version
 }
 
 fn failed(error: FstWriteError) -> io::Error {
@@ -109,6 +121,21 @@ impl<W: Write + Seek> Visitor for Declaring<W> {
             Ok(id) => self.ids.push(id),
             Err(error) if self.outcome.is_ok() => self.outcome = Err(error),
             Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_description_ends_with_a_word() {
+        assert_eq!(version("C[1, 1]"), "systoliq: C[1, 1]");
+        for length in 90..117 {
+            let long = version(&format!("{}, two; three", "x".repeat(length)));
+            let ends = ["x", "two", "three"].iter().any(|word| long.ends_with(word));
+            assert!(long.len() <= VERSION_MAX && ends, "{long}");
         }
     }
 }

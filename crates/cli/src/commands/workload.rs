@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
-use systoliq_sim::Accelerator;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
+use systoliq_sim::{Accelerator, Error};
 
+use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, grouped, joules};
 use crate::failure::Failure;
@@ -31,9 +32,10 @@ Examples:
 A topology is a CSV file of convolutions or of GEMMs. Of a convolution the im2col matrix is taken to
 lie in memory. Without --scalesim, output sizes round down and partial sums are read back.
 
---csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv under SCALE-Sim's
-column names, a line per product. With --scalesim, cycles, utilizations and SRAM counts are
-SCALE-Sim's, without stalls; figures of DRAM are always ours.")]
+--csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv in the layout of
+SCALE-Sim 3, a line per product. With --scalesim, cycles, utilizations and SRAM figures are
+SCALE-Sim's, without prefetch and stalls, and a depthwise layer takes a line per channel, as there;
+figures of DRAM are always ours.")]
 pub struct Workload {
     /// The topology.
     #[arg(value_name = "TOPOLOGY.csv")]
@@ -77,24 +79,29 @@ impl Workload {
         let products = products(&topology, size, self.training);
         let widths = self.widths.widths();
         let in_file = |error| Failure::input(anyhow!("{}: {error}", self.topology.display()));
-        let theirs = match self.scalesim {
-            true => Some(scalesim(&accelerator, products.clone()).map_err(in_file)?),
-            false => None,
+        let (text, figures) = if self.scalesim {
+            let rows = scalesim(&accelerator, products).map_err(in_file)?;
+            let text = if self.json { json(&rows)? } else { scalesim_text(&rows) };
+            (text, self.figures(&rows, |row| Figures::theirs(&accelerator, row, widths)))
+        } else {
+            let report = WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?;
+            let text = if self.json { json(&report)? } else { text(&report) };
+            (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
         };
-        let ours = match &theirs {
-            Some(_) if self.csv.is_none() => None,
-            _ => Some(WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?),
-        };
-        if let (Some(folder), Some(ours)) = (&self.csv, &ours) {
-            reports::write(folder, &accelerator, ours, theirs.as_deref())?;
+        if let Some(folder) = &self.csv {
+            reports::write(folder, &figures.map_err(in_file)?)?;
         }
-        match (&theirs, &ours) {
-            (Some(rows), _) if self.json => json(rows),
-            (Some(rows), _) => Ok(scalesim_text(rows)),
-            (None, Some(report)) if self.json => json(report),
-            (None, Some(report)) => Ok(text(report)),
-            (None, None) => unreachable!("one of them was made"),
-        }
+        Ok(text)
+    }
+
+    /// What the reports say of some rows, if they are asked for.
+    fn figures<R>(
+        &self,
+        rows: &[R],
+        of: impl FnMut(&R) -> Result<Figures, Error>,
+    ) -> Result<Vec<Figures>, Error> {
+        let rows = if self.csv.is_some() { rows } else { &[] };
+        rows.iter().map(of).collect()
     }
 
     fn accelerator(&self) -> Result<Accelerator, Failure> {

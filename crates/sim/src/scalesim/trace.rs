@@ -1,15 +1,16 @@
 //! Traces in SCALE-Sim's layout: a line per cycle, of the cycle and the addresses of that cycle, −1
 //! where there is none.
 //!
-//! A matrix lies row by row, one address an element, from its [offset](Matrix::offset): A is its
-//! ifmap, B its filter, C its ofmap. The cycles are ours, and partial sums are written as they
-//! leave.
+//! One address is an element, from the [offset](Matrix::offset) of its matrix. A, its ifmap, and C, its
+//! ofmap, lie row by row, B, its filters, column by column: filter after filter. The cycles are ours
+//! from 0, where SCALE-Sim has reads arrive one later, and partial sums are written as they leave.
 
 use std::io::{self, Write};
 use std::ops::Range;
 
 use systoliq_array::Mapping;
 use systoliq_array::demand::{Demand, Demands};
+use systoliq_program::GemmShape;
 
 /// A matrix, by SCALE-Sim's word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,16 @@ impl Matrix {
         }
     }
 
+    /// The address of an element, numbered row by row.
+    fn address(self, element: u64, shape: GemmShape) -> u64 {
+        let [k, n] = [shape.k, shape.n].map(|extent| extent as u64);
+        let place = match self {
+            Self::Filter => element % n * k + element / n,
+            Self::Ifmap | Self::Ofmap => element,
+        };
+        self.offset() + place
+    }
+
     fn of(self, demand: &Demand) -> &[Option<u64>] {
         match self {
             Self::Ifmap => &demand.a,
@@ -69,7 +80,7 @@ pub fn scratchpad(
         write!(out, "{}", demand.cycle)?;
         for element in matrix.of(&demand) {
             match element {
-                Some(element) => write!(out, ",{}", matrix.offset() + element)?,
+                Some(element) => write!(out, ",{}", matrix.address(*element, mapping.shape))?,
                 None => write!(out, ",-1")?,
             }
         }

@@ -1,7 +1,8 @@
-//! Reports under SCALE-Sim's column names.
+//! Reports in the layout of SCALE-Sim's.
 //!
-//! Column names: `scalesim/simulator.py` of scalesim-project/SCALE-Sim. A line per product; of a
-//! depthwise layer one for all its channels.
+//! Columns: `scalesim/simulator.py` of SCALE-Sim 3.0.0. Our own figures take a line per product.
+//! SCALE-Sim's take one for each of its repeats, since a depthwise layer is to it a layer per
+//! channel.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,8 +10,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::anyhow;
-use systoliq_sim::Accelerator;
-use systoliq_sim::workload::{ProductReport, ScaleSimRow, WorkloadReport};
+use systoliq_program::GemmShape;
+use systoliq_sim::single::{Widths, dram_bytes};
+use systoliq_sim::workload::{ProductReport, ScaleSimRow};
+use systoliq_sim::{Accelerator, Error};
 
 use crate::failure::Failure;
 use crate::whole::write_whole;
@@ -21,83 +24,124 @@ const COMPUTE: &str = "LayerID, Total Cycles (incl. prefetch), Total Cycles, Sta
 const BANDWIDTH: &str = "LayerID, Avg IFMAP SRAM BW, Avg FILTER SRAM BW, Avg OFMAP SRAM BW, \
                          Avg IFMAP DRAM BW, Avg FILTER DRAM BW, Avg OFMAP DRAM BW,";
 
-/// One line of the compute report, in the conventions asked for.
-struct Figures {
-    with_prefetch: u64,
+/// The most lines of a report.
+const LINES_MAX: u64 = 1 << 20;
+
+/// What some equal lines of the reports say, in the conventions asked for.
+pub(super) struct Figures {
+    layer: String,
+    lines: u64,
     cycles: u64,
     stalls: u64,
     shares: [f64; 3],
     /// Elements read of A and B, and written of C.
     elements: [u64; 3],
+    /// The first and the last cycle of these.
+    spans: [[u64; 2]; 3],
+    dram_bytes: [u64; 3],
 }
 
 impl Figures {
-    fn new(accelerator: &Accelerator, ours: &ProductReport, theirs: Option<&ScaleSimRow>) -> Self {
-        let repeats = ours.product.repeats;
-        if let Some(ScaleSimRow { scalesim, .. }) = theirs {
-            let cycles = repeats * scalesim.cycles;
-            let shares = [
+    /// Our own, of a product.
+    pub(super) fn ours(accelerator: &Accelerator, report: &ProductReport) -> Self {
+        let ProductReport { cycles, stall_cycles, macs, utilization, .. } = *report;
+        let busy = (cycles - stall_cycles) as f64 * accelerator.array.pes() as f64;
+        Self {
+            layer: report.product.layer.clone(),
+            lines: 1,
+            cycles,
+            stalls: stall_cycles,
+            shares: [utilization, report.mapping_efficiency, macs as f64 / busy],
+            elements: [report.a_reads, report.b_reads, report.c_writes],
+            spans: [whole(cycles); 3],
+            dram_bytes: report.dram_bytes,
+        }
+    }
+
+    /// SCALE-Sim's, beside our traffic.
+    ///
+    /// # Errors
+    ///
+    /// If the product does not run on the accelerator.
+    pub(super) fn theirs(
+        accelerator: &Accelerator,
+        ScaleSimRow { product, scalesim }: &ScaleSimRow,
+        widths: Widths,
+    ) -> Result<Self, Error> {
+        let shape = GemmShape { m: product.m, k: product.k, n: product.n };
+        let bytes = dram_bytes(accelerator, shape, widths)?;
+        Ok(Self {
+            layer: product.layer.clone(),
+            lines: product.repeats,
+            cycles: scalesim.cycles,
+            stalls: 0,
+            shares: [
                 scalesim.overall_utilization,
                 scalesim.mapping_efficiency,
                 scalesim.compute_utilization,
-            ];
-            let elements = [scalesim.a_reads, scalesim.b_reads, scalesim.c_writes];
-            let elements = elements.map(|count| repeats * count);
-            return Self { with_prefetch: cycles, cycles, stalls: 0, shares, elements };
+            ],
+            elements: [scalesim.a_reads, scalesim.b_reads, scalesim.c_writes],
+            spans: [scalesim.a_cycles, scalesim.b_cycles, scalesim.c_cycles],
+            dram_bytes: [bytes.a, bytes.b, bytes.c],
+        })
+    }
+
+    /// Lines of the three reports without their first cell. Floats and, as SCALE-Sim has them,
+    /// first and last cycles have a decimal point.
+    fn cells(&self) -> [String; 3] {
+        let Self { cycles, stalls, elements, spans, dram_bytes, .. } = *self;
+        let [overall, mapping, used] = self.shares.map(|share| 100.0 * share);
+        let per_cycle = |counts: [u64; 3]| counts.map(|count| count as f64 / cycles.max(1) as f64);
+        let [sram_a, sram_b, sram_c] = per_cycle(elements);
+        let [dram_a, dram_b, dram_c] = per_cycle(dram_bytes);
+        let mut access = String::new();
+        let dram = [whole(cycles); 3];
+        for ([start, stop], count) in
+            spans.into_iter().chain(dram).zip(elements.into_iter().chain(dram_bytes))
+        {
+            write!(access, ", {start}.0, {stop}.0, {count}").expect("writing to a string");
         }
-        let ProductReport { cycles, stall_cycles, macs, utilization, .. } = *ours;
-        let busy = (cycles - stall_cycles) as f64 * accelerator.array.pes() as f64;
-        Self {
-            with_prefetch: cycles,
-            cycles,
-            stalls: stall_cycles,
-            shares: [utilization, ours.mapping_efficiency, macs as f64 / busy],
-            elements: [ours.a_reads, ours.b_reads, ours.c_writes],
-        }
+        [
+            format!(", {cycles}, {cycles}, {stalls}, {overall:?}, {mapping:?}, {used:?},"),
+            format!(", {sram_a:?}, {sram_b:?}, {sram_c:?}, {dram_a:?}, {dram_b:?}, {dram_c:?},"),
+            access + ",",
+        ]
     }
 }
 
+/// The first and the last of so many cycles.
+fn whole(cycles: u64) -> [u64; 2] {
+    [0, cycles.max(1) - 1]
+}
+
 /// Writes the three files.
-pub(super) fn write(
-    folder: &Path,
-    accelerator: &Accelerator,
-    ours: &WorkloadReport,
-    theirs: Option<&[ScaleSimRow]>,
-) -> Result<(), Failure> {
-    let mut compute = format!("{COMPUTE}\n");
-    let mut bandwidth = format!("{BANDWIDTH}\n");
-    let mut access = format!("LayerID,{},\n", access_names());
-    for (at, row) in ours.products.iter().enumerate() {
-        let figures = Figures::new(accelerator, row, theirs.map(|rows| &rows[at]));
-        let Figures { with_prefetch, cycles, stalls, shares, elements } = figures;
-        let [overall, mapping, used] = shares.map(|share| 100.0 * share);
-        let per_cycle = |counts: [u64; 3]| counts.map(|count| count as f64 / cycles.max(1) as f64);
-        let [sram_a, sram_b, sram_c] = per_cycle(elements);
-        let [dram_a, dram_b, dram_c] = per_cycle(row.dram_bytes);
-        let line = [
-            writeln!(
-                compute,
-                "{at}, {with_prefetch}, {cycles}, {stalls}, {overall}, {mapping}, {used},"
-            ),
-            writeln!(
-                bandwidth,
-                "{at}, {sram_a}, {sram_b}, {sram_c}, {dram_a}, {dram_b}, {dram_c},"
-            ),
-            write!(access, "{at}"),
-        ];
-        line.into_iter().for_each(|written| written.expect("writing to a string"));
-        for count in elements.into_iter().chain(row.dram_bytes) {
-            write!(access, ", 0, {}, {count}", cycles.max(1) - 1).expect("writing to a string");
+pub(super) fn write(folder: &Path, products: &[Figures]) -> Result<(), Failure> {
+    let mut reports = [
+        ("COMPUTE_REPORT.csv", format!("{COMPUTE}\n")),
+        ("BANDWIDTH_REPORT.csv", format!("{BANDWIDTH}\n")),
+        ("DETAILED_ACCESS_REPORT.csv", format!("LayerID,{},\n", access_names())),
+    ];
+    let mut lines = 0u64;
+    for figures in products {
+        let first = lines;
+        lines = first.saturating_add(figures.lines);
+        if lines > LINES_MAX {
+            return Err(Failure::input(anyhow!(
+                "layer `{}`: its {} repeats are a line each in --csv: expected at most {LINES_MAX} \
+                 lines in all",
+                figures.layer,
+                figures.lines
+            )));
         }
-        access.push_str(",\n");
+        for ((_, text), cells) in reports.iter_mut().zip(figures.cells()) {
+            for line in first..lines {
+                writeln!(text, "{line}{cells}").expect("writing to a string");
+            }
+        }
     }
     fs::create_dir_all(folder)
         .map_err(|error| Failure::input(anyhow!("cannot make {}: {error}", folder.display())))?;
-    for (name, text) in [
-        ("COMPUTE_REPORT.csv", compute),
-        ("BANDWIDTH_REPORT.csv", bandwidth),
-        ("DETAILED_ACCESS_REPORT.csv", access),
-    ] {
+    for (name, text) in reports {
         write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))
             .map_err(Failure::run::<anyhow::Error>)?;
     }
@@ -107,7 +151,7 @@ pub(super) fn write(
 fn access_names() -> String {
     let mut names = Vec::new();
     for memory in ["SRAM", "DRAM"] {
-        for (matrix, moved) in [("IFMAP", "Reads"), ("FILTER", "Reads"), ("OFMAP", "Writes")] {
+        for (matrix, moved) in [("IFMAP", "Reads"), ("Filter", "Reads"), ("OFMAP", "Writes")] {
             for what in ["Start Cycle", "Stop Cycle", moved] {
                 names.push(format!(" {memory} {matrix} {what}"));
             }
