@@ -330,7 +330,7 @@ fn a_step_that_is_not_there_is_refused_with_what_there_is() {
     for (arguments, wanted) in [
         (vec!["--op", "7.forward"], "0.forward.y0"),
         (vec!["--step", "760"], "numbered 0 to 759"),
-        (vec!["--fold", "1"], "--fold goes with vcd, fst and text"),
+        (vec!["--fold", "1"], "--fold goes with vcd, fst, text and scalesim, not perfetto"),
     ] {
         let all = [&["--format", "perfetto", "-o", "x.json"], &arguments[..]].concat();
         let output = trace(folder.path(), &all);

@@ -330,3 +330,19 @@ fn what_is_no_file_is_refused_without_waiting_for_its_end() {
         assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
+
+#[test]
+fn scratchpads_beyond_the_energy_table_have_cycles_and_traffic_and_no_energy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("large.cfg"), CONFIGURATION).expect("a file");
+    fs::write(folder.path().join("one.csv"), "Layer,M,N,K,\nfc, 100, 20, 30,\n").expect("a file");
+    let arguments = ["workload", "one.csv", "--accelerator", "large.cfg", "--json"];
+    let output = shell::systoliq(folder.path(), &arguments);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(message.contains("large.cfg: no energy: ") && message.contains("6291456"), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(report["total"]["energy_pj"], Value::Null);
+    assert!(report["total"]["cycles"].as_u64() > Some(0));
+    assert!(report["products"][0]["dram_bytes"][0].as_u64() >= Some(100 * 30));
+}

@@ -48,7 +48,7 @@ pub struct GemmReport {
     /// MACs / (PEs × cycles).
     pub utilization: f64,
     pub macs: u64,
-    pub energy_pj: EnergyReport,
+    pub energy_pj: Option<EnergyReport>,
     /// Bytes moved from and to DRAM, whole bursts.
     pub dram_bytes: u64,
     /// The same by matrix.
@@ -98,20 +98,24 @@ impl GemmReport {
     ///
     /// If a width is impossible, the GEMM too large to count, or an event has no price.
     pub fn new(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Result<Self, Error> {
-        Self::viewing(accelerator, shape, widths, [None; 2])
+        match Self::viewing(accelerator, shape, widths, [None; 2])? {
+            (_, Some(unpriced)) => Err(unpriced),
+            (report, None) => Ok(report),
+        }
     }
 
-    /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels.
+    /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels;
+    /// without energy, and with the reason, where an event has no price.
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), or if a view has not the sizes of its matrix.
+    /// All others of [`new`](Self::new), or if a view has not the sizes of its matrix.
     pub fn viewing(
         accelerator: &Accelerator,
         shape: GemmShape,
         widths: Widths,
         views: [Option<Im2col>; 2],
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Option<Error>), Error> {
         accelerator.validate()?;
         for (view, size) in views.iter().zip([[shape.m, shape.k], [shape.k, shape.n]]) {
             if let Some(found) = view.map(|view| [view.positions(), view.taps()])
@@ -142,8 +146,16 @@ impl GemmReport {
         let by_matrix = |count| ByMatrix::of(&fixed.moved, count);
         let bytes = by_matrix(|moved| moved.bytes);
         let dram_bytes = bytes.a + bytes.b + bytes.c;
-        let by_component = fixed.tally.energy(&prices)?;
-        Ok(Self {
+        let energy = || {
+            let by_component = fixed.tally.energy(&prices)?;
+            let (total, float32) = (by_component.total(), float32.tally.energy(&prices)?);
+            Ok(EnergyReport { total, by_component, float32_total: float32.total() })
+        };
+        let (energy_pj, unpriced) = match energy() {
+            Ok(energy) => (Some(energy), None),
+            Err(error) => (None, Some(error)),
+        };
+        let report = Self {
             m: shape.m,
             n: shape.n,
             k: shape.k,
@@ -153,18 +165,15 @@ impl GemmReport {
             cycles: CyclesReport { total, by_cause: fixed.cycles },
             utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
             macs: counts.macs,
-            energy_pj: EnergyReport {
-                total: by_component.total(),
-                by_component,
-                float32_total: float32.tally.energy(&prices)?.total(),
-            },
+            energy_pj,
             dram_bytes,
             dram_bytes_by_matrix: bytes,
             stall_cycles_by_matrix: by_matrix(|moved| moved.stall),
             roofline: Roofline::new(accelerator, counts.macs, dram_bytes, total),
             counts,
             scratchpad_rows: ScratchpadRows::of(&fixed.tally),
-        })
+        };
+        Ok((report, unpriced))
     }
 }
 

@@ -134,8 +134,8 @@ pub struct ProductReport {
     pub c_writes: u64,
     /// Bytes moved from and to DRAM for A, B and C, whole bursts.
     pub dram_bytes: [u64; 3],
-    /// Energy.
-    pub energy_pj: Picojoules,
+    /// Energy; nothing where a scratchpad has no price.
+    pub energy_pj: Option<Picojoules>,
     /// What bounds it.
     pub roofline: Option<Roofline>,
 }
@@ -149,7 +149,7 @@ pub struct WorkloadTotals {
     pub macs: u64,
     pub utilization: f64,
     pub dram_bytes: u64,
-    pub energy_pj: Picojoules,
+    pub energy_pj: Option<Picojoules>,
 }
 
 /// What a network takes, product by product.
@@ -159,6 +159,9 @@ pub struct WorkloadReport {
     pub products: Vec<ProductReport>,
     /// All of them together.
     pub total: WorkloadTotals,
+    /// Why there is no energy, if there is none.
+    #[serde(skip)]
+    pub unpriced: Option<String>,
 }
 
 impl WorkloadReport {
@@ -175,14 +178,18 @@ impl WorkloadReport {
         // Layers of one size take the same.
         let mut known: BTreeMap<(GemmShape, [Option<Im2col>; 2]), GemmReport> = BTreeMap::new();
         let mut rows = Vec::new();
-        let mut total = WorkloadTotals::default();
+        let mut total =
+            WorkloadTotals { energy_pj: Some(Picojoules::default()), ..WorkloadTotals::default() };
+        let mut unpriced = None;
         for product in products {
             let shape = GemmShape { m: product.m, k: product.k, n: product.n };
             let once = match known.entry((shape, product.views)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => {
                     let report = GemmReport::viewing(accelerator, shape, widths, product.views);
-                    place.insert(report.map_err(|error| of_layer(&product, error))?)
+                    let (report, reason) = report.map_err(|error| of_layer(&product, error))?;
+                    unpriced = unpriced.or(reason);
+                    place.insert(report)
                 }
             };
             let row = ProductReport::new(accelerator, product, once, widths);
@@ -192,7 +199,7 @@ impl WorkloadReport {
         }
         let pe_cycles = accelerator.array.pes() as f64 * total.cycles as f64;
         total.utilization = if total.cycles == 0 { 0.0 } else { total.macs as f64 / pe_cycles };
-        Ok(Self { products: rows, total })
+        Ok(Self { products: rows, total, unpriced: unpriced.map(|reason| reason.to_string()) })
     }
 }
 
@@ -218,7 +225,7 @@ impl WorkloadTotals {
             macs: self.macs.checked_add(row.macs)?,
             utilization: 0.0,
             dram_bytes: self.dram_bytes.checked_add(moved)?,
-            energy_pj: [self.energy_pj, row.energy_pj].into_iter().sum(),
+            energy_pj: self.energy_pj.zip(row.energy_pj).map(|(a, b)| [a, b].into_iter().sum()),
         })
     }
 }
@@ -256,7 +263,7 @@ impl ProductReport {
             c_reads: times(once.counts.partial_sum_reads)?,
             c_writes: times(once.counts.sum_writes)?,
             dram_bytes: [times(bytes.a)?, times(bytes.b)?, times(bytes.c)?],
-            energy_pj: once.energy_pj.total * repeats,
+            energy_pj: once.energy_pj.as_ref().map(|energy| energy.total * repeats),
             roofline: once.roofline,
         })
     }

@@ -218,13 +218,14 @@ fn text(report: &GemmReport, array: &Array) -> String {
         cycles.line([cause.to_owned(), grouped(count.0)]);
     }
     cycles.line(["total".to_owned(), grouped(report.cycles.total)]);
+    let found = report.energy_pj.as_ref().expect("a product that was priced");
     let mut energy = Columns::new(&["energy", ""]);
     for component in Component::ALL {
-        let of = report.energy_pj.by_component.of(component);
+        let of = found.by_component.of(component);
         energy.line([component.name().to_owned(), joules(of)]);
     }
-    energy.line(["total".to_owned(), joules(report.energy_pj.total)]);
-    energy.line(["float32 instead".to_owned(), joules(report.energy_pj.float32_total)]);
+    energy.line(["total".to_owned(), joules(found.total)]);
+    energy.line(["float32 instead".to_owned(), joules(found.float32_total)]);
     writeln!(
         text,
         "{}\n utilization {:.1} %\n{}\n{}\n DRAM traffic {} bytes\n\n{}",

@@ -155,6 +155,10 @@ impl Trace {
         if !self.format.is_of_registers() {
             return self.run_step(&loaded);
         }
+        if self.format == Format::Scalesim {
+            self.refuse(&[("--rows", self.rows.is_some()), ("--cols", self.cols.is_some())])?;
+            self.refuse(&[("--period-ps", self.period_ps.is_some())])?;
+        }
         let name = self.op.as_deref().ok_or_else(|| {
             Failure::input(anyhow!(
                 "--format {}: expected --op NAME, a matrix product as `systoliq list` names it",
@@ -199,6 +203,18 @@ impl Trace {
         }
     }
 
+    /// Refuses the first option that is given.
+    fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Failure> {
+        let Some((option, _)) = options.iter().find(|&&(_, given)| given) else { return Ok(()) };
+        let format = self.format.name();
+        let with = if ["--fold", "--cycles"].contains(option) {
+            ", text and scalesim"
+        } else {
+            " and text"
+        };
+        Err(Failure::input(anyhow!("{option} goes with vcd, fst{with}, not {format}")))
+    }
+
     /// Writes commands and transfers of a step.
     fn run_step(&self, loaded: &Loaded) -> Result<String, Failure> {
         let of_registers = [
@@ -208,12 +224,7 @@ impl Trace {
             ("--cols", self.cols.is_some()),
             ("--period-ps", self.period_ps.is_some()),
         ];
-        if let Some((option, _)) = of_registers.into_iter().find(|&(_, given)| given) {
-            let format = self.format.name();
-            return Err(Failure::input(anyhow!(
-                "{option} goes with vcd, fst and text, not {format}"
-            )));
-        }
+        self.refuse(&of_registers)?;
         self.check_out()?;
         let path = self.out.as_deref().expect("a file that was checked");
         let Loaded { prepared, .. } = loaded;

@@ -85,6 +85,8 @@ impl Workload {
             (text, self.figures(&rows, |row| Figures::theirs(&accelerator, row, widths)))
         } else {
             let report = WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?;
+            let unpriced = report.unpriced.iter().map(|reason| format!("no energy: {reason}"));
+            warn(&self.accelerator.display(), &unpriced.collect::<Vec<_>>());
             let text = if self.json { json(&report)? } else { text(&report) };
             (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
         };
@@ -180,7 +182,7 @@ fn text(report: &WorkloadReport) -> String {
             percent(row.utilization),
             percent(row.mapping_efficiency),
             grouped(row.dram_bytes.iter().sum()),
-            joules(row.energy_pj),
+            row.energy_pj.map_or("-".to_owned(), joules),
         ];
         table.line(labels(&row.product).into_iter().chain(figures));
     }
@@ -195,7 +197,7 @@ fn text(report: &WorkloadReport) -> String {
         grouped(total.stall_cycles),
         100.0 * total.utilization,
         grouped(total.dram_bytes),
-        joules(total.energy_pj)
+        total.energy_pj.map_or("energy unknown".to_owned(), joules)
     )
     .expect("writing to a string");
     text

@@ -57,7 +57,7 @@ pub(super) struct Stretch {
 }
 
 /// The most different tiles of a view.
-const TILES_MAX: usize = 1 << 20;
+const TILES_MAX: usize = 1 << 18;
 
 /// The largest extent of a tile along an axis.
 pub(super) fn largest(mapping: &Mapping, axis: Axis) -> usize {
@@ -219,7 +219,8 @@ impl Operand {
         let (period, inside) = if axis == view.positions {
             let first = down.taps + down.pad;
             let reach = down.dilation * (down.extent - 1) + down.pad + 1;
-            let end = reach.saturating_sub(down.taps) / down.step + 1;
+            // So do those near the lower end where other taps went over all of it before.
+            let end = (reach.saturating_sub(down.taps) / down.step + 1).saturating_sub(down.taps);
             (down.dilation * along.positions, first * along.positions..end * along.positions)
         } else {
             (view.im2col.taps_of_channel(), whole(mapping)[index(axis)].clone())

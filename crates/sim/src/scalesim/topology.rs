@@ -298,7 +298,7 @@ impl Table {
             return Err(InputError::Header { line, found: quoted(header.trim()) });
         };
         let extra = |name: &String| match name.as_str() {
-            "sparsity" => Extra::Sparsity,
+            name if name.contains("sparsity") => Extra::Sparsity,
             "batch" | "batchsize" => Extra::Batch,
             "" => Extra::Unnamed,
             _ => Extra::Unknown,
@@ -367,8 +367,9 @@ impl Table {
             match extra {
                 _ if cell.is_empty() => {}
                 Extra::Sparsity => dense(line, cell)?,
-                // SCALE-Sim reads a ratio here whether or not the header says so.
+                // SCALE-Sim reads a ratio behind the sizes whatever the header says.
                 Extra::Unnamed if at == first && cell.contains(':') => dense(line, cell)?,
+                Extra::Unnamed | Extra::Unknown if is_ratio(cell) => dense(line, cell)?,
                 Extra::Batch => batch = size(line, BATCH, cells.len(), Some(cell))?,
                 Extra::Unnamed | Extra::Unknown => self.warn(line, at, cell),
             }
@@ -404,6 +405,12 @@ fn size(
             Err(InputError::Cell { line, column, found: quoted(cell), expected })
         }
     }
+}
+
+/// Whether a cell is two whole numbers with a colon between them.
+fn is_ratio(cell: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    cell.split_once(':').is_some_and(|(n, m)| digits(n) && digits(m))
 }
 
 /// Accepts N of N weights, written N:N, or 1 for all of them, and nothing less.

@@ -201,6 +201,9 @@ fn sparse_layers_are_refused_whether_or_not_the_header_names_their_column() {
         only(Topology::parse(&format!("{GEMM_HEADER}{header}\nx, 1, 1, 1, 4 : 4,")));
     }
     assert!(Topology::parse(&format!("{GEMM_HEADER}Sparsity\nx, 1, 1, 1, 2,")).is_err());
+    for header in ["Batch, SparsityRatio,", "Batch, N:M Sparsity,", "Batch, whatever,"] {
+        assert!(Topology::parse(&format!("{GEMM_HEADER}{header}\nx, 1, 1, 1, 2, 2:4,")).is_err());
+    }
 }
 
 #[test]
