@@ -158,7 +158,7 @@ fn what_is_kept_moves_no_byte_and_all_else_moves_as_without_a_stash() {
                             assert!(cost.cycles.stall <= plain.cycles.stall, "{}", shown());
                             let less = !cost.stayed.is_empty();
                             assert_eq!(cost != plain, less, "{}", shown());
-                            // Scratchpads are filled and emptied as before.
+                            // The stash takes no row from the scratchpads.
                             let rows = ScratchpadRows::of(&cost.tally);
                             let others = ScratchpadRows { stash: Default::default(), ..rows };
                             assert_eq!(others, ScratchpadRows::of(&plain.tally), "{}", shown());
