@@ -346,3 +346,31 @@ fn scratchpads_beyond_the_energy_table_have_cycles_and_traffic_and_no_energy() {
     assert!(report["total"]["cycles"].as_u64() > Some(0));
     assert!(report["products"][0]["dram_bytes"][0].as_u64() >= Some(100 * 30));
 }
+
+#[test]
+fn with_room_for_all_each_layer_moves_each_pixel_weight_and_output_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A map of 9 x 8 with 3 channels, 4 filters of 3 x 2, steps of 2: 4 x 4 outputs; all rows and all
+    // columns are met.
+    let layers = "a, 9, 8, 3, 2, 3, 4, 2,\nb, 9, 8, 3, 2, 3, 4, 2,\n";
+    fs::write(folder.path().join("two.csv"), format!("{CONVOLUTION}{layers}")).expect("a file");
+    let (image, weights, outputs) = (9 * 8 * 3, 3 * 2 * 3 * 4, 4 * 4 * 4);
+    for dataflow in ["os", "ws", "is"] {
+        let accelerator = serde_json::json!({
+            "array": { "rows": 4, "cols": 5, "dataflow": dataflow },
+            "dram": { "kind": "lpddr4", "burst_bytes": 1 },
+        });
+        fs::write(folder.path().join("hw.json"), accelerator.to_string()).expect("a file");
+        let arguments = ["workload", "two.csv", "--accelerator", "hw.json", "--training", "--json"];
+        let report: Value =
+            serde_json::from_str(&shell::printed(folder.path(), &arguments)).expect("a report");
+        for product in report["products"].as_array().expect("products") {
+            let expected = match product["pass"].as_str().expect("a pass") {
+                "forward" => [image, weights, outputs],
+                "input_gradient" => [outputs, weights, image],
+                _ => [outputs, image, weights],
+            };
+            assert_eq!(product["dram_bytes"], serde_json::json!(expected), "{dataflow} {product}");
+        }
+    }
+}

@@ -168,6 +168,7 @@ fn text(report: &WorkloadReport) -> String {
         "stall",
         "util",
         "mapped",
+        "pad elements",
         "DRAM bytes",
         "energy",
     ];
@@ -181,6 +182,7 @@ fn text(report: &WorkloadReport) -> String {
             grouped(row.stall_cycles),
             percent(row.utilization),
             percent(row.mapping_efficiency),
+            grouped(row.a_reads + row.b_reads + row.c_reads + row.c_writes),
             grouped(row.dram_bytes.iter().sum()),
             row.energy_pj.map_or("-".to_owned(), joules),
         ];
