@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::energy::{self, Picojoules};
+use crate::energy::{self, FloatFormat, Picojoules};
 use crate::{Accelerator, Error};
 
 /// A part of the machine that energy is charged to.
@@ -133,8 +133,8 @@ impl<'a> Prices<'a> {
         let price = match event {
             Event::Multiply { bits_a, bits_b } => profile.multiply(bits_a, bits_b),
             Event::Add { bits } => profile.add(bits),
-            Event::FloatMultiply => profile.float32_multiply(),
-            Event::FloatAdd => profile.float32_add(),
+            Event::FloatMultiply => profile.float_multiply(FloatFormat::Float32),
+            Event::FloatAdd => profile.float_add(FloatFormat::Float32),
             Event::RegisterClock { bits } => profile.register_clock(bits),
             Event::RegisterWrite { bits } => profile.register_write(bits),
             Event::Requantize { bits, stochastic, barrel } => {

@@ -1,6 +1,6 @@
 //! What can be wrong with a profile, a table, or a scratchpad that they are asked to price.
 
-use super::figures::Unit;
+use super::figure::{EnergyUnit, Unit};
 
 /// Why a profile or a table is refused, or a scratchpad cannot be priced.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,32 @@ pub enum Error {
         /// The figure's keys from the root, joined by dots.
         path: &'static str,
     },
+    /// A profile is to be scaled to a node that nothing is known of.
+    #[error("scaled to {found} nm, expected 7 to 130 nm")]
+    Node {
+        /// The node asked for.
+        found: f64,
+    },
+    /// A profile whose figures are of another node than 45 nm is to be scaled.
+    #[error("{name} is of {node_nm} nm, expected a profile of 45 nm to be scaled")]
+    Base {
+        /// The profile's name.
+        name: String,
+        /// The node of its figures.
+        node_nm: f64,
+    },
+    /// A profile in other units than picojoules takes prices from tables in picojoules.
+    #[error("unit: {unit}, but tables are in pJ; expected laws, and a flat scratchpad")]
+    TableUnit {
+        /// The profile's unit.
+        unit: EnergyUnit,
+    },
+    /// Glitches are asked for where nothing is synthesized.
+    #[error("glitches: true, expected a multiplier or an adder from a table that has them")]
+    Glitches,
+    /// A table of scratchpads is given to a profile that prices all sizes alike.
+    #[error("scratchpad: flat, expected a profile with a table")]
+    NoSramTable,
     /// The widths or sizes of a table are not at least two ascending numbers.
     #[error("{axis}: {found:?}, expected at least two positive numbers, ascending")]
     Axis {
@@ -54,6 +80,32 @@ pub enum Error {
         axis: &'static str,
         /// The numbers given.
         found: Vec<u64>,
+    },
+    /// The nodes of a table do not ascend.
+    #[error("node_nm: {found:?}, expected at least one positive number, ascending")]
+    Nodes {
+        /// The nodes given.
+        found: Vec<f64>,
+    },
+    /// A node lies outside a table.
+    #[error("scratchpads at {found} nm, the table has {low} to {high} nm")]
+    SramNode {
+        /// The node asked for.
+        found: f64,
+        /// The table's smallest.
+        low: f64,
+        /// The table's largest.
+        high: f64,
+    },
+    /// A table's leakage or area is not positive and rising with size, one per size.
+    #[error("{path}: {found:?}, expected {sizes} positive numbers, none less than the one before")]
+    Column {
+        /// Node, cell and column.
+        path: String,
+        /// The numbers given.
+        found: Vec<f64>,
+        /// Sizes of the table.
+        sizes: usize,
     },
     /// A table's array has not one entry per size and width.
     #[error("{path}: {rows} rows of {columns:?} entries, expected {sizes} rows of {widths}")]
@@ -84,13 +136,7 @@ pub enum Error {
         /// The energy of the smaller and narrower macros.
         least: f64,
     },
-    /// The table has no figures for the cell that a profile names.
-    #[error("the table has no {cell} cells")]
-    Cell {
-        /// The cell's name.
-        cell: &'static str,
-    },
-    /// A scratchpad is smaller or larger than the table's macros.
+    /// A scratchpad is smaller or larger than the macros of the table, or has no byte.
     #[error("scratchpad of {bytes} bytes, accepted are {min} to {max} bytes")]
     ScratchpadSize {
         /// Its size.

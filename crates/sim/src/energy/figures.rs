@@ -1,4 +1,4 @@
-//! The figures of a profile as its JSON has them: every number with unit, source and certainty.
+//! A profile as its JSON has it.
 
 use std::fmt;
 
@@ -6,78 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::figure::{Certainty, EnergyUnit, Figure, Unit, check_source};
 use super::sram::Cell;
-
-/// A number, what it measures, where it comes from, and how sure it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Figure {
-    /// The number, in `unit`.
-    pub value: f64,
-    /// The unit; each figure has one that its law needs.
-    pub unit: Unit,
-    /// Lowest and highest value found in the sources, where they differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub range: Option<[f64; 2]>,
-    /// How sure it is.
-    pub certainty: Certainty,
-    /// Publication, tool and settings it comes from.
-    pub source: String,
-}
-
-/// Unit of a [`Figure`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Unit {
-    /// Picojoules per event.
-    #[serde(rename = "pJ")]
-    Picojoule,
-    /// Picojoules per event and bit of width.
-    #[serde(rename = "pJ/bit")]
-    PicojoulePerBit,
-    /// Picojoules per event and product of two widths.
-    #[serde(rename = "pJ/bit^2")]
-    PicojoulePerBitSquared,
-    /// A pure number.
-    #[serde(rename = "ratio")]
-    Ratio,
-    /// Nanometres.
-    #[serde(rename = "nm")]
-    Nanometre,
-    /// Volts.
-    #[serde(rename = "V")]
-    Volt,
-    /// Megahertz.
-    #[serde(rename = "MHz")]
-    Megahertz,
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Unit::Picojoule => "pJ",
-            Unit::PicojoulePerBit => "pJ/bit",
-            Unit::PicojoulePerBitSquared => "pJ/bit^2",
-            Unit::Ratio => "ratio",
-            Unit::Nanometre => "nm",
-            Unit::Volt => "V",
-            Unit::Megahertz => "MHz",
-        })
-    }
-}
-
-/// How sure a figure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Certainty {
-    /// Read at the source, or two transcriptions agree.
-    High,
-    /// Recalled from the publication it cites.
-    Medium,
-    /// Computed or measured with the tools its source names.
-    Derived,
-    /// Chosen without a source.
-    Assumed,
-}
 
 /// Kind of DRAM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -98,22 +28,121 @@ pub enum DramKind {
     Gddr5,
 }
 
+impl DramKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Hbm2, Self::Lpddr4, Self::Lpddr3, Self::Ddr4, Self::Ddr3, Self::Gddr5];
+
+    /// The kind's name in the files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hbm2 => "hbm2",
+            Self::Lpddr4 => "lpddr4",
+            Self::Lpddr3 => "lpddr3",
+            Self::Ddr4 => "ddr4",
+            Self::Ddr3 => "ddr3",
+            Self::Gddr5 => "gddr5",
+        }
+    }
+}
+
+/// Format of a floating-point unit.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum FloatFormat {
+    /// IEEE 754 binary32, the default.
+    #[default]
+    Float32,
+    /// The upper half of binary32: 8 bits of exponent, 7 of fraction.
+    Bfloat16,
+    /// IEEE 754 binary16.
+    Float16,
+}
+
+impl FloatFormat {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Float32, Self::Bfloat16, Self::Float16];
+
+    /// Bits of a number.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Float32 => 32,
+            Self::Bfloat16 | Self::Float16 => 16,
+        }
+    }
+
+    /// The format's name in the files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Bfloat16 => "bfloat16",
+            Self::Float16 => "float16",
+        }
+    }
+}
+
+impl fmt::Display for FloatFormat {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// A table of synthesized circuits that is embedded in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(super) enum SynthesisName {
+    /// `models/energy/mac_45nm.json`.
+    #[serde(rename = "mac_45nm")]
+    Mac45nm,
+}
+
 /// A table of scratchpads that is embedded in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum TableName {
-    /// `models/energy/sram_45nm.json`.
-    #[serde(rename = "sram_45nm")]
-    Sram45nm,
+pub(super) enum SramName {
+    /// `models/energy/sram_cacti.json`.
+    #[serde(rename = "sram_cacti")]
+    Cacti,
 }
 
 macro_rules! group {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$key:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct $name { $(pub(super) $field: $type,)* }
+        pub(super) struct $name { $($(#[$key])* pub(super) $field: $type,)* }
     };
+}
+
+/// Either an equation in the width, or a table of circuits that were synthesized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Rule<T> {
+    /// Parameters of the equation.
+    Law(T),
+    /// The table.
+    Table(SynthesisFigures),
+}
+
+/// What prices scratchpads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ScratchpadFigures {
+    /// A table of macros by size and width.
+    Table(SramFigures),
+    /// The same for every bit of a row, whatever the size.
+    Flat(FlatFigures),
 }
 
 group! {
@@ -121,21 +150,35 @@ group! {
     Figures {
         name: String,
         about: String,
+        /// What all energies are multiples of.
+        #[serde(default)]
+        unit: EnergyUnit,
+        /// The node that the figures, which are of 45 nm, are scaled to: 7 to 130 nm.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scaled_to_nm: Option<f64>,
+        /// Whether energies from tables of synthesized circuits include glitches.
+        #[serde(default)]
+        glitches: bool,
         node: Figure,
         supply: Figure,
         clock: Figure,
-        multiplier: MultiplierFigures,
-        adder: AdderFigures,
+        multiplier: Rule<MultiplierFigures>,
+        adder: Rule<LineFigures>,
         kappa: Figure,
         register: RegisterFigures,
+        clock_tree: Figure,
+        wire: WireFigures,
         requantizer: RequantizerFigures,
         lfsr32: Figure,
         relu: Figure,
         maximum: Figure,
         float32: FloatFigures,
+        bfloat16: FloatFigures,
         float16: FloatFigures,
         scratchpad: ScratchpadFigures,
         dram: DramFigures,
+        area: AreaFigures,
+        leakage: Figure,
     }
 }
 group! {
@@ -143,15 +186,23 @@ group! {
     MultiplierFigures { alpha: Figure, beta: Figure, gamma: Figure, lambda2: Figure, lambda3: Figure, }
 }
 group! {
-    /// Law of the adder.
-    AdderFigures { slope: Figure, intercept: Figure, }
+    /// Linear in the width.
+    LineFigures { slope: Figure, intercept: Figure, }
+}
+group! {
+    /// A table of synthesized circuits.
+    SynthesisFigures { name: SynthesisName, certainty: Certainty, source: String, }
 }
 group! {
     /// A flip-flop, before kappa.
     RegisterFigures { clock: Figure, data: Figure, }
 }
 group! {
-    /// Rounding and fitting into a format, before kappa.
+    /// A wire from a PE to the next.
+    WireFigures { per_bit: Figure, per_bit_um: Figure, }
+}
+group! {
+    /// Rounding and fitting into a format; energies are before kappa.
     RequantizerFigures { nearest: Figure, stochastic: Figure, barrel: Figure, }
 }
 group! {
@@ -160,32 +211,128 @@ group! {
 }
 group! {
     /// Which table prices scratchpads.
-    ScratchpadFigures { table: TableName, cell: Cell, certainty: Certainty, source: String, }
+    SramFigures { name: SramName, cell: Cell, certainty: Certainty, source: String, }
 }
 group! {
-    /// One bit to or from DRAM.
-    DramFigures { hbm2: Figure, lpddr4: Figure, lpddr3: Figure, ddr4: Figure, ddr3: Figure, gddr5: Figure, }
+    /// A scratchpad of any size.
+    FlatFigures { bit: Figure, leakage: Figure, area: Figure, }
+}
+group! {
+    /// Kinds of DRAM.
+    DramFigures { hbm2: ChannelFigures, lpddr4: ChannelFigures, lpddr3: ChannelFigures, ddr4: ChannelFigures, ddr3: ChannelFigures, gddr5: ChannelFigures, }
+}
+group! {
+    /// One kind of DRAM: a bit, the activation of a row, and bytes of a row.
+    ChannelFigures { bit: Figure, activate: Figure, row: Figure, }
+}
+group! {
+    /// Areas of circuits.
+    AreaFigures {
+        multiplier: Rule<ProductFigures>,
+        adder: Rule<LineFigures>,
+        register: Figure,
+        requantizer: RequantizerFigures,
+        lfsr32: Figure,
+        relu: Figure,
+        maximum: Figure,
+        float32: FloatFigures,
+        bfloat16: FloatFigures,
+        float16: FloatFigures,
+    }
+}
+group! {
+    /// Area of a multiplier, by the product and by the mean of its widths.
+    ProductFigures { product: Figure, mean: Figure, }
+}
+
+macro_rules! by_format {
+    ($group:ident) => {
+        impl $group {
+            /// The figures of a floating-point unit.
+            pub(super) fn float(&self, format: FloatFormat) -> &FloatFigures {
+                match format {
+                    FloatFormat::Float32 => &self.float32,
+                    FloatFormat::Bfloat16 => &self.bfloat16,
+                    FloatFormat::Float16 => &self.float16,
+                }
+            }
+        }
+    };
+}
+
+by_format!(Figures);
+by_format!(AreaFigures);
+
+impl DramFigures {
+    /// As [`Figures::rows`].
+    fn push_rows<'a>(&'a self, rows: &mut Vec<(&'static str, &'a Figure, Unit)>) {
+        use Unit::*;
+        macro_rules! channel {
+            ($kind:ident) => {
+                rows.extend([
+                    (concat!("dram.", stringify!($kind), ".bit"), &self.$kind.bit, PicojoulePerBit),
+                    (
+                        concat!("dram.", stringify!($kind), ".activate"),
+                        &self.$kind.activate,
+                        Picojoule,
+                    ),
+                    (concat!("dram.", stringify!($kind), ".row"), &self.$kind.row, Byte),
+                ])
+            };
+        }
+        channel!(hbm2);
+        channel!(lpddr4);
+        channel!(lpddr3);
+        channel!(ddr4);
+        channel!(ddr3);
+        channel!(gddr5);
+    }
+
+    /// The figures of one kind.
+    pub(super) fn of(&self, kind: DramKind) -> &ChannelFigures {
+        match kind {
+            DramKind::Hbm2 => &self.hbm2,
+            DramKind::Lpddr4 => &self.lpddr4,
+            DramKind::Lpddr3 => &self.lpddr3,
+            DramKind::Ddr4 => &self.ddr4,
+            DramKind::Ddr3 => &self.ddr3,
+            DramKind::Gddr5 => &self.gddr5,
+        }
+    }
 }
 
 impl Figures {
     /// Every figure with its path and the unit of its law, in the order of the file.
     pub(super) fn rows(&self) -> Vec<(&'static str, &Figure, Unit)> {
         use Unit::*;
-        let Self { multiplier, adder, register, requantizer, float32, float16, dram, .. } = self;
-        vec![
+        let Self { register, wire, requantizer, float32, bfloat16, float16, dram, area, .. } = self;
+        let mut rows = vec![
             ("node", &self.node, Nanometre),
             ("supply", &self.supply, Volt),
             ("clock", &self.clock, Megahertz),
-            ("multiplier.alpha", &multiplier.alpha, PicojoulePerBitSquared),
-            ("multiplier.beta", &multiplier.beta, PicojoulePerBit),
-            ("multiplier.gamma", &multiplier.gamma, Ratio),
-            ("multiplier.lambda2", &multiplier.lambda2, Ratio),
-            ("multiplier.lambda3", &multiplier.lambda3, Ratio),
-            ("adder.slope", &adder.slope, PicojoulePerBit),
-            ("adder.intercept", &adder.intercept, Picojoule),
+        ];
+        if let Rule::Law(law) = &self.multiplier {
+            rows.extend([
+                ("multiplier.law.alpha", &law.alpha, PicojoulePerBitSquared),
+                ("multiplier.law.beta", &law.beta, PicojoulePerBit),
+                ("multiplier.law.gamma", &law.gamma, Ratio),
+                ("multiplier.law.lambda2", &law.lambda2, Ratio),
+                ("multiplier.law.lambda3", &law.lambda3, Ratio),
+            ]);
+        }
+        if let Rule::Law(law) = &self.adder {
+            rows.extend([
+                ("adder.law.slope", &law.slope, PicojoulePerBit),
+                ("adder.law.intercept", &law.intercept, Picojoule),
+            ]);
+        }
+        rows.extend([
             ("kappa", &self.kappa, Ratio),
             ("register.clock", &register.clock, PicojoulePerBit),
             ("register.data", &register.data, PicojoulePerBit),
+            ("clock_tree", &self.clock_tree, Ratio),
+            ("wire.per_bit", &wire.per_bit, PicojoulePerBit),
+            ("wire.per_bit_um", &wire.per_bit_um, PicojoulePerBitMicrometre),
             ("requantizer.nearest", &requantizer.nearest, PicojoulePerBit),
             ("requantizer.stochastic", &requantizer.stochastic, PicojoulePerBit),
             ("requantizer.barrel", &requantizer.barrel, PicojoulePerBit),
@@ -194,54 +341,109 @@ impl Figures {
             ("maximum", &self.maximum, PicojoulePerBit),
             ("float32.multiply", &float32.multiply, Picojoule),
             ("float32.add", &float32.add, Picojoule),
+            ("bfloat16.multiply", &bfloat16.multiply, Picojoule),
+            ("bfloat16.add", &bfloat16.add, Picojoule),
             ("float16.multiply", &float16.multiply, Picojoule),
             ("float16.add", &float16.add, Picojoule),
-            ("dram.hbm2", &dram.hbm2, PicojoulePerBit),
-            ("dram.lpddr4", &dram.lpddr4, PicojoulePerBit),
-            ("dram.lpddr3", &dram.lpddr3, PicojoulePerBit),
-            ("dram.ddr4", &dram.ddr4, PicojoulePerBit),
-            ("dram.ddr3", &dram.ddr3, PicojoulePerBit),
-            ("dram.gddr5", &dram.gddr5, PicojoulePerBit),
-        ]
+        ]);
+        if let ScratchpadFigures::Flat(flat) = &self.scratchpad {
+            rows.extend([
+                ("scratchpad.flat.bit", &flat.bit, PicojoulePerBit),
+                ("scratchpad.flat.leakage", &flat.leakage, NanowattPerByte),
+                ("scratchpad.flat.area", &flat.area, SquareMicrometrePerByte),
+            ]);
+        }
+        dram.push_rows(&mut rows);
+        area.push_rows(&mut rows);
+        rows.push(("leakage", &self.leakage, NanowattPerSquareMicrometre));
+        rows
+    }
+
+    /// Whether an energy is taken from a table of synthesized circuits.
+    fn is_synthesized(&self) -> bool {
+        matches!(self.multiplier, Rule::Table(_)) || matches!(self.adder, Rule::Table(_))
     }
 
     /// Checks units, signs, ranges and sources.
-    ///
-    /// The adder's intercept alone may be negative (gate-level fits have one), as long as one bit
-    /// costs no less than nothing.
     pub(super) fn check(&self) -> Result<(), Error> {
-        for (path, figure, expected) in self.rows() {
-            let Figure { value, unit, range, source, .. } = figure;
-            let value = *value;
-            if *unit != expected {
-                return Err(Error::Unit { path, found: *unit, expected });
-            }
-            if source.trim().is_empty() {
-                return Err(Error::Source { path });
-            }
-            if path == "adder.intercept" {
-                if !(value.is_finite() && value >= -self.adder.slope.value) {
-                    let expected = "a finite number, at least minus adder.slope";
-                    return Err(Error::Value { path, value, expected });
-                }
-            } else if matches!(unit, Unit::Nanometre | Unit::Volt | Unit::Megahertz)
-                || path == "kappa"
-            {
-                if !(value.is_finite() && value > 0.0) {
-                    return Err(Error::Value { path, value, expected: "a finite number above 0" });
-                }
-            } else if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::Value { path, value, expected: "a finite number, at least 0" });
-            }
-            if let Some([low, high]) = *range
-                && !(low <= value && value <= high)
-            {
-                return Err(Error::Range { path, value, low, high });
-            }
+        let slope = |rule: &Rule<LineFigures>| match rule {
+            Rule::Law(law) => Some(law.slope.value),
+            Rule::Table(_) => None,
+        };
+        for (path, figure, unit) in self.rows() {
+            let intercept_of = match path {
+                "adder.law.intercept" => slope(&self.adder),
+                "area.adder.law.intercept" => slope(&self.area.adder),
+                _ => None,
+            };
+            figure.check(path, unit.with_energy(self.unit), intercept_of)?;
         }
-        if self.scratchpad.source.trim().is_empty() {
-            return Err(Error::Source { path: "scratchpad" });
+        for (path, table) in [
+            ("multiplier.table", self.multiplier.table()),
+            ("adder.table", self.adder.table()),
+            ("area.multiplier.table", self.area.multiplier.table()),
+            ("area.adder.table", self.area.adder.table()),
+        ] {
+            check_source(path, table.map_or("none", |table| &table.source))?;
+        }
+        if let ScratchpadFigures::Table(table) = &self.scratchpad {
+            check_source("scratchpad.table", &table.source)?;
+        }
+        if self.unit == EnergyUnit::Mac16 && self.is_priced_by_tables() {
+            return Err(Error::TableUnit { unit: self.unit });
+        }
+        if self.glitches && !self.is_synthesized() {
+            return Err(Error::Glitches);
         }
         Ok(())
+    }
+
+    fn is_priced_by_tables(&self) -> bool {
+        self.is_synthesized() || matches!(self.scratchpad, ScratchpadFigures::Table(_))
+    }
+}
+
+impl<T> Rule<T> {
+    /// The table, if it is one.
+    pub(super) fn table(&self) -> Option<&SynthesisFigures> {
+        match self {
+            Rule::Law(_) => None,
+            Rule::Table(table) => Some(table),
+        }
+    }
+}
+
+impl AreaFigures {
+    /// As [`Figures::rows`].
+    fn push_rows<'a>(&'a self, rows: &mut Vec<(&'static str, &'a Figure, Unit)>) {
+        use Unit::*;
+        let Self { requantizer, float32, bfloat16, float16, .. } = self;
+        if let Rule::Law(law) = &self.multiplier {
+            rows.extend([
+                ("area.multiplier.law.product", &law.product, SquareMicrometrePerBitSquared),
+                ("area.multiplier.law.mean", &law.mean, SquareMicrometrePerBit),
+            ]);
+        }
+        if let Rule::Law(law) = &self.adder {
+            rows.extend([
+                ("area.adder.law.slope", &law.slope, SquareMicrometrePerBit),
+                ("area.adder.law.intercept", &law.intercept, SquareMicrometre),
+            ]);
+        }
+        rows.extend([
+            ("area.register", &self.register, SquareMicrometrePerBit),
+            ("area.requantizer.nearest", &requantizer.nearest, SquareMicrometrePerBit),
+            ("area.requantizer.stochastic", &requantizer.stochastic, SquareMicrometrePerBit),
+            ("area.requantizer.barrel", &requantizer.barrel, SquareMicrometrePerBit),
+            ("area.lfsr32", &self.lfsr32, SquareMicrometre),
+            ("area.relu", &self.relu, SquareMicrometrePerBit),
+            ("area.maximum", &self.maximum, SquareMicrometrePerBit),
+            ("area.float32.multiply", &float32.multiply, SquareMicrometre),
+            ("area.float32.add", &float32.add, SquareMicrometre),
+            ("area.bfloat16.multiply", &bfloat16.multiply, SquareMicrometre),
+            ("area.bfloat16.add", &bfloat16.add, SquareMicrometre),
+            ("area.float16.multiply", &float16.multiply, SquareMicrometre),
+            ("area.float16.add", &float16.add, SquareMicrometre),
+        ]);
     }
 }

@@ -5,18 +5,26 @@ use serde::{Deserialize, Serialize};
 
 use super::Picojoules;
 use super::error::Error;
-use super::figures::{DramKind, Figure, Figures, TableName};
+use super::figure::{EnergyUnit, Figure};
+use super::figures::{
+    DramKind, Figures, FloatFormat, MultiplierFigures, Rule, ScratchpadFigures, SynthesisName,
+};
+use super::node::{BASE_NM, NODE_MAX_NM, NODE_MIN_NM, Operation, Scaling, tpuv4i};
+use super::scratchpad::Scratchpads;
 use super::sram::{Access, Banked, SramTable};
+use super::synthesis::{Column, Synthesis, mac_45nm};
 
 /// The figures of one technology and the laws that carry them to any width.
 ///
-/// A circuit of 0 bits does not exist and costs nothing.
+/// A circuit of 0 bits does not exist and costs nothing. Energies are in the profile's
+/// [unit](Self::unit), also where they are called [`Picojoules`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Figures", into = "Figures")]
 #[schemars(with = "Figures")]
 pub struct Profile {
-    figures: Figures,
-    sram: SramTable,
+    pub(super) figures: Figures,
+    pub(super) scratchpads: Scratchpads,
+    pub(super) scaling: Scaling,
 }
 
 /// One weight's update, as [`Profile::update`] prices it.
@@ -39,11 +47,20 @@ impl TryFrom<Figures> for Profile {
 
     fn try_from(figures: Figures) -> Result<Self, Error> {
         figures.check()?;
-        let sram = match figures.scratchpad.table {
-            TableName::Sram45nm => SramTable::cacti45(),
+        let own_nm = figures.node.value;
+        let scaling = match figures.scaled_to_nm {
+            None => Scaling::none(),
+            Some(_) if own_nm != BASE_NM => {
+                return Err(Error::Base { name: figures.name, node_nm: own_nm });
+            }
+            Some(found) if !(NODE_MIN_NM..=NODE_MAX_NM).contains(&found) => {
+                return Err(Error::Node { found });
+            }
+            Some(node_nm) => Scaling::to(node_nm),
         };
-        sram.require(figures.scratchpad.cell)?;
-        Ok(Self { figures, sram })
+        let node_nm = figures.scaled_to_nm.unwrap_or(own_nm);
+        let scratchpads = Scratchpads::new(&figures.scratchpad, node_nm, scaling)?;
+        Ok(Self { figures, scratchpads, scaling })
     }
 }
 
@@ -54,12 +71,51 @@ impl From<Profile> for Figures {
 }
 
 impl Profile {
+    /// The names that [`named`](Self::named) knows.
+    pub const NAMES: [&str; 5] =
+        ["horowitz45", "nangate45", "nangate45-glitch", "tpuv4i-7", "eyeriss-rel"];
+
     /// The default, `models/energy/horowitz45.json`: 45 nm at 0.9 V, exact at the published 8- and
     /// 32-bit operations of Horowitz, "Computing's energy problem", ISSCC 2014; blocks that he does
     /// not list from gate-level synthesis, brought to his scale by kappa.
     pub fn horowitz45() -> Self {
-        Self::parse(include_str!("../../../../models/energy/horowitz45.json"))
-            .expect("the embedded profile is valid")
+        embedded(include_str!("../../../../models/energy/horowitz45.json"))
+    }
+
+    /// A profile that is part of the program, if it has this name:
+    ///
+    /// - `horowitz45`: [the default](Self::horowitz45).
+    /// - `nangate45`, `models/energy/nangate45.json`: gate-level synthesis on
+    ///   NangateOpenCellLibrary, 45 nm at 1.1 V; multipliers and adders from the table of
+    ///   synthesized ones, without glitches. Floating-point units are Horowitz's over kappa.
+    /// - `nangate45-glitch`: the same, with the glitches of multipliers and adders whose gates have
+    ///   delays and whose timing nobody optimised, which is an upper bound.
+    /// - `tpuv4i-7`: `horowitz45` [at 7 nm](Self::at_node), which meets the operations that Jouppi
+    ///   et al. published (ISCA 2021, Table 2), at the clock of a TPUv4i.
+    /// - `eyeriss-rel`, `models/energy/eyeriss_rel.json`: the relative costs of Chen et al., ISCA
+    ///   2016, in multiply-accumulates of 16 bits.
+    pub fn named(name: &str) -> Option<Self> {
+        let nangate45 = include_str!("../../../../models/energy/nangate45.json");
+        Some(match name {
+            "horowitz45" => Self::horowitz45(),
+            "nangate45" => embedded(nangate45),
+            "nangate45-glitch" => {
+                let mut profile = embedded(nangate45);
+                profile.figures.name = name.to_owned();
+                profile.figures.glitches = true;
+                profile
+            }
+            "tpuv4i-7" => {
+                let mut profile = Self::horowitz45().at_node(NODE_MIN_NM).expect("7 nm is known");
+                let measured = tpuv4i();
+                profile.figures.name.clone_from(&measured.name);
+                profile.figures.about.clone_from(&measured.about);
+                profile.figures.clock = measured.clock.clone();
+                profile
+            }
+            "eyeriss-rel" => embedded(include_str!("../../../../models/energy/eyeriss_rel.json")),
+            _ => return None,
+        })
     }
 
     /// Reads a profile from the text of a JSON file.
@@ -76,10 +132,42 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`Error::Cell`] where the table lacks the cells that the profile names.
+    /// [`Error::NoSramTable`] where the profile prices scratchpads of all sizes alike.
     pub fn with_sram(self, sram: SramTable) -> Result<Self, Error> {
-        sram.require(self.figures.scratchpad.cell)?;
-        Ok(Self { sram, ..self })
+        match self.scratchpads {
+            Scratchpads::Table(cell, _) => {
+                Ok(Self { scratchpads: Scratchpads::Table(cell, sram), ..self })
+            }
+            Scratchpads::Flat(..) => Err(Error::NoSramTable),
+        }
+    }
+
+    /// The profile at another node, 7 to 130 nm: from its figures, which must be of 45 nm, whatever
+    /// node it was scaled to before.
+    ///
+    /// Below 45 nm, energies follow operations that were published at 45 and at 7 nm; that these
+    /// became 2.1 to 4.3 times cheaper, and not the 14.6 times of Stillmaker & Baas, is why their
+    /// equations are never used there. Above 45 nm, energies of logic follow these equations. So do
+    /// areas everywhere. Leakage per area and the energy of DRAM stay. Scratchpads follow CACTI
+    /// from 22 to 90 nm; see [`SramTables::cacti`](super::SramTables::cacti). The clock and all figures that
+    /// [`figures`](Self::figures) lists stay as they are.
+    ///
+    /// ```
+    /// use systoliq_sim::energy::Profile;
+    ///
+    /// let seven = Profile::horowitz45().at_node(7.0).unwrap();
+    /// // Jouppi et al., ISCA 2021, Table 2:
+    /// assert!((seven.multiply(8, 8).0 - 0.07).abs() < 1e-6);
+    /// assert!((seven.multiply(32, 32).0 - 1.48).abs() < 1e-6);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Base`] where the figures are of another node than 45 nm, [`Error::Node`] outside 7
+    /// to 130 nm.
+    pub fn at_node(mut self, node_nm: f64) -> Result<Self, Error> {
+        self.figures.scaled_to_nm = Some(node_nm).filter(|&nm| nm != self.figures.node.value);
+        self.figures.try_into()
     }
 
     /// The profile's name.
@@ -87,14 +175,32 @@ impl Profile {
         &self.figures.name
     }
 
-    /// Every figure with its path in the file (`multiplier.alpha`), in the file's order.
+    /// What it is, in a sentence.
+    pub fn about(&self) -> &str {
+        &self.figures.about
+    }
+
+    /// What its energies are multiples of.
+    pub fn unit(&self) -> EnergyUnit {
+        self.figures.unit
+    }
+
+    /// The node in nm that its prices are of.
+    pub fn node_nm(&self) -> f64 {
+        self.figures.scaled_to_nm.unwrap_or(self.figures.node.value)
+    }
+
+    /// Every figure with its path in the file (`multiplier.law.alpha`), in the file's order.
     pub fn figures(&self) -> impl Iterator<Item = (&'static str, &Figure)> {
         self.figures.rows().into_iter().map(|(path, figure, _)| (path, figure))
     }
 
     /// Where the energies of scratchpads come from.
     pub fn scratchpad_source(&self) -> &str {
-        &self.figures.scratchpad.source
+        match &self.figures.scratchpad {
+            ScratchpadFigures::Table(table) => &table.source,
+            ScratchpadFigures::Flat(flat) => &flat.bit.source,
+        }
     }
 
     /// Clock that the profile assumes, in MHz. No energy of an event depends on it.
@@ -102,12 +208,17 @@ impl Profile {
         self.figures.clock.value
     }
 
-    /// One integer product of `bits_a` × `bits_b`:
-    /// `λ(min)·(α·b₁·b₂ + β·(b₁ + b₂)/2)·(1 + γ·|b₁ − b₂|/(b₁ + b₂))`.
+    /// One integer product of `bits_a` × `bits_b`, by a law or from a table.
     ///
-    /// α and β meet the 8- and 32-bit multipliers of Horowitz, ISSCC 2014, exactly. γ, the excess
-    /// of unequal widths, and λ, 1 from 4 bits on and less below, are fitted to synthesized Booth
+    /// The law: `λ(min)·(α·b₁·b₂ + β·(b₁ + b₂)/2)·(1 + γ·|b₁ − b₂|/(b₁ + b₂))`. In `horowitz45`, α
+    /// and β meet the 8- and 32-bit multipliers of Horowitz, ISSCC 2014, exactly. γ, the excess of
+    /// unequal widths, and λ, 1 from 4 bits on and less below, are fitted to synthesized Booth
     /// multipliers. A 1-bit operand takes the λ of 2 bits.
+    ///
+    /// The table: synthesized Booth multipliers, the wider operand recoded. Pairs of 2, 3, 4, 5, 6,
+    /// 8, 10, 12, 16, 20, 24 and 32 bits are met exactly; between them the logarithm is linear in
+    /// the logarithms of both widths; beyond 32 bits it goes with the product of widths. A 1-bit
+    /// operand is as one of 2.
     ///
     /// ```
     /// # let profile = systoliq_sim::energy::Profile::horowitz45();
@@ -117,36 +228,50 @@ impl Profile {
     /// assert!(profile.multiply(4, 16).0 > profile.multiply(8, 8).0);
     /// ```
     pub fn multiply(&self, bits_a: u32, bits_b: u32) -> Picojoules {
-        let narrower = bits_a.min(bits_b);
-        if narrower == 0 {
+        if bits_a.min(bits_b) == 0 {
             return Picojoules(0.0);
         }
-        let law = &self.figures.multiplier;
-        let lambda = match narrower {
-            1 | 2 => law.lambda2.value,
-            3 => law.lambda3.value,
-            _ => 1.0,
+        let unscaled = match &self.figures.multiplier {
+            Rule::Law(law) => law.energy(bits_a, bits_b),
+            Rule::Table(table) => {
+                table.name.table().multiplier(self.energy_column(), bits_a, bits_b)
+            }
         };
-        let (a, b) = (f64::from(bits_a), f64::from(bits_b));
-        let square = law.alpha.value * (a * b) + law.beta.value * (a + b) / 2.0;
-        let unequal = 1.0 + law.gamma.value * (a - b).abs() / (a + b);
-        Picojoules(lambda * square * unequal)
+        Picojoules(unscaled * self.scaling.integer(Operation::Multiply, bits_a, bits_b))
     }
 
-    /// One integer addition, or one accumulation, of `bits` bits: `slope·b + intercept`, exact at
-    /// the 8- and 32-bit adders of Horowitz, ISSCC 2014, and 6.7 % above his 16-bit one.
+    /// One integer addition, or one accumulation, of `bits` bits: `slope·b + intercept`, which in
+    /// `horowitz45` is exact at the 8- and 32-bit adders of Horowitz, ISSCC 2014, and 6.7 % above
+    /// his 16-bit one; or from the table of synthesized adders, 4 to 64 bits.
     pub fn add(&self, bits: u32) -> Picojoules {
         if bits == 0 {
             return Picojoules(0.0);
         }
-        let law = &self.figures.adder;
-        Picojoules(law.slope.value * f64::from(bits) + law.intercept.value)
+        let unscaled = match &self.figures.adder {
+            Rule::Law(law) => law.slope.value * f64::from(bits) + law.intercept.value,
+            Rule::Table(table) => table.name.table().adder(self.energy_column(), bits),
+        };
+        Picojoules(unscaled * self.scaling.integer(Operation::Add, bits, bits))
     }
 
     /// The clock pins of a register of `bits` bits in one cycle in which it is clocked: `κ·ck·b`.
     /// A gated register costs nothing.
     pub fn register_clock(&self, bits: u32) -> Picojoules {
         self.synthesized(&self.figures.register.clock, bits)
+    }
+
+    /// The clock tree's share of one cycle of a register of `bits` bits: `f·register_clock(b)`. No
+    /// source was found for f; 0.3 is assumed.
+    pub fn clock_tree(&self, bits: u32) -> Picojoules {
+        Picojoules(self.figures.clock_tree.value * self.register_clock(bits).0)
+    }
+
+    /// The wire that `bits` bits pass from a PE to its neighbour, `pitch_um` micrometres away; the
+    /// register that they are written to apart: `(w + w'·pitch)·b`.
+    pub fn wire(&self, bits: u32, pitch_um: f64) -> Picojoules {
+        let wire = &self.figures.wire;
+        let per_bit = wire.per_bit.value + wire.per_bit_um.value * pitch_um;
+        Picojoules(per_bit * f64::from(bits) * self.scaling.other())
     }
 
     /// One write of a register of `bits` bits, of which half toggle: `κ·d·b`; the clock apart.
@@ -190,13 +315,14 @@ impl Profile {
         Ok(self.sram_banked(Access::Write, bytes, row_bits)?.energy)
     }
 
-    /// One access to a scratchpad, with the banks it is priced at.
+    /// One access to a scratchpad, with the banks it is priced at. Where all sizes are priced alike,
+    /// any scratchpad of at least 1 byte is one bank.
     ///
     /// # Errors
     ///
     /// Those of [`SramTable::banked`].
     pub fn sram_banked(&self, access: Access, bytes: u64, row_bits: u32) -> Result<Banked, Error> {
-        self.sram.banked(self.figures.scratchpad.cell, access, bytes, row_bits)
+        self.scratchpads.access(access, bytes, row_bits)
     }
 
     /// One conversion of `bits_in` bits to a narrower format, rounding and saturation included:
@@ -213,7 +339,7 @@ impl Profile {
     /// One random word: one step of a 32-bit linear-feedback shift register, `κ·0.452`. One per
     /// value that is rounded stochastically.
     pub fn random_word(&self) -> Picojoules {
-        Picojoules(self.figures.kappa.value * self.figures.lfsr32.value)
+        Picojoules(self.figures.kappa.value * self.figures.lfsr32.value * self.scaling.other())
     }
 
     /// One ReLU, or one application of its mask, on `bits` bits: `κ·0.0033·b`.
@@ -239,51 +365,80 @@ impl Profile {
             + random
     }
 
-    /// One bit read from or written to DRAM, streaming: row activations are not apart.
+    /// One bit read from or written to DRAM, streaming: the [activation](Self::dram_activate) of
+    /// rows is apart.
     pub fn dram_bit(&self, kind: DramKind) -> Picojoules {
-        let law = &self.figures.dram;
-        let figure = match kind {
-            DramKind::Hbm2 => &law.hbm2,
-            DramKind::Lpddr4 => &law.lpddr4,
-            DramKind::Lpddr3 => &law.lpddr3,
-            DramKind::Ddr4 => &law.ddr4,
-            DramKind::Ddr3 => &law.ddr3,
-            DramKind::Gddr5 => &law.gddr5,
-        };
-        Picojoules(figure.value)
+        Picojoules(self.figures.dram.of(kind).bit.value)
     }
 
-    /// One product of two `float32` (Horowitz, ISSCC 2014).
-    pub fn float32_multiply(&self) -> Picojoules {
-        Picojoules(self.figures.float32.multiply.value)
+    /// One activation of a row of DRAM.
+    pub fn dram_activate(&self, kind: DramKind) -> Picojoules {
+        Picojoules(self.figures.dram.of(kind).activate.value)
     }
 
-    /// One sum of two `float32` (Horowitz, ISSCC 2014).
-    pub fn float32_add(&self) -> Picojoules {
-        Picojoules(self.figures.float32.add.value)
+    /// Bytes of a row of DRAM.
+    pub fn dram_row_bytes(&self, kind: DramKind) -> u64 {
+        self.figures.dram.of(kind).row.value as u64
+    }
+
+    /// One floating-point product.
+    pub fn float_multiply(&self, format: FloatFormat) -> Picojoules {
+        let unscaled = self.figures.float(format).multiply.value;
+        Picojoules(unscaled * self.scaling.float(Operation::Multiply, format))
+    }
+
+    /// One floating-point sum.
+    pub fn float_add(&self, format: FloatFormat) -> Picojoules {
+        let unscaled = self.figures.float(format).add.value;
+        Picojoules(unscaled * self.scaling.float(Operation::Add, format))
     }
 
     /// One multiply-accumulate of a `float32` PE in one cycle: product, sum, and 32-bit registers of
     /// both operands and of the accumulator, as in [`mac`](Self::mac).
     pub fn float32_mac(&self) -> Picojoules {
-        self.float32_multiply()
-            + self.float32_add()
+        self.float_multiply(FloatFormat::Float32)
+            + self.float_add(FloatFormat::Float32)
             + self.register_clock(3 * 32)
             + self.register_write(3 * 32)
     }
 
-    /// One product of two `float16` (Horowitz, ISSCC 2014).
-    pub fn float16_multiply(&self) -> Picojoules {
-        Picojoules(self.figures.float16.multiply.value)
-    }
-
-    /// One sum of two `float16` (Horowitz, ISSCC 2014).
-    pub fn float16_add(&self) -> Picojoules {
-        Picojoules(self.figures.float16.add.value)
+    /// Which energies of synthesized circuits count.
+    pub(super) fn energy_column(&self) -> Column {
+        if self.figures.glitches { Column::Glitch } else { Column::Zero }
     }
 
     /// A block known from synthesis, linear in its width, on the profile's scale.
     fn synthesized(&self, per_bit: &Figure, bits: u32) -> Picojoules {
-        Picojoules(self.figures.kappa.value * per_bit.value * f64::from(bits))
+        let unscaled = self.figures.kappa.value * per_bit.value * f64::from(bits);
+        Picojoules(unscaled * self.scaling.other())
+    }
+}
+
+/// A profile that is part of the program.
+fn embedded(json: &str) -> Profile {
+    Profile::parse(json).expect("the embedded profile is valid")
+}
+
+impl MultiplierFigures {
+    /// The law at 1 bit or more each.
+    fn energy(&self, bits_a: u32, bits_b: u32) -> f64 {
+        let lambda = match bits_a.min(bits_b) {
+            1 | 2 => self.lambda2.value,
+            3 => self.lambda3.value,
+            _ => 1.0,
+        };
+        let (a, b) = (f64::from(bits_a), f64::from(bits_b));
+        let square = self.alpha.value * (a * b) + self.beta.value * (a + b) / 2.0;
+        let unequal = 1.0 + self.gamma.value * (a - b).abs() / (a + b);
+        lambda * square * unequal
+    }
+}
+
+impl SynthesisName {
+    /// The table of this name.
+    pub(super) fn table(self) -> &'static Synthesis {
+        match self {
+            Self::Mac45nm => mac_45nm(),
+        }
     }
 }

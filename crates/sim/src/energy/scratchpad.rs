@@ -1,0 +1,73 @@
+//! What prices scratchpads: a table of macros, or the same for every bit.
+
+use super::error::Error;
+use super::figures::{FlatFigures, ScratchpadFigures};
+use super::node::Scaling;
+use super::sram::{Access, Banked, Cell, SramTable, SramTables};
+use super::{Milliwatts, NANOWATTS_PER_MILLIWATT, Picojoules};
+
+/// Prices of scratchpads at one node.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Scratchpads {
+    /// By size and width.
+    Table(Cell, SramTable),
+    /// The same for every bit of a row, whatever the size.
+    Flat(FlatFigures, Scaling),
+}
+
+impl Scratchpads {
+    /// What `figures` say, at `node_nm`.
+    pub(super) fn new(
+        figures: &ScratchpadFigures,
+        node_nm: f64,
+        scaling: Scaling,
+    ) -> Result<Self, Error> {
+        Ok(match figures {
+            ScratchpadFigures::Table(table) => {
+                Self::Table(table.cell, SramTables::cacti().at(node_nm)?)
+            }
+            ScratchpadFigures::Flat(flat) => Self::Flat(flat.clone(), scaling),
+        })
+    }
+
+    /// One access.
+    pub(super) fn access(
+        &self,
+        access: Access,
+        bytes: u64,
+        row_bits: u32,
+    ) -> Result<Banked, Error> {
+        match self {
+            Self::Table(cell, table) => table.banked(*cell, access, bytes, row_bits),
+            Self::Flat(flat, scaling) => {
+                super::sram::check_row(bytes, row_bits)?;
+                let energy = flat.bit.value * f64::from(row_bits) * scaling.other();
+                let bank_bits = u64::from(row_bits);
+                Ok(Banked { energy: Picojoules(energy), banks: 1, bank_bytes: bytes, bank_bits })
+            }
+        }
+    }
+
+    /// Area in um².
+    pub(super) fn area_um2(&self, bytes: u64) -> Result<f64, Error> {
+        match self {
+            Self::Table(cell, table) => table.area_um2(*cell, bytes),
+            Self::Flat(flat, scaling) => {
+                super::sram::check_row(bytes, 1)?;
+                Ok(flat.area.value * bytes as f64 * scaling.area())
+            }
+        }
+    }
+
+    /// Leakage; where it is flat, per area as at the node of the figures.
+    pub(super) fn leakage(&self, bytes: u64) -> Result<Milliwatts, Error> {
+        match self {
+            Self::Table(cell, table) => table.leakage(*cell, bytes),
+            Self::Flat(flat, scaling) => {
+                super::sram::check_row(bytes, 1)?;
+                let nanowatts = flat.leakage.value * bytes as f64 * scaling.area();
+                Ok(Milliwatts(nanowatts / NANOWATTS_PER_MILLIWATT))
+            }
+        }
+    }
+}
