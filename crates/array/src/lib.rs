@@ -38,7 +38,7 @@ pub mod timing;
 pub mod trace;
 
 pub use activity::Activity;
-pub use config::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
+pub use config::{Array, Dataflow, FoldOrder, Overlap, PartialFolds, SIDE_MAX};
 pub use counts::ArrayCounts;
 pub use error::Error;
 pub use fast::Fast;

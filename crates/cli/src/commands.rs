@@ -2,7 +2,9 @@
 
 mod check;
 mod compare;
+mod energy_table;
 mod gemm;
+mod hardware;
 mod list;
 mod precision;
 mod schema;
@@ -41,6 +43,8 @@ pub enum Command {
     Trace(trace::Trace),
     /// Cycles, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
     Workload(workload::Workload),
+    /// What each event costs, how sure that is, and whence.
+    EnergyTable(energy_table::EnergyTable),
     /// Prints the JSON Schema of an experiment or of a part of one.
     Schema(schema::Schema),
 }
@@ -61,6 +65,7 @@ impl Command {
             Self::List(list) => list.run(),
             Self::Trace(trace) => trace.run(),
             Self::Workload(workload) => workload.run(),
+            Self::EnergyTable(table) => table.run(),
             Self::Schema(schema) => Ok(schema.run()),
         }
     }

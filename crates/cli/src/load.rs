@@ -18,6 +18,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use systoliq_nn::DataSet;
+use systoliq_sim::energy::Profile;
 use systoliq_sim::{Accelerator, Prepared, fitness};
 
 use crate::failure::{Failure, warn};
@@ -102,6 +103,18 @@ pub fn accelerator(file: &std::path::Path) -> Result<Accelerator, Failure> {
         let accelerator: Accelerator = typed(&document)?;
         accelerator.validate().map_err(|error| placed(&document, error))?;
         Ok(accelerator)
+    };
+    read().map_err(Failure::input)
+}
+
+/// Reads an energy profile.
+///
+/// # Errors
+///
+/// If the file is at fault.
+pub fn profile(file: &std::path::Path) -> Result<Profile, Failure> {
+    let read = || -> Result<Profile, Error> {
+        typed(&Document::read(file, Layout { sections: &[], data: &[] })?)
     };
     read().map_err(Failure::input)
 }

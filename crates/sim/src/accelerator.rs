@@ -6,7 +6,7 @@ use systoliq_array::{Array, Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::Error;
-use crate::activity::Toggles;
+use crate::activity::{Dependence, Toggles};
 use crate::energy::{DramKind, Profile};
 use crate::events::Buffer;
 
@@ -28,9 +28,20 @@ pub struct Accelerator {
     /// What stays on chip.
     #[serde(default)]
     pub residency: Residency,
-    /// What events cost: `"horowitz45"`, or an energy profile.
+    /// What events cost: the name of an energy profile, or a profile.
     #[serde(default)]
     pub energy: EnergyModel,
+    /// Scales a profile of 45 nm to another node, in nm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 7, max = 130))]
+    pub node_nm: Option<f64>,
+    /// The clock; left out, that of the energy profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub clock_mhz: Option<f64>,
+    /// Whether energy is given for the data at hand, too.
+    #[serde(default)]
+    pub activity: Dependence,
     /// Which bits that flip are counted while training.
     #[serde(default)]
     pub toggles: Toggles,
@@ -145,13 +156,9 @@ pub struct EnergyModel {
     by_name: bool,
 }
 
-/// The profile that is part of the program.
-const BUILT_IN: &str = "horowitz45";
-
-impl EnergyModel {
-    /// The profile.
-    pub fn profile(&self) -> &Profile {
-        &self.profile
+impl From<Profile> for EnergyModel {
+    fn from(profile: Profile) -> Self {
+        Self { profile, by_name: false }
     }
 }
 
@@ -164,7 +171,7 @@ impl Default for EnergyModel {
 impl Serialize for EnergyModel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.by_name {
-            BUILT_IN.serialize(serializer)
+            self.profile.name().serialize(serializer)
         } else {
             self.profile.serialize(serializer)
         }
@@ -180,14 +187,17 @@ impl<'de> Deserialize<'de> for EnergyModel {
             type Value = EnergyModel;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "\"{BUILT_IN}\", the path of an energy profile, or a profile")
+                write!(
+                    f,
+                    "one of {}, the path of an energy profile, or a profile",
+                    Profile::NAMES.join(", ")
+                )
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<EnergyModel, E> {
-                if name == BUILT_IN {
-                    return Ok(EnergyModel::default());
-                }
-                Err(E::invalid_value(de::Unexpected::Str(name), &self))
+                let unknown = || E::invalid_value(de::Unexpected::Str(name), &self);
+                let profile = Profile::named(name).ok_or_else(unknown)?;
+                Ok(EnergyModel { profile, by_name: true })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnergyModel, A::Error> {
@@ -207,7 +217,7 @@ impl JsonSchema for EnergyModel {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let profile = generator.subschema_for::<Profile>();
-        schemars::json_schema!({ "anyOf": [{ "const": BUILT_IN }, profile] })
+        schemars::json_schema!({ "anyOf": [{ "enum": Profile::NAMES }, profile] })
     }
 }
 
@@ -216,10 +226,12 @@ impl Accelerator {
     ///
     /// # Errors
     ///
-    /// If the array is of zero or absurd size, a burst is not a power of two of 1 to 4096 bytes, or
-    /// there is a stash that the energy profile's table does not know.
+    /// If the array is of zero or absurd size, a burst is not a power of two of 1 to 4096 bytes, there is
+    /// a stash that the energy profile's table does not know, a node that it cannot be scaled to, an
+    /// absurd clock, or energy is asked for by bits that flip where none are counted.
     pub fn validate(&self) -> Result<(), Error> {
         self.array.validate().map_err(|error| Error::at("accelerator.array", error))?;
+        self.validate_energy()?;
         let burst = self.dram.burst_bytes;
         if !burst.is_power_of_two() || burst > 4096 {
             let problem = format!("bursts of {burst} bytes: expected a power of two, 1 to 4096");
@@ -244,10 +256,49 @@ impl Accelerator {
         // A stash may be too small for anything that would be priced.
         let stash = self.scratchpad.stash_bytes;
         if stash > 0 {
-            let price = self.energy.profile().sram_read(stash, 1);
+            let price = self.profile()?.sram_read(stash, 1);
             price.map_err(|error| Error::at("accelerator.scratchpad.stash_bytes", error))?;
         }
         Ok(())
+    }
+
+    fn validate_energy(&self) -> Result<(), Error> {
+        self.profile()?;
+        if let Some(clock) = self.clock_mhz.filter(|clock| !(1.0..=1e4).contains(clock)) {
+            let problem = format!("{clock} MHz: expected 1 to 10000");
+            return Err(Error::at("accelerator.clock_mhz", problem));
+        }
+        if self.activity == Dependence::Toggles && self.toggles == Toggles::Off {
+            let problem = "\"toggles\" needs bits that flip to be counted: expected \
+                           accelerator.toggles to be \"sampled\" or \"exact\"";
+            return Err(Error::at("accelerator.activity", problem));
+        }
+        Ok(())
+    }
+
+    /// The energy profile at the accelerator's node.
+    ///
+    /// # Errors
+    ///
+    /// If the profile is not one of 45 nm and another node is asked for, or one that is not known.
+    pub fn profile(&self) -> Result<Profile, Error> {
+        let profile = self.energy.profile.clone();
+        match self.node_nm {
+            None => Ok(profile),
+            Some(node) => {
+                profile.at_node(node).map_err(|error| Error::at("accelerator.node_nm", error))
+            }
+        }
+    }
+
+    /// Bytes of a row of the DRAM, which is opened before any of it is moved.
+    pub fn row_bytes(&self) -> u64 {
+        self.energy.profile.dram_row_bytes(self.dram.kind)
+    }
+
+    /// The clock in MHz.
+    pub fn clock_mhz(&self) -> f64 {
+        self.clock_mhz.unwrap_or_else(|| self.energy.profile.clock_mhz())
     }
 
     /// Bits of the half of a scratchpad that the array works on.

@@ -21,6 +21,17 @@ pub enum Toggles {
     Exact,
 }
 
+/// What energy is given for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependence {
+    /// Data of which half the bits flip, and none is zero.
+    #[default]
+    Average,
+    /// Also for the data at hand, by the bits that flipped and the operands that were zero.
+    Toggles,
+}
+
 /// One step in so many has its accumulators looked at, from the first.
 const SAMPLE_EVERY: u64 = 16;
 

@@ -11,8 +11,8 @@
 //!   reads it; a tile is one transfer, padded to whole bursts. Results are written once.
 //! - What the stash keeps takes part in no transfer: the stash gives each row that is filled from it,
 //!   and takes each that would have left.
-//! - The same program on float32 hardware has 32 bits in place of every width, one copy of the
-//!   weights, and no conversions.
+//! - The same program on float hardware has the width of its format in place of every width, one copy of
+//!   the weights, and no conversions.
 
 mod gemm;
 mod mask;
@@ -30,6 +30,7 @@ use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
 use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work};
 
 use crate::accelerator::Layout;
+use crate::energy::FloatFormat;
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
@@ -44,8 +45,21 @@ use traffic::{Outgoing, TooSmall, Traffic};
 pub enum Arithmetic {
     /// Integers of the widths of the precision plan.
     Fixed,
-    /// float32 throughout.
-    Float32,
+    /// Floating point throughout.
+    Float(FloatFormat),
+}
+
+impl Arithmetic {
+    /// float32 throughout, which everything is compared with.
+    pub const FLOAT32: Self = Self::Float(FloatFormat::Float32);
+}
+
+/// The format in which float hardware sums products of `format`: bfloat16 in float32.
+fn sum_format(format: FloatFormat) -> FloatFormat {
+    match format {
+        FloatFormat::Float32 | FloatFormat::Bfloat16 => FloatFormat::Float32,
+        FloatFormat::Float16 => FloatFormat::Float16,
+    }
 }
 
 /// What one run of a command takes.
@@ -73,6 +87,8 @@ pub struct Costs<'a> {
     pub(crate) program: &'a Program,
     pub(crate) accelerator: &'a Accelerator,
     arithmetic: Arithmetic,
+    /// Bytes of a row of the DRAM.
+    row_bytes: u64,
     views: [Option<Im2col>; 2],
     /// What the stash keeps.
     on_chip: Vec<(TensorId, Stored)>,
@@ -104,7 +120,9 @@ impl<'a> Costs<'a> {
         batch: usize,
     ) -> Self {
         let views = [None; 2];
-        let costs = Self { program, accelerator, arithmetic, views, on_chip: Vec::new() };
+        let row_bytes = accelerator.row_bytes();
+        let costs =
+            Self { program, accelerator, arithmetic, row_bytes, views, on_chip: Vec::new() };
         let kept = stash::items(&costs, batch).into_iter().filter(|item| item.on_chip);
         let on_chip = kept.flat_map(|item| match item.stored {
             Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
@@ -160,8 +178,10 @@ impl<'a> Costs<'a> {
             }
             (operation, work) => panic!("{operation:?} on {work:?}"),
         }
+        let total = bill.cost.cycles.total().0;
+        bill.event(Component::Leakage, Event::Cycle, total);
         let Cost { cycles, walked, .. } = &bill.cost;
-        let without_stall = cycles.total().0 - cycles.stall.0;
+        let without_stall = total - cycles.stall.0;
         assert_eq!(*walked, without_stall, "cycles of {command:?} on {work:?}, walked through");
         Ok(bill.cost)
     }
@@ -200,7 +220,7 @@ impl<'a> Costs<'a> {
     pub(crate) fn bits(&self, tensor: TensorId) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => self.plan(tensor).format.bits(),
-            Arithmetic::Float32 => 32,
+            Arithmetic::Float(format) => format.bits(),
         }
     }
 
@@ -212,7 +232,7 @@ impl<'a> Costs<'a> {
     fn result_bits(&self, accumulator: &Accumulator) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => accumulator.bits(),
-            Arithmetic::Float32 => 32,
+            Arithmetic::Float(format) => sum_format(format).bits(),
         }
     }
 
@@ -220,7 +240,7 @@ impl<'a> Costs<'a> {
     fn sum_widths(&self, gemm: &Gemm, k: usize) -> Widths {
         match self.arithmetic {
             Arithmetic::Fixed => self.program.widths(gemm, k),
-            Arithmetic::Float32 => Widths { sum: 32, chunk: 0 },
+            Arithmetic::Float(format) => Widths { sum: sum_format(format).bits(), chunk: 0 },
         }
     }
 
@@ -285,7 +305,7 @@ impl Bill<'_, '_, '_> {
     fn multiply(&mut self, component: Component, bits_a: u32, bits_b: u32, count: u64) {
         let event = match self.costs.arithmetic {
             Arithmetic::Fixed => Event::Multiply { bits_a, bits_b },
-            Arithmetic::Float32 => Event::FloatMultiply,
+            Arithmetic::Float(format) => Event::FloatMultiply { format },
         };
         self.event(component, event, count);
     }
@@ -293,20 +313,13 @@ impl Bill<'_, '_, '_> {
     fn add(&mut self, component: Component, bits: u32, count: u64) {
         let event = match self.costs.arithmetic {
             Arithmetic::Fixed => Event::Add { bits },
-            Arithmetic::Float32 => Event::FloatAdd,
+            Arithmetic::Float(format) => Event::FloatAdd { format: sum_format(format) },
         };
         self.event(component, event, count);
     }
 
     /// Conversions from `bits` bits into `tensor`; float hardware has none.
-    fn requantize(
-        &mut self,
-        component: Component,
-        tensor: TensorId,
-        bits: u32,
-        barrel: bool,
-        count: u64,
-    ) {
+    fn requantize(&mut self, tensor: TensorId, bits: u32, barrel: bool, count: u64) {
         if self.costs.arithmetic == Arithmetic::Fixed {
             let plan = self.costs.plan(tensor);
             let stochastic = plan.rounding == Rounding::Stochastic;
@@ -314,13 +327,14 @@ impl Bill<'_, '_, '_> {
             // One for each copy, of the same random word.
             let words = count;
             let count = count * self.costs.program.block_axes(tensor).len().max(1) as u64;
-            self.event(component, Event::Requantize { bits, stochastic, barrel }, count);
+            let convert = Event::Requantize { bits, stochastic, barrel };
+            self.event(Component::Requantizer, convert, count);
             if plan.scale.follows_range() {
                 // The scale remembers the smallest and the largest value.
-                self.event(component, Event::Maximum { bits }, 2 * count);
+                self.event(Component::Requantizer, Event::Maximum { bits }, 2 * count);
             }
             if stochastic {
-                self.event(component, Event::RandomWord, words);
+                self.event(Component::Random, Event::RandomWord, words);
             }
         }
     }
@@ -353,6 +367,8 @@ impl Bill<'_, '_, '_> {
         self.elapsed += ideal + stall;
         for moved in moved {
             self.event(Component::Dram, Event::DramBit, 8 * moved.bytes);
+            let activations = moved.bytes.div_ceil(self.costs.row_bytes);
+            self.event(Component::Dram, Event::RowActivation, activations);
             self.cost.moved.push(moved);
         }
         self.cost.stayed.extend(stayed);

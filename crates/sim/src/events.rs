@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::energy::{self, FloatFormat, Picojoules};
-use crate::{Accelerator, Error};
+use crate::Error;
+use crate::energy::{FloatFormat, Picojoules};
+use crate::prices::Prices;
 
 /// A part of the machine that energy is charged to.
 #[derive(
@@ -16,30 +17,48 @@ use crate::{Accelerator, Error};
 pub enum Component {
     /// Multipliers of the PEs.
     Multiplier,
-    /// Adders of the PEs.
+    /// Adders of the PEs, of the bias and of its gradient.
     Adder,
     /// Operand and accumulator registers of the PEs, and the transposers at the array's edge.
     Registers,
-    /// Bias, ReLU, 1/B and conversion where results leave the array.
-    Edge,
-    /// The vector unit.
-    Vector,
-    /// The scratchpads.
+    /// Wires from PE to PE.
+    Wires,
+    /// What brings the clock to the registers of the PEs.
+    ClockTree,
+    /// The scratchpads and the stash.
     Scratchpad,
+    /// Conversions, wherever bits are dropped: rounding, limits, 1/B, and the search for a scale.
+    Requantizer,
+    /// Random words for stochastic rounding.
+    Random,
+    /// ReLU and its mask.
+    Activation,
+    /// Softmax, log₂ and squared error, with their tables.
+    Loss,
+    /// Products and sums of the update: rate, momentum, weight decay, residual.
+    Update,
     /// The memory off chip.
     Dram,
+    /// What flows whether anything happens or not.
+    Leakage,
 }
 
 impl Component {
     /// Every component, in the order of reports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::Multiplier,
         Self::Adder,
         Self::Registers,
-        Self::Edge,
-        Self::Vector,
+        Self::Wires,
+        Self::ClockTree,
         Self::Scratchpad,
+        Self::Requantizer,
+        Self::Random,
+        Self::Activation,
+        Self::Loss,
+        Self::Update,
         Self::Dram,
+        Self::Leakage,
     ];
 
     /// The key in reports.
@@ -48,10 +67,16 @@ impl Component {
             Self::Multiplier => "multiplier",
             Self::Adder => "adder",
             Self::Registers => "registers",
-            Self::Edge => "edge",
-            Self::Vector => "vector",
+            Self::Wires => "wires",
+            Self::ClockTree => "clock_tree",
             Self::Scratchpad => "scratchpad",
+            Self::Requantizer => "requantizer",
+            Self::Random => "random",
+            Self::Activation => "activation",
+            Self::Loss => "loss",
+            Self::Update => "update",
             Self::Dram => "dram",
+            Self::Leakage => "leakage",
         }
     }
 }
@@ -69,6 +94,18 @@ pub enum Buffer {
     Stash,
 }
 
+impl Buffer {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+            Self::C => "c",
+            Self::Stash => "stash",
+        }
+    }
+}
+
 /// One event, with the widths that decide its energy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
@@ -77,14 +114,20 @@ pub enum Event {
     Multiply { bits_a: u32, bits_b: u32 },
     /// A sum of two integers.
     Add { bits: u32 },
-    /// A float32 product.
-    FloatMultiply,
-    /// A float32 sum.
-    FloatAdd,
+    /// A floating-point product.
+    FloatMultiply { format: FloatFormat },
+    /// A floating-point sum.
+    FloatAdd { format: FloatFormat },
     /// A cycle in which registers of so many bits are clocked.
     RegisterClock { bits: u32 },
     /// A value written into a register.
     RegisterWrite { bits: u32 },
+    /// A value through a register transposer: written once and read once.
+    Transpose { bits: u32 },
+    /// A value over the wire between two PEs.
+    Hop { bits: u32 },
+    /// A cycle in which the clock is brought to registers of so many bits.
+    ClockTree { bits: u32 },
     /// Bits dropped and the result limited; with a barrel shifter where the scale moves.
     Requantize { bits: u32, stochastic: bool, barrel: bool },
     /// A random word drawn.
@@ -101,74 +144,10 @@ pub enum Event {
     ScratchpadWrite { buffer: Buffer, row_bits: u32 },
     /// A bit moved from or to DRAM.
     DramBit,
-}
-
-/// Prices events on one accelerator.
-#[derive(Clone, Copy, Debug)]
-pub struct Prices<'a> {
-    accelerator: &'a Accelerator,
-}
-
-/// The dearest event, so that sums of 2^64 of them stay finite.
-const PRICE_MAX: f64 = 1e200;
-
-/// Bytes of a table of the softmax and log₂ unit: 257 entries of 32 bits, of which the last is a
-/// constant.
-const TABLE_BYTES: u64 = 1024;
-
-impl<'a> Prices<'a> {
-    /// The prices on `accelerator`.
-    pub fn new(accelerator: &'a Accelerator) -> Self {
-        Self { accelerator }
-    }
-
-    /// What one event costs.
-    ///
-    /// # Errors
-    ///
-    /// If a scratchpad is outside the range of the energy profile's table.
-    pub fn price(&self, event: Event) -> Result<Picojoules, Error> {
-        let profile = self.accelerator.energy.profile();
-        let dram = self.accelerator.dram.kind;
-        let price = match event {
-            Event::Multiply { bits_a, bits_b } => profile.multiply(bits_a, bits_b),
-            Event::Add { bits } => profile.add(bits),
-            Event::FloatMultiply => profile.float_multiply(FloatFormat::Float32),
-            Event::FloatAdd => profile.float_add(FloatFormat::Float32),
-            Event::RegisterClock { bits } => profile.register_clock(bits),
-            Event::RegisterWrite { bits } => profile.register_write(bits),
-            Event::Requantize { bits, stochastic, barrel } => {
-                profile.requantize(bits, stochastic, barrel)
-            }
-            Event::RandomWord => profile.random_word(),
-            Event::Relu { bits } => profile.relu(bits),
-            Event::Maximum { bits } => profile.maximum(bits),
-            Event::TableRead { bits } => profile
-                .sram_read(TABLE_BYTES, bits)
-                .map_err(|error| Error::at("accelerator.energy", error))?,
-            Event::ScratchpadRead { buffer, row_bits } => {
-                self.scratchpad(buffer, |bytes| profile.sram_read(bytes, row_bits))?
-            }
-            Event::ScratchpadWrite { buffer, row_bits } => {
-                self.scratchpad(buffer, |bytes| profile.sram_write(bytes, row_bits))?
-            }
-            Event::DramBit => profile.dram_bit(dram),
-        };
-        if price.0 <= PRICE_MAX {
-            return Ok(price);
-        }
-        let problem = format!("{event:?} costs {} pJ: expected at most {PRICE_MAX:e}", price.0);
-        Err(Error::at("accelerator.energy", problem))
-    }
-
-    fn scratchpad(
-        &self,
-        buffer: Buffer,
-        price: impl Fn(u64) -> Result<Picojoules, energy::Error>,
-    ) -> Result<Picojoules, Error> {
-        let (key, bytes) = self.accelerator.scratchpad.of(buffer);
-        price(bytes).map_err(|error| Error::at(format!("accelerator.scratchpad.{key}"), error))
-    }
+    /// A row of the DRAM opened.
+    RowActivation,
+    /// A cycle of the whole machine, in which it leaks.
+    Cycle,
 }
 
 /// How often each event happened, by component.
@@ -187,11 +166,21 @@ impl Tally {
     }
 
     /// Counts everything in `other`, `times` times.
+    ///
+    /// # Panics
+    ///
+    /// If a count leaves 64 bits.
     pub fn add_times(&mut self, other: &Self, times: u64) {
-        for (&(component, event), &count) in &other.counts {
-            let count = count.checked_mul(times).expect("counts fit 64 bits");
-            self.add(component, event, count);
+        self.checked_add_times(other, times).expect("counts fit 64 bits");
+    }
+
+    /// The same; nothing, with some of it counted, where a count leaves 64 bits.
+    pub fn checked_add_times(&mut self, other: &Self, times: u64) -> Option<()> {
+        for (key, &count) in &other.counts {
+            let entry = self.counts.entry(*key).or_default();
+            *entry = entry.checked_add(count.checked_mul(times)?)?;
         }
+        Some(())
     }
 
     /// Every event with its component and count.
@@ -212,7 +201,7 @@ impl Tally {
     pub fn energy(&self, prices: &Prices<'_>) -> Result<EnergyByComponent, Error> {
         let mut energy = EnergyByComponent::default();
         for (component, event, count) in self.iter() {
-            *energy.of_mut(component) += prices.price(event)? * count;
+            energy.add(component, prices.price(event)? * count);
         }
         Ok(energy)
     }
@@ -260,40 +249,30 @@ impl ScratchpadRows {
     }
 }
 
-/// Energy in picojoules by component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
-pub struct EnergyByComponent {
-    pub multiplier: Picojoules,
-    pub adder: Picojoules,
-    pub registers: Picojoules,
-    pub edge: Picojoules,
-    pub vector: Picojoules,
-    pub scratchpad: Picojoules,
-    pub dram: Picojoules,
+/// Energy by component, each of [`Component::ALL`] with its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct EnergyByComponent(BTreeMap<Component, Picojoules>);
+
+impl Default for EnergyByComponent {
+    fn default() -> Self {
+        Self(Component::ALL.into_iter().map(|component| (component, Picojoules(0.0))).collect())
+    }
 }
 
 impl EnergyByComponent {
     /// The energy of one component.
     pub fn of(&self, component: Component) -> Picojoules {
-        let mut copy = *self;
-        *copy.of_mut(component)
+        self.0.get(&component).copied().unwrap_or_default()
     }
 
-    fn of_mut(&mut self, component: Component) -> &mut Picojoules {
-        match component {
-            Component::Multiplier => &mut self.multiplier,
-            Component::Adder => &mut self.adder,
-            Component::Registers => &mut self.registers,
-            Component::Edge => &mut self.edge,
-            Component::Vector => &mut self.vector,
-            Component::Scratchpad => &mut self.scratchpad,
-            Component::Dram => &mut self.dram,
-        }
+    /// Adds to the energy of one component.
+    pub fn add(&mut self, component: Component, energy: Picojoules) {
+        *self.0.entry(component).or_default() += energy;
     }
 
     /// The sum over components, in the order of [`Component::ALL`].
     pub fn total(&self) -> Picojoules {
-        Component::ALL.into_iter().map(|component| self.of(component)).sum()
+        self.0.values().sum()
     }
 }

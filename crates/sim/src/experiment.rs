@@ -9,7 +9,9 @@ use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
 use crate::cost::{Arithmetic, Costs};
-use crate::events::Prices;
+use crate::energy::Profile;
+use crate::events::Tally;
+use crate::prices::Prices;
 use crate::{Accelerator, Error};
 
 /// One experiment, as its JSON file states it.
@@ -147,14 +149,10 @@ impl Prepared {
 
     /// Checks that a full batch can be counted in 64 bits and that every event has a price.
     fn check_costs(&self) -> Result<(), Error> {
-        let Self { experiment, program, .. } = self;
-        let prices = Prices::new(&experiment.accelerator);
-        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float32] {
-            let costs = self.costs(arithmetic);
-            for (at, command) in program.commands.iter().enumerate() {
-                let work = program.work(command, experiment.training.batch);
-                costs.of(at, work, true)?.tally.energy(&prices)?;
-            }
+        let accelerator = &self.experiment.accelerator;
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
+            let step = self.step(arithmetic)?;
+            step.energy(&Prices::new(accelerator, accelerator.profile()?, &step)?)?;
         }
         Ok(())
     }
@@ -163,6 +161,36 @@ impl Prepared {
     pub fn costs(&self, arithmetic: Arithmetic) -> Costs<'_> {
         let Experiment { accelerator, training, .. } = &self.experiment;
         Costs::new(&self.program, accelerator, arithmetic, training.batch)
+    }
+
+    /// The events of a step on a full batch, whose scales that follow their range take a second pass.
+    fn step(&self, arithmetic: Arithmetic) -> Result<Tally, Error> {
+        let costs = self.costs(arithmetic);
+        let mut tally = Tally::default();
+        for (at, command) in self.program.commands.iter().enumerate() {
+            let work = self.program.work(command, self.experiment.training.batch);
+            tally.add_times(&costs.of(at, work, true)?.tally, 1);
+        }
+        Ok(tally)
+    }
+
+    /// What events cost on its accelerator with PEs of `arithmetic`, and the circuits of a step on a full
+    /// batch.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits, or an event has no price.
+    pub fn prices(&self, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
+        self.prices_by(self.experiment.accelerator.profile()?, arithmetic)
+    }
+
+    /// The same by another profile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prices`](Self::prices).
+    pub fn prices_by(&self, profile: Profile, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
+        Prices::new(&self.experiment.accelerator, profile, &self.step(arithmetic)?)
     }
 
     /// Loads the data of the run with `seed`, and checks that it fits the network.

@@ -16,10 +16,13 @@ use crate::comparison::Predictions;
 use crate::cost::Arithmetic;
 use crate::diagnosis::Diagnosis;
 use crate::energy::Picojoules;
-use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
+use crate::events::ScratchpadRows;
+use crate::hardware::HardwareReport;
 use crate::mcnemar::McNemar;
 use crate::memory::Moved;
+use crate::prices::Prices;
 use crate::roofline::Roofline;
+use crate::savings::Savings;
 use crate::stash::Stash;
 use crate::statistics::{Interval, paired_interval};
 use crate::timeline::{Entry, Totals};
@@ -27,8 +30,10 @@ use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
 
 mod comparison;
+mod energy;
 
 pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, TensorHistogram};
+pub use energy::{DataDependent, EnergyReport, TrainingCost};
 
 /// The layout of `report.json`; a change of meaning raises it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -65,6 +70,12 @@ pub struct Report {
     pub macs: u64,
     /// Energy.
     pub energy_pj: EnergyReport,
+    /// Area, peak and efficiency.
+    pub hardware: HardwareReport,
+    /// Energy per sample and epoch.
+    pub training_cost: TrainingCost,
+    /// What the saved bits are worth, and how sure that is.
+    pub savings: Savings,
     /// What it took to reach an error rate first.
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
@@ -178,21 +189,6 @@ pub struct CyclesReport {
     pub by_pass_and_cause: BTreeMap<Pass, CyclesByCause>,
 }
 
-/// Energy of the whole run.
-#[derive(Clone, Debug, Serialize)]
-pub struct EnergyReport {
-    /// All of it.
-    pub total: Picojoules,
-    /// By part of the machine.
-    pub by_component: EnergyByComponent,
-    /// By pass.
-    pub by_pass: BTreeMap<Pass, Picojoules>,
-    /// The same program on float32 hardware.
-    pub float32_total: Picojoules,
-    /// That, by part of the machine.
-    pub float32_by_component: EnergyByComponent,
-}
-
 /// What it took to reach an error rate first.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ToTarget {
@@ -211,6 +207,8 @@ pub struct Reached {
     pub epochs: usize,
     /// Cycles until then.
     pub cycles: u64,
+    /// Time until then, at the accelerator's clock.
+    pub seconds: f64,
     /// Energy until then.
     pub energy_pj: Picojoules,
 }
@@ -324,20 +322,19 @@ impl Report {
     /// If there are no records.
     pub fn new(prepared: &Prepared, records: &[Record]) -> Result<Self, Error> {
         let record = &records[0];
-        let prices = Prices::new(&prepared.experiment.accelerator);
+        let prices = prepared.prices(Arithmetic::Fixed)?;
         let entries = record.timeline.entries(prepared, Arithmetic::Fixed)?;
-        let float32 = record.timeline.entries(prepared, Arithmetic::Float32)?;
+        let float32 = record.timeline.entries(prepared, Arithmetic::FLOAT32)?;
         let totals = Totals::of(&entries);
-        let by_component = totals.tally.energy(&prices)?;
-        let float32_by_component = Totals::of(&float32).tally.energy(&prices)?;
+        let cycles = totals.cycles.total().0;
+        let energy_pj = EnergyReport::new(prepared, &entries, &float32, &prices)?;
+        let accelerator = &prepared.experiment.accelerator;
         let mut cycles_by_pass = BTreeMap::new();
         let mut causes_by_pass = BTreeMap::new();
-        let mut energy_by_pass = BTreeMap::new();
         for pass in Pass::ALL {
             let of_pass = Totals::of_pass(&entries, prepared, pass);
             cycles_by_pass.insert(pass, of_pass.cycles.total().0);
             causes_by_pass.insert(pass, of_pass.cycles);
-            energy_by_pass.insert(pass, of_pass.tally.energy(&prices)?.total());
         }
         let over_seeds = OverSeeds::new(records);
         Ok(Self {
@@ -351,20 +348,23 @@ impl Report {
             accuracy_loss_over_seeds: over_seeds,
             seeds: seeds(records),
             cycles: CyclesReport {
-                total: totals.cycles.total().0,
+                total: cycles,
                 by_cause: totals.cycles,
                 by_pass: cycles_by_pass,
                 by_pass_and_cause: causes_by_pass,
             },
-            utilization: utilization(prepared, totals.counts.macs, totals.cycles.total().0),
+            utilization: utilization(prepared, totals.counts.macs, cycles),
             macs: totals.counts.macs,
-            energy_pj: EnergyReport {
-                total: by_component.total(),
-                by_component,
-                by_pass: energy_by_pass,
-                float32_total: float32_by_component.total(),
-                float32_by_component,
-            },
+            hardware: HardwareReport::new(
+                accelerator,
+                &prices,
+                totals.counts.macs,
+                cycles,
+                energy_pj.total,
+            )?,
+            training_cost: TrainingCost::new(prepared, record, &entries, energy_pj.total),
+            savings: Savings::new(prepared, &record.timeline)?,
+            energy_pj,
             to_target: ToTarget::new(prepared, record),
             precision: precision(prepared, record),
             accumulators: accumulators(prepared, record),
@@ -522,16 +522,16 @@ impl ToTarget {
                 .iter()
                 .position(|epoch| epoch.test.error_rate().is_some_and(|e| e <= error_rate))
         };
-        let fixed = first(&record.fixed).map(|at| Reached {
-            epochs: at + 1,
-            cycles: record.spent[at].cycles,
-            energy_pj: record.spent[at].energy_pj,
-        });
-        let golden = first(&record.golden).map(|at| Reached {
-            epochs: at + 1,
-            cycles: record.spent[at].float32_cycles,
-            energy_pj: record.spent[at].float32_energy_pj,
-        });
+        let clock_mhz = prepared.experiment.accelerator.clock_mhz();
+        let reached = |at: usize, cycles: u64, energy_pj: Picojoules| {
+            let seconds = cycles as f64 / (clock_mhz * 1e6);
+            Reached { epochs: at + 1, cycles, seconds, energy_pj }
+        };
+        let spent = |at: usize| record.spent[at];
+        let fixed =
+            first(&record.fixed).map(|at| reached(at, spent(at).cycles, spent(at).energy_pj));
+        let golden = first(&record.golden)
+            .map(|at| reached(at, spent(at).float32_cycles, spent(at).float32_energy_pj));
         Some(Self { error_rate, fixed, golden })
     }
 }

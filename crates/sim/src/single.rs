@@ -13,9 +13,11 @@ use systoliq_program::{
 
 use crate::cost::{Arithmetic, Costs};
 use crate::energy::Picojoules;
-use crate::events::{EnergyByComponent, Prices, ScratchpadRows};
+use crate::events::{EnergyByComponent, ScratchpadRows, Tally};
+use crate::hardware::HardwareReport;
 use crate::im2col::Im2col;
 use crate::memory::Moved;
+use crate::prices::Prices;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
 
@@ -49,6 +51,11 @@ pub struct GemmReport {
     pub utilization: f64,
     pub macs: u64,
     pub energy_pj: Option<EnergyReport>,
+    /// Area, peak and efficiency.
+    pub hardware: Option<HardwareReport>,
+    /// Events by component.
+    #[serde(skip)]
+    pub tally: Tally,
     /// Bytes moved from and to DRAM, whole bursts.
     pub dram_bytes: u64,
     /// The same by matrix.
@@ -130,8 +137,7 @@ impl GemmReport {
             let costs = Costs::new(&program, accelerator, arithmetic, shape.m).viewing(views);
             costs.of(0, Work::Gemm(shape), false)
         };
-        let prices = Prices::new(accelerator);
-        let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::Float32)?);
+        let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::FLOAT32)?);
         let total = fixed.cycles.total().0;
         let mapping = accelerator.mapping(shape, widths.accumulator);
         let counts = fixed.counts;
@@ -147,13 +153,20 @@ impl GemmReport {
         let bytes = by_matrix(|moved| moved.bytes);
         let dram_bytes = bytes.a + bytes.b + bytes.c;
         let energy = || {
-            let by_component = fixed.tally.energy(&prices)?;
-            let (total, float32) = (by_component.total(), float32.tally.energy(&prices)?);
-            Ok(EnergyReport { total, by_component, float32_total: float32.total() })
+            let priced = |tally: &Tally| {
+                let prices = Prices::new(accelerator, accelerator.profile()?, tally)?;
+                Ok::<_, Error>((tally.energy(&prices)?, prices))
+            };
+            let (by_component, prices) = priced(&fixed.tally)?;
+            let (total, (float32, _)) = (by_component.total(), priced(&float32.tally)?);
+            let cycles = fixed.cycles.total().0;
+            let hardware = HardwareReport::new(accelerator, &prices, counts.macs, cycles, total)?;
+            let float32_total = float32.total();
+            Ok((EnergyReport { total, by_component, float32_total }, hardware))
         };
-        let (energy_pj, unpriced) = match energy() {
-            Ok(energy) => (Some(energy), None),
-            Err(error) => (None, Some(error)),
+        let (energy_pj, hardware, unpriced) = match energy() {
+            Ok((energy, hardware)) => (Some(energy), Some(hardware), None),
+            Err(error) => (None, None, Some(error)),
         };
         let report = Self {
             m: shape.m,
@@ -166,6 +179,8 @@ impl GemmReport {
             utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
             macs: counts.macs,
             energy_pj,
+            hardware,
+            tally: fixed.tally.clone(),
             dram_bytes,
             dram_bytes_by_matrix: bytes,
             stall_cycles_by_matrix: by_matrix(|moved| moved.stall),

@@ -19,7 +19,7 @@ use crate::comparison::{ByTensor, Comparison, Look, Predictions, Probe, histogra
 use crate::cost::Arithmetic;
 use crate::dump::Dump;
 use crate::energy::Picojoules;
-use crate::events::{Buffer, Prices};
+use crate::events::Buffer;
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Accelerator, Error, Prepared};
@@ -426,18 +426,15 @@ impl<'a> Trainer<'a> {
 
     /// What everything up to here took.
     fn spent(&self) -> Result<Spent, Error> {
-        let prices = Prices::new(&self.prepared.experiment.accelerator);
-        let totals = |arithmetic| {
+        let spent = |arithmetic| {
             let entries = self.record.timeline.entries(self.prepared, arithmetic)?;
-            Ok::<_, Error>(Totals::of(&entries))
+            let totals = Totals::of(&entries);
+            let energy = totals.tally.energy(&self.prepared.prices(arithmetic)?)?.total();
+            Ok::<_, Error>((totals.cycles.total().0, energy))
         };
-        let (fixed, float32) = (totals(Arithmetic::Fixed)?, totals(Arithmetic::Float32)?);
-        Ok(Spent {
-            cycles: fixed.cycles.total().0,
-            energy_pj: fixed.tally.energy(&prices)?.total(),
-            float32_cycles: float32.cycles.total().0,
-            float32_energy_pj: float32.tally.energy(&prices)?.total(),
-        })
+        let (cycles, energy_pj) = spent(Arithmetic::Fixed)?;
+        let (float32_cycles, float32_energy_pj) = spent(Arithmetic::FLOAT32)?;
+        Ok(Spent { cycles, energy_pj, float32_cycles, float32_energy_pj })
     }
 }
 

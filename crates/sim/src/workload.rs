@@ -12,7 +12,8 @@ use serde::Serialize;
 use systoliq_array::{Stationary, mapping::Axis};
 use systoliq_program::{GemmShape, Pass};
 
-use crate::energy::Picojoules;
+use crate::actions::Actions;
+use crate::energy::{EnergyUnit, Picojoules};
 use crate::im2col::{Im2col, Sliding};
 use crate::roofline::Roofline;
 use crate::scalesim::ScaleSimReport;
@@ -159,9 +160,14 @@ pub struct WorkloadReport {
     pub products: Vec<ProductReport>,
     /// All of them together.
     pub total: WorkloadTotals,
+    /// What energy is counted in.
+    pub energy_unit: EnergyUnit,
     /// Why there is no energy, if there is none.
     #[serde(skip)]
     pub unpriced: Option<String>,
+    /// How often what happened.
+    #[serde(skip)]
+    pub actions: Actions,
 }
 
 impl WorkloadReport {
@@ -180,7 +186,7 @@ impl WorkloadReport {
         let mut rows = Vec::new();
         let mut total =
             WorkloadTotals { energy_pj: Some(Picojoules::default()), ..WorkloadTotals::default() };
-        let mut unpriced = None;
+        let (mut unpriced, mut actions) = (None, Actions::default());
         for product in products {
             let shape = GemmShape { m: product.m, k: product.k, n: product.n };
             let once = match known.entry((shape, product.views)) {
@@ -192,6 +198,9 @@ impl WorkloadReport {
                     place.insert(report)
                 }
             };
+            let (layer, pass) = (product.layer.clone(), product.pass);
+            let counted = actions.add(layer, pass, &once.tally, product.repeats);
+            counted.ok_or_else(too_much)?;
             let row = ProductReport::new(accelerator, product, once, widths);
             let row = row.ok_or_else(too_much)?;
             total = total.and(&row).ok_or_else(too_much)?;
@@ -199,12 +208,17 @@ impl WorkloadReport {
         }
         let pe_cycles = accelerator.array.pes() as f64 * total.cycles as f64;
         total.utilization = if total.cycles == 0 { 0.0 } else { total.macs as f64 / pe_cycles };
-        Ok(Self { products: rows, total, unpriced: unpriced.map(|reason| reason.to_string()) })
+        let energy_unit = accelerator.profile()?.unit();
+        let unpriced = unpriced.map(|reason| reason.to_string());
+        Ok(Self { products: rows, total, energy_unit, unpriced, actions })
     }
 }
 
 fn too_much() -> Error {
-    Error::at("workload", "all layers together have more cycles or bytes than 64 bits count")
+    Error::at(
+        "workload",
+        "all layers together have more cycles, bytes or events than 64 bits count",
+    )
 }
 
 fn of_layer(product: &Product, error: Error) -> Error {

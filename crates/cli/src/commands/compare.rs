@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Error, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
-use systoliq_sim::energy::Picojoules;
+use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::mcnemar::{discordant, exact_p};
 use systoliq_sim::report::Extended;
 use systoliq_sim::statistics::{Interval, paired_interval};
@@ -82,6 +82,7 @@ struct Comparison {
     loss_bits: Pair<Option<Extended>>,
     cycles: Pair<u64>,
     energy_pj: Pair<f64>,
+    energy_unit: Pair<EnergyUnit>,
     mcnemar: Option<Test>,
     over_seeds: Option<OverSeeds>,
     precision: Vec<TensorPair>,
@@ -128,6 +129,10 @@ impl Comparison {
             golden_error_rate: pair(|run| run.found.golden.error_rate.last().copied().flatten()),
             loss_bits: Pair { left: loss(left), right: loss(right) },
             cycles: Pair { left: left.found.cycles.total, right: right.found.cycles.total },
+            energy_unit: Pair {
+                left: left.found.hardware.energy_unit,
+                right: right.found.hardware.energy_unit,
+            },
             energy_pj: Pair {
                 left: left.found.energy_pj.total,
                 right: right.found.energy_pj.total,
@@ -201,7 +206,10 @@ impl Comparison {
         let Pair { left, right } = self.cycles;
         row("cycles", [left, right].map(grouped), Some(right as f64 / left as f64));
         let Pair { left, right } = self.energy_pj;
-        row("energy", [left, right].map(|pj| joules(Picojoules(pj))), Some(right / left));
+        let units = [self.energy_unit.left, self.energy_unit.right];
+        let energies = [(left, units[0]), (right, units[1])];
+        let energies = energies.map(|(energy, unit)| joules(Picojoules(energy), unit));
+        row("energy", energies, (units[0] == units[1]).then_some(right / left));
         table.text()
     }
 

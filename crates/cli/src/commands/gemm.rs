@@ -1,6 +1,7 @@
 //! `systoliq gemm`: what one matrix product takes.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -8,18 +9,21 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
-use systoliq_program::GemmShape;
+use systoliq_program::{GemmShape, Pass};
 use systoliq_sim::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
-use systoliq_sim::activity::Toggles;
+use systoliq_sim::actions::Actions;
+use systoliq_sim::activity::{Dependence, Toggles};
 use systoliq_sim::events::Component;
 use systoliq_sim::roofline::{BoundBy, Roofline};
 use systoliq_sim::scalesim::ScaleSimReport;
 use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::{Accelerator, Error};
 
+use super::hardware;
 use super::table::{Columns, grouped, joules};
 use crate::failure::Failure;
 use crate::load;
+use crate::whole::{check_place, write_whole};
 
 /// Cycles and energy of one isolated matrix product `C[m, n] = A[m, k] * B[k, n]`.
 #[derive(Clone, Debug, Args)]
@@ -29,6 +33,7 @@ Examples:
   systoliq gemm --m 128 --n 128 --k 512 --rows 32 --cols 32 --bits-a 4 --bits-b 4 --json
   systoliq gemm --m 128 --n 128 --k 128 --rows 16 --cols 16 --dataflow auto --overlap pipelined
   systoliq gemm --m 128 --n 128 --k 128 --rows 16 --cols 16 --dataflow ws --scalesim
+  systoliq gemm --m 32 --n 64 --k 64 --counts counts.csv
   systoliq gemm --m 32 --n 64 --k 64 --accelerator models/accelerators/lecture-8x8.json")]
 pub struct Gemm {
     /// Rows of A and C.
@@ -76,6 +81,10 @@ pub struct Gemm {
     /// no overlap, partial sums never read back.
     #[arg(long)]
     scalesim: bool,
+
+    /// Writes how often what happened as CSV: component, action, layer, pass, width, count.
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "scalesim")]
+    counts: Option<PathBuf>,
 
     /// Prints JSON instead of text.
     #[arg(long)]
@@ -126,6 +135,14 @@ impl Gemm {
         }
         let report =
             GemmReport::new(&accelerator, shape, self.widths.widths()).map_err(in_options)?;
+        if let Some(file) = &self.counts {
+            let mut actions = Actions::default();
+            let once = actions.add("gemm".into(), Pass::Forward, &report.tally, 1);
+            once.expect("a product's own counts");
+            check_place(file).map_err(Failure::input)?;
+            write_whole(file, |out| out.write_all(actions.csv().as_bytes()))
+                .map_err(Failure::run)?;
+        }
         if self.json {
             return json(&report);
         }
@@ -150,6 +167,9 @@ impl Gemm {
                 layout: Layout::default(),
                 residency: Residency::default(),
                 energy: EnergyModel::default(),
+                node_nm: None,
+                clock_mhz: None,
+                activity: Dependence::default(),
                 toggles: Toggles::default(),
             },
         };
@@ -218,21 +238,24 @@ fn text(report: &GemmReport, array: &Array) -> String {
         cycles.line([cause.to_owned(), grouped(count.0)]);
     }
     cycles.line(["total".to_owned(), grouped(report.cycles.total)]);
+    let hardware = report.hardware.as_ref().expect("a product that was priced");
+    let unit = hardware.energy_unit;
     let found = report.energy_pj.as_ref().expect("a product that was priced");
     let mut energy = Columns::new(&["energy", ""]);
     for component in Component::ALL {
         let of = found.by_component.of(component);
-        energy.line([component.name().to_owned(), joules(of)]);
+        energy.line([component.name().replace('_', " "), joules(of, unit)]);
     }
-    energy.line(["total".to_owned(), joules(found.total)]);
-    energy.line(["float32 instead".to_owned(), joules(found.float32_total)]);
+    energy.line(["total".to_owned(), joules(found.total, unit)]);
+    energy.line(["float32 instead".to_owned(), joules(found.float32_total, unit)]);
     writeln!(
         text,
-        "{}\n utilization {:.1} %\n{}\n{}\n DRAM traffic {} bytes\n\n{}",
+        "{}\n utilization {:.1} %\n{}\n{}\n{} DRAM traffic {} bytes\n\n{}",
         cycles.text(),
         100.0 * utilization,
         memory(report),
         energy.text(),
+        hardware::text(hardware),
         grouped(*dram_bytes),
         elements(report).text()
     )

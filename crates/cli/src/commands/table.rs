@@ -1,7 +1,7 @@
 //! Tables in plain ASCII.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use systoliq_sim::energy::Picojoules;
+use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::report::Extended;
 
 /// A table under construction.
@@ -74,11 +74,24 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// An energy to four digits, in the unit that suits it.
-pub(super) fn joules(Picojoules(energy): Picojoules) -> String {
-    let units = [("pJ", 1.0), ("nJ", 1e3), ("uJ", 1e6), ("mJ", 1e9), ("J", 1e12)];
-    let (unit, scale) =
-        units.into_iter().rev().find(|(_, scale)| energy >= *scale).unwrap_or(units[0]);
-    let value = energy / scale;
+pub(super) fn joules(Picojoules(energy): Picojoules, unit: EnergyUnit) -> String {
+    match unit {
+        EnergyUnit::Picojoule => {
+            scaled(energy, &[("pJ", 1.0), ("nJ", 1e3), ("uJ", 1e6), ("mJ", 1e9), ("J", 1e12)])
+        }
+        EnergyUnit::Mac16 => format!("{energy:.3e} {unit}"),
+    }
+}
+
+/// A time to four digits, in the unit that suits it.
+pub(super) fn time(seconds: f64) -> String {
+    scaled(seconds, &[("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)])
+}
+
+/// A value to four digits, in the largest of these units that is not larger.
+pub(super) fn scaled(value: f64, units: &[(&str, f64)]) -> String {
+    let (unit, scale) = units.iter().rev().find(|(_, scale)| value >= *scale).unwrap_or(&units[0]);
+    let value = value / scale;
     let decimals = if value < 10.0 {
         3
     } else if value < 100.0 {
@@ -136,7 +149,7 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         let energies = [0.0, 0.42, 999.9, 3_989_691_826.0, 5.0e13].map(Picojoules);
         assert_eq!(
-            energies.map(joules),
+            energies.map(|energy| joules(energy, EnergyUnit::Picojoule)),
             ["0.000 pJ", "0.420 pJ", "999.9 pJ", "3.990 mJ", "50.00 J"]
         );
     }

@@ -3,6 +3,7 @@
 mod directory;
 mod summary;
 
+use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,8 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_nn::DataSet;
+use systoliq_sim::actions::Actions;
+use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
 use systoliq_sim::dump::Dump;
 use systoliq_sim::trainer::{Conduct, Record};
@@ -20,6 +23,7 @@ use systoliq_sim::{EngineKind, Report, Trainer};
 
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
+use crate::whole::{check_place, write_whole};
 use directory::RunDirectory;
 
 /// Trains a network in fixed point on the simulated array, and the same network in floating point
@@ -32,6 +36,7 @@ Examples:
   systoliq train models/digits-mlp.json --set precision.gradients=Q5.3 --diagnose
   systoliq train models/mnist-mlp.json --set dataset.dir=/data/mnist --set training.epochs=3
   systoliq train models/digits-mlp.json --set precision.weights.bits=4 --json
+  systoliq train models/digits-mlp.json --set accelerator.energy=nangate45 --counts counts.csv
 
 With --out, the run is kept in a folder: report.json (the sum of it), curves.csv (a line per epoch),
 predictions.csv (the classes of the test samples), timing.json (what differs from run to run) and
@@ -69,6 +74,10 @@ pub struct Train {
     /// first seed, against this run after as many.
     #[arg(long)]
     diagnose: bool,
+
+    /// Writes how often what happened as CSV: component, action, layer, pass, width, count.
+    #[arg(long, value_name = "FILE.csv")]
+    counts: Option<PathBuf>,
 
     /// Prints report.json instead of tables.
     #[arg(long)]
@@ -112,6 +121,9 @@ impl Train {
         let data = loaded.data(first)?;
         loaded.warn(&data);
         self.check_dump(&loaded, &data)?;
+        if let Some(file) = &self.counts {
+            check_place(file).map_err(Failure::input)?;
+        }
         let directory = match &self.out {
             Some(path) => Some(RunDirectory::open(path, &loaded.prepared, self.resume)?),
             None => None,
@@ -133,6 +145,12 @@ impl Train {
         let mut report = Report::new(&loaded.prepared, &records).map_err(failed)?;
         if self.diagnose {
             self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
+        }
+        if let Some(file) = &self.counts {
+            let entries = records[0].timeline.entries(&loaded.prepared, Arithmetic::Fixed);
+            let actions = Actions::of(&loaded.prepared, &entries.map_err(failed)?);
+            write_whole(file, |out| out.write_all(actions.csv().as_bytes()))
+                .map_err(Failure::run)?;
         }
         let json = serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {

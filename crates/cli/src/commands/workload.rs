@@ -3,7 +3,7 @@
 mod reports;
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -20,6 +20,7 @@ use super::table::{Columns, grouped, joules};
 use crate::failure::{Failure, warn};
 use crate::load;
 use crate::load::files::open_regular;
+use crate::whole::{check_place, write_whole};
 
 /// Cycles, stalls, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
 #[derive(Clone, Debug, Args)]
@@ -64,6 +65,10 @@ pub struct Workload {
     #[command(flatten)]
     widths: WidthOptions,
 
+    /// Writes how often what happened as CSV: component, action, layer, pass, width, count.
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "scalesim")]
+    counts: Option<PathBuf>,
+
     /// Prints JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -72,6 +77,9 @@ pub struct Workload {
 impl Workload {
     /// What it takes.
     pub fn run(&self) -> Result<String, Failure> {
+        if let Some(file) = &self.counts {
+            check_place(file).map_err(Failure::input)?;
+        }
         let topology = read(&self.topology, Topology::parse)?;
         warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
@@ -87,6 +95,10 @@ impl Workload {
             let report = WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?;
             let unpriced = report.unpriced.iter().map(|reason| format!("no energy: {reason}"));
             warn(&self.accelerator.display(), &unpriced.collect::<Vec<_>>());
+            if let Some(file) = &self.counts {
+                let counts = report.actions.csv();
+                write_whole(file, |out| out.write_all(counts.as_bytes())).map_err(Failure::run)?;
+            }
             let text = if self.json { json(&report)? } else { text(&report) };
             (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
         };
@@ -172,6 +184,7 @@ fn text(report: &WorkloadReport) -> String {
         "DRAM bytes",
         "energy",
     ];
+    let unit = report.energy_unit;
     let mut table = Columns::new(&names);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     for row in &report.products {
@@ -184,7 +197,7 @@ fn text(report: &WorkloadReport) -> String {
             percent(row.mapping_efficiency),
             grouped(row.a_reads + row.b_reads + row.c_reads + row.c_writes),
             grouped(row.dram_bytes.iter().sum()),
-            row.energy_pj.map_or("-".to_owned(), joules),
+            row.energy_pj.map_or("-".to_owned(), |energy| joules(energy, unit)),
         ];
         table.line(labels(&row.product).into_iter().chain(figures));
     }
@@ -199,7 +212,7 @@ fn text(report: &WorkloadReport) -> String {
         grouped(total.stall_cycles),
         100.0 * total.utilization,
         grouped(total.dram_bytes),
-        total.energy_pj.map_or("energy unknown".to_owned(), joules)
+        total.energy_pj.map_or("energy unknown".to_owned(), |energy| joules(energy, unit))
     )
     .expect("writing to a string");
     text

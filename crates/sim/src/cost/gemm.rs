@@ -75,7 +75,7 @@ impl Bill<'_, '_, '_> {
     /// brings everything in time, and float32 hardware is taken to have the room it needs.
     fn refuse_too_small(&self, traffic: &Traffic) -> Result<(), Error> {
         let costs = self.costs;
-        if costs.arithmetic == Arithmetic::Float32 || costs.accelerator.dram.is_ideal() {
+        if costs.arithmetic != Arithmetic::Fixed || costs.accelerator.dram.is_ideal() {
             return Ok(());
         }
         let Some(TooSmall { buffer, needed }) = traffic.too_small() else { return Ok(()) };
@@ -113,7 +113,7 @@ impl Bill<'_, '_, '_> {
                 sum_writes = runs;
             }
             if block.is_some() {
-                self.align_blocks(Component::Adder, &gemm.accumulator, widths.chunk, runs);
+                self.align_blocks(&gemm.accumulator, widths.chunk, runs);
             }
         }
         let aligns = block.is_none() && gemm.accumulator.frac().is_some();
@@ -123,7 +123,7 @@ impl Bill<'_, '_, '_> {
                 self.event(Component::Adder, Event::Add { bits: a + b }, counts.macs);
             }
             if gemm.accumulator.rounding == Rounding::Stochastic {
-                self.event(Component::Adder, Event::RandomWord, counts.macs);
+                self.event(Component::Random, Event::RandomWord, counts.macs);
             }
         }
         let stationary = match mapping.stationary {
@@ -132,8 +132,9 @@ impl Bill<'_, '_, '_> {
             Stationary::Input => a,
         };
         let shadow = if mapping.has_shadow() { stationary } else { 0 };
-        let clock = Event::RegisterClock { bits: a + b + widths.total() + shadow };
-        self.event(Component::Registers, clock, counts.pe_cycles);
+        let bits = a + b + widths.total() + shadow;
+        self.event(Component::Registers, Event::RegisterClock { bits }, counts.pe_cycles);
+        self.event(Component::ClockTree, Event::ClockTree { bits }, counts.pe_cycles);
         for (bits, writes) in [
             (a, counts.a_register_writes),
             (b, counts.b_register_writes),
@@ -142,21 +143,26 @@ impl Bill<'_, '_, '_> {
         ] {
             self.event(Component::Registers, Event::RegisterWrite { bits }, writes);
         }
+        // What comes into a register from the PE beside it, or from the edge, came over a wire.
+        let sums_move = if mapping.output_stays() { 0 } else { counts.accumulator_writes };
+        for (bits, hops) in [
+            (a, counts.a_register_writes),
+            (b, counts.b_register_writes),
+            (widths.total(), sums_move),
+            (sum, counts.drain_writes),
+        ] {
+            self.event(Component::Wires, Event::Hop { bits }, hops);
+        }
     }
 
     /// Sums of blocks of `bits` bits, shifted by the sum of two exponents and rounded.
-    pub(super) fn align_blocks(
-        &mut self,
-        component: Component,
-        accumulator: &Accumulator,
-        bits: u32,
-        count: u64,
-    ) {
+    pub(super) fn align_blocks(&mut self, accumulator: &Accumulator, bits: u32, count: u64) {
         let stochastic = accumulator.rounding == Rounding::Stochastic;
-        self.add(component, EXPONENT_BITS, count);
-        self.event(component, Event::Requantize { bits, stochastic, barrel: true }, count);
+        self.add(Component::Adder, EXPONENT_BITS, count);
+        let align = Event::Requantize { bits, stochastic, barrel: true };
+        self.event(Component::Requantizer, align, count);
         if stochastic {
-            self.event(component, Event::RandomWord, count);
+            self.event(Component::Random, Event::RandomWord, count);
         }
     }
 
@@ -226,9 +232,8 @@ impl Bill<'_, '_, '_> {
                 }
                 self.rows(buffer, false, row_bits, accesses * tiles * taken);
                 if !along_layout {
-                    // Written into the transposer and read from it.
-                    let write = Event::RegisterWrite { bits };
-                    self.event(Component::Registers, write, 2 * lines * depth * tiles * taken);
+                    let through = Event::Transpose { bits };
+                    self.event(Component::Registers, through, lines * depth * tiles * taken);
                 }
             }
         }
@@ -269,7 +274,7 @@ impl Bill<'_, '_, '_> {
         if let Some(bias) = gemm.bias {
             let bits = costs.bits(bias);
             let widths = costs.sum_widths(gemm, shape.k);
-            self.add(Component::Edge, widths.sum, results);
+            self.add(Component::Adder, widths.sum, results);
             let row_bits = c_row * u64::from(bits);
             self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
             let [row_pieces, col_pieces] =
@@ -287,18 +292,18 @@ impl Bill<'_, '_, '_> {
         match gemm.edge {
             Edge::Pass => {}
             Edge::Relu => {
-                self.event(Component::Edge, Event::Relu { bits: sum }, results);
+                self.event(Component::Activation, Event::Relu { bits: sum }, results);
                 self.rows(Buffer::C, true, c_row, rows);
                 self.drain((gemm.output, Stored::Mask), c_row, rows);
             }
             Edge::Mask(activation) => {
-                self.event(Component::Edge, Event::Relu { bits: sum }, results);
+                self.event(Component::Activation, Event::Relu { bits: sum }, results);
                 self.fill(Buffer::C, (activation, Stored::Mask), c_row, rows);
                 self.rows(Buffer::C, false, c_row, rows);
             }
         }
         if gemm.scale == BatchScale::Mean {
-            self.multiply(Component::Edge, sum, 16, results);
+            self.multiply(Component::Requantizer, sum, 16, results);
         }
     }
 
@@ -319,12 +324,11 @@ impl Bill<'_, '_, '_> {
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
         let sum = costs.result_bits(&gemm.accumulator);
-        let component = if second_pass { Component::Vector } else { Component::Edge };
         let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
-        self.requantize(component, gemm.output, sum, moves, results);
+        self.requantize(gemm.output, sum, moves, results);
         // Results that leave side by side along m pass a transposer.
         if mapping.stationary == Stationary::Input {
-            self.event(Component::Registers, Event::RegisterWrite { bits: sum }, 2 * results);
+            self.event(Component::Registers, Event::Transpose { bits: sum }, results);
         }
         let row = costs.array().cols as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);

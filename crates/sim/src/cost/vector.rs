@@ -52,7 +52,7 @@ impl Bill<'_, '_, '_> {
                 let bits = self.costs.result_bits(accumulator);
                 self.sum_rows(*input, accumulator, rows, cols);
                 if *scale == super::BatchScale::Mean {
-                    self.multiply(Component::Vector, bits, 16, cols);
+                    self.multiply(Component::Requantizer, bits, 16, cols);
                 }
                 (1, bits, cols)
             }
@@ -64,37 +64,37 @@ impl Bill<'_, '_, '_> {
             }
             Operation::SquaredError { outputs, targets, .. } => {
                 let bits = self.costs.bits(*outputs).max(self.costs.bits(*targets)) + 1;
-                self.add(Component::Vector, bits, elements);
-                self.multiply(Component::Vector, bits, bits, elements);
+                self.add(Component::Loss, bits, elements);
+                self.multiply(Component::Loss, bits, bits, elements);
                 (1, bits, elements)
             }
             Operation::Momentum { momentum, gradient, weights, decay } => {
                 let bits = self.costs.bits(*momentum);
                 let width = FACTOR_BITS + bits;
-                self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
-                self.add(Component::Vector, width, elements);
+                self.multiply(Component::Update, FACTOR_BITS, bits, elements);
+                self.add(Component::Update, width, elements);
                 if self.costs.program.learning.batch_gradient == BatchGradient::Sum {
                     let bits = self.costs.bits(*gradient);
-                    self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
+                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
                 }
                 if *decay {
                     let bits = self.costs.bits(*weights);
-                    self.multiply(Component::Vector, FACTOR_BITS, bits, elements);
-                    self.add(Component::Vector, width, elements);
+                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
+                    self.add(Component::Update, width, elements);
                 }
                 (1, width, elements)
             }
             Operation::Update { weights, residual, gradient, decay, rate_bits } => {
                 let (bits, own) = (self.costs.bits(*gradient), self.costs.bits(*weights));
-                self.multiply(Component::Vector, *rate_bits, bits, elements);
-                self.add(Component::Vector, own, elements);
+                self.multiply(Component::Update, *rate_bits, bits, elements);
+                self.add(Component::Update, own, elements);
                 if *decay {
-                    self.multiply(Component::Vector, *rate_bits, own, elements);
-                    self.add(Component::Vector, own, elements);
+                    self.multiply(Component::Update, *rate_bits, own, elements);
+                    self.add(Component::Update, own, elements);
                 }
                 if let Some(residual) = residual.filter(|_| !self.is_float()) {
                     let bits = own + self.costs.bits(residual);
-                    self.add(Component::Vector, bits, elements);
+                    self.add(Component::Update, bits, elements);
                 }
                 (1, rate_bits + bits, elements)
             }
@@ -104,13 +104,13 @@ impl Bill<'_, '_, '_> {
             }
             Operation::Residual { residual, weights } => {
                 let bits = self.costs.bits(*weights) + self.costs.bits(*residual);
-                self.add(Component::Vector, bits, elements);
+                self.add(Component::Update, bits, elements);
                 (1, bits, elements)
             }
             Operation::Convert { from, .. } => (1, self.costs.bits(*from), elements),
         };
         let moves = self.moves(&operation.inputs());
-        self.requantize(Component::Vector, output, width, moves, outputs);
+        self.requantize(output, width, moves, outputs);
         let inputs = self.fetched(operation);
         for &input in &inputs {
             self.input_rows(input, elements);
@@ -145,7 +145,7 @@ impl Bill<'_, '_, '_> {
     }
 
     fn is_float(&self) -> bool {
-        self.costs.arithmetic == Arithmetic::Float32
+        self.costs.arithmetic != Arithmetic::Fixed
     }
 
     /// The inputs that come from memory. The commands of an update work on one stream: weights are
@@ -169,17 +169,17 @@ impl Bill<'_, '_, '_> {
     fn sum_rows(&mut self, input: TensorId, accumulator: &Accumulator, rows: u64, cols: u64) {
         let block = self.costs.block(input);
         let (bits, run) = match self.costs.arithmetic {
-            Arithmetic::Float32 => (32, None),
+            Arithmetic::Float(_) => (self.costs.result_bits(accumulator), None),
             Arithmetic::Fixed => {
                 (accumulator.widths(rows as usize).sum, block.or(accumulator.chunk))
             }
         };
-        self.add(Component::Vector, bits, rows * cols);
+        self.add(Component::Adder, bits, rows * cols);
         let Some(run) = run else { return };
         let runs = cols * rows.div_ceil(run.get().into());
-        self.add(Component::Vector, bits, runs);
+        self.add(Component::Adder, bits, runs);
         if block.is_some() {
-            self.align_blocks(Component::Vector, accumulator, bits, runs);
+            self.align_blocks(accumulator, bits, runs);
         }
     }
 
@@ -328,7 +328,7 @@ impl Bill<'_, '_, '_> {
             Interpolation::Linear => of - softmax.index_bits(),
             Interpolation::None => 0,
         };
-        let unit = Component::Vector;
+        let unit = Component::Loss;
         self.event(unit, Event::Maximum { bits }, elements);
         // (max − z) · log₂e; a table entry, or two and the low bits of their difference; sum.
         self.add(unit, bits, elements);
@@ -347,7 +347,7 @@ impl Bill<'_, '_, '_> {
 
     /// What is read between table entries: two of them and so many low bits, or one.
     fn table(&mut self, bits: u32, low_bits: u32, count: u64) {
-        let unit = Component::Vector;
+        let unit = Component::Loss;
         if low_bits == 0 {
             return self.event(unit, Event::TableRead { bits }, count);
         }

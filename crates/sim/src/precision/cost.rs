@@ -19,6 +19,14 @@ pub struct Complexity {
 }
 
 impl Complexity {
+    /// Full adders of a sum of `terms` products, at least one, of such widths; nothing if they leave 64
+    /// bits.
+    pub fn dot_product(terms: u64, bits_a: u32, bits_b: u32) -> Option<u64> {
+        let (a, b) = (u64::from(bits_a), u64::from(bits_b));
+        let sum_bits = a + b + u64::from(terms.next_power_of_two().ilog2()) - 1;
+        terms.checked_mul(a * b)?.checked_add((terms - 1).checked_mul(sum_bits)?)
+    }
+
     /// Of a dense layer whose inputs have `input_bits` bits and whose weights `weight_bits`.
     ///
     /// # Panics
@@ -27,10 +35,10 @@ impl Complexity {
     pub fn of_dense(dense: &Dense, input_bits: u32, weight_bits: u32) -> Self {
         let terms = dense.inputs as u64 + u64::from(dense.bias);
         let (a, w) = (u64::from(input_bits), u64::from(weight_bits));
-        let sum_bits = a + w + u64::from(terms.next_power_of_two().ilog2()) - 1;
         let units = dense.units as u64;
+        let dot_product = Self::dot_product(terms, input_bits, weight_bits);
         Self {
-            full_adders: units * (terms * a * w + (terms - 1) * sum_bits),
+            full_adders: units * dot_product.expect("a graph's layers can be counted"),
             storage_bits: dense.inputs as u64 * a + terms * units * w,
         }
     }

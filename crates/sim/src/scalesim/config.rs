@@ -23,7 +23,7 @@ use systoliq_array::{Array, Dataflow};
 
 use crate::Accelerator;
 use crate::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
-use crate::activity::Toggles;
+use crate::activity::{Dependence, Toggles};
 
 use super::InputError;
 use super::error::{lines, quoted, whole_number};
@@ -221,6 +221,9 @@ impl From<&ScaleSimConfig> for Accelerator {
             layout: Layout::default(),
             residency: Residency::default(),
             energy: EnergyModel::default(),
+            node_nm: None,
+            clock_mhz: None,
+            activity: Dependence::default(),
             toggles: Toggles::default(),
         }
     }

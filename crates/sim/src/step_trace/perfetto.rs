@@ -78,7 +78,7 @@ impl StepTrace<'_> {
     /// If it cannot be written.
     pub fn perfetto(&self, out: &mut impl Write) -> io::Result<()> {
         let experiment = &self.prepared.experiment;
-        let clock_mhz = experiment.accelerator.energy.profile().clock_mhz();
+        let clock_mhz = experiment.accelerator.clock_mhz();
         let mut events = Events { out, clock_mhz };
         events.names(&format!("{}, step {}", experiment.name, self.step))?;
         // A step of work ends when the next one starts, at the latest.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, anyhow, bail};
 use serde::Deserialize;
 use serde_json::Value;
+use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::{Extended, SCHEMA_VERSION};
 
 use crate::load::files::read_text;
@@ -28,8 +29,14 @@ pub(super) struct Found {
     pub(super) seeds: Vec<Seed>,
     pub(super) cycles: Total<u64>,
     pub(super) energy_pj: Total<f64>,
+    pub(super) hardware: Hardware,
     pub(super) precision: Vec<Tensor>,
     pub(super) test_fingerprint: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Hardware {
+    pub(super) energy_unit: EnergyUnit,
 }
 
 #[derive(Debug, Deserialize)]

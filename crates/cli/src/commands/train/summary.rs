@@ -1,20 +1,20 @@
 //! What a run found, as tables for a person.
 
+mod energy;
+
 use std::fmt::Write as _;
 
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
-use systoliq_sim::energy::Picojoules;
-use systoliq_sim::events::Component;
 use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{
     ComparisonReport, CurveReport, Extended, OverSeeds, Reached, Series, ToTarget,
 };
 use systoliq_sim::{Prepared, Report};
 
-use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real};
+use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real, time};
 
 /// Epochs shown before the table is thinned out.
 const EPOCHS_SHOWN: usize = 20;
@@ -26,7 +26,7 @@ pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
     text.push_str(&verdict(report));
     text.push_str(&comparison(&report.comparison));
     text.push_str(&cycles(prepared, report));
-    text.push_str(&energy(report));
+    text.push_str(&energy::tables(report));
     text.push_str(&tensors(report));
     text.push_str(&accumulators(report));
     text.push_str(&diagnosis(&report.diagnosis));
@@ -136,9 +136,12 @@ fn verdict(report: &Report) -> String {
     if let Some(ToTarget { error_rate, fixed, golden }) = &report.to_target {
         let reached = |reached: &Option<Reached>| match reached {
             None => "not reached".to_owned(),
-            Some(Reached { epochs, cycles, energy_pj }) => {
-                format!("epoch {epochs}, {} cycles, {}", grouped(*cycles), joules(*energy_pj))
-            }
+            Some(Reached { epochs, cycles, seconds, energy_pj }) => format!(
+                "epoch {epochs}, {} cycles, {}, {}",
+                grouped(*cycles),
+                time(*seconds),
+                joules(*energy_pj, report.hardware.energy_unit)
+            ),
         };
         line!(text, "to {} error  fixed: {}", percent(*error_rate), reached(fixed));
         line!(text, "{:15}float32: {}", "", reached(golden));
@@ -207,14 +210,13 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
         table.line(row(pass.name(), &report.cycles.by_pass_and_cause[&pass]));
     }
     table.line(row("total", &report.cycles.by_cause));
-    let accelerator = &prepared.experiment.accelerator;
-    let mhz = accelerator.energy.profile().clock_mhz();
+    let mhz = prepared.experiment.accelerator.clock_mhz();
     format!(
-        "{}\n {} MACs, {:.1} % utilization, {:.3} ms at {mhz} MHz\n{}{}{}\n",
+        "{}\n {} MACs, {:.1} % utilization, {} at {mhz} MHz\n{}{}{}\n",
         table.text(),
         grouped(report.macs),
         100.0 * report.utilization,
-        report.cycles.total as f64 / mhz / 1000.0,
+        time(report.hardware.seconds),
         dataflows(prepared, report),
         stalls(report),
         report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
@@ -273,21 +275,6 @@ fn activity(found: &ActivityReport, macs: u64) -> String {
         per_mac(a_toggles, macs),
         per_mac(b_toggles, macs),
     )
-}
-
-fn energy(report: &Report) -> String {
-    let mut table = Columns::new(&["energy", "fixed", "float32", "float32 / fixed"]);
-    let energy = &report.energy_pj;
-    let mut row = |name: &str, fixed: Picojoules, float32: Picojoules| {
-        let ratio = if fixed.0 > 0.0 { format!("{:.2}", float32.0 / fixed.0) } else { "-".into() };
-        table.line([name.to_owned(), joules(fixed), joules(float32), ratio]);
-    };
-    for component in Component::ALL {
-        let (fixed, float32) = (&energy.by_component, &energy.float32_by_component);
-        row(component.name(), fixed.of(component), float32.of(component));
-    }
-    row("total", energy.total, energy.float32_total);
-    format!("{}\n", table.text())
 }
 
 fn tensors(report: &Report) -> String {

@@ -1,0 +1,100 @@
+//! Energy, area and efficiency of a run, and what the saved bits are worth.
+
+use systoliq_sim::Report;
+use systoliq_sim::energy::Picojoules;
+use systoliq_sim::events::{Component, EnergyByComponent};
+use systoliq_sim::hardware::HardwareReport;
+use systoliq_sim::savings::{Equal, FloatHardware, Ratio};
+
+use crate::commands::hardware;
+use crate::commands::table::{Columns, grouped, joules, time};
+
+/// All of it.
+pub(super) fn tables(report: &Report) -> String {
+    [by_component(report), savings(report), float_hardware(report), machine(report)].concat()
+}
+
+fn by_component(report: &Report) -> String {
+    let energy = &report.energy_pj;
+    let mut names = vec!["energy", "fixed"];
+    names.extend(energy.data_dependent.as_ref().map(|_| "for its data"));
+    names.extend(["float32", "float32 / fixed"]);
+    let mut table = Columns::new(&names);
+    let unit = report.hardware.energy_unit;
+    let mut row = |name: &str, of: &dyn Fn(&EnergyByComponent) -> Picojoules| {
+        let (fixed, float32) = (of(&energy.by_component), of(&energy.float32_by_component));
+        let ratio = if fixed.0 > 0.0 { format!("{:.2}", float32.0 / fixed.0) } else { "-".into() };
+        let data = energy.data_dependent.as_ref().map(|data| joules(of(&data.by_component), unit));
+        let line = [name.replace('_', " "), joules(fixed, unit)].into_iter().chain(data);
+        table.line(line.chain([joules(float32, unit), ratio]));
+    };
+    for component in Component::ALL {
+        row(component.name(), &|energy| energy.of(component));
+    }
+    row("total", &EnergyByComponent::total);
+    format!("{}\n", table.text())
+}
+
+/// What the bits save, with what is sure of it.
+fn savings(report: &Report) -> String {
+    let part = |of: &str| report.savings.ratios.iter().find(|ratio| ratio.of == of);
+    let share = |ratio: &Ratio| {
+        let (value, [low, high]) = (ratio.value?, ratio.between?);
+        Some((format!("1/{value:.1}"), format!("1/{low:.1} to 1/{high:.1}")))
+    };
+    let of = |name: &str| {
+        let (value, span) = part(name).and_then(share)?;
+        Some(format!("{value} ({span})"))
+    };
+    let named = [("multipliers", "multiplier"), ("PEs", "array"), ("memory", "memory")];
+    let parts: Vec<String> = named
+        .into_iter()
+        .filter_map(|(words, name)| Some(format!("{words} {}", of(name)?)))
+        .collect();
+    let Some((total, span)) = part("total").and_then(share) else { return String::new() };
+    let [low, high] = report.savings.total_pj_between;
+    let unit = report.hardware.energy_unit;
+    format!(
+        " this run cost {total} of float32 training (over all energy profiles {span}), of which\n   {}\n \
+         absolute energies are good to a factor of 2: {} to {}\n\n",
+        parts.join(", "),
+        joules(low, unit),
+        joules(high, unit)
+    )
+}
+
+fn float_hardware(report: &Report) -> String {
+    let mut table =
+        Columns::new(&["instead", "equal", "PEs", "cycles / fixed", "energy", "energy / fixed"]);
+    for hardware in &report.savings.float_hardware {
+        let FloatHardware { format, equal, rows, cols, energy_pj, .. } = hardware;
+        table.line([
+            format.name().to_owned(),
+            match equal {
+                Equal::Array => "array".to_owned(),
+                Equal::Area => "area".to_owned(),
+            },
+            format!("{rows} x {cols}"),
+            format!("{:.2}", hardware.cycles_ratio),
+            joules(*energy_pj, report.hardware.energy_unit),
+            format!("{:.2}", hardware.energy_ratio),
+        ]);
+    }
+    format!("{}\n", table.text())
+}
+
+fn machine(report: &Report) -> String {
+    let HardwareReport { energy_unit, seconds, .. } = &report.hardware;
+    let cost = &report.training_cost;
+    let adders = cost.full_adders.map_or(String::new(), |adders| {
+        format!("; {} full adders in any technology", grouped(adders))
+    });
+    format!(
+        "{} {} for a sample, {} for an epoch, in {} for {} samples{adders}\n\n",
+        hardware::text(&report.hardware),
+        joules(cost.per_sample_pj, *energy_unit),
+        joules(cost.per_epoch_pj, *energy_unit),
+        time(*seconds),
+        grouped(cost.samples),
+    )
+}

@@ -1,0 +1,116 @@
+//! Raw counts of what costs energy, for those who bring their own energies.
+//!
+//! One line per component, action, layer, pass and width, as action counts are given to Accelergy.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use systoliq_program::Pass;
+
+use crate::Prepared;
+use crate::events::{Buffer, Component, Event, Tally};
+use crate::timeline::Entry;
+
+impl Event {
+    /// What happens, as a word.
+    pub fn action(self) -> String {
+        let on = |what: &str, buffer: Buffer| format!("{what}_{}", buffer.name());
+        match self {
+            Self::Multiply { .. } => "multiply".into(),
+            Self::Add { .. } => "add".into(),
+            Self::FloatMultiply { format } => format!("{}_multiply", format.name()),
+            Self::FloatAdd { format } => format!("{}_add", format.name()),
+            Self::RegisterClock { .. } => "clock".into(),
+            Self::RegisterWrite { .. } => "write".into(),
+            Self::Transpose { .. } => "transpose".into(),
+            Self::Hop { .. } => "hop".into(),
+            Self::ClockTree { .. } => "clock".into(),
+            Self::Requantize { stochastic, barrel, .. } => {
+                let rounding = if stochastic { "stochastic" } else { "nearest" };
+                format!("{rounding}{}", if barrel { "_barrel" } else { "" })
+            }
+            Self::RandomWord => "random_word".into(),
+            Self::Relu { .. } => "relu".into(),
+            Self::Maximum { .. } => "maximum".into(),
+            Self::TableRead { .. } => "table_read".into(),
+            Self::ScratchpadRead { buffer, .. } => on("read", buffer),
+            Self::ScratchpadWrite { buffer, .. } => on("write", buffer),
+            Self::DramBit => "bit".into(),
+            Self::RowActivation => "activate_row".into(),
+            Self::Cycle => "cycle".into(),
+        }
+    }
+
+    /// Its width in bits, or widths as `8x8`; nothing where it has none.
+    pub fn width(self) -> String {
+        match self {
+            Self::Multiply { bits_a, bits_b } => format!("{bits_a}x{bits_b}"),
+            Self::FloatMultiply { format } | Self::FloatAdd { format } => format.bits().to_string(),
+            Self::Add { bits }
+            | Self::RegisterClock { bits }
+            | Self::RegisterWrite { bits }
+            | Self::Transpose { bits }
+            | Self::Hop { bits }
+            | Self::ClockTree { bits }
+            | Self::Requantize { bits, .. }
+            | Self::Relu { bits }
+            | Self::Maximum { bits }
+            | Self::TableRead { bits } => bits.to_string(),
+            Self::ScratchpadRead { row_bits, .. } | Self::ScratchpadWrite { row_bits, .. } => {
+                row_bits.to_string()
+            }
+            Self::RandomWord => "32".into(),
+            Self::DramBit => "1".into(),
+            Self::RowActivation | Self::Cycle => String::new(),
+        }
+    }
+}
+
+/// Counts by layer and pass.
+#[derive(Clone, Debug, Default)]
+pub struct Actions {
+    tallies: BTreeMap<(String, Pass), Tally>,
+}
+
+impl Actions {
+    /// Of a run.
+    pub fn of(prepared: &Prepared, entries: &[Entry]) -> Self {
+        let mut actions = Self::default();
+        for entry in entries {
+            let command = &prepared.program.commands[entry.run.command];
+            let layer = command.layer.to_string();
+            let added = actions.add(layer, command.pass, &entry.once.tally, entry.calls);
+            added.expect("the counts of a run fit 64 bits");
+        }
+        actions
+    }
+
+    /// Adds everything in a tally, so many times; nothing where a count leaves 64 bits.
+    pub fn add(&mut self, layer: String, pass: Pass, tally: &Tally, times: u64) -> Option<()> {
+        self.tallies.entry((layer, pass)).or_default().checked_add_times(tally, times)
+    }
+
+    /// `component,action,layer,pass,width,count`, a line each.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("component,action,layer,pass,width,count\n");
+        for component in Component::ALL {
+            for ((layer, pass), tally) in &self.tallies {
+                for (_, event, count) in tally.iter().filter(|(of, ..)| *of == component) {
+                    let (name, action, width) = (component.name(), event.action(), event.width());
+                    let (layer, pass) = (quoted(layer), pass.name());
+                    writeln!(text, "{name},{action},{layer},{pass},{width},{count}")
+                        .expect("writing to a string");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// A field of CSV, in quotes where it needs them.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", field.replace('"', "\"\""));
+    }
+    field.to_owned()
+}
