@@ -331,7 +331,9 @@ pub(crate) fn accelerators() -> Vec<Case> {
         Case::edit(
             "/accelerator/energy",
             json!("free"),
-            &["accelerator.energy: invalid value: string \"free\", expected one of horowitz45, nangate45, nangate45-glitch, tpuv4i-7, eyeriss-rel, "],
+            &[
+                "accelerator.energy: invalid value: string \"free\", expected one of horowitz45, nangate45, nangate45-glitch, tpuv4i-7, eyeriss-rel, ",
+            ],
         ),
         Case::edit(
             "/accelerator/scratchpad",

@@ -79,8 +79,11 @@ pub struct Ratio {
     pub by_profile: BTreeMap<String, f64>,
 }
 
+/// A name, and whether a component belongs to what it names.
+type Part = (&'static str, fn(Component) -> bool);
+
 /// Parts of the machine that are compared.
-const PARTS: [(&str, fn(Component) -> bool); 5] = [
+const PARTS: [Part; 5] = [
     ("total", |_| true),
     ("multiplier", |part| part == Component::Multiplier),
     ("array", |part| {
@@ -121,7 +124,7 @@ impl Savings {
             by_profile.push((name, fixed, energy(&float32, Arithmetic::FLOAT32)?));
         }
         let own = by_profile[0].1.total();
-        let ratio = |(of, is_part): (&'static str, fn(Component) -> bool)| {
+        let ratio = |(of, is_part): Part| {
             let sum = |energy: &EnergyByComponent| -> f64 {
                 let parts = Component::ALL.into_iter().filter(|&part| is_part(part));
                 parts.map(|part| energy.of(part).0).sum()
