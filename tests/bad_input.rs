@@ -5,6 +5,8 @@ mod shell;
 
 #[path = "bad_input/data.rs"]
 mod data;
+#[path = "bad_input/energy.rs"]
+mod energy;
 #[path = "bad_input/experiments.rs"]
 mod experiments;
 #[path = "bad_input/options.rs"]
@@ -102,6 +104,7 @@ fn cases() -> Vec<Case> {
         experiments::values(),
         experiments::precision(),
         experiments::accelerators(),
+        energy::energy(),
         data::idx(),
         data::csv(),
         data::fit(),

@@ -1,0 +1,356 @@
+//! Energy of the whole machine: it adds up by every profile, follows widths as hardware does, and its
+//! counts can be priced by anyone.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use systoliq_array::Array;
+use systoliq_program::GemmShape;
+use systoliq_sim::actions::Actions;
+use systoliq_sim::cost::Arithmetic;
+use systoliq_sim::energy::{FloatFormat, Profile};
+use systoliq_sim::events::{Buffer, Component};
+use systoliq_sim::prices::Prices;
+use systoliq_sim::savings::{Equal, Savings};
+use systoliq_sim::single::{GemmReport, Widths};
+use systoliq_sim::timeline::{Timeline, Totals};
+use systoliq_sim::trainer::Record;
+use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_tests::{prepared, train};
+
+const SHORT: (&str, &str) = ("training.epochs", "1");
+
+fn run(overrides: &[(&str, &str)]) -> (Prepared, Record) {
+    let prepared = prepared("digits-mlp", &[&[SHORT], overrides].concat());
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    (prepared, record)
+}
+
+fn report(overrides: &[(&str, &str)]) -> Value {
+    let (prepared, record) = run(overrides);
+    serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()
+}
+
+fn number(report: &Value, pointer: &str) -> f64 {
+    report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}"))
+}
+
+fn sum(object: &Value) -> f64 {
+    object.as_object().unwrap().values().map(|value| value.as_f64().unwrap()).sum()
+}
+
+#[track_caller]
+fn close(found: f64, expected: f64) {
+    assert!((found / expected - 1.0).abs() <= 1e-12, "{found}, expected {expected}");
+}
+
+#[test]
+fn by_every_profile_components_passes_and_layers_add_up() {
+    for name in Profile::NAMES {
+        let report = report(&[("accelerator.energy", name), ("accelerator.activity", "toggles")]);
+        for path in ["/energy_pj", "/energy_pj/data_dependent"] {
+            let total = number(&report, &format!("{path}/total"));
+            for parts in ["by_component", "by_pass"] {
+                close(sum(&report.pointer(&format!("{path}/{parts}")).unwrap().clone()), total);
+            }
+        }
+        let layers = report["layers"].as_array().unwrap();
+        let layers: f64 = layers.iter().map(|row| row["energy_pj"].as_f64().unwrap()).sum();
+        close(layers, number(&report, "/energy_pj/total"));
+        let [low, high] =
+            [0, 1].map(|at| number(&report, &format!("/savings/ratios/0/between/{at}")));
+        let own = number(&report, "/energy_pj/float32_total") / number(&report, "/energy_pj/total");
+        close(number(&report, "/savings/ratios/0/value"), own);
+        assert!(low <= own && own <= high, "{name}: {low} {own} {high}");
+    }
+}
+
+/// Priced from the text of the CSV alone.
+#[test]
+fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
+    let (prepared, record) = run(&[("training.momentum", "0.5")]);
+    let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).unwrap();
+    let csv = Actions::of(&prepared, &entries).csv();
+    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let (profile, silicon) = (Profile::horowitz45(), prices.silicon());
+    let scratchpad = prepared.experiment.accelerator.scratchpad;
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("component,action,layer,pass,width,count"));
+    let mut energy: BTreeMap<String, f64> = BTreeMap::new();
+    for line in lines {
+        let [component, action, _, _, width, count] =
+            line.split(',').collect::<Vec<_>>().try_into().expect("six columns");
+        let widths: Vec<u32> = width.split('x').filter_map(|bits| bits.parse().ok()).collect();
+        let bits = widths.first().copied().unwrap_or(0);
+        let bytes = match action.rsplit('_').next() {
+            Some("a") => scratchpad.a_bytes,
+            Some("b") => scratchpad.b_bytes,
+            _ => scratchpad.c_bytes,
+        };
+        let price = match (component, action) {
+            (_, "multiply") => profile.multiply(bits, widths[1]).0,
+            (_, "add") => profile.add(bits).0,
+            ("registers", "clock") => profile.register_clock(bits).0,
+            ("clock_tree", "clock") => 0.3 * profile.register_clock(bits).0,
+            (_, "write") => profile.register_write(bits).0,
+            (_, "transpose") => 2.0 * profile.register_write(bits).0,
+            (_, "hop") => 0.0001 * f64::from(bits) * silicon.pe_um2.sqrt(),
+            (_, "nearest" | "stochastic" | "nearest_barrel" | "stochastic_barrel") => {
+                let (stochastic, barrel) =
+                    (action.starts_with("stochastic"), action.ends_with("barrel"));
+                profile.requantize(bits, stochastic, barrel).0
+            }
+            (_, "random_word") => profile.random_word().0,
+            (_, "relu") => profile.relu(bits).0,
+            (_, "maximum") => profile.maximum(bits).0,
+            (_, "table_read") => profile.sram_read(1024, bits).unwrap().0,
+            ("scratchpad", _) if action.starts_with("read") => {
+                profile.sram_read(bytes, bits).unwrap().0
+            }
+            ("scratchpad", _) => profile.sram_write(bytes, bits).unwrap().0,
+            ("dram", "bit") => 8.0,
+            ("dram", "activate_row") => 1700.0,
+            // 500 MHz: milliwatts for 2 ns.
+            ("leakage", "cycle") => 2.0 * silicon.leakage.0,
+            other => panic!("{other:?}"),
+        };
+        let count: u64 = count.parse().expect("a count");
+        *energy.entry(component.to_owned()).or_default() += price * count as f64;
+    }
+    let found = Totals::of(&entries).tally.energy(&prices).unwrap();
+    assert_eq!(energy.len(), Component::ALL.len(), "{energy:?}");
+    for component in Component::ALL {
+        let (found, expected) = (found.of(component).0, energy[component.name()]);
+        assert!((found / expected - 1.0).abs() < 1e-9, "{component:?}: {found} {expected}");
+    }
+}
+
+#[test]
+fn no_work_takes_no_energy() {
+    let prepared = prepared("digits-mlp", &[]);
+    for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
+        let entries = Timeline::default().entries(&prepared, arithmetic).unwrap();
+        let prices = prepared.prices(arithmetic).unwrap();
+        assert_eq!(Totals::of(&entries).tally.energy(&prices).unwrap().total().0, 0.0);
+    }
+    let savings = Savings::new(&prepared, &Timeline::default()).unwrap();
+    assert!(savings.ratios.iter().all(|ratio| ratio.value.is_none()));
+}
+
+/// A product on one PE array that is busy in almost every cycle, by component.
+fn gemm(bits: u32, side: usize, scratchpad: u64) -> GemmReport {
+    let mut accelerator = prepared("digits-mlp", &[]).experiment.accelerator;
+    accelerator.array = Array::new(side, side).unwrap();
+    accelerator.scratchpad.a_bytes = scratchpad;
+    accelerator.scratchpad.b_bytes = scratchpad;
+    let shape = GemmShape { m: side, k: 1 << 15, n: side };
+    let widths = Widths { a: bits, b: bits, accumulator: 32, output: bits };
+    GemmReport::new(&accelerator, shape, widths).unwrap()
+}
+
+#[test]
+fn half_the_bits_save_less_than_half_where_the_accumulator_stays() {
+    let of = |report: &GemmReport, components: &[Component]| -> f64 {
+        let energy = &report.energy_pj.as_ref().unwrap().by_component;
+        components.iter().map(|&component| energy.of(component).0).sum()
+    };
+    let (four, eight) = (gemm(4, 16, 8192), gemm(8, 16, 8192));
+    let pe = [
+        Component::Multiplier,
+        Component::Adder,
+        Component::Registers,
+        Component::Wires,
+        Component::ClockTree,
+    ];
+    for pe in [&pe[..3], &pe[..]] {
+        let ratio = of(&four, pe) / of(&eight, pe);
+        assert!((0.55..=0.70).contains(&ratio), "PEs: {ratio}");
+    }
+    // Almost all rows are of 16 operands, read and written once each, from 8 KB.
+    let scratchpad = [Component::Scratchpad];
+    let [read, write] = [Profile::sram_read, Profile::sram_write].map(|price| {
+        let profile = Profile::horowitz45();
+        [64, 128].map(|bits| price(&profile, 8192, bits).unwrap().0)
+    });
+    assert!((read[0] / read[1] - 0.75).abs() < 0.03, "{read:?}");
+    let ratio = of(&four, &scratchpad) / of(&eight, &scratchpad);
+    let expected = (read[0] + write[0]) / (read[1] + write[1]);
+    assert!((ratio - expected).abs() < 0.01 && ratio > 0.6, "{ratio}, {expected}");
+    assert_eq!(2 * four.dram_bytes_by_matrix.a, eight.dram_bytes_by_matrix.a);
+    assert_eq!(2 * four.dram_bytes_by_matrix.b, eight.dram_bytes_by_matrix.b);
+    let multipliers = [Component::Multiplier];
+    let ratio = of(&four, &multipliers) / of(&eight, &multipliers);
+    assert!((ratio - 0.26).abs() < 0.001, "multipliers alone: {ratio}");
+}
+
+#[test]
+fn tensors_of_half_the_bits_move_half_the_bytes_and_the_master_as_many() {
+    let moved = |bits: &str| -> BTreeMap<String, f64> {
+        let roles = ["weights", "activations", "gradients"];
+        let paths = roles.map(|role| format!("precision.{role}.bits"));
+        let overrides: Vec<_> = paths.iter().map(|path| (path.as_str(), bits)).collect();
+        // Batches whose tiles fill whole bursts, and a scale that takes no second pass.
+        let fixed = [
+            ("training.batch", "399"),
+            ("precision.gradients.scale", "static"),
+            ("precision.gradients.frac", "2"),
+            ("accelerator.dram", r#"{"kind": "lpddr4", "burst_bytes": 1}"#),
+        ];
+        let report = report(&[&overrides[..], &fixed[..]].concat());
+        let rows = report["dram_bytes"].as_array().unwrap();
+        let name = |row: &Value| row["tensor"].as_str().unwrap().to_owned();
+        rows.iter().map(|row| (name(row), number(row, "/read") + number(row, "/written"))).collect()
+    };
+    let (four, eight) = (moved("4"), moved("8"));
+    for name in ["w0", "w1", "dz0"] {
+        assert_eq!(2.0 * four[name], eight[name], "{name}");
+    }
+    for name in ["m0", "m1", "dw0", "dw1", "b0"] {
+        assert_eq!(four[name], eight[name], "{name}");
+    }
+}
+
+#[test]
+fn energy_for_the_data_follows_the_bits_that_flipped() {
+    let report = report(&[
+        ("accelerator.activity", "toggles"),
+        ("accelerator.toggles", "exact"),
+        // One width throughout.
+        ("precision.accumulator", r#"{"bits": 32, "overflow": "wrap"}"#),
+    ]);
+    let activity = &report["activity"];
+    let flipped = ["a_toggles", "b_toggles", "accumulator_toggles"]
+        .map(|key| activity[key].as_u64().unwrap())
+        .iter()
+        .sum::<u64>() as f64;
+    let (prepared, record) = run(&[]);
+    let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).unwrap();
+    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let tally = Totals::of(&entries).tally;
+    let profile = Profile::horowitz45();
+    let written: f64 = tally
+        .iter()
+        .filter(|(component, event, _)| {
+            *component == Component::Registers && event.action() == "write"
+        })
+        .map(|(_, event, count)| prices.price(event).unwrap().0 * count as f64)
+        .sum();
+    // Of the average, half of all bits flip.
+    let all = number(&report, "/energy_pj/by_component/registers");
+    let expected = all - written + 2.0 * profile.register_write(1).0 * flipped;
+    let found = number(&report, "/energy_pj/data_dependent/by_component/registers");
+    assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
+    // Nothing else changes: neither what does not see operands, nor bits and cycles.
+    for component in ["scratchpad", "dram", "leakage", "clock_tree", "loss", "update"] {
+        let [data, average] = ["data_dependent/by_component", "by_component"]
+            .map(|path| number(&report, &format!("/energy_pj/{path}/{component}")));
+        close(data, average);
+    }
+    for component in ["multiplier", "adder", "wires"] {
+        let [data, average] = ["data_dependent/by_component", "by_component"]
+            .map(|path| number(&report, &format!("/energy_pj/{path}/{component}")));
+        assert!(data < average, "{component}: {data} {average}");
+    }
+    let plain = self::report(&[]);
+    assert_eq!(plain["fixed"], report["fixed"]);
+    assert_eq!(plain["cycles"], report["cycles"]);
+    assert_eq!(plain["energy_pj"]["total"], report["energy_pj"]["total"]);
+    assert_eq!(plain["energy_pj"].get("data_dependent"), None);
+}
+
+#[test]
+fn float_hardware_moves_its_own_width_and_fits_the_area() {
+    let (prepared, record) = run(&[("accelerator.dram.burst_bytes", "1")]);
+    let bits = |format: FloatFormat| {
+        let entries = record.timeline.entries(&prepared, Arithmetic::Float(format)).unwrap();
+        let tally = Totals::of(&entries).tally;
+        let bits = tally.iter().filter(|(_, event, _)| event.action() == "bit");
+        bits.map(|(.., count)| count).sum::<u64>() as f64
+    };
+    // All tensors but the masks of ReLU have the format's width.
+    let ratio = bits(FloatFormat::Float16) / bits(FloatFormat::Float32);
+    assert!((0.45..0.52).contains(&ratio), "{ratio}");
+    assert_eq!(bits(FloatFormat::Float16), bits(FloatFormat::Bfloat16));
+    let savings = Savings::new(&prepared, &record.timeline).unwrap();
+    let fixed = prepared.prices(Arithmetic::Fixed).unwrap().silicon().array_um2;
+    let array = &prepared.experiment.accelerator.array;
+    for hardware in &savings.float_hardware {
+        let pes = (hardware.rows * hardware.cols) as f64;
+        let area = hardware.hardware.area.array_um2;
+        match hardware.equal {
+            Equal::Array => assert_eq!((hardware.rows, hardware.cols), (array.rows, array.cols)),
+            Equal::Area => {
+                assert!(area <= fixed && area * (pes + 1.0) / pes > fixed / 2.0, "{hardware:?}");
+                assert!(hardware.cycles_ratio > 1.0, "fewer PEs take longer: {hardware:?}");
+            }
+        }
+    }
+    let float32 = &savings.float_hardware[0];
+    let entries = record.timeline.entries(&prepared, Arithmetic::FLOAT32).unwrap();
+    let prices = prepared.prices(Arithmetic::FLOAT32).unwrap();
+    let total = Totals::of(&entries).tally.energy(&prices).unwrap().total();
+    assert_eq!(float32.energy_pj, total);
+}
+
+#[test]
+fn time_area_and_efficiency_follow_from_counts() {
+    let report = report(&[("accelerator.clock_mhz", "250")]);
+    let cycles = number(&report, "/cycles/total");
+    let seconds = cycles / 250e6;
+    close(number(&report, "/hardware/seconds"), seconds);
+    let target = &report["to_target"];
+    close(number(target, "/golden/seconds"), number(target, "/golden/cycles") / 250e6);
+    let macs = number(&report, "/macs");
+    let total = number(&report, "/energy_pj/total");
+    close(number(&report, "/hardware/tops"), 2.0 * macs / seconds / 1e12);
+    close(number(&report, "/hardware/peak_tops"), 2.0 * 64.0 * 250e6 / 1e12);
+    close(number(&report, "/hardware/tops_per_watt"), 2.0 * macs / total);
+    close(number(&report, "/hardware/energy_delay_js"), total * 1e-12 * seconds);
+    close(number(&report, "/training_cost/samples"), 1197.0);
+    close(number(&report, "/training_cost/per_sample_pj"), total / 1197.0);
+    // Horowitz's areas: a multiplier of 8 bits, an adder of 32, and 48 bits of registers.
+    let pe = 282.0 + 137.0 + 48.0 * 4.52;
+    let found = number(&report, "/hardware/area/pe_um2");
+    assert!((found / pe - 1.0).abs() < 0.01, "{found} {pe}");
+    close(number(&report, "/hardware/area/array_um2"), 64.0 * found);
+    // Half the clock leaks twice as much.
+    let fast = self::report(&[]);
+    close(
+        number(&report, "/energy_pj/by_component/leakage"),
+        2.0 * number(&fast, "/energy_pj/by_component/leakage"),
+    );
+    // D b₁ b₂ + (D − 1)(b₁ + b₂ + ⌈log₂ D⌉ − 1) per sum, by hand for all five products.
+    let adders = |d: u64, a: u64, b: u64, log: u64| d * a * b + (d - 1) * (a + b + log - 1);
+    let of_batch = |batch: u64| {
+        let log = u64::from(batch.next_power_of_two().ilog2());
+        batch * 64 * adders(64, 8, 8, 6)
+            + batch * 10 * adders(64, 8, 8, 6)
+            + batch * 64 * adders(10, 8, 8, 4)
+            + 64 * 64 * adders(batch, 8, 8, log)
+            + 64 * 10 * adders(batch, 8, 8, log)
+    };
+    let expected = 37 * of_batch(32) + of_batch(13);
+    assert_eq!(report["training_cost"]["full_adders"], expected);
+}
+
+#[test]
+fn what_leaks_is_the_circuits_and_the_scratchpads() {
+    let prepared = prepared("digits-mlp", &[]);
+    let accelerator = &prepared.experiment.accelerator;
+    let profile = Profile::horowitz45();
+    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let silicon = prices.silicon();
+    let logic = silicon.array_um2 + silicon.edge_um2 + silicon.vector_um2;
+    let memories: f64 = [Buffer::A, Buffer::B, Buffer::C]
+        .map(|buffer| match buffer {
+            Buffer::A => accelerator.scratchpad.a_bytes,
+            Buffer::B => accelerator.scratchpad.b_bytes,
+            _ => accelerator.scratchpad.c_bytes,
+        })
+        .map(|bytes| profile.sram_leakage(bytes).unwrap().0)
+        .iter()
+        .sum();
+    close(silicon.leakage.0, logic * 22.8e-6 + memories);
+    let twice = Prices::new(accelerator, profile, &Default::default()).unwrap();
+    assert!(twice.silicon().leakage.0 < silicon.leakage.0, "no circuits, no leakage of theirs");
+}
