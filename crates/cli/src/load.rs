@@ -7,7 +7,6 @@
 pub mod document;
 pub mod files;
 pub mod json;
-pub mod path;
 pub mod position;
 pub mod typed;
 
@@ -18,7 +17,7 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use systoliq_nn::DataSet;
-use systoliq_sim::{Accelerator, Prepared, fitness};
+use systoliq_sim::{Accelerator, Prepared, fitness, path};
 
 use crate::failure::{Failure, warn};
 use document::{Document, Layout};

@@ -25,6 +25,7 @@ pub mod im2col;
 mod judge;
 pub mod mcnemar;
 pub mod memory;
+pub mod path;
 pub mod precision;
 pub mod report;
 pub mod roofline;

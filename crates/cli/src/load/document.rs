@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
+use systoliq_sim::path;
 
 use super::position::locate;
-use super::{files, json, path};
+use super::{files, json};
 
 /// Places in a JSON document that hold paths.
 #[derive(Clone, Copy, Debug)]
