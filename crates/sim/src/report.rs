@@ -169,7 +169,7 @@ pub struct OverSeeds {
 }
 
 /// Clock cycles of the whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct CyclesReport {
     pub total: u64,
@@ -179,7 +179,7 @@ pub struct CyclesReport {
 }
 
 /// Energy of the whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnergyReport {
     /// All of it.
     pub total: Picojoules,
