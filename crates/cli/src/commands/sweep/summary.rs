@@ -39,13 +39,13 @@ fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
     let ended = [(failed, "failed"), (diverged, "diverged")];
     let ended = ended.iter().filter(|(count, _)| *count > 0);
     let ended: String = ended.map(|(count, how)| format!(", {count} {how}")).collect();
-    format!(
-        "{}: {} points of {}, {} seeds each{ended}\n\n",
-        analysis.name,
-        sweep.points(),
-        sweep.spec().experiment["name"].as_str().unwrap_or("an experiment"),
-        analysis.seeds.len(),
-    )
+    let points = if sweep.points() == 1 { "point" } else { "points" };
+    let seeds = match analysis.seeds.len() {
+        1 => "1 seed".to_owned(),
+        several => format!("{several} seeds each"),
+    };
+    let experiment = sweep.spec().experiment["name"].as_str().unwrap_or("an experiment");
+    format!("{}: {} {points} of {experiment}, {seeds}{ended}\n\n", analysis.name, sweep.points())
 }
 
 /// The points that no other beats in loss and energy.
@@ -85,7 +85,7 @@ fn front(analysis: &Analysis) -> String {
     text
 }
 
-/// The cheapest point within the loss.
+/// The cheapest points within the loss, by every cost that varies.
 fn cheapest(analysis: &Analysis) -> String {
     let limit = match analysis.measure {
         Measure::ErrorRate => format!("{:.2} points", 100.0 * analysis.within.loss),
@@ -97,6 +97,9 @@ fn cheapest(analysis: &Analysis) -> String {
         (Cost::Cycles, "fewest cycles"),
         (Cost::StepBits, "fewest bits"),
     ] {
+        if !varies(analysis, cost) {
+            continue;
+        }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
             line!(text, " {name:13} within {limit} of float: none");
             continue;
@@ -120,6 +123,13 @@ fn cheapest(analysis: &Analysis) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Whether points differ in a cost.
+fn varies(analysis: &Analysis, cost: Cost) -> bool {
+    let mut costs = analysis.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
+    let first = costs.next();
+    costs.any(|other| Some(other) != first)
 }
 
 /// What one step down each axis does.
