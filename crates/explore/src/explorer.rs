@@ -4,7 +4,6 @@
 //! their seed, and the golden model of those that differ in formats or hardware alone. What differs
 //! between machines and versions is no part of a line.
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,8 +59,6 @@ pub struct Explorer<'a> {
     golden: Shared<Curve>,
     /// Runs that the store had when it was opened, by what their data are.
     fingerprints: HashMap<Key, (Key, String)>,
-    /// Runs that are done or under way.
-    taken: Mutex<HashSet<Key>>,
 }
 
 /// Values that are made once, by the hash of what they depend on.
@@ -82,7 +79,7 @@ impl<'a> Explorer<'a> {
     /// An explorer of what a store does not have yet, with data that `open` opens.
     pub fn new(store: Store, open: &'a OpenData<'a>) -> Self {
         let (mut golden, mut fingerprints) = (HashMap::new(), HashMap::new());
-        store.with(|lines, _| {
+        store.with_lines(|lines| {
             for line in lines.iter() {
                 let Some(found) = line.found() else { continue };
                 if let Some(curve) = found.golden.curve() {
@@ -92,14 +89,7 @@ impl<'a> Explorer<'a> {
                 fingerprints.insert(data_key(&line.experiment), (line.key, found.data.clone()));
             }
         });
-        Self {
-            store,
-            open,
-            data: Mutex::default(),
-            golden: Mutex::new(golden),
-            fingerprints,
-            taken: Mutex::default(),
-        }
+        Self { store, open, data: Mutex::default(), golden: Mutex::new(golden), fingerprints }
     }
 
     /// The line of a trial: from the store if it is done there, else from a run, whose line is in
@@ -113,8 +103,7 @@ impl<'a> Explorer<'a> {
         if let Some(line) = self.store.done(trial.key) {
             return Ok(line);
         }
-        let run = catch_unwind(AssertUnwindSafe(|| self.run(trial)));
-        let outcome = match run.unwrap_or_else(|panic| Err(Stop::Failed(panicked(&*panic)))) {
+        let outcome = match caught(|| self.run(trial)) {
             Ok(found) => Outcome::Done(Box::new(found)),
             Err(Stop::Failed(reason)) => Outcome::Failed(reason),
             Err(Stop::All(error)) => return Err(error),
@@ -136,9 +125,10 @@ impl<'a> Explorer<'a> {
         trial: impl Fn(usize) -> Trial + Sync,
         done: impl Fn(&Line) + Sync,
     ) -> Result<(), Error> {
+        let taken = Mutex::new(HashSet::new());
         (0..count).into_par_iter().with_max_len(1).try_for_each(|at| {
             let trial = trial(at);
-            if locked(&self.taken).insert(trial.key) {
+            if locked(&taken).insert(trial.key) {
                 done(&self.evaluate(&trial)?);
             }
             Ok(())
@@ -157,7 +147,7 @@ impl<'a> Explorer<'a> {
     ///
     /// What is wrong with it.
     pub fn check(&self, trial: &Trial) -> Result<(), String> {
-        match self.prepare(trial) {
+        match caught(|| self.prepare(trial)) {
             Ok(_) => Ok(()),
             Err(Stop::Failed(reason)) => Err(reason),
             Err(Stop::All(error)) => Err(error.to_string()),
@@ -243,11 +233,13 @@ fn golden_key(experiment: &Value) -> Key {
     }))
 }
 
-/// What a panic said.
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let said = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", said.unwrap_or("without a word"))
+/// Does some work, in which a panic is a failure like any other.
+fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let said = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Stop::Failed(format!("panicked: {}", said.unwrap_or("without a word"))))
+    })
 }
 
 #[cfg(test)]

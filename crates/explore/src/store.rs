@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Key, Line};
 
@@ -108,43 +108,57 @@ fn parse(text: &[u8]) -> Result<Line, String> {
 }
 
 /// Lines that are appended to a journal as they come.
-pub struct Store(Mutex<(Lines, Box<dyn Journal>)>);
+pub struct Store(Mutex<Inner>);
+
+struct Inner {
+    lines: Lines,
+    /// Nothing after a line that may have been cut short: none may follow it.
+    journal: Option<Box<dyn Journal>>,
+}
 
 impl Store {
     /// A store that has these lines, and appends others to a journal.
     pub fn new(lines: Lines, journal: impl Journal + 'static) -> Self {
-        Self(Mutex::new((lines, Box::new(journal))))
+        Self(Mutex::new(Inner { lines, journal: Some(Box::new(journal)) }))
     }
 
     /// The line of a key, if its run was trained to its end.
     pub fn done(&self, key: Key) -> Option<Line> {
-        self.with(|lines, _| lines.done(key).cloned())
+        self.inner().lines.done(key).cloned()
+    }
+
+    /// What `look` finds in the lines that there are.
+    pub fn with_lines<T>(&self, look: impl FnOnce(&Lines) -> T) -> T {
+        look(&self.inner().lines)
     }
 
     /// Appends a line.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// If it cannot be written; then no other can be.
     pub fn append(&self, line: &Line) -> Result<(), Error> {
-        self.with(|lines, journal| {
-            let appended = journal.append(written(line).as_bytes());
-            appended.map_err(|source| Error::Store { what: "write to", source })?;
-            lines.insert(line.clone());
+        let mut inner = self.inner();
+        let append = |journal: &mut Option<Box<dyn Journal>>| {
+            let mut usable =
+                journal.take().ok_or_else(|| io::Error::other("an earlier line was cut short"))?;
+            usable.append(written(line).as_bytes())?;
+            *journal = Some(usable);
             Ok(())
-        })
+        };
+        append(&mut inner.journal).map_err(|source| Error::Store { what: "write to", source })?;
+        inner.lines.insert(line.clone());
+        Ok(())
     }
 
     /// The lines that there are.
     pub fn into_lines(self) -> Lines {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).0
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).lines
     }
 
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Lines, &mut dyn Journal) -> T) -> T {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere left no line half inserted.
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (lines, journal) = &mut *inner;
-        work(lines, journal.as_mut())
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,6 +205,32 @@ mod tests {
             assert_eq!(read.iter().count(), count, "{cut}");
             assert!(lines[..count].iter().all(|line| read.get(line.key) == Some(line)), "{cut}");
         }
+    }
+
+    /// A disk that is full for one line.
+    struct Full(Shared, bool);
+
+    impl Journal for Full {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            if std::mem::replace(&mut self.1, false) {
+                self.0.append(&bytes[..bytes.len() / 2])?;
+                return Err(io::Error::other("no space"));
+            }
+            self.0.append(bytes)
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_line_that_could_not_be_written() {
+        let journal = Shared::default();
+        let store = Store::new(Lines::default(), Full(journal.clone(), true));
+        for (seed, said) in [(1, "no space"), (2, "an earlier line was cut short")] {
+            let message = store.append(&line(seed, "a")).unwrap_err().to_string();
+            assert_eq!(message, format!("cannot write to the store: {said}"));
+        }
+        let mut lines = Lines::default();
+        assert_eq!(lines.read(&journal.0.lock().unwrap()[..]).unwrap(), 0);
+        assert_eq!(store.into_lines(), lines);
     }
 
     #[test]

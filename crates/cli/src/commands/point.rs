@@ -96,8 +96,9 @@ fn sentence(key: Key, how: &str, found: &Found) -> String {
     let fixed = rate(found.fixed.test.final_error_rate());
     let golden = rate(found.golden.test.final_error_rate());
     let lost = found.lost().map_or("-".to_owned(), points);
+    let part = if found.fixed.validation.is_some() { "validation" } else { "test" };
     let energy = joules(found.energy_pj.total);
     format!(
-        "{key} {how}: error {fixed} fixed, {golden} golden; lost on validation {lost}; {energy}\n"
+        "{key} {how}: error {fixed} fixed, {golden} golden; lost on the {part} part {lost}; {energy}\n"
     )
 }
