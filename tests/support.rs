@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use systoliq::load::path::{put, split};
 use systoliq_nn::DataSet;
+use systoliq_sim::path::{put, split};
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 

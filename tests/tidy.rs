@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 7] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 8] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
     ("program", &["keyed-random", "fxp", "nn"]),
     ("array", &["keyed-random", "fxp", "program"]),
     ("sim", &["keyed-random", "fxp", "nn", "program", "array"]),
-    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim"]),
+    ("explore", &["keyed-random", "fxp", "nn", "program", "array", "sim"]),
+    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim", "explore"]),
 ];
 
 /// The most lines of a file.

@@ -6,8 +6,10 @@ mod energy_table;
 mod gemm;
 mod hardware;
 mod list;
+mod point;
 mod precision;
 mod schema;
+mod sweep;
 mod table;
 mod trace;
 mod train;
@@ -24,6 +26,10 @@ pub enum Command {
     Train(train::Train),
     /// Two runs side by side.
     Compare(compare::Compare),
+    /// An experiment over values of its settings, every point against float.
+    Sweep(sweep::SweepCommand),
+    /// One run of a sweep as one process, done once.
+    Point(point::Point),
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::Gemm),
     /// Bit widths of every tensor by analysis, from one run in floating point.
@@ -59,6 +65,8 @@ impl Command {
         match self {
             Self::Train(train) => train.run(),
             Self::Compare(compare) => compare.run(),
+            Self::Sweep(sweep) => sweep.run(),
+            Self::Point(point) => point.run(),
             Self::Gemm(gemm) => gemm.run(),
             Self::Precision(precision) => precision.run(),
             Self::Check(check) => check.run(),

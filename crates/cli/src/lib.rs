@@ -10,6 +10,7 @@
 
 pub mod commands;
 pub mod failure;
+mod folder;
 pub mod load;
 mod whole;
 

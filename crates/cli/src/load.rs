@@ -7,8 +7,8 @@
 pub mod document;
 pub mod files;
 pub mod json;
-pub mod path;
 pub mod position;
+pub mod sweep;
 pub mod typed;
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use systoliq_nn::DataSet;
 use systoliq_sim::energy::Profile;
-use systoliq_sim::{Accelerator, Prepared, fitness};
+use systoliq_sim::{Accelerator, Experiment, Prepared, fitness, path};
 
 use crate::failure::{Failure, warn};
 use document::{Document, Layout};
@@ -123,6 +123,11 @@ pub fn profile(file: &std::path::Path) -> Result<Profile, Failure> {
 fn typed<T: DeserializeOwned + Serialize>(document: &Document) -> Result<T, Error> {
     typed::read(document.value())
         .map_err(|misfit| anyhow!("{}: {}", document.origin(&misfit.path), misfit.message))
+}
+
+/// Reads JSON as an experiment, or says what is wrong with it.
+pub(crate) fn experiment(value: &serde_json::Value) -> Result<Experiment, String> {
+    typed::read(value).map_err(|misfit| misfit.message)
 }
 
 /// Adds where the node came from whose path a message starts with, or the data path that it names;

@@ -28,6 +28,7 @@ pub mod im2col;
 mod judge;
 pub mod mcnemar;
 pub mod memory;
+pub mod path;
 pub mod precision;
 pub mod prices;
 pub mod report;

@@ -180,7 +180,7 @@ pub struct OverSeeds {
 }
 
 /// Clock cycles of the whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct CyclesReport {
     pub total: u64,

@@ -216,6 +216,11 @@ macro_rules! with_golden {
     };
 }
 
+// Below the macro that it uses.
+mod halves;
+
+pub use halves::{FixedRun, golden_curve};
+
 /// How a run is carried out; nothing here changes a bit of its result.
 pub struct Conduct<'a> {
     /// Whether the golden model trains beside, in a thread of its own.
@@ -415,7 +420,7 @@ impl<'a> Trainer<'a> {
         let ((golden, theirs), (fixed, ours)) = (golden, fixed);
         self.record.golden.epochs.push(golden);
         self.record.fixed.epochs.push(fixed);
-        let spent = self.spent()?;
+        let spent = self.record.spent(self.prepared)?;
         self.record.spent.push(spent);
         let commands = &self.prepared.program.commands;
         self.record.widths_for_weights =
@@ -423,13 +428,15 @@ impl<'a> Trainer<'a> {
         self.compare(&ours, &theirs, steps);
         Ok(())
     }
+}
 
+impl Record {
     /// What everything up to here took.
-    fn spent(&self) -> Result<Spent, Error> {
+    fn spent(&self, prepared: &Prepared) -> Result<Spent, Error> {
         let spent = |arithmetic| {
-            let entries = self.record.timeline.entries(self.prepared, arithmetic)?;
+            let entries = self.timeline.entries(prepared, arithmetic)?;
             let totals = Totals::of(&entries);
-            let energy = totals.tally.energy(&self.prepared.prices(arithmetic)?)?.total();
+            let energy = totals.tally.energy(&prepared.prices(arithmetic)?)?.total();
             Ok::<_, Error>((totals.cycles.total().0, energy))
         };
         let (cycles, energy_pj) = spent(Arithmetic::Fixed)?;

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
+use systoliq_explore::SweepSpec;
 use systoliq_nn::{DataSpec, Network, Training};
 use systoliq_program::PrecisionSpec;
 use systoliq_sim::energy::Profile;
@@ -27,6 +28,7 @@ enum Part {
     Precision,
     Accelerator,
     Energy,
+    Sweep,
 }
 
 impl Schema {
@@ -40,15 +42,19 @@ impl Schema {
             Part::Precision => schema_of::<PrecisionSpec>(),
             Part::Accelerator => schema_of::<Accelerator>(),
             Part::Energy => schema_of::<Profile>(),
+            Part::Sweep => schema_of::<SweepSpec>(),
         };
         match self.part {
             Part::Experiment => {
-                for section in ["dataset", "network", "training", "precision", "accelerator"] {
-                    allow_path(&mut schema["properties"][section]);
-                }
+                allow_paths(&mut schema["properties"]);
                 allow_path(&mut schema["$defs"]["Accelerator"]["properties"]["energy"]);
             }
             Part::Accelerator => allow_path(&mut schema["properties"]["energy"]),
+            Part::Sweep => {
+                allow_path(&mut schema["properties"]["experiment"]);
+                allow_paths(&mut schema["$defs"]["Experiment"]["properties"]);
+                allow_path(&mut schema["$defs"]["Accelerator"]["properties"]["energy"]);
+            }
             _ => {}
         }
         strip_rust(&mut schema);
@@ -58,6 +64,13 @@ impl Schema {
 
 fn schema_of<T: JsonSchema>() -> Value {
     SchemaGenerator::default().into_root_schema_for::<T>().to_value()
+}
+
+/// Lets the sections of an experiment be paths.
+fn allow_paths(properties: &mut Value) {
+    for section in ["dataset", "network", "training", "precision", "accelerator"] {
+        allow_path(&mut properties[section]);
+    }
 }
 
 /// Lets the path of a JSON file stand for the value.
@@ -128,6 +141,7 @@ mod tests {
             (Part::Precision, "weight_gradients"),
             (Part::Accelerator, "scratchpad"),
             (Part::Energy, "multiplier"),
+            (Part::Sweep, "axes"),
         ] {
             let schema = schema(part);
             assert!(schema["properties"].get(key).is_some(), "{part:?} {schema:#}");

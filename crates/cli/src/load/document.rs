@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
+use systoliq_sim::path;
 
 use super::position::locate;
-use super::{files, json, path};
+use super::{files, json};
 
 /// Places in a JSON document that hold paths.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,20 @@ impl Layout {
         data: &[&["dataset", "dir"], &["dataset", "path"]],
     };
 
+    /// A sweep, with its experiment.
+    pub const SWEEP: Self = Self {
+        sections: &[
+            section(&["experiment"]),
+            section(&["experiment", "dataset"]),
+            section(&["experiment", "network"]),
+            section(&["experiment", "training"]),
+            section(&["experiment", "precision"]),
+            section(&["experiment", "accelerator"]),
+            Section { path: &["experiment", "accelerator", "energy"], names_too: true },
+        ],
+        data: &[&["experiment", "dataset", "dir"], &["experiment", "dataset", "path"]],
+    };
+
     /// An accelerator on its own.
     pub const ACCELERATOR: Self =
         Self { sections: &[Section { path: &["energy"], names_too: true }], data: &[] };
@@ -75,8 +90,17 @@ struct Mount {
 
 #[derive(Clone, Debug)]
 enum Source {
-    File { name: String, text: String },
-    Override { argument: String },
+    File {
+        name: String,
+        text: String,
+    },
+    Override {
+        argument: String,
+    },
+    /// A value that stands elsewhere in the document.
+    Moved {
+        origin: String,
+    },
 }
 
 impl Document {
@@ -129,7 +153,9 @@ impl Document {
     /// The file that all began with.
     pub fn name(&self) -> &str {
         match &self.mounts[0].source {
-            Source::File { name, .. } | Source::Override { argument: name } => name,
+            Source::File { name, .. }
+            | Source::Override { argument: name }
+            | Source::Moved { origin: name } => name,
         }
     }
 
@@ -137,16 +163,44 @@ impl Document {
     /// line and column, or an override.
     pub fn origin(&self, path: &[impl AsRef<str>]) -> String {
         let names: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
-        let holds = |mount: &&Mount| {
-            mount.path.len() <= names.len() && mount.path.iter().zip(&names).all(|(a, b)| a == b)
-        };
-        let mount = self.mounts.iter().rev().find(holds).expect("the first file holds every path");
+        let mount = self.mount(&names);
         match &mount.source {
             Source::File { name, text } => {
                 format!("{name}:{}", locate(text, &names[mount.path.len()..]))
             }
             Source::Override { argument } => format!("--set {}", shortened(argument)),
+            Source::Moved { origin } => origin.clone(),
         }
+    }
+
+    /// What was put in last of all that holds `path`.
+    fn mount(&self, path: &[&str]) -> &Mount {
+        let holds = |mount: &&Mount| {
+            mount.path.len() <= path.len() && mount.path.iter().zip(path).all(|(a, b)| a == b)
+        };
+        self.mounts.iter().rev().find(holds).expect("the first file holds every path")
+    }
+
+    /// What a value that is stated at one place would be at another: with files in place of their
+    /// paths, which are relative to the file that states them. It is as stated where it cannot be
+    /// put there.
+    ///
+    /// # Errors
+    ///
+    /// If it names a file that cannot be read.
+    pub fn moved(&self, stated: &[&str], to: &[String], value: &Value) -> Result<Value, Error> {
+        let from = match &self.mount(stated).source {
+            Source::File { name, .. } => directory(Path::new(name)),
+            Source::Override { .. } | Source::Moved { .. } => PathBuf::new(),
+        };
+        let mut copy = self.clone();
+        if path::put(&mut copy.value, to, value.clone()).is_err() {
+            return Ok(value.clone());
+        }
+        let source = Source::Moved { origin: self.origin(stated) };
+        copy.mounts.push(Mount { path: to.to_vec(), source });
+        copy.follow(to, from, 0)?;
+        Ok(path::get(&copy.value, to).cloned().expect("a value just put"))
     }
 
     /// The place of the data path that `message` names, if it names one.

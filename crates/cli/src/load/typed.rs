@@ -4,8 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
-
-use super::path;
+use systoliq_sim::path;
 
 /// What does not fit its type.
 #[derive(Clone, Debug, PartialEq, Eq)]

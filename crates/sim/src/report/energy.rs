@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use systoliq_program::{Operation, Pass, Work};
 
 use crate::activity::Dependence;
 use crate::cost::Arithmetic;
-use crate::energy::Picojoules;
+use crate::energy::{EnergyUnit, Picojoules};
 use crate::events::EnergyByComponent;
 use crate::precision::Complexity;
 use crate::prices::Prices;
@@ -16,8 +16,10 @@ use crate::trainer::Record;
 use crate::{Error, Prepared, dependence};
 
 /// Energy of the whole run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EnergyReport {
+    /// What it is counted in.
+    pub unit: EnergyUnit,
     /// All of it, on average data.
     pub total: Picojoules,
     /// By part of the machine.
@@ -29,12 +31,12 @@ pub struct EnergyReport {
     /// That, by part of the machine.
     pub float32_by_component: EnergyByComponent,
     /// The same for the data at hand, where `accelerator.activity` asks for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dependent: Option<DataDependent>,
 }
 
 /// Energy by the bits that flipped and the operands that were zero.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataDependent {
     /// All of it.
     pub total: Picojoules,
@@ -77,6 +79,7 @@ impl EnergyReport {
         let asked = prepared.experiment.accelerator.activity == Dependence::Toggles;
         let data_dependent = asked.then(|| DataDependent::new(prepared, entries, prices));
         Ok(Self {
+            unit: prices.profile().unit(),
             total: by_component.total(),
             by_component,
             by_pass,

@@ -3,11 +3,11 @@
 //! Only what a run itself writes is ever removed: `report.json`, `curves.csv`, `predictions.csv`,
 //! `timing.json`, `checkpoints/seed-N.json`, `dump-step-S/` and temporary names of these.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, anyhow, bail};
+use anyhow::{Context, Error, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use systoliq_keyed_random::Key;
@@ -16,11 +16,9 @@ use systoliq_sim::dump::Sink;
 use systoliq_sim::trainer::Checkpoint;
 
 use crate::failure::Failure;
+use crate::folder::{self, difference};
 use crate::load::files::open_regular;
 use crate::whole::{PARTIAL, write_whole};
-
-/// The file whose lock says that a run is writing here.
-const LOCK: &str = ".systoliq-lock";
 
 /// The folder for checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
@@ -56,16 +54,7 @@ impl RunDirectory {
     /// starts afresh removes what another left; one that resumes keeps it.
     pub(super) fn open(path: &Path, prepared: &Prepared, resume: bool) -> Result<Self, Failure> {
         let ready = || {
-            if path.exists() && !path.is_dir() {
-                bail!("{} is not a folder; expected one, or a name for one", path.display());
-            }
-            fs::create_dir_all(path)?;
-            let lock = File::create(path.join(LOCK))?;
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => bail!("another run is writing there"),
-                Err(TryLockError::Error(error)) => return Err(error.into()),
-            }
+            let lock = folder::lock(path)?;
             let checkpoints = path.join(CHECKPOINTS);
             let in_the_way = |path: PathBuf, is: &str| anyhow!("{} is {is}", path.display());
             if let Some(name) = RESULTS.iter().find(|name| path.join(name).is_dir()) {
@@ -144,7 +133,7 @@ impl RunDirectory {
         if header.version != env!("CARGO_PKG_VERSION") {
             return Err(other(format!("version {}", header.version)));
         }
-        if let Some(difference) = difference(&header.experiment, &self.experiment, String::new()) {
+        if let Some(difference) = difference(&header.experiment, &self.experiment) {
             return Err(other(format!("another experiment: {difference}")));
         }
         if header.data != hex(data) {
@@ -252,35 +241,4 @@ fn remove_ours(path: &Path, afresh: bool) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The first place at which two values differ, in words.
-fn difference(saved: &Value, ours: &Value, path: String) -> Option<String> {
-    if saved == ours {
-        return None;
-    }
-    if let (Value::Object(saved), Value::Object(ours)) = (saved, ours) {
-        let keys = saved.keys().chain(ours.keys());
-        let differing = |key: &&String| saved.get(*key) != ours.get(*key);
-        let key = keys.into_iter().find(differing)?;
-        let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let null = &Value::Null;
-        return difference(saved.get(key).unwrap_or(null), ours.get(key).unwrap_or(null), below);
-    }
-    Some(format!("{path} was {saved} and is {ours}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn the_first_difference_is_named_by_its_path() {
-        let (saved, ours) = (json!({"a": {"b": 1}, "c": 2}), json!({"a": {"b": 3}, "c": 2}));
-        assert_eq!(difference(&saved, &ours, String::new()).unwrap(), "a.b was 1 and is 3");
-        assert_eq!(difference(&saved, &saved, String::new()), None);
-        let ours = json!({"a": {"b": 1}});
-        assert_eq!(difference(&saved, &ours, String::new()).unwrap(), "c was 2 and is null");
-    }
 }

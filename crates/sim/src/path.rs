@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// dot.
 ///
 /// ```
-/// use systoliq::load::path::split;
+/// use systoliq_sim::path::split;
 /// assert_eq!(split("network.layers[0].dense"), Ok(["network", "layers", "0", "dense"].map(String::from).to_vec()));
 /// assert_eq!(split("precision.layers.1"), Ok(["precision", "layers", "1"].map(String::from).to_vec()));
 /// ```
@@ -36,7 +36,7 @@ pub fn split(path: &str) -> Result<Vec<String>, String> {
 ///
 /// ```
 /// let value = serde_json::json!({"layers": ["relu"]});
-/// assert_eq!(systoliq::load::path::join(&value, &["layers", "0"]), "layers[0]");
+/// assert_eq!(systoliq_sim::path::join(&value, &["layers", "0"]), "layers[0]");
 /// ```
 pub fn join(value: &Value, path: &[impl AsRef<str>]) -> String {
     let mut joined = String::new();

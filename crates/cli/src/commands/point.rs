@@ -1,0 +1,104 @@
+//! `systoliq point`: one run as one process, for those who spread a sweep over machines themselves.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, anyhow};
+use clap::Args;
+use systoliq_explore::{Explorer, Found, Key, Line, Lines, Outcome, Store, Trial};
+
+use super::sweep::{POINTS, point_name};
+use crate::commands::table::{joules, percent, points};
+use crate::failure::Failure;
+use crate::load::{ExperimentArguments, files};
+use crate::whole::PARTIAL;
+
+/// Runs an experiment with its seed, if the folder does not hold that run yet.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  systoliq point models/digits-mlp.json --set precision.weights.bits=4 --set seed=2 --out bits
+  systoliq sweep models/sweeps/digits-bits.json --out bits --resume
+
+A run is kept in points/KEY.json, in the layout of a line of points.jsonl, where KEY is a hash of the
+experiment with its seed. Any number of processes may write to one folder; a run that is there is not done
+again. `systoliq sweep --resume` takes those runs that belong to its points.")]
+pub struct Point {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+
+    /// Folder for what is found.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Prints the line instead of a sentence.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Point {
+    /// Runs, or finds the run; returns a sentence, or the line.
+    pub fn run(&self) -> Result<String, Failure> {
+        let loaded = self.experiment.load()?;
+        let trial = Trial::new(loaded.prepared.experiment.clone());
+        let folder = self.out.join(POINTS);
+        let path = folder.join(point_name(trial.key()));
+        let cannot = || format!("cannot write to the folder {}", folder.display());
+        fs::create_dir_all(&folder).with_context(cannot).map_err(Failure::input::<Error>)?;
+        let stored = read(&path, trial.key()).map_err(Failure::input)?;
+        let (line, how) = match stored {
+            Some(line) => (line, "was done"),
+            None => {
+                let store = Store::new(Lines::default(), io::sink());
+                let explorer = Explorer::new(store, &files::open_data);
+                explorer.check(&trial).map_err(|problem| loaded.refuse(anyhow!(problem)))?;
+                let line = explorer.evaluate(&trial).map_err(Failure::run)?;
+                write(&folder, &path, &explorer.into_lines(), trial.key()).map_err(Failure::run)?;
+                (line, "done")
+            }
+        };
+        match &line.outcome {
+            Outcome::Failed(reason) => Err(Failure::run(anyhow!("{}: {reason}", line.key))),
+            Outcome::Done(_) if self.json => {
+                Ok(serde_json::to_string(&line).map_err(Failure::run)? + "\n")
+            }
+            Outcome::Done(found) => Ok(sentence(line.key, how, found)),
+        }
+    }
+}
+
+/// The line of a run that was done; one that is cut short is none.
+fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut lines = Lines::default();
+    let file =
+        files::open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
+    lines.read(BufReader::new(file)).with_context(|| path.display().to_string())?;
+    Ok(lines.done(key).cloned())
+}
+
+/// Writes a line under a name that no other process has, and renames it.
+fn write(folder: &Path, path: &Path, lines: &Lines, key: Key) -> Result<(), Error> {
+    let fill = || {
+        let mut file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder)?;
+        file.write_all(lines.in_order([key]).as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(|_: File| ()).map_err(|error| error.error)
+    };
+    fill().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn sentence(key: Key, how: &str, found: &Found) -> String {
+    let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), percent);
+    let fixed = rate(found.fixed.test.final_error_rate());
+    let golden = rate(found.golden.test.final_error_rate());
+    let lost = found.lost().map_or("-".to_owned(), points);
+    let part = if found.fixed.validation.is_some() { "validation" } else { "test" };
+    let energy = joules(found.energy_pj.total, found.energy_pj.unit);
+    format!(
+        "{key} {how}: error {fixed} fixed, {golden} golden; lost on the {part} part {lost}; {energy}\n"
+    )
+}

@@ -1,0 +1,197 @@
+//! `systoliq sweep`: an experiment over its settings, every point against float.
+
+mod directory;
+mod summary;
+
+use std::io;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Trial};
+use systoliq_sim::energy::Picojoules;
+
+use crate::commands::table::{joules, points};
+use crate::failure::Failure;
+use crate::load::{experiment, files, sweep};
+use directory::SweepDirectory;
+
+/// Runs an experiment over values of its settings, several seeds each, and finds how few bits,
+/// joules and cycles a given loss of accuracy takes.
+#[derive(Clone, Debug, Args)]
+#[command(
+    name = "sweep",
+    after_help = "\
+Examples:
+  systoliq sweep models/sweeps/digits-bits.json --out bits
+  systoliq sweep models/sweeps/digits-bits.json --out bits --resume
+  systoliq sweep models/sweeps/digits-bits.json --set seeds=2 --set experiment.training.epochs=5
+
+With --out, every run that ends is a line of points.jsonl at once, from which --resume goes on after an
+interruption; in the end stand results.csv (a line per point), runs.csv (a line per point and seed),
+analysis.json (losses with their intervals, Pareto fronts, sensitivities) and timing.json (what
+differs from run to run). Runs that `systoliq point` has left there count, too."
+)]
+pub struct SweepCommand {
+    /// JSON file of the sweep; `systoliq schema sweep` describes it.
+    sweep: PathBuf,
+
+    /// Replaces the value at PATH of the sweep, as `systoliq train` does of an experiment; that of its
+    /// experiment is `experiment`.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+
+    /// Folder for what is found.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Goes on with the sweep in --out; starts afresh where there is none.
+    #[arg(long, requires = "out")]
+    resume: bool,
+
+    /// Runs at a time, each in one thread; the results are the same for any number [default: all
+    /// cores].
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<u16>>,
+
+    /// Looks for the cheapest point that loses at most so much against float, as a fraction.
+    #[arg(long, value_name = "X", default_value_t = 0.005, value_parser = loss)]
+    loss: f64,
+
+    /// Allows more than a million points.
+    #[arg(long)]
+    yes: bool,
+
+    /// Prints analysis.json instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl SweepCommand {
+    /// Runs what is not done yet; returns the tables, or the analysis.
+    pub fn run(&self) -> Result<String, Failure> {
+        let start = Instant::now();
+        let sweep = sweep::read(&self.sweep, &self.set, self.yes)?;
+        let runs: Vec<(usize, u64)> = sweep.runs().collect();
+        let trial = |at: usize| {
+            let (point, seed) = runs[at];
+            Trial::read(sweep.experiment(point, seed), experiment)
+        };
+        let keys: Vec<Key> = (0..runs.len()).map(|at| trial(at).key()).collect();
+        self.check(&trial, runs.len())?;
+        let (directory, store) = match &self.out {
+            Some(path) => {
+                let (directory, store) = SweepDirectory::open(path, &sweep, &keys, self.resume)?;
+                (Some(directory), store)
+            }
+            None => (None, Store::new(Lines::default(), io::sink())),
+        };
+        let lines = self.evaluate(store, runs.len(), &trial)?;
+        let analysis = Analysis::new(&sweep, &keys, &lines, self.loss);
+        let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
+        if let Some(directory) = &directory {
+            let jobs = self.jobs();
+            directory.finish(&lines, &keys, (&sweep, &analysis), (start.elapsed(), jobs))?;
+        }
+        let text = if self.json { json } else { summary::summary(&sweep, &analysis) };
+        let done = keys.iter().any(|&key| lines.done(key).is_some());
+        let reason = || analysis.points.iter().find_map(|point| point.failed.values().next());
+        match reason() {
+            Some(reason) if !done => Err(Failure::run(anyhow!("every run failed: {reason}"))),
+            _ => Ok(text),
+        }
+    }
+
+    /// Refuses a sweep of which no point can be run.
+    fn check(&self, trial: &dyn Fn(usize) -> Trial, runs: usize) -> Result<(), Failure> {
+        let explorer = Explorer::new(Store::new(Lines::default(), io::sink()), &files::open_data);
+        let first = match explorer.check(&trial(0)) {
+            Ok(()) => return Ok(()),
+            Err(problem) => problem,
+        };
+        if (1..runs).any(|at| explorer.check(&trial(at)).is_ok()) {
+            return Ok(());
+        }
+        let name = self.sweep.display();
+        Err(Failure::input(anyhow!("{name}: no point can be run; the first: {first}")))
+    }
+
+    /// Evaluates every trial; returns what the store has in the end.
+    fn evaluate(
+        &self,
+        store: Store,
+        runs: usize,
+        trial: &(dyn Fn(usize) -> Trial + Sync),
+    ) -> Result<Lines, Failure> {
+        let explorer = Explorer::new(store, &files::open_data);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let progress = Progress::new(runs as u64, self.loss);
+        let evaluated = pool
+            .map_err(Failure::run)?
+            .install(|| explorer.evaluate_all(runs, trial, |line| progress.saw(line)));
+        progress.bar.finish_and_clear();
+        evaluated.map_err(|error| match error {
+            systoliq_explore::Error::Store { .. } => Failure::run(error),
+            _ => Failure::input(error),
+        })?;
+        Ok(explorer.into_lines())
+    }
+
+    fn jobs(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.jobs.map_or_else(all, |jobs| usize::from(jobs.get()))
+    }
+}
+
+/// What is shown on standard error while runs end, if that is a terminal.
+struct Progress {
+    bar: ProgressBar,
+    loss: f64,
+    /// The least energy of a run that lost little enough.
+    best: Mutex<Option<(f64, f64)>>,
+}
+
+impl Progress {
+    fn new(runs: u64, loss: f64) -> Self {
+        let bar = ProgressBar::new(runs);
+        let template = "[{bar:30}] {pos}/{len} runs, {per_sec}, {eta} left{msg}";
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
+        bar.tick();
+        Self { bar, loss, best: Mutex::new(None) }
+    }
+
+    fn saw(&self, line: &Line) {
+        self.bar.inc(1);
+        let Some((found, lost)) = line.found().and_then(|found| Some((found, found.lost()?)))
+        else {
+            return;
+        };
+        let energy = found.energy_pj.total.0;
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost <= self.loss && best.is_none_or(|(least, _)| energy < least) {
+            *best = Some((energy, lost));
+            let energy = joules(Picojoules(energy), found.energy_pj.unit);
+            self.bar.set_message(format!("; best so far {energy} at {}", points(lost)));
+        }
+    }
+}
+
+fn loss(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(loss) if loss.is_finite() => Ok(loss),
+        _ => Err("expected a fraction such as 0.005".to_owned()),
+    }
+}
+
+/// The name of the file that a run has to itself, if `systoliq point` has made it.
+pub(super) fn point_name(key: Key) -> String {
+    format!("{key}.json")
+}
+
+/// The folder of such files.
+pub(super) const POINTS: &str = "points";

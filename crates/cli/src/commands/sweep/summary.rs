@@ -1,0 +1,210 @@
+//! What a sweep found, as tables for a person.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use systoliq_explore::{Analysis, Cost, Measure, PointAnalysis, SelectedOn, Sweep};
+use systoliq_sim::energy::Picojoules;
+use systoliq_sim::report::Extended;
+
+use crate::commands::table::{Columns, grouped, joules, percent, real};
+
+/// Points of a front that are shown before the table is thinned out.
+const SHOWN: usize = 30;
+
+/// Failures that are shown.
+const FAILURES_SHOWN: usize = 5;
+
+/// The tables of a sweep.
+pub(super) fn summary(sweep: &Sweep, analysis: &Analysis) -> String {
+    let mut text = heading(sweep, analysis);
+    text += &front(analysis);
+    text += &cheapest(analysis);
+    text += &sensitivity(analysis);
+    text += &failures(analysis);
+    text
+}
+
+/// Appends a line.
+macro_rules! line {
+    ($text:expr, $($format:tt)*) => {
+        writeln!($text, $($format)*).expect("writing to a string")
+    };
+}
+
+fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
+    let count = |of: fn(&PointAnalysis) -> usize| analysis.points.iter().map(of).sum::<usize>();
+    let (failed, diverged) =
+        (count(|point| point.failed.len()), count(|point| point.diverged.len()));
+    let ended = [(failed, "failed"), (diverged, "diverged")];
+    let ended = ended.iter().filter(|(count, _)| *count > 0);
+    let ended: String = ended.map(|(count, how)| format!(", {count} {how}")).collect();
+    let points = if sweep.points() == 1 { "point" } else { "points" };
+    let seeds = match analysis.seeds.len() {
+        1 => "1 seed".to_owned(),
+        several => format!("{several} seeds each"),
+    };
+    let experiment = sweep.spec().experiment["name"].as_str().unwrap_or("an experiment");
+    format!("{}: {} {points} of {experiment}, {seeds}{ended}\n\n", analysis.name, sweep.points())
+}
+
+/// The points that no other beats in loss and energy.
+fn front(analysis: &Analysis) -> String {
+    let front = &analysis.fronts[&Cost::EnergyPj];
+    let names = analysis.axes.iter().map(|axis| axis.name.as_str());
+    let part = selected_on(analysis);
+    let selected = format!("lost, {part}");
+    let rest = [selected.as_str(), "lost, test", "energy", "float32", "cycles"];
+    let mut table = Columns::new(&names.chain(rest).collect::<Vec<_>>());
+    let every = front.len().div_ceil(SHOWN).max(1);
+    for &at in front.iter().step_by(every) {
+        let point = &analysis.points[at];
+        let (Some(selecting), Some(test), Some(costs)) =
+            (analysis.selecting(point), point.test.as_ref(), point.costs)
+        else {
+            continue;
+        };
+        let figures = [
+            lost(analysis.measure, selecting.mean, None),
+            lost(analysis.measure, test.mean, test.ci95),
+            joules(Picojoules(costs.energy_pj), costs.energy_unit),
+            percent(costs.energy_pj / costs.float32_energy_pj),
+            grouped(costs.cycles.round() as u64),
+        ];
+        let values = analysis.axes.iter().map(|axis| label(&point.settings[&axis.name]));
+        table.line(values.chain(figures));
+    }
+    let mut text = table.text();
+    let shown = if every > 1 { format!(", one of {every}") } else { String::new() };
+    line!(
+        text,
+        " the Pareto front{shown}: no other point loses as little on the {part} part for as little \
+         energy\n float32: share of the energy that float32 hardware takes; +-: 95 % interval of the \
+         mean over the seeds\n"
+    );
+    text
+}
+
+/// The cheapest points within the loss, by every cost that varies.
+fn cheapest(analysis: &Analysis) -> String {
+    let limit = match analysis.measure {
+        Measure::ErrorRate => format!("{:.2} points", 100.0 * analysis.within.loss),
+        Measure::Loss => real(analysis.within.loss),
+    };
+    let mut text = String::new();
+    for (cost, name) in [
+        (Cost::EnergyPj, "least energy"),
+        (Cost::Cycles, "fewest cycles"),
+        (Cost::StepBits, "fewest bits"),
+        (Cost::AreaMm2, "least area"),
+    ] {
+        if !varies(analysis, cost) {
+            continue;
+        }
+        let Some(&at) = analysis.within.cheapest.get(&cost) else {
+            line!(text, " {name:13} within {limit} of float: none");
+            continue;
+        };
+        let point = &analysis.points[at];
+        let (Some(test), Some(costs)) = (&point.test, point.costs) else { continue };
+        let cost = match cost {
+            Cost::EnergyPj => {
+                let share = percent(costs.energy_pj / costs.float32_energy_pj);
+                format!(
+                    "{}, {share} of float32's",
+                    joules(Picojoules(costs.energy_pj), costs.energy_unit)
+                )
+            }
+            Cost::Cycles => format!("{} cycles", grouped(costs.cycles.round() as u64)),
+            Cost::AreaMm2 => format!("{:.3} mm2", costs.area_mm2),
+            Cost::StepBits => format!("{} bits in a step", grouped(costs.step_bits.round() as u64)),
+        };
+        line!(
+            text,
+            " {name:13} within {limit} of float: {}; lost on the test part {}; {cost}",
+            settings(analysis, point),
+            lost(analysis.measure, test.mean, test.ci95),
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// Whether points differ in a cost.
+fn varies(analysis: &Analysis, cost: Cost) -> bool {
+    let mut costs = analysis.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
+    let first = costs.next();
+    costs.any(|other| Some(other) != first)
+}
+
+/// What one step down each axis does.
+fn sensitivity(analysis: &Analysis) -> String {
+    if analysis.sensitivity.is_empty() {
+        return String::new();
+    }
+    let part = selected_on(analysis);
+    let heading = format!("lost, {part}");
+    let mut table = Columns::new(&["one step down", "from", "to", "pairs", &heading, "energy"]);
+    for step in &analysis.sensitivity {
+        table.line([
+            step.axis.clone(),
+            label(&step.from),
+            label(&step.to),
+            step.pairs.to_string(),
+            lost(analysis.measure, step.loss, step.loss_ci95),
+            format!("{:+.1} %", 100.0 * (step.energy_factor - 1.0)),
+        ]);
+    }
+    table.text() + " means over all pairs of points that differ in this step alone\n\n"
+}
+
+fn failures(analysis: &Analysis) -> String {
+    let mut text = String::new();
+    let failed = analysis.points.iter().flat_map(|point| {
+        let at = settings(analysis, point);
+        point
+            .failed
+            .iter()
+            .map(move |(seed, reason)| format!(" FAILED {at}, seed {seed}: {reason}"))
+    });
+    let failed: Vec<String> = failed.collect();
+    failed.iter().take(FAILURES_SHOWN).for_each(|failure| line!(text, "{failure}"));
+    if failed.len() > FAILURES_SHOWN {
+        line!(text, " and {} more runs failed", failed.len() - FAILURES_SHOWN);
+    }
+    text
+}
+
+fn selected_on(analysis: &Analysis) -> &'static str {
+    match analysis.selected_on {
+        SelectedOn::Validation => "validation",
+        SelectedOn::Test => "test",
+    }
+}
+
+fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
+    let named = analysis
+        .axes
+        .iter()
+        .map(|axis| format!("{} {}", axis.name, label(&point.settings[&axis.name])));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+fn label(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What was lost, with the 95 % interval of the mean.
+fn lost(measure: Measure, Extended(mean): Extended, ci95: Option<Extended>) -> String {
+    let ci95 = ci95.map(|Extended(ci95)| ci95);
+    match measure {
+        Measure::ErrorRate => {
+            let interval = ci95.map_or(String::new(), |ci95| format!(" +- {:.2}", 100.0 * ci95));
+            format!("{:+.2}{interval} points", 100.0 * mean)
+        }
+        Measure::Loss => {
+            let interval = ci95.map_or(String::new(), |ci95| format!(" +- {}", real(ci95)));
+            real(mean) + &interval
+        }
+    }
+}

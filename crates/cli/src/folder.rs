@@ -1,0 +1,73 @@
+//! Folders that commands keep their results in.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use anyhow::{Error, bail};
+use serde_json::Value;
+
+/// The file whose lock says that a command is writing there.
+const LOCK: &str = ".systoliq-lock";
+
+/// Makes a folder, and sees that it can be written and nobody else writes to it, until the file that
+/// is returned is closed.
+///
+/// # Errors
+///
+/// If `path` is a file, the folder cannot be written, or another command is writing there.
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
+    if path.exists() && !path.is_dir() {
+        bail!("{} is not a folder; expected one, or a name for one", path.display());
+    }
+    fs::create_dir_all(path)?;
+    let lock = File::create(path.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!("another run is writing there"),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The first place at which what a folder is of differs from `ours`, in words.
+pub(crate) fn difference(saved: &Value, ours: &Value) -> Option<String> {
+    differing(saved, ours, String::new())
+}
+
+fn differing(saved: &Value, ours: &Value, path: String) -> Option<String> {
+    match (saved, ours) {
+        (saved, ours) if saved == ours => None,
+        (Value::Object(saved), Value::Object(ours)) => {
+            let mut keys = saved.keys().chain(ours.keys());
+            let key = keys.find(|key| saved.get(*key) != ours.get(*key))?;
+            let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let [saved, ours] = [saved, ours].map(|of| of.get(key).unwrap_or(&Value::Null));
+            differing(saved, ours, below)
+        }
+        (Value::Array(saved), Value::Array(ours)) if saved.len() == ours.len() => {
+            let at = saved.iter().zip(ours).position(|(saved, ours)| saved != ours)?;
+            differing(&saved[at], &ours[at], format!("{path}[{at}]"))
+        }
+        _ => Some(format!("{path} was {saved} and is {ours}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named_by_its_path() {
+        let said = |saved: Value, ours: Value| difference(&saved, &ours).unwrap();
+        let saved = json!({"a": {"b": 1}, "c": 2});
+        assert_eq!(said(saved.clone(), json!({"a": {"b": 3}, "c": 2})), "a.b was 1 and is 3");
+        assert_eq!(said(saved.clone(), json!({"a": {"b": 1}})), "c was 2 and is null");
+        assert_eq!(
+            said(json!({"a": [1, {"b": 2}]}), json!({"a": [1, {"b": 3}]})),
+            "a[1].b was 2 and is 3"
+        );
+        assert_eq!(said(json!({"a": [1]}), json!({"a": [1, 2]})), "a was [1] and is [1,2]");
+        assert_eq!(difference(&saved, &saved), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! What follows from all runs of a sweep.
+//!
+//! The loss of a run is what fixed point loses against the golden model of the same seed: the
+//! difference of error rates after the last epoch, from whole numbers of errors, or of losses where
+//! there are no classes. Points are selected by its mean on the validation part and quoted on the
+//! test part, both with the 95 % interval of the mean by Student's t over the seeds.
+//!
+//! Only points are selected whose every run is done; a run that diverged is done, and has lost what
+//! it lost.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use systoliq_sim::energy::EnergyUnit;
+use systoliq_sim::report::Extended;
+use systoliq_sim::statistics::paired_interval;
+
+use crate::{Axis, Found, Key, Learning, Line, Lines, Outcome, Sweep};
+
+mod selection;
+mod sensitivity;
+
+pub use selection::Within;
+pub use sensitivity::Sensitivity;
+
+/// The layout of `analysis.json`; a change of meaning raises it.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Analysis {
+    /// The version of the layout.
+    pub schema_version: u32,
+    /// The name of the sweep.
+    pub name: String,
+    /// What losses are differences of.
+    pub measure: Measure,
+    /// The part of the data that points are selected on.
+    pub selected_on: SelectedOn,
+    /// The seeds of every point.
+    pub seeds: Vec<u64>,
+    /// The axes; the last varies fastest.
+    pub axes: Vec<AnalysedAxis>,
+    /// Every point, in the order of the sweep.
+    pub points: Vec<PointAnalysis>,
+    /// By cost: the points, by their numbers in `points` and from the cheapest on, of which no other
+    /// loses at most as much at no more cost. Of equal ones, the first.
+    pub fronts: BTreeMap<Cost, Vec<usize>>,
+    /// The cheapest points within a loss.
+    pub within: Within,
+    /// What lowering each axis by one step does, the other axes as they are.
+    pub sensitivity: Vec<Sensitivity>,
+}
+
+/// What losses are differences of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Error rates, as fractions.
+    ErrorRate,
+    /// Mean losses.
+    Loss,
+}
+
+/// The part of the data that points are selected on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectedOn {
+    /// The validation part.
+    Validation,
+    /// The test part, as there is no other.
+    Test,
+}
+
+/// What a point is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    /// Energy of the training.
+    EnergyPj,
+    /// Cycles of the training.
+    Cycles,
+    /// Bits of all tensors of a training step on a full batch.
+    StepBits,
+    /// Area of the machine.
+    AreaMm2,
+}
+
+impl Cost {
+    /// Every cost.
+    pub const ALL: [Self; 4] = [Self::EnergyPj, Self::Cycles, Self::StepBits, Self::AreaMm2];
+}
+
+/// One axis as figures need it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysedAxis {
+    /// Its name.
+    pub name: String,
+    /// The paths that it sets.
+    pub paths: Vec<String>,
+    /// Its values, or the names of its bundles.
+    pub values: Vec<Value>,
+}
+
+/// One point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PointAnalysis {
+    /// Its values by the names of the axes.
+    pub settings: BTreeMap<String, Value>,
+    /// The keys of its runs, by seed.
+    pub keys: Vec<Key>,
+    /// Why runs failed, by their seeds.
+    pub failed: BTreeMap<u64, String>,
+    /// The seeds of runs whose loss ended above that of the initial weights, or not finite.
+    pub diverged: Vec<u64>,
+    /// What it lost on the validation part; nothing where there is none, or unless all runs are done.
+    pub validation: Option<Lost>,
+    /// What it lost on the test part; nothing unless all runs are done.
+    pub test: Option<Lost>,
+    /// What it costs; nothing unless all runs are done.
+    pub costs: Option<Costs>,
+}
+
+/// What a point lost against the golden model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lost {
+    /// The mean over the seeds.
+    pub mean: Extended,
+    /// Half the width of the 95 % interval of the mean; nothing for one seed.
+    pub ci95: Option<Extended>,
+    /// By seed.
+    pub by_seed: Vec<Extended>,
+    /// The mean error rate, or loss, in fixed point.
+    pub fixed: Extended,
+    /// The same of the golden model.
+    pub golden: Extended,
+}
+
+/// What a point costs: means over its seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// What energy is counted in.
+    pub energy_unit: EnergyUnit,
+    /// Energy of the training.
+    pub energy_pj: f64,
+    /// Energy of the same program on float32 hardware.
+    pub float32_energy_pj: f64,
+    /// Cycles of the training.
+    pub cycles: f64,
+    /// Bits of all tensors of a training step on a full batch.
+    pub step_bits: f64,
+    /// Area of the machine.
+    pub area_mm2: f64,
+}
+
+impl Costs {
+    fn new(found: &[&Found]) -> Self {
+        let mean = |of: &dyn Fn(&Found) -> f64| {
+            found.iter().map(|found| of(found)).sum::<f64>() / found.len() as f64
+        };
+        Self {
+            energy_unit: found[0].energy_pj.unit,
+            energy_pj: mean(&|found| found.energy_pj.total.0),
+            float32_energy_pj: mean(&|found| found.energy_pj.float32_total.0),
+            cycles: mean(&|found| found.cycles.total as f64),
+            step_bits: mean(&|found| found.step_bits() as f64),
+            area_mm2: mean(&|found| found.area_mm2),
+        }
+    }
+
+    /// One of them.
+    pub fn of(&self, cost: Cost) -> f64 {
+        match cost {
+            Cost::EnergyPj => self.energy_pj,
+            Cost::Cycles => self.cycles,
+            Cost::StepBits => self.step_bits,
+            Cost::AreaMm2 => self.area_mm2,
+        }
+    }
+}
+
+impl Analysis {
+    /// What follows from the lines of a store, with the points that lose at most `loss` looked for.
+    /// `keys` are those of [`Sweep::runs`], in their order.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many keys as runs.
+    pub fn new(sweep: &Sweep, keys: &[Key], lines: &Lines, loss: f64) -> Self {
+        let seeds = sweep.seeds();
+        assert_eq!(keys.len(), sweep.points() * seeds.len(), "a key for each run");
+        let found = || keys.iter().filter_map(|&key| lines.get(key)?.found());
+        let classes = found().all(|found| found.fixed.test.errors.is_some());
+        let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
+        let validated = found().all(|found| found.fixed.validation.is_some());
+        let selected_on = if validated { SelectedOn::Validation } else { SelectedOn::Test };
+        let points = keys.chunks(seeds.len()).enumerate().map(|(at, keys)| {
+            let lines: Vec<_> = keys.iter().map(|&key| lines.get(key)).collect();
+            PointAnalysis::new(sweep.settings(at), keys, seeds, &lines, measure)
+        });
+        let mut analysis = Self {
+            schema_version: SCHEMA_VERSION,
+            name: sweep.spec().name.clone(),
+            measure,
+            selected_on,
+            seeds: seeds.to_vec(),
+            axes: sweep.axes().iter().map(AnalysedAxis::new).collect(),
+            points: points.collect(),
+            fronts: BTreeMap::new(),
+            within: Within { loss, cheapest: BTreeMap::new() },
+            sensitivity: Vec::new(),
+        };
+        for cost in Cost::ALL {
+            let front = analysis.front(cost);
+            analysis.fronts.insert(cost, front);
+            if let Some(cheapest) = analysis.cheapest(cost, loss) {
+                analysis.within.cheapest.insert(cost, cheapest);
+            }
+        }
+        analysis.sensitivity = sensitivity::of(sweep, &analysis);
+        analysis
+    }
+
+    /// What a point lost on the part that points are selected on.
+    pub fn selecting<'p>(&self, point: &'p PointAnalysis) -> Option<&'p Lost> {
+        match self.selected_on {
+            SelectedOn::Validation => point.validation.as_ref(),
+            SelectedOn::Test => point.test.as_ref(),
+        }
+    }
+}
+
+impl AnalysedAxis {
+    fn new(axis: &Axis) -> Self {
+        Self {
+            name: axis.name.clone(),
+            paths: axis.paths.clone(),
+            values: axis.levels.iter().map(|level| level.value.clone()).collect(),
+        }
+    }
+}
+
+impl PointAnalysis {
+    fn new(
+        settings: BTreeMap<String, Value>,
+        keys: &[Key],
+        seeds: &[u64],
+        lines: &[Option<&Line>],
+        measure: Measure,
+    ) -> Self {
+        let (mut failed, mut diverged, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (&seed, line) in seeds.iter().zip(lines) {
+            match line.map(|line| &line.outcome) {
+                Some(Outcome::Failed(reason)) => {
+                    failed.insert(seed, reason.clone());
+                }
+                Some(Outcome::Done(one)) => {
+                    if one.fixed.diverged_at_epoch.is_some() {
+                        diverged.push(seed);
+                    }
+                    found.push(&**one);
+                }
+                None => {}
+            }
+        }
+        let all = found.len() == seeds.len();
+        let lost = |validation| Lost::new(&found, measure, validation).filter(|_| all);
+        Self {
+            settings,
+            keys: keys.to_vec(),
+            failed,
+            diverged,
+            validation: lost(true),
+            test: lost(false),
+            costs: all.then(|| Costs::new(&found)),
+        }
+    }
+}
+
+impl Lost {
+    /// What runs lost on a part of their data; nothing if one has no such part.
+    fn new(found: &[&Found], measure: Measure, validation: bool) -> Option<Self> {
+        let last = |learning: &Learning| {
+            let scores = learning.part(validation)?;
+            match measure {
+                Measure::ErrorRate => scores.final_error_rate(),
+                Measure::Loss => scores.final_loss(),
+            }
+        };
+        let pair = |found: &&Found| {
+            let lost = found.lost_in(measure, validation)?;
+            Some((lost, last(&found.fixed)?, last(&found.golden)?))
+        };
+        let pairs = found.iter().map(pair).collect::<Option<Vec<_>>>()?;
+        if pairs.is_empty() {
+            return None;
+        }
+        let lost: Vec<f64> = pairs.iter().map(|pair| pair.0).collect();
+        let interval = paired_interval(&lost);
+        let mean = |of: fn(&(f64, f64, f64)) -> f64| {
+            Extended(pairs.iter().map(of).sum::<f64>() / pairs.len() as f64)
+        };
+        Some(Self {
+            mean: Extended(interval.mean),
+            ci95: interval.ci95.map(Extended),
+            by_seed: lost.into_iter().map(Extended).collect(),
+            fixed: mean(|pair| pair.1),
+            golden: mean(|pair| pair.2),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! Pareto fronts, and the cheapest points within a loss.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Analysis, Cost};
+
+/// The cheapest points within a loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// The loss.
+    pub loss: f64,
+    /// By cost, the number of the point in `points`; no entry where none loses so little.
+    pub cheapest: BTreeMap<Cost, usize>,
+}
+
+impl Analysis {
+    /// The number of every point that can be selected, with its cost and loss, from the cheapest on;
+    /// of equal cost, from the least loss.
+    fn ranked(&self, cost: Cost) -> Vec<(usize, f64, f64)> {
+        let ranked = |(at, point): (usize, &super::PointAnalysis)| {
+            let lost = self.selecting(point)?.mean.0;
+            lost.is_finite().then_some((at, point.costs?.of(cost), lost))
+        };
+        let mut points: Vec<_> = self.points.iter().enumerate().filter_map(ranked).collect();
+        points.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.2.total_cmp(&b.2)).then(a.0.cmp(&b.0)));
+        points
+    }
+
+    pub(super) fn front(&self, cost: Cost) -> Vec<usize> {
+        let mut least = f64::INFINITY;
+        let better = |&(_, _, lost): &(usize, f64, f64)| {
+            let better = lost < least;
+            least = least.min(lost);
+            better
+        };
+        self.ranked(cost).into_iter().filter(better).map(|(at, ..)| at).collect()
+    }
+
+    /// The cheapest point that loses at most `loss` on the part that points are selected on; of
+    /// equally cheap ones, that which loses least.
+    pub fn cheapest(&self, cost: Cost, loss: f64) -> Option<usize> {
+        self.ranked(cost).into_iter().find(|&(.., lost)| lost <= loss).map(|(at, ..)| at)
+    }
+}

@@ -1,0 +1,246 @@
+//! Evaluates experiments, each once.
+//!
+//! A trial that the store has done is not run again; one that failed is. Runs share the data of
+//! their seed, and the golden model of those that differ in formats or hardware alone. What differs
+//! between machines and versions is no part of a line.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use systoliq_nn::DataSet;
+use systoliq_sim::activity::Toggles;
+use systoliq_sim::trainer::{Curve, FixedRun, golden_curve};
+use systoliq_sim::{Experiment, Prepared};
+
+use crate::{Error, Found, Key, Line, Lines, Outcome, Store};
+
+/// Opens data files.
+type OpenData<'a> = dyn Fn(&str) -> io::Result<Box<dyn Read>> + Sync + 'a;
+
+/// An experiment with its seed, or what was meant to be one.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    key: Key,
+    json: Value,
+    experiment: Result<Experiment, String>,
+}
+
+impl Trial {
+    /// An experiment with its own seed.
+    pub fn new(experiment: Experiment) -> Self {
+        let json = serde_json::to_value(&experiment).expect("an experiment can be written as JSON");
+        Self { key: Key::of(&json), json, experiment: Ok(experiment) }
+    }
+
+    /// What JSON says, read by `read`, which says what is wrong with it if it is no experiment.
+    pub fn read(json: Value, read: impl FnOnce(&Value) -> Result<Experiment, String>) -> Self {
+        match read(&json) {
+            Ok(experiment) => Self::new(experiment),
+            Err(problem) => Self { key: Key::of(&json), json, experiment: Err(problem) },
+        }
+    }
+
+    /// What its run is stored under.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+}
+
+/// Evaluates trials through a store.
+pub struct Explorer<'a> {
+    store: Store,
+    open: &'a OpenData<'a>,
+    /// Data by data set and seed, with the fingerprint.
+    data: Shared<(DataSet, String)>,
+    golden: Shared<Curve>,
+    /// Runs that the store had when it was opened, by what their data are.
+    fingerprints: HashMap<Key, (Key, String)>,
+}
+
+/// Values that are made once, by the hash of what they depend on.
+type Shared<T> = Mutex<HashMap<Key, Arc<OnceLock<Result<Arc<T>, String>>>>>;
+
+/// An experiment that can be run, and its data with their fingerprint.
+type Ready = (Prepared, Arc<(DataSet, String)>);
+
+/// Why a run has no result.
+enum Stop {
+    /// The run failed.
+    Failed(String),
+    /// No run can go on.
+    All(Error),
+}
+
+impl<'a> Explorer<'a> {
+    /// An explorer of what a store does not have yet, with data that `open` opens.
+    pub fn new(store: Store, open: &'a OpenData<'a>) -> Self {
+        let (mut golden, mut fingerprints) = (HashMap::new(), HashMap::new());
+        store.with_lines(|lines| {
+            for line in lines.iter() {
+                let Some(found) = line.found() else { continue };
+                if let Some(curve) = found.golden.curve() {
+                    let curve = Arc::new(OnceLock::from(Ok(Arc::new(curve))));
+                    golden.insert(golden_key(&line.experiment), curve);
+                }
+                fingerprints.insert(data_key(&line.experiment), (line.key, found.data.clone()));
+            }
+        });
+        Self { store, open, data: Mutex::default(), golden: Mutex::new(golden), fingerprints }
+    }
+
+    /// The line of a trial: from the store if it is done there, else from a run, whose line is in
+    /// the store when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written, or holds runs on other data of the same name. A run that
+    /// fails, or panics, is no error but an [`Outcome::Failed`].
+    pub fn evaluate(&self, trial: &Trial) -> Result<Line, Error> {
+        if let Some(line) = self.store.done(trial.key) {
+            return Ok(line);
+        }
+        let outcome = match caught(|| self.run(trial)) {
+            Ok(found) => Outcome::Done(Box::new(found)),
+            Err(Stop::Failed(reason)) => Outcome::Failed(reason),
+            Err(Stop::All(error)) => return Err(error),
+        };
+        let line = Line { key: trial.key, experiment: trial.json.clone(), outcome };
+        self.store.append(&line)?;
+        Ok(line)
+    }
+
+    /// Evaluates `count` trials in the present thread pool, each in one thread, and has `done` see
+    /// each line. Of equal trials, one is evaluated.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`evaluate`](Self::evaluate); then the runs under way are finished first.
+    pub fn evaluate_all(
+        &self,
+        count: usize,
+        trial: impl Fn(usize) -> Trial + Sync,
+        done: impl Fn(&Line) + Sync,
+    ) -> Result<(), Error> {
+        let taken = Mutex::new(HashSet::new());
+        (0..count).into_par_iter().with_max_len(1).try_for_each(|at| {
+            let trial = trial(at);
+            if locked(&taken).insert(trial.key) {
+                done(&self.evaluate(&trial)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// What the store has in the end.
+    pub fn into_lines(self) -> Lines {
+        self.store.into_lines()
+    }
+
+    /// Checks that a trial can be run: that its experiment is possible, and that its data are there
+    /// and fit.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check(&self, trial: &Trial) -> Result<(), String> {
+        match caught(|| self.prepare(trial)) {
+            Ok(_) => Ok(()),
+            Err(Stop::Failed(reason)) => Err(reason),
+            Err(Stop::All(error)) => Err(error.to_string()),
+        }
+    }
+
+    fn prepare(&self, trial: &Trial) -> Result<Ready, Stop> {
+        let mut experiment = trial.experiment.clone().map_err(Stop::Failed)?;
+        // What is counted of bits that flip is not kept.
+        experiment.accelerator.toggles = Toggles::Off;
+        let failed = |error: systoliq_sim::Error| Stop::Failed(error.to_string());
+        let prepared = Prepared::new(experiment).map_err(failed)?;
+        let data_key = data_key(&trial.json);
+        let data = shared(&self.data, data_key, || {
+            let data = self.load(&prepared.experiment)?;
+            let fingerprint = format!("{:016x}", data.fingerprint());
+            Ok((data, fingerprint))
+        });
+        let data = data.map_err(Stop::Failed)?;
+        let fits = data.0.check(&prepared.graph, &prepared.experiment.training);
+        fits.map_err(|error| Stop::Failed(error.to_string()))?;
+        match self.fingerprints.get(&data_key) {
+            Some((key, stored)) if *stored != data.1 => {
+                let (key, stored, found) = (*key, stored.clone(), data.1.clone());
+                Err(Stop::All(Error::OtherData { key, stored, found }))
+            }
+            _ => Ok((prepared, data)),
+        }
+    }
+
+    fn run(&self, trial: &Trial) -> Result<Found, Stop> {
+        let (prepared, data) = self.prepare(trial)?;
+        let (data, fingerprint) = &*data;
+        let seed = prepared.experiment.seed;
+        let golden = shared(&self.golden, golden_key(&trial.json), || {
+            Ok(golden_curve(&prepared, data, seed))
+        });
+        let golden = Curve::clone(&*golden.map_err(Stop::Failed)?);
+        let train = || {
+            let mut run = FixedRun::new(&prepared, data, seed, golden)?;
+            while !run.is_done() {
+                run.epoch(&|_| {})?;
+            }
+            Found::new(&prepared, run.record(), fingerprint.clone())
+        };
+        train().map_err(|error| Stop::Failed(error.to_string()))
+    }
+
+    fn load(&self, experiment: &Experiment) -> Result<DataSet, String> {
+        let data = experiment.dataset.load(experiment.seed, &mut |name: &str| (self.open)(name));
+        data.map_err(|error| error.to_string())
+    }
+}
+
+/// The value of a key, made at the first call; others wait for it.
+fn shared<T>(
+    values: &Shared<T>,
+    key: Key,
+    make: impl FnOnce() -> Result<T, String>,
+) -> Result<Arc<T>, String> {
+    let value = Arc::clone(locked(values).entry(key).or_default());
+    value.get_or_init(|| make().map(Arc::new)).clone()
+}
+
+/// Locks; a panic elsewhere left nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the data of an experiment depend on.
+fn data_key(experiment: &Value) -> Key {
+    Key::of(&json!({ "dataset": experiment["dataset"], "seed": experiment["seed"] }))
+}
+
+/// What the golden model of an experiment depends on.
+fn golden_key(experiment: &Value) -> Key {
+    let part = |name: &str| experiment[name].clone();
+    Key::of(&json!({
+        "dataset": part("dataset"),
+        "network": part("network"),
+        "training": part("training"),
+        "seed": part("seed"),
+    }))
+}
+
+/// Does some work, in which a panic is a failure like any other.
+fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let said = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Stop::Failed(format!("panicked: {}", said.unwrap_or("without a word"))))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! Many runs of one experiment: sweeps over its settings, a durable store of what each run found,
+//! and what follows from all of them.
+//!
+//! A [`Sweep`] is an experiment, axes and seeds; it has [points](Sweep::point), each of which is an
+//! experiment. A [`Trial`] is one experiment with one seed under the [`Key`] that its settings have.
+//! An [`Explorer`] evaluates trials: from its [`Store`] where they are done, else by a run in fixed
+//! point beside a golden model that all runs of the seed share. [`Analysis`] is a pure function of a
+//! sweep and its store.
+//!
+//! *Invariant:* the same experiment has the same [`Line`] in the store, whoever ran it, when, and
+//! beside how many others. Nothing here opens a file.
+
+mod analysis;
+mod error;
+mod explorer;
+mod key;
+mod known;
+mod record;
+mod spec;
+mod store;
+mod sweep;
+mod tables;
+
+pub use analysis::{
+    AnalysedAxis, Analysis, Cost, Costs, Lost, Measure, PointAnalysis, SelectedOn, Sensitivity,
+    Within,
+};
+pub use error::Error;
+pub use explorer::{Explorer, Trial};
+pub use key::Key;
+pub use record::{Found, FoundTensor, Initial, Learning, Line, Outcome, Scores};
+pub use spec::{AxisSpec, Bundle, Mode, Paths, Seeds, SweepSpec, Values};
+pub use store::{Journal, Lines, Store};
+pub use sweep::{Axis, Level, POINTS_MAX, Sweep};
+pub use tables::{results_csv, runs_csv};

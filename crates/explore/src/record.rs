@@ -1,0 +1,277 @@
+//! What is kept of a run.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use systoliq_nn::Evaluation;
+use systoliq_program::TensorDecl;
+use systoliq_sim::report::{CyclesReport, EnergyReport, Extended};
+use systoliq_sim::trainer::{Curve, Epoch, Record, TensorRecord};
+use systoliq_sim::{Error, Prepared, Report};
+
+use crate::{Key, Measure};
+
+/// A line of the store: one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The key of the experiment.
+    pub key: Key,
+    /// The experiment with the seed of the run, as [`Key`] hashes it.
+    pub experiment: Value,
+    /// How the run ended.
+    pub outcome: Outcome,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was trained to its end, whether or not it learned.
+    Done(Box<Found>),
+    /// It was not, for this reason.
+    Failed(String),
+}
+
+impl Line {
+    /// What the run found, if it was trained to its end.
+    pub fn found(&self) -> Option<&Found> {
+        match &self.outcome {
+            Outcome::Done(found) => Some(found),
+            Outcome::Failed(_) => None,
+        }
+    }
+}
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// A hash of every sample and answer of its data, in hexadecimal.
+    pub data: String,
+    /// The golden model.
+    pub golden: Learning,
+    /// The fixed-point network.
+    pub fixed: Learning,
+    /// Clock cycles of the training.
+    pub cycles: CyclesReport,
+    /// MACs / (PEs × cycles).
+    pub utilization: f64,
+    /// Multiply-accumulates asked of the array.
+    pub macs: u64,
+    /// Energy of the training, also on float32 hardware.
+    pub energy_pj: EnergyReport,
+    /// Area of the machine.
+    pub area_mm2: f64,
+    /// Every tensor of a training step.
+    pub tensors: Vec<FoundTensor>,
+}
+
+/// One network over its epochs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learning {
+    /// On the test part, with the initial weights.
+    pub initial: Initial,
+    /// Mean losses of the training samples, each before its step's update, epoch by epoch.
+    pub training_loss: Vec<Extended>,
+    /// On the validation part after each epoch, if there is one.
+    pub validation: Option<Scores>,
+    /// On the test part after each epoch.
+    pub test: Scores,
+    /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
+    pub diverged_at_epoch: Option<usize>,
+}
+
+/// A network before training, on the test part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initial {
+    /// Samples taken for another class; nothing for a regression.
+    pub errors: Option<u64>,
+    /// The mean loss.
+    pub loss: Extended,
+}
+
+/// A network on one part of the data, epoch by epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// Samples of the part.
+    pub count: u64,
+    /// Of these, those taken for another class; nothing for a regression.
+    pub errors: Option<Vec<u64>>,
+    /// Mean losses: cross-entropy in bits, or `½Σe²`.
+    pub loss: Vec<Extended>,
+}
+
+impl Scores {
+    fn new<'a>(evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Option<Self> {
+        let count = evaluations.clone().next()?.count;
+        Some(Self {
+            count,
+            errors: evaluations.clone().map(|evaluation| evaluation.errors).collect(),
+            loss: evaluations.map(|evaluation| Extended(evaluation.loss)).collect(),
+        })
+    }
+
+    /// The error rate after the last epoch; nothing for a regression.
+    pub fn final_error_rate(&self) -> Option<f64> {
+        Some(*self.errors.as_ref()?.last()? as f64 / self.count as f64)
+    }
+
+    /// The loss after the last epoch.
+    pub fn final_loss(&self) -> Option<f64> {
+        self.loss.last().map(|loss| loss.0)
+    }
+
+    fn evaluation(&self, at: usize) -> Evaluation {
+        Evaluation {
+            count: self.count,
+            loss: self.loss[at].0,
+            errors: self.errors.as_ref().map(|errors| errors[at]),
+            information: None,
+        }
+    }
+}
+
+impl Learning {
+    /// What is kept of a curve.
+    ///
+    /// # Panics
+    ///
+    /// If it has no epochs.
+    pub fn new(curve: &Curve) -> Self {
+        let validation = curve.epochs.iter().filter_map(|epoch| epoch.validation.as_ref());
+        let test = curve.epochs.iter().map(|epoch| &epoch.test);
+        Self {
+            initial: Initial { errors: curve.initial.errors, loss: Extended(curve.initial.loss) },
+            training_loss: curve.epochs.iter().map(|epoch| Extended(epoch.training_loss)).collect(),
+            validation: Scores::new(validation),
+            test: Scores::new(test).expect("a curve of at least one epoch"),
+            diverged_at_epoch: curve.diverged(),
+        }
+    }
+
+    /// The scores on the validation or the test part.
+    pub(crate) fn part(&self, validation: bool) -> Option<&Scores> {
+        if validation { self.validation.as_ref() } else { Some(&self.test) }
+    }
+
+    /// The curve that it was kept of, without what predictions say about labels; nothing where its
+    /// parts do not have as many epochs.
+    pub fn curve(&self) -> Option<Curve> {
+        let epochs = self.training_loss.len();
+        let fits = |scores: &Scores| {
+            scores.loss.len() == epochs
+                && scores.errors.as_ref().is_none_or(|errors| errors.len() == epochs)
+        };
+        if !fits(&self.test) || !self.validation.as_ref().is_none_or(fits) {
+            return None;
+        }
+        let epoch = |at: usize| Epoch {
+            training_loss: self.training_loss[at].0,
+            validation: self.validation.as_ref().map(|scores| scores.evaluation(at)),
+            test: self.test.evaluation(at),
+        };
+        let initial = Evaluation {
+            count: self.test.count,
+            loss: self.initial.loss.0,
+            errors: self.initial.errors,
+            information: None,
+        };
+        Some(Curve { initial, epochs: (0..epochs).map(epoch).collect() })
+    }
+}
+
+/// What happened to one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FoundTensor {
+    /// Its name in the program.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// Its format as planned.
+    pub format: String,
+    /// Bits of an element.
+    pub bits: u32,
+    /// Elements in a step on a full batch.
+    pub elements: u64,
+    /// Signal-to-quantization-noise ratio of its conversions in training; nothing where all was zero.
+    pub sqnr_db: Option<Extended>,
+    /// Share of elements that left the range.
+    pub saturation_rate: f64,
+    /// Share of elements that rounded to zero without being zero.
+    pub underflow_rate: f64,
+    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
+    pub stalled_rate: Option<f64>,
+}
+
+impl FoundTensor {
+    fn new(decl: &TensorDecl, batch: usize, found: &TensorRecord) -> Self {
+        Self {
+            name: decl.name.clone(),
+            role: decl.role.name().to_owned(),
+            layer: decl.layer,
+            format: decl.plan.format_name(),
+            bits: decl.plan.format.bits(),
+            elements: (decl.rows.count(batch) * decl.cols) as u64,
+            sqnr_db: found.conversion.sqnr_db().map(Extended),
+            saturation_rate: found.conversion.saturation_rate(),
+            underflow_rate: found.conversion.underflow_rate(),
+            stalled_rate: found.update.as_ref().map(|update| update.stalled_rate()),
+        }
+    }
+}
+
+impl Found {
+    /// What is kept of a run that has been trained to its end on data of this fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits.
+    pub(crate) fn new(prepared: &Prepared, record: &Record, data: String) -> Result<Self, Error> {
+        let report = Report::new(prepared, std::slice::from_ref(record))?;
+        let batch = prepared.experiment.training.batch;
+        let tensors = prepared.program.tensors.iter();
+        let seen = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
+        Ok(Self {
+            data,
+            golden: Learning::new(&record.golden),
+            fixed: Learning::new(&record.fixed),
+            cycles: report.cycles,
+            utilization: report.utilization,
+            macs: report.macs,
+            energy_pj: report.energy_pj,
+            area_mm2: report.hardware.area_mm2,
+            tensors: seen.map(|(decl, found)| FoundTensor::new(decl, batch, found)).collect(),
+        })
+    }
+
+    /// What fixed point lost against golden after the last epoch: in error rate, from whole numbers of
+    /// errors, or in loss where there are no classes; on the validation part if there is one.
+    pub fn lost(&self) -> Option<f64> {
+        let classes = self.fixed.test.errors.is_some();
+        let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
+        self.lost_in(measure, self.fixed.validation.is_some())
+    }
+
+    /// The same in one measure and on the validation or the test part; nothing where there is none.
+    pub(crate) fn lost_in(&self, measure: Measure, validation: bool) -> Option<f64> {
+        let (fixed, golden) = (self.fixed.part(validation)?, self.golden.part(validation)?);
+        match measure {
+            Measure::ErrorRate => {
+                let last = |scores: &Scores| scores.errors.as_ref()?.last().copied();
+                Some((last(fixed)? as f64 - last(golden)? as f64) / fixed.count as f64)
+            }
+            Measure::Loss => Some(fixed.final_loss()? - golden.final_loss()?),
+        }
+    }
+
+    /// Bits of all tensors of a training step on a full batch, each stored once.
+    pub fn step_bits(&self) -> u64 {
+        self.tensors.iter().map(|tensor| u64::from(tensor.bits) * tensor.elements).sum()
+    }
+}

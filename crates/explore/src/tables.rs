@@ -1,0 +1,139 @@
+//! Results as CSV, for spreadsheets and data frames.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use systoliq_sim::report::Extended;
+
+use crate::{Analysis, Cost, Key, Lines, Lost, Outcome, Sweep};
+
+/// `results.csv`: a row per point.
+pub fn results_csv(analysis: &Analysis) -> String {
+    let mut text = heading(analysis);
+    text.push_str("seeds_done,seeds_failed,seeds_diverged");
+    for part in ["validation", "test"] {
+        for column in ["loss", "ci95", "fixed", "golden"] {
+            write!(text, ",{part}_{column}").expect("writing to a string");
+        }
+    }
+    text.push_str(",energy_pj,float32_energy_pj,cycles,step_bits,area_mm2");
+    text.push_str(",on_energy_front,on_cycles_front,on_bits_front,on_area_front\n");
+    for (at, point) in analysis.points.iter().enumerate() {
+        text += &settings(analysis, &point.settings);
+        let failed = point.failed.len();
+        let done = if point.costs.is_some() { point.keys.len() } else { 0 };
+        write!(text, "{done},{failed},{}", point.diverged.len()).expect("writing to a string");
+        for lost in [&point.validation, &point.test] {
+            for value in columns(lost.as_ref()) {
+                text.push(',');
+                text += &value.map_or(String::new(), number);
+            }
+        }
+        let costs = point
+            .costs
+            .map(|c| [c.energy_pj, c.float32_energy_pj, c.cycles, c.step_bits, c.area_mm2]);
+        for cost in costs.map_or([None; 5], |costs| costs.map(Some)) {
+            text.push(',');
+            text += &cost.map_or(String::new(), number);
+        }
+        for cost in Cost::ALL {
+            let on = analysis.fronts.get(&cost).is_some_and(|front| front.contains(&at));
+            write!(text, ",{}", u8::from(on)).expect("writing to a string");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `runs.csv`: a row per point and seed. `keys` are those of [`Sweep::runs`], in their order.
+pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines) -> String {
+    let mut text = heading(analysis);
+    text.push_str("seed,key,failed,diverged_at_epoch");
+    for network in ["fixed", "golden"] {
+        for column in ["validation_error_rate", "test_error_rate", "test_loss"] {
+            write!(text, ",{network}_{column}").expect("writing to a string");
+        }
+    }
+    text.push_str(",energy_pj,float32_energy_pj,cycles,step_bits,area_mm2\n");
+    for ((point, seed), &key) in sweep.runs().zip(keys) {
+        let Some(line) = lines.get(key) else { continue };
+        text += &settings(analysis, &sweep.settings(point));
+        let found = match &line.outcome {
+            Outcome::Failed(reason) => {
+                writeln!(text, "{seed},{key},{}{}", quoted(reason), ",".repeat(12))
+                    .expect("writing to a string");
+                continue;
+            }
+            Outcome::Done(found) => found,
+        };
+        let epoch = found.fixed.diverged_at_epoch.map_or(String::new(), |epoch| epoch.to_string());
+        write!(text, "{seed},{key},,{epoch}").expect("writing to a string");
+        for learning in [&found.fixed, &found.golden] {
+            let validation = learning.validation.as_ref().and_then(|part| part.final_error_rate());
+            let test = &learning.test;
+            for value in [validation, test.final_error_rate(), test.final_loss()] {
+                text.push(',');
+                text += &value.map_or(String::new(), number);
+            }
+        }
+        let energy = &found.energy_pj;
+        writeln!(
+            text,
+            ",{},{},{},{},{}",
+            energy.total.0,
+            energy.float32_total.0,
+            found.cycles.total,
+            found.step_bits(),
+            found.area_mm2
+        )
+        .expect("writing to a string");
+    }
+    text
+}
+
+/// The names of the axes.
+fn heading(analysis: &Analysis) -> String {
+    analysis.axes.iter().map(|axis| quoted(&axis.name) + ",").collect()
+}
+
+/// The values on the axes, in their order.
+fn settings(analysis: &Analysis, settings: &BTreeMap<String, Value>) -> String {
+    let cell = |axis: &crate::AnalysedAxis| match &settings[&axis.name] {
+        Value::String(text) => quoted(text) + ",",
+        value => quoted(&value.to_string()) + ",",
+    };
+    analysis.axes.iter().map(cell).collect()
+}
+
+fn columns(lost: Option<&Lost>) -> [Option<f64>; 4] {
+    let Some(lost) = lost else { return [None; 4] };
+    let real = |value: Extended| Some(value.0);
+    [real(lost.mean), lost.ci95.map(|ci95| ci95.0), real(lost.fixed), real(lost.golden)]
+}
+
+fn number(value: f64) -> String {
+    if value.is_nan() { "nan".to_owned() } else { value.to_string() }
+}
+
+/// A cell as RFC 4180 has it.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        assert_eq!(
+            ["8 bit", "a,b", "say \"x\"", "a\nb"].map(quoted),
+            ["8 bit", "\"a,b\"", "\"say \"\"x\"\"\"", "\"a\nb\""]
+        );
+    }
+}

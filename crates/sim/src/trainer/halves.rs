@@ -1,0 +1,177 @@
+//! The two halves of a run, each by itself.
+//!
+//! Many runs that differ in formats or hardware alone share one golden half: [`golden_curve`] trains
+//! it once, and a [`FixedRun`] beside that curve ends with the record of a paired run, without what
+//! a [`Comparison`] finds of single tensors and samples.
+
+use systoliq_nn::{DataSet, Golden, Precision};
+use systoliq_program::Machine;
+
+use super::{AnyGolden, Conduct, Curve, FixedEpoch, Judged, Record, initial_tensors, judge_golden};
+use crate::comparison::Comparison;
+use crate::judge::Judge;
+use crate::timeline::Timeline;
+use crate::{EngineKind, Error, Prepared};
+
+/// Trains the golden model alone with `seed`, to the end.
+pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
+    let Prepared { experiment, graph, .. } = prepared;
+    let training = &experiment.training;
+    let mut golden = match training.golden {
+        Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
+        Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
+    };
+    let initial = with_golden!(&golden, |golden| golden.evaluate(&data.test, training.batch));
+    let epoch = |epoch| {
+        let loss = with_golden!(&mut golden, |golden| {
+            golden.train_epoch(&data.train, training, seed, epoch)
+        });
+        judge_golden(&golden, data, training, loss).0
+    };
+    Curve { initial, epochs: (0..training.epochs).map(epoch).collect() }
+}
+
+/// The fixed-point half of one seed's run, on the fast engine.
+pub struct FixedRun<'a> {
+    prepared: &'a Prepared,
+    data: &'a DataSet,
+    machine: Machine<'a>,
+    engine: Box<dyn systoliq_program::Engine + Send>,
+    record: Record,
+}
+
+impl<'a> FixedRun<'a> {
+    /// The run with `seed`, before its first epoch, beside the golden curve of the same experiment,
+    /// data and seed.
+    ///
+    /// # Errors
+    ///
+    /// If the experiment is teacher-forced: then its steps need golden's weights.
+    pub fn new(
+        prepared: &'a Prepared,
+        data: &'a DataSet,
+        seed: u64,
+        golden: Curve,
+    ) -> Result<Self, Error> {
+        let Prepared { experiment, graph, program, .. } = prepared;
+        if experiment.training.teacher_forced {
+            let problem = "a teacher-forced network has no run of its own: expected false";
+            return Err(Error::at("training.teacher_forced", problem));
+        }
+        let initial: Vec<_> = (0..graph.layers.len())
+            .map(|layer| systoliq_nn::initial_weights(graph, layer, seed))
+            .collect();
+        let mut machine = Machine::new(program, &initial, seed);
+        let mut engine = EngineKind::Fast.build(&experiment.accelerator);
+        let batch = experiment.training.batch;
+        let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let (initial, _) = judge.predict(&mut machine, engine.as_mut(), None);
+        let record = Record {
+            seed,
+            test_fingerprint: data.test.fingerprint(),
+            steps: 0,
+            fixed: Curve { initial, epochs: Vec::new() },
+            golden,
+            tensors: initial_tensors(&machine),
+            timeline: Timeline::default(),
+            spent: Vec::new(),
+            widths_for_weights: Vec::new(),
+            comparison: Comparison::default(),
+        };
+        Ok(Self { prepared, data, machine, engine, record })
+    }
+
+    /// Trains for one epoch and evaluates; calls `progress` after each step with the number of
+    /// steps done.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits.
+    pub fn epoch(&mut self, progress: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
+        let epoch = self.record.fixed.epochs.len() as u32;
+        let mut half = FixedEpoch {
+            prepared: self.prepared,
+            data: self.data,
+            machine: &mut self.machine,
+            engine: self.engine.as_mut(),
+            record: &mut self.record,
+            epoch,
+        };
+        let loss = half.train(&Conduct { parallel: false, progress }, None)?;
+        let (judged, _): Judged = half.judge(loss);
+        self.record.fixed.epochs.push(judged);
+        self.record.spent.push(self.record.spent(self.prepared)?);
+        Ok(())
+    }
+
+    /// Whether every epoch is done.
+    pub fn is_done(&self) -> bool {
+        self.record.fixed.epochs.len() as u32 >= self.prepared.experiment.training.epochs
+    }
+
+    /// What the run has found so far; of golden, all.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Trainer;
+
+    fn prepared(training: serde_json::Value) -> Prepared {
+        let experiment = serde_json::from_value(json!({
+            "name": "halves",
+            "seed": 3,
+            "dataset": { "kind": "digits" },
+            "network": {
+                "input": [64],
+                "layers": [{ "dense": { "units": 6 } }, "relu", { "dense": { "units": 10 } }],
+                "loss": "softmax_cross_entropy"
+            },
+            "training": training,
+            "accelerator": { "array": { "rows": 4, "cols": 4 } }
+        }));
+        Prepared::new(experiment.expect("an experiment")).expect("a possible experiment")
+    }
+
+    #[test]
+    fn two_halves_have_the_record_of_a_paired_run() {
+        for training in [
+            json!({ "epochs": 2, "batch": 32, "rate": 0.5 }),
+            json!({ "epochs": 2, "batch": 50, "rate": 0.1, "momentum": 0.9, "golden": "f64" }),
+        ] {
+            let prepared = prepared(training.clone());
+            let data = prepared.load(3, &mut |name| panic!("{name}")).unwrap();
+            let conduct = Conduct { parallel: false, progress: &|_| {} };
+            let mut paired = Trainer::new(&prepared, &data, 3, EngineKind::Fast);
+            let golden = golden_curve(&prepared, &data, 3);
+            let mut half = FixedRun::new(&prepared, &data, 3, golden).unwrap();
+            while !paired.is_done() {
+                assert!(!half.is_done(), "{training}");
+                paired.epoch(&conduct, None).unwrap();
+                half.epoch(&|_| {}).unwrap();
+            }
+            assert!(half.is_done(), "{training}");
+            let mut expected = paired.record().clone();
+            let units = expected.comparison.units.clone();
+            expected.comparison = Comparison { units, ..Comparison::default() };
+            expected.widths_for_weights = Vec::new();
+            assert_eq!(half.record(), &expected, "{training}");
+        }
+    }
+
+    #[test]
+    fn a_teacher_forced_run_has_no_halves() {
+        let prepared = prepared(json!({
+            "epochs": 1, "batch": 32, "rate": 0.5, "teacher_forced": true
+        }));
+        let data = prepared.load(3, &mut |name| panic!("{name}")).unwrap();
+        let golden = golden_curve(&prepared, &data, 3);
+        let refused = FixedRun::new(&prepared, &data, 3, golden).err().unwrap().to_string();
+        assert!(refused.starts_with("training.teacher_forced: "), "{refused}");
+    }
+}
