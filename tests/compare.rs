@@ -298,7 +298,7 @@ fn what_is_no_run_or_one_on_other_data_is_refused() {
         }
     };
     spoilt("version", "report.json", &|text| {
-        text.replacen("\"schema_version\": 1", "\"schema_version\": 7", 1)
+        text.replacen("\"schema_version\": 2", "\"schema_version\": 7", 1)
     });
     spoilt("half", "report.json", &|text| text[..text.len() / 2].to_owned());
     spoilt("lacking", "report.json", &|text| text.replacen("\"cycles\"", "\"turns\"", 1));
@@ -311,7 +311,7 @@ fn what_is_no_run_or_one_on_other_data_is_refused() {
         ("good/report.json", "is a file; expected the folder of a run"),
         ("empty", "holds no report.json"),
         ("unlike", "holds no report.json"),
-        ("version", "schema_version is 7, expected 1"),
+        ("version", "schema_version is 7, expected 2"),
         ("half", "report.json:"),
         ("lacking", "missing field `cycles`"),
         ("table", "predictions.csv:3: \"9,"),

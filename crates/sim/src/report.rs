@@ -36,7 +36,7 @@ pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, Tenso
 pub use energy::{DataDependent, EnergyReport, TrainingCost};
 
 /// The layout of `report.json`; a change of meaning raises it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A real number that JSON writes as a string where it is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
