@@ -38,6 +38,12 @@ pub(crate) fn energy() -> Vec<Case> {
             Some(json!(-1)),
             &["p.json", "register.clock: -1, expected a finite number, at least 0"],
         ),
+        profile(
+            "/relu/value",
+            Some(json!(1e308)),
+            &["relu: 1e308, expected a finite number, at least 0 and at most 1e9"],
+        ),
+        profile("/clock/value", Some(json!(0)), &["clock: 0, expected 1 to 10000"]),
         profile("/relu/unit", Some(json!("furlong")), &["relu.unit: unknown variant `furlong`"]),
         profile("/relu/unit", Some(json!("pJ")), &["relu: unit pJ, expected pJ/bit"]),
         profile("/certain", Some(json!(1)), &["unknown field `certain`"]),
@@ -51,6 +57,10 @@ pub(crate) fn energy() -> Vec<Case> {
         Case::set(
             &["accelerator.energy=eyeriss-rel", "accelerator.node_nm=22"],
             &["accelerator.node_nm: ", "eyeriss-rel", "65 nm"],
+        ),
+        Case::set(
+            &["accelerator.energy=tpuv4i-7", "accelerator.node_nm=22"],
+            &["accelerator.node_nm: tpuv4i-7 is of 7 nm, expected a profile of 45 nm"],
         ),
         Case::set(&["accelerator.clock_mhz=0"], &["accelerator.clock_mhz: 0 MHz: expected 1 to"]),
         Case::set(
@@ -73,7 +83,7 @@ pub(crate) fn energy() -> Vec<Case> {
             &["energy-table", "--node", "200"],
             &["--node: scaled to 200 nm, expected 7 to 130 nm"],
         ),
-        Case::command(&["energy-table", "--pitch", "nan"], &["--pitch NaN: expected a finite"]),
+        Case::command(&["energy-table", "--pitch", "nan"], &["--pitch NaN: expected 0 to 1000000"]),
         Case::command(
             &["gemm", "--m", "1", "--n", "1", "--k", "1", "--counts", "no/x.csv"],
             &["cannot write no/x.csv: no such folder"],

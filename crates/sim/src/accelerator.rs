@@ -7,7 +7,7 @@ use systoliq_program::GemmShape;
 
 use crate::Error;
 use crate::activity::{Dependence, Toggles};
-use crate::energy::{DramKind, Profile};
+use crate::energy::{DramKind, Profile, shown};
 use crate::events::Buffer;
 
 /// The `accelerator` section of an experiment.
@@ -265,7 +265,7 @@ impl Accelerator {
     fn validate_energy(&self) -> Result<(), Error> {
         self.profile()?;
         if let Some(clock) = self.clock_mhz.filter(|clock| !(1.0..=1e4).contains(clock)) {
-            let problem = format!("{clock} MHz: expected 1 to 10000");
+            let problem = format!("{} MHz: expected 1 to 10000", shown(clock));
             return Err(Error::at("accelerator.clock_mhz", problem));
         }
         if self.activity == Dependence::Toggles && self.toggles == Toggles::Off {

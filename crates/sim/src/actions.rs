@@ -41,27 +41,12 @@ impl Event {
         }
     }
 
-    /// Its width in bits, or widths as `8x8`; nothing where it has none.
+    /// Its width in bits, of a product as `8x8`; nothing where it has none.
     pub fn width(self) -> String {
         match self {
             Self::Multiply { bits_a, bits_b } => format!("{bits_a}x{bits_b}"),
-            Self::FloatMultiply { format } | Self::FloatAdd { format } => format.bits().to_string(),
-            Self::Add { bits }
-            | Self::RegisterClock { bits }
-            | Self::RegisterWrite { bits }
-            | Self::Transpose { bits }
-            | Self::Hop { bits }
-            | Self::ClockTree { bits }
-            | Self::Requantize { bits, .. }
-            | Self::Relu { bits }
-            | Self::Maximum { bits }
-            | Self::TableRead { bits } => bits.to_string(),
-            Self::ScratchpadRead { row_bits, .. } | Self::ScratchpadWrite { row_bits, .. } => {
-                row_bits.to_string()
-            }
-            Self::RandomWord => "32".into(),
-            Self::DramBit => "1".into(),
             Self::RowActivation | Self::Cycle => String::new(),
+            _ => self.bits().to_string(),
         }
     }
 }

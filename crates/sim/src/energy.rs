@@ -50,6 +50,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
+pub(crate) use error::shown;
 pub use figure::{Certainty, EnergyUnit, Figure, Unit};
 pub use figures::{DramKind, FloatFormat};
 pub use profile::{Profile, Update};

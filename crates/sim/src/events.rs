@@ -118,8 +118,9 @@ pub enum Event {
     FloatMultiply { format: FloatFormat },
     /// A floating-point sum.
     FloatAdd { format: FloatFormat },
-    /// A cycle in which registers of so many bits are clocked.
-    RegisterClock { bits: u32 },
+    /// A cycle in which the registers of a PE are clocked: of its operands, of its sums, and the second
+    /// one of what stays.
+    RegisterClock { bits_a: u32, bits_b: u32, bits_sum: u32, bits_shadow: u32 },
     /// A value written into a register.
     RegisterWrite { bits: u32 },
     /// A value through a register transposer: written once and read once.
@@ -148,6 +149,62 @@ pub enum Event {
     RowActivation,
     /// A cycle of the whole machine, in which it leaks.
     Cycle,
+}
+
+impl Event {
+    /// Its width in bits: of an operation on two numbers the sum of theirs; 0 where it has none.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Multiply { bits_a, bits_b } => bits_a + bits_b,
+            Self::FloatMultiply { format } | Self::FloatAdd { format } => format.bits(),
+            Self::RegisterClock { bits_a, bits_b, bits_sum, bits_shadow } => {
+                bits_a + bits_b + bits_sum + bits_shadow
+            }
+            Self::Add { bits }
+            | Self::RegisterWrite { bits }
+            | Self::Transpose { bits }
+            | Self::Hop { bits }
+            | Self::ClockTree { bits }
+            | Self::Requantize { bits, .. }
+            | Self::Relu { bits }
+            | Self::Maximum { bits }
+            | Self::TableRead { bits } => bits,
+            Self::ScratchpadRead { row_bits, .. } | Self::ScratchpadWrite { row_bits, .. } => {
+                row_bits
+            }
+            Self::RandomWord => 32,
+            Self::DramBit => 1,
+            Self::RowActivation | Self::Cycle => 0,
+        }
+    }
+
+    /// What the circuit does that can do both this and `other`, which is of the same kind.
+    pub(crate) fn covering(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Multiply { bits_a: a, bits_b: b }, Self::Multiply { bits_a, bits_b }) => {
+                Self::Multiply { bits_a: a.max(bits_a), bits_b: b.max(bits_b) }
+            }
+            (
+                Self::RegisterClock { bits_a: a, bits_b: b, bits_sum: sum, bits_shadow: shadow },
+                Self::RegisterClock { bits_a, bits_b, bits_sum, bits_shadow },
+            ) => Self::RegisterClock {
+                bits_a: a.max(bits_a),
+                bits_b: b.max(bits_b),
+                bits_sum: sum.max(bits_sum),
+                bits_shadow: shadow.max(bits_shadow),
+            },
+            (
+                Self::Requantize { bits: own, stochastic: random, barrel: shifts },
+                Self::Requantize { bits, stochastic, barrel },
+            ) => Self::Requantize {
+                bits: own.max(bits),
+                stochastic: random || stochastic,
+                barrel: shifts || barrel,
+            },
+            _ if other.bits() > self.bits() => other,
+            _ => self,
+        }
+    }
 }
 
 /// How often each event happened, by component.

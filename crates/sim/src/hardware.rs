@@ -1,7 +1,7 @@
 //! Area, peak and efficiency of a machine at some work.
 
 use serde::Serialize;
-use systoliq_array::Array;
+use systoliq_array::{Array, Dataflow, Stationary};
 
 use crate::energy::{EnergyUnit, Picojoules};
 use crate::prices::Prices;
@@ -30,8 +30,8 @@ pub struct HardwareReport {
     pub peak_tops: f64,
     /// The same as it was.
     pub tops: f64,
-    /// 10^12 operations per joule of all PEs at work and all that leaks, without memories; nothing
-    /// where energy is not in picojoules.
+    /// 10^12 operations per joule of PEs that are all at work, leakage of theirs included and all else
+    /// left out; nothing where energy is not in picojoules. With `auto`, outputs are taken to stay.
     pub peak_tops_per_watt: Option<f64>,
     /// The same of everything, as it was.
     pub tops_per_watt: Option<f64>,
@@ -57,9 +57,14 @@ impl HardwareReport {
         let seconds = cycles as f64 / (clock_mhz * 1e6);
         let operations = 2.0 * macs as f64;
         let pes = accelerator.array.pes() as f64;
-        let mac = silicon.mac().into_iter().map(|event| prices.price(event));
+        let stationary = match accelerator.array.dataflow {
+            Dataflow::OutputStationary | Dataflow::Auto => Stationary::Output,
+            Dataflow::WeightStationary => Stationary::Weight,
+            Dataflow::InputStationary => Stationary::Input,
+        };
+        let mac = silicon.mac(stationary).into_iter().map(|event| prices.price(event));
         let mac: Picojoules = mac.collect::<Result<Vec<_>, _>>()?.iter().sum();
-        let leak = silicon.leakage.over_cycles(1, clock_mhz).0 / pes;
+        let leak = profile.logic_leakage(silicon.array_um2).over_cycles(1, clock_mhz).0 / pes;
         let is_energy = profile.unit() == EnergyUnit::Picojoule;
         // Operations per picojoule are 10^12 operations per joule.
         let per_watt = |operations: f64, pj: f64| {
@@ -85,7 +90,7 @@ impl HardwareReport {
 /// 10^12 operations per second with every PE at work.
 ///
 /// ```
-/// use systoliq_array::Array;
+/// use systoliq_array::{Array, Dataflow, Stationary};
 /// use systoliq_sim::hardware::peak_tops;
 /// // 256 x 256 PEs at 700 MHz:
 /// assert!((peak_tops(&Array::new(256, 256)?, 700.0) - 91.75).abs() < 0.005);

@@ -64,7 +64,7 @@ impl<'a> Prices<'a> {
             Event::Add { bits } => profile.add(bits),
             Event::FloatMultiply { format } => profile.float_multiply(format),
             Event::FloatAdd { format } => profile.float_add(format),
-            Event::RegisterClock { bits } => profile.register_clock(bits),
+            Event::RegisterClock { .. } => profile.register_clock(event.bits()),
             Event::RegisterWrite { bits } => profile.register_write(bits),
             Event::Transpose { bits } => profile.register_write(bits) * 2,
             Event::Hop { bits } => profile.wire(bits, self.silicon.pitch_um()),

@@ -26,7 +26,8 @@ use crate::{Error, Prepared};
 pub enum Equal {
     /// As many rows and columns of PEs.
     Array,
-    /// As many PEs as fit the area of the fixed-point ones, at least one.
+    /// As many PEs as fit, with their edge and vector unit, the area of the fixed-point ones with theirs; at
+    /// least one.
     Area,
 }
 
@@ -73,9 +74,9 @@ pub struct Ratio {
     pub of: &'static str,
     /// With the experiment's own profile; nothing where fixed point takes none.
     pub value: Option<f64>,
-    /// The least and the most with any profile, the own one included.
+    /// The least and the most with any profile that can price the machine, the own one included.
     pub between: Option<[f64; 2]>,
-    /// With each profile.
+    /// With each of these profiles; `own` is that of the experiment, at its node.
     pub by_profile: BTreeMap<String, f64>,
 }
 
@@ -111,17 +112,21 @@ impl Savings {
             |arithmetic| Ok::<_, Error>(Totals::of(&timeline.entries(prepared, arithmetic)?));
         let (fixed, float32) = (totals(Arithmetic::Fixed)?, totals(Arithmetic::FLOAT32)?);
         let own = prepared.experiment.accelerator.profile()?;
-        let mut profiles = vec![own.clone()];
-        let others = Profile::NAMES.iter().filter_map(|name| Profile::named(name));
-        profiles.extend(others.filter(|other| *other != own));
-        let mut by_profile = Vec::new();
-        for profile in profiles {
-            let name = format!("{} at {} nm", profile.name(), profile.node_nm());
+        let priced = |profile: &Profile| {
             let energy = |totals: &Totals, arithmetic| {
                 totals.tally.energy(&prepared.prices_by(profile.clone(), arithmetic)?)
             };
             let fixed = energy(&fixed, Arithmetic::Fixed)?;
-            by_profile.push((name, fixed, energy(&float32, Arithmetic::FLOAT32)?));
+            Ok::<_, Error>((fixed, energy(&float32, Arithmetic::FLOAT32)?))
+        };
+        let (fixed_energy, float32_energy) = priced(&own)?;
+        let mut by_profile = vec![("own".to_owned(), fixed_energy, float32_energy)];
+        let others = Profile::NAMES.iter().filter_map(|name| Profile::named(name));
+        for other in others {
+            // Not every profile knows scratchpads of every size.
+            if let Ok((fixed, float32)) = priced(&other) {
+                by_profile.push((other.name().to_owned(), fixed, float32));
+            }
         }
         let own = by_profile[0].1.total();
         let ratio = |(of, is_part): Part| {
@@ -166,12 +171,12 @@ impl FloatHardware {
         equal: Equal,
     ) -> Result<Self, Error> {
         let arithmetic = Arithmetic::Float(format);
-        let fixed = prepared.prices(Arithmetic::Fixed)?;
-        let pe = prepared.prices(arithmetic)?.silicon().pe_um2;
         let mut prepared = prepared.clone();
-        let accelerator = &mut prepared.experiment.accelerator;
         if equal == Equal::Area {
-            accelerator.array = within(&accelerator.array, fixed.silicon().array_um2 / pe);
+            let area = prepared.prices(Arithmetic::Fixed)?.silicon().logic_um2();
+            let float = prepared.prices(arithmetic)?.silicon().clone();
+            let array = &mut prepared.experiment.accelerator.array;
+            *array = largest(array, |array| float.logic_um2_on(array) <= area);
         }
         let totals = Totals::of(&timeline.entries(&prepared, arithmetic)?);
         let prices = prepared.prices(arithmetic)?;
@@ -203,22 +208,33 @@ impl FloatHardware {
     }
 }
 
-/// The largest array of at most so many PEs, whose sides are to each other as those of `array` within a
-/// factor of 2 if that is possible; of equally large ones, the one most like it.
-fn within(array: &Array, pes: f64) -> Array {
-    let pes = (pes as usize).clamp(1, SIDE_MAX * SIDE_MAX);
-    let aspect = |rows: usize, cols: usize| (rows * array.cols) as f64 / (cols * array.rows) as f64;
-    let unlike = |rows: usize, cols: usize| aspect(rows, cols).max(1.0 / aspect(rows, cols));
-    let sides = (1..=pes.min(SIDE_MAX)).map(|rows| (rows, (pes / rows).min(SIDE_MAX)));
-    let alike = sides.clone().filter(|&(rows, cols)| unlike(rows, cols) <= 2.0);
-    let best = |(rows, cols): (usize, usize), (r, c): (usize, usize)| {
-        let better =
-            rows * cols > r * c || rows * cols == r * c && unlike(rows, cols) < unlike(r, c);
-        if better { (rows, cols) } else { (r, c) }
+/// Of the arrays that fit, one with the most PEs; of those with nine tenths as many, the one whose sides
+/// are to each other most like those of `array`. One PE if none fits.
+fn largest(array: &Array, fits: impl Fn(&Array) -> bool) -> Array {
+    let sized = |rows: usize, cols: usize| Array { rows, cols, ..*array };
+    let widest = |rows: usize| {
+        let (mut fitting, mut beyond) = (0, SIDE_MAX + 1);
+        while fitting + 1 < beyond {
+            let middle = usize::midpoint(fitting, beyond);
+            if fits(&sized(rows, middle)) { fitting = middle } else { beyond = middle }
+        }
+        fitting
     };
-    let found = alike.reduce(|a, b| best(b, a)).or_else(|| sides.reduce(|a, b| best(b, a)));
-    let (rows, cols) = found.expect("one PE is an array");
-    Array { rows, cols, ..*array }
+    let widest: Vec<usize> = (1..=SIDE_MAX).map(widest).take_while(|&cols| cols > 0).collect();
+    let most = (1..).zip(&widest).map(|(rows, cols)| rows * cols).max().unwrap_or(1);
+    let unlike = |&(rows, cols): &(usize, usize)| {
+        let (ours, theirs) = (rows * array.cols, cols * array.rows);
+        ours.max(theirs) as f64 / ours.min(theirs) as f64
+    };
+    let shapes = (1..).zip(&widest).flat_map(|(rows, &cols)| {
+        let fewest = (9 * most).div_ceil(10 * rows).max(1);
+        (fewest..=cols).map(move |cols| (rows, cols))
+    });
+    let better = |a: &(usize, usize), b: &(usize, usize)| {
+        unlike(a).total_cmp(&unlike(b)).then((b.0 * b.1).cmp(&(a.0 * a.1)))
+    };
+    let (rows, cols) = shapes.min_by(better).unwrap_or((1, 1));
+    sized(rows, cols)
 }
 
 #[cfg(test)]
@@ -226,17 +242,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_of_less_area_stay_within_it_and_keep_their_shape() {
+    fn arrays_of_less_area_fill_it_and_keep_their_shape() {
         for (rows, cols) in [(8, 8), (16, 16), (4, 16), (1, 1), (3, 5)] {
             let array = Array::new(rows, cols).unwrap();
-            for pes in 1..=(rows * cols) {
-                let found = within(&array, pes as f64 + 0.5);
-                assert!(found.pes() as usize <= pes, "{rows} x {cols}, {pes} PEs: {found:?}");
-                assert!(2 * found.pes() as usize > pes, "{rows} x {cols}, {pes} PEs: {found:?}");
+            for pes in 1..=(rows * cols) as u64 {
+                let found = largest(&array, |array| array.pes() <= pes);
+                let case = format!("{rows} x {cols}, {pes} PEs: {found:?}");
+                assert!(found.pes() <= pes && 10 * found.pes() >= 9 * pes, "{case}");
             }
-            let whole = within(&array, (rows * cols) as f64);
+            let whole = largest(&array, |array| array.pes() <= (rows * cols) as u64);
             assert_eq!((whole.rows, whole.cols), (rows, cols));
-            assert_eq!(within(&array, 0.2).pes(), 1);
+            assert_eq!(largest(&array, |_| false).pes(), 1);
+            assert!(10 * largest(&array, |_| true).pes() >= 9 << 20);
         }
     }
 }

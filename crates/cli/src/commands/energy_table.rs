@@ -65,8 +65,8 @@ pub struct EnergyTable {
 impl EnergyTable {
     /// The table.
     pub fn run(&self) -> Result<String, Failure> {
-        if !(self.pitch.is_finite() && self.pitch >= 0.0) {
-            let problem = "expected a finite number of micrometres, at least 0";
+        if !(0.0..=1e6).contains(&self.pitch) {
+            let problem = "expected 0 to 1000000 micrometres";
             return Err(Failure::input(anyhow!("--pitch {}: {problem}", self.pitch)));
         }
         let mut profile = self.profile()?;

@@ -75,7 +75,8 @@ pub struct Train {
     #[arg(long)]
     diagnose: bool,
 
-    /// Writes how often what happened as CSV: component, action, layer, pass, width, count.
+    /// Writes how often what happened, on the first seed, as CSV: component, action, layer, pass, width,
+    /// count.
     #[arg(long, value_name = "FILE.csv")]
     counts: Option<PathBuf>,
 

@@ -132,8 +132,14 @@ impl Bill<'_, '_, '_> {
             Stationary::Input => a,
         };
         let shadow = if mapping.has_shadow() { stationary } else { 0 };
-        let bits = a + b + widths.total() + shadow;
-        self.event(Component::Registers, Event::RegisterClock { bits }, counts.pe_cycles);
+        let clock = Event::RegisterClock {
+            bits_a: a,
+            bits_b: b,
+            bits_sum: widths.total(),
+            bits_shadow: shadow,
+        };
+        self.event(Component::Registers, clock, counts.pe_cycles);
+        let bits = clock.bits();
         self.event(Component::ClockTree, Event::ClockTree { bits }, counts.pe_cycles);
         for (bits, writes) in [
             (a, counts.a_register_writes),

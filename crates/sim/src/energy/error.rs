@@ -2,6 +2,16 @@
 
 use super::figure::{EnergyUnit, Unit};
 
+/// A number as a person writes it.
+pub(crate) fn shown(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || (1e-6..1e15).contains(&size) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
 /// Why a profile or a table is refused, or a scratchpad cannot be priced.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,7 +30,7 @@ pub enum Error {
         expected: Unit,
     },
     /// A figure is negative, infinite, or zero where it must be positive.
-    #[error("{path}: {value}, expected {expected}")]
+    #[error("{path}: {}, expected {expected}", shown(*value))]
     Value {
         /// The figure's keys from the root, joined by dots.
         path: &'static str,
@@ -48,7 +58,7 @@ pub enum Error {
         path: &'static str,
     },
     /// A profile is to be scaled to a node that nothing is known of.
-    #[error("scaled to {found} nm, expected 7 to 130 nm")]
+    #[error("scaled to {} nm, expected 7 to 130 nm", shown(*found))]
     Node {
         /// The node asked for.
         found: f64,

@@ -158,19 +158,21 @@ impl Figure {
             return Err(Error::Unit { path, found: unit, expected });
         }
         check_source(path, source)?;
-        let positive =
-            matches!(unit, Unit::Nanometre | Unit::Volt | Unit::Megahertz) || path == "kappa";
+        let positive = matches!(unit, Unit::Nanometre | Unit::Volt) || path == "kappa";
         let (accepted, expected) = if let Some(slope) = intercept_of {
             (value >= -slope, "a finite number, at least minus its slope")
         } else if unit == Unit::Byte {
             let whole = value.fract() == 0.0 && (1.0..=4_294_967_296.0).contains(&value);
             (whole, "a whole number of bytes, 1 to 2^32")
+        } else if unit == Unit::Megahertz {
+            ((1.0..=1e4).contains(&value), "1 to 10000")
         } else if positive {
-            (value > 0.0, "a finite number above 0")
+            (value > 0.0, "a finite number above 0, at most 1e9")
         } else {
-            (value >= 0.0, "a finite number, at least 0")
+            (value >= 0.0, "a finite number, at least 0 and at most 1e9")
         };
-        if !(accepted && value.is_finite()) {
+        let bound = if unit == Unit::Byte { f64::INFINITY } else { FIGURE_MAX };
+        if !(accepted && value <= bound) {
             return Err(Error::Value { path, value, expected });
         }
         match range {
@@ -181,6 +183,9 @@ impl Figure {
         }
     }
 }
+
+/// The largest figure, so that no price of any width leaves the range of floats.
+const FIGURE_MAX: f64 = 1e9;
 
 /// Refuses an empty source.
 pub(super) fn check_source(path: &'static str, source: &str) -> Result<(), Error> {

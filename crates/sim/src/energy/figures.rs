@@ -84,6 +84,15 @@ impl FloatFormat {
         }
     }
 
+    /// Bits of its significand, the leading one included.
+    pub fn significand_bits(self) -> u32 {
+        match self {
+            Self::Float32 => 24,
+            Self::Bfloat16 => 8,
+            Self::Float16 => 11,
+        }
+    }
+
     /// The format's name in the files.
     pub fn name(self) -> &'static str {
         match self {

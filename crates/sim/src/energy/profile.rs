@@ -27,6 +27,9 @@ pub struct Profile {
     pub(super) scaling: Scaling,
 }
 
+/// The profile of published operations at 7 nm, which no other node is known of.
+const TPUV4I: &str = "tpuv4i-7";
+
 /// One weight's update, as [`Profile::update`] prices it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Update {
@@ -105,7 +108,7 @@ impl Profile {
                 profile.figures.glitches = true;
                 profile
             }
-            "tpuv4i-7" => {
+            TPUV4I => {
                 let mut profile = Self::horowitz45().at_node(NODE_MIN_NM).expect("7 nm is known");
                 let measured = tpuv4i();
                 profile.figures.name.clone_from(&measured.name);
@@ -163,9 +166,13 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`Error::Base`] where the figures are of another node than 45 nm, [`Error::Node`] outside 7
-    /// to 130 nm.
+    /// [`Error::Base`] where the figures are of another node than 45 nm, or published at 7 nm,
+    /// [`Error::Node`] outside 7 to 130 nm.
     pub fn at_node(mut self, node_nm: f64) -> Result<Self, Error> {
+        let (name, here) = (&self.figures.name, self.node_nm());
+        if name == TPUV4I && here == NODE_MIN_NM && node_nm != here {
+            return Err(Error::Base { name: name.clone(), node_nm: here });
+        }
         self.figures.scaled_to_nm = Some(node_nm).filter(|&nm| nm != self.figures.node.value);
         self.figures.try_into()
     }
@@ -381,16 +388,33 @@ impl Profile {
         self.figures.dram.of(kind).row.value as u64
     }
 
-    /// One floating-point product.
+    /// One floating-point product; where a profile has glitches, with as many as an integer product of its
+    /// significands has.
     pub fn float_multiply(&self, format: FloatFormat) -> Picojoules {
         let unscaled = self.figures.float(format).multiply.value;
-        Picojoules(unscaled * self.scaling.float(Operation::Multiply, format))
+        let bits = format.significand_bits();
+        let glitches = match (&self.figures.multiplier, self.figures.glitches) {
+            (Rule::Table(_), true) => {
+                let significands = |column| mac_45nm().multiplier(column, bits, bits);
+                significands(Column::Glitch) / significands(Column::Zero)
+            }
+            _ => 1.0,
+        };
+        Picojoules(unscaled * glitches * self.scaling.float(Operation::Multiply, format))
     }
 
-    /// One floating-point sum.
+    /// One floating-point sum, likewise.
     pub fn float_add(&self, format: FloatFormat) -> Picojoules {
         let unscaled = self.figures.float(format).add.value;
-        Picojoules(unscaled * self.scaling.float(Operation::Add, format))
+        let bits = format.significand_bits();
+        let glitches = match (&self.figures.adder, self.figures.glitches) {
+            (Rule::Table(_), true) => {
+                let significands = |column| mac_45nm().adder(column, bits);
+                significands(Column::Glitch) / significands(Column::Zero)
+            }
+            _ => 1.0,
+        };
+        Picojoules(unscaled * glitches * self.scaling.float(Operation::Add, format))
     }
 
     /// One multiply-accumulate of a `float32` PE in one cycle: product, sum, and 32-bit registers of
