@@ -3,8 +3,9 @@
 //! Prices are those of data of which half the bits flip. Per GEMM, with z the share of
 //! multiply-accumulates of which an operand is zero:
 //!
-//! - Registers that are written, and the wires that lead to them, cost in proportion to the bits that
-//!   flipped, against half of all bits written.
+//! - Registers that are written cost in proportion to the bits that flipped, against half of all bits
+//!   written; wires likewise, by the operands and sums that they carry, of which as many bits flip as in
+//!   the registers that they lead to.
 //! - A PE whose operand is zero neither multiplies nor adds, and its registers are clocked all the same.
 //!   So adders cost 1 − z of the average.
 //! - Multipliers cost r / (1 + z) of the average, r being the bits that flipped in operand registers against
@@ -47,6 +48,7 @@ struct Shares {
     multiplier: f64,
     adder: f64,
     registers: f64,
+    wires: f64,
 }
 
 impl Shares {
@@ -56,7 +58,7 @@ impl Shares {
         let calls = entry.calls as f64;
         let macs = counts.macs as f64 * calls;
         if macs == 0.0 {
-            return Self { multiplier: 1.0, adder: 1.0, registers: 1.0 };
+            return Self { multiplier: 1.0, adder: 1.0, registers: 1.0, wires: 1.0 };
         }
         let operand_toggles = (operands.a_toggles + operands.b_toggles) as f64;
         let sums = accumulator_toggles as f64 * (macs / (accumulator_macs as f64).max(1.0));
@@ -69,6 +71,10 @@ impl Shares {
         };
         let written = half_of_bits(&|component, event| match (component, event) {
             (Component::Registers, Event::RegisterWrite { bits }) => Some(bits),
+            _ => None,
+        });
+        let hopped = half_of_bits(&|component, event| match (component, event) {
+            (Component::Wires, Event::Hop { bits }) => Some(bits),
             _ => None,
         });
         let (bits_a, bits_b) = entry
@@ -85,11 +91,15 @@ impl Shares {
         let [a, b] = [counts.a_register_writes, counts.b_register_writes];
         let operands_written = 0.5 * (bits_a * a as f64 + bits_b * b as f64) * calls;
         let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
+        // Every operand that is written came over a wire, and of the sums those that moved.
+        let sums_hopped =
+            sums * (hopped - operands_written) / (written - operands_written).max(1.0);
         let zeros = operands.zero_operand_macs as f64 / macs;
         Self {
             multiplier: share(operand_toggles, operands_written) / (1.0 + zeros),
             adder: 1.0 - zeros,
             registers: share(operand_toggles + sums, written),
+            wires: share(operand_toggles + sums_hopped, hopped),
         }
     }
 
@@ -97,10 +107,67 @@ impl Shares {
         match (component, event) {
             (Component::Multiplier, _) => self.multiplier,
             (Component::Adder, _) => self.adder,
-            (Component::Registers, Event::RegisterWrite { .. }) | (Component::Wires, _) => {
-                self.registers
-            }
+            (Component::Registers, Event::RegisterWrite { .. }) => self.registers,
+            (Component::Wires, _) => self.wires,
             _ => 1.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use systoliq_array::{Activity, ArrayCounts};
+    use systoliq_program::{GemmShape, Work};
+
+    use super::*;
+    use crate::cost::Cost;
+    use crate::timeline::Run;
+
+    /// 100 multiply-accumulates of 4 x 6 bits into 16; each operand is written once for each, over a
+    /// wire, and `moved` of the sums come over one.
+    fn shares(moved: u64, operand_toggles: u64, sum_toggles: u64, zeros: u64) -> Shares {
+        let mut once = Cost::default();
+        once.counts = ArrayCounts {
+            macs: 100,
+            a_register_writes: 100,
+            b_register_writes: 100,
+            ..ArrayCounts::default()
+        };
+        let multiply = Event::Multiply { bits_a: 4, bits_b: 6 };
+        once.tally.add(Component::Multiplier, multiply, 100);
+        for (bits, hops) in [(4, 100), (6, 100), (16, moved)] {
+            once.tally.add(Component::Registers, Event::RegisterWrite { bits }, 100);
+            once.tally.add(Component::Wires, Event::Hop { bits }, hops);
+        }
+        let operands = Activity {
+            a_toggles: operand_toggles,
+            zero_operand_macs: zeros,
+            ..Activity::default()
+        };
+        let observed =
+            Observed { operands, accumulator_toggles: sum_toggles, accumulator_macs: 100 };
+        let work = Work::Gemm(GemmShape { m: 10, k: 10, n: 1 });
+        let run = Run { command: 0, work, second_pass: false };
+        Shares::new(&Entry { run, calls: 1, observed: Some(observed), once }, &observed)
+    }
+
+    #[test]
+    fn wires_go_by_the_bits_that_flip_in_what_they_carry() {
+        // Half of 1000 operand bits are 500, of 1600 bits of sums 800.
+        let stay = shares(0, 250, 80, 0);
+        assert_eq!(stay.wires, 0.5);
+        assert_eq!(stay.registers, 330.0 / 1300.0);
+        let all_move = shares(100, 250, 80, 0);
+        assert_eq!(all_move.wires, all_move.registers);
+        assert_eq!(shares(50, 250, 80, 0).wires, (250.0 + 40.0) / 900.0);
+    }
+
+    #[test]
+    fn average_data_cost_the_average_and_zeros_gate_what_they_meet() {
+        let average = shares(100, 500, 800, 0);
+        let Shares { multiplier, adder, registers, wires } = average;
+        assert_eq!([multiplier, adder, registers, wires], [1.0; 4]);
+        let half = shares(0, 375, 0, 50);
+        assert_eq!((half.adder, half.multiplier), (0.5, 0.75 / 1.5));
     }
 }
