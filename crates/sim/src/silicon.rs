@@ -28,9 +28,10 @@ pub struct Silicon {
     pub pe_um2: f64,
     /// All PEs.
     pub array_um2: f64,
-    /// One bias adder, converter, generator of random words and ReLU per column, and the transposer.
+    /// Per column one bias adder, one ReLU and one converter, with its multiplier for 1/B, its
+    /// comparators and its generator of random words; and the transposer.
     pub edge_um2: f64,
-    /// The lanes of the vector unit, and its table.
+    /// The lanes of the vector unit, each with a converter like those of columns, and its table.
     pub vector_um2: f64,
     /// The scratchpad of A.
     pub a_um2: f64,
@@ -59,8 +60,7 @@ impl Silicon {
                 is_arithmetic(event) || matches!(event, Event::RegisterClock { .. })
             });
         let pe_um2 = pe.iter().map(|&event| widest.area(event)).sum();
-        let convert =
-            widest.of(&[Component::Requantizer, Component::Random], |event| !is_arithmetic(event));
+        let convert = widest.of(&[Component::Requantizer, Component::Random], |_| true);
         let column = widest.of(&[Component::Adder, Component::Activation], |_| true) + convert;
         let side = array.rows.max(array.cols) as f64;
         let transposer = match accelerator.layout {
@@ -69,7 +69,7 @@ impl Silicon {
             }
             Layout::TwoCopies => 0.0,
         };
-        let lane = widest.of(&[Component::Update, Component::Loss], is_arithmetic) + convert;
+        let lane = widest.of(&[Component::Update, Component::Loss], |_| true) + convert;
         let is_table = |event: Event| matches!(event, Event::TableRead { .. });
         let has_table = tally.iter().any(|(_, event, _)| is_table(event));
         let table = if has_table { widest.table()? } else { 0.0 };
@@ -207,5 +207,40 @@ impl Widest<'_> {
     fn table(&self) -> Result<f64, Error> {
         let area = self.profile.sram_area(TABLE_BYTES);
         area.map_err(|error| Error::at("accelerator.energy", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edge_and_lanes_have_the_widest_circuit_of_each_kind_that_they_use() {
+        let array = serde_json::json!({ "array": { "rows": 2, "cols": 3 } });
+        let accelerator: Accelerator = serde_json::from_value(array).unwrap();
+        let profile = Profile::horowitz45();
+        let mut tally = Tally::default();
+        let convert = |bits| Event::Requantize { bits, stochastic: false, barrel: false };
+        for (component, event) in [
+            (Component::Requantizer, convert(24)),
+            (Component::Requantizer, convert(16)),
+            (Component::Requantizer, Event::Multiply { bits_a: 32, bits_b: 16 }),
+            (Component::Requantizer, Event::Maximum { bits: 24 }),
+            (Component::Loss, Event::Maximum { bits: 8 }),
+            (Component::Loss, Event::Add { bits: 32 }),
+            (Component::Update, Event::Multiply { bits_a: 8, bits_b: 8 }),
+        ] {
+            tally.add(component, event, 1);
+        }
+        let found = Silicon::new(&accelerator, &profile, &tally).unwrap();
+        let converter = profile.requantize_area(24, false, false)
+            + profile.multiply_area(32, 16)
+            + profile.maximum_area(24);
+        let lane = profile.maximum_area(8) + profile.add_area(32) + profile.multiply_area(8, 8);
+        let lanes = accelerator.array.vector_lanes() as f64;
+        let close = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-12;
+        assert!(close(found.edge_um2, 3.0 * converter), "{found:?}");
+        assert!(close(found.vector_um2, lanes * (lane + converter)), "{found:?}");
+        assert_eq!(found.array_um2, 0.0);
     }
 }
