@@ -126,13 +126,13 @@ mod tests {
     /// 100 multiply-accumulates of 4 x 6 bits into 16; each operand is written once for each, over a
     /// wire, and `moved` of the sums come over one.
     fn shares(moved: u64, operand_toggles: u64, sum_toggles: u64, zeros: u64) -> Shares {
-        let mut once = Cost::default();
-        once.counts = ArrayCounts {
+        let counts = ArrayCounts {
             macs: 100,
             a_register_writes: 100,
             b_register_writes: 100,
             ..ArrayCounts::default()
         };
+        let mut once = Cost { counts, ..Cost::default() };
         let multiply = Event::Multiply { bits_a: 4, bits_b: 6 };
         once.tally.add(Component::Multiplier, multiply, 100);
         for (bits, hops) in [(4, 100), (6, 100), (16, moved)] {
