@@ -136,13 +136,13 @@ mod tests {
     /// 100 multiply-accumulates of 4 x 6 bits into 16; each operand is written once for each, over a
     /// wire, and `moved` of the sums come over one.
     fn shares(moved: u64, operand_toggles: u64, sum_toggles: u64, zeros: u64) -> Shares {
-        let mut once = Cost::default();
-        once.counts = ArrayCounts {
+        let counts = ArrayCounts {
             macs: 100,
             a_register_writes: 100,
             b_register_writes: 100,
             ..ArrayCounts::default()
         };
+        let mut once = Cost { counts, ..Cost::default() };
         let clock = Event::RegisterClock { bits_a: 4, bits_b: 6, bits_sum: 16, bits_shadow: 0 };
         once.tally.add(Component::Registers, clock, 100);
         once.tally.add(Component::Adder, Event::Add { bits: 16 }, 100);
