@@ -383,3 +383,46 @@ fn a_pe_can_do_what_every_layer_asks_of_it() {
         - profile.register_area(8);
     assert!((wide - plain - more).abs() < 1e-9, "{plain} {wide} {more}");
 }
+
+/// The worked example of docs/energy.md: 32 folds of 86 cycles on 8 x 8 PEs, by hand.
+#[test]
+fn one_product_costs_what_it_costs_on_paper() {
+    let mut accelerator = prepared("digits-mlp", &[]).experiment.accelerator;
+    accelerator.array = Array::new(8, 8).unwrap();
+    let shape = GemmShape { m: 32, k: 64, n: 64 };
+    let widths = Widths { a: 8, b: 8, accumulator: 32, output: 8 };
+    let report = GemmReport::new(&accelerator, shape, widths).unwrap();
+    let energy = &report.energy_pj.as_ref().unwrap().by_component;
+    let (macs, cycles) = (32.0 * 64.0 * 64.0, 32.0 * 86.0);
+    let operands_written = 32.0 * 64.0 * 8.0 * 8.0 + 64.0 * 64.0 * 4.0 * 8.0;
+    // Each of 64 columns of 4 tiles passes its 8 results down a chain.
+    let drained = 64.0 * 4.0 * 28.0;
+    let pe: f64 = 3.08203 * 64.0 + 10.594 * 8.0 + 4.2083 * 32.0 + 2.333 + 4.52 * 48.0;
+    let clock = 64.0 * cycles * 0.3 * 0.00838 * 48.0;
+    let data = |bits: f64, writes: f64| writes * 0.3 * 0.00342 * bits;
+    let wire = |bits: f64, hops: f64| hops * 0.0001 * pe.sqrt() * bits;
+    let (column, lane) = (4.2083 * 32.0 + 2.333 + 1.62 * 32.0, 1.62 * 32.0);
+    let logic = 64.0 * pe + 8.0 * column + 64.0 * 8.0 * 4.52 + 8.0 * lane;
+    for (component, expected) in [
+        (Component::Multiplier, macs * 0.2),
+        (Component::Adder, macs * 0.1),
+        (
+            Component::Registers,
+            clock
+                + data(8.0, operands_written)
+                + data(32.0, macs + drained)
+                + data(8.0, 32.0 * 2.0 * 8.0 * 64.0),
+        ),
+        (Component::Wires, wire(8.0, operands_written) + wire(32.0, drained)),
+        (Component::ClockTree, 0.3 * clock),
+        (Component::Scratchpad, 4352.0 * 2.0 * 2.1552 + 1024.0 * 8.0 * 0.65287),
+        (Component::Requantizer, 2048.0 * 0.3 * 0.0032 * 32.0),
+        (Component::Random, 0.0),
+        (Component::Dram, 8192.0 * 8.0 * 8.0 + 4.0 * 1700.0),
+        (Component::Leakage, cycles * 2.0 * (logic * 22.8e-6 + 3.0 * 0.49362)),
+    ] {
+        let found = energy.of(component).0;
+        let close = (found - expected).abs() <= 1e-3 * expected;
+        assert!(close, "{component:?}: {found}, expected {expected}");
+    }
+}
