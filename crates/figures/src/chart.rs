@@ -62,6 +62,18 @@ fn text_width(text: &str) -> f64 {
     7.2 * text.chars().count() as f64
 }
 
+/// A text that takes so much room at most, cut where it does not.
+fn short(text: &str, room: f64) -> String {
+    if text_width(text) <= room {
+        return text.to_owned();
+    }
+    let fits = (room / text_width("x")).floor().max(2.0) as usize - 1;
+    text.chars().take(fits).chain(['…']).collect()
+}
+
+/// The most room for a name beside a row.
+const NAME: f64 = 300.0;
+
 /// The widest of some texts.
 fn widest<'a>(texts: impl IntoIterator<Item = &'a str>) -> f64 {
     texts.into_iter().map(text_width).fold(0.0, f64::max)
@@ -182,12 +194,13 @@ impl Entry {
 fn legend(entries: &[Entry], [left, right]: [f64; 2], top: f64) -> (Vec<Element>, f64) {
     let (mut x, mut y, mut drawn) = (left, top + LINE / 2.0, Vec::new());
     for entry in entries {
-        let width = 26.0 + text_width(entry.name()) + 14.0;
+        let name = short(entry.name(), right - left - 30.0);
+        let width = 26.0 + text_width(&name) + 14.0;
         if x > left && x + width > right + 14.0 {
             (x, y) = (left, y + LINE);
         }
         drawn.extend(entry.symbol(x, y));
-        drawn.push(text(x + 26.0, y + 4.0, "start", "small", entry.name()));
+        drawn.push(text(x + 26.0, y + 4.0, "start", "small", &name));
         x += width;
     }
     let height = if entries.is_empty() { 0.0 } else { y + LINE / 2.0 + 6.0 - top };
@@ -252,7 +265,8 @@ impl Panel {
         let mut drawn = vec![line([self.left(), bottom], [self.right(), bottom], "axis")];
         for (at, label) in labels.iter().enumerate() {
             let x = self.x.place(at as f64);
-            drawn.push(text(x, bottom + 17.0, "middle", "small muted", label));
+            let label = short(label, self.x.band());
+            drawn.push(text(x, bottom + 17.0, "middle", "small muted", &label));
         }
         let middle = (self.left() + self.right()) / 2.0;
         drawn.push(text(middle, bottom + 36.0, "middle", "", name));

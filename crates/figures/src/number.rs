@@ -90,20 +90,35 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// What losses of a sweep are shown in: by how much they are multiplied, and their unit.
+/// What losses are shown in: by how much they are divided, and their unit.
 pub(crate) fn loss_unit(measure: Measure) -> Unit {
     match measure {
         Measure::ErrorRate => Unit { size: 0.01, name: "points" },
-        Measure::Loss => Unit { size: 1.0, name: "of loss" },
+        Measure::Loss => Unit { size: 1.0, name: "" },
     }
 }
 
+/// A loss without a sign, as `0.50 points`.
+pub(crate) fn loss(value: f64, measure: Measure) -> String {
+    in_unit(&format!("{:.*}", decimals(measure), value / loss_unit(measure).size), measure)
+}
+
 /// A difference with its sign, its unit and half its interval, as `+0.73 ± 2.31 points`.
-pub(crate) fn difference(mean: f64, ci95: Option<f64>, unit: Unit) -> String {
-    let mean =
-        if mean.is_finite() { format!("{:+.2}", mean / unit.size) } else { mean.to_string() };
-    let interval = ci95.map_or(String::new(), |half| format!(" ± {:.2}", half / unit.size));
-    format!("{mean}{interval} {}", unit.name)
+pub(crate) fn difference(mean: f64, ci95: Option<f64>, measure: Measure) -> String {
+    let (size, decimals) = (loss_unit(measure).size, decimals(measure));
+    let interval = ci95.map_or(String::new(), |half| format!(" ± {:.decimals$}", half / size));
+    in_unit(&format!("{:+.decimals$}{interval}", mean / size), measure)
+}
+
+fn decimals(measure: Measure) -> usize {
+    match measure {
+        Measure::ErrorRate => 2,
+        Measure::Loss => 4,
+    }
+}
+
+fn in_unit(number: &str, measure: Measure) -> String {
+    format!("{number} {}", loss_unit(measure).name).trim_end().to_owned()
 }
 
 /// A setting as a label has it: texts without quotes.
@@ -128,8 +143,10 @@ mod tests {
         assert_eq!(energy(0.0), "0 pJ");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
-        let points = loss_unit(Measure::ErrorRate);
+        let points = Measure::ErrorRate;
         assert_eq!(difference(0.0073, Some(0.0231), points), "+0.73 ± 2.31 points");
-        assert_eq!(difference(f64::INFINITY, None, points), "inf points");
+        assert_eq!(difference(f64::INFINITY, None, points), "+inf points");
+        assert_eq!(difference(0.0073, Some(0.0231), Measure::Loss), "+0.0073 ± 0.0231");
+        assert_eq!(loss(0.005, points), "0.50 points");
     }
 }

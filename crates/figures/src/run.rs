@@ -7,7 +7,7 @@ mod tensors;
 
 use systoliq_sim::report::SCHEMA_VERSION;
 
-use crate::number::{count, difference, energy, loss_unit, percent};
+use crate::number::{count, difference, energy, percent};
 use crate::{Error, Figure, Page};
 pub(crate) use cost::energy_stack;
 pub(crate) use report::Named;
@@ -59,7 +59,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     if let [Some(golden), Some(fixed)] = rates {
         fact("Error rate, float → fixed", format!("{} → {}", percent(golden), percent(fixed)));
     }
-    let points = loss_unit(Measure::ErrorRate);
+    let points = Measure::ErrorRate;
     if let Some(over) = &report.accuracy_loss_over_seeds {
         fact("Accuracy lost, mean of the seeds", difference(over.mean, over.ci95, points));
     } else if let Some(lost) = report.accuracy_loss {

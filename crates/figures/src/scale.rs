@@ -21,6 +21,8 @@ pub(crate) struct Axis {
     scale: Scale,
     values: [f64; 2],
     places: [f64; 2],
+    /// Whether only whole numbers get a tick.
+    whole: bool,
 }
 
 impl Axis {
@@ -32,7 +34,7 @@ impl Axis {
             _ if low >= high => (low - 0.5, low + 0.5),
             _ => (low, high),
         };
-        Self { scale, values: [low, high], places: [0.0, 1.0] }
+        Self { scale, values: [low, high], places: [0.0, 1.0], whole: false }
     }
 
     /// Rows or columns.
@@ -69,6 +71,11 @@ impl Axis {
     /// The same between two places.
     pub(crate) fn between(self, start: f64, end: f64) -> Self {
         Self { places: [start, end], ..self }
+    }
+
+    /// The same with ticks at whole numbers alone.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Its first and last place.
@@ -129,7 +136,8 @@ impl Axis {
             }
             Scale::Bands(_) => Vec::new(),
         };
-        values.into_iter().map(|value| (value, tick_text(value))).collect()
+        let allowed = |value: &f64| !self.whole || (value - value.round()).abs() < 1e-9;
+        values.into_iter().filter(allowed).map(|value| (value, tick_text(value))).collect()
     }
 }
 
@@ -147,12 +155,13 @@ fn tick_text(value: f64) -> String {
     text
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten.
+/// Multiples of 1, 2 or 5 times a power of ten: of the largest of which there are three quarters of
+/// those wanted, at least.
 fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
-    let rough = (high - low) / wanted.max(1) as f64;
+    let rough = (high - low) / (0.75 * wanted.max(1) as f64);
     let power = 10f64.powf(rough.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-    let step = *steps.iter().find(|step| **step >= rough * 0.999).unwrap_or(&steps[3]);
+    let steps = [5.0, 2.0, 1.0].map(|step| step * power);
+    let step = *steps.iter().find(|step| **step <= rough).unwrap_or(&power);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
     (first..=last).map(|at| at as f64 * step).collect()
@@ -193,6 +202,7 @@ mod tests {
             texts(Axis::new(Scale::Linear, -0.1, 0.31), 4),
             ["-0.1", "0", "0.1", "0.2", "0.3"]
         );
+        assert_eq!(texts(Axis::new(Scale::Linear, 2.7, 5.3).whole(), 10), ["3", "4", "5"]);
         assert_eq!(texts(Axis::new(Scale::Log, 1.0, 1e4), 5), ["1", "10", "100", "1000", "10000"]);
         let symmetric = Axis::new(Scale::SymmetricLog(1.0), -2.0, 40.0);
         assert_eq!(texts(symmetric, 5), ["-1", "0", "1", "3", "10", "30"]);

@@ -69,9 +69,10 @@ fn drawing(theme: &Theme) -> String {
          svg.figure .whisker{{fill:none;stroke-width:1.25}}\
          svg.figure .edge{{stroke:{surface};stroke-width:.5}}\
          svg.figure .ring{{fill:none;stroke:{ink};stroke-width:1.5}}\
-         svg.figure .faint{{opacity:.55}}\
+         svg.figure .faint{{opacity:.6}}\
          svg.figure .halo{{paint-order:stroke;stroke:{surface};stroke-width:4px;stroke-linejoin:round}}\
          svg.figure .hit{{fill:none;stroke:none;pointer-events:all}}\
+         svg.figure .frame{{fill:none;stroke-width:2}}\
          svg.figure .on-light{{fill:#1a1a1a}}\
          svg.figure .on-dark{{fill:#ffffff}}"
     );
@@ -118,8 +119,8 @@ th{font-weight:600}th:first-child,td:first-child{text-align:left;padding-left:0}
 font-size:.8rem;white-space:pre-line;max-width:24rem;z-index:1}";
 
 const PAPER: &str = "\
-#6b4226page{margin:15mm}\
-#6b4226media print{body{max-width:none;padding:0;font-size:10pt}nav,details,#tip{display:none}\
+@page{margin:15mm}\
+@media print{body{max-width:none;padding:0;font-size:10pt}nav,details,#tip{display:none}\
 figure{break-inside:avoid;margin-top:1rem}.facts div{border:1px solid #cccccc}}";
 
 /// The style sheet of a page: light, dark where the reader prefers it, light on paper.
@@ -127,7 +128,7 @@ pub(crate) fn of_page() -> String {
     let [light, dark] = [LIGHT, DARK].map(|theme| page(&theme) + &drawing(&theme));
     format!(
         ":root{{color-scheme:light dark}}{LAYOUT}{light}\
-         #6b4226media screen and (prefers-color-scheme:dark){{{dark}}}{PAPER}"
+         @media screen and (prefers-color-scheme:dark){{{dark}}}{PAPER}"
     )
 }
 

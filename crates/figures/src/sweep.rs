@@ -8,7 +8,7 @@ mod sensitivity;
 use systoliq_explore::{Analysis, Cost, Lines, Measure, PointAnalysis, SelectedOn};
 
 use crate::chart::Point;
-use crate::number::{Unit, count, difference, energy, loss_unit, percent, setting};
+use crate::number::{Unit, count, difference, energy, loss, loss_unit, percent, setting};
 use crate::scale::Scale;
 use crate::{Figure, Page};
 
@@ -44,21 +44,20 @@ fn note(analysis: &Analysis) -> String {
 }
 
 fn facts(analysis: &Analysis) -> Vec<(String, String)> {
-    let unit = loss_unit(analysis.measure);
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
-    let within = analysis.within.loss / unit.size;
+    let within = loss(analysis.within.loss, analysis.measure);
     for (cost, at) in &analysis.within.cheapest {
         let Some(point) = analysis.points.get(*at) else { continue };
         let spent = point.costs.map_or(String::new(), |costs| said(*cost, costs.of(*cost)));
-        let name = format!("Least {} within {within:.2} {}", name(*cost), unit.name);
+        let name = format!("Least {} within {within} of float", name(*cost));
         fact(&name, format!("{} · {spent}", settings(analysis, point)));
     }
     let best =
         analysis.within.cheapest.get(&Cost::EnergyPj).and_then(|&at| analysis.points.get(at));
     if let Some(best) = best {
         if let Some(test) = &best.test {
-            let lost = difference(test.mean.0, test.ci95.map(|half| half.0), unit);
+            let lost = difference(test.mean.0, test.ci95.map(|half| half.0), analysis.measure);
             fact("Least energy: lost on the test part", lost);
         }
         if let Some(costs) = best.costs.filter(|costs| costs.float32_energy_pj > 0.0) {
@@ -110,12 +109,12 @@ fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
 
 /// Everything about a point, a line each.
 fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
-    let unit = loss_unit(analysis.measure);
     let mut lines = vec![settings(analysis, point)];
     for (part, lost) in [("validation", &point.validation), ("test", &point.test)] {
         if let Some(lost) = lost {
             let ci95 = lost.ci95.map(|half| half.0);
-            lines.push(format!("lost, {part}: {}", difference(lost.mean.0, ci95, unit)));
+            lines
+                .push(format!("lost, {part}: {}", difference(lost.mean.0, ci95, analysis.measure)));
         }
     }
     if let Some(costs) = point.costs {

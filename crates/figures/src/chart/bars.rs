@@ -1,6 +1,6 @@
 //! Bars of stacked parts, side by side in rows.
 
-use super::{Drawing, Entry, LINE, Panel, WIDTH, legend, mark, rect, text, widest};
+use super::{Drawing, Entry, LINE, NAME, Panel, WIDTH, legend, mark, rect, short, text, widest};
 use crate::scale::{Axis, Scale};
 use crate::style::COLOURS;
 
@@ -17,7 +17,7 @@ pub(crate) struct Stack {
 
 /// Bars of the parts that `keys` names, in rows, on an axis of this name.
 pub(crate) fn stacks(keys: &[String], bars: &[Stack], axis_name: &str) -> Drawing {
-    let left = 12.0 + widest(bars.iter().map(|bar| bar.label.as_str()));
+    let left = 12.0 + widest(bars.iter().map(|bar| bar.label.as_str())).min(NAME);
     let ends = widest(bars.iter().map(|bar| bar.total.as_str())) + 14.0;
     let used = |key: usize| {
         bars.iter().flat_map(|bar| &bar.parts).any(|part| part.0 == key && part.1 > 0.0)
@@ -35,11 +35,11 @@ pub(crate) fn stacks(keys: &[String], bars: &[Stack], axis_name: &str) -> Drawin
     let size = [WIDTH - left - ends, row * bars.len() as f64];
     let mut panel = Panel::new([left, top], size, x, Axis::bands(bars.len()));
     panel.y = panel.y.between(top, top + size[1]);
-    drawn.extend(panel.x_axis(axis_name, 8, true));
+    drawn.extend(panel.x_axis(axis_name, 6, true));
     for (at, bar) in bars.iter().enumerate() {
         let middle = panel.y.place(at as f64);
         let height = 0.62 * row;
-        drawn.push(text(left - 8.0, middle + 4.0, "end", "", &bar.label));
+        drawn.push(text(left - 8.0, middle + 4.0, "end", "", &short(&bar.label, NAME)));
         let mut reached = 0.0;
         for (key, value, title) in bar.parts.iter().filter(|part| part.1 > 0.0) {
             let [start, end] = [reached, reached + value].map(|value| panel.x.place(value));
@@ -49,7 +49,7 @@ pub(crate) fn stacks(keys: &[String], bars: &[Stack], axis_name: &str) -> Drawin
             drawn.push(mark(title, [part]));
         }
         let end = panel.x.place(reached) + 6.0;
-        drawn.push(text(end, middle + 4.0, "start", "small", &bar.total));
+        drawn.push(text(end, middle + 4.0, "start", "small halo", &bar.total));
     }
     Drawing::new(top + size[1] + 2.5 * LINE, drawn)
 }

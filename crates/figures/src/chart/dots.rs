@@ -1,7 +1,8 @@
 //! Rows of dots, in one column of values or several side by side.
 
 use super::{
-    Drawing, Entry, LINE, Panel, WIDTH, hit, legend, line, mark, marker, text, whisker, widest,
+    Drawing, Entry, LINE, NAME, Panel, WIDTH, hit, legend, line, mark, marker, short, text,
+    whisker, widest,
 };
 use crate::scale::Axis;
 use crate::style::COLOURS;
@@ -42,8 +43,8 @@ pub(crate) struct Column {
 
 /// Rows of dots. `styles` are named in a legend.
 pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing {
-    let labels = 12.0 + widest(rows.iter().map(|row| row.label.as_str()));
-    let notes = widest(rows.iter().map(|row| row.note.as_str())) + 12.0;
+    let labels = 12.0 + widest(rows.iter().map(|row| row.label.as_str())).min(NAME);
+    let notes = widest(rows.iter().map(|row| row.note.as_str())).min(NAME / 2.0) + 12.0;
     let marker = |(style, name): (usize, &&str)| Entry::Marker {
         style,
         faint: false,
@@ -61,7 +62,7 @@ pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing
         let bands = Axis::bands(rows.len());
         let mut panel = Panel::new([left, top], [width, height], column.axis, bands);
         panel.y = bands.between(top, top + height);
-        drawn.extend(panel.x_axis(&column.name, (width / 36.0) as usize, true));
+        drawn.extend(panel.x_axis(&column.name, (width / 45.0) as usize, true));
         let [low, high] = column.axis.values();
         if low < 0.0 && high > 0.0 {
             let zero = panel.x.place(0.0);
@@ -77,8 +78,8 @@ pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing
     }
     for (number, row) in rows.iter().enumerate() {
         let y = Axis::bands(rows.len()).between(top, top + height).place(number as f64) + 4.0;
-        drawn.push(text(labels - 8.0, y, "end", "", &row.label));
-        drawn.push(text(WIDTH - notes + 8.0, y, "start", "small", &row.note));
+        drawn.push(text(labels - 8.0, y, "end", "", &short(&row.label, NAME)));
+        drawn.push(text(WIDTH - notes + 8.0, y, "start", "small", &short(&row.note, NAME / 2.0)));
     }
     Drawing::new(top + height + 2.5 * LINE, drawn)
 }

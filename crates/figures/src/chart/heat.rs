@@ -1,6 +1,6 @@
 //! Cells over the values of two axes, darker where more is lost.
 
-use super::{Drawing, LINE, Panel, WIDTH, mark, rect, sideways, text, widest};
+use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, sideways, text, widest};
 use crate::scale::{Axis, Scale};
 use crate::style::HEAT;
 
@@ -32,7 +32,7 @@ pub(crate) struct HeatMap<'a> {
 impl HeatMap<'_> {
     /// Draws it.
     pub(crate) fn drawing(&self) -> Drawing {
-        let left = 36.0 + widest(self.rows.iter().map(String::as_str));
+        let left = 36.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
         let step = 30.0;
         let size = [WIDTH - left - 8.0, step * self.rows.len() as f64];
         let (x, y) = (Axis::bands(self.columns.len()), Axis::bands(self.rows.len()));
@@ -44,7 +44,7 @@ impl HeatMap<'_> {
         drawn.push(sideways(14.0, 8.0 + size[1] / 2.0, self.names[1]));
         for (at, label) in self.rows.iter().enumerate() {
             let y = panel.y.place(at as f64) + 4.0;
-            drawn.push(text(left - 7.0, y, "end", "small muted", label));
+            drawn.push(text(left - 7.0, y, "end", "small muted", &short(label, NAME)));
         }
         for cell in self.cells {
             let [x, y] = panel.place(cell.at[0] as f64, cell.at[1] as f64);
@@ -56,7 +56,8 @@ impl HeatMap<'_> {
             };
             let mut shapes = vec![area(1.0, "").with("fill", colour(share))];
             if cell.chosen {
-                shapes.push(area(2.5, "ring"));
+                let stroke = if share < 0.55 { "#1a1a1a" } else { "#ffffff" };
+                shapes.push(area(3.0, "frame").with("stroke", stroke));
             }
             if fits {
                 let class = if share < 0.55 { "small on-light" } else { "small on-dark" };

@@ -1,8 +1,8 @@
 //! Lines and points over two axes.
 
 use super::{
-    Drawing, Entry, LINE, Panel, WIDTH, hit, legend, line, mark, marker, text, text_width, whisker,
-    y_room,
+    Drawing, Entry, LINE, Panel, WIDTH, hit, legend, line, mark, marker, short, text, text_width,
+    whisker, y_room,
 };
 use crate::scale::{Axis, Scale};
 use crate::style::COLOURS;
@@ -85,7 +85,9 @@ impl LineChart<'_> {
         let right = WIDTH - 16.0;
         let (mut drawn, top) = legend(&self.legend(), [left, right], 2.0);
         let top = top + 8.0;
-        let panel = Panel::new([left, top], [right - left, self.height], self.x, self.y);
+        let mut xs = self.series.iter().flat_map(|series| &series.points).map(|point| point.x);
+        let x = if xs.all(|x| x.fract() == 0.0) { self.x.whole() } else { self.x };
+        let panel = Panel::new([left, top], [right - left, self.height], x, self.y);
         drawn.extend(panel.y_axis(self.y_name, 6));
         match self.columns {
             [] => drawn.extend(panel.x_axis(self.x_name, 10, false)),
@@ -108,7 +110,7 @@ impl LineChart<'_> {
     }
 
     fn legend(&self) -> Vec<Entry> {
-        let named = self.series.iter().filter(|series| !series.name.is_empty());
+        let named = self.series.iter().filter(|series| !series.points.is_empty());
         let entry = |series: &Series| {
             let Series { style, dashed, markers, faint, .. } = *series;
             let name = series.name.clone();
@@ -123,13 +125,15 @@ impl LineChart<'_> {
     fn labels(&self, panel: &Panel) -> Vec<Element> {
         let mut drawn = Vec::new();
         for point in self.series.iter().flat_map(|series| &series.points) {
-            let Some(label) = &point.label else { continue };
+            let Some(label) = point.label.as_ref().map(|label| short(label, 0.6 * WIDTH)) else {
+                continue;
+            };
             let [x, y] = panel.place(point.x, shown(point.y));
             let ring = Element::new("circle").at("cx", x).at("cy", y).with("r", 8);
             drawn.push(ring.with("class", "ring"));
-            let fits = x + 14.0 + text_width(label) < panel.right();
+            let fits = x + 14.0 + text_width(&label) < panel.right();
             let (x, anchor) = if fits { (x + 10.0, "start") } else { (x - 10.0, "end") };
-            drawn.push(text(x, (y - 14.0).max(panel.top() + 10.0), anchor, "strong halo", label));
+            drawn.push(text(x, (y - 14.0).max(panel.top() + 10.0), anchor, "strong halo", &label));
         }
         drawn
     }

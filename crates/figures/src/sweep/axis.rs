@@ -8,7 +8,7 @@ use systoliq_explore::Analysis;
 use super::{loss_name, loss_scale, loss_title, on_test, part};
 use crate::Figure;
 use crate::chart::{LineChart, Point, Series};
-use crate::number::{difference, loss_unit, setting};
+use crate::number::{difference, setting};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 
@@ -164,7 +164,6 @@ fn best(analysis: &Analysis, lines: Vec<Line>) -> Vec<Series> {
 
 /// Every point with its settings and losses.
 pub(super) fn table(analysis: &Analysis) -> Table {
-    let unit = loss_unit(analysis.measure);
     let mut table = Table::default();
     table.head.extend(analysis.axes.iter().map(|axis| axis.name.clone()));
     table.head.extend(["lost, validation", "lost, test", "diverged"].map(str::to_owned));
@@ -173,7 +172,7 @@ pub(super) fn table(analysis: &Analysis) -> Table {
         let values = values.map(|value| value.map_or(String::new(), setting));
         let losses = [&point.validation, &point.test].map(|lost| {
             lost.as_ref().map_or("-".to_owned(), |lost| {
-                difference(lost.mean.0, lost.ci95.map(|half| half.0), unit)
+                difference(lost.mean.0, lost.ci95.map(|half| half.0), analysis.measure)
             })
         });
         let diverged = point.diverged.len().to_string();

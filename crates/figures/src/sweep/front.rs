@@ -7,7 +7,7 @@ use super::{
 };
 use crate::Figure;
 use crate::chart::{LineChart, Point, Series, Stack, stacks};
-use crate::number::{Unit, difference, energy, loss_unit};
+use crate::number::{Unit, difference, energy, loss, loss_unit};
 use crate::page::Table;
 use crate::run::energy_stack;
 use crate::scale::{Axis, Scale};
@@ -71,6 +71,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         SelectedOn::Validation => series.push(Series {
             name: "the same points, test part with 95 % intervals".to_owned(),
             style: 1,
+            shift: 5.0,
             markers: true,
             points: quoted,
             ..Series::default()
@@ -81,7 +82,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     let spread = if most > 8.0 * least { Scale::Log } else { Scale::Linear };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let within = analysis.within.loss / loss_unit(analysis.measure).size;
-    let unit_name = loss_unit(analysis.measure).name;
+    let within_text = loss(analysis.within.loss, analysis.measure);
     let chart = LineChart {
         x_name: &x_name,
         y_name: &y_name,
@@ -90,7 +91,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         columns: &[],
         height: 320.0,
         series: &series,
-        rule: Some((within, format!("{within:.2} {unit_name}"))),
+        rule: Some((within, within_text.clone())),
     };
     let as_few = match cost {
         Cost::EnergyPj => "for as little energy",
@@ -99,9 +100,9 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     };
     let ring = match chosen {
         Some(_) => {
-            format!("The ring is around the cheapest that loses at most {within:.2} {unit_name}.")
+            format!("The ring is around the cheapest that loses at most {within_text}.")
         }
-        None => format!("None loses at most {within:.2} {unit_name}."),
+        None => format!("None loses at most {within_text}."),
     };
     Some(Figure {
         name: format!("front-{}", name(cost).replace(' ', "-")),
@@ -118,12 +119,11 @@ fn table(
     front: &[(usize, &PointAnalysis)],
     chosen: Option<usize>,
 ) -> Table {
-    let unit = loss_unit(analysis.measure);
     let mut table =
         Table::new(&["on the front", "cost", "lost, validation", "lost, test", "chosen"]);
     let lost = |lost: &Option<Lost>| {
         lost.as_ref().map_or("-".to_owned(), |lost| {
-            difference(lost.mean.0, lost.ci95.map(|half| half.0), unit)
+            difference(lost.mean.0, lost.ci95.map(|half| half.0), analysis.measure)
         })
     };
     for &(at, point) in front {

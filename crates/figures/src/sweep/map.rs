@@ -5,13 +5,14 @@ use systoliq_explore::Analysis;
 use super::{loss_scale, loss_title, told};
 use crate::Figure;
 use crate::chart::{Cell, HeatMap};
-use crate::number::{loss_unit, setting};
+use crate::number::{Unit, loss_unit, setting};
 use crate::page::Table;
 
 /// A loss with its sign, as short as a cell needs it.
-fn signed(value: f64) -> String {
-    let text = format!("{value:+.1}");
-    if text == "+0.0" || text == "-0.0" { "0.0".to_owned() } else { text }
+fn signed(value: f64, unit: Unit) -> String {
+    let text = format!("{value:+.*}", if unit.name.is_empty() { 3 } else { 1 });
+    let zero = text.trim_start_matches(['+', '-']);
+    if zero.chars().all(|digit| "0.".contains(digit)) { zero.to_owned() } else { text }
 }
 
 /// The figure; nothing for a sweep of another number of axes, or of which no point is done.
@@ -34,7 +35,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         Some(Cell {
             at: [level(columns)?, level(rows)?],
             value,
-            text: signed(value),
+            text: signed(value, unit),
             title: told(analysis, point),
             chosen: Some(&number) == chosen,
         })
@@ -66,9 +67,12 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         name: "lost-map".to_owned(),
         title: format!("{} over {} and {}", loss_title(analysis), columns.name, rows.name),
         caption: format!(
-            "What fixed point loses against float on the test part, in {}; means of the seeds. The \
+            "What fixed point loses against float on the test part{}; means of the seeds. The \
              frame is around the point of least energy that loses little enough.",
-            unit.name
+            match unit.name {
+                "" => String::new(),
+                name => format!(", in {name}"),
+            }
         ),
         drawing: map.drawing(),
         table,

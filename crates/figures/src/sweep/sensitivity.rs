@@ -20,7 +20,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     for step in &analysis.sensitivity {
         let Sensitivity { from, to, pairs, energy_factor, .. } = step;
         let [from, to] = [from, to].map(setting);
-        let lost = difference(step.loss.0, step.loss_ci95.map(|half| half.0), unit);
+        let lost = difference(step.loss.0, step.loss_ci95.map(|half| half.0), analysis.measure);
         let energy = format!("{:+.1} %", 100.0 * (energy_factor - 1.0));
         let label = format!("{} {from} → {to}", step.axis);
         let title =
