@@ -248,6 +248,15 @@ fn figures_of_a_run_have_the_numbers_of_its_report() {
     assert_eq!(counted as u64, counts.map(|count| count.as_u64().unwrap()).sum::<u64>());
 }
 
+/// The settings of a point as figures name them.
+fn settings(point: &Value) -> String {
+    format!(
+        "bits {}, machine {}",
+        point["settings"]["bits"],
+        point["settings"]["machine"].as_str().unwrap()
+    )
+}
+
 #[test]
 fn figures_of_a_sweep_have_the_numbers_of_its_analysis() {
     let folder = sweep();
@@ -268,13 +277,6 @@ fn figures_of_a_sweep_have_the_numbers_of_its_analysis() {
     files.iter().for_each(|(name, text)| assert_sound(name, text));
 
     let points = analysis["points"].as_array().unwrap();
-    let settings = |point: &Value| {
-        format!(
-            "bits {}, machine {}",
-            point["settings"]["bits"],
-            point["settings"]["machine"].as_str().unwrap()
-        )
-    };
     for name in ["lost-axis-1", "lost-axis-2", "lost-map", "front-energy"] {
         let drawing = parsed(&files[&format!("small-{name}.svg")]);
         let told = told(&drawing);
@@ -293,6 +295,14 @@ fn figures_of_a_sweep_have_the_numbers_of_its_analysis() {
     }
     let drawing = parsed(&files["small-lost-map.svg"]);
     assert_eq!(told(&drawing).len(), points.len());
+}
+
+#[test]
+fn fronts_and_sensitivities_are_those_of_the_analysis() {
+    let folder = sweep();
+    let (_, files) = drawn(folder.path(), "sweep");
+    let analysis = json_of(&folder.path().join("sweep/analysis.json"));
+    let points = analysis["points"].as_array().unwrap();
 
     let drawing = parsed(&files["small-front-energy.svg"]);
     let ring = drawing.descendants().filter(|node| node.attribute("class") == Some("ring")).count();

@@ -27,56 +27,8 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     let (least, most) = ends.filter(|(least, most)| least < most)?;
     let (unit, x_name) = cost_unit(cost, most);
     let chosen = analysis.within.cheapest.get(&cost).copied();
-    let selecting = |at: usize, point: &PointAnalysis| {
-        let (lost, spent) = (analysis.selecting(point)?, point.costs?.of(cost));
-        Some(Point {
-            x: spent / unit.size,
-            y: lost.mean.0 / loss_unit(analysis.measure).size,
-            title: told(analysis, point),
-            label: (Some(at) == chosen).then(|| settings(analysis, point)),
-            ..Point::default()
-        })
-    };
     let front = on_front(analysis, cost);
-    let all = analysis.points.iter().enumerate();
-    let others = all.filter(|(at, _)| front.iter().all(|(on, _)| on != at));
-    let part = part(analysis.selected_on);
-    let mut series = vec![
-        Series {
-            name: format!("other points, {part} part"),
-            style: 12,
-            markers: true,
-            faint: true,
-            points: others.filter_map(|(at, point)| selecting(at, point)).collect(),
-            ..Series::default()
-        },
-        Series {
-            name: format!("the Pareto front, {part} part"),
-            style: 0,
-            line: true,
-            steps: true,
-            markers: true,
-            points: front.iter().filter_map(|&(at, point)| selecting(at, point)).collect(),
-            ..Series::default()
-        },
-    ];
-    let on_test = |&(_, point): &(usize, &PointAnalysis)| {
-        on_test(analysis, point, point.costs?.of(cost) / unit.size)
-    };
-    let quoted: Vec<Point> = front.iter().filter_map(on_test).collect();
-    match analysis.selected_on {
-        SelectedOn::Test => {
-            series[1].points.iter_mut().zip(&quoted).for_each(|(point, on)| point.half = on.half);
-        }
-        SelectedOn::Validation => series.push(Series {
-            name: "the same points, test part with 95 % intervals".to_owned(),
-            style: 1,
-            shift: 5.0,
-            markers: true,
-            points: quoted,
-            ..Series::default()
-        }),
-    }
+    let series = series(analysis, cost, &front, unit);
     let extent = || series.iter().flat_map(Series::extent);
     let (scale, y_name) = loss_scale(analysis, loss_name(analysis), extent());
     let spread = if most > 8.0 * least { Scale::Log } else { Scale::Linear };
@@ -93,15 +45,14 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         series: &series,
         rule: Some((within, within_text.clone())),
     };
+    let part = part(analysis.selected_on);
     let as_few = match cost {
         Cost::EnergyPj => "for as little energy",
         Cost::Cycles => "in as few cycles",
         Cost::StepBits => "with as few bits in the tensors of a step",
     };
     let ring = match chosen {
-        Some(_) => {
-            format!("The ring is around the cheapest that loses at most {within_text}.")
-        }
+        Some(_) => format!("The ring is around the cheapest that loses at most {within_text}."),
         None => format!("None loses at most {within_text}."),
     };
     Some(Figure {
@@ -111,6 +62,63 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         drawing: chart.drawing(),
         table: table(analysis, cost, &front, chosen),
     })
+}
+
+/// The points that are not on the front, those that are, and what these lose on the test part, where
+/// that is another.
+fn series(
+    analysis: &Analysis,
+    cost: Cost,
+    front: &[(usize, &PointAnalysis)],
+    unit: Unit,
+) -> Vec<Series> {
+    let chosen = analysis.within.cheapest.get(&cost).copied();
+    let selecting = |at: usize, point: &PointAnalysis| {
+        let (lost, spent) = (analysis.selecting(point)?, point.costs?.of(cost));
+        Some(Point {
+            x: spent / unit.size,
+            y: lost.mean.0 / loss_unit(analysis.measure).size,
+            title: told(analysis, point),
+            label: (Some(at) == chosen).then(|| settings(analysis, point)),
+            ..Point::default()
+        })
+    };
+    let all = analysis.points.iter().enumerate();
+    let others = all.filter(|(at, _)| front.iter().all(|(on, _)| on != at));
+    let part = part(analysis.selected_on);
+    let others = Series {
+        name: format!("other points, {part} part"),
+        style: 12,
+        markers: true,
+        faint: true,
+        points: others.filter_map(|(at, point)| selecting(at, point)).collect(),
+        ..Series::default()
+    };
+    let mut selected = Series {
+        name: format!("the Pareto front, {part} part"),
+        line: true,
+        steps: true,
+        markers: true,
+        points: front.iter().filter_map(|&(at, point)| selecting(at, point)).collect(),
+        ..Series::default()
+    };
+    let on_test = |&(_, point): &(usize, &PointAnalysis)| {
+        on_test(analysis, point, point.costs?.of(cost) / unit.size)
+    };
+    let quoted: Vec<Point> = front.iter().filter_map(on_test).collect();
+    if analysis.selected_on == SelectedOn::Test {
+        selected.points.iter_mut().zip(&quoted).for_each(|(point, on)| point.half = on.half);
+        return vec![others, selected];
+    }
+    let quoted = Series {
+        name: "the same points, test part with 95 % intervals".to_owned(),
+        style: 1,
+        shift: 5.0,
+        markers: true,
+        points: quoted,
+        ..Series::default()
+    };
+    vec![others, selected, quoted]
 }
 
 fn table(
