@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 8] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
@@ -17,7 +17,8 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 8] = [
     ("array", &["keyed-random", "fxp", "program"]),
     ("sim", &["keyed-random", "fxp", "nn", "program", "array"]),
     ("explore", &["keyed-random", "fxp", "nn", "program", "array", "sim"]),
-    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim", "explore"]),
+    ("figures", &["fxp", "sim", "explore"]),
+    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim", "explore", "figures"]),
 ];
 
 /// The most lines of a file.

@@ -8,6 +8,7 @@ mod hardware;
 mod list;
 mod point;
 mod precision;
+mod report;
 mod schema;
 mod sweep;
 mod table;
@@ -30,6 +31,8 @@ pub enum Command {
     Sweep(sweep::SweepCommand),
     /// One run of a sweep as one process, done once.
     Point(point::Point),
+    /// Figures of a run or of a sweep, as one page and as SVG.
+    Report(report::ReportCommand),
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::Gemm),
     /// Bit widths of every tensor by analysis, from one run in floating point.
@@ -67,6 +70,7 @@ impl Command {
             Self::Compare(compare) => compare.run(),
             Self::Sweep(sweep) => sweep.run(),
             Self::Point(point) => point.run(),
+            Self::Report(report) => report.run(),
             Self::Gemm(gemm) => gemm.run(),
             Self::Precision(precision) => precision.run(),
             Self::Check(check) => check.run(),

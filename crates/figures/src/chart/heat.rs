@@ -1,0 +1,95 @@
+//! Cells over the values of two axes, darker where more is lost.
+
+use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, sideways, text, widest};
+use crate::scale::{Axis, Scale};
+use crate::style::HEAT;
+
+/// A cell.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    /// Its column and row.
+    pub(crate) at: [usize; 2],
+    pub(crate) value: f64,
+    /// What stands in it.
+    pub(crate) text: String,
+    /// What it tells.
+    pub(crate) title: String,
+    /// Whether it has a frame.
+    pub(crate) chosen: bool,
+}
+
+/// Cells over the values of two axes.
+#[derive(Clone, Debug)]
+pub(crate) struct HeatMap<'a> {
+    pub(crate) names: [&'a str; 2],
+    pub(crate) columns: &'a [String],
+    pub(crate) rows: &'a [String],
+    /// From the lightest to the darkest value.
+    pub(crate) scale: Scale,
+    pub(crate) cells: &'a [Cell],
+}
+
+impl HeatMap<'_> {
+    /// Draws it.
+    pub(crate) fn drawing(&self) -> Drawing {
+        let left = 36.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
+        let step = 30.0;
+        let size = [WIDTH - left - 8.0, step * self.rows.len() as f64];
+        let (x, y) = (Axis::bands(self.columns.len()), Axis::bands(self.rows.len()));
+        let panel = Panel::new([left, 8.0], size, x, y);
+        let shade = Axis::around(self.scale, self.cells.iter().map(|cell| cell.value));
+        let fits = widest(self.cells.iter().map(|cell| cell.text.as_str())) + 4.0
+            < x.between(0.0, size[0]).band();
+        let mut drawn = panel.x_bands(self.columns, self.names[0]);
+        drawn.push(sideways(14.0, 8.0 + size[1] / 2.0, self.names[1]));
+        for (at, label) in self.rows.iter().enumerate() {
+            let y = panel.y.place(at as f64) + 4.0;
+            drawn.push(text(left - 7.0, y, "end", "small muted", &short(label, NAME)));
+        }
+        for cell in self.cells {
+            let [x, y] = panel.place(cell.at[0] as f64, cell.at[1] as f64);
+            let share = if cell.value.is_nan() { 1.0 } else { shade.place(cell.value) };
+            let band = panel.x.band();
+            let area = |inset: f64, class| {
+                let size = [band - 2.0 * inset, step - 2.0 * inset];
+                rect([x - size[0] / 2.0, y - size[1] / 2.0], size, class)
+            };
+            let mut shapes = vec![area(1.0, "").with("fill", colour(share))];
+            if cell.chosen {
+                let stroke = if share < 0.55 { "#1a1a1a" } else { "#ffffff" };
+                shapes.push(area(3.0, "frame").with("stroke", stroke));
+            }
+            if fits {
+                let class = if share < 0.55 { "small on-light" } else { "small on-dark" };
+                shapes.push(text(x, y + 4.0, "middle", class, &cell.text));
+            }
+            drawn.push(mark(&cell.title, shapes));
+        }
+        Drawing::new(8.0 + size[1] + 2.5 * LINE, drawn)
+    }
+}
+
+/// The colour of a share of the way from light to dark.
+fn colour(share: f64) -> String {
+    let scaled = share * (HEAT.len() - 1) as f64;
+    let at = (scaled as usize).min(HEAT.len() - 2);
+    let between = scaled - at as f64;
+    let channel = |of: usize| {
+        let value = HEAT[at][of] + between * (HEAT[at + 1][of] - HEAT[at][of]);
+        (255.0 * value).round() as u8
+    };
+    format!("#{:02x}{:02x}{:02x}", channel(0), channel(1), channel(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::colour;
+
+    #[test]
+    fn colours_go_from_light_to_dark() {
+        assert_eq!(
+            ["#f0f5fa", "#6badd6", "#08306b"],
+            [0.0, 0.5, 1.0].map(colour).each_ref().map(String::as_str)
+        );
+    }
+}

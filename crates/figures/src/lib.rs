@@ -1,0 +1,37 @@
+//! Figures of one run or of one sweep: drawings, and one page with all of them.
+//!
+//! [`of_run`] takes the text of a `report.json`, [`of_sweep`] an analysis and its store; both give a
+//! [`Page`], which is HTML that needs no other file, and whose [figures](Figure) are SVG files for
+//! themselves. Every mark of a drawing tells its settings and numbers, and a table beside each figure
+//! has the numbers behind it. Names of components, causes, passes and tensors are those of the data.
+//!
+//! *Invariants:* the same input gives the same bytes; nothing here opens a file.
+
+mod chart;
+mod number;
+mod page;
+mod run;
+mod scale;
+mod style;
+mod sweep;
+mod xml;
+
+pub use page::{Figure, Page};
+pub use run::of_run;
+pub use sweep::of_sweep;
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is no report of a run as this version writes it.
+    #[error("no report of a run that this version can read: {0}")]
+    Report(#[from] serde_json::Error),
+    /// The report is of another layout.
+    #[error("layout {found} of a report, expected {expected}")]
+    Layout {
+        /// The layout that it states.
+        found: u64,
+        /// The layout that is known.
+        expected: u32,
+    },
+}

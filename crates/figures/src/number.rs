@@ -1,0 +1,152 @@
+//! Numbers as figures show them: a few digits, and a unit of a fitting size.
+
+use serde_json::Value;
+use systoliq_explore::Measure;
+
+/// A size of units: so many of the base unit, and its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Unit {
+    /// How many base units it is.
+    pub(crate) size: f64,
+    /// Its name.
+    pub(crate) name: &'static str,
+}
+
+const ENERGY: [Unit; 6] = [
+    Unit { size: 1.0, name: "pJ" },
+    Unit { size: 1e3, name: "nJ" },
+    Unit { size: 1e6, name: "µJ" },
+    Unit { size: 1e9, name: "mJ" },
+    Unit { size: 1e12, name: "J" },
+    Unit { size: 1e15, name: "kJ" },
+];
+
+const COUNT: [Unit; 5] = [
+    Unit { size: 1.0, name: "" },
+    Unit { size: 1e3, name: "thousand" },
+    Unit { size: 1e6, name: "million" },
+    Unit { size: 1e9, name: "billion" },
+    Unit { size: 1e12, name: "trillion" },
+];
+
+impl Unit {
+    /// In which energies up to `max` picojoules are shown.
+    pub(crate) fn of_energy(max: f64) -> Self {
+        fitting(&ENERGY, max)
+    }
+
+    /// In which counts up to `max` are shown.
+    pub(crate) fn of_count(max: f64) -> Self {
+        fitting(&COUNT, max)
+    }
+}
+
+/// The largest unit of which `max` is at least one.
+fn fitting(units: &[Unit], max: f64) -> Unit {
+    *units.iter().rev().find(|unit| max >= unit.size).unwrap_or(&units[0])
+}
+
+/// An energy in picojoules with its unit, as `3.524 mJ`.
+pub(crate) fn energy(pj: f64) -> String {
+    let unit = Unit::of_energy(pj.abs());
+    format!("{} {}", digits(pj / unit.size, 4), unit.name)
+}
+
+/// A real number with so many significant digits, as text that is not longer than it has to be.
+pub(crate) fn digits(value: f64, significant: usize) -> String {
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    let scientific = format!("{value:.*e}", significant - 1);
+    let (_, exponent) = scientific.split_once('e').expect("an exponent");
+    let exponent: i32 = exponent.parse().expect("a whole exponent");
+    if value != 0.0 && !(-4..7).contains(&exponent) {
+        return scientific;
+    }
+    let decimals = (significant as i32 - 1 - exponent).max(0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.trim_start_matches(['-', '0', '.']).is_empty() { "0".to_owned() } else { text }
+}
+
+/// The sum of counts, or the largest count where it is beyond.
+pub(crate) fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
+/// A whole number with its digits in threes.
+pub(crate) fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let threes: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|three| std::str::from_utf8(three).expect("digits"))
+        .collect();
+    threes.join(",")
+}
+
+/// A share in percent.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// What losses are shown in: by how much they are divided, and their unit.
+pub(crate) fn loss_unit(measure: Measure) -> Unit {
+    match measure {
+        Measure::ErrorRate => Unit { size: 0.01, name: "points" },
+        Measure::Loss => Unit { size: 1.0, name: "" },
+    }
+}
+
+/// A loss without a sign, as `0.50 points`.
+pub(crate) fn loss(value: f64, measure: Measure) -> String {
+    in_unit(&format!("{:.*}", decimals(measure), value / loss_unit(measure).size), measure)
+}
+
+/// A difference with its sign, its unit and half its interval, as `+0.73 ± 2.31 points`.
+pub(crate) fn difference(mean: f64, ci95: Option<f64>, measure: Measure) -> String {
+    let (size, decimals) = (loss_unit(measure).size, decimals(measure));
+    let interval = ci95.map_or(String::new(), |half| format!(" ± {:.decimals$}", half / size));
+    in_unit(&format!("{:+.decimals$}{interval}", mean / size), measure)
+}
+
+fn decimals(measure: Measure) -> usize {
+    match measure {
+        Measure::ErrorRate => 2,
+        Measure::Loss => 4,
+    }
+}
+
+fn in_unit(number: &str, measure: Measure) -> String {
+    format!("{number} {}", loss_unit(measure).name).trim_end().to_owned()
+}
+
+/// A setting as a label has it: texts without quotes.
+pub(crate) fn setting(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_few_digits() {
+        let cases =
+            [(0.0, "0"), (3.524_4, "3.524"), (12_345.6, "12346"), (0.001_234_5, "0.001234")];
+        for (value, text) in cases {
+            assert_eq!(digits(value, 4), text);
+        }
+        assert_eq!(digits(1e9, 4), "1.000e9");
+        assert_eq!(digits(9.999_96, 4), "10.00");
+        assert_eq!(energy(3.524e9), "3.524 mJ");
+        assert_eq!(energy(0.0), "0 pJ");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        let points = Measure::ErrorRate;
+        assert_eq!(difference(0.0073, Some(0.0231), points), "+0.73 ± 2.31 points");
+        assert_eq!(difference(f64::INFINITY, None, points), "+inf points");
+        assert_eq!(difference(0.0073, Some(0.0231), Measure::Loss), "+0.0073 ± 0.0231");
+        assert_eq!(loss(0.005, points), "0.50 points");
+    }
+}

@@ -1,0 +1,84 @@
+//! The figures of one run.
+
+mod cost;
+mod learning;
+mod report;
+mod tensors;
+
+use systoliq_sim::report::SCHEMA_VERSION;
+
+use crate::number::{count, difference, energy, percent};
+use crate::{Error, Figure, Page};
+pub(crate) use cost::energy_stack;
+pub(crate) use report::Named;
+use report::Report;
+use systoliq_explore::Measure;
+
+/// The page of a run, from the text of its `report.json`.
+///
+/// # Errors
+///
+/// If the text is no report, or one of another layout.
+pub fn of_run(text: &str) -> Result<Page, Error> {
+    let layout: serde_json::Value = serde_json::from_str(text)?;
+    let found = layout.get("schema_version").and_then(serde_json::Value::as_u64);
+    if let Some(found) = found.filter(|&found| found != u64::from(SCHEMA_VERSION)) {
+        return Err(Error::Layout { found, expected: SCHEMA_VERSION });
+    }
+    let report: Report = serde_json::from_str(text)?;
+    let figures = [learning::figures(&report), cost::figures(&report), tensors::figures(&report)];
+    let figures: Vec<Figure> = figures.into_iter().flatten().collect();
+    Ok(Page {
+        title: report.experiment.name.clone(),
+        note: note(&report),
+        facts: facts(&report),
+        figures,
+    })
+}
+
+fn note(report: &Report) -> String {
+    let experiment = &report.experiment;
+    let seed = match report.seeds.len() {
+        0 => format!("seed {}", experiment.seed),
+        several => format!("seed {}, the first of {several}", experiment.seed),
+    };
+    let array = &experiment.accelerator.array;
+    format!(
+        "One run in fixed point beside its floating-point model: {} epochs, {seed}, on an array of {} × {}.",
+        report.fixed.loss_bits.len(),
+        array.rows,
+        array.cols
+    )
+}
+
+fn facts(report: &Report) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
+    let rates = [&report.golden, &report.fixed].map(|curve| last(&curve.error_rate));
+    if let [Some(golden), Some(fixed)] = rates {
+        fact("Error rate, float → fixed", format!("{} → {}", percent(golden), percent(fixed)));
+    }
+    let points = Measure::ErrorRate;
+    if let Some(over) = &report.accuracy_loss_over_seeds {
+        fact("Accuracy lost, mean of the seeds", difference(over.mean, over.ci95, points));
+    } else if let Some(lost) = report.accuracy_loss {
+        fact("Accuracy lost", difference(lost, None, points));
+    }
+    for (name, curve) in [("Float", &report.golden), ("Fixed point", &report.fixed)] {
+        if let Some(epoch) = curve.diverged_at_epoch {
+            fact(&format!("{name} diverged"), format!("at epoch {epoch}"));
+        }
+    }
+    let spent = &report.energy_pj;
+    fact("Energy", energy(spent.total));
+    if spent.total > 0.0 {
+        fact(
+            "Energy on float32 hardware",
+            format!("{} ({:.2} ×)", energy(spent.float32_total), spent.float32_total / spent.total),
+        );
+    }
+    fact("Cycles", count(report.cycles.total));
+    fact("Utilization of the array", percent(report.utilization));
+    facts
+}

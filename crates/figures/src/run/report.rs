@@ -1,0 +1,196 @@
+//! What figures need of a `report.json`; the rest of it is passed over.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use systoliq_sim::Experiment;
+use systoliq_sim::comparison::Histogram;
+use systoliq_sim::report::Extended;
+
+/// A report.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Report {
+    pub(super) experiment: Experiment,
+    pub(super) golden: Curve,
+    pub(super) fixed: Curve,
+    pub(super) accuracy_loss: Option<f64>,
+    pub(super) accuracy_loss_over_seeds: Option<OverSeeds>,
+    pub(super) seeds: Vec<serde::de::IgnoredAny>,
+    pub(super) cycles: Cycles,
+    pub(super) utilization: f64,
+    pub(super) energy_pj: Energy,
+    pub(super) precision: Vec<Tensor>,
+    pub(super) comparison: Comparison,
+    pub(super) layers: Vec<Work>,
+}
+
+/// The members of an object in the order in which they stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Named<T>(pub(crate) Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Named(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+impl<T: Copy + Default> Named<T> {
+    /// The member of a name, or nothing of it.
+    pub(super) fn of(&self, name: &str) -> T {
+        self.0.iter().find(|member| member.0 == name).map_or_else(T::default, |member| member.1)
+    }
+}
+
+/// One network over the epochs.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Curve {
+    pub(super) error_rate: Vec<Option<f64>>,
+    pub(super) loss_bits: Vec<Extended>,
+    pub(super) training_loss: Vec<Extended>,
+    pub(super) validation_error_rate: Vec<Option<f64>>,
+    pub(super) initial: Initial,
+    pub(super) diverged_at_epoch: Option<usize>,
+}
+
+/// A network before training.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Initial {
+    pub(super) error_rate: Option<f64>,
+    pub(super) loss_bits: Extended,
+}
+
+/// Accuracy lost, paired by seed.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct OverSeeds {
+    pub(super) mean: f64,
+    pub(super) ci95: Option<f64>,
+}
+
+/// Cycles of the run.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Cycles {
+    pub(super) total: u64,
+    pub(super) by_cause: Named<u64>,
+    pub(super) by_pass_and_cause: Named<Named<u64>>,
+}
+
+/// Energy of the run.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Energy {
+    pub(super) total: f64,
+    pub(super) by_component: Named<f64>,
+    pub(super) by_pass: Named<f64>,
+    pub(super) float32_total: f64,
+    pub(super) float32_by_component: Named<f64>,
+}
+
+/// What happened to one tensor.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Tensor {
+    pub(super) name: String,
+    pub(super) role: String,
+    pub(super) layer: usize,
+    pub(super) format: String,
+    pub(super) sqnr_db: Option<Extended>,
+    pub(super) saturation_rate: f64,
+    pub(super) underflow_rate: f64,
+    pub(super) stalled_rate: Option<f64>,
+}
+
+/// How far each tensor is from golden's.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Comparison {
+    pub(super) epoch: Vec<usize>,
+    pub(super) mismatch_rate: Vec<Option<f64>>,
+    pub(super) tensors: Vec<Compared>,
+    pub(super) histograms: Vec<TensorHistogram>,
+}
+
+/// One tensor against golden.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Compared {
+    pub(super) name: String,
+    pub(super) role: String,
+    pub(super) layer: usize,
+    pub(super) own: Series,
+    pub(super) teacher_forced: Series,
+}
+
+/// Figures over the epochs.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Series {
+    pub(super) sqnr_db: Vec<Option<Extended>>,
+}
+
+/// The codes of one tensor.
+#[derive(Clone, Debug)]
+pub(super) struct TensorHistogram {
+    pub(super) name: String,
+    pub(super) histogram: Histogram,
+}
+
+impl<'de> Deserialize<'de> for TensorHistogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Flat {
+            name: String,
+            format: String,
+            dropped_bits: u32,
+            first: i64,
+            counts: Vec<u64>,
+        }
+        let Flat { name, format, dropped_bits, first, counts } = Flat::deserialize(deserializer)?;
+        Ok(Self { name, histogram: Histogram { format, dropped_bits, first, counts } })
+    }
+}
+
+/// One command on one size of work.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Work {
+    pub(super) layer: usize,
+    pub(super) pass: String,
+    pub(super) output: String,
+    pub(super) m: Option<usize>,
+    pub(super) n: Option<usize>,
+    pub(super) k: Option<usize>,
+    pub(super) calls: u64,
+    pub(super) counts: Option<ArrayCounts>,
+    pub(super) cycles: u64,
+    pub(super) stall_cycles: u64,
+    pub(super) roofline: Option<Roofline>,
+    pub(super) energy_pj: f64,
+}
+
+/// What the array did.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ArrayCounts {
+    pub(super) cycles: Named<u64>,
+}
+
+/// One product under the roof.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Roofline {
+    pub(super) macs_per_byte: f64,
+    pub(super) bound_macs_per_cycle: f64,
+    pub(super) macs_per_cycle: f64,
+}

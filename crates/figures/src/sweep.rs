@@ -1,0 +1,200 @@
+//! The figures of a sweep.
+
+mod axis;
+mod front;
+mod map;
+mod sensitivity;
+
+use systoliq_explore::{Analysis, Cost, Lines, Measure, PointAnalysis, SelectedOn};
+
+use crate::chart::Point;
+use crate::number::{Unit, count, difference, digits, energy, loss, loss_unit, percent, setting};
+use crate::scale::Scale;
+use crate::{Figure, Page};
+
+/// The page of a sweep, from its analysis and its store.
+pub fn of_sweep(analysis: &Analysis, lines: &Lines) -> Page {
+    let numeric = |at: &usize| analysis.axes[*at].values.iter().all(serde_json::Value::is_number);
+    let axes = 0..analysis.axes.len();
+    // Numbers first: that is where cliffs are.
+    let ordered = axes.clone().filter(numeric).chain(axes.filter(|at| !numeric(at)));
+    let mut figures: Vec<Figure> = ordered.filter_map(|at| axis::figure(analysis, at)).collect();
+    figures.extend(map::figure(analysis));
+    figures.extend(Cost::ALL.into_iter().filter_map(|cost| front::figure(analysis, cost)));
+    figures.extend(front::components(analysis, lines));
+    figures.extend(sensitivity::figure(analysis));
+    let title = analysis.name.clone();
+    Page { title, note: note(analysis), facts: facts(analysis), figures }
+}
+
+fn note(analysis: &Analysis) -> String {
+    let axes: Vec<String> = analysis
+        .axes
+        .iter()
+        .map(|axis| format!("{} ({} values)", axis.name, axis.values.len()))
+        .collect();
+    let part = part(analysis.selected_on);
+    format!(
+        "A sweep over {}: {} points, each with {} seeds, in fixed point beside float. Points are \
+         selected by what they lose on the {part} part, and quoted on the test part.",
+        axes.join(", "),
+        count(analysis.points.len() as u64),
+        analysis.seeds.len(),
+    )
+}
+
+fn facts(analysis: &Analysis) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let within = loss(analysis.within.loss, analysis.measure);
+    for (cost, at) in &analysis.within.cheapest {
+        let Some(point) = analysis.points.get(*at) else { continue };
+        let spent = point.costs.map_or(String::new(), |costs| said(*cost, costs.of(*cost)));
+        let name = format!("Least {} within {within} of float", name(*cost));
+        fact(&name, format!("{} · {spent}", settings(analysis, point)));
+    }
+    let best =
+        analysis.within.cheapest.get(&Cost::EnergyPj).and_then(|&at| analysis.points.get(at));
+    if let Some(best) = best {
+        if let Some(test) = &best.test {
+            let lost = difference(test.mean.0, test.ci95.map(|half| half.0), analysis.measure);
+            fact("Least energy: lost on the test part", lost);
+        }
+        if let Some(costs) = best.costs.filter(|costs| costs.float32_energy_pj > 0.0) {
+            fact(
+                "Least energy: share of float32's",
+                percent(costs.energy_pj / costs.float32_energy_pj),
+            );
+        }
+    }
+    let diverged: usize = analysis.points.iter().map(|point| point.diverged.len()).sum();
+    let failed: usize = analysis.points.iter().map(|point| point.failed.len()).sum();
+    fact("Runs diverged, failed", format!("{diverged}, {failed}"));
+    facts
+}
+
+/// What the part is called on which points are selected.
+fn part(selected_on: SelectedOn) -> &'static str {
+    match selected_on {
+        SelectedOn::Validation => "validation",
+        SelectedOn::Test => "test",
+    }
+}
+
+/// What a cost is called.
+fn name(cost: Cost) -> &'static str {
+    match cost {
+        Cost::EnergyPj => "energy",
+        Cost::Cycles => "cycles",
+        Cost::StepBits => "bits of a step",
+        Cost::AreaMm2 => "area",
+    }
+}
+
+/// A cost with its unit.
+fn said(cost: Cost, value: f64) -> String {
+    match cost {
+        Cost::EnergyPj => energy(value),
+        Cost::Cycles => format!("{} cycles", count(value as u64)),
+        Cost::StepBits => format!("{} bits", count(value as u64)),
+        Cost::AreaMm2 => format!("{} mm²", digits(value, 4)),
+    }
+}
+
+/// The settings of a point in the order of the axes, as `bits 5, gradients 4`.
+fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
+    let axes = analysis.axes.iter().filter_map(|axis| {
+        Some(format!("{} {}", axis.name, setting(point.settings.get(&axis.name)?)))
+    });
+    axes.collect::<Vec<_>>().join(", ")
+}
+
+/// Everything about a point, a line each.
+fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
+    let mut lines = vec![settings(analysis, point)];
+    for (part, lost) in [("validation", &point.validation), ("test", &point.test)] {
+        if let Some(lost) = lost {
+            let ci95 = lost.ci95.map(|half| half.0);
+            lines
+                .push(format!("lost, {part}: {}", difference(lost.mean.0, ci95, analysis.measure)));
+        }
+    }
+    if let Some(costs) = point.costs {
+        let of_float32 = match costs.float32_energy_pj > 0.0 {
+            true => {
+                format!(", {} of float32's", percent(costs.energy_pj / costs.float32_energy_pj))
+            }
+            false => String::new(),
+        };
+        lines.push(format!("{}{of_float32}", energy(costs.energy_pj)));
+        lines.push(said(Cost::Cycles, costs.cycles));
+        lines.push(format!("{} in a step", said(Cost::StepBits, costs.step_bits)));
+    }
+    if !point.diverged.is_empty() {
+        lines.push(format!("diverged: {} of {} seeds", point.diverged.len(), point.keys.len()));
+    }
+    lines.join("\n")
+}
+
+/// What a point lost on the test part, at a place of x, in the unit of figures.
+fn on_test(analysis: &Analysis, point: &PointAnalysis, x: f64) -> Option<Point> {
+    let unit = loss_unit(analysis.measure);
+    let lost = point.test.as_ref()?;
+    Some(Point {
+        x,
+        y: lost.mean.0 / unit.size,
+        half: lost.ci95.map(|half| half.0 / unit.size),
+        title: told(analysis, point),
+        label: None,
+    })
+}
+
+/// How losses in the unit of figures are spread, with the name of an axis of `what`.
+fn loss_scale(
+    analysis: &Analysis,
+    what: &str,
+    values: impl IntoIterator<Item = f64>,
+) -> (Scale, String) {
+    let (linear, unit) = match analysis.measure {
+        Measure::ErrorRate => (1.0, vec!["points".to_owned()]),
+        Measure::Loss => (0.1, Vec::new()),
+    };
+    let scale = crate::chart::spread(values, linear);
+    let far = matches!(scale, Scale::SymmetricLog(_));
+    let how = far.then(|| format!("logarithmic beyond ±{linear}"));
+    let words: Vec<String> = unit.into_iter().chain(how).collect();
+    let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
+    (scale, format!("{what}{words}"))
+}
+
+/// What a point loses, as titles say it.
+fn loss_name(analysis: &Analysis) -> &'static str {
+    match analysis.measure {
+        Measure::ErrorRate => "accuracy lost",
+        Measure::Loss => "loss above float",
+    }
+}
+
+/// That, at the beginning of a title.
+fn loss_title(analysis: &Analysis) -> &'static str {
+    match analysis.measure {
+        Measure::ErrorRate => "Accuracy lost",
+        Measure::Loss => "Loss above float",
+    }
+}
+
+/// The size of units in which a cost is shown, with the name of its axis.
+fn cost_unit(cost: Cost, most: f64) -> (Unit, String) {
+    let unit = match cost {
+        Cost::EnergyPj => Unit::of_energy(most),
+        Cost::Cycles | Cost::StepBits => Unit::of_count(most),
+        Cost::AreaMm2 => Unit { name: "mm²", size: 1.0 },
+    };
+    let of = match cost {
+        Cost::EnergyPj => format!("energy of the training ({})", unit.name),
+        Cost::Cycles => format!("cycles of the training ({})", unit.name),
+        Cost::StepBits => format!("bits of all tensors of a step ({})", unit.name),
+        Cost::AreaMm2 => format!("area of the machine ({})", unit.name),
+    };
+    (unit, of.replace(" ()", ""))
+}

@@ -1,0 +1,196 @@
+//! Pareto fronts, and where the energy of their points goes.
+
+use systoliq_explore::{Analysis, Cost, Lines, Lost, PointAnalysis, SelectedOn};
+
+use super::{
+    cost_unit, loss_name, loss_scale, loss_title, name, on_test, part, said, settings, told,
+};
+use crate::Figure;
+use crate::chart::{LineChart, Point, Series, Stack, stacks};
+use crate::number::{Unit, difference, energy, loss, loss_unit};
+use crate::page::Table;
+use crate::run::energy_stack;
+use crate::scale::{Axis, Scale};
+
+/// The points of the front of a cost.
+fn on_front(analysis: &Analysis, cost: Cost) -> Vec<(usize, &PointAnalysis)> {
+    let front = analysis.fronts.get(&cost).into_iter().flatten();
+    front.filter_map(|&at| Some((at, analysis.points.get(at)?))).collect()
+}
+
+/// The front of a cost with all points; nothing where no point is done or all cost the same.
+pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
+    let costs = analysis.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
+    let ends = costs.fold(None, |ends: Option<(f64, f64)>, spent| {
+        Some(ends.map_or((spent, spent), |(low, high)| (low.min(spent), high.max(spent))))
+    });
+    let (least, most) = ends.filter(|(least, most)| least < most)?;
+    let (unit, x_name) = cost_unit(cost, most);
+    let chosen = analysis.within.cheapest.get(&cost).copied();
+    let front = on_front(analysis, cost);
+    let series = series(analysis, cost, &front, unit);
+    let extent = || series.iter().flat_map(Series::extent);
+    let (scale, y_name) = loss_scale(analysis, loss_name(analysis), extent());
+    let spread = if most > 8.0 * least { Scale::Log } else { Scale::Linear };
+    let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
+    let within = analysis.within.loss / loss_unit(analysis.measure).size;
+    let within_text = loss(analysis.within.loss, analysis.measure);
+    let chart = LineChart {
+        x_name: &x_name,
+        y_name: &y_name,
+        x: Axis::around(spread, xs),
+        y: Axis::around(scale, extent().chain([0.0, within])),
+        columns: &[],
+        height: 320.0,
+        series: &series,
+        rule: Some((within, within_text.clone())),
+    };
+    let part = part(analysis.selected_on);
+    let as_few = match cost {
+        Cost::EnergyPj => "for as little energy",
+        Cost::Cycles => "in as few cycles",
+        Cost::StepBits => "with as few bits in the tensors of a step",
+        Cost::AreaMm2 => "on as little area",
+    };
+    let ring = match chosen {
+        Some(_) => format!("The ring is around the cheapest that loses at most {within_text}."),
+        None => format!("None loses at most {within_text}."),
+    };
+    Some(Figure {
+        name: format!("front-{}", name(cost).replace(' ', "-")),
+        title: format!("{} against {}", loss_title(analysis), name(cost)),
+        caption: format!("No other point loses as little on the {part} part {as_few}. {ring}"),
+        drawing: chart.drawing(),
+        table: table(analysis, cost, &front, chosen),
+    })
+}
+
+/// The points that are not on the front, those that are, and what these lose on the test part, where
+/// that is another.
+fn series(
+    analysis: &Analysis,
+    cost: Cost,
+    front: &[(usize, &PointAnalysis)],
+    unit: Unit,
+) -> Vec<Series> {
+    let chosen = analysis.within.cheapest.get(&cost).copied();
+    let selecting = |at: usize, point: &PointAnalysis| {
+        let (lost, spent) = (analysis.selecting(point)?, point.costs?.of(cost));
+        Some(Point {
+            x: spent / unit.size,
+            y: lost.mean.0 / loss_unit(analysis.measure).size,
+            title: told(analysis, point),
+            label: (Some(at) == chosen).then(|| settings(analysis, point)),
+            ..Point::default()
+        })
+    };
+    let all = analysis.points.iter().enumerate();
+    let others = all.filter(|(at, _)| front.iter().all(|(on, _)| on != at));
+    let part = part(analysis.selected_on);
+    let others = Series {
+        name: format!("other points, {part} part"),
+        style: 12,
+        markers: true,
+        faint: true,
+        points: others.filter_map(|(at, point)| selecting(at, point)).collect(),
+        ..Series::default()
+    };
+    let mut selected = Series {
+        name: format!("the Pareto front, {part} part"),
+        line: true,
+        steps: true,
+        markers: true,
+        points: front.iter().filter_map(|&(at, point)| selecting(at, point)).collect(),
+        ..Series::default()
+    };
+    let on_test = |&(_, point): &(usize, &PointAnalysis)| {
+        on_test(analysis, point, point.costs?.of(cost) / unit.size)
+    };
+    let quoted: Vec<Point> = front.iter().filter_map(on_test).collect();
+    if analysis.selected_on == SelectedOn::Test {
+        selected.points.iter_mut().zip(&quoted).for_each(|(point, on)| point.half = on.half);
+        return vec![others, selected];
+    }
+    let quoted = Series {
+        name: "the same points, test part with 95 % intervals".to_owned(),
+        style: 1,
+        shift: 5.0,
+        markers: true,
+        points: quoted,
+        ..Series::default()
+    };
+    vec![others, selected, quoted]
+}
+
+fn table(
+    analysis: &Analysis,
+    cost: Cost,
+    front: &[(usize, &PointAnalysis)],
+    chosen: Option<usize>,
+) -> Table {
+    let mut table =
+        Table::new(&["on the front", "cost", "lost, validation", "lost, test", "chosen"]);
+    let lost = |lost: &Option<Lost>| {
+        lost.as_ref().map_or("-".to_owned(), |lost| {
+            difference(lost.mean.0, lost.ci95.map(|half| half.0), analysis.measure)
+        })
+    };
+    for &(at, point) in front {
+        let spent = point.costs.map_or(String::new(), |costs| said(cost, costs.of(cost)));
+        let mark = if Some(at) == chosen { "yes" } else { "" };
+        table.row([
+            settings(analysis, point),
+            spent,
+            lost(&point.validation),
+            lost(&point.test),
+            mark.to_owned(),
+        ]);
+    }
+    table
+}
+
+/// Where the energy goes at each point of the front of energy: means over the seeds.
+pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
+    let points: Vec<(String, Vec<(String, f64)>)> = on_front(analysis, Cost::EnergyPj)
+        .into_iter()
+        .filter_map(|(_, point)| Some((settings(analysis, point), mean_energy(point, lines)?)))
+        .collect();
+    let keys: Vec<String> = points.first()?.1.iter().map(|part| part.0.replace('_', " ")).collect();
+    let totals = points.iter().map(|(_, parts)| parts.iter().map(|part| part.1).sum::<f64>());
+    let unit = Unit::of_energy(totals.fold(0.0, f64::max));
+    let bars: Vec<Stack> =
+        points.iter().map(|(label, parts)| energy_stack(label.clone(), parts, unit)).collect();
+    let mut table = Table::new(&["point"]);
+    table.head.extend(keys.iter().cloned());
+    for (label, parts) in &points {
+        table.row([label.clone()].into_iter().chain(parts.iter().map(|part| energy(part.1))));
+    }
+    Some(Figure {
+        name: "front-components".to_owned(),
+        title: "Energy by component on the front".to_owned(),
+        caption:
+            "Where the energy of the training goes at each point of the front of energy; means of \
+                  the seeds."
+                .to_owned(),
+        drawing: stacks(&keys, &bars, &format!("energy ({})", unit.name)),
+        table,
+    })
+}
+
+/// The mean energy by component over the seeds of a point, in the order of the store.
+fn mean_energy(point: &PointAnalysis, lines: &Lines) -> Option<Vec<(String, f64)>> {
+    let mut sums: Vec<(String, f64)> = Vec::new();
+    for &key in &point.keys {
+        let found = lines.get(key)?.found()?;
+        // As JSON names and orders them, so that each component that there is has its part.
+        let text = serde_json::to_string(&found.energy_pj.by_component).ok()?;
+        let parts: crate::run::Named<f64> = serde_json::from_str(&text).ok()?;
+        match sums.is_empty() {
+            true => sums = parts.0,
+            false => sums.iter_mut().zip(parts.0).for_each(|(sum, part)| sum.1 += part.1),
+        }
+    }
+    let seeds = point.keys.len() as f64;
+    sums.iter_mut().for_each(|sum| sum.1 /= seeds);
+    (!sums.is_empty()).then_some(sums)
+}
