@@ -7,6 +7,7 @@ mod list;
 mod point;
 mod precision;
 mod schema;
+mod search;
 mod sweep;
 mod table;
 mod trace;
@@ -26,6 +27,13 @@ pub enum Command {
     Compare(compare::Compare),
     /// An experiment over values of its settings, every point against float.
     Sweep(sweep::SweepCommand),
+    /// The cheapest widths of every tensor within a loss, by training.
+    ///
+    /// From the plan of `systoliq precision` and from the experiment's own, widths are lowered layer by
+    /// layer and role by role as long as the mean loss against float over --seeds stays within
+    /// --loss-budget on the validation part. The plan that is found is trained with other seeds, and
+    /// what it loses with these on the test part is the answer.
+    Search(search::SearchCommand),
     /// One run of a sweep as one process, done once.
     Point(point::Point),
     /// Cycles and energy of one isolated matrix product.
@@ -62,6 +70,7 @@ impl Command {
             Self::Train(train) => train.run(),
             Self::Compare(compare) => compare.run(),
             Self::Sweep(sweep) => sweep.run(),
+            Self::Search(search) => search.run(),
             Self::Point(point) => point.run(),
             Self::Gemm(gemm) => gemm.run(),
             Self::Precision(precision) => precision.run(),
