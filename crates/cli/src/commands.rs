@@ -10,6 +10,7 @@ mod point;
 mod precision;
 mod report;
 mod schema;
+mod search;
 mod sweep;
 mod table;
 mod trace;
@@ -29,6 +30,13 @@ pub enum Command {
     Compare(compare::Compare),
     /// An experiment over values of its settings, every point against float.
     Sweep(sweep::SweepCommand),
+    /// The cheapest widths of every tensor within a loss, by training.
+    ///
+    /// From the plan of `systoliq precision` and from the experiment's own, widths are lowered layer by
+    /// layer and role by role as long as the mean loss against float over --seeds stays within
+    /// --loss-budget on the validation part. The plan that is found is trained with other seeds, and
+    /// what it loses with these on the test part is the answer.
+    Search(search::SearchCommand),
     /// One run of a sweep as one process, done once.
     Point(point::Point),
     /// Figures of a run or of a sweep, as one page and as SVG.
@@ -69,6 +77,7 @@ impl Command {
             Self::Train(train) => train.run(),
             Self::Compare(compare) => compare.run(),
             Self::Sweep(sweep) => sweep.run(),
+            Self::Search(search) => search.run(),
             Self::Point(point) => point.run(),
             Self::Report(report) => report.run(),
             Self::Gemm(gemm) => gemm.run(),

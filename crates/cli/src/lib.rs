@@ -12,6 +12,7 @@ pub mod commands;
 pub mod failure;
 mod folder;
 pub mod load;
+mod run_folder;
 mod whole;
 
 use std::io::{self, Write};

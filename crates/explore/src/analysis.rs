@@ -160,7 +160,7 @@ pub struct Costs {
 }
 
 impl Costs {
-    fn new(found: &[&Found]) -> Self {
+    pub(crate) fn new(found: &[&Found]) -> Self {
         let mean = |of: &dyn Fn(&Found) -> f64| {
             found.iter().map(|found| of(found)).sum::<f64>() / found.len() as f64
         };
@@ -266,7 +266,8 @@ impl PointAnalysis {
                     }
                     found.push(&**one);
                 }
-                None => {}
+                // One that a search gave up is, to a sweep, not there yet.
+                Some(Outcome::Stopped(_)) | None => {}
             }
         }
         let all = found.len() == seeds.len();
@@ -285,7 +286,7 @@ impl PointAnalysis {
 
 impl Lost {
     /// What runs lost on a part of their data; nothing if one has no such part.
-    fn new(found: &[&Found], measure: Measure, validation: bool) -> Option<Self> {
+    pub(crate) fn new(found: &[&Found], measure: Measure, validation: bool) -> Option<Self> {
         let last = |learning: &Learning| {
             let scores = learning.part(validation)?;
             match measure {

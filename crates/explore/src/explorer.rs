@@ -13,10 +13,11 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use systoliq_nn::DataSet;
 use systoliq_sim::activity::Toggles;
+use systoliq_sim::report::Extended;
 use systoliq_sim::trainer::{Curve, FixedRun, golden_curve};
 use systoliq_sim::{Experiment, Prepared};
 
-use crate::{Error, Found, Key, Line, Lines, Outcome, Store};
+use crate::{Error, Found, GiveUp, Key, Line, Lines, Outcome, Stopped, Store};
 
 /// Opens data files.
 type OpenData<'a> = dyn Fn(&str) -> io::Result<Box<dyn Read>> + Sync + 'a;
@@ -27,21 +28,29 @@ pub struct Trial {
     key: Key,
     json: Value,
     experiment: Result<Experiment, String>,
+    give_up: Option<GiveUp>,
 }
 
 impl Trial {
     /// An experiment with its own seed.
     pub fn new(experiment: Experiment) -> Self {
         let json = serde_json::to_value(&experiment).expect("an experiment can be written as JSON");
-        Self { key: Key::of(&json), json, experiment: Ok(experiment) }
+        Self { key: Key::of(&json), json, experiment: Ok(experiment), give_up: None }
     }
 
     /// What JSON says, read by `read`, which says what is wrong with it if it is no experiment.
     pub fn read(json: Value, read: impl FnOnce(&Value) -> Result<Experiment, String>) -> Self {
         match read(&json) {
             Ok(experiment) => Self::new(experiment),
-            Err(problem) => Self { key: Key::of(&json), json, experiment: Err(problem) },
+            Err(problem) => {
+                Self { key: Key::of(&json), json, experiment: Err(problem), give_up: None }
+            }
         }
+    }
+
+    /// The same trial, whose run may end early; a run of it that did is as good as one to the end.
+    pub fn given_up(self, give_up: GiveUp) -> Self {
+        Self { give_up: Some(give_up), ..self }
     }
 
     /// What its run is stored under.
@@ -81,30 +90,31 @@ impl<'a> Explorer<'a> {
         let (mut golden, mut fingerprints) = (HashMap::new(), HashMap::new());
         store.with_lines(|lines| {
             for line in lines.iter() {
-                let Some(found) = line.found() else { continue };
-                if let Some(curve) = found.golden.curve() {
+                if let Some(curve) = line.found().and_then(|found| found.golden.curve()) {
                     let curve = Arc::new(OnceLock::from(Ok(Arc::new(curve))));
                     golden.insert(golden_key(&line.experiment), curve);
                 }
-                fingerprints.insert(data_key(&line.experiment), (line.key, found.data.clone()));
+                if let Some(data) = line.data() {
+                    fingerprints.insert(data_key(&line.experiment), (line.key, data.to_owned()));
+                }
             }
         });
         Self { store, open, data: Mutex::default(), golden: Mutex::new(golden), fingerprints }
     }
 
-    /// The line of a trial: from the store if it is done there, else from a run, whose line is in
-    /// the store when this returns.
+    /// The line of a trial: from the store if it is done there, or was stopped and may be, else from
+    /// a run, whose line is in the store when this returns.
     ///
     /// # Errors
     ///
     /// If the store cannot be written, or holds runs on other data of the same name. A run that
     /// fails, or panics, is no error but an [`Outcome::Failed`].
     pub fn evaluate(&self, trial: &Trial) -> Result<Line, Error> {
-        if let Some(line) = self.store.done(trial.key) {
+        if let Some(line) = self.store.ended(trial.key, trial.give_up.is_some()) {
             return Ok(line);
         }
         let outcome = match caught(|| self.run(trial)) {
-            Ok(found) => Outcome::Done(Box::new(found)),
+            Ok(outcome) => outcome,
             Err(Stop::Failed(reason)) => Outcome::Failed(reason),
             Err(Stop::All(error)) => return Err(error),
         };
@@ -133,6 +143,21 @@ impl<'a> Explorer<'a> {
             }
             Ok(())
         })
+    }
+
+    /// Evaluates trials in the present thread pool, each in one thread; returns their lines in the
+    /// order of the trials. Each is evaluated, so that they have to differ.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`evaluate`](Self::evaluate); then the runs under way are finished first.
+    pub fn lines_of(
+        &self,
+        trials: &[Trial],
+        done: impl Fn(&Line) + Sync,
+    ) -> Result<Vec<Line>, Error> {
+        let evaluate = |trial: &Trial| self.evaluate(trial).inspect(&done);
+        trials.par_iter().with_max_len(1).map(evaluate).collect()
     }
 
     /// What the store has in the end.
@@ -178,7 +203,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn run(&self, trial: &Trial) -> Result<Found, Stop> {
+    fn run(&self, trial: &Trial) -> Result<Outcome, Stop> {
         let (prepared, data) = self.prepare(trial)?;
         let (data, fingerprint) = &*data;
         let seed = prepared.experiment.seed;
@@ -186,12 +211,20 @@ impl<'a> Explorer<'a> {
             Ok(golden_curve(&prepared, data, seed))
         });
         let golden = Curve::clone(&*golden.map_err(Stop::Failed)?);
-        let train = || {
+        let train = || -> Result<Outcome, systoliq_sim::Error> {
             let mut run = FixedRun::new(&prepared, data, seed, golden)?;
             while !run.is_done() {
                 run.epoch(&|_| {})?;
+                let epochs = prepared.experiment.training.epochs;
+                let reached = trial.give_up.and_then(|rule| rule.reached(run.record(), epochs));
+                if let Some((lost, allowed)) = reached {
+                    let epochs = run.record().fixed.epochs.len() as u32;
+                    let (data, lost) = (fingerprint.clone(), Extended(lost));
+                    return Ok(Outcome::Stopped(Stopped { data, epochs, lost, allowed }));
+                }
             }
-            Found::new(&prepared, run.record(), fingerprint.clone())
+            let found = Found::new(&prepared, run.record(), fingerprint.clone())?;
+            Ok(Outcome::Done(Box::new(found)))
         };
         train().map_err(|error| Stop::Failed(error.to_string()))
     }

@@ -16,6 +16,7 @@ mod explorer;
 mod key;
 mod known;
 mod record;
+mod search;
 mod spec;
 mod store;
 mod sweep;
@@ -28,7 +29,11 @@ pub use analysis::{
 pub use error::Error;
 pub use explorer::{Explorer, Trial};
 pub use key::Key;
-pub use record::{Found, FoundTensor, Initial, Learning, Line, Outcome, Scores};
+pub use record::{Found, FoundTensor, GiveUp, Initial, Learning, Line, Outcome, Scores, Stopped};
+pub use search::{
+    Change, Confirmed, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, Search,
+    SearchReport, SearchSpec, Seen, Start, StartName, Step, Trainings, Verdict,
+};
 pub use spec::{AxisSpec, Bundle, Mode, Paths, Seeds, SweepSpec, Values};
 pub use store::{Journal, Lines, Store};
 pub use sweep::{Axis, Level, POINTS_MAX, Sweep};

@@ -28,6 +28,8 @@ pub struct Line {
 pub enum Outcome {
     /// It was trained to its end, whether or not it learned.
     Done(Box<Found>),
+    /// It was given up before, as a search does.
+    Stopped(Stopped),
     /// It was not, for this reason.
     Failed(String),
 }
@@ -37,8 +39,81 @@ impl Line {
     pub fn found(&self) -> Option<&Found> {
         match &self.outcome {
             Outcome::Done(found) => Some(found),
+            Outcome::Stopped(_) | Outcome::Failed(_) => None,
+        }
+    }
+
+    /// The hash of its data, if the run got as far as to train.
+    pub(crate) fn data(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Done(found) => Some(&found.data),
+            Outcome::Stopped(stopped) => Some(&stopped.data),
             Outcome::Failed(_) => None,
         }
+    }
+}
+
+/// A run that lost too much to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopped {
+    /// A hash of every sample and answer of its data, in hexadecimal.
+    pub data: String,
+    /// Epochs that were trained.
+    pub epochs: u32,
+    /// What fixed point lost against golden at least in the latest of these, as [`GiveUp`] counts.
+    pub lost: Extended,
+    /// More than this was too much.
+    pub allowed: f64,
+}
+
+/// When a run is given up: once it has lost more in each of the latest epochs, against golden of the
+/// same epoch, than may be lost in the end and what it may still make good.
+///
+/// The latest epochs are a quarter of all, rounded up, so that a single bad one does not count. After e
+/// of E epochs, a run may make good a share (1 − e/E)/2 of what the initial weights get wrong (their
+/// error rate, or loss, on the test part). No epoch proves how a run ends: whoever gives runs up has
+/// to treat them as lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GiveUp {
+    /// What may be lost in the end.
+    pub loss: f64,
+}
+
+/// The share of the initial error that a run may make good in all its epochs.
+const MADE_GOOD: f64 = 0.5;
+
+impl GiveUp {
+    /// What a run has lost at least in the latest epochs and what it may have lost, `(lost, allowed)`,
+    /// if it is given up after the epochs of `record`, of so many in all.
+    pub(crate) fn reached(self, record: &Record, epochs: u32) -> Option<(f64, f64)> {
+        let (done, epochs) = (record.fixed.epochs.len(), epochs as usize);
+        let first = done.checked_sub(latest(epochs)).filter(|_| done < epochs)?;
+        let part = |epoch: &Epoch| epoch.validation.unwrap_or(epoch.test);
+        let pairs = record.fixed.epochs.iter().zip(&record.golden.epochs).skip(first);
+        let lost = pairs.map(|(fixed, golden)| lost(&part(fixed), &part(golden)));
+        // What is no number is more than anything.
+        let least = lost.fold(f64::NAN, f64::min);
+        let initial = &record.golden.initial;
+        let wrong = initial.error_rate().unwrap_or(initial.loss);
+        let left = 1.0 - done as f64 / epochs as f64;
+        let allowed = self.loss + MADE_GOOD * left * wrong;
+        (least.is_nan() || least > allowed).then_some((least, allowed))
+    }
+}
+
+/// How many epochs are the latest.
+fn latest(epochs: usize) -> usize {
+    epochs.div_ceil(4)
+}
+
+/// What fixed point loses against golden on one part of the data.
+fn lost(fixed: &Evaluation, golden: &Evaluation) -> f64 {
+    match (fixed.errors, golden.errors) {
+        (Some(fixed_errors), Some(golden_errors)) => {
+            (fixed_errors as f64 - golden_errors as f64) / fixed.count as f64
+        }
+        _ => fixed.loss - golden.loss,
     }
 }
 
@@ -258,7 +333,18 @@ impl Found {
         self.lost_in(measure, self.fixed.validation.is_some())
     }
 
-    /// The same in one measure and on the validation or the test part; nothing where there is none.
+    /// The mean of what fixed point lost after each of the latest epochs, a quarter of all rounded up.
+    pub(crate) fn lost_lately(&self) -> Option<f64> {
+        let validation = self.fixed.validation.is_some();
+        let (fixed, golden) = (self.fixed.part(validation)?, self.golden.part(validation)?);
+        let epochs = fixed.loss.len().min(golden.loss.len());
+        let latest = epochs - latest(epochs)..epochs;
+        let count = latest.len() as f64;
+        let lost = latest.map(|at| lost(&fixed.evaluation(at), &golden.evaluation(at)));
+        Some(lost.sum::<f64>() / count)
+    }
+
+    /// What was lost in the end in one measure and on the validation or the test part; nothing where there is none.
     pub(crate) fn lost_in(&self, measure: Measure, validation: bool) -> Option<f64> {
         let (fixed, golden) = (self.fixed.part(validation)?, self.golden.part(validation)?);
         match measure {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Error, Key, Line};
+use crate::{Error, Key, Line, Outcome};
 
 /// Where lines are appended.
 pub trait Journal: Send {
@@ -70,7 +70,17 @@ impl Lines {
 
     /// The line of a key, if its run was trained to its end.
     pub fn done(&self, key: Key) -> Option<&Line> {
-        self.get(key).filter(|line| line.found().is_some())
+        self.ended(key, false)
+    }
+
+    /// The line of a key, if its run was trained to its end, or was given up where `stopped` allows
+    /// that.
+    pub fn ended(&self, key: Key, stopped: bool) -> Option<&Line> {
+        self.get(key).filter(|line| match &line.outcome {
+            Outcome::Done(_) => true,
+            Outcome::Stopped(_) => stopped,
+            Outcome::Failed(_) => false,
+        })
     }
 
     /// All, in the order of their keys.
@@ -122,9 +132,9 @@ impl Store {
         Self(Mutex::new(Inner { lines, journal: Some(Box::new(journal)) }))
     }
 
-    /// The line of a key, if its run was trained to its end.
-    pub fn done(&self, key: Key) -> Option<Line> {
-        self.inner().lines.done(key).cloned()
+    /// What [`Lines::ended`] has.
+    pub fn ended(&self, key: Key, stopped: bool) -> Option<Line> {
+        self.inner().lines.ended(key, stopped).cloned()
     }
 
     /// What `look` finds in the lines that there are.
@@ -169,7 +179,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Outcome;
 
     fn line(seed: u64, reason: &str) -> Line {
         let experiment = json!({ "seed": seed });

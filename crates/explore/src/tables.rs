@@ -65,6 +65,7 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
                     .expect("writing to a string");
                 continue;
             }
+            Outcome::Stopped(_) => continue,
             Outcome::Done(found) => found,
         };
         let epoch = found.fixed.diverged_at_epoch.map_or(String::new(), |epoch| epoch.to_string());

@@ -60,10 +60,10 @@ impl Point {
         };
         match &line.outcome {
             Outcome::Failed(reason) => Err(Failure::run(anyhow!("{}: {reason}", line.key))),
-            Outcome::Done(_) if self.json => {
+            Outcome::Done(found) if !self.json => Ok(sentence(line.key, how, found)),
+            Outcome::Done(_) | Outcome::Stopped(_) => {
                 Ok(serde_json::to_string(&line).map_err(Failure::run)? + "\n")
             }
-            Outcome::Done(found) => Ok(sentence(line.key, how, found)),
         }
     }
 }

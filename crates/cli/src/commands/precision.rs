@@ -8,7 +8,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use systoliq_nn::DataSet;
-use systoliq_sim::precision::{DataPart, FloatRun, PrecisionReport, Requested, Study, Trained};
+use systoliq_program::PrecisionSpec;
+use systoliq_sim::precision::{
+    Allocation, DataPart, FloatRun, PrecisionReport, Requested, Study, Trained,
+};
 use systoliq_sim::trainer::Conduct;
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 
@@ -16,6 +19,12 @@ use super::train::progress_bar;
 use crate::failure::Failure;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
+
+/// The largest bound of the mismatch, unless told.
+const MISMATCH: f64 = 0.01;
+
+/// Samples that noise gains are taken on, unless told.
+const SAMPLES: NonZero<u32> = NonZero::new(5000).expect("not zero");
 
 /// Trains an experiment in floating point and works out how few bits each tensor can do with: a
 /// format for every tensor of a training step, by the criteria of Sakr and Shanbhag.
@@ -32,7 +41,7 @@ pub struct Precision {
     experiment: ExperimentArguments,
 
     /// The largest bound of the mismatch, above 0 and below 1.
-    #[arg(long, value_name = "P", default_value_t = 0.01, value_parser = mismatch)]
+    #[arg(long, value_name = "P", default_value_t = MISMATCH, value_parser = mismatch)]
     mismatch: f64,
 
     /// The part of the data that noise gains are taken on [default: validation, or train where there
@@ -41,7 +50,7 @@ pub struct Precision {
     on: Option<On>,
 
     /// How many of its samples, from the first.
-    #[arg(long, value_name = "N", default_value = "5000")]
+    #[arg(long, value_name = "N", default_value_t = SAMPLES)]
     samples: NonZero<u32>,
 
     /// Also predicts and measures equal and balanced widths for every B_min from A to B.
@@ -107,6 +116,18 @@ impl Precision {
         }
         Ok(summary::summary(prepared, &report))
     }
+}
+
+/// The plan that the command finds when it is not told otherwise, or why there is none.
+pub(super) fn analytical(prepared: &Prepared, data: &DataSet) -> Result<PrecisionSpec, String> {
+    let plan = || -> Result<PrecisionSpec, systoliq_sim::Error> {
+        Study::check(&prepared.graph)?;
+        let run = FloatRun::train(prepared, data, &mut |_| {})?;
+        let samples = SAMPLES.get() as usize;
+        let study = Study::new(prepared, data, run, DataPart::default_of(data), samples)?;
+        study.spec(&study.smallest(Allocation::Balanced, MISMATCH)?)
+    };
+    plan().map_err(|error| error.to_string())
 }
 
 fn float_run(prepared: &Prepared, data: &DataSet) -> Result<FloatRun, Failure> {

@@ -48,7 +48,7 @@ fn explorer<'a>(open: &'a OpenData<'a>) -> Explorer<'a> {
 fn failure(line: &Line) -> &str {
     match &line.outcome {
         Outcome::Failed(reason) => reason,
-        Outcome::Done(_) => panic!("{line:?}"),
+        Outcome::Done(_) | Outcome::Stopped(_) => panic!("{line:?}"),
     }
 }
 

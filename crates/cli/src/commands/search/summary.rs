@@ -1,0 +1,282 @@
+//! What a search found, as tables for a person.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use systoliq_explore::{
+    Confirmed, Cost, Costs, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, StartName,
+    Step, Verdict,
+};
+use systoliq_sim::energy::Picojoules;
+
+use crate::commands::table::{Columns, grouped, joules, percent, points, real};
+
+/// The tables of a search; there may be a reason why none of its starts is by analysis.
+pub(super) fn summary(
+    report: &SearchReport,
+    found: &FoundPlan,
+    no_analysis: Option<&str>,
+) -> String {
+    let mut text = heading(report);
+    if let Some(reason) = no_analysis {
+        text += &format!(" no plan by analysis: {reason}\n\n");
+    }
+    text += &steps(report);
+    text += &widths(found);
+    text += &answer(report, found);
+    text
+}
+
+/// Appends a line.
+macro_rules! line {
+    ($text:expr, $($format:tt)*) => {
+        writeln!($text, $($format)*).expect("writing to a string")
+    };
+}
+
+/// That there is no plan, and what came nearest.
+pub(super) fn nothing(report: &SearchReport) -> String {
+    let budget = budget(report);
+    let trained = report.trainings.total;
+    match &report.nothing_within {
+        Some(nearest) => format!(
+            "nothing is surely within {budget} of float: what came nearest, from the plan {}, loses {} with {} \
+             {}; {trained} runs are in the store",
+            of_start(nearest.start),
+            amount(report, nearest.lost.0),
+            nearest.seeds,
+            if nearest.seeds == 1 { "seed" } else { "seeds" },
+        ),
+        None => format!("nothing is within {budget} of float: no run could be trained"),
+    }
+}
+
+/// A step in a few words.
+pub(super) fn step(step: &Step) -> String {
+    format!("{}: {}", lowered(step), verdict(step.verdict))
+}
+
+fn heading(report: &SearchReport) -> String {
+    let what = match report.cost {
+        Cost::EnergyPj => "least energy",
+        Cost::Cycles => "fewest cycles",
+        Cost::StepBits => "fewest bits of a step",
+        Cost::AreaMm2 => "least area",
+    };
+    let budget = budget(report);
+    let seeds = match report.seeds.len() {
+        1 => "1 seed".to_owned(),
+        several => format!("the mean of {several} seeds"),
+    };
+    let part = part(report);
+    format!("{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n", report.name)
+}
+
+/// Whole plans; widths that were lowered alone are only counted.
+fn steps(report: &SearchReport) -> String {
+    let lost = format!("lost, {}", part(report));
+    let names =
+        ["start", "lowered", "seeds", &lost, "lately", cost_name(report.cost), "", "runs so far"];
+    let mut table = Columns::new(&names);
+    let alone = |step: &&Step| step.how == How::Alone;
+    for step in report.steps.iter().filter(|step| !alone(step)) {
+        table.line([
+            start_name(step.start).to_owned(),
+            lowered(step),
+            step.seeds.to_string(),
+            amount(report, step.lost.0),
+            amount(report, step.lost_lately.0),
+            step.cost.map_or_else(|| "-".to_owned(), |cost| cost_text(report, cost)),
+            verdict(step.verdict).to_owned(),
+            step.trainings.to_string(),
+        ]);
+    }
+    let count = report.steps.iter().filter(alone).count();
+    let mut text = table.text();
+    line!(
+        text,
+        " and {count} times one width alone, with the first seeds (search.json has them)\n"
+    );
+    text
+}
+
+/// The bits of every role, layer by layer.
+fn widths(found: &FoundPlan) -> String {
+    let layers: BTreeSet<usize> = found.widths.iter().map(|width| width.place.layer).collect();
+    let names = layers.iter().map(|layer| format!("layer {layer}"));
+    let names: Vec<String> = ["bits".to_owned()].into_iter().chain(names).collect();
+    let mut table = Columns::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut roles: Vec<&str> = Vec::new();
+    for width in &found.widths {
+        if !roles.contains(&width.place.role.as_str()) {
+            roles.push(&width.place.role);
+        }
+    }
+    for role in roles {
+        let of = |layer: &usize| {
+            let mut widths = found.widths.iter();
+            let width =
+                widths.find(|width| width.place.role == role && width.place.layer == *layer);
+            width.map_or_else(|| "-".to_owned(), |width| width.bits.to_string())
+        };
+        table.line([role.to_owned()].into_iter().chain(layers.iter().map(of)));
+    }
+    table.text() + "\n"
+}
+
+fn answer(report: &SearchReport, found: &FoundPlan) -> String {
+    let mut text = String::new();
+    let lost = |lost: &Lost| {
+        let interval = lost.ci95.map_or(String::new(), |ci95| match report.measure {
+            Some(Measure::Loss) => format!(" +- {}", real(ci95.0)),
+            _ => format!(" +- {:.2}", 100.0 * ci95.0),
+        });
+        let rates = match report.measure {
+            Some(Measure::Loss) => [lost.fixed, lost.golden].map(|loss| real(loss.0)),
+            _ => [lost.fixed, lost.golden].map(|rate| percent(rate.0)),
+        };
+        let mean = amount(report, lost.mean.0);
+        format!("{mean}{interval}; {} in fixed point, {} in float", rates[0], rates[1])
+    };
+    let count = |seeds: &[u64]| match seeds.len() {
+        1 => "1 seed".to_owned(),
+        several => format!("{several} seeds"),
+    };
+    if let Some(validation) = &found.validation {
+        line!(
+            text,
+            " lost on validation, {} of the search: {}",
+            count(&report.seeds),
+            lost(validation)
+        );
+    }
+    match &found.held_back {
+        Some(held_back) => {
+            let seeds = count(&report.held_back);
+            line!(text, " lost on test, {seeds} held back: {}", lost(&held_back.test));
+            let said = confirmed(held_back.confirmed);
+            line!(text, " {said} the budget of {}", budget(report));
+        }
+        None => line!(text, " a run with a seed that was held back failed: nothing is proved"),
+    }
+    line!(text, " costs {}", costs(&found.costs));
+    let trainings = &report.trainings;
+    line!(
+        text,
+        " {} runs: {} to search, {} with seeds held back; {} given up early{}",
+        trainings.total,
+        trainings.search,
+        trainings.held_back,
+        trainings.stopped,
+        if trainings.failed > 0 { format!(", {} failed", trainings.failed) } else { String::new() },
+    );
+    if trainings.ran_out {
+        line!(text, " widths might go further with more --runs");
+    }
+    text
+}
+
+fn confirmed(confirmed: Confirmed) -> &'static str {
+    match confirmed {
+        Confirmed::Within => "confirmed: the whole 95 % interval is within",
+        Confirmed::MeanWithin => "confirmed by the mean; the 95 % interval reaches beyond",
+        Confirmed::MeanBeyond => {
+            "not confirmed: the mean is beyond, though the 95 % interval reaches"
+        }
+        Confirmed::Beyond => "REFUTED: the whole 95 % interval is beyond",
+    }
+}
+
+fn costs(costs: &Costs) -> String {
+    format!(
+        "{}, {} of float32's; {} cycles; {} bits in a step",
+        joules(Picojoules(costs.energy_pj), costs.energy_unit),
+        percent(costs.energy_pj / costs.float32_energy_pj),
+        grouped(costs.cycles.round() as u64),
+        grouped(costs.step_bits.round() as u64),
+    )
+}
+
+/// Widths that a table names before it counts them.
+const NAMED: usize = 3;
+
+fn lowered(step: &Step) -> String {
+    match (step.how, step.changes.as_slice()) {
+        (How::Start, _) | (_, []) => "nothing".to_owned(),
+        (How::Uniform, changes) => {
+            let most = changes.iter().map(|change| change.from - change.to).max().unwrap_or(0);
+            format!("all by {most}")
+        }
+        (_, changes) if changes.len() > NAMED => format!("{} widths", changes.len()),
+        (_, changes) => {
+            let named = changes.iter().map(|change| {
+                let (role, layer) = (&change.place.role, change.place.layer);
+                format!("{role} {layer} to {}", change.to)
+            });
+            named.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Within => "within",
+        Verdict::Beyond => "beyond",
+        Verdict::GivenUp => "given up",
+        Verdict::Open => "open",
+    }
+}
+
+fn start_name(name: StartName) -> &'static str {
+    match name {
+        StartName::Analysis => "analysis",
+        StartName::Own => "own",
+    }
+}
+
+fn of_start(name: StartName) -> &'static str {
+    match name {
+        StartName::Analysis => "by analysis",
+        StartName::Own => "of the experiment",
+    }
+}
+
+fn cost_name(cost: Cost) -> &'static str {
+    match cost {
+        Cost::EnergyPj => "energy",
+        Cost::Cycles => "cycles",
+        Cost::StepBits => "bits of a step",
+        Cost::AreaMm2 => "area",
+    }
+}
+
+fn cost_text(report: &SearchReport, value: f64) -> String {
+    match report.cost {
+        Cost::EnergyPj => {
+            let unit = report.found.as_ref().map(|found| found.costs.energy_unit);
+            joules(Picojoules(value), unit.unwrap_or_default())
+        }
+        Cost::AreaMm2 => format!("{value:.3} mm2"),
+        Cost::Cycles | Cost::StepBits => grouped(value.round() as u64),
+    }
+}
+
+fn part(report: &SearchReport) -> &'static str {
+    match report.selected_on {
+        Some(SelectedOn::Test) => "test",
+        Some(SelectedOn::Validation) | None => "validation",
+    }
+}
+
+/// What may be lost.
+fn budget(report: &SearchReport) -> String {
+    amount(report, report.loss_budget).trim_start_matches('+').to_owned()
+}
+
+/// A loss in points, or as it is.
+fn amount(report: &SearchReport, loss: f64) -> String {
+    match report.measure {
+        Some(Measure::Loss) => real(loss),
+        _ => points(loss),
+    }
+}

@@ -1,0 +1,186 @@
+//! Folders of many runs: of a sweep, or of a search.
+//!
+//! A manifest says what the folder is of, and is there first. `points.jsonl` has a line for each run
+//! that has ended, appended and synced, and in the end in the order of what asked for it. The rest
+//! is written at the end, each under a temporary name and renamed when it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, anyhow, bail};
+use serde_json::{Map, Value, json};
+use systoliq_explore::{Journal, Lines, Store};
+
+use crate::failure::{Failure, warn};
+use crate::folder;
+use crate::load::files::{open_regular, read_text};
+use crate::whole::{PARTIAL, write_whole};
+
+/// What the runs found.
+const STORE: &str = "points.jsonl";
+
+/// What a folder can be of.
+pub(crate) struct Kind {
+    /// In a word: `sweep`.
+    pub(crate) what: &'static str,
+    /// The file that says what it is of.
+    pub(crate) manifest: &'static str,
+    /// Runs that may be there without a manifest.
+    pub(crate) beforehand: Option<&'static str>,
+    /// What is written at the end, or on the way there.
+    pub(crate) results: &'static [&'static str],
+}
+
+/// A folder of many runs.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    /// Held until the folder is left.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder for what `subject` says, or goes on with what it holds; with the lines that
+    /// are there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, or holds something else; also this, unless it is to be resumed.
+    pub(crate) fn open(
+        path: &Path,
+        kind: &Kind,
+        subject: &Value,
+        resume: bool,
+    ) -> Result<(Self, Lines), Failure> {
+        let cannot = || format!("cannot write to the folder {}", path.display());
+        let lock = folder::lock(path).with_context(cannot).map_err(Failure::input::<Error>)?;
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        let prepare = || -> Result<Lines, Error> {
+            let known = check_manifest(path, kind, subject, resume)?;
+            for name in [kind.manifest, STORE].iter().chain(kind.results) {
+                let partial = path.join(format!("{PARTIAL}{name}"));
+                if partial.is_file() {
+                    fs::remove_file(&partial)?;
+                }
+            }
+            if !known {
+                let manifest = json!({ "version": VERSION, kind.what: subject });
+                folder.write(kind.manifest, &format!("{manifest:#}\n"))?;
+            }
+            read_store(&path.join(STORE))
+        };
+        let lines = prepare().map_err(Failure::input)?;
+        Ok((folder, lines))
+    }
+
+    /// The store of these lines, to which others are appended.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn store(&self, lines: Lines) -> Result<Store, Failure> {
+        let path = self.path.join(STORE);
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()));
+        Ok(Store::new(lines, Appended(file.map_err(Failure::run::<Error>)?)))
+    }
+
+    /// Writes the store once more, as it stays.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn finish_store(&self, text: &str) -> Result<(), Error> {
+        self.write(STORE, text)
+    }
+
+    /// Writes a file of the folder.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        write_whole(&self.path.join(name), |file| file.write_all(text.as_bytes()))
+    }
+
+    /// A file of the folder, or what would be one.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+/// The version of the program, which keys of runs depend on.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A file whose lines are on disk when they are appended.
+struct Appended(File);
+
+impl Journal for Appended {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)?;
+        self.0.sync_data()
+    }
+}
+
+/// Whether the folder holds this subject already.
+fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Result<bool, Error> {
+    let shown = path.display();
+    let Kind { what, manifest, beforehand, .. } = *kind;
+    let held = [Some(manifest), Some(STORE), beforehand];
+    match held.into_iter().flatten().find(|name| path.join(name).exists()) {
+        None => return Ok(false),
+        Some(name) if !resume => bail!(
+            "{shown} holds the results of a {what} ({name}): --resume goes on with it, or choose \
+             another folder"
+        ),
+        Some(name) if name == manifest => {}
+        Some(STORE) => bail!("cannot resume: {shown} has {STORE}, but no {manifest}"),
+        Some(_) => return Ok(false),
+    }
+    let file = path.join(manifest);
+    let damaged = || format!("cannot resume: {} is damaged", file.display());
+    let saved: Map<String, Value> =
+        serde_json::from_str(&read_text(&file)?).with_context(damaged)?;
+    let (Some(version), Some(subject), 2) =
+        (saved.get("version").and_then(Value::as_str), saved.get(what), saved.len())
+    else {
+        return Err(anyhow!("expected `version` and `{what}`").context(damaged()));
+    };
+    let other = |what: String| {
+        anyhow!("cannot resume: {shown} holds {what}; resume with that, or choose another folder")
+    };
+    if version != VERSION {
+        return Err(other(format!("a {what} of version {version}")));
+    }
+    match folder::difference(subject, ours) {
+        Some(difference) => Err(other(format!("another {what}: {difference}"))),
+        None => Ok(true),
+    }
+}
+
+/// Reads the lines of the store; one that was cut short is dropped.
+fn read_store(path: &Path) -> Result<Lines, Error> {
+    let mut lines = Lines::default();
+    if !path.exists() {
+        return Ok(lines);
+    }
+    let shown = path.display();
+    let file = open_regular(path).with_context(|| format!("cannot read {shown}"))?;
+    let bytes = file.metadata()?.len();
+    let whole = lines.read(BufReader::new(file)).with_context(|| shown.to_string())?;
+    if whole < bytes {
+        let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
+            file.set_len(whole)?;
+            file.sync_all()
+        });
+        cut.with_context(|| format!("cannot write {shown}"))?;
+        let dropped = bytes - whole;
+        warn(
+            &shown,
+            &[format!(
+                "its last line was cut short: these {dropped} bytes are dropped, and the run is done again"
+            )],
+        );
+    }
+    Ok(lines)
+}

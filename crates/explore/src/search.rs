@@ -1,0 +1,158 @@
+//! The cheapest precision plan within a loss.
+//!
+//! A search starts from the first of some whole plans that is within the budget. It lowers all widths
+//! together as far as that goes. Then, round by round, it lowers every width [alone](How::Alone) by a
+//! step, to see what that loses and saves, and [together](How::Together) those that lost nothing to
+//! speak of, in halves where all are too many. Widths that cannot go down by a step try half of it.
+//!
+//! A plan is **within** the budget if its mean loss over all search seeds is, with its standard error,
+//! on the part that is selected on; and both in the end and after the latest epochs on average, as the
+//! last epoch may be a lucky one. It is tried with two seeds first, then with half of all, and **given
+//! up** once the losses of two sum to more than those of half may, so that the others would have to be
+//! better than golden; or once the mean over half is beyond the budget. Runs are given up likewise
+//! ([`GiveUp`](crate::GiveUp)), but for those of whole plans to start from. What was given up is never
+//! accepted: every run of a plan within the budget went to its end.
+//!
+//! It ends when no width goes any further, or with its runs, and the plan is trained with seeds that took no part.
+//!
+//! *Invariant:* what is asked next depends on lines of the store alone, so that a search repeats
+//! itself whatever ran when, or before.
+
+mod bench;
+mod descent;
+mod report;
+mod widths;
+
+use serde::{Deserialize, Serialize};
+use systoliq_sim::{Error as SimError, Experiment};
+
+use crate::{Cost, Error, Explorer, Key, Line};
+use bench::Bench;
+use descent::Descent;
+use widths::Adjustable;
+
+pub use report::{
+    Change, Confirmed, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, SearchReport, Step,
+    Trainings, Verdict,
+};
+pub use widths::Place;
+
+/// What is sought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSpec {
+    /// The experiment, whose data, network, training and machine all plans have.
+    pub experiment: Experiment,
+    /// What a plan may lose against golden: in error rate, or in loss where there are no classes.
+    pub loss_budget: f64,
+    /// What is to be least.
+    pub cost: Cost,
+    /// The seeds that plans are chosen by.
+    pub seeds: Vec<u64>,
+    /// Others, that the answer is measured with.
+    pub held_back: Vec<u64>,
+    /// After so many runs no width is lowered any more by itself.
+    pub runs_max: usize,
+}
+
+/// A whole plan to start from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// Where it is from.
+    pub name: StartName,
+    /// The experiment with it.
+    pub experiment: Experiment,
+}
+
+/// Where a plan is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartName {
+    /// The analysis of a float run.
+    Analysis,
+    /// The experiment itself.
+    Own,
+}
+
+/// What a search shows while it goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// A run that ended, or is in the store.
+    Run(&'a Line),
+    /// A plan that was tried.
+    Step(&'a Step),
+}
+
+/// A search.
+pub struct Search<'a> {
+    spec: &'a SearchSpec,
+    starts: Vec<(StartName, Adjustable)>,
+}
+
+impl<'a> Search<'a> {
+    /// The search for `spec` from `starts`.
+    ///
+    /// # Errors
+    ///
+    /// If a start is impossible.
+    ///
+    /// # Panics
+    ///
+    /// If there are no starts, or no seeds.
+    pub fn new(spec: &'a SearchSpec, starts: &[Start]) -> Result<Self, SimError> {
+        assert!(!starts.is_empty() && !spec.seeds.is_empty(), "starts and seeds");
+        let adjustable =
+            |start: &Start| Ok::<_, SimError>((start.name, Adjustable::new(&start.experiment)?));
+        Ok(Self { spec, starts: starts.iter().map(adjustable).collect::<Result<_, _>>()? })
+    }
+
+    /// Searches, in the present thread pool, and has `watch` see runs and steps. Also returns the keys
+    /// of all runs in the order in which they were first asked for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Explorer::evaluate`].
+    pub fn run(
+        &self,
+        explorer: &Explorer<'_>,
+        watch: &(dyn Fn(Seen<'_>) + Sync),
+    ) -> Result<(SearchReport, Vec<Key>), Error> {
+        let mut bench = Bench::new(self.spec, explorer, watch);
+        for start in &self.starts {
+            let mut descent = Descent::new(&mut bench, start.0, &start.1);
+            if let Some(reached) = descent.all_together()? {
+                let bits = descent.one_by_one(reached)?;
+                let found = self.found(&mut bench, start, &bits)?;
+                return Ok(bench.report(Some(found)));
+            }
+        }
+        Ok(bench.report(None))
+    }
+
+    /// Trains a plan with the seeds that were held back.
+    fn found(
+        &self,
+        bench: &mut Bench<'_>,
+        (name, start): &(StartName, Adjustable),
+        bits: &[u32],
+    ) -> Result<FoundPlan, Error> {
+        let experiment = start.with_bits(bits).expect("a plan that has been trained");
+        let searched = bench.trained(&experiment, &self.spec.seeds)?.expect("an accepted plan");
+        let budget = self.spec.loss_budget;
+        let held_back = bench.proved(&experiment)?.map(|proved| HeldBack::new(proved, budget));
+        // As they are: widths of accumulators that are not stated follow from operands.
+        let bits = Adjustable::new(&experiment).expect("a plan that has been trained").bits();
+        let widths = start.bits().into_iter().zip(bits).enumerate();
+        let width = |(at, (from, bits))| FoundWidth { place: start.place(at).clone(), from, bits };
+        Ok(FoundPlan {
+            start: *name,
+            widths: widths.map(width).collect(),
+            validation: searched.validation,
+            test: searched.test,
+            costs: searched.costs,
+            held_back,
+            experiment,
+        })
+    }
+}

@@ -1,0 +1,306 @@
+//! Runs plans with seeds, and keeps what was asked for.
+
+use std::collections::BTreeMap;
+
+use systoliq_sim::Experiment;
+
+use super::report::{NothingWithin, Trainings};
+use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};
+use crate::{
+    Costs, Error, Explorer, Found, GiveUp, Key, Line, Lost, Measure, Outcome, SelectedOn, Trial,
+};
+
+/// Seeds with which a plan is tried first.
+const FIRST_SEEDS: usize = 2;
+
+/// Where plans are tried.
+pub(super) struct Bench<'a> {
+    spec: &'a SearchSpec,
+    explorer: &'a Explorer<'a>,
+    watch: &'a (dyn Fn(Seen<'_>) + Sync),
+    /// Keys in the order in which they were first asked for, and how each run ended.
+    asked: Vec<Key>,
+    ended: BTreeMap<Key, Ended>,
+    held_back: usize,
+    ran_out: bool,
+    steps: Vec<Step>,
+    /// What runs on this data have.
+    kind: Option<(Measure, SelectedOn)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Done,
+    Stopped,
+    Failed,
+}
+
+/// A plan on the first seeds, or on all.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tried {
+    /// What each of its runs lost, as far as it was trained.
+    pub(super) lost: Vec<f64>,
+    /// What they lost after the latest epochs on average.
+    pub(super) lost_lately: Vec<f64>,
+    /// The mean cost of its runs; nothing unless all were trained to their end.
+    pub(super) cost: Option<f64>,
+    pub(super) verdict: Verdict,
+}
+
+/// A plan that was trained to the end with every seed.
+pub(super) struct Trained {
+    pub(super) validation: Option<Lost>,
+    pub(super) test: Lost,
+    pub(super) costs: Costs,
+}
+
+impl Tried {
+    /// The mean loss.
+    pub(super) fn mean(&self) -> f64 {
+        mean(&self.lost)
+    }
+
+    /// The mean loss after the latest epochs.
+    pub(super) fn mean_lately(&self) -> f64 {
+        mean(&self.lost_lately)
+    }
+
+    /// Both, the worse one; no number is the worst.
+    pub(super) fn worse(&self) -> f64 {
+        let (end, lately) = (self.mean(), self.mean_lately());
+        if end.is_nan() || lately.is_nan() { f64::NAN } else { end.max(lately) }
+    }
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(
+        spec: &'a SearchSpec,
+        explorer: &'a Explorer<'a>,
+        watch: &'a (dyn Fn(Seen<'_>) + Sync),
+    ) -> Self {
+        let (asked, ended, steps) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self {
+            spec,
+            explorer,
+            watch,
+            asked,
+            ended,
+            held_back: 0,
+            ran_out: false,
+            steps,
+            kind: None,
+        }
+    }
+
+    /// How many seeds plans are judged with.
+    fn half(&self) -> usize {
+        self.spec.seeds.len().div_ceil(2)
+    }
+
+    /// What so many seeds together may lose.
+    fn allowed(&self, seeds: usize) -> f64 {
+        self.spec.loss_budget * seeds as f64
+    }
+
+    /// Tries every plan with the first seeds.
+    pub(super) fn try_first(&mut self, plans: &[Experiment]) -> Result<Vec<Tried>, Error> {
+        let give_up = Some(GiveUp { loss: self.allowed(self.half()) });
+        self.try_with(plans, self.half().min(FIRST_SEEDS), self.half(), give_up)
+    }
+
+    /// Tries a plan with the first seeds, with half of all and with all, until it is given up.
+    pub(super) fn judge(&mut self, plan: &Experiment) -> Result<Tried, Error> {
+        let first = self.try_first(std::slice::from_ref(plan))?.remove(0);
+        if first.verdict == Verdict::GivenUp {
+            return Ok(first);
+        }
+        let give_up = Some(GiveUp { loss: self.allowed(self.half()) });
+        let half = self.try_with(std::slice::from_ref(plan), self.half(), self.half(), give_up)?;
+        match half.into_iter().next() {
+            Some(half) if half.verdict == Verdict::GivenUp => Ok(half),
+            _ => self.judge_in_full(plan),
+        }
+    }
+
+    /// Tries a plan with all seeds, every run to its end: it is within the budget only if the means
+    /// are with their standard errors.
+    pub(super) fn judge_in_full(&mut self, plan: &Experiment) -> Result<Tried, Error> {
+        let (plan, all) = (std::slice::from_ref(plan), self.spec.seeds.len());
+        let mut tried = self.try_with(plan, all, all, None)?.remove(0);
+        let surely = |lost: &[f64]| mean(lost) + standard_error(lost) <= self.spec.loss_budget;
+        if tried.verdict == Verdict::Within && !(surely(&tried.lost) && surely(&tried.lost_lately))
+        {
+            tried.verdict = Verdict::Beyond;
+        }
+        Ok(tried)
+    }
+
+    /// Trains a plan to the end with every seed; nothing if a run fails.
+    pub(super) fn trained(
+        &mut self,
+        plan: &Experiment,
+        seeds: &[u64],
+    ) -> Result<Option<Trained>, Error> {
+        let trials: Vec<Trial> = seeds.iter().map(|&seed| trial(plan, seed)).collect();
+        let lines = self.run(&trials)?;
+        let Some(found) = lines.iter().map(Line::found).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let (measure, _) = self.kind.expect("a run that is done");
+        Ok(Some(Trained {
+            validation: Lost::new(&found, measure, true),
+            test: Lost::new(&found, measure, false).expect("runs that are done"),
+            costs: Costs::new(&found),
+        }))
+    }
+
+    /// Measures a plan with the seeds that were held back; nothing if a run fails.
+    pub(super) fn proved(&mut self, plan: &Experiment) -> Result<Option<Trained>, Error> {
+        let before = self.asked.len();
+        let proved = self.trained(plan, &self.spec.held_back)?;
+        self.held_back = self.asked.len() - before;
+        Ok(proved)
+    }
+
+    /// Whether so many plans can be tried with the first seeds before the runs are at an end; if not, that
+    /// is kept.
+    pub(super) fn can_try_first(&mut self, plans: usize) -> bool {
+        self.can_run(plans * self.half().min(FIRST_SEEDS))
+    }
+
+    /// The same of one plan with all seeds.
+    pub(super) fn can_judge(&mut self) -> bool {
+        self.can_run(self.spec.seeds.len())
+    }
+
+    fn can_run(&mut self, runs: usize) -> bool {
+        let can = self.asked.len() + runs <= self.spec.runs_max;
+        self.ran_out |= !can;
+        can
+    }
+
+    /// Keeps a step, and shows it.
+    pub(super) fn step(&mut self, step: Step) {
+        (self.watch)(Seen::Step(&step));
+        self.steps.push(step);
+    }
+
+    /// How many runs were asked for.
+    pub(super) fn trainings(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn loss_budget(&self) -> f64 {
+        self.spec.loss_budget
+    }
+
+    /// Tries plans with so many seeds, to be within the budget with `of` of them.
+    fn try_with(
+        &mut self,
+        plans: &[Experiment],
+        seeds: usize,
+        of: usize,
+        give_up: Option<GiveUp>,
+    ) -> Result<Vec<Tried>, Error> {
+        let used = &self.spec.seeds[..seeds];
+        let trial = |plan, seed| match give_up {
+            Some(rule) => trial(plan, seed).given_up(rule),
+            None => trial(plan, seed),
+        };
+        let of_plan = |plan| used.iter().map(move |&seed| trial(plan, seed));
+        let trials: Vec<Trial> = plans.iter().flat_map(of_plan).collect();
+        let lines = self.run(&trials)?;
+        Ok(lines.chunks(seeds).map(|lines| self.tried(lines, of)).collect())
+    }
+
+    /// What the runs of one plan come to, which is to be within the budget with so many seeds.
+    fn tried(&self, lines: &[Line], of: usize) -> Tried {
+        let lost = |line: &Line, of: fn(&Found) -> Option<f64>| match &line.outcome {
+            Outcome::Done(found) => of(found).unwrap_or(f64::NAN),
+            Outcome::Stopped(stopped) => stopped.lost.0,
+            Outcome::Failed(_) => f64::NAN,
+        };
+        let all = |of| lines.iter().map(|line| lost(line, of)).collect::<Vec<f64>>();
+        let (lost, lost_lately) = (all(Found::lost), all(Found::lost_lately));
+        let found: Vec<&Found> = lines.iter().filter_map(Line::found).collect();
+        let done = found.len() == lines.len();
+        // What is no number is not within anything.
+        let within =
+            [&lost, &lost_lately].iter().all(|lost| lost.iter().sum::<f64>() <= self.allowed(of));
+        let verdict = match (within, lines.len() < self.spec.seeds.len()) {
+            _ if !done => Verdict::GivenUp,
+            (true, true) => Verdict::Open,
+            (true, false) => Verdict::Within,
+            (false, true) => Verdict::GivenUp,
+            (false, false) => Verdict::Beyond,
+        };
+        let cost = done.then(|| Costs::new(&found).of(self.spec.cost));
+        Tried { lost, lost_lately, cost, verdict }
+    }
+
+    fn run(&mut self, trials: &[Trial]) -> Result<Vec<Line>, Error> {
+        let lines = self.explorer.lines_of(trials, |line| (self.watch)(Seen::Run(line)))?;
+        for line in &lines {
+            let ended = match &line.outcome {
+                Outcome::Done(found) => {
+                    let classes = found.fixed.test.errors.is_some();
+                    let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
+                    let validated = found.fixed.validation.is_some();
+                    let part = if validated { SelectedOn::Validation } else { SelectedOn::Test };
+                    self.kind = Some((measure, part));
+                    Ended::Done
+                }
+                Outcome::Stopped(_) => Ended::Stopped,
+                Outcome::Failed(_) => Ended::Failed,
+            };
+            if self.ended.insert(line.key, ended).is_none() {
+                self.asked.push(line.key);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// What was found, with the keys of all runs.
+    pub(super) fn report(self, found: Option<FoundPlan>) -> (SearchReport, Vec<Key>) {
+        let count = |ended: Ended| self.ended.values().filter(|&&one| one == ended).count();
+        let trainings = Trainings {
+            search: self.asked.len() - self.held_back,
+            held_back: self.held_back,
+            total: self.asked.len(),
+            stopped: count(Ended::Stopped),
+            failed: count(Ended::Failed),
+            ran_out: self.ran_out,
+        };
+        let nothing_within = found.is_none().then(|| NothingWithin::of(&self.steps)).flatten();
+        let report = SearchReport {
+            schema_version: super::report::SCHEMA_VERSION,
+            name: self.spec.experiment.name.clone(),
+            measure: self.kind.map(|(measure, _)| measure),
+            selected_on: self.kind.map(|(_, part)| part),
+            loss_budget: self.spec.loss_budget,
+            cost: self.spec.cost,
+            seeds: self.spec.seeds.clone(),
+            held_back: self.spec.held_back.clone(),
+            trainings,
+            steps: self.steps,
+            found,
+            nothing_within,
+        };
+        (report, self.asked)
+    }
+}
+
+fn trial(plan: &Experiment, seed: u64) -> Trial {
+    Trial::new(Experiment { seed, ..plan.clone() })
+}
+
+fn mean(lost: &[f64]) -> f64 {
+    lost.iter().sum::<f64>() / lost.len() as f64
+}
+
+/// The standard error of the mean; none of a single loss.
+fn standard_error(lost: &[f64]) -> f64 {
+    let (count, mean) = (lost.len() as f64, mean(lost));
+    let squares: f64 = lost.iter().map(|lost| (lost - mean) * (lost - mean)).sum();
+    if lost.len() < 2 { 0.0 } else { (squares / (count - 1.0) / count).sqrt() }
+}
