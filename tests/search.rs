@@ -202,10 +202,10 @@ fn the_plan_trains_with_the_accuracy_and_the_energy_that_were_claimed() {
 }
 
 /// What a plan is: its experiment without the seed.
-fn plan_of(line: &Value) -> String {
-    let mut experiment = line["experiment"].clone();
-    experiment["seed"] = Value::Null;
-    experiment.to_string()
+fn plan_of(experiment: &Value) -> Value {
+    let mut plan = experiment.clone();
+    plan["seed"] = Value::Null;
+    plan
 }
 
 #[test]
@@ -230,10 +230,10 @@ fn the_answer_is_the_cheapest_plan_within_the_budget_with_every_run_at_its_end()
     }
     assert_eq!(report["found"]["costs"]["energy_pj"], json!(cheapest));
     // From the lines alone: the plan's runs, all at their end, their means and standard errors.
-    let mut plan = report["found"]["experiment"].clone();
-    plan["seed"] = Value::Null;
+    let plan = plan_of(&report["found"]["experiment"]);
     let lines = lines(&folder.join("out"));
-    let runs: Vec<&Value> = lines.iter().filter(|line| plan_of(line) == plan.to_string()).collect();
+    let runs: Vec<&Value> =
+        lines.iter().filter(|line| plan_of(&line["experiment"]) == plan).collect();
     assert_eq!(runs.len(), 7);
     let searched = runs.iter().filter(|line| line["experiment"]["seed"].as_u64() <= Some(4));
     let curves: Vec<Vec<f64>> =

@@ -219,7 +219,9 @@ mod tests {
                         let (was, range_was) = before[&(place_of.clone(), name.clone())];
                         let expected = if place_of == place { was - drop } else { was };
                         // A residual has the range that an ulp of the weights has.
-                        let follows = place_of.role == "residual" && place.role == "weights";
+                        let follows = place_of.layer == place.layer
+                            && place_of.role == "residual"
+                            && place.role == "weights";
                         let range_was =
                             if follows { range_was.map(|r| r + drop as i32) } else { range_was };
                         assert_eq!(
