@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use systoliq_sim::csv::quoted;
 use systoliq_sim::report::Extended;
 
 use crate::{Analysis, Cost, Key, Lines, Lost, Outcome, Sweep};
@@ -115,26 +116,4 @@ fn columns(lost: Option<&Lost>) -> [Option<f64>; 4] {
 
 fn number(value: f64) -> String {
     if value.is_nan() { "nan".to_owned() } else { value.to_string() }
-}
-
-/// A cell as RFC 4180 has it.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_where_they_must_be() {
-        assert_eq!(
-            ["8 bit", "a,b", "say \"x\"", "a\nb"].map(quoted),
-            ["8 bit", "\"a,b\"", "\"say \"\"x\"\"\"", "\"a\nb\""]
-        );
-    }
 }

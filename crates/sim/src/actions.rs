@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use systoliq_program::Pass;
 
 use crate::Prepared;
+use crate::csv::quoted;
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::timeline::Entry;
 
@@ -90,12 +91,4 @@ impl Actions {
         }
         text
     }
-}
-
-/// A field of CSV, in quotes where it needs them.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        return format!("\"{}\"", field.replace('"', "\"\""));
-    }
-    field.to_owned()
 }

@@ -15,6 +15,7 @@ pub mod activity;
 pub mod capture;
 pub mod comparison;
 pub mod cost;
+pub mod csv;
 pub mod dependence;
 pub mod diagnosis;
 pub mod dump;

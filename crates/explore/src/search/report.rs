@@ -227,3 +227,25 @@ impl NothingWithin {
         Some(Self { start: least.start, lost: least.lost, seeds: least.seeds })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_within_a_budget_beyond_it_or_around_it() {
+        use Confirmed::{Beyond, MeanBeyond, MeanWithin, Within};
+        for (mean, ci95, expected) in [
+            (0.25, Some(0.25), Within),
+            (0.25, Some(0.5), MeanWithin),
+            (0.5, Some(0.0), Within),
+            (0.5, None, MeanWithin),
+            (0.75, Some(0.25), MeanBeyond),
+            (0.75, Some(0.125), Beyond),
+            (0.75, None, MeanBeyond),
+            (f64::NAN, Some(f64::NAN), Beyond),
+        ] {
+            assert_eq!(Confirmed::of(mean, ci95, 0.5), expected, "{mean} {ci95:?}");
+        }
+    }
+}
