@@ -67,12 +67,45 @@ fn causes_passes_components_and_layers_add_up_to_totals() {
         let total_energy = energy["total"].as_f64().unwrap();
         assert!(nearly(sum_f64(&energy["by_component"]), total_energy));
         assert!(nearly(sum_f64(&energy["by_pass"]), total_energy));
-        let layer_energy: f64 = layers.iter().map(|row| row["energy_pj"].as_f64().unwrap()).sum();
+        let float32 = energy["float32_total"].as_f64().unwrap();
+        assert!(nearly(sum_f64(&energy["float32_by_component"]), float32));
+        assert!(nearly(sum_f64(&energy["float32_by_pass"]), float32));
+        let over_layers = |key: &str| layers.iter().map(|row| row[key].as_f64().unwrap()).sum();
+        assert!(nearly(over_layers("float32_energy_pj"), float32));
+        let layer_energy: f64 = over_layers("energy_pj");
         assert!(nearly(layer_energy, total_energy), "{layer_energy} {total_energy}");
         let float32 = energy["float32_total"].as_f64().unwrap();
         assert!(nearly(sum_f64(&energy["float32_by_component"]), float32));
         assert!(float32 > total_energy);
     }
+}
+
+#[test]
+fn rates_of_epochs_are_those_of_shorter_runs_and_average_to_those_of_the_run() {
+    let of = |epochs: &str| {
+        let overrides =
+            [("training.epochs", epochs), ("precision.weights", r#"{"bits": 5, "frac": 5}"#)];
+        report("digits-mlp", &overrides)["precision"].as_array().unwrap().clone()
+    };
+    let (one, three) = (of("1"), of("3"));
+    let mut uneven = 0;
+    for (short, long) in one.iter().zip(&three) {
+        let epochs = &long["by_epoch"];
+        for key in ["saturation_rate", "underflow_rate", "accumulator_overflow_rate"] {
+            // Every epoch converts as many elements.
+            let rates: Vec<f64> =
+                epochs[key].as_array().unwrap().iter().map(|rate| rate.as_f64().unwrap()).collect();
+            assert_eq!(rates.len(), 3);
+            let mean = rates.iter().sum::<f64>() / 3.0;
+            assert!((mean - long[key].as_f64().unwrap()).abs() < 1e-12, "{long}");
+            uneven += usize::from(rates.iter().any(|rate| *rate != rates[0]));
+        }
+        for key in ["sqnr_db", "saturation_rate", "underflow_rate", "stalled_rate"] {
+            assert_eq!(short["by_epoch"][key][0], short[key], "{key} of {short}");
+            assert_eq!(short["by_epoch"][key][0], epochs[key][0], "{key} of {short}");
+        }
+    }
+    assert!(uneven > 5, "{uneven} series tell epochs apart");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use systoliq_nn::Evaluation;
 use systoliq_program::TensorDecl;
 use systoliq_sim::report::{CyclesReport, EnergyReport, Extended};
-use systoliq_sim::trainer::{Curve, Epoch, Record, TensorRecord};
+use systoliq_sim::trainer::{Curve, Epoch, Record, Writes};
 use systoliq_sim::{Error, Prepared, Report};
 
 use crate::{Key, Measure};
@@ -285,7 +285,7 @@ pub struct FoundTensor {
 }
 
 impl FoundTensor {
-    fn new(decl: &TensorDecl, batch: usize, found: &TensorRecord) -> Self {
+    fn new(decl: &TensorDecl, batch: usize, found: &Writes) -> Self {
         Self {
             name: decl.name.clone(),
             role: decl.role.name().to_owned(),
@@ -296,7 +296,7 @@ impl FoundTensor {
             sqnr_db: found.conversion.sqnr_db().map(Extended),
             saturation_rate: found.conversion.saturation_rate(),
             underflow_rate: found.conversion.underflow_rate(),
-            stalled_rate: found.update.as_ref().map(|update| update.stalled_rate()),
+            stalled_rate: found.stalled_rate(),
         }
     }
 }
@@ -321,7 +321,9 @@ impl Found {
             macs: report.macs,
             energy_pj: report.energy_pj,
             area_mm2: report.hardware.area_mm2,
-            tensors: seen.map(|(decl, found)| FoundTensor::new(decl, batch, found)).collect(),
+            tensors: seen
+                .map(|(decl, found)| FoundTensor::new(decl, batch, &found.total()))
+                .collect(),
         })
     }
 

@@ -64,7 +64,7 @@ pub(crate) fn accumulators(prepared: &Prepared, record: &Record) -> Vec<Accumula
             overflow_rate: record
                 .tensors
                 .get(output)
-                .map_or(0.0, |found| found.accumulator_overflow_rate()),
+                .map_or(0.0, |found| found.total().accumulator_overflow_rate()),
         })
     };
     program.commands.iter().enumerate().filter_map(row).collect()

@@ -23,7 +23,7 @@ use systoliq_program::{Command, Operation, Role, TensorDecl, TensorId};
 
 use crate::comparison::Figures;
 use crate::report::{Extended, OverSeeds};
-use crate::trainer::{Conduct, Record};
+use crate::trainer::{Conduct, Record, TensorRecord};
 use crate::{EngineKind, Error, Experiment, Prepared, Trainer};
 
 mod remedy;
@@ -185,13 +185,13 @@ fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
     let mut found = Vec::new();
     for (at, decl) in prepared.program.tensors.iter().enumerate() {
         let id = TensorId(at);
-        let Some(seen) = record.tensors.get(&decl.name) else { continue };
+        let Some(seen) = record.tensors.get(&decl.name).map(TensorRecord::total) else { continue };
         let mut add = |cause, severity: f64| {
             if severity >= SEVERITY_MIN {
                 found.push(Symptom { id, decl, cause, severity: severity.min(1.0) });
             }
         };
-        let overflow = seen.overflowed_sums as f64 / seen.conversion.elements.max(1) as f64;
+        let overflow = seen.accumulator_overflow_rate();
         let wraps = maker(prepared, id).and_then(accumulator_overflow) == Some(Overflow::Wrap);
         add(Cause::AccumulatorOverflow, overflow * if wraps { WRAPPED } else { 1.0 });
         if overflow < SEVERITY_MIN / WRAPPED {
@@ -206,10 +206,10 @@ fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
             let cause = if range { Cause::Range } else { Cause::Resolution };
             add(cause, made.max(converted(prepared, record, id)));
         }
-        if let Some(update) = &seen.update
+        if let Some(stalled_rate) = seen.stalled_rate()
             && decl.plan.rounding != Rounding::Stochastic
         {
-            add(Cause::StalledUpdates, update.stalled_rate());
+            add(Cause::StalledUpdates, stalled_rate);
         }
     }
     found
@@ -277,7 +277,7 @@ fn fitting_frac(record: &Record, decl: &TensorDecl) -> Option<i32> {
 /// The findings of symptoms of one cause and role, the worst first: one for each remedy.
 fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<Finding> {
     let worst = &group[0];
-    let seen = &record.tensors[&worst.decl.name];
+    let seen = record.tensors[&worst.decl.name].total();
     let finding = |set: Vec<Change>| Finding {
         tensors: group.iter().map(|symptom| symptom.decl.name.clone()).collect(),
         role: worst.decl.role.name(),
@@ -285,9 +285,8 @@ fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<
         severity: worst.severity,
         saturation_rate: seen.conversion.saturation_rate(),
         underflow_rate: seen.conversion.underflow_rate(),
-        stalled_rate: seen.update.as_ref().map(|update| update.stalled_rate()),
-        accumulator_overflow_rate: seen.overflowed_sums as f64
-            / seen.conversion.elements.max(1) as f64,
+        stalled_rate: seen.stalled_rate(),
+        accumulator_overflow_rate: seen.accumulator_overflow_rate(),
         set,
         check: None,
     };

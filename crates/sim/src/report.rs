@@ -31,9 +31,11 @@ use crate::{Error, Experiment, Prepared};
 
 mod comparison;
 mod energy;
+mod tensors;
 
 pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, TensorHistogram};
 pub use energy::{DataDependent, EnergyReport, TrainingCost};
+pub use tensors::{InitialConversion, TensorByEpoch, TensorReport};
 
 /// The layout of `report.json`; a change of meaning raises it.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -213,44 +215,6 @@ pub struct Reached {
     pub energy_pj: Picojoules,
 }
 
-/// What happened to one tensor.
-#[derive(Clone, Debug, Serialize)]
-pub struct TensorReport {
-    /// Its name in the program.
-    pub name: String,
-    /// Its role.
-    pub role: &'static str,
-    /// The layer with weights that it belongs to.
-    pub layer: usize,
-    /// Its format as planned.
-    pub format: String,
-    /// Its format at the last step.
-    pub last_format: String,
-    /// The conversion of its initial values, if it is a weight.
-    pub initial: Option<InitialConversion>,
-    /// Elements converted in training.
-    pub elements: u64,
-    /// Signal-to-quantization-noise ratio; nothing where all was zero.
-    pub sqnr_db: Option<Extended>,
-    /// Share of elements that left the range.
-    pub saturation_rate: f64,
-    /// Share of elements that rounded to zero without being zero.
-    pub underflow_rate: f64,
-    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
-    pub stalled_rate: Option<f64>,
-    /// Share of elements whose accumulator left its range on the way.
-    pub accumulator_overflow_rate: f64,
-}
-
-/// What the conversion of initial weights did.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct InitialConversion {
-    pub sqnr_db: Option<Extended>,
-    pub saturation_rate: f64,
-    pub underflow_rate: f64,
-}
-
 /// One command on one size of work, summed over the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerReport {
@@ -291,6 +255,8 @@ pub struct LayerReport {
     pub roofline: Option<Roofline>,
     /// Energy.
     pub energy_pj: Picojoules,
+    /// Energy on float32 hardware.
+    pub float32_energy_pj: Picojoules,
     /// MACs / (PEs × cycles).
     pub utilization: f64,
 }
@@ -310,6 +276,12 @@ pub struct TrafficReport {
     pub write_stall_cycles: u64,
 }
 
+/// The runs of a timeline on float32 hardware, and its prices.
+struct Float32<'a> {
+    entries: Vec<Entry>,
+    prices: Prices<'a>,
+}
+
 impl Report {
     /// Sums up the first of `records`, and the accuracy lost over all of them.
     ///
@@ -324,10 +296,13 @@ impl Report {
         let record = &records[0];
         let prices = prepared.prices(Arithmetic::Fixed)?;
         let entries = record.timeline.entries(prepared, Arithmetic::Fixed)?;
-        let float32 = record.timeline.entries(prepared, Arithmetic::FLOAT32)?;
+        let float32 = Float32 {
+            entries: record.timeline.entries(prepared, Arithmetic::FLOAT32)?,
+            prices: prepared.prices(Arithmetic::FLOAT32)?,
+        };
         let totals = Totals::of(&entries);
         let cycles = totals.cycles.total().0;
-        let energy_pj = EnergyReport::new(prepared, &entries, &float32, &prices)?;
+        let energy_pj = EnergyReport::new(prepared, &entries, &prices, &float32)?;
         let accelerator = &prepared.experiment.accelerator;
         let mut cycles_by_pass = BTreeMap::new();
         let mut causes_by_pass = BTreeMap::new();
@@ -366,13 +341,13 @@ impl Report {
             savings: Savings::new(prepared, &record.timeline)?,
             energy_pj,
             to_target: ToTarget::new(prepared, record),
-            precision: precision(prepared, record),
+            precision: tensors::tensors(prepared, record),
             accumulators: accumulators(prepared, record),
             comparison: ComparisonReport::new(prepared, record),
             counts: totals.counts,
             scratchpad_rows: ScratchpadRows::of(&totals.tally),
             activity: activity(prepared, &totals),
-            layers: layers(prepared, &entries, &prices)?,
+            layers: layers(prepared, &entries, &prices, &float32)?,
             dram_bytes: traffic(prepared, &entries),
             stash: Stash::new(prepared),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
@@ -541,45 +516,17 @@ fn utilization(prepared: &Prepared, macs: u64, cycles: u64) -> f64 {
     if cycles == 0 { 0.0 } else { macs as f64 / (pes as f64 * cycles as f64) }
 }
 
-fn precision(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
-    let tensors = prepared.program.tensors.iter();
-    let recorded = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
-    recorded
-        .map(|(decl, found)| TensorReport {
-            name: decl.name.clone(),
-            role: decl.role.name(),
-            layer: decl.layer,
-            format: decl.plan.format_name(),
-            last_format: match decl.plan.block() {
-                None => decl.plan.format.with_frac(found.frac).to_string(),
-                Some(_) => decl.plan.format_name(),
-            },
-            initial: found.initial.as_ref().map(|initial| InitialConversion {
-                sqnr_db: initial.sqnr_db().map(Extended),
-                saturation_rate: initial.saturation_rate(),
-                underflow_rate: initial.underflow_rate(),
-            }),
-            elements: found.conversion.elements,
-            sqnr_db: found.conversion.sqnr_db().map(Extended),
-            saturation_rate: found.conversion.saturation_rate(),
-            underflow_rate: found.conversion.underflow_rate(),
-            stalled_rate: found.update.as_ref().map(|update| update.stalled_rate()),
-            accumulator_overflow_rate: found.accumulator_overflow_rate(),
-        })
-        .collect()
-}
-
 /// One row per command and size of work.
 fn layers(
     prepared: &Prepared,
     entries: &[Entry],
     prices: &Prices<'_>,
+    float32: &Float32<'_>,
 ) -> Result<Vec<LayerReport>, Error> {
-    let mut groups: BTreeMap<(usize, Work), Vec<Entry>> = BTreeMap::new();
-    for entry in entries {
-        groups.entry((entry.run.command, entry.run.work)).or_default().push(entry.clone());
-    }
+    let mut float32_groups = groups(&float32.entries);
     let row = |((at, work), entries): ((usize, Work), Vec<Entry>)| {
+        let on_float32 = float32_groups.remove(&(at, work)).expect("the same runs");
+        let on_float32 = Totals::of(&on_float32).tally.energy(&float32.prices)?;
         let command = &prepared.program.commands[at];
         let totals = Totals::of(&entries);
         let shape = match work {
@@ -619,10 +566,20 @@ fn layers(
                 totals.cycles.total().0,
             ),
             energy_pj: totals.tally.energy(prices)?.total(),
+            float32_energy_pj: on_float32.total(),
             utilization: utilization(prepared, totals.counts.macs, totals.cycles.total().0),
         })
     };
-    groups.into_iter().map(row).collect()
+    groups(entries).into_iter().map(row).collect()
+}
+
+/// Entries by command and size of work.
+fn groups(entries: &[Entry]) -> BTreeMap<(usize, Work), Vec<Entry>> {
+    let mut groups: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        groups.entry((entry.run.command, entry.run.work)).or_default().push(entry.clone());
+    }
+    groups
 }
 
 fn activity(prepared: &Prepared, totals: &Totals) -> Option<ActivityReport> {

@@ -109,20 +109,59 @@ impl Curve {
 pub struct TensorRecord {
     /// The conversion of its initial values, if it is a weight.
     pub initial: Option<ConversionStatistics>,
-    /// Its conversions in training.
+    /// In the steps of each epoch.
+    pub epochs: Vec<Writes>,
+    /// Fraction bits at the last step.
+    pub frac: i32,
+}
+
+/// What happened to one tensor as some steps wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Writes {
+    /// Its conversions.
     pub conversion: ConversionStatistics,
     /// Its updates, if it is trained.
     pub update: Option<UpdateStatistics>,
     /// Elements whose accumulator left its range on the way.
     pub overflowed_sums: u64,
-    /// Fraction bits at the last step.
-    pub frac: i32,
 }
 
 impl TensorRecord {
+    /// In all steps.
+    pub fn total(&self) -> Writes {
+        let mut total = Writes::default();
+        self.epochs.iter().for_each(|epoch| total.merge(epoch));
+        total
+    }
+
+    /// In the steps of an epoch, from 0.
+    fn in_epoch(&mut self, epoch: u32) -> &mut Writes {
+        let epoch = epoch as usize;
+        if self.epochs.len() <= epoch {
+            self.epochs.resize_with(epoch + 1, Writes::default);
+        }
+        &mut self.epochs[epoch]
+    }
+}
+
+impl Writes {
+    fn merge(&mut self, other: &Self) {
+        self.conversion.merge(&other.conversion);
+        if let Some(update) = &other.update {
+            self.update.get_or_insert_default().merge(update);
+        }
+        self.overflowed_sums += other.overflowed_sums;
+    }
+
     /// Share of elements whose accumulator left its range on the way.
     pub(crate) fn accumulator_overflow_rate(&self) -> f64 {
         self.overflowed_sums as f64 / self.conversion.elements.max(1) as f64
+    }
+
+    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
+    pub fn stalled_rate(&self) -> Option<f64> {
+        self.update.as_ref().map(UpdateStatistics::stalled_rate)
     }
 }
 
@@ -315,6 +354,7 @@ impl<'a> Trainer<'a> {
             || record.golden.epochs.len() != epochs
             || record.spent.len() != epochs
             || record.comparison.probes.len() != epochs + 1
+            || record.tensors.values().any(|tensor| tensor.epochs.len() > epochs)
             || record.steps != steps
             || !record.timeline.fits(self.prepared.program.commands.len())
         {
@@ -561,7 +601,7 @@ impl FixedEpoch<'_, '_> {
         let mut dump = dump.filter(|dump| dump.step == self.record.steps);
         let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
         for (id, statistics) in self.machine.load(batch, &step) {
-            self.tensor_record(id).conversion.merge(&statistics);
+            self.writes(id).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
             dump.begin(self.machine, batch, &step)?;
@@ -574,15 +614,14 @@ impl FixedEpoch<'_, '_> {
             let observed = engine.observed;
             let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
             self.record.timeline.record(run, observed);
-            let tensor = self.tensor_record(command.operation.output());
-            tensor.conversion.merge(&outcome.conversion);
-            tensor.overflowed_sums += outcome.overflowed_sums;
-            if let Some(update) = &outcome.update {
-                tensor.update.get_or_insert_default().merge(update);
-            }
             if let Some(sum) = &outcome.loss_sum {
                 loss.merge(sum);
             }
+            self.writes(command.operation.output()).merge(&Writes {
+                conversion: outcome.conversion,
+                update: outcome.update,
+                overflowed_sums: outcome.overflowed_sums,
+            });
             if let Some(dump) = &mut dump {
                 dump.command(self.machine, at, &step)?;
             }
@@ -594,8 +633,8 @@ impl FixedEpoch<'_, '_> {
         Ok(())
     }
 
-    /// The record of a tensor, brought up to its present scale.
-    fn tensor_record(&mut self, id: TensorId) -> &mut TensorRecord {
+    /// What happens to a tensor in this epoch, in a record brought up to its present scale.
+    fn writes(&mut self, id: TensorId) -> &mut Writes {
         let frac = self.machine.tensor(id).expect("a tensor just written").format().frac();
         let name = &self.prepared.program.tensor(id).name;
         if !self.record.tensors.contains_key(name) {
@@ -603,6 +642,6 @@ impl FixedEpoch<'_, '_> {
         }
         let record = self.record.tensors.get_mut(name).expect("a record just made");
         record.frac = frac;
-        record
+        record.in_epoch(self.epoch)
     }
 }

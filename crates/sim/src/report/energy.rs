@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use systoliq_program::{Operation, Pass, Work};
 
+use super::Float32;
 use crate::activity::Dependence;
-use crate::cost::Arithmetic;
 use crate::energy::{EnergyUnit, Picojoules};
 use crate::events::EnergyByComponent;
 use crate::precision::Complexity;
@@ -30,6 +30,8 @@ pub struct EnergyReport {
     pub float32_total: Picojoules,
     /// That, by part of the machine.
     pub float32_by_component: EnergyByComponent,
+    /// That, by pass.
+    pub float32_by_pass: BTreeMap<Pass, Picojoules>,
     /// The same for the data at hand, where `accelerator.activity` asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dependent: Option<DataDependent>,
@@ -65,26 +67,28 @@ impl EnergyReport {
     pub(super) fn new(
         prepared: &Prepared,
         entries: &[Entry],
-        float32: &[Entry],
         prices: &Prices<'_>,
+        float32: &Float32<'_>,
     ) -> Result<Self, Error> {
+        let by_pass = |entries: &[Entry], prices: &Prices<'_>| {
+            let of = |pass| {
+                let of_pass = Totals::of_pass(entries, prepared, pass);
+                Ok::<_, Error>((pass, of_pass.tally.energy(prices)?.total()))
+            };
+            Pass::ALL.into_iter().map(of).collect::<Result<BTreeMap<_, _>, _>>()
+        };
         let by_component = Totals::of(entries).tally.energy(prices)?;
-        let float32_prices = prepared.prices(Arithmetic::FLOAT32)?;
-        let float32_by_component = Totals::of(float32).tally.energy(&float32_prices)?;
-        let mut by_pass = BTreeMap::new();
-        for pass in Pass::ALL {
-            let of_pass = Totals::of_pass(entries, prepared, pass);
-            by_pass.insert(pass, of_pass.tally.energy(prices)?.total());
-        }
+        let float32_by_component = Totals::of(&float32.entries).tally.energy(&float32.prices)?;
         let asked = prepared.experiment.accelerator.activity == Dependence::Toggles;
         let data_dependent = asked.then(|| DataDependent::new(prepared, entries, prices));
         Ok(Self {
             unit: prices.profile().unit(),
             total: by_component.total(),
             by_component,
-            by_pass,
+            by_pass: by_pass(entries, prices)?,
             float32_total: float32_by_component.total(),
             float32_by_component,
+            float32_by_pass: by_pass(&float32.entries, &float32.prices)?,
             data_dependent: data_dependent.transpose()?,
         })
     }
