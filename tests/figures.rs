@@ -157,6 +157,9 @@ fn a_run_has_every_figure_on_a_page_of_its_own_and_as_files() {
         "sqnr-step-layer-0",
         "sqnr-layer-1",
         "sqnr-step-layer-1",
+        "rates-saturation",
+        "rates-underflow",
+        "rates-stalled",
         "codes",
     ];
     let document = parsed(&page);
@@ -239,6 +242,49 @@ fn figures_of_a_run_have_the_numbers_of_its_report() {
         assert_near(number(value), expected.as_f64().unwrap(), 5e-4);
     }
     assert_eq!(told(&drawing).len(), 2 * (4 + 3));
+
+    let tensors = report["precision"].as_array().unwrap();
+    for (name, said, key) in [
+        ("saturation", "saturation", "saturation_rate"),
+        ("underflow", "underflow", "underflow_rate"),
+        ("stalled", "stalled updates", "stalled_rate"),
+    ] {
+        let drawing = parsed(&files[&format!("small-rates-{name}.svg")]);
+        let told: BTreeSet<&str> = told(&drawing).into_iter().map(|(text, _)| text).collect();
+        let mut expected = BTreeSet::new();
+        for tensor in tensors {
+            let rates = tensor["by_epoch"][key].as_array().map_or([].as_slice(), Vec::as_slice);
+            let rates: Vec<f64> = rates.iter().map(|rate| rate.as_f64().unwrap()).collect();
+            for (at, rate) in rates.iter().enumerate().filter(|_| rates.iter().any(|r| *r > 0.0)) {
+                let [tensor, role, format] =
+                    ["name", "role", "format"].map(|key| tensor[key].as_str().unwrap());
+                expected.insert(format!(
+                    "{tensor}, {role}, {format}\nepoch {}: {said} {:.2} %",
+                    at + 1,
+                    100.0 * rate
+                ));
+            }
+        }
+        assert!(!expected.is_empty() && told.into_iter().eq(&expected), "{name}: {expected:?}");
+    }
+
+    let drawing = parsed(&files["small-energy-passes.svg"]);
+    for (words, pass) in [
+        ("forward", "forward"),
+        ("input gradient", "input_gradient"),
+        ("weight gradient", "weight_gradient"),
+        ("update", "update"),
+    ] {
+        for (words, key) in
+            [(words.to_owned(), "by_pass"), (format!("{words}, float32"), "float32_by_pass")]
+        {
+            let start = words + "\n";
+            let told = told(&drawing);
+            let parts = told.iter().filter_map(|(text, _)| text.strip_prefix(&start));
+            let total: f64 = parts.map(|part| number(part.split_once(": ").unwrap().1)).sum();
+            assert_near(total, report["energy_pj"][key][pass].as_f64().unwrap(), 5e-4);
+        }
+    }
 
     let drawing = parsed(&files["small-codes.svg"]);
     let counted: f64 =
@@ -334,6 +380,97 @@ fn fronts_and_sensitivities_are_those_of_the_analysis() {
 }
 
 #[test]
+fn a_search_has_its_proof_its_plan_and_what_was_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut experiment = shell::experiment();
+    experiment["training"]["epochs"] = json!(4);
+    fs::write(folder.join("x.json"), shell::text(&experiment)).unwrap();
+    for (out, budget) in [("search", "0.05"), ("nothing", "0")] {
+        let seeds = ["--seeds", "2", "--held-back", "2", "--runs", "30"];
+        let search = [&["search", "x.json", "--out", out, "--loss-budget", budget], &seeds[..]];
+        shell::systoliq(folder, &search.concat());
+    }
+    let report = json_of(&folder.join("search/search.json"));
+    let (page, files) = drawn(folder, "search");
+    assert_sound("page", &page);
+    assert_eq!(ids(&parsed(&page)), ["proof", "widths", "descent", "plans"]);
+    files.iter().for_each(|(name, text)| assert_sound(name, text));
+
+    let drawing = parsed(&files["small-proof.svg"]);
+    let held_back = &report["found"]["held_back"]["test"];
+    let points = |key: &str| 100.0 * held_back[key].as_f64().unwrap();
+    let said =
+        format!("test, 2 held back\nlost: {:+.2} ± {:.2} points", points("mean"), points("ci95"));
+    assert!(told(&drawing).iter().any(|(text, _)| *text == said), "{said}");
+    let drawing = parsed(&files["small-widths.svg"]);
+    for width in report["found"]["widths"].as_array().unwrap() {
+        let role = width["place"]["role"].as_str().unwrap().replace('_', " ");
+        let [layer, bits, from] =
+            [&width["place"]["layer"], &width["bits"], &width["from"]].map(Value::to_string);
+        let said = format!("{role}, layer {layer}: {bits} bits\nat the start: {from}");
+        assert!(told(&drawing).iter().any(|(text, _)| *text == said), "{said}");
+    }
+    let steps = report["steps"].as_array().unwrap();
+    let trained = steps.iter().filter(|step| step["cost"].is_number()).count();
+    assert_eq!(told(&parsed(&files["small-descent.svg"])).len(), trained);
+    assert_eq!(told(&parsed(&files["small-plans.svg"])).len(), trained + 1);
+
+    let (page, _) = drawn(folder, "nothing");
+    assert_eq!(ids(&parsed(&page)), ["descent", "plans"]);
+    assert!(page.contains("Nothing is surely within the budget"));
+}
+
+#[test]
+fn energy_has_the_unit_of_its_profile() {
+    let folder = run("small");
+    let relative = ["--set", "accelerator.energy=eyeriss-rel", "--out", "relative"];
+    shell::printed(folder.path(), &[&["train", "x.json"], &relative[..]].concat());
+    for (out, unit, other) in [("run", "µJ", "mac16"), ("relative", "mac16", "J")] {
+        let (page, files) = drawn(folder.path(), out);
+        for name in ["small-energy-components.svg", "small-energy-passes.svg"] {
+            let drawing = parsed(&files[name]);
+            for (text, _) in told(&drawing) {
+                let energy = text.rsplit_once(": ").unwrap().1.split(',').next().unwrap();
+                assert!(energy.ends_with(unit) || unit == "µJ" && energy.ends_with("J"), "{text}");
+            }
+        }
+        assert!(page.contains(unit) && !page.contains(&format!(" {other}<")), "{out}");
+    }
+}
+
+#[test]
+fn a_map_of_three_axes_has_the_best_of_the_third() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = json!({
+        "name": "three",
+        "experiment": "x.json",
+        "axes": [
+            { "path": "training.rate", "name": "rate", "values": [0.25, 0.5] },
+            { "path": "precision.weights.bits", "name": "bits", "values": [3, 5, 8] },
+            { "path": "precision.gradients.bits", "name": "gradients", "values": [4, 6, 8] },
+        ]
+    });
+    fs::write(folder.path().join("x.json"), shell::text(&shell::experiment())).unwrap();
+    fs::write(folder.path().join("s.json"), shell::text(&sweep)).unwrap();
+    shell::printed(folder.path(), &["sweep", "s.json", "--out", "sweep"]);
+    let (_, files) = drawn(folder.path(), "sweep");
+    let analysis = json_of(&folder.path().join("sweep/analysis.json"));
+    let drawing = parsed(&files["three-lost-map.svg"]);
+    let told: Vec<&str> = told(&drawing).into_iter().map(|(text, _)| text).collect();
+    assert_eq!(told.len(), 9);
+    let points = analysis["points"].as_array().unwrap();
+    let lost = |point: &Value| point["validation"]["mean"].as_f64().unwrap();
+    for pair in points[..9].iter().zip(&points[9..]) {
+        let best = if lost(pair.0) <= lost(pair.1) { pair.0 } else { pair.1 };
+        let of = |name: &str| best["settings"][name].to_string();
+        let start =
+            format!("rate {}, bits {}, gradients {}\n", of("rate"), of("bits"), of("gradients"));
+        assert_eq!(told.iter().filter(|text| text.starts_with(&start)).count(), 1, "{start}");
+    }
+}
+
+#[test]
 fn names_are_text_and_nothing_else() {
     let nasty = "</title><script>alert('x')</script> & \"ü\"\u{7}../";
     let folder = run(nasty);
@@ -373,10 +510,13 @@ fn a_folder_without_results_is_refused() {
     for (arguments, said) in [
         (
             vec!["nowhere"],
-            "nowhere is no folder; expected one that a run or a sweep was written to",
+            "nowhere is no folder; expected one that a run, a sweep or a search was written to",
         ),
         (vec!["x.json"], "x.json is no folder"),
-        (vec!["empty"], "empty has neither report.json of a run nor analysis.json of a sweep"),
+        (
+            vec!["empty"],
+            "empty has no report.json of a run, analysis.json of a sweep or search.json of a search",
+        ),
         (
             vec!["damaged"],
             "damaged/report.json: no report of a run that this version can read: EOF",
@@ -386,9 +526,12 @@ fn a_folder_without_results_is_refused() {
             "other/report.json: no report of a run that this version can read: missing field",
         ),
         (vec!["later"], "later/report.json: layout 9"),
-        (vec!["unfinished"], "unfinished has a sweep that did not end, without analysis.json"),
+        (
+            vec!["unfinished"],
+            "unfinished has a sweep or a search that did not end, without analysis.json",
+        ),
         (vec!["analysis"], "analysis/analysis.json: "),
-        (vec!["both"], "both has both report.json of a run and analysis.json of a sweep"),
+        (vec!["both"], "both has report.json and analysis.json; expected one of them"),
         (vec!["run", "-o", "nowhere/page.html"], "cannot write nowhere/page.html: no such folder"),
         (vec!["run", "-o", "run"], "cannot write run: it is a folder, expected a file"),
         (vec!["run", "--svg", "x.json"], "cannot write to the folder x.json"),

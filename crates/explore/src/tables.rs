@@ -7,7 +7,7 @@ use serde_json::Value;
 use systoliq_sim::csv::quoted;
 use systoliq_sim::report::Extended;
 
-use crate::{Analysis, Cost, Key, Lines, Lost, Outcome, Sweep};
+use crate::{Analysis, Cost, Costs, Key, Lines, Lost, Outcome, Sweep};
 
 /// `results.csv`: a row per point.
 pub fn results_csv(analysis: &Analysis) -> String {
@@ -18,7 +18,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
             write!(text, ",{part}_{column}").expect("writing to a string");
         }
     }
-    text.push_str(",energy_pj,float32_energy_pj,cycles,step_bits,area_mm2");
+    text += COSTS;
     text.push_str(",on_energy_front,on_cycles_front,on_bits_front,on_area_front\n");
     for (at, point) in analysis.points.iter().enumerate() {
         text += &settings(analysis, &point.settings);
@@ -31,13 +31,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
                 text += &value.map_or(String::new(), number);
             }
         }
-        let costs = point
-            .costs
-            .map(|c| [c.energy_pj, c.float32_energy_pj, c.cycles, c.step_bits, c.area_mm2]);
-        for cost in costs.map_or([None; 5], |costs| costs.map(Some)) {
-            text.push(',');
-            text += &cost.map_or(String::new(), number);
-        }
+        text += &costs(point.costs.as_ref());
         for cost in Cost::ALL {
             let on = analysis.fronts.get(&cost).is_some_and(|front| front.contains(&at));
             write!(text, ",{}", u8::from(on)).expect("writing to a string");
@@ -56,13 +50,14 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
             write!(text, ",{network}_{column}").expect("writing to a string");
         }
     }
-    text.push_str(",energy_pj,float32_energy_pj,cycles,step_bits,area_mm2\n");
+    text += COSTS;
+    text.push('\n');
     for ((point, seed), &key) in sweep.runs().zip(keys) {
         let Some(line) = lines.get(key) else { continue };
         text += &settings(analysis, &sweep.settings(point));
         let found = match &line.outcome {
             Outcome::Failed(reason) => {
-                writeln!(text, "{seed},{key},{}{}", quoted(reason), ",".repeat(12))
+                writeln!(text, "{seed},{key},{}{}", quoted(reason), ",".repeat(13))
                     .expect("writing to a string");
                 continue;
             }
@@ -79,19 +74,23 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
                 text += &value.map_or(String::new(), number);
             }
         }
-        let energy = &found.energy_pj;
-        writeln!(
-            text,
-            ",{},{},{},{},{}",
-            energy.total.0,
-            energy.float32_total.0,
-            found.cycles.total,
-            found.step_bits(),
-            found.area_mm2
-        )
-        .expect("writing to a string");
+        text += &costs(Some(&Costs::new(&[found])));
+        text.push('\n');
     }
     text
+}
+
+/// The names of the columns of [`costs`].
+const COSTS: &str = ",energy_unit,energy_pj,float32_energy_pj,cycles,step_bits,area_mm2";
+
+/// What a point or a run costs, if that is known.
+fn costs(costs: Option<&Costs>) -> String {
+    let Some(Costs { energy_unit, energy_pj, float32_energy_pj, cycles, step_bits, area_mm2 }) =
+        costs
+    else {
+        return ",".repeat(6);
+    };
+    format!(",{energy_unit},{energy_pj},{float32_energy_pj},{cycles},{step_bits},{area_mm2}")
 }
 
 /// The names of the axes.

@@ -157,12 +157,17 @@ enum Entry {
     Line { style: usize, dashed: bool, markers: bool, name: String },
     /// Markers alone, perhaps faint.
     Marker { style: usize, faint: bool, name: String },
+    /// A dotted line.
+    Rule(String),
 }
 
 impl Entry {
     fn name(&self) -> &str {
         match self {
-            Self::Area(_, name) | Self::Line { name, .. } | Self::Marker { name, .. } => name,
+            Self::Area(_, name)
+            | Self::Line { name, .. }
+            | Self::Marker { name, .. }
+            | Self::Rule(name) => name,
         }
     }
 
@@ -186,6 +191,7 @@ impl Entry {
                     marker
                 }]
             }
+            Self::Rule(_) => vec![line([x, y], [x + 20.0, y], "rule")],
         }
     }
 }
@@ -263,9 +269,10 @@ impl Panel {
     fn x_bands(&self, labels: &[String], name: &str) -> Vec<Element> {
         let bottom = self.bottom();
         let mut drawn = vec![line([self.left(), bottom], [self.right(), bottom], "axis")];
-        for (at, label) in labels.iter().enumerate() {
+        let every = (widest(["00"]) / self.x.band()).ceil().max(1.0) as usize;
+        for (at, label) in labels.iter().enumerate().step_by(every) {
             let x = self.x.place(at as f64);
-            let label = short(label, self.x.band());
+            let label = short(label, every as f64 * self.x.band());
             drawn.push(text(x, bottom + 17.0, "middle", "small muted", &label));
         }
         let middle = (self.left() + self.right()) / 2.0;

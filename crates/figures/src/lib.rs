@@ -1,7 +1,7 @@
-//! Figures of one run or of one sweep: drawings, and one page with all of them.
+//! Figures of one run, one sweep or one search: drawings, and one page with all of them.
 //!
-//! [`of_run`] takes the text of a `report.json`, [`of_sweep`] an analysis and its store; both give a
-//! [`Page`], which is HTML that needs no other file, and whose [figures](Figure) are SVG files for
+//! [`of_run`] takes the text of a `report.json`, [`of_sweep`] an analysis and its store, [`of_search`] what
+//! a search found; all give a [`Page`], which is HTML that needs no other file, and whose [figures](Figure) are SVG files for
 //! themselves. Every mark of a drawing tells its settings and numbers, and a table beside each figure
 //! has the numbers behind it. Names of components, causes, passes and tensors are those of the data.
 //!
@@ -12,12 +12,14 @@ mod number;
 mod page;
 mod run;
 mod scale;
+mod search;
 mod style;
 mod sweep;
 mod xml;
 
 pub use page::{Figure, Page};
 pub use run::of_run;
+pub use search::of_search;
 pub use sweep::of_sweep;
 
 /// Why there are no figures.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use systoliq_explore::Measure;
+use systoliq_sim::energy::EnergyUnit;
 
 /// A size of units: so many of the base unit, and its name.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,13 +13,21 @@ pub(crate) struct Unit {
     pub(crate) name: &'static str,
 }
 
-const ENERGY: [Unit; 6] = [
+const JOULES: [Unit; 6] = [
     Unit { size: 1.0, name: "pJ" },
     Unit { size: 1e3, name: "nJ" },
     Unit { size: 1e6, name: "µJ" },
     Unit { size: 1e9, name: "mJ" },
     Unit { size: 1e12, name: "J" },
     Unit { size: 1e15, name: "kJ" },
+];
+
+const MAC16: [Unit; 5] = [
+    Unit { size: 1.0, name: "mac16" },
+    Unit { size: 1e3, name: "thousand mac16" },
+    Unit { size: 1e6, name: "million mac16" },
+    Unit { size: 1e9, name: "billion mac16" },
+    Unit { size: 1e12, name: "trillion mac16" },
 ];
 
 const COUNT: [Unit; 5] = [
@@ -30,9 +39,12 @@ const COUNT: [Unit; 5] = [
 ];
 
 impl Unit {
-    /// In which energies up to `max` picojoules are shown.
-    pub(crate) fn of_energy(max: f64) -> Self {
-        fitting(&ENERGY, max)
+    /// In which energies up to `max` of their unit are shown.
+    pub(crate) fn of_energy(max: f64, unit: EnergyUnit) -> Self {
+        match unit {
+            EnergyUnit::Picojoule => fitting(&JOULES, max),
+            EnergyUnit::Mac16 => fitting(&MAC16, max),
+        }
     }
 
     /// In which counts up to `max` are shown.
@@ -46,10 +58,10 @@ fn fitting(units: &[Unit], max: f64) -> Unit {
     *units.iter().rev().find(|unit| max >= unit.size).unwrap_or(&units[0])
 }
 
-/// An energy in picojoules with its unit, as `3.524 mJ`.
-pub(crate) fn energy(pj: f64) -> String {
-    let unit = Unit::of_energy(pj.abs());
-    format!("{} {}", digits(pj / unit.size, 4), unit.name)
+/// An energy with its unit, as `3.524 mJ` or `2.181 billion mac16`.
+pub(crate) fn energy(value: f64, unit: EnergyUnit) -> String {
+    let unit = Unit::of_energy(value.abs(), unit);
+    format!("{} {}", digits(value / unit.size, 4), unit.name)
 }
 
 /// A real number with so many significant digits, as text that is not longer than it has to be.
@@ -139,8 +151,9 @@ mod tests {
         }
         assert_eq!(digits(1e9, 4), "1.000e9");
         assert_eq!(digits(9.999_96, 4), "10.00");
-        assert_eq!(energy(3.524e9), "3.524 mJ");
-        assert_eq!(energy(0.0), "0 pJ");
+        assert_eq!(energy(3.524e9, EnergyUnit::Picojoule), "3.524 mJ");
+        assert_eq!(energy(0.0, EnergyUnit::Picojoule), "0 pJ");
+        assert_eq!(energy(2.181e9, EnergyUnit::Mac16), "2.181 billion mac16");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
         let points = Measure::ErrorRate;

@@ -2,6 +2,7 @@
 
 mod cost;
 mod learning;
+mod rates;
 mod report;
 mod tensors;
 
@@ -26,7 +27,13 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
         return Err(Error::Layout { found, expected: SCHEMA_VERSION });
     }
     let report: Report = serde_json::from_str(text)?;
-    let figures = [learning::figures(&report), cost::figures(&report), tensors::figures(&report)];
+    let figures = [
+        learning::figures(&report),
+        cost::figures(&report),
+        tensors::figures(&report),
+        rates::figures(&report),
+        tensors::codes(&report).into_iter().collect(),
+    ];
     let figures: Vec<Figure> = figures.into_iter().flatten().collect();
     Ok(Page {
         title: report.experiment.name.clone(),
@@ -71,11 +78,15 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         }
     }
     let spent = &report.energy_pj;
-    fact("Energy", energy(spent.total));
+    fact("Energy", energy(spent.total, spent.unit));
     if spent.total > 0.0 {
         fact(
             "Energy on float32 hardware",
-            format!("{} ({:.2} ×)", energy(spent.float32_total), spent.float32_total / spent.total),
+            format!(
+                "{} ({:.2} ×)",
+                energy(spent.float32_total, spent.unit),
+                spent.float32_total / spent.total
+            ),
         );
     }
     fact("Cycles", count(report.cycles.total));

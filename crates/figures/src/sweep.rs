@@ -5,7 +5,9 @@ mod front;
 mod map;
 mod sensitivity;
 
-use systoliq_explore::{Analysis, Cost, Lines, Measure, PointAnalysis, SelectedOn};
+use systoliq_explore::{Analysis, Cost, Costs, Lines, Measure, PointAnalysis, SelectedOn};
+
+use systoliq_sim::energy::EnergyUnit;
 
 use crate::chart::Point;
 use crate::number::{Unit, count, difference, digits, energy, loss, loss_unit, percent, setting};
@@ -49,7 +51,7 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     let within = loss(analysis.within.loss, analysis.measure);
     for (cost, at) in &analysis.within.cheapest {
         let Some(point) = analysis.points.get(*at) else { continue };
-        let spent = point.costs.map_or(String::new(), |costs| said(*cost, costs.of(*cost)));
+        let spent = point.costs.map_or(String::new(), |costs| said(*cost, &costs));
         let name = format!("Least {} within {within} of float", name(*cost));
         fact(&name, format!("{} · {spent}", settings(analysis, point)));
     }
@@ -74,7 +76,7 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
 }
 
 /// What the part is called on which points are selected.
-fn part(selected_on: SelectedOn) -> &'static str {
+pub(crate) fn part(selected_on: SelectedOn) -> &'static str {
     match selected_on {
         SelectedOn::Validation => "validation",
         SelectedOn::Test => "test",
@@ -82,7 +84,7 @@ fn part(selected_on: SelectedOn) -> &'static str {
 }
 
 /// What a cost is called.
-fn name(cost: Cost) -> &'static str {
+pub(crate) fn name(cost: Cost) -> &'static str {
     match cost {
         Cost::EnergyPj => "energy",
         Cost::Cycles => "cycles",
@@ -92,9 +94,14 @@ fn name(cost: Cost) -> &'static str {
 }
 
 /// A cost with its unit.
-fn said(cost: Cost, value: f64) -> String {
+fn said(cost: Cost, costs: &Costs) -> String {
+    spent(cost, costs.of(cost), costs.energy_unit)
+}
+
+/// So much of a cost, where energy is counted in a unit.
+pub(crate) fn spent(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
     match cost {
-        Cost::EnergyPj => energy(value),
+        Cost::EnergyPj => energy(value, energy_unit),
         Cost::Cycles => format!("{} cycles", count(value as u64)),
         Cost::StepBits => format!("{} bits", count(value as u64)),
         Cost::AreaMm2 => format!("{} mm²", digits(value, 4)),
@@ -126,9 +133,10 @@ fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
             }
             false => String::new(),
         };
-        lines.push(format!("{}{of_float32}", energy(costs.energy_pj)));
-        lines.push(said(Cost::Cycles, costs.cycles));
-        lines.push(format!("{} in a step", said(Cost::StepBits, costs.step_bits)));
+        lines.push(format!("{}{of_float32}", said(Cost::EnergyPj, &costs)));
+        lines.push(said(Cost::Cycles, &costs));
+        lines.push(format!("{} in a step", said(Cost::StepBits, &costs)));
+        lines.push(said(Cost::AreaMm2, &costs));
     }
     if !point.diverged.is_empty() {
         lines.push(format!("diverged: {} of {} seeds", point.diverged.len(), point.keys.len()));
@@ -150,12 +158,12 @@ fn on_test(analysis: &Analysis, point: &PointAnalysis, x: f64) -> Option<Point> 
 }
 
 /// How losses in the unit of figures are spread, with the name of an axis of `what`.
-fn loss_scale(
-    analysis: &Analysis,
+pub(crate) fn loss_scale(
+    measure: Measure,
     what: &str,
     values: impl IntoIterator<Item = f64>,
 ) -> (Scale, String) {
-    let (linear, unit) = match analysis.measure {
+    let (linear, unit) = match measure {
         Measure::ErrorRate => (1.0, vec!["points".to_owned()]),
         Measure::Loss => (0.1, Vec::new()),
     };
@@ -168,25 +176,25 @@ fn loss_scale(
 }
 
 /// What a point loses, as titles say it.
-fn loss_name(analysis: &Analysis) -> &'static str {
-    match analysis.measure {
+pub(crate) fn loss_name(measure: Measure) -> &'static str {
+    match measure {
         Measure::ErrorRate => "accuracy lost",
         Measure::Loss => "loss above float",
     }
 }
 
 /// That, at the beginning of a title.
-fn loss_title(analysis: &Analysis) -> &'static str {
-    match analysis.measure {
+pub(crate) fn loss_title(measure: Measure) -> &'static str {
+    match measure {
         Measure::ErrorRate => "Accuracy lost",
         Measure::Loss => "Loss above float",
     }
 }
 
-/// The size of units in which a cost is shown, with the name of its axis.
-fn cost_unit(cost: Cost, most: f64) -> (Unit, String) {
+/// The size of units in which costs up to `most` are shown, with the name of its axis.
+pub(crate) fn cost_unit(cost: Cost, most: f64, energy_unit: EnergyUnit) -> (Unit, String) {
     let unit = match cost {
-        Cost::EnergyPj => Unit::of_energy(most),
+        Cost::EnergyPj => Unit::of_energy(most, energy_unit),
         Cost::Cycles | Cost::StepBits => Unit::of_count(most),
         Cost::AreaMm2 => Unit { name: "mm²", size: 1.0 },
     };

@@ -1,4 +1,4 @@
-//! `systoliq report`: the figures of a run or of a sweep.
+//! `systoliq report`: the figures of a run, a sweep or a search.
 
 use std::fs;
 use std::io::{BufReader, Write as _};
@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, bail};
 use clap::Args;
 use systoliq_explore::{Analysis, Lines};
-use systoliq_figures::{Page, of_run, of_sweep};
+use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
 use crate::failure::Failure;
 use crate::load::files::{open_regular, read_text};
 use crate::whole::{check_place, write_whole};
 
-/// Draws the figures of a run or of a sweep: one page that needs no other file, and SVG for papers.
+/// Draws the figures of a run, a sweep or a search: one page that needs no other file, and SVG for papers.
 ///
 /// Of a run: learning curves, energy, cycles, roofline, what rounding did to each tensor, histograms of
 /// codes. Of a sweep: accuracy lost along each axis, Pareto fronts, energy on the front, sensitivities.
+/// Of a search: the proof of its plan, the plan's bits, what was tried.
 /// Beside each figure stand its numbers.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -28,7 +29,7 @@ Examples:
   systoliq report runs/bits --svg docs/figures    and every figure as a file of its own"
 )]
 pub struct ReportCommand {
-    /// Folder that `systoliq train` or `systoliq sweep` has written with --out.
+    /// Folder that `systoliq train`, `sweep` or `search` has written with --out.
     folder: PathBuf,
 
     /// The page [default: report.html in DIR].
@@ -46,7 +47,10 @@ const RUN: &str = "report.json";
 /// What a sweep leaves at its end.
 const SWEEP: &str = "analysis.json";
 
-/// The runs of a sweep.
+/// What a search leaves.
+const SEARCH: &str = "search.json";
+
+/// The runs of a sweep or a search.
 const STORE: &str = "points.jsonl";
 
 impl ReportCommand {
@@ -74,24 +78,32 @@ impl ReportCommand {
     fn read(&self) -> Result<Page, Error> {
         let folder = self.folder.display();
         if !self.folder.is_dir() {
-            bail!("{folder} is no folder; expected one that a run or a sweep was written to");
+            bail!(
+                "{folder} is no folder; expected one that a run, a sweep or a search was written to"
+            );
         }
         let has = |name: &str| self.folder.join(name).exists();
-        match (has(RUN), has(SWEEP)) {
-            (true, false) => {
+        let all = [RUN, SWEEP, SEARCH];
+        let present: Vec<&str> = all.into_iter().filter(|name| has(name)).collect();
+        match present.as_slice() {
+            [RUN] => {
                 let file = self.folder.join(RUN);
                 of_run(&read_text(&file)?).with_context(|| file.display().to_string())
             }
-            (false, true) => sweep(&self.folder),
-            (true, true) => bail!(
-                "{folder} has both {RUN} of a run and {SWEEP} of a sweep; expected one of them"
+            [SWEEP] => sweep(&self.folder),
+            [SEARCH] => {
+                let file = self.folder.join(SEARCH);
+                let found = serde_json::from_str(&read_text(&file)?);
+                Ok(of_search(&found.with_context(|| file.display().to_string())?))
+            }
+            [_, ..] => bail!("{folder} has {}; expected one of them", present.join(" and ")),
+            [] if has(STORE) => bail!(
+                "{folder} has a sweep or a search that did not end, without {SWEEP} or {SEARCH}; \
+                 --resume goes on with it"
             ),
-            (false, false) if has(STORE) => bail!(
-                "{folder} has a sweep that did not end, without {SWEEP}; `systoliq sweep --resume` \
-                 goes on with it"
-            ),
-            (false, false) => bail!(
-                "{folder} has neither {RUN} of a run nor {SWEEP} of a sweep; expected one of them"
+            [] => bail!(
+                "{folder} has no {RUN} of a run, {SWEEP} of a sweep or {SEARCH} of a search; \
+                 expected one of them"
             ),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use systoliq_sim::energy::EnergyUnit;
 
 use super::{Analysis, Cost};
 
@@ -18,8 +19,11 @@ pub struct Within {
 
 impl Analysis {
     /// The number of every point that can be selected, with its cost and loss, from the cheapest on;
-    /// of equal cost, from the least loss.
+    /// of equal cost, from the least loss. None by energies of several units.
     fn ranked(&self, cost: Cost) -> Vec<(usize, f64, f64)> {
+        if cost == Cost::EnergyPj && self.energy_unit().is_none() {
+            return Vec::new();
+        }
         let ranked = |(at, point): (usize, &super::PointAnalysis)| {
             let lost = self.selecting(point)?.mean.0;
             lost.is_finite().then_some((at, point.costs?.of(cost), lost))
@@ -27,6 +31,13 @@ impl Analysis {
         let mut points: Vec<_> = self.points.iter().enumerate().filter_map(ranked).collect();
         points.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.2.total_cmp(&b.2)).then(a.0.cmp(&b.0)));
         points
+    }
+
+    /// What the energy of every point is counted in; nothing where none has an energy, or they differ.
+    pub fn energy_unit(&self) -> Option<EnergyUnit> {
+        let mut units = self.points.iter().filter_map(|point| Some(point.costs?.energy_unit));
+        let first = units.next()?;
+        units.all(|unit| unit == first).then_some(first)
     }
 
     pub(super) fn front(&self, cost: Cost) -> Vec<usize> {

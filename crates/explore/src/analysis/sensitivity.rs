@@ -27,8 +27,9 @@ pub struct Sensitivity {
     pub loss: Extended,
     /// Half the width of the 95 % interval of that mean over the seeds; nothing for one.
     pub loss_ci95: Option<Extended>,
-    /// By which factor the energy grows: the mean over the pairs.
-    pub energy_factor: f64,
+    /// By which factor the energy grows: the mean over the pairs; nothing where the unit of energy
+    /// changes.
+    pub energy_factor: Option<f64>,
 }
 
 /// Every step of every axis, from the highest value down.
@@ -75,13 +76,13 @@ fn descending(levels: &[Level]) -> Vec<usize> {
 struct Step {
     pairs: usize,
     loss: systoliq_sim::statistics::Interval,
-    energy_factor: f64,
+    energy_factor: Option<f64>,
 }
 
 impl Step {
     /// Over pairs of points, before and after the step; nothing where no pair has a loss.
     fn of(analysis: &Analysis, pairs: impl Iterator<Item = (usize, usize)>) -> Option<Self> {
-        let (mut count, mut energy) = (0, 0.0);
+        let (mut count, mut energy) = (0, Some(0.0));
         let mut by_seed = vec![0.0; analysis.seeds.len()];
         for (from, to) in pairs {
             let [from, to] = [from, to].map(|point| &analysis.points[point]);
@@ -91,7 +92,9 @@ impl Step {
             };
             let (Some(cost_before), Some(cost_after)) = (from.costs, to.costs) else { continue };
             count += 1;
-            energy += cost_after.energy_pj / cost_before.energy_pj;
+            let factor = cost_after.energy_pj / cost_before.energy_pj;
+            let comparable = cost_after.energy_unit == cost_before.energy_unit;
+            energy = energy.filter(|_| comparable).map(|sum| sum + factor);
             for (sum, (after, before)) in
                 by_seed.iter_mut().zip(after.by_seed.iter().zip(&before.by_seed))
             {
@@ -105,7 +108,7 @@ impl Step {
         Some(Self {
             pairs: count,
             loss: paired_interval(&by_seed),
-            energy_factor: energy / count as f64,
+            energy_factor: energy.map(|sum| sum / count as f64),
         })
     }
 }

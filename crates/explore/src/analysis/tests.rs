@@ -180,7 +180,7 @@ fn sensitivity_is_the_mean_of_pairs_that_differ_in_one_step() {
     );
     for (step, expected) in analysis.sensitivity.iter().zip([0.02, 0.09, 5.0 / 300.0]) {
         close(step.loss.0, expected);
-        close(step.energy_factor, 0.5);
+        close(step.energy_factor.unwrap(), 0.5);
         close(step.loss_ci95.unwrap().0, 0.0);
     }
 }
@@ -213,8 +213,8 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     assert!(
         rows[0].starts_with("\"a, b\",g,seeds_done,seeds_failed,seeds_diverged,validation_loss")
     );
-    assert!(rows[1].starts_with("4,low,0,1,0,,,,,,,,,,,,,,0,0"), "{}", rows[1]);
-    assert!(rows[2].starts_with("4,high,2,0,1,0,0,0.1,0.1,0,0,0.2,0.2,2,"), "{}", rows[2]);
+    assert!(rows[1].starts_with("4,low,0,1,0,,,,,,,,,,,,,,,0,0"), "{}", rows[1]);
+    assert!(rows[2].starts_with("4,high,2,0,1,0,0,0.1,0.1,0,0,0.2,0.2,pJ,2,"), "{}", rows[2]);
     let table = runs_csv(&sweep, &analysis, &keys, &lines);
     let columns = |row: &str| row.matches(',').count();
     let rows: Vec<&str> = table.lines().collect();
@@ -223,6 +223,29 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     assert!(rows[3..].iter().all(|row| columns(row) == columns(rows[3])), "{table}");
     assert_eq!(columns(rows[2]), columns(rows[3]) + 1, "{table}");
     assert_eq!(columns(rows[0]), columns(rows[3]) + 1, "{table}");
+}
+
+#[test]
+fn energies_of_different_units_are_not_compared() {
+    let sweep = sweep();
+    let (keys, lines) = lines(&sweep, |point, seed, line| {
+        figures(line, point as i64, seed as i64, 1.0);
+        let Outcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
+        if point % 2 == 1 {
+            found.energy_pj.unit = EnergyUnit::Mac16;
+        }
+    });
+    let analysis = Analysis::new(&sweep, &keys, &lines, 0.5);
+    assert_eq!(analysis.energy_unit(), None);
+    assert!(analysis.fronts[&Cost::EnergyPj].is_empty());
+    assert!(!analysis.within.cheapest.contains_key(&Cost::EnergyPj));
+    assert!(!analysis.fronts[&Cost::Cycles].is_empty());
+    for step in &analysis.sensitivity {
+        // The second axis goes from one unit to the other.
+        assert_eq!(step.energy_factor.is_some(), step.axis != "g", "{step:?}");
+    }
+    let table = results_csv(&analysis);
+    assert!(table.contains(",pJ,") && table.contains(",mac16,"), "{table}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use systoliq_sim::Experiment;
+use systoliq_sim::energy::EnergyUnit;
 
 use super::report::{NothingWithin, Trainings};
 use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};
@@ -24,8 +25,15 @@ pub(super) struct Bench<'a> {
     held_back: usize,
     ran_out: bool,
     steps: Vec<Step>,
-    /// What runs on this data have.
-    kind: Option<(Measure, SelectedOn)>,
+    /// What runs on this data and machine have; nothing before one is done.
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, Copy)]
+struct Kind {
+    measure: Measure,
+    selected_on: SelectedOn,
+    energy_unit: EnergyUnit,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,7 +154,7 @@ impl<'a> Bench<'a> {
         let Some(found) = lines.iter().map(Line::found).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        let (measure, _) = self.kind.expect("a run that is done");
+        let Kind { measure, .. } = self.kind.expect("a run that is done");
         Ok(Some(Trained {
             validation: Lost::new(&found, measure, true),
             test: Lost::new(&found, measure, false).expect("runs that are done"),
@@ -244,10 +252,15 @@ impl<'a> Bench<'a> {
             let ended = match &line.outcome {
                 Outcome::Done(found) => {
                     let classes = found.fixed.test.errors.is_some();
-                    let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
                     let validated = found.fixed.validation.is_some();
-                    let part = if validated { SelectedOn::Validation } else { SelectedOn::Test };
-                    self.kind = Some((measure, part));
+                    self.kind = Some(Kind {
+                        measure: if classes { Measure::ErrorRate } else { Measure::Loss },
+                        selected_on: match validated {
+                            true => SelectedOn::Validation,
+                            false => SelectedOn::Test,
+                        },
+                        energy_unit: found.energy_pj.unit,
+                    });
                     Ended::Done
                 }
                 Outcome::Stopped(_) => Ended::Stopped,
@@ -275,10 +288,11 @@ impl<'a> Bench<'a> {
         let report = SearchReport {
             schema_version: super::report::SCHEMA_VERSION,
             name: self.spec.experiment.name.clone(),
-            measure: self.kind.map(|(measure, _)| measure),
-            selected_on: self.kind.map(|(_, part)| part),
+            measure: self.kind.map(|kind| kind.measure),
+            selected_on: self.kind.map(|kind| kind.selected_on),
             loss_budget: self.spec.loss_budget,
             cost: self.spec.cost,
+            energy_unit: self.kind.map(|kind| kind.energy_unit),
             seeds: self.spec.seeds.clone(),
             held_back: self.spec.held_back.clone(),
             trainings,

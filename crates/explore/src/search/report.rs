@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use systoliq_sim::Experiment;
+use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
 use super::bench::Trained;
@@ -27,6 +28,8 @@ pub struct SearchReport {
     pub loss_budget: f64,
     /// What is to be least.
     pub cost: Cost,
+    /// What energy is counted in; nothing if no run was trained to its end.
+    pub energy_unit: Option<EnergyUnit>,
     /// The seeds that plans were chosen by.
     pub seeds: Vec<u64>,
     /// Those that the answer was measured with.

@@ -1,8 +1,9 @@
-//! Cells over the values of two axes, darker where more is lost.
+//! Cells over the values of two axes, darker where values are larger.
 
 use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, sideways, text, widest};
-use crate::scale::{Axis, Scale};
+use crate::scale::Axis;
 use crate::style::HEAT;
+use crate::xml::Element;
 
 /// A cell.
 #[derive(Clone, Debug)]
@@ -23,9 +24,12 @@ pub(crate) struct Cell {
 pub(crate) struct HeatMap<'a> {
     pub(crate) names: [&'a str; 2],
     pub(crate) columns: &'a [String],
+    /// From the upper one down.
     pub(crate) rows: &'a [String],
     /// From the lightest to the darkest value.
-    pub(crate) scale: Scale,
+    pub(crate) shade: Axis,
+    /// Their texts.
+    pub(crate) ends: [String; 2],
     pub(crate) cells: &'a [Cell],
 }
 
@@ -33,15 +37,17 @@ impl HeatMap<'_> {
     /// Draws it.
     pub(crate) fn drawing(&self) -> Drawing {
         let left = 36.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
-        let step = 30.0;
+        let (step, top) = (if self.rows.len() > 12 { 20.0 } else { 30.0 }, 8.0 + LINE);
         let size = [WIDTH - left - 8.0, step * self.rows.len() as f64];
         let (x, y) = (Axis::bands(self.columns.len()), Axis::bands(self.rows.len()));
-        let panel = Panel::new([left, 8.0], size, x, y);
-        let shade = Axis::around(self.scale, self.cells.iter().map(|cell| cell.value));
+        // Rows go down.
+        let panel = Panel { x: x.between(left, left + size[0]), y: y.between(top, top + size[1]) };
+        let shade = self.shade.between(0.0, 1.0);
         let fits = widest(self.cells.iter().map(|cell| cell.text.as_str())) + 4.0
             < x.between(0.0, size[0]).band();
         let mut drawn = panel.x_bands(self.columns, self.names[0]);
-        drawn.push(sideways(14.0, 8.0 + size[1] / 2.0, self.names[1]));
+        drawn.extend(self.key());
+        drawn.push(sideways(14.0, top + size[1] / 2.0, self.names[1]));
         for (at, label) in self.rows.iter().enumerate() {
             let y = panel.y.place(at as f64) + 4.0;
             drawn.push(text(left - 7.0, y, "end", "small muted", &short(label, NAME)));
@@ -65,7 +71,25 @@ impl HeatMap<'_> {
             }
             drawn.push(mark(&cell.title, shapes));
         }
-        Drawing::new(8.0 + size[1] + 2.5 * LINE, drawn)
+        Drawing::new(top + size[1] + 2.5 * LINE, drawn)
+    }
+
+    /// What the colours stand for, above the cells on the right.
+    fn key(&self) -> Vec<Element> {
+        const SWATCHES: usize = 32;
+        let [least, most] = &self.ends;
+        let width = 4.0;
+        let right = WIDTH - 12.0 - widest([most.as_str()]);
+        let left = right - SWATCHES as f64 * width;
+        let swatch = |at: usize| {
+            let share = at as f64 / (SWATCHES - 1) as f64;
+            rect([left + at as f64 * width, 4.0], [width + 0.5, 12.0], "")
+                .with("fill", colour(share))
+        };
+        let mut drawn: Vec<Element> = (0..SWATCHES).map(swatch).collect();
+        drawn.push(text(left - 5.0, 14.0, "end", "small muted", least));
+        drawn.push(text(right + 5.0, 14.0, "start", "small muted", most));
+        drawn
     }
 }
 

@@ -11,7 +11,7 @@ use crate::xml::{Element, place};
 /// Points of one kind, joined by a line or not.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    /// What the legend calls it.
+    /// What the legend calls it; not in the legend without.
     pub(crate) name: String,
     /// Colour and marker.
     pub(crate) style: usize,
@@ -56,7 +56,7 @@ pub(crate) struct LineChart<'a> {
     pub(crate) columns: &'a [String],
     pub(crate) height: f64,
     pub(crate) series: &'a [Series],
-    /// A value of y at which a dotted line says something.
+    /// A value of y at which there is a dotted line, and what that means.
     pub(crate) rule: Option<(f64, String)>,
 }
 
@@ -93,24 +93,21 @@ impl LineChart<'_> {
             [] => drawn.extend(panel.x_axis(self.x_name, 10, false)),
             columns => drawn.extend(panel.x_bands(columns, self.x_name)),
         }
-        let mut rule_name = None;
-        if let Some((value, name)) = &self.rule {
+        if let Some((value, _)) = &self.rule {
             let y = panel.y.place(*value);
             drawn.push(line([panel.left(), y], [panel.right(), y], "rule"));
-            rule_name = Some(text(panel.left() + 4.0, y - 5.0, "start", "small muted halo", name));
         }
         drawn.extend(self.series.iter().filter(|series| series.line).map(|s| joined(s, &panel)));
         // Markers lie on every line, and what stands back below what does not.
         let back = self.series.iter().filter(|series| series.faint);
         let front = self.series.iter().filter(|series| !series.faint);
         drawn.extend(back.chain(front).map(|series| points(series, &panel)));
-        drawn.extend(rule_name);
         drawn.extend(self.labels(&panel));
         Drawing::new(top + self.height + 2.5 * LINE, drawn)
     }
 
     fn legend(&self) -> Vec<Entry> {
-        let named = self.series.iter().filter(|series| !series.points.is_empty());
+        let named = self.series.iter().filter(|s| !s.points.is_empty() && !s.name.is_empty());
         let entry = |series: &Series| {
             let Series { style, dashed, markers, faint, .. } = *series;
             let name = series.name.clone();
@@ -119,7 +116,8 @@ impl LineChart<'_> {
                 false => Entry::Marker { style, faint, name },
             }
         };
-        named.map(entry).collect()
+        let rule = self.rule.iter().map(|(_, name)| Entry::Rule(name.clone()));
+        named.map(entry).chain(rule).collect()
     }
 
     fn labels(&self, panel: &Panel) -> Vec<Element> {

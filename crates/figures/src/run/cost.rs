@@ -1,6 +1,8 @@
 //! Where cycles and energy go, and what bounds each product.
 
-use super::report::{Report, Work};
+use systoliq_sim::energy::EnergyUnit;
+
+use super::report::{Energy, Report, Work};
 use crate::Figure;
 use crate::chart::{Column, Dot, LineChart, Point, Row, Series, Stack, rows, stacks};
 use crate::number::{Unit, count, digits, energy, percent, sum};
@@ -29,31 +31,37 @@ fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// A bar of energies by key.
-pub(crate) fn energy_stack(label: String, parts: &[(String, f64)], unit: Unit) -> Stack {
+/// A bar of energies by key, to be drawn in a unit of another size.
+pub(crate) fn energy_stack(
+    label: String,
+    parts: &[(String, f64)],
+    unit: EnergyUnit,
+    drawn: Unit,
+) -> Stack {
     let total: f64 = parts.iter().map(|part| part.1).sum();
-    let part = |(key, (name, pj)): (usize, &(String, f64))| {
-        let of_all = percent(share(*pj, total));
-        (key, pj / unit.size, format!("{label}\n{}: {}, {of_all}", words(name), energy(*pj)))
+    let part = |(key, (name, spent)): (usize, &(String, f64))| {
+        let (of_all, spent_text) = (percent(share(*spent, total)), energy(*spent, unit));
+        (key, spent / drawn.size, format!("{label}\n{}: {spent_text}, {of_all}", words(name)))
     };
     let parts = parts.iter().enumerate().map(part).collect();
-    Stack { parts, total: energy(total), label }
+    Stack { parts, total: energy(total, unit), label }
 }
 
 fn energy_by_component(report: &Report) -> Figure {
     let spent = &report.energy_pj;
-    let unit = Unit::of_energy(spent.total.max(spent.float32_total));
+    let unit = spent.unit;
+    let drawn = Unit::of_energy(spent.total.max(spent.float32_total), unit);
     let keys: Vec<String> = spent.by_component.0.iter().map(|part| words(&part.0)).collect();
     let both = [("fixed point", &spent.by_component), ("float32", &spent.float32_by_component)];
-    let bars = both.map(|(label, parts)| energy_stack(label.to_owned(), &parts.0, unit));
+    let bars = both.map(|(label, parts)| energy_stack(label.to_owned(), &parts.0, unit, drawn));
     let mut table = Table::new(&["component", "fixed point", "share", "float32", "share"]);
     for (name, pj) in &spent.by_component.0 {
         let other = spent.float32_by_component.of(name);
         table.row([
             words(name),
-            energy(*pj),
+            energy(*pj, unit),
             percent(share(*pj, spent.total)),
-            energy(other),
+            energy(other, unit),
             percent(share(other, spent.float32_total)),
         ]);
     }
@@ -62,7 +70,7 @@ fn energy_by_component(report: &Report) -> Figure {
         title: "Energy by component".to_owned(),
         caption: "Energy of the training, beside that of the same program on float32 hardware."
             .to_owned(),
-        drawing: stacks(&keys, &bars, &format!("energy ({})", unit.name)),
+        drawing: stacks(&keys, &bars, &format!("energy ({})", drawn.name)),
         table,
     }
 }
@@ -77,19 +85,20 @@ fn energy_of_each_component(report: &Report) -> Figure {
         .iter()
         .map(|(name, pj)| (words(name), *pj, spent.float32_by_component.of(name)));
     let total = ("total".to_owned(), spent.total, spent.float32_total);
-    let unit = Unit::of_energy(spent.total.max(spent.float32_total));
+    let unit = spent.unit;
+    let drawn = Unit::of_energy(spent.total.max(spent.float32_total), unit);
     for (label, fixed, float32) in pairs.chain([total]) {
         let factor = if fixed > 0.0 && float32 > 0.0 {
             format!("{} ×", digits(float32 / fixed, 3))
         } else {
             String::new()
         };
-        table.row([label.clone(), energy(fixed), energy(float32), factor.clone()]);
+        table.row([label.clone(), energy(fixed, unit), energy(float32, unit), factor.clone()]);
         let dot = |(style, name, pj): (usize, &str, f64)| Dot {
-            value: pj / unit.size,
+            value: pj / drawn.size,
             half: None,
             style,
-            title: format!("{label}, {name}: {}", energy(pj)),
+            title: format!("{label}, {name}: {}", energy(pj, unit)),
         };
         let dots = [(0, "fixed point", fixed), (1, "float32", float32)];
         let dots = dots.into_iter().filter(|dot| dot.2 > 0.0).map(dot).collect::<Vec<_>>();
@@ -100,7 +109,7 @@ fn energy_of_each_component(report: &Report) -> Figure {
     let values: Vec<f64> =
         lines.iter().flat_map(|row| &row.cells[0]).map(|dot| dot.value).collect();
     let column = Column {
-        name: format!("energy ({}, logarithmic)", unit.name),
+        name: format!("energy ({}, logarithmic)", drawn.name),
         axis: Axis::around(Scale::Log, values),
         stem: None,
     };
@@ -131,29 +140,37 @@ fn layers(report: &Report) -> Vec<usize> {
 }
 
 fn energy_by_pass(report: &Report) -> Figure {
-    let most = report.energy_pj.by_pass.0.iter().map(|pass| pass.1).fold(0.0, f64::max);
-    let unit = Unit::of_energy(most);
+    let Energy { unit, by_pass: fixed, float32_by_pass: float32, .. } = &report.energy_pj;
+    let both = fixed.0.iter().chain(&float32.0).map(|pass| pass.1);
+    let drawn = Unit::of_energy(both.fold(0.0, f64::max), *unit);
     let layers = layers(report);
     let keys: Vec<String> = layers.iter().map(|layer| format!("layer {layer}")).collect();
     let mut table = Table::new(&["pass"]);
     table.head.extend(keys.iter().cloned().chain(["total".to_owned()]));
     let mut bars = Vec::new();
     for (pass, works) in by_pass(report) {
-        let of = |layer: usize| {
-            works.iter().filter(|work| work.layer == layer).map(|work| work.energy_pj).sum::<f64>()
-        };
-        let parts: Vec<(String, f64)> =
-            keys.iter().cloned().zip(layers.iter().map(|&layer| of(layer))).collect();
-        let total = report.energy_pj.by_pass.of(pass);
-        let cells = parts.iter().map(|part| part.1).chain([total]);
-        table.row([words(pass)].into_iter().chain(cells.map(energy)));
-        bars.push(energy_stack(words(pass), &parts, unit));
+        let spent_on: [(String, f64, fn(&Work) -> f64); 2] = [
+            (words(pass), fixed.of(pass), |work| work.energy_pj),
+            (format!("{}, float32", words(pass)), float32.of(pass), |work| work.float32_energy_pj),
+        ];
+        for (label, total, spent) in spent_on {
+            let of = |layer: &usize| {
+                works.iter().filter(|work| work.layer == *layer).map(|work| spent(work)).sum()
+            };
+            let parts: Vec<(String, f64)> =
+                keys.iter().cloned().zip(layers.iter().map(of)).collect();
+            let cells = parts.iter().map(|part| part.1).chain([total]);
+            let cells = cells.map(|spent| energy(spent, *unit));
+            table.row([label.clone()].into_iter().chain(cells));
+            bars.push(energy_stack(label, &parts, *unit, drawn));
+        }
     }
     Figure {
         name: "energy-passes".to_owned(),
         title: "Energy by pass and layer".to_owned(),
-        caption: "Energy of the training in fixed point; float32 hardware is only summed over all passes.".to_owned(),
-        drawing: stacks(&keys, &bars, &format!("energy ({})", unit.name)),
+        caption: "Energy of the training, beside that of the same program on float32 hardware."
+            .to_owned(),
+        drawing: stacks(&keys, &bars, &format!("energy ({})", drawn.name)),
         table,
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_sim::Experiment;
 use systoliq_sim::comparison::Histogram;
+use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
 /// A report.
@@ -97,11 +98,13 @@ pub(super) struct Cycles {
 /// Energy of the run.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Energy {
+    pub(super) unit: EnergyUnit,
     pub(super) total: f64,
     pub(super) by_component: Named<f64>,
     pub(super) by_pass: Named<f64>,
     pub(super) float32_total: f64,
     pub(super) float32_by_component: Named<f64>,
+    pub(super) float32_by_pass: Named<f64>,
 }
 
 /// What happened to one tensor.
@@ -115,6 +118,15 @@ pub(super) struct Tensor {
     pub(super) saturation_rate: f64,
     pub(super) underflow_rate: f64,
     pub(super) stalled_rate: Option<f64>,
+    pub(super) by_epoch: TensorByEpoch,
+}
+
+/// What happened to it in each epoch.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct TensorByEpoch {
+    pub(super) saturation_rate: Vec<f64>,
+    pub(super) underflow_rate: Vec<f64>,
+    pub(super) stalled_rate: Option<Vec<f64>>,
 }
 
 /// How far each tensor is from golden's.
@@ -179,6 +191,7 @@ pub(super) struct Work {
     pub(super) stall_cycles: u64,
     pub(super) roofline: Option<Roofline>,
     pub(super) energy_pj: f64,
+    pub(super) float32_energy_pj: f64,
 }
 
 /// What the array did.

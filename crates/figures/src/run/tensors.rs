@@ -21,7 +21,6 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
         let both = [Weights::Own, Weights::Golden];
         figures.extend(both.into_iter().filter_map(|weights| sqnr(report, layer, weights)));
     }
-    figures.extend(codes(report));
     figures
 }
 
@@ -167,7 +166,7 @@ fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
     })
 }
 
-fn codes(report: &Report) -> Option<Figure> {
+pub(super) fn codes(report: &Report) -> Option<Figure> {
     let all = &report.comparison.histograms;
     let mut table = Table::new(&[
         "tensor",

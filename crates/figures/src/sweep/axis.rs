@@ -49,7 +49,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
         _ => best(analysis, lines),
     };
     let extent = || series.iter().flat_map(Series::extent);
-    let (scale, y_name) = loss_scale(analysis, loss_name(analysis), extent());
+    let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let columns: Vec<String> =
         if numbers { Vec::new() } else { axis.values.iter().map(setting).collect() };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
@@ -71,7 +71,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     let interval = if one_seed { "one seed" } else { "means of the seeds with 95 % intervals" };
     Some(Figure {
         name: format!("lost-axis-{}", at + 1),
-        title: format!("{} over {}", loss_title(analysis), axis.name),
+        title: format!("{} over {}", loss_title(analysis.measure), axis.name),
         caption: format!(
             "What fixed point loses against float on the test part; {interval}. Sets {}.",
             axis.paths.join(", ")

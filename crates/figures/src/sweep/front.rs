@@ -1,6 +1,6 @@
 //! Pareto fronts, and where the energy of their points goes.
 
-use systoliq_explore::{Analysis, Cost, Lines, Lost, PointAnalysis, SelectedOn};
+use systoliq_explore::{Analysis, Cost, Costs, Lines, Lost, PointAnalysis, SelectedOn};
 
 use super::{
     cost_unit, loss_name, loss_scale, loss_title, name, on_test, part, said, settings, told,
@@ -18,19 +18,21 @@ fn on_front(analysis: &Analysis, cost: Cost) -> Vec<(usize, &PointAnalysis)> {
     front.filter_map(|&at| Some((at, analysis.points.get(at)?))).collect()
 }
 
-/// The front of a cost with all points; nothing where no point is done or all cost the same.
+/// The front of a cost with all points; nothing where there is no front, or all cost the same.
 pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
-    let costs = analysis.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
-    let ends = costs.fold(None, |ends: Option<(f64, f64)>, spent| {
-        Some(ends.map_or((spent, spent), |(low, high)| (low.min(spent), high.max(spent))))
-    });
-    let (least, most) = ends.filter(|(least, most)| least < most)?;
-    let (unit, x_name) = cost_unit(cost, most);
-    let chosen = analysis.within.cheapest.get(&cost).copied();
     let front = on_front(analysis, cost);
+    let costs = || analysis.points.iter().filter_map(|point| point.costs);
+    let by_size = |a: &Costs, b: &Costs| a.of(cost).total_cmp(&b.of(cost));
+    let (least, most) = (costs().min_by(by_size)?, costs().max_by(by_size)?);
+    let (unit, x_name) = cost_unit(cost, most.of(cost), most.energy_unit);
+    let (least, most) = (least.of(cost), most.of(cost));
+    if front.is_empty() || least == most {
+        return None;
+    }
+    let chosen = analysis.within.cheapest.get(&cost).copied();
     let series = series(analysis, cost, &front, unit);
     let extent = || series.iter().flat_map(Series::extent);
-    let (scale, y_name) = loss_scale(analysis, loss_name(analysis), extent());
+    let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let spread = if most > 8.0 * least { Scale::Log } else { Scale::Linear };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let within = analysis.within.loss / loss_unit(analysis.measure).size;
@@ -43,7 +45,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         columns: &[],
         height: 320.0,
         series: &series,
-        rule: Some((within, within_text.clone())),
+        rule: Some((within, format!("at most {within_text}"))),
     };
     let part = part(analysis.selected_on);
     let as_few = match cost {
@@ -58,7 +60,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     };
     Some(Figure {
         name: format!("front-{}", name(cost).replace(' ', "-")),
-        title: format!("{} against {}", loss_title(analysis), name(cost)),
+        title: format!("{} against {}", loss_title(analysis.measure), name(cost)),
         caption: format!("No other point loses as little on the {part} part {as_few}. {ring}"),
         drawing: chart.drawing(),
         table: table(analysis, cost, &front, chosen),
@@ -136,7 +138,7 @@ fn table(
         })
     };
     for &(at, point) in front {
-        let spent = point.costs.map_or(String::new(), |costs| said(cost, costs.of(cost)));
+        let spent = point.costs.map_or(String::new(), |costs| said(cost, &costs));
         let mark = if Some(at) == chosen { "yes" } else { "" };
         table.row([
             settings(analysis, point),
@@ -151,19 +153,21 @@ fn table(
 
 /// Where the energy goes at each point of the front of energy: means over the seeds.
 pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
-    let points: Vec<(String, Vec<(String, f64)>)> = on_front(analysis, Cost::EnergyPj)
+    let front = on_front(analysis, Cost::EnergyPj);
+    let unit = front.first()?.1.costs?.energy_unit;
+    let points: Vec<(String, Vec<(String, f64)>)> = front
         .into_iter()
         .filter_map(|(_, point)| Some((settings(analysis, point), mean_energy(point, lines)?)))
         .collect();
     let keys: Vec<String> = points.first()?.1.iter().map(|part| part.0.replace('_', " ")).collect();
     let totals = points.iter().map(|(_, parts)| parts.iter().map(|part| part.1).sum::<f64>());
-    let unit = Unit::of_energy(totals.fold(0.0, f64::max));
-    let bars: Vec<Stack> =
-        points.iter().map(|(label, parts)| energy_stack(label.clone(), parts, unit)).collect();
+    let drawn = Unit::of_energy(totals.fold(0.0, f64::max), unit);
+    let stack = |(label, parts): &(String, Vec<_>)| energy_stack(label.clone(), parts, unit, drawn);
+    let bars: Vec<Stack> = points.iter().map(stack).collect();
     let mut table = Table::new(&["point"]);
     table.head.extend(keys.iter().cloned());
     for (label, parts) in &points {
-        table.row([label.clone()].into_iter().chain(parts.iter().map(|part| energy(part.1))));
+        table.row([label.clone()].into_iter().chain(parts.iter().map(|part| energy(part.1, unit))));
     }
     Some(Figure {
         name: "front-components".to_owned(),
@@ -172,7 +176,7 @@ pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
             "Where the energy of the training goes at each point of the front of energy; means of \
                   the seeds."
                 .to_owned(),
-        drawing: stacks(&keys, &bars, &format!("energy ({})", unit.name)),
+        drawing: stacks(&keys, &bars, &format!("energy ({})", drawn.name)),
         table,
     })
 }

@@ -1,12 +1,15 @@
-//! What is lost over both axes of a sweep that has two.
+//! What is lost over two axes of a sweep.
 
-use systoliq_explore::Analysis;
+use std::collections::BTreeMap;
 
-use super::{loss_scale, loss_title, told};
+use systoliq_explore::{AnalysedAxis, Analysis, PointAnalysis};
+
+use super::{loss_scale, loss_title, part, told};
 use crate::Figure;
 use crate::chart::{Cell, HeatMap};
 use crate::number::{Unit, loss_unit, setting};
 use crate::page::Table;
+use crate::scale::Axis;
 
 /// A loss with its sign, as short as a cell needs it.
 fn signed(value: f64, unit: Unit) -> String {
@@ -15,43 +18,74 @@ fn signed(value: f64, unit: Unit) -> String {
     if zero.chars().all(|digit| "0.".contains(digit)) { zero.to_owned() } else { text }
 }
 
-/// The figure; nothing for a sweep of another number of axes, or of which no point is done.
-pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
-    let [rows, columns] = match analysis.axes.as_slice() {
-        [a, b] if a.values.len() <= b.values.len() => [a, b],
-        [a, b] => [b, a],
-        _ => return None,
+/// The two axes with the most values, numbers before others: that with fewer values of these first.
+fn axes(analysis: &Analysis) -> Option<[&AnalysedAxis; 2]> {
+    let mut axes: Vec<&AnalysedAxis> =
+        analysis.axes.iter().filter(|axis| axis.values.len() > 1).collect();
+    axes.sort_by_key(|axis| {
+        (
+            !axis.values.iter().all(serde_json::Value::is_number),
+            std::cmp::Reverse(axis.values.len()),
+        )
+    });
+    let [a, b] = axes.get(..2)?.try_into().expect("two axes");
+    Some(if a.values.len() < b.values.len() { [a, b] } else { [b, a] })
+}
+
+/// The point of each pair of values that loses least on the part that points are selected on.
+fn best<'a>(
+    analysis: &'a Analysis,
+    pair: [&AnalysedAxis; 2],
+) -> Vec<([usize; 2], usize, &'a PointAnalysis)> {
+    let level = |axis: &AnalysedAxis, point: &PointAnalysis| {
+        axis.values.iter().position(|one| Some(one) == point.settings.get(&axis.name))
     };
-    if rows.values.len() < 2 {
-        return None;
+    let lost =
+        |point: &PointAnalysis| analysis.selecting(point).map_or(f64::INFINITY, |lost| lost.mean.0);
+    let mut best: BTreeMap<[usize; 2], (usize, &PointAnalysis)> = BTreeMap::new();
+    for (number, point) in analysis.points.iter().enumerate() {
+        let [Some(a), Some(b)] = pair.map(|axis| level(axis, point)) else { continue };
+        let better =
+            |before: &(usize, &PointAnalysis)| lost(point).total_cmp(&lost(before.1)).is_lt();
+        if point.test.is_some() && best.get(&[a, b]).is_none_or(better) {
+            best.insert([a, b], (number, point));
+        }
     }
+    best.into_iter().map(|(at, (number, point))| (at, number, point)).collect()
+}
+
+/// The figure; nothing for a sweep of a single axis, or of which no point is done.
+pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
+    let [rows, columns] = axes(analysis)?;
     let unit = loss_unit(analysis.measure);
     let chosen = analysis.within.cheapest.get(&systoliq_explore::Cost::EnergyPj);
-    let cell = |(number, point): (usize, &systoliq_explore::PointAnalysis)| {
-        let level = |axis: &systoliq_explore::AnalysedAxis| {
-            axis.values.iter().position(|one| Some(one) == point.settings.get(&axis.name))
-        };
+    let cell = |([row, column], number, point): ([usize; 2], usize, &PointAnalysis)| {
         let value = point.test.as_ref()?.mean.0 / unit.size;
         Some(Cell {
-            at: [level(columns)?, level(rows)?],
+            // Values go up.
+            at: [column, rows.values.len() - 1 - row],
             value,
             text: signed(value, unit),
             title: told(analysis, point),
             chosen: Some(&number) == chosen,
         })
     };
-    let cells: Vec<Cell> = analysis.points.iter().enumerate().filter_map(cell).collect();
+    let cells: Vec<Cell> = best(analysis, [rows, columns]).into_iter().filter_map(cell).collect();
     if cells.is_empty() {
         return None;
     }
-    let [row_names, column_names] =
-        [rows, columns].map(|axis| axis.values.iter().map(setting).collect::<Vec<_>>());
-    let (scale, _) = loss_scale(analysis, "", cells.iter().map(|cell| cell.value));
+    let column_names: Vec<String> = columns.values.iter().map(setting).collect();
+    let row_names: Vec<String> = rows.values.iter().rev().map(setting).collect();
+    let values = || cells.iter().map(|cell| cell.value);
+    let (scale, _) = loss_scale(analysis.measure, "", values());
+    let ends = [values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max)];
     let map = HeatMap {
         names: [&columns.name, &rows.name],
         columns: &column_names,
         rows: &row_names,
-        scale,
+        shade: Axis::around(scale, values()),
+        ends: ends
+            .map(|value| format!("{} {}", signed(value, unit), unit.name).trim_end().to_owned()),
         cells: &cells,
     };
     let mut table = Table::new(&[&rows.name]);
@@ -63,11 +97,18 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         };
         table.row([name.clone()].into_iter().chain((0..column_names.len()).map(cell)));
     }
+    let others = match analysis.axes.len() {
+        2 => String::new(),
+        _ => format!(
+            "Of the points with the same two values, that which loses least on the {} part. ",
+            part(analysis.selected_on)
+        ),
+    };
     Some(Figure {
         name: "lost-map".to_owned(),
-        title: format!("{} over {} and {}", loss_title(analysis), columns.name, rows.name),
+        title: format!("{} over {} and {}", loss_title(analysis.measure), columns.name, rows.name),
         caption: format!(
-            "What fixed point loses against float on the test part{}; means of the seeds. The \
+            "What fixed point loses against float on the test part{}; means of the seeds. {others}The \
              frame is around the point of least energy that loses little enough.",
             match unit.name {
                 "" => String::new(),

@@ -21,16 +21,17 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         let Sensitivity { from, to, pairs, energy_factor, .. } = step;
         let [from, to] = [from, to].map(setting);
         let lost = difference(step.loss.0, step.loss_ci95.map(|half| half.0), analysis.measure);
-        let energy = format!("{:+.1} %", 100.0 * (energy_factor - 1.0));
+        let growth = energy_factor.map(|factor| 100.0 * (factor - 1.0));
+        let energy = growth.map_or("-".to_owned(), |growth| format!("{growth:+.1} %"));
         let label = format!("{} {from} → {to}", step.axis);
         let title =
             format!("{label}\nlost: {lost}\nenergy: {energy}\nmean of {pairs} pairs of points");
         table.row([step.axis.clone(), from, to, pairs.to_string(), lost, energy]);
-        let dot = |style, value, half| vec![Dot { value, half, style, title: title.clone() }];
+        let dot = |style, value, half| Dot { value, half, style, title: title.clone() };
         let half = step.loss_ci95.map(|half| half.0 / unit.size);
         let cells = vec![
-            dot(0, step.loss.0 / unit.size, half),
-            dot(1, 100.0 * (energy_factor - 1.0), None),
+            vec![dot(0, step.loss.0 / unit.size, half)],
+            growth.map(|growth| dot(1, growth, None)).into_iter().collect(),
         ];
         let begins = axis.replace(&step.axis) != Some(&step.axis);
         lines.push(Row { label, begins, cells, note: String::new() });
@@ -42,7 +43,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
             [dot.value - half, dot.value + half]
         })
     };
-    let (scale, name) = loss_scale(analysis, "growth of the loss", ends(0));
+    let (scale, name) = loss_scale(analysis.measure, "growth of the loss", ends(0));
     let lost = Axis::around(scale, ends(0).chain([0.0]));
     let energy = Axis::from_zero(Scale::Linear, ends(1));
     let columns = [

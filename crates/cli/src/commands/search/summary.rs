@@ -252,10 +252,7 @@ fn cost_name(cost: Cost) -> &'static str {
 
 fn cost_text(report: &SearchReport, value: f64) -> String {
     match report.cost {
-        Cost::EnergyPj => {
-            let unit = report.found.as_ref().map(|found| found.costs.energy_unit);
-            joules(Picojoules(value), unit.unwrap_or_default())
-        }
+        Cost::EnergyPj => joules(Picojoules(value), report.energy_unit.unwrap_or_default()),
         Cost::AreaMm2 => format!("{value:.3} mm2"),
         Cost::Cycles | Cost::StepBits => grouped(value.round() as u64),
     }

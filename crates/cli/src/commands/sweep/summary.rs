@@ -50,6 +50,10 @@ fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
 
 /// The points that no other beats in loss and energy.
 fn front(analysis: &Analysis) -> String {
+    if analysis.energy_unit().is_none() && analysis.points.iter().any(|p| p.costs.is_some()) {
+        let how = "points count energy in different units, so that none takes least";
+        return format!(" no Pareto front over energy: {how}\n\n");
+    }
     let front = &analysis.fronts[&Cost::EnergyPj];
     let names = analysis.axes.iter().map(|axis| axis.name.as_str());
     let part = selected_on(analysis);
@@ -98,7 +102,8 @@ fn cheapest(analysis: &Analysis) -> String {
         (Cost::StepBits, "fewest bits"),
         (Cost::AreaMm2, "least area"),
     ] {
-        if !varies(analysis, cost) {
+        let comparable = cost != Cost::EnergyPj || analysis.energy_unit().is_some();
+        if !comparable || !varies(analysis, cost) {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
@@ -152,7 +157,8 @@ fn sensitivity(analysis: &Analysis) -> String {
             label(&step.to),
             step.pairs.to_string(),
             lost(analysis.measure, step.loss, step.loss_ci95),
-            format!("{:+.1} %", 100.0 * (step.energy_factor - 1.0)),
+            step.energy_factor
+                .map_or("-".to_owned(), |factor| format!("{:+.1} %", 100.0 * (factor - 1.0))),
         ]);
     }
     table.text() + " means over all pairs of points that differ in this step alone\n\n"

@@ -1,0 +1,429 @@
+//! The figures of a search.
+
+use systoliq_explore::{
+    Change, Confirmed, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, Step, Verdict,
+};
+
+use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
+use crate::number::{count, difference, loss, loss_unit, percent};
+use crate::page::Table;
+use crate::scale::{Axis, Scale};
+use crate::sweep::{cost_unit, loss_name, loss_scale, loss_title, name, part, spent};
+use crate::{Figure, Page};
+
+/// The page of a search.
+pub fn of_search(report: &SearchReport) -> Page {
+    let measure = measure(report);
+    let budget = loss(report.loss_budget, measure);
+    let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
+    let note = format!(
+        "A search for the plan of least {} within {budget} of float, by the mean of {} seeds on the {part} \
+         part.",
+        name(report.cost),
+        report.seeds.len(),
+    );
+    let mut figures = Vec::new();
+    if let Some(found) = &report.found {
+        figures.extend([proof(report, found), widths(found)]);
+    }
+    figures.extend([descent(report), plans(report)].into_iter().flatten());
+    Page { title: report.name.clone(), note, facts: facts(report), figures }
+}
+
+fn measure(report: &SearchReport) -> Measure {
+    report.measure.unwrap_or(Measure::ErrorRate)
+}
+
+fn facts(report: &SearchReport) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let measure = measure(report);
+    match &report.found {
+        Some(found) => {
+            let costs = &found.costs;
+            let cost = said(report, costs.of(report.cost));
+            fact(&format!("Least {} within the budget", name(report.cost)), cost);
+            if costs.float32_energy_pj > 0.0 {
+                let share = percent(costs.energy_pj / costs.float32_energy_pj);
+                fact("Share of float32's energy", share);
+            }
+            if let Some(held_back) = &found.held_back {
+                fact("Lost on the test part, seeds held back", told(&held_back.test, measure));
+                fact("The budget", confirmed(held_back.confirmed).to_owned());
+            }
+        }
+        None => {
+            let nearest = report.nothing_within.as_ref();
+            let nearest = nearest.map_or("no run could be trained".to_owned(), |nearest| {
+                format!("the nearest lost {}", difference(nearest.lost.0, None, measure))
+            });
+            fact("Nothing is surely within the budget", nearest);
+        }
+    }
+    let trainings = &report.trainings;
+    fact("Runs: to search, held back", format!("{}, {}", trainings.search, trainings.held_back));
+    facts
+}
+
+fn confirmed(confirmed: Confirmed) -> &'static str {
+    match confirmed {
+        Confirmed::Within => "confirmed: the interval is within",
+        Confirmed::MeanWithin => "confirmed by the mean, not by the interval",
+        Confirmed::MeanBeyond => "not confirmed: the mean is beyond",
+        Confirmed::Beyond => "refuted: the interval is beyond",
+    }
+}
+
+/// A loss with its interval.
+fn told(lost: &Lost, measure: Measure) -> String {
+    difference(lost.mean.0, lost.ci95.map(|half| half.0), measure)
+}
+
+/// So much of what is to be least.
+fn said(report: &SearchReport, value: f64) -> String {
+    spent(report.cost, value, report.energy_unit.unwrap_or_default())
+}
+
+/// What the plan loses, with the seeds that chose it and with others.
+fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
+    let measure = measure(report);
+    let unit = loss_unit(measure);
+    let seeds = |part: &str, seeds: &[u64], how: &str| format!("{part}, {} {how}", seeds.len());
+    let searched = &report.seeds;
+    let losses = [
+        found
+            .validation
+            .as_ref()
+            .map(|lost| (seeds("validation", searched, "of the search"), lost)),
+        Some((seeds("test", searched, "of the search"), &found.test)),
+        found
+            .held_back
+            .as_ref()
+            .map(|held_back| (seeds("test", &report.held_back, "held back"), &held_back.test)),
+    ];
+    let mut table = Table::new(&["part and seeds", "lost", "fixed point", "float"]);
+    let mut series = Vec::new();
+    let mut columns = Vec::new();
+    for (at, (name, lost)) in losses.into_iter().flatten().enumerate() {
+        let said = told(lost, measure);
+        let level = |level: f64| match measure {
+            Measure::ErrorRate => percent(level),
+            Measure::Loss => loss(level, measure),
+        };
+        table.row([name.clone(), said.clone(), level(lost.fixed.0), level(lost.golden.0)]);
+        let mean = Point {
+            x: at as f64,
+            y: lost.mean.0 / unit.size,
+            half: lost.ci95.map(|half| half.0 / unit.size),
+            title: format!("{name}\nlost: {said}"),
+            ..Point::default()
+        };
+        let by_seed = lost.by_seed.iter().map(|lost| Point {
+            x: at as f64,
+            y: lost.0 / unit.size,
+            title: format!("{name}\none seed: {}", difference(lost.0, None, measure)),
+            ..Point::default()
+        });
+        let single =
+            Series { style: 12, faint: true, markers: true, shift: 14.0, ..Series::default() };
+        series.push(Series { points: by_seed.collect(), ..single });
+        series.push(Series { points: vec![mean], style: 0, markers: true, ..Series::default() });
+        columns.push(name);
+    }
+    for (series, name) in series.iter_mut().zip(["single seeds", "means with 95 % intervals"]) {
+        series.name = name.to_owned();
+    }
+    let extent = || series.iter().flat_map(Series::extent);
+    let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
+    let budget = report.loss_budget / unit.size;
+    let chart = LineChart {
+        x_name: "part of the data and seeds",
+        y_name: &y_name,
+        x: Axis::bands(columns.len()),
+        y: Axis::around(scale, extent().chain([0.0, budget])),
+        columns: &columns,
+        height: 260.0,
+        series: &series,
+        rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),
+    };
+    Figure {
+        name: "proof".to_owned(),
+        title: format!("{} by the plan", loss_title(measure)),
+        caption:
+            "What the plan loses against float, with the seeds that it was chosen by, and with \
+                  seeds that took no part."
+                .to_owned(),
+        drawing: chart.drawing(),
+        table,
+    }
+}
+
+/// The bits of every role, layer by layer.
+fn widths(found: &FoundPlan) -> Figure {
+    let (mut layers, mut roles) = (Vec::new(), Vec::new());
+    for width in &found.widths {
+        layers.push(width.place.layer);
+        if !roles.contains(&width.place.role) {
+            roles.push(width.place.role.clone());
+        }
+    }
+    layers.sort_unstable();
+    layers.dedup();
+    let mut table = Table::new(&["role", "layer", "bits", "at the start"]);
+    let mut cells = Vec::new();
+    for width in &found.widths {
+        let (role, layer) = (&width.place.role, width.place.layer);
+        let (bits, from) = (width.bits.to_string(), width.from.to_string());
+        let places = (layers.binary_search(&layer), roles.iter().position(|one| one == role));
+        table.row([words(role), layer.to_string(), bits.clone(), from.clone()]);
+        let (Ok(column), Some(row)) = places else { continue };
+        cells.push(Cell {
+            at: [column, row],
+            value: f64::from(width.bits),
+            title: format!("{}, layer {layer}: {bits} bits\nat the start: {from}", words(role)),
+            text: bits,
+            chosen: false,
+        });
+    }
+    let bits = || cells.iter().map(|cell| cell.value);
+    let ends = [bits().fold(f64::INFINITY, f64::min), bits().fold(0.0, f64::max)];
+    let columns: Vec<String> = layers.iter().map(|layer| format!("layer {layer}")).collect();
+    let rows: Vec<String> = roles.iter().map(|role| words(role)).collect();
+    let map = HeatMap {
+        names: ["layer with weights", "role"],
+        columns: &columns,
+        rows: &rows,
+        shade: Axis::around(Scale::Log, bits()),
+        ends: ends.map(|bits| format!("{bits} bits")),
+        cells: &cells,
+    };
+    Figure {
+        name: "widths".to_owned(),
+        title: "Bits of the plan".to_owned(),
+        caption: "Bits of an element of each role, and of each layer's accumulators.".to_owned(),
+        drawing: map.drawing(),
+        table,
+    }
+}
+
+/// A name of the data in words.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// What came of a step, and its colour: those that stand back are drawn faint.
+struct Kind {
+    name: &'static str,
+    style: usize,
+    faint: bool,
+    has: fn(&Step) -> bool,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "one width alone, first seeds",
+        style: 12,
+        faint: true,
+        has: |step| step.how == How::Alone,
+    },
+    Kind {
+        name: "beyond the budget",
+        style: 1,
+        faint: false,
+        has: |step| step.how != How::Alone && step.verdict != Verdict::Within,
+    },
+    Kind {
+        name: "within the budget",
+        style: 2,
+        faint: false,
+        has: |step| step.how != How::Alone && step.verdict == Verdict::Within,
+    },
+];
+
+/// All steps with a cost, as points of one series for each kind.
+fn steps(report: &SearchReport, place: impl Fn(&Step, f64) -> (f64, f64)) -> Vec<Series> {
+    let of = |kind: &Kind| {
+        let points = report.steps.iter().filter(|step| (kind.has)(step)).filter_map(|step| {
+            let (x, y) = place(step, step.cost?);
+            Some(Point { x, y, title: title(report, step), ..Point::default() })
+        });
+        let (name, points) = (kind.name.to_owned(), points.collect());
+        Series {
+            name,
+            style: kind.style,
+            faint: kind.faint,
+            markers: true,
+            points,
+            ..Series::default()
+        }
+    };
+    KINDS.iter().map(of).collect()
+}
+
+/// The most changes that a mark tells.
+const CHANGES_TOLD: usize = 12;
+
+/// Everything about a step, a line each.
+fn title(report: &SearchReport, step: &Step) -> String {
+    let measure = measure(report);
+    let mut lines = vec![lowered(step)];
+    let change = |Change { place, from, to }: &Change| {
+        format!("{}, layer {}: {from} → {to} bits", words(&place.role), place.layer)
+    };
+    lines.extend(step.changes.iter().take(CHANGES_TOLD).map(change));
+    if step.changes.len() > CHANGES_TOLD {
+        lines.push(format!("and {} more", step.changes.len() - CHANGES_TOLD));
+    }
+    let seeds = if step.seeds == 1 { "seed" } else { "seeds" };
+    lines.push(format!(
+        "lost: {} with {} {seeds}",
+        difference(step.lost.0, None, measure),
+        step.seeds
+    ));
+    lines.push(format!("lost lately: {}", difference(step.lost_lately.0, None, measure)));
+    lines.extend(step.cost.map(|cost| said(report, cost)));
+    lines.push(verdict(step.verdict).to_owned());
+    lines.join("\n")
+}
+
+fn lowered(step: &Step) -> String {
+    match step.how {
+        How::Start => "a plan to start from".to_owned(),
+        How::Uniform => "all widths of the start".to_owned(),
+        How::Alone => "one width alone".to_owned(),
+        How::Together => format!("{} widths together", step.changes.len()),
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Within => "within the budget",
+        Verdict::Beyond => "beyond the budget",
+        Verdict::GivenUp => "given up",
+        Verdict::Open => "not given up with the first seeds",
+    }
+}
+
+/// What plans cost over the runs that were spent; nothing where no run was trained to its end.
+fn descent(report: &SearchReport) -> Option<Figure> {
+    let costs = report.steps.iter().filter_map(|step| step.cost);
+    let most = costs.max_by(f64::total_cmp)?;
+    let (unit, y_name) = cost_unit(report.cost, most, report.energy_unit.unwrap_or_default());
+    let mut series = steps(report, |step, cost| (step.trainings as f64, cost / unit.size));
+    let mut least = f64::INFINITY;
+    let mut best = Vec::new();
+    for step in report.steps.iter().filter(|step| step.verdict == Verdict::Within) {
+        let cost = step.cost.filter(|&cost| cost < least);
+        least = cost.unwrap_or(least);
+        best.extend(cost.map(|cost| (step.trainings as f64, cost / unit.size)));
+    }
+    best.extend(best.last().map(|&(_, cost)| (report.trainings.search as f64, cost)));
+    let best = best.into_iter().map(|(x, y)| Point { x, y, ..Point::default() });
+    series.push(Series {
+        name: "the cheapest within the budget so far".to_owned(),
+        style: 2,
+        line: true,
+        steps: true,
+        points: best.collect(),
+        ..Series::default()
+    });
+    let points = || series.iter().flat_map(|series| &series.points);
+    let chart = LineChart {
+        x_name: "runs in fixed point so far",
+        y_name: &y_name,
+        x: Axis::new(Scale::Linear, 0.0, report.trainings.search as f64),
+        y: Axis::around(Scale::Linear, points().map(|point| point.y)),
+        columns: &[],
+        height: 300.0,
+        series: &series,
+        rule: None,
+    };
+    Some(Figure {
+        name: "descent".to_owned(),
+        title: format!("How {} went down", name(report.cost)),
+        caption: "Every plan that was trained to its end with the seeds that it was tried with."
+            .to_owned(),
+        drawing: chart.drawing(),
+        table: table(report),
+    })
+}
+
+/// What plans lose over what they cost.
+fn plans(report: &SearchReport) -> Option<Figure> {
+    let costs = report.steps.iter().filter_map(|step| step.cost);
+    let most = costs.max_by(f64::total_cmp)?;
+    let measure = measure(report);
+    let (cost, losses) =
+        (cost_unit(report.cost, most, report.energy_unit.unwrap_or_default()), loss_unit(measure));
+    let mut series = steps(report, |step, spent| (spent / cost.0.size, step.lost.0 / losses.size));
+    if let Some(found) = &report.found {
+        let lost = found.validation.as_ref().unwrap_or(&found.test);
+        series.push(Series {
+            name: "the plan".to_owned(),
+            style: 0,
+            markers: true,
+            points: vec![Point {
+                x: found.costs.of(report.cost) / cost.0.size,
+                y: lost.mean.0 / losses.size,
+                half: lost.ci95.map(|half| half.0 / losses.size),
+                title: format!(
+                    "the plan\nlost: {}\n{}",
+                    told(lost, measure),
+                    said(report, found.costs.of(report.cost))
+                ),
+                label: Some("the plan".to_owned()),
+            }],
+            ..Series::default()
+        });
+    }
+    let extent = || series.iter().flat_map(Series::extent);
+    let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
+    let budget = report.loss_budget / losses.size;
+    let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
+    let chart = LineChart {
+        x_name: &cost.1,
+        y_name: &y_name,
+        x: Axis::around(Scale::Linear, xs),
+        y: Axis::around(scale, extent().chain([0.0, budget])),
+        columns: &[],
+        height: 320.0,
+        series: &series,
+        rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),
+    };
+    let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
+    Some(Figure {
+        name: "plans".to_owned(),
+        title: format!("{} against {}", loss_title(measure), name(report.cost)),
+        caption: format!(
+            "Every plan by its mean loss on the {part} part with the seeds that it was tried with; a plan is within \
+             the budget only with all seeds, its standard error added, and also lately."
+        ),
+        drawing: chart.drawing(),
+        table: Table::default(),
+    })
+}
+
+fn table(report: &SearchReport) -> Table {
+    let measure = measure(report);
+    let mut table = Table::new(&[
+        "lowered",
+        "seeds",
+        "lost",
+        "lost lately",
+        name(report.cost),
+        "verdict",
+        "runs so far",
+    ]);
+    for step in &report.steps {
+        table.row([
+            lowered(step),
+            step.seeds.to_string(),
+            difference(step.lost.0, None, measure),
+            difference(step.lost_lately.0, None, measure),
+            step.cost.map_or("-".to_owned(), |cost| said(report, cost)),
+            verdict(step.verdict).to_owned(),
+            count(step.trainings as u64),
+        ]);
+    }
+    table
+}
