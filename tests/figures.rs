@@ -471,6 +471,61 @@ fn a_map_of_three_axes_has_the_best_of_the_third() {
 }
 
 #[test]
+fn a_store_without_the_runs_of_its_analysis_is_refused() {
+    let folder = sweep();
+    let store = folder.path().join("sweep/points.jsonl");
+    let lines = fs::read_to_string(&store).unwrap();
+    for kept in [0, lines.find('\n').unwrap() + 1, lines.len() - 5] {
+        fs::write(&store, &lines[..kept]).unwrap();
+        let output = shell::systoliq(folder.path(), &["report", "sweep"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.starts_with("error: sweep/points.jsonl: no run "), "{message}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = json!({
+        "name": "lms", "seed": 1,
+        "dataset": { "kind": "fir", "taps": [0.5, 1.0, -0.5], "noise": 0.1,
+                     "regressors": "independent", "train": 400, "test": 100 },
+        "network": { "input": [3], "layers": [{ "dense": { "units": 1, "bias": false } }], "loss": "mse" },
+        "training": { "epochs": 4, "batch": 1, "rate": 0.02, "golden": "f64" },
+        "precision": { "input": "Q3.5", "weights": "Q2.6", "logits": "Q4.8", "targets": "Q4.8",
+                       "error": "Q4.8", "weight_gradients": "Q6.10" },
+        "accelerator": { "array": { "rows": 8, "cols": 8 } }
+    });
+    // The last two rates are far beyond those for which floating point converges.
+    let sweep = json!({
+        "name": "far", "experiment": "x.json", "seeds": 2,
+        "axes": [{ "path": "training.rate", "values": [0.001, 0.01, 20, 50.0] }]
+    });
+    fs::write(folder.path().join("x.json"), shell::text(&experiment)).unwrap();
+    fs::write(folder.path().join("s.json"), shell::text(&sweep)).unwrap();
+    shell::printed(folder.path(), &["sweep", "s.json", "--out", "sweep"]);
+    let (page, files) = drawn(folder.path(), "sweep");
+    assert_sound("page", &page);
+    let drawing = parsed(&files["far-lost-axis-1.svg"]);
+    let hollow = |mark: &Node| {
+        mark.descendants()
+            .any(|node| node.attribute("class").is_some_and(|class| class.starts_with("hollow")))
+    };
+    let analysis = json_of(&folder.path().join("sweep/analysis.json"));
+    let points = analysis["points"].as_array().unwrap();
+    let finite = points.iter().filter(|point| point["test"]["mean"].is_number()).count();
+    assert!((1..4).contains(&finite), "{analysis}");
+    let told = told(&drawing);
+    assert_eq!(told.iter().filter(|(_, mark)| hollow(mark)).count(), points.len() - finite);
+    for (text, mark) in &told {
+        assert_eq!(hollow(mark), text.contains("undefined") || text.contains("inf"), "{text}");
+    }
+    assert!(files["far-lost-axis-1.svg"].contains("no finite value, at the upper edge"));
+    assert!(!page.contains("NaN"));
+}
+
+#[test]
 fn names_are_text_and_nothing_else() {
     let nasty = "</title><script>alert('x')</script> & \"ü\"\u{7}../";
     let folder = run(nasty);
@@ -482,7 +537,7 @@ fn names_are_text_and_nothing_else() {
     };
     assert_eq!(of("script").len(), 1);
     assert_eq!(of("h1")[0].text(), Some(nasty.replace('\u{7}', "\u{fffd}").as_str()));
-    assert!(files.keys().all(|name| name.starts_with("--title--script-")), "{files:?}");
+    assert!(files.keys().all(|name| name.starts_with("title--script-")), "{files:?}");
 }
 
 #[test]
@@ -501,6 +556,8 @@ fn a_folder_without_results_is_refused() {
         ),
         ("unfinished", "points.jsonl", ""),
         ("analysis", "analysis.json", "[]"),
+        ("layout", "analysis.json", "{\"schema_version\": 7}"),
+        ("killed", "checkpoints", ""),
         ("both", "report.json", &report),
     ] {
         fs::create_dir(at(name)).unwrap();
@@ -530,9 +587,18 @@ fn a_folder_without_results_is_refused() {
             vec!["unfinished"],
             "unfinished has a sweep or a search that did not end, without analysis.json",
         ),
-        (vec!["analysis"], "analysis/analysis.json: "),
+        (
+            vec!["analysis"],
+            "analysis/analysis.json: no results of a sweep that this version can read: ",
+        ),
         (vec!["both"], "both has report.json and analysis.json; expected one of them"),
         (vec!["run", "-o", "nowhere/page.html"], "cannot write nowhere/page.html: no such folder"),
+        (
+            vec!["run", "-o", "run/report.json"],
+            "cannot write run/report.json: expected a name that ends in .html",
+        ),
+        (vec!["killed"], "killed has a run that did not end, without report.json"),
+        (vec!["layout"], "layout/analysis.json: layout 7 of a sweep's results, expected 1"),
         (vec!["run", "-o", "run"], "cannot write run: it is a folder, expected a file"),
         (vec!["run", "--svg", "x.json"], "cannot write to the folder x.json"),
     ] {
@@ -588,7 +654,7 @@ fn a_browser_shows_every_figure_and_has_nothing_to_complain_of() {
         assert_eq!(shown.matches("<svg ").count(), names.len());
         // The script has moved every title to where it shows it from.
         let marks = page.matches("class=\"mark\"").count();
-        assert_eq!(shown.matches("class=\"mark\" aria-label=\"").count(), marks);
+        assert_eq!(shown.matches("class=\"mark\" data-told=\"").count(), marks);
         // A page with a mistake is one that this would notice.
         let broken = folder.path().join("broken.html");
         fs::write(&broken, page.replace("(function(){", "(function(){console.error('seen');"))

@@ -24,9 +24,6 @@ mod sensitivity;
 pub use selection::Within;
 pub use sensitivity::Sensitivity;
 
-/// The layout of `analysis.json`; a change of meaning raises it.
-const SCHEMA_VERSION: u32 = 1;
-
 /// Everything that follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +183,9 @@ impl Costs {
 }
 
 impl Analysis {
+    /// The layout of `analysis.json`; a change of meaning raises it.
+    pub const LAYOUT: u32 = 1;
+
     /// What follows from the lines of a store, with the points that lose at most `loss` looked for.
     /// `keys` are those of [`Sweep::runs`], in their order.
     ///
@@ -205,7 +205,7 @@ impl Analysis {
             PointAnalysis::new(sweep.settings(at), keys, seeds, &lines, measure)
         });
         let mut analysis = Self {
-            schema_version: SCHEMA_VERSION,
+            schema_version: Self::LAYOUT,
             name: sweep.spec().name.clone(),
             measure,
             selected_on,
@@ -225,6 +225,13 @@ impl Analysis {
         }
         analysis.sensitivity = sensitivity::of(sweep, &analysis);
         analysis
+    }
+
+    /// Whether points differ in a cost.
+    pub fn varies(&self, cost: Cost) -> bool {
+        let mut costs = self.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
+        let first = costs.next();
+        costs.any(|other| Some(other) != first)
     }
 
     /// What a point lost on the part that points are selected on.

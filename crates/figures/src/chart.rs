@@ -74,6 +74,11 @@ fn short(text: &str, room: f64) -> String {
 /// The most room for a name beside a row.
 const NAME: f64 = 300.0;
 
+/// Whether a name has room beside a row.
+pub(crate) fn fits_beside(name: &str) -> bool {
+    text_width(name) <= NAME
+}
+
 /// The widest of some texts.
 fn widest<'a>(texts: impl IntoIterator<Item = &'a str>) -> f64 {
     texts.into_iter().map(text_width).fold(0.0, f64::max)
@@ -112,7 +117,10 @@ fn mark(title: &str, shapes: impl IntoIterator<Item = Element>) -> Element {
     Element::new("g").with("class", "mark").holding([title]).holding(shapes)
 }
 
-/// The marker of a series: circle, square, triangle or diamond, in its colour.
+/// Shapes of markers.
+pub(crate) const MARKERS: usize = 6;
+
+/// The marker of a series, in its colour: one of [`MARKERS`] shapes.
 fn marker(style: usize, [x, y]: [f64; 2], size: f64) -> Element {
     let class = format!("f{}", style % COLOURS);
     let polygon = |corners: &[[f64; 2]]| {
@@ -122,12 +130,40 @@ fn marker(style: usize, [x, y]: [f64; 2], size: f64) -> Element {
         let corners: Vec<String> = corners.collect();
         Element::new("polygon").with("points", corners.join(" ")).with("class", &class)
     };
-    match style % 4 {
+    match style % MARKERS {
         0 => Element::new("circle").at("cx", x).at("cy", y).at("r", size).with("class", class),
         1 => polygon(&[[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]),
         2 => polygon(&[[0.0, -1.2], [1.15, 0.9], [-1.15, 0.9]]),
-        _ => polygon(&[[0.0, -1.3], [1.3, 0.0], [0.0, 1.3], [-1.3, 0.0]]),
+        3 => polygon(&[[0.0, -1.3], [1.3, 0.0], [0.0, 1.3], [-1.3, 0.0]]),
+        4 => polygon(&[[0.0, 1.2], [1.15, -0.9], [-1.15, -0.9]]),
+        _ => polygon(&cross()),
     }
+}
+
+/// The corners of a cross.
+fn cross() -> [[f64; 2]; 12] {
+    const ARM: [[f64; 2]; 3] = [[-0.45, -1.35], [0.45, -1.35], [0.45, -0.45]];
+    let mut corners = [[0.0; 2]; 12];
+    for (at, corner) in corners.iter_mut().enumerate() {
+        // Arm by arm, each a quarter turn from the one before.
+        let [x, y] = ARM[at % 3];
+        *corner = match at / 3 {
+            0 => [x, y],
+            1 => [-y, x],
+            2 => [-x, -y],
+            _ => [y, -x],
+        };
+    }
+    corners
+}
+
+/// What stands for a value that has no place, at the upper edge: a hollow arrow up.
+fn beyond(style: usize, [x, y]: [f64; 2]) -> Element {
+    let corners = [[0.0, 0.0], [6.0, 9.0], [-6.0, 9.0]];
+    let corners = corners.map(|[dx, dy]| format!("{},{}", place(x + dx), place(y + dy)));
+    Element::new("polygon")
+        .with("points", corners.join(" "))
+        .with("class", format!("hollow l{}", style % COLOURS))
 }
 
 /// An area that feels the pointer around a small mark.
@@ -159,6 +195,10 @@ enum Entry {
     Marker { style: usize, faint: bool, name: String },
     /// A dotted line.
     Rule(String),
+    /// A ring around a point.
+    Ring(String),
+    /// Values that have no place.
+    Beyond(usize),
 }
 
 impl Entry {
@@ -167,7 +207,9 @@ impl Entry {
             Self::Area(_, name)
             | Self::Line { name, .. }
             | Self::Marker { name, .. }
-            | Self::Rule(name) => name,
+            | Self::Rule(name)
+            | Self::Ring(name) => name,
+            Self::Beyond(_) => "no finite value, at the upper edge",
         }
     }
 
@@ -192,6 +234,11 @@ impl Entry {
                 }]
             }
             Self::Rule(_) => vec![line([x, y], [x + 20.0, y], "rule")],
+            Self::Ring(_) => {
+                let ring = Element::new("circle").at("cx", x + 10.0).at("cy", y).with("r", 6);
+                vec![ring.with("class", "ring")]
+            }
+            Self::Beyond(style) => vec![beyond(*style, [x + 10.0, y - 5.0])],
         }
     }
 }
@@ -247,22 +294,38 @@ impl Panel {
         [self.x.place(x), self.y.place(y)]
     }
 
-    /// Ticks and name of the axis below; with lines over the height of the panel, if asked for.
+    /// About so many ticks at round numbers, and the name of the axis below; with lines over the height of
+    /// the panel, if asked for.
     fn x_axis(&self, name: &str, wanted: usize, grid: bool) -> Vec<Element> {
+        self.x_axis_at(name, &self.x.ticks(wanted), grid)
+    }
+
+    /// The same with these ticks. Texts that would touch the one before are left out.
+    fn x_axis_at(&self, name: &str, ticks: &[(f64, String)], grid: bool) -> Vec<Element> {
         let (top, bottom) = (self.top(), self.bottom());
-        let mut drawn = Vec::new();
-        for (value, label) in self.x.ticks(wanted) {
-            let x = self.x.place(value);
+        let (mut drawn, mut taken) = (Vec::new(), f64::NEG_INFINITY);
+        for (value, label) in ticks {
+            let x = self.x.place(*value);
             if grid {
                 drawn.push(line([x, top], [x, bottom], "grid"));
             }
             drawn.push(line([x, bottom], [x, bottom + 4.0], "axis"));
-            drawn.push(text(x, bottom + 17.0, "middle", "small muted", &label));
+            let half = text_width(label) / 2.0;
+            if x - half > taken {
+                drawn.push(text(x, bottom + 17.0, "middle", "small muted", label));
+                taken = x + half + 4.0;
+            }
         }
         drawn.push(line([self.left(), bottom], [self.right(), bottom], "axis"));
-        let middle = (self.left() + self.right()) / 2.0;
-        drawn.push(text(middle, bottom + 36.0, "middle", "", name));
+        drawn.push(self.x_name(name));
         drawn
+    }
+
+    /// The name of the axis below.
+    fn x_name(&self, name: &str) -> Element {
+        let middle = (self.left() + self.right()) / 2.0;
+        let room = 2.0 * middle.min(WIDTH - middle);
+        text(middle, self.bottom() + 36.0, "middle", "", &short(name, room))
     }
 
     /// Columns of bands and their names, and the name of the axis.
@@ -275,8 +338,7 @@ impl Panel {
             let label = short(label, every as f64 * self.x.band());
             drawn.push(text(x, bottom + 17.0, "middle", "small muted", &label));
         }
-        let middle = (self.left() + self.right()) / 2.0;
-        drawn.push(text(middle, bottom + 36.0, "middle", "", name));
+        drawn.push(self.x_name(name));
         drawn
     }
 

@@ -115,8 +115,13 @@ pub(crate) fn loss(value: f64, measure: Measure) -> String {
     in_unit(&format!("{:.*}", decimals(measure), value / loss_unit(measure).size), measure)
 }
 
-/// A difference with its sign, its unit and half its interval, as `+0.73 ± 2.31 points`.
+/// A difference with its sign, its unit and half its interval, as `+0.73 ± 2.31 points`. Between what
+/// is not finite there is none.
 pub(crate) fn difference(mean: f64, ci95: Option<f64>, measure: Measure) -> String {
+    if mean.is_nan() {
+        return "undefined".to_owned();
+    }
+    let ci95 = ci95.filter(|half| half.is_finite());
     let (size, decimals) = (loss_unit(measure).size, decimals(measure));
     let interval = ci95.map_or(String::new(), |half| format!(" ± {:.decimals$}", half / size));
     in_unit(&format!("{:+.decimals$}{interval}", mean / size), measure)
@@ -133,9 +138,24 @@ fn in_unit(number: &str, measure: Measure) -> String {
     format!("{number} {}", loss_unit(measure).name).trim_end().to_owned()
 }
 
-/// A setting as a label has it: texts without quotes.
+/// A setting as a label has it: texts without quotes, whole numbers without a point.
 pub(crate) fn setting(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(real) if number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15 => {
+                format!("{real}")
+            }
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// A number of things, as `1 seed` or `5 seeds`.
+pub(crate) fn plural(number: usize, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{s}", count(number as u64))
 }
 
 #[cfg(test)]
@@ -158,7 +178,12 @@ mod tests {
         assert_eq!(count(999), "999");
         let points = Measure::ErrorRate;
         assert_eq!(difference(0.0073, Some(0.0231), points), "+0.73 ± 2.31 points");
-        assert_eq!(difference(f64::INFINITY, None, points), "+inf points");
+        assert_eq!(difference(f64::INFINITY, Some(f64::NAN), points), "+inf points");
+        assert_eq!(difference(f64::NAN, Some(f64::NAN), points), "undefined");
+        let settings = ["1000000.0", "1e-9", "0.5", "8", "\"Q2.6\"", "true"];
+        let shown = settings.map(|text| setting(&serde_json::from_str(text).unwrap()));
+        assert_eq!(shown, ["1000000", "1e-9", "0.5", "8", "Q2.6", "true"]);
+        assert_eq!([plural(1, "seed"), plural(1000, "point")], ["1 seed", "1,000 points"]);
         assert_eq!(difference(0.0073, Some(0.0231), Measure::Loss), "+0.0073 ± 0.0231");
         assert_eq!(loss(0.005, points), "0.50 points");
     }

@@ -60,7 +60,9 @@ impl Figure {
         let mut figure = Element::new("figure").with("id", &self.name).holding([
             Element::new("h2").text(&self.title),
             Element::new("figcaption").text(&self.caption),
-            self.drawing.svg(&self.title, None),
+            Element::new("div")
+                .with("class", "wide")
+                .holding([self.drawing.svg(&self.title, None)]),
         ]);
         if !self.table.rows.is_empty() {
             let table = Element::new("div").with("class", "wide").holding([self.table.html()]);
@@ -73,12 +75,12 @@ impl Figure {
 
 impl Table {
     fn html(&self) -> Element {
-        let row = |name: &'static str, cells: &[String]| {
-            Element::new("tr").holding(cells.iter().map(|cell| Element::new(name).text(cell)))
-        };
-        let body = self.rows.iter().map(|cells| row("td", cells));
+        let head = self.head.iter().map(|name| Element::new("th").with("scope", "col").text(name));
+        let body = self.rows.iter().map(|cells| {
+            Element::new("tr").holding(cells.iter().map(|cell| Element::new("td").text(cell)))
+        });
         Element::new("table").holding([
-            Element::new("thead").holding([row("th", &self.head)]),
+            Element::new("thead").holding([Element::new("tr").holding(head)]),
             Element::new("tbody").holding(body),
         ])
     }
@@ -112,15 +114,18 @@ impl Page {
         let links = self.figures.iter().map(|figure| {
             Element::new("a").with("href", format!("#{}", figure.name)).text(&figure.title)
         });
-        let mut body = Element::new("body").holding([
+        let mut main = Element::new("main").holding([
             Element::new("h1").text(&self.title),
             Element::new("p").with("class", "note").text(&self.note),
             Element::new("dl").with("class", "facts").holding(facts),
             Element::new("nav").holding(links),
         ]);
-        self.figures.iter().for_each(|figure| body.push(figure.html()));
-        body.push(Element::new("div").with("id", "tip").with("role", "tooltip"));
-        body.push(Element::new("script").text(style::SCRIPT));
+        self.figures.iter().for_each(|figure| main.push(figure.html()));
+        let body = Element::new("body").holding([
+            main,
+            Element::new("div").with("id", "tip").with("role", "tooltip"),
+            Element::new("script").text(style::SCRIPT),
+        ]);
         let html = Element::new("html")
             .with("lang", "en")
             .holding([Element::new("head").holding(meta), body]);

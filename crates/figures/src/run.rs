@@ -8,7 +8,7 @@ mod tensors;
 
 use systoliq_sim::report::SCHEMA_VERSION;
 
-use crate::number::{count, difference, energy, percent};
+use crate::number::{count, difference, energy, percent, plural};
 use crate::{Error, Figure, Page};
 pub(crate) use cost::energy_stack;
 pub(crate) use report::Named;
@@ -50,9 +50,14 @@ fn note(report: &Report) -> String {
         several => format!("seed {}, the first of {several}", experiment.seed),
     };
     let array = &experiment.accelerator.array;
+    let forced = if experiment.training.teacher_forced {
+        " Teacher-forced: every step starts from the weights of that model."
+    } else {
+        ""
+    };
     format!(
-        "One run in fixed point beside its floating-point model: {} epochs, {seed}, on an array of {} × {}.",
-        report.fixed.loss_bits.len(),
+        "One run in fixed point beside its floating-point model: {}, {seed}, on an array of {} × {}.{forced}",
+        plural(report.fixed.loss_bits.len(), "epoch"),
         array.rows,
         array.cols
     )
@@ -64,7 +69,14 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
     let rates = [&report.golden, &report.fixed].map(|curve| last(&curve.error_rate));
     if let [Some(golden), Some(fixed)] = rates {
-        fact("Error rate, float → fixed", format!("{} → {}", percent(golden), percent(fixed)));
+        let seed = match report.seeds.len() {
+            0 => String::new(),
+            _ => format!(", seed {}", report.experiment.seed),
+        };
+        fact(
+            &format!("Error rate{seed}, float → fixed"),
+            format!("{} → {}", percent(golden), percent(fixed)),
+        );
     }
     let points = Measure::ErrorRate;
     if let Some(over) = &report.accuracy_loss_over_seeds {

@@ -58,13 +58,17 @@ impl Axis {
 
     /// The same from zero on, or to zero if all is below.
     pub(crate) fn from_zero(scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
-        let mut axis = Self::around(scale, values.into_iter().chain([0.0]));
-        let [low, high] = axis.values;
-        axis.values = match (low.abs() <= 0.1 * high.abs(), high.abs() <= 0.1 * low.abs()) {
-            (true, _) => [0.0, high],
-            (_, true) => [low, 0.0],
-            _ => [low, high],
-        };
+        let (mut below, mut above) = (false, false);
+        let values = values.into_iter().inspect(|value| {
+            below |= value.is_finite() && *value < 0.0;
+            above |= value.is_finite() && *value > 0.0;
+        });
+        let mut axis = Self::around(scale, values.chain([0.0]));
+        if !below {
+            axis.values[0] = 0.0;
+        } else if !above {
+            axis.values[1] = 0.0;
+        }
         axis
     }
 
@@ -142,7 +146,7 @@ impl Axis {
 }
 
 /// A tick's number, as short as it can be.
-fn tick_text(value: f64) -> String {
+pub(crate) fn tick_text(value: f64) -> String {
     let text = digits(value, 6);
     if text.contains('e') {
         let (mantissa, exponent) = text.split_once('e').expect("an exponent");
@@ -219,6 +223,21 @@ mod tests {
         }
         let bands = Axis::bands(4).between(0.0, 80.0);
         assert_eq!((bands.place(0.0), bands.place(3.0), bands.band()), (10.0, 70.0, 20.0));
+    }
+
+    #[test]
+    fn an_axis_from_zero_has_every_value_on_both_sides() {
+        for (values, zero) in [
+            (vec![2.0, 3.0], Some(0)),
+            (vec![-2.0, -3.0], Some(1)),
+            (vec![-0.1, 30.0], None),
+            (vec![-30.0, 0.1], None),
+            (vec![], Some(0)),
+        ] {
+            let [low, high] = Axis::from_zero(Scale::Linear, values.clone()).values();
+            assert!(low < high && values.iter().all(|v| (low..=high).contains(v)), "{values:?}");
+            assert_eq!([low, high].iter().position(|end| *end == 0.0), zero, "{values:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use systoliq_explore::{
 };
 
 use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
-use crate::number::{count, difference, loss, loss_unit, percent};
+use crate::number::{count, difference, loss, loss_unit, percent, plural};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 use crate::sweep::{cost_unit, loss_name, loss_scale, loss_title, name, part, spent};
@@ -17,10 +17,10 @@ pub fn of_search(report: &SearchReport) -> Page {
     let budget = loss(report.loss_budget, measure);
     let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
     let note = format!(
-        "A search for the plan of least {} within {budget} of float, by the mean of {} seeds on the {part} \
+        "A search for the plan of least {} within {budget} of float, by the mean of {} on the {part} \
          part.",
         name(report.cost),
-        report.seeds.len(),
+        plural(report.seeds.len(), "seed"),
     );
     let mut figures = Vec::new();
     if let Some(found) = &report.found {
@@ -142,6 +142,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
         x: Axis::bands(columns.len()),
         y: Axis::around(scale, extent().chain([0.0, budget])),
         columns: &columns,
+        ticks: &[],
         height: 260.0,
         series: &series,
         rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),
@@ -274,12 +275,8 @@ fn title(report: &SearchReport, step: &Step) -> String {
     if step.changes.len() > CHANGES_TOLD {
         lines.push(format!("and {} more", step.changes.len() - CHANGES_TOLD));
     }
-    let seeds = if step.seeds == 1 { "seed" } else { "seeds" };
-    lines.push(format!(
-        "lost: {} with {} {seeds}",
-        difference(step.lost.0, None, measure),
-        step.seeds
-    ));
+    let seeds = plural(step.seeds, "seed");
+    lines.push(format!("lost: {} with {seeds}", difference(step.lost.0, None, measure)));
     lines.push(format!("lost lately: {}", difference(step.lost_lately.0, None, measure)));
     lines.extend(step.cost.map(|cost| said(report, cost)));
     lines.push(verdict(step.verdict).to_owned());
@@ -334,6 +331,7 @@ fn descent(report: &SearchReport) -> Option<Figure> {
         x: Axis::new(Scale::Linear, 0.0, report.trainings.search as f64),
         y: Axis::around(Scale::Linear, points().map(|point| point.y)),
         columns: &[],
+        ticks: &[],
         height: 300.0,
         series: &series,
         rule: None,
@@ -359,7 +357,6 @@ fn plans(report: &SearchReport) -> Option<Figure> {
     if let Some(found) = &report.found {
         let lost = found.validation.as_ref().unwrap_or(&found.test);
         series.push(Series {
-            name: "the plan".to_owned(),
             style: 0,
             markers: true,
             points: vec![Point {
@@ -386,6 +383,7 @@ fn plans(report: &SearchReport) -> Option<Figure> {
         x: Axis::around(Scale::Linear, xs),
         y: Axis::around(scale, extent().chain([0.0, budget])),
         columns: &[],
+        ticks: &[],
         height: 320.0,
         series: &series,
         rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),

@@ -3,7 +3,8 @@
 //!
 //! The first eight colours follow the palettes of M. Okabe and K. Ito, "Color universal design" (2008),
 //! and of P. Tol, "Colour schemes" (SRON/EPS/TN/09-002, 2021), which stay apart for colour-blind
-//! readers; the rest fills up stacks of many parts. Lines also differ in their markers.
+//! readers; the rest fills up stacks of many parts, so that no two are nearer to each other than the
+//! test below allows. Lines also differ in their markers.
 
 use std::fmt::Write as _;
 
@@ -30,7 +31,7 @@ const LIGHT: Theme = Theme {
     axis: "#8a8a8a",
     series: [
         "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#999933",
-        "#882255", "#ddcc77", "#6b4226", "#44aa99", "#777777",
+        "#853832", "#6c1212", "#4952ff", "#222222", "#777777",
     ],
 };
 
@@ -42,8 +43,8 @@ const DARK: Theme = Theme {
     grid: "#30343a",
     axis: "#7d8289",
     series: [
-        "#4da6e0", "#f0803c", "#2fc79b", "#e39ac4", "#f2b632", "#8ccbf2", "#9a8fee", "#bdbd55",
-        "#d9699d", "#ebdd95", "#b58763", "#74cfc0", "#a0a0a0",
+        "#4da6e0", "#f0803c", "#2fc79b", "#e39ac4", "#f2b632", "#8ccbf2", "#7a6cf0", "#bdbd55",
+        "#9cff69", "#a33674", "#217d49", "#f4f4f4", "#8c8c8c",
     ],
 };
 
@@ -70,7 +71,7 @@ fn drawing(theme: &Theme) -> String {
          svg.figure .edge{{stroke:{surface};stroke-width:.5}}\
          svg.figure .ring{{fill:none;stroke:{ink};stroke-width:1.5}}\
          svg.figure .faint{{opacity:.6}}\
-         svg.figure .halo{{paint-order:stroke;stroke:{surface};stroke-width:4px;stroke-linejoin:round}}\
+         svg.figure .hollow{{fill:{surface};stroke-width:1.5}}\
          svg.figure .hit{{fill:none;stroke:none;pointer-events:all}}\
          svg.figure .frame{{fill:none;stroke-width:2}}\
          svg.figure .on-light{{fill:#1a1a1a}}\
@@ -102,13 +103,13 @@ body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:52rem;line-height:1.45;fon
 font-family:'Helvetica Neue',Helvetica,Arial,sans-serif}\
 h1{font-size:1.5rem;margin:0 0 .25rem;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:0 0 .25rem}\
 .note{margin:0 0 1rem;overflow-wrap:anywhere}\
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.5rem;margin:1rem 0}\
+.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:.5rem;margin:1rem 0}\
 .facts div{padding:.6rem .75rem;border-radius:4px}dt{font-size:.8rem}\
-dd{margin:0;font-size:1.05rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\
+dd{margin:0;font-size:1.05rem;font-variant-numeric:tabular-nums;overflow-wrap:break-word}\
 nav{font-size:.87rem;margin:0 0 1rem}nav a{margin-right:.9rem;display:inline-block}\
 figure{margin:2rem 0 0;padding-top:1.25rem;border-top:1px solid}\
 figcaption{font-size:.87rem;margin:0 0 .5rem}\
-svg.figure{display:block;width:100%;height:auto}\
+svg.figure{display:block;width:100%;min-width:36rem;height:auto}\
 .wide{overflow-x:auto}\
 summary{cursor:pointer;font-size:.87rem;margin-top:.4rem}\
 table{border-collapse:collapse;font-size:.8rem;font-variant-numeric:tabular-nums;margin:.5rem 0}\
@@ -121,6 +122,7 @@ font-size:.8rem;white-space:pre-line;max-width:24rem;z-index:1}";
 const PAPER: &str = "\
 @page{margin:15mm}\
 @media print{body{max-width:none;padding:0;font-size:10pt}nav,details,#tip{display:none}\
+svg.figure{min-width:0}\
 figure{break-inside:avoid;margin-top:1rem}.facts div{border:1px solid #cccccc}}";
 
 /// The style sheet of a page: light, dark where the reader prefers it, light on paper.
@@ -137,21 +139,99 @@ pub(crate) fn of_drawing() -> String {
     drawing(&LIGHT)
 }
 
-/// Shows the title of the mark under the pointer at once, in place of what browsers do after a while.
+/// Shows the title of the mark under the pointer at once, in place of what browsers do after a while;
+/// under a finger, too.
 pub(crate) const SCRIPT: &str = "\
 (function(){\
 var tip=document.getElementById('tip');\
 document.querySelectorAll('.mark').forEach(function(mark){\
 var title=mark.querySelector('title');\
 if(!title){return}\
-mark.setAttribute('aria-label',title.textContent);\
+mark.setAttribute('data-told',title.textContent);\
 mark.removeChild(title);\
-mark.addEventListener('pointermove',function(event){\
-tip.textContent=mark.getAttribute('aria-label');\
+var show=function(event){\
+tip.textContent=mark.getAttribute('data-told');\
 tip.style.display='block';\
 var x=Math.min(event.clientX+14,window.innerWidth-tip.offsetWidth-8);\
 var y=Math.min(event.clientY+14,window.innerHeight-tip.offsetHeight-8);\
 tip.style.left=Math.max(x,4)+'px';\
-tip.style.top=Math.max(y,4)+'px'});\
-mark.addEventListener('pointerleave',function(){tip.style.display='none'})})\
+tip.style.top=Math.max(y,4)+'px'};\
+mark.addEventListener('pointermove',show);\
+mark.addEventListener('pointerdown',show);\
+mark.addEventListener('pointerleave',function(event){\
+if(event.pointerType==='mouse'){tip.style.display='none'}})});\
+document.addEventListener('pointerdown',function(event){\
+if(!event.target.closest('.mark')){tip.style.display='none'}});\
+document.addEventListener('keydown',function(event){\
+if(event.key==='Escape'){tip.style.display='none'}})\
 })();";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How dichromats see a colour of linear light: G. Machado, M. Oliveira, L. Fernandes, IEEE TVCG 15(6),
+    /// 2009, severity 1; after the identity, protanopia, deuteranopia, tritanopia.
+    const SEEN: [[[f64; 3]; 3]; 4] = [
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        [
+            [0.152_286, 1.052_583, -0.204_868],
+            [0.114_503, 0.786_281, 0.099_216],
+            [-0.003_882, -0.048_116, 1.051_998],
+        ],
+        [
+            [0.367_322, 0.860_646, -0.227_968],
+            [0.280_085, 0.672_501, 0.047_413],
+            [-0.011_820, 0.042_940, 0.968_881],
+        ],
+        [
+            [1.255_528, -0.076_749, -0.178_779],
+            [-0.078_411, 0.930_809, 0.147_602],
+            [0.004_733, 0.691_367, 0.303_900],
+        ],
+    ];
+
+    fn times(matrix: &[[f64; 3]; 3], vector: [f64; 3]) -> [f64; 3] {
+        matrix.map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum())
+    }
+
+    /// Linear light of a colour such as `#0072b2`.
+    fn linear(colour: &str) -> [f64; 3] {
+        [1, 3, 5].map(|at| {
+            let byte = u8::from_str_radix(&colour[at..at + 2], 16).unwrap();
+            let value = f64::from(byte) / 255.0;
+            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        })
+    }
+
+    /// CIELAB under D65.
+    fn lab(light: [f64; 3]) -> [f64; 3] {
+        const XYZ: [[f64; 3]; 3] =
+            [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]];
+        let white = [0.9505, 1.0, 1.089];
+        let [x, y, z] = times(&XYZ, light.map(|value| value.clamp(0.0, 1.0)));
+        let root = |value: f64| {
+            if value > 0.008_856 { value.cbrt() } else { 7.787 * value + 16.0 / 116.0 }
+        };
+        let [x, y, z] = [x / white[0], y / white[1], z / white[2]].map(root);
+        [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
+    }
+
+    #[test]
+    fn no_two_colours_look_alike_to_any_eye() {
+        for theme in [LIGHT, DARK] {
+            let lights = theme.series.map(linear);
+            for seen in &SEEN {
+                let all = lights.map(|light| lab(times(seen, light)));
+                for a in 0..COLOURS {
+                    for b in 0..a {
+                        let apart = all[a].iter().zip(all[b]).map(|(a, b)| (a - b) * (a - b));
+                        let apart = apart.sum::<f64>().sqrt();
+                        let pair = [theme.series[a], theme.series[b]];
+                        assert!(apart > 9.0, "{pair:?} are {apart:.1} apart");
+                    }
+                }
+            }
+        }
+    }
+}

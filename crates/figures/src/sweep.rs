@@ -5,12 +5,16 @@ mod front;
 mod map;
 mod sensitivity;
 
-use systoliq_explore::{Analysis, Cost, Costs, Lines, Measure, PointAnalysis, SelectedOn};
+use systoliq_explore::{
+    AnalysedAxis, Analysis, Cost, Costs, Lines, Measure, PointAnalysis, SelectedOn,
+};
 
 use systoliq_sim::energy::EnergyUnit;
 
 use crate::chart::Point;
-use crate::number::{Unit, count, difference, digits, energy, loss, loss_unit, percent, setting};
+use crate::number::{
+    Unit, count, difference, digits, energy, loss, loss_unit, percent, plural, setting,
+};
 use crate::scale::Scale;
 use crate::{Figure, Page};
 
@@ -33,15 +37,15 @@ fn note(analysis: &Analysis) -> String {
     let axes: Vec<String> = analysis
         .axes
         .iter()
-        .map(|axis| format!("{} ({} values)", axis.name, axis.values.len()))
+        .map(|axis| format!("{} ({})", axis.name, plural(axis.values.len(), "value")))
         .collect();
     let part = part(analysis.selected_on);
     format!(
-        "A sweep over {}: {} points, each with {} seeds, in fixed point beside float. Points are \
+        "A sweep over {}: {}, each with {}, in fixed point beside float. Points are \
          selected by what they lose on the {part} part, and quoted on the test part.",
         axes.join(", "),
-        count(analysis.points.len() as u64),
-        analysis.seeds.len(),
+        plural(analysis.points.len(), "point"),
+        plural(analysis.seeds.len(), "seed"),
     )
 }
 
@@ -50,13 +54,16 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     let within = loss(analysis.within.loss, analysis.measure);
     for (cost, at) in &analysis.within.cheapest {
-        let Some(point) = analysis.points.get(*at) else { continue };
+        let Some(point) = analysis.points.get(*at).filter(|_| analysis.varies(*cost)) else {
+            continue;
+        };
         let spent = point.costs.map_or(String::new(), |costs| said(*cost, &costs));
         let name = format!("Least {} within {within} of float", name(*cost));
         fact(&name, format!("{} · {spent}", settings(analysis, point)));
     }
-    let best =
-        analysis.within.cheapest.get(&Cost::EnergyPj).and_then(|&at| analysis.points.get(at));
+    let best = analysis.within.cheapest.get(&Cost::EnergyPj);
+    let best = best.filter(|_| analysis.varies(Cost::EnergyPj));
+    let best = best.and_then(|&at| analysis.points.get(at));
     if let Some(best) = best {
         if let Some(test) = &best.test {
             let lost = difference(test.mean.0, test.ci95.map(|half| half.0), analysis.measure);
@@ -108,10 +115,24 @@ pub(crate) fn spent(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
     }
 }
 
+/// What an axis is called: its name, or if that is its path, the last members of this that no other
+/// axis ends with, at least two.
+fn axis_name<'a>(analysis: &Analysis, axis: &'a AnalysedAxis) -> &'a str {
+    if axis.paths != [axis.name.as_str()] {
+        return &axis.name;
+    }
+    let starts = axis.name.rmatch_indices('.').map(|(at, _)| &axis.name[at + 1..]).skip(1);
+    let unique = |ending: &&str| {
+        analysis.axes.iter().filter(|other| other.name.ends_with(*ending)).count() == 1
+    };
+    starts.into_iter().find(unique).unwrap_or(&axis.name)
+}
+
 /// The settings of a point in the order of the axes, as `bits 5, gradients 4`.
 fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
     let axes = analysis.axes.iter().filter_map(|axis| {
-        Some(format!("{} {}", axis.name, setting(point.settings.get(&axis.name)?)))
+        let value = setting(point.settings.get(&axis.name)?);
+        Some(format!("{} {value}", axis_name(analysis, axis)))
     });
     axes.collect::<Vec<_>>().join(", ")
 }
@@ -157,7 +178,8 @@ fn on_test(analysis: &Analysis, point: &PointAnalysis, x: f64) -> Option<Point> 
     })
 }
 
-/// How losses in the unit of figures are spread, with the name of an axis of `what`.
+/// How losses in the unit of figures are spread, with the name of an axis of `what`: by their inverse
+/// hyperbolic sine, in multiples of a point, where some are far from zero.
 pub(crate) fn loss_scale(
     measure: Measure,
     what: &str,
@@ -169,7 +191,7 @@ pub(crate) fn loss_scale(
     };
     let scale = crate::chart::spread(values, linear);
     let far = matches!(scale, Scale::SymmetricLog(_));
-    let how = far.then(|| format!("logarithmic beyond ±{linear}"));
+    let how = far.then(|| "asinh scale".to_owned());
     let words: Vec<String> = unit.into_iter().chain(how).collect();
     let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
     (scale, format!("{what}{words}"))

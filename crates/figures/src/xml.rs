@@ -113,6 +113,8 @@ fn escaped(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\t' | '\n' => out.push(character),
             '\0'..'\u{20}' | '\u{7f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            // They would turn round what stands behind them.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
             _ => out.push(character),
         }
     }
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn everything_is_escaped_where_it_is_written() {
-        let nasty = "<b a=\"1\">&\u{1}";
+        let nasty = "<b a=\"1\">&\u{202e}";
         let element = Element::new("g").with("id", nasty).text(nasty).holding([Element::new("p")]);
         let safe = "&lt;b a=&quot;1&quot;&gt;&amp;\u{fffd}";
         assert_eq!(element.written(), format!("<g id=\"{safe}\">{safe}<p></p></g>"));

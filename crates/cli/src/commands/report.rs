@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, bail};
+use anyhow::{Context, Error, anyhow, bail};
 use clap::Args;
-use systoliq_explore::{Analysis, Lines};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use systoliq_explore::{Analysis, Lines, SearchReport};
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
 use crate::failure::Failure;
@@ -47,6 +49,9 @@ const RUN: &str = "report.json";
 /// What a sweep leaves at its end.
 const SWEEP: &str = "analysis.json";
 
+/// What a run leaves after each epoch.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// What a search leaves.
 const SEARCH: &str = "search.json";
 
@@ -59,6 +64,12 @@ impl ReportCommand {
         let output = self.output.clone().unwrap_or_else(|| self.folder.join("report.html"));
         let page = self.read().map_err(Failure::input)?;
         check_place(&output).map_err(Failure::input)?;
+        let html = |ending: &std::ffi::OsStr| ending == "html" || ending == "htm";
+        if !output.extension().is_some_and(html) {
+            let name = output.display();
+            let problem = "expected a name that ends in .html, so that no result is overwritten";
+            return Err(Failure::input(anyhow!("cannot write {name}: {problem}")));
+        }
         if let Some(folder) = &self.svg {
             let made = fs::create_dir_all(folder);
             made.with_context(|| format!("cannot write to the folder {}", folder.display()))
@@ -92,11 +103,13 @@ impl ReportCommand {
             }
             [SWEEP] => sweep(&self.folder),
             [SEARCH] => {
-                let file = self.folder.join(SEARCH);
-                let found = serde_json::from_str(&read_text(&file)?);
-                Ok(of_search(&found.with_context(|| file.display().to_string())?))
+                Ok(of_search(&result(&self.folder.join(SEARCH), "search", SearchReport::LAYOUT)?))
             }
             [_, ..] => bail!("{folder} has {}; expected one of them", present.join(" and ")),
+            [] if has(CHECKPOINTS) => bail!(
+                "{folder} has a run that did not end, without {RUN}; `systoliq train --resume` goes \
+                 on with it"
+            ),
             [] if has(STORE) => bail!(
                 "{folder} has a sweep or a search that did not end, without {SWEEP} or {SEARCH}; \
                  --resume goes on with it"
@@ -110,32 +123,53 @@ impl ReportCommand {
 }
 
 fn sweep(folder: &Path) -> Result<Page, Error> {
-    let open = |name: &str| {
-        let path = folder.join(name);
-        let file =
-            open_regular(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok::<_, Error>((BufReader::new(file), path))
-    };
-    let (file, path) = open(SWEEP)?;
-    let analysis: Analysis =
-        serde_json::from_reader(file).with_context(|| path.display().to_string())?;
-    let (file, path) = open(STORE)?;
+    let analysis: Analysis = result(&folder.join(SWEEP), "sweep", Analysis::LAYOUT)?;
+    let path = folder.join(STORE);
     let mut lines = Lines::default();
-    lines.read(file).with_context(|| path.display().to_string())?;
+    lines.read(opened(&path)?).with_context(|| path.display().to_string())?;
+    let done = analysis.points.iter().filter(|point| point.costs.is_some());
+    if let Some(key) = done.flat_map(|point| &point.keys).find(|key| lines.done(**key).is_none()) {
+        bail!(
+            "{}: no run {key}, which {SWEEP} has; `systoliq sweep --resume` mends the folder",
+            path.display()
+        );
+    }
     Ok(of_sweep(&analysis, &lines))
+}
+
+/// What a sweep or a search has found, of the layout that is known.
+fn result<T: DeserializeOwned>(path: &Path, of: &str, known: u32) -> Result<T, Error> {
+    #[derive(Deserialize)]
+    struct Layout {
+        schema_version: u64,
+    }
+    let what = || format!("{}: no results of a {of} that this version can read", path.display());
+    let Layout { schema_version } = serde_json::from_reader(opened(path)?).with_context(what)?;
+    if schema_version != u64::from(known) {
+        let path = path.display();
+        bail!("{path}: layout {schema_version} of a {of}'s results, expected {known}");
+    }
+    serde_json::from_reader(opened(path)?).with_context(what)
+}
+
+fn opened(path: &Path) -> Result<BufReader<fs::File>, Error> {
+    let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(BufReader::new(file))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     write_whole(path, |file| file.write_all(text.as_bytes()))
 }
 
-/// A name as files may have it: letters, digits, hyphens and underscores, at most 64 of them.
+/// A name as files may have it: letters, digits, hyphens and underscores, at most 64 of them, and no
+/// hyphen first, as options have.
 fn file_name(name: &str) -> String {
     let allowed = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => character,
         _ => '-',
     };
     let name: String = name.chars().take(64).map(allowed).collect();
+    let name = name.trim_start_matches('-').to_owned();
     if name.is_empty() { "unnamed".to_owned() } else { name }
 }
 
@@ -145,9 +179,10 @@ mod tests {
 
     #[test]
     fn names_of_files_name_no_other_folder() {
-        assert_eq!(file_name("../a b/<c>"), "---a-b--c-");
+        assert_eq!(file_name("../a b/<c>"), "a-b--c-");
+        assert_eq!(file_name("-rf"), "rf");
         assert_eq!(file_name("digits-bits_2"), "digits-bits_2");
         assert_eq!(file_name(""), "unnamed");
-        assert_eq!(file_name(&"é".repeat(100)).len(), 64);
+        assert_eq!(file_name(&("x".to_owned() + &"é".repeat(100))).len(), 64);
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Columns {
 }
 
 /// What stands in a column of numbers where there is none.
-const NO_NUMBERS: [&str; 5] = ["-", "", "exact", "NaN", "inf"];
+const NO_NUMBERS: [&str; 6] = ["-", "", "exact", "NaN", "inf", "undefined"];
 
 impl Columns {
     /// A table with a line of names.

@@ -286,7 +286,7 @@ impl<'a> Bench<'a> {
         };
         let nothing_within = found.is_none().then(|| NothingWithin::of(&self.steps)).flatten();
         let report = SearchReport {
-            schema_version: super::report::SCHEMA_VERSION,
+            schema_version: SearchReport::LAYOUT,
             name: self.spec.experiment.name.clone(),
             measure: self.kind.map(|kind| kind.measure),
             selected_on: self.kind.map(|kind| kind.selected_on),

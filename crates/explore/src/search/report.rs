@@ -9,9 +9,6 @@ use super::bench::Trained;
 use super::{Place, StartName};
 use crate::{Cost, Costs, Lost, Measure, SelectedOn};
 
-/// The layout of `search.json`; a change of meaning raises it.
-pub(super) const SCHEMA_VERSION: u32 = 1;
-
 /// Everything that a search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +39,11 @@ pub struct SearchReport {
     pub found: Option<FoundPlan>,
     /// If there is none, what came nearest.
     pub nothing_within: Option<NothingWithin>,
+}
+
+impl SearchReport {
+    /// The layout of `search.json`; a change of meaning raises it.
+    pub const LAYOUT: u32 = 1;
 }
 
 /// How many runs in fixed point a search took.

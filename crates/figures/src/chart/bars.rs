@@ -49,7 +49,7 @@ pub(crate) fn stacks(keys: &[String], bars: &[Stack], axis_name: &str) -> Drawin
             drawn.push(mark(title, [part]));
         }
         let end = panel.x.place(reached) + 6.0;
-        drawn.push(text(end, middle + 4.0, "start", "small halo", &bar.total));
+        drawn.push(text(end, middle + 4.0, "start", "small", &bar.total));
     }
     Drawing::new(top + size[1] + 2.5 * LINE, drawn)
 }

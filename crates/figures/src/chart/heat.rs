@@ -1,6 +1,6 @@
 //! Cells over the values of two axes, darker where values are larger.
 
-use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, sideways, text, widest};
+use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, text, widest};
 use crate::scale::Axis;
 use crate::style::HEAT;
 use crate::xml::Element;
@@ -10,6 +10,7 @@ use crate::xml::Element;
 pub(crate) struct Cell {
     /// Its column and row.
     pub(crate) at: [usize; 2],
+    /// What is no number has a colour of its own.
     pub(crate) value: f64,
     /// What stands in it.
     pub(crate) text: String,
@@ -36,7 +37,7 @@ pub(crate) struct HeatMap<'a> {
 impl HeatMap<'_> {
     /// Draws it.
     pub(crate) fn drawing(&self) -> Drawing {
-        let left = 36.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
+        let left = 14.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
         let (step, top) = (if self.rows.len() > 12 { 20.0 } else { 30.0 }, 8.0 + LINE);
         let size = [WIDTH - left - 8.0, step * self.rows.len() as f64];
         let (x, y) = (Axis::bands(self.columns.len()), Axis::bands(self.rows.len()));
@@ -47,26 +48,28 @@ impl HeatMap<'_> {
             < x.between(0.0, size[0]).band();
         let mut drawn = panel.x_bands(self.columns, self.names[0]);
         drawn.extend(self.key());
-        drawn.push(sideways(14.0, top + size[1] / 2.0, self.names[1]));
+        let room = WIDTH / 2.0;
+        drawn.push(text(2.0, 15.0, "start", "", &short(&format!("{} ↓", self.names[1]), room)));
         for (at, label) in self.rows.iter().enumerate() {
             let y = panel.y.place(at as f64) + 4.0;
             drawn.push(text(left - 7.0, y, "end", "small muted", &short(label, NAME)));
         }
         for cell in self.cells {
             let [x, y] = panel.place(cell.at[0] as f64, cell.at[1] as f64);
-            let share = if cell.value.is_nan() { 1.0 } else { shade.place(cell.value) };
+            let share = if cell.value.is_nan() { 0.0 } else { shade.place(cell.value) };
+            let fill = if cell.value.is_nan() { "#c8c8c8".to_owned() } else { colour(share) };
             let band = panel.x.band();
             let area = |inset: f64, class| {
                 let size = [band - 2.0 * inset, step - 2.0 * inset];
                 rect([x - size[0] / 2.0, y - size[1] / 2.0], size, class)
             };
-            let mut shapes = vec![area(1.0, "").with("fill", colour(share))];
+            let mut shapes = vec![area(1.0, "").with("fill", fill)];
             if cell.chosen {
-                let stroke = if share < 0.55 { "#1a1a1a" } else { "#ffffff" };
+                let stroke = if share < DARK { "#1a1a1a" } else { "#ffffff" };
                 shapes.push(area(3.0, "frame").with("stroke", stroke));
             }
             if fits {
-                let class = if share < 0.55 { "small on-light" } else { "small on-dark" };
+                let class = if share < DARK { "small on-light" } else { "small on-dark" };
                 shapes.push(text(x, y + 4.0, "middle", class, &cell.text));
             }
             drawn.push(mark(&cell.title, shapes));
@@ -92,6 +95,9 @@ impl HeatMap<'_> {
         drawn
     }
 }
+
+/// From this share on, white is read more easily than black.
+const DARK: f64 = 0.6;
 
 /// The colour of a share of the way from light to dark.
 fn colour(share: f64) -> String {

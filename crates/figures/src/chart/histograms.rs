@@ -34,7 +34,7 @@ pub(crate) fn histograms(all: &[Bins], axis_name: &str) -> Drawing {
         let x = Axis::new(Scale::Linear, one.ends[0], one.ends[1]);
         let panel = Panel::new(corner, [width, height], x, y);
         drawn.push(text(panel.left(), panel.top() - 8.0, "start", "small strong", &one.label));
-        for (value, label) in y.ticks(4) {
+        for (value, label) in y.whole().ticks(4) {
             let place = panel.y.place(value);
             drawn.push(line([panel.left(), place], [panel.right(), place], "grid"));
             if at % COLUMNS == 0 {

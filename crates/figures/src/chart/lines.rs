@@ -1,8 +1,7 @@
 //! Lines and points over two axes.
 
 use super::{
-    Drawing, Entry, LINE, Panel, WIDTH, hit, legend, line, mark, marker, short, text, text_width,
-    whisker, y_room,
+    Drawing, Entry, LINE, Panel, WIDTH, beyond, hit, legend, line, mark, marker, whisker, y_room,
 };
 use crate::scale::{Axis, Scale};
 use crate::style::COLOURS;
@@ -35,13 +34,13 @@ pub(crate) struct Series {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
     pub(crate) x: f64,
-    /// What is not finite stands at the upper edge.
+    /// What is not finite stands at the upper edge, and breaks the line.
     pub(crate) y: f64,
     /// Half the height of its interval.
     pub(crate) half: Option<f64>,
     /// What it tells.
     pub(crate) title: String,
-    /// What stands beside it in the drawing; then it has a ring.
+    /// What the legend calls it; then it has a ring.
     pub(crate) label: Option<String>,
 }
 
@@ -54,6 +53,8 @@ pub(crate) struct LineChart<'a> {
     pub(crate) y: Axis,
     /// Names of the columns, where x has bands.
     pub(crate) columns: &'a [String],
+    /// Values of x that have ticks; without, round numbers have.
+    pub(crate) ticks: &'a [(f64, String)],
     pub(crate) height: f64,
     pub(crate) series: &'a [Series],
     /// A value of y at which there is a dotted line, and what that means.
@@ -89,9 +90,10 @@ impl LineChart<'_> {
         let x = if xs.all(|x| x.fract() == 0.0) { self.x.whole() } else { self.x };
         let panel = Panel::new([left, top], [right - left, self.height], x, self.y);
         drawn.extend(panel.y_axis(self.y_name, 6));
-        match self.columns {
-            [] => drawn.extend(panel.x_axis(self.x_name, 10, false)),
-            columns => drawn.extend(panel.x_bands(columns, self.x_name)),
+        match (self.columns, self.ticks) {
+            ([], []) => drawn.extend(panel.x_axis(self.x_name, 10, false)),
+            ([], ticks) => drawn.extend(panel.x_axis_at(self.x_name, ticks, false)),
+            (columns, _) => drawn.extend(panel.x_bands(columns, self.x_name)),
         }
         if let Some((value, _)) = &self.rule {
             let y = panel.y.place(*value);
@@ -102,7 +104,7 @@ impl LineChart<'_> {
         let back = self.series.iter().filter(|series| series.faint);
         let front = self.series.iter().filter(|series| !series.faint);
         drawn.extend(back.chain(front).map(|series| points(series, &panel)));
-        drawn.extend(self.labels(&panel));
+        drawn.extend(self.rings(&panel));
         Drawing::new(top + self.height + 2.5 * LINE, drawn)
     }
 
@@ -117,46 +119,41 @@ impl LineChart<'_> {
             }
         };
         let rule = self.rule.iter().map(|(_, name)| Entry::Rule(name.clone()));
-        named.map(entry).chain(rule).collect()
+        let points =
+            || self.series.iter().flat_map(|s| s.points.iter().map(move |point| (s, point)));
+        let rings = points().filter_map(|(_, point)| Some(Entry::Ring(point.label.clone()?)));
+        let beyond = points().find(|(_, point)| !point.y.is_finite());
+        let beyond = beyond.map(|(series, _)| Entry::Beyond(series.style));
+        named.map(entry).chain(rule).chain(rings).chain(beyond).collect()
     }
 
-    fn labels(&self, panel: &Panel) -> Vec<Element> {
-        let mut drawn = Vec::new();
-        for point in self.series.iter().flat_map(|series| &series.points) {
-            let Some(label) = point.label.as_ref().map(|label| short(label, 0.6 * WIDTH)) else {
-                continue;
-            };
-            let [x, y] = panel.place(point.x, shown(point.y));
-            let ring = Element::new("circle").at("cx", x).at("cy", y).with("r", 8);
-            drawn.push(ring.with("class", "ring"));
-            let fits = x + 14.0 + text_width(&label) < panel.right();
-            let (x, anchor) = if fits { (x + 10.0, "start") } else { (x - 10.0, "end") };
-            drawn.push(text(x, (y - 14.0).max(panel.top() + 10.0), anchor, "strong halo", &label));
-        }
-        drawn
+    fn rings(&self, panel: &Panel) -> Vec<Element> {
+        let all = self.series.iter().flat_map(|s| s.points.iter().map(move |point| (s, point)));
+        let ring = |(series, point): (&Series, &Point)| {
+            let [x, y] = at_place(series, point, panel);
+            Element::new("circle").at("cx", x).at("cy", y).with("r", 8).with("class", "ring")
+        };
+        all.filter(|(_, point)| point.label.is_some()).map(ring).collect()
     }
 }
 
 /// Where a point is.
 fn at_place(series: &Series, point: &Point, panel: &Panel) -> [f64; 2] {
-    let [x, y] = panel.place(point.x, shown(point.y));
-    [x + series.shift, y]
-}
-
-/// A value that has a place: what is no number is as bad as it can be.
-fn shown(y: f64) -> f64 {
-    if y.is_nan() { f64::INFINITY } else { y }
+    let y = if point.y.is_finite() { panel.y.place(point.y) } else { panel.top() };
+    [panel.x.place(point.x) + series.shift, y]
 }
 
 fn joined(series: &Series, panel: &Panel) -> Element {
-    let mut path = String::new();
-    for (at, point) in series.points.iter().enumerate() {
+    let (mut path, mut begun) = (String::new(), false);
+    for point in &series.points {
         let [x, y] = at_place(series, point, panel).map(place);
-        path += &match (at, series.steps) {
-            (0, _) => format!("M{x},{y}"),
-            (_, true) => format!("H{x}V{y}"),
-            (_, false) => format!("L{x},{y}"),
+        path += &match (point.y.is_finite(), begun, series.steps) {
+            (false, ..) => String::new(),
+            (true, false, _) => format!("M{x},{y}"),
+            (true, true, true) => format!("H{x}V{y}"),
+            (true, true, false) => format!("L{x},{y}"),
         };
+        begun = point.y.is_finite();
     }
     let dashed = if series.dashed { " dashed" } else { "" };
     Element::new("path")
@@ -172,7 +169,9 @@ fn points(series: &Series, panel: &Panel) -> Element {
             let [low, high] = [-half, half].map(|by| [at[0], panel.y.place(point.y + by)]);
             shapes.push(whisker(low, high, series.style));
         }
-        if series.markers {
+        if !point.y.is_finite() {
+            shapes.push(beyond(series.style, at));
+        } else if series.markers {
             shapes.push(marker(series.style, at, 3.2));
         }
         shapes.push(hit(at));

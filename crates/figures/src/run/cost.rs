@@ -301,7 +301,7 @@ fn roofline(report: &Report) -> Option<Figure> {
     let y = Axis::around(Scale::Log, y.chain([peak * 1.15]));
     let memory = bandwidth
         .map_or("no limit of DRAM".to_owned(), |bytes| format!("{bytes} bytes of DRAM per cycle"));
-    let name = format!("bound: {peak} PEs, {memory}");
+    let name = format!("bound: {} PEs, {memory}", count(machine.array.pes() as u64));
     series.insert(0, Series { name, style: 12, line: true, points: roof, ..Series::default() });
     let chart = LineChart {
         x_name: "arithmetic intensity (MACs per byte of DRAM, logarithmic)",
@@ -309,6 +309,7 @@ fn roofline(report: &Report) -> Option<Figure> {
         x,
         y,
         columns: &[],
+        ticks: &[],
         height: 280.0,
         series: &series,
         rule: None,

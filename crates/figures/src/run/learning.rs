@@ -104,7 +104,7 @@ fn errors(report: &Report) -> Figure {
     let number = |value: f64| percent(value / 100.0);
     let most = lines.iter().flat_map(|line| &line.values).flatten().copied().fold(0.0, f64::max);
     let scale = if most > 20.0 { Scale::SymmetricLog(5.0) } else { Scale::Linear };
-    let name = if most > 20.0 { "samples (%; logarithmic beyond 5)" } else { "samples (%)" };
+    let name = if most > 20.0 { "samples (%, asinh scale)" } else { "samples (%)" };
     drawn(
         &lines,
         scale,
@@ -162,6 +162,7 @@ fn drawn(
         x: Axis::new(Scale::Linear, 0.0, epochs as f64),
         y,
         columns: &[],
+        ticks: &[],
         height: 280.0,
         series: &series,
         rule: None,

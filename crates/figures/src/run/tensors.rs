@@ -7,7 +7,7 @@ use systoliq_sim::report::Extended;
 use super::report::{Compared, Report, Tensor, TensorHistogram};
 use crate::Figure;
 use crate::chart::{Bins, Column, Dot, LineChart, Point, Row, Series, histograms, rows};
-use crate::number::{count, digits, percent, sum};
+use crate::number::{count, percent, sum};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 
@@ -29,7 +29,7 @@ fn decibels(ratio: Option<Extended>) -> String {
     match ratio.map(|ratio| ratio.0) {
         None => "all zero".to_owned(),
         Some(f64::INFINITY) => "exact".to_owned(),
-        Some(ratio) => format!("{} dB", digits(ratio, 3)),
+        Some(ratio) => format!("{ratio:.2} dB"),
     }
 }
 
@@ -142,6 +142,7 @@ fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
         x: Axis::new(Scale::Linear, 0.0, epochs.last().copied().unwrap_or(0) as f64),
         y: Axis::from_zero(Scale::Linear, series.iter().flat_map(Series::extent)),
         columns: &[],
+        ticks: &[],
         height: 250.0,
         series: &series,
         rule: None,

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use systoliq_explore::Analysis;
 
-use super::{loss_name, loss_scale, loss_title, on_test, part};
+use super::{axis_name, loss_name, loss_scale, loss_title, on_test, part};
 use crate::Figure;
-use crate::chart::{LineChart, Point, Series};
+use crate::chart::{LineChart, MARKERS, Point, Series};
 use crate::number::{difference, setting};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{Axis, Scale, tick_text};
 
-/// The most lines, one for each combination of the other settings; of more, only the best is drawn.
-const LINES_MAX: usize = 8;
+/// The most lines, one for each combination of the other settings and each with a marker of its own;
+/// of more, only the best is drawn.
+const LINES_MAX: usize = MARKERS;
 
 /// Where the values of an axis stand: numbers where they are, others in turn.
 struct Places<'a> {
@@ -52,28 +53,38 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let columns: Vec<String> =
         if numbers { Vec::new() } else { axis.values.iter().map(setting).collect() };
-    let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
+    let mut xs: Vec<f64> =
+        series.iter().flat_map(|series| &series.points).map(|point| point.x).collect();
+    xs.sort_by(f64::total_cmp);
+    xs.dedup();
+    let spacing = spacing(&xs);
+    let ticks: Vec<(f64, String)> =
+        if numbers { xs.iter().map(|&x| (x, tick_text(x))).collect() } else { Vec::new() };
+    let name = axis_name(analysis, axis);
+    let log = if numbers && spacing == Scale::Log { " (logarithmic)" } else { "" };
     let chart = LineChart {
-        x_name: &axis.name,
+        x_name: &format!("{name}{log}"),
         y_name: &y_name,
-        x: if numbers {
-            Axis::around(spacing(&axis.values), xs)
-        } else {
-            Axis::bands(columns.len())
-        },
+        x: if numbers { Axis::around(spacing, xs) } else { Axis::bands(columns.len()) },
         y: Axis::around(scale, extent().chain([0.0])),
         columns: &columns,
+        ticks: &ticks,
         height: 320.0,
         series: &series,
         rule: Some((0.0, "as good as float".to_owned())),
     };
     let one_seed = analysis.seeds.len() < 2;
     let interval = if one_seed { "one seed" } else { "means of the seeds with 95 % intervals" };
+    let beside = if series.iter().any(|series| series.shift != 0.0) {
+        " Points of several lines at one value stand side by side."
+    } else {
+        ""
+    };
     Some(Figure {
         name: format!("lost-axis-{}", at + 1),
-        title: format!("{} over {}", loss_title(analysis.measure), axis.name),
+        title: format!("{} over {name}", loss_title(analysis.measure)),
         caption: format!(
-            "What fixed point loses against float on the test part; {interval}. Sets {}.",
+            "What fixed point loses against float on the test part; {interval}.{beside} Sets {}.",
             axis.paths.join(", ")
         ),
         drawing: chart.drawing(),
@@ -81,12 +92,12 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     })
 }
 
-/// Numbers over several powers of two stand by their logarithms.
-fn spacing(values: &[Value]) -> Scale {
-    let numbers: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
-    let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = numbers.iter().copied().fold(0.0, f64::max);
-    if low > 0.0 && high > 20.0 * low { Scale::Log } else { Scale::Linear }
+/// Numbers over several powers of two stand by their logarithms; `sorted` are all that have points.
+fn spacing(sorted: &[f64]) -> Scale {
+    match sorted {
+        [low, .., high] if *low > 0.0 && *high > 20.0 * low => Scale::Log,
+        _ => Scale::Linear,
+    }
 }
 
 /// The points along the axis for each combination of the other settings, with its name. Where some
@@ -105,7 +116,8 @@ fn lines(analysis: &Analysis, at: usize, places: &Places<'_>) -> Vec<Line> {
         let Some(one) = found.and_then(|x| on_test(analysis, point, x)) else { continue };
         let key = others().map(|(_, axis)| level(axis)).collect();
         let name = others().map(|(_, axis)| {
-            format!("{} {}", axis.name, value(axis).map_or(String::new(), setting))
+            let value = value(axis).map_or(String::new(), setting);
+            format!("{} {value}", axis_name(analysis, axis))
         });
         let line =
             lines.entry(key).or_insert_with(|| (name.collect::<Vec<_>>().join(", "), Vec::new()));
@@ -166,7 +178,7 @@ fn best(analysis: &Analysis, lines: Vec<Line>) -> Vec<Series> {
 pub(super) fn table(analysis: &Analysis) -> Table {
     let mut table = Table::default();
     table.head.extend(analysis.axes.iter().map(|axis| axis.name.clone()));
-    table.head.extend(["lost, validation", "lost, test", "diverged"].map(str::to_owned));
+    table.head.extend(["lost, validation", "lost, test", "diverged", "failed"].map(str::to_owned));
     for point in &analysis.points {
         let values = analysis.axes.iter().map(|axis| point.settings.get(&axis.name));
         let values = values.map(|value| value.map_or(String::new(), setting));
@@ -175,8 +187,12 @@ pub(super) fn table(analysis: &Analysis) -> Table {
                 difference(lost.mean.0, lost.ci95.map(|half| half.0), analysis.measure)
             })
         });
-        let diverged = point.diverged.len().to_string();
-        table.row(values.chain(losses).chain([diverged]));
+        let failed = match point.failed.iter().next() {
+            None => "0".to_owned(),
+            Some((seed, reason)) => format!("{}; seed {seed}: {reason}", point.failed.len()),
+        };
+        let ended = [point.diverged.len().to_string(), failed];
+        table.row(values.chain(losses).chain(ended));
     }
     table
 }

@@ -3,11 +3,12 @@
 use systoliq_explore::{Analysis, Cost, Costs, Lines, Lost, PointAnalysis, SelectedOn};
 
 use super::{
-    cost_unit, loss_name, loss_scale, loss_title, name, on_test, part, said, settings, told,
+    axis_name, cost_unit, loss_name, loss_scale, loss_title, name, on_test, part, said, settings,
+    told,
 };
 use crate::Figure;
-use crate::chart::{LineChart, Point, Series, Stack, stacks};
-use crate::number::{Unit, difference, energy, loss, loss_unit};
+use crate::chart::{LineChart, Point, Series, Stack, fits_beside, stacks};
+use crate::number::{Unit, difference, energy, loss, loss_unit, setting};
 use crate::page::Table;
 use crate::run::energy_stack;
 use crate::scale::{Axis, Scale};
@@ -33,7 +34,10 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     let series = series(analysis, cost, &front, unit);
     let extent = || series.iter().flat_map(Series::extent);
     let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
-    let spread = if most > 8.0 * least { Scale::Log } else { Scale::Linear };
+    let (spread, x_name) = match most > 8.0 * least {
+        true => (Scale::Log, x_name.replace(')', ", logarithmic)")),
+        false => (Scale::Linear, x_name),
+    };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let within = analysis.within.loss / loss_unit(analysis.measure).size;
     let within_text = loss(analysis.within.loss, analysis.measure);
@@ -43,6 +47,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         x: Axis::around(spread, xs),
         y: Axis::around(scale, extent().chain([0.0, within])),
         columns: &[],
+        ticks: &[],
         height: 320.0,
         series: &series,
         rule: Some((within, format!("at most {within_text}"))),
@@ -58,10 +63,16 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         Some(_) => format!("The ring is around the cheapest that loses at most {within_text}."),
         None => format!("None loses at most {within_text}."),
     };
+    let aside = match analysis.selected_on {
+        SelectedOn::Validation => " What it loses on the test part stands a little to the right.",
+        SelectedOn::Test => "",
+    };
     Some(Figure {
         name: format!("front-{}", name(cost).replace(' ', "-")),
         title: format!("{} against {}", loss_title(analysis.measure), name(cost)),
-        caption: format!("No other point loses as little on the {part} part {as_few}. {ring}"),
+        caption: format!(
+            "The Pareto front: no other point loses as little on the {part} part {as_few}.{aside} {ring}"
+        ),
         drawing: chart.drawing(),
         table: table(analysis, cost, &front, chosen),
     })
@@ -151,13 +162,32 @@ fn table(
     table
 }
 
+/// Labels of points beside bars, and what the caption has to say of them: their settings, or, where
+/// these are too long to stand there, the values alone.
+fn labels(analysis: &Analysis, points: &[(usize, &PointAnalysis)]) -> (Vec<String>, String) {
+    let full: Vec<String> = points.iter().map(|(_, point)| settings(analysis, point)).collect();
+    if full.iter().all(|label| fits_beside(label)) {
+        return (full, String::new());
+    }
+    let value = |point: &PointAnalysis, name: &str| point.settings.get(name).map(setting);
+    let values = points.iter().map(|(_, point)| {
+        let values = analysis.axes.iter().filter_map(|axis| value(point, &axis.name));
+        values.collect::<Vec<_>>().join(" / ")
+    });
+    let names = analysis.axes.iter().map(|axis| axis_name(analysis, axis));
+    let names = names.collect::<Vec<_>>().join(" / ");
+    (values.collect(), format!(" Points are named by their {names}."))
+}
+
 /// Where the energy goes at each point of the front of energy: means over the seeds.
 pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
     let front = on_front(analysis, Cost::EnergyPj);
     let unit = front.first()?.1.costs?.energy_unit;
-    let points: Vec<(String, Vec<(String, f64)>)> = front
+    let (labels, how) = labels(analysis, &front);
+    let points: Vec<(String, Vec<(String, f64)>)> = labels
         .into_iter()
-        .filter_map(|(_, point)| Some((settings(analysis, point), mean_energy(point, lines)?)))
+        .zip(&front)
+        .filter_map(|(label, (_, point))| Some((label, mean_energy(point, lines)?)))
         .collect();
     let keys: Vec<String> = points.first()?.1.iter().map(|part| part.0.replace('_', " ")).collect();
     let totals = points.iter().map(|(_, parts)| parts.iter().map(|part| part.1).sum::<f64>());
@@ -172,10 +202,10 @@ pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
     Some(Figure {
         name: "front-components".to_owned(),
         title: "Energy by component on the front".to_owned(),
-        caption:
-            "Where the energy of the training goes at each point of the front of energy; means of \
-                  the seeds."
-                .to_owned(),
+        caption: format!(
+            "Where the energy of the training goes at each point of the front of energy; means of the \
+             seeds.{how}"
+        ),
         drawing: stacks(&keys, &bars, &format!("energy ({})", drawn.name)),
         table,
     })

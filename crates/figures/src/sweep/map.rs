@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use systoliq_explore::{AnalysedAxis, Analysis, PointAnalysis};
 
-use super::{loss_scale, loss_title, part, told};
+use super::{axis_name, loss_scale, loss_title, part, told};
 use crate::Figure;
 use crate::chart::{Cell, HeatMap};
 use crate::number::{Unit, loss_unit, setting};
@@ -13,7 +13,10 @@ use crate::scale::Axis;
 
 /// A loss with its sign, as short as a cell needs it.
 fn signed(value: f64, unit: Unit) -> String {
-    let text = format!("{value:+.*}", if unit.name.is_empty() { 3 } else { 1 });
+    if value.is_nan() {
+        return "none".to_owned();
+    }
+    let text = format!("{value:+.*}", if unit.name.is_empty() { 4 } else { 1 });
     let zero = text.trim_start_matches(['+', '-']);
     if zero.chars().all(|digit| "0.".contains(digit)) { zero.to_owned() } else { text }
 }
@@ -78,9 +81,10 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     let row_names: Vec<String> = rows.values.iter().rev().map(setting).collect();
     let values = || cells.iter().map(|cell| cell.value);
     let (scale, _) = loss_scale(analysis.measure, "", values());
-    let ends = [values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max)];
+    let finite = || values().filter(|value| value.is_finite());
+    let ends = [finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max)];
     let map = HeatMap {
-        names: [&columns.name, &rows.name],
+        names: [axis_name(analysis, columns), axis_name(analysis, rows)],
         columns: &column_names,
         rows: &row_names,
         shade: Axis::around(scale, values()),
@@ -106,7 +110,12 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     };
     Some(Figure {
         name: "lost-map".to_owned(),
-        title: format!("{} over {} and {}", loss_title(analysis.measure), columns.name, rows.name),
+        title: format!(
+            "{} over {} and {}",
+            loss_title(analysis.measure),
+            axis_name(analysis, columns),
+            axis_name(analysis, rows)
+        ),
         caption: format!(
             "What fixed point loses against float on the test part{}; means of the seeds. {others}The \
              frame is around the point of least energy that loses little enough.",

@@ -58,8 +58,9 @@ fn front(analysis: &Analysis) -> String {
     let names = analysis.axes.iter().map(|axis| axis.name.as_str());
     let part = selected_on(analysis);
     let selected = format!("lost, {part}");
-    let rest = [selected.as_str(), "lost, test", "energy", "float32", "cycles"];
-    let mut table = Columns::new(&names.chain(rest).collect::<Vec<_>>());
+    let validated = (analysis.selected_on == SelectedOn::Validation).then_some(selected.as_str());
+    let rest = ["lost, test", "energy", "float32", "cycles"];
+    let mut table = Columns::new(&names.chain(validated).chain(rest).collect::<Vec<_>>());
     let every = front.len().div_ceil(SHOWN).max(1);
     for &at in front.iter().step_by(every) {
         let point = &analysis.points[at];
@@ -68,15 +69,15 @@ fn front(analysis: &Analysis) -> String {
         else {
             continue;
         };
+        let selected = validated.map(|_| lost(analysis.measure, selecting.mean, None));
         let figures = [
-            lost(analysis.measure, selecting.mean, None),
             lost(analysis.measure, test.mean, test.ci95),
             joules(Picojoules(costs.energy_pj), costs.energy_unit),
             percent(costs.energy_pj / costs.float32_energy_pj),
             grouped(costs.cycles.round() as u64),
         ];
         let values = analysis.axes.iter().map(|axis| label(&point.settings[&axis.name]));
-        table.line(values.chain(figures));
+        table.line(values.chain(selected).chain(figures));
     }
     let mut text = table.text();
     let shown = if every > 1 { format!(", one of {every}") } else { String::new() };
@@ -103,7 +104,7 @@ fn cheapest(analysis: &Analysis) -> String {
         (Cost::AreaMm2, "least area"),
     ] {
         let comparable = cost != Cost::EnergyPj || analysis.energy_unit().is_some();
-        if !comparable || !varies(analysis, cost) {
+        if !comparable || !analysis.varies(cost) {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
@@ -133,13 +134,6 @@ fn cheapest(analysis: &Analysis) -> String {
     }
     text.push('\n');
     text
-}
-
-/// Whether points differ in a cost.
-fn varies(analysis: &Analysis, cost: Cost) -> bool {
-    let mut costs = analysis.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
-    let first = costs.next();
-    costs.any(|other| Some(other) != first)
 }
 
 /// What one step down each axis does.
@@ -202,7 +196,10 @@ fn label(value: &Value) -> String {
 
 /// What was lost, with the 95 % interval of the mean.
 fn lost(measure: Measure, Extended(mean): Extended, ci95: Option<Extended>) -> String {
-    let ci95 = ci95.map(|Extended(ci95)| ci95);
+    if mean.is_nan() {
+        return "undefined".to_owned();
+    }
+    let ci95 = ci95.map(|Extended(ci95)| ci95).filter(|ci95| ci95.is_finite());
     match measure {
         Measure::ErrorRate => {
             let interval = ci95.map_or(String::new(), |ci95| format!(" +- {:.2}", 100.0 * ci95));
