@@ -316,8 +316,9 @@ fn runs_that_fail_are_recorded_and_stop_nothing() {
     let output = run_well(folder, &["--out", "out"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("small: 6 points of small, 2 seeds each, 8 failed"), "{text}");
-    assert!(text.contains("FAILED precision.weights.bits 99, rate 0.5, seed 1: "), "{text}");
-    assert!(text.contains("and 3 more runs failed"), "{text}");
+    let said = " FAILED 4 runs, the first precision.weights.bits 99, rate 0.5, seed 1: ";
+    assert!(text.contains(said), "{text}");
+    assert_eq!(text.matches(" FAILED 4 runs, the first ").count(), 2, "{text}");
     let lines = lines(&folder.join("out"));
     let failed = |at: usize| lines[at]["outcome"]["failed"].as_str().unwrap_or_default().to_owned();
     assert_eq!(lines.len(), 12);
@@ -362,15 +363,34 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
              `precision.weights.bits`",
         ),
         ("/axes/0/values", json!([]), "axes[0].values: an empty axis, expected at least one value"),
-        ("/axes/0/values", json!("8..=3"), "or a range such as \"2..=10\""),
+        ("/axes/0/values", json!("8..=3"), "has no values: expected \"3..=8\""),
+        ("/axes/0/values", json!("8..10"), "or a range such as \"2..=10\""),
         ("/axes/0/values", json!([8, 8]), "axes[0].values: 8 stands twice"),
+        ("/axes/0/values", json!([8, 8.0]), "axes[0].values: 8.0 stands twice"),
+        (
+            "/axes/0",
+            json!({ "name": "twins", "bundles": [
+                { "name": "a", "set": { "precision.weights.bits": 8 } },
+                { "name": "b", "set": { "precision.weights.bits": 8 } }
+            ] }),
+            "s.json: the points `twins a, rate 0.5` and `twins b, rate 0.5` are one experiment",
+        ),
+        (
+            "/axes/0",
+            json!({ "path": "training.teacher_forced", "values": [true] }),
+            "no point can be run; the first: training.teacher_forced: its steps need golden's weights",
+        ),
         (
             "/axes/1/path",
             json!("precision.weights"),
             "axes[1]: sets `precision.weights`, and the axis",
         ),
         ("/axes/1/name", json!("precision.weights.bits"), "axes[1]: a second axis of the name"),
-        ("/axes", wide, "axes: 1001000 points: expected at most 1000000, or --yes"),
+        (
+            "/axes",
+            wide,
+            "axes: 1001000 points with 2 seeds each: expected at most 1000000 runs, or --yes",
+        ),
         ("/axes/0/steps", json!(3), "axes[0].steps: unknown field `steps`"),
         ("/seeds", json!([1, 1]), "seeds: 1 stands twice"),
         ("/seeds", json!("all"), "seeds: invalid type: string \"all\", expected a number of seeds"),
@@ -382,7 +402,10 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
     ] {
         let mut spec = sweep();
         let (parent, name) = at.rsplit_once('/').unwrap();
-        spec.pointer_mut(parent).unwrap()[name] = new;
+        match spec.pointer_mut(at) {
+            Some(found) => *found = new,
+            None => spec.pointer_mut(parent).unwrap()[name] = new,
+        }
         let folder = folder(&spec);
         let before = shell::tree(folder.path());
         let message = refused(folder.path(), &["--out", "out"]);
@@ -390,6 +413,16 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
         assert_eq!(shell::tree(folder.path()), before, "{at}");
     }
     let folder = folder(&sweep());
+    let mut experiment = shell::experiment();
+    experiment["network"]["loss"] = json!("none");
+    fs::write(folder.path().join("x.json"), shell::text(&experiment)).unwrap();
+    let message = refused(folder.path(), &["--out", "out"]);
+    let line = 1 + shell::text(&experiment).lines().position(|l| l.contains("\"none\"")).unwrap();
+    let said = format!(
+        "x.json:{line}:5: no point can be run; the first: network.loss: unknown variant `none`"
+    );
+    assert!(message.contains(&said), "{said}: {message}");
+    fs::write(folder.path().join("x.json"), shell::text(&shell::experiment())).unwrap();
     for (arguments, said) in [
         (&["--resume"][..], "--out"),
         (&["--jobs", "0"], "--jobs"),
@@ -418,16 +451,69 @@ fn data_that_have_changed_under_their_name_are_refused() {
     experiment["training"]["batch"] = json!(7);
     fs::write(folder.join("x.json"), shell::text(&experiment)).unwrap();
     let text = String::from_utf8(run_well(folder, &["--out", "out"]).stdout).unwrap();
-    assert!(text.contains("lost, test  lost, test"), "there is no validation part: {text}");
-    // One run is missing, so that its data are opened.
+    assert!(!text.contains("lost, validation"), "there is no validation part: {text}");
+    // Whether all runs are there or one is missing.
     let store = folder.join("out/points.jsonl");
-    let kept = fs::read_to_string(&store).unwrap();
-    let kept: String = kept.split_inclusive('\n').take(7).collect();
-    fs::File::create(&store).unwrap().write_all(kept.as_bytes()).unwrap();
+    let all = fs::read_to_string(&store).unwrap();
     fs::write(folder.join("data.csv"), rows(1)).unwrap();
+    for runs in [8, 7] {
+        let kept: String = all.split_inclusive('\n').take(runs).collect();
+        fs::File::create(&store).unwrap().write_all(kept.as_bytes()).unwrap();
+        let message = refused(folder, &["--out", "out", "--resume"]);
+        assert!(message.contains("on other data under the same name"), "{message}");
+        assert_eq!(fs::read_to_string(&store).unwrap(), kept);
+    }
+    // Runs that other processes have made of different data are not compared with each other.
+    let mut kept: Vec<&str> = all.split_inclusive('\n').collect();
+    let fingerprint = json_line(kept[0])["outcome"]["done"]["data"].as_str().unwrap().to_owned();
+    let other = kept[2].replace(&fingerprint, "0123456789abcdef");
+    kept[2] = &other;
+    fs::write(&store, kept.concat()).unwrap();
+    fs::write(folder.join("data.csv"), rows(0)).unwrap();
     let message = refused(folder, &["--out", "out", "--resume"]);
     assert!(message.contains("on other data under the same name"), "{message}");
-    assert_eq!(fs::read_to_string(&store).unwrap(), kept);
+}
+
+fn json_line(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn a_line_with_scores_of_other_epochs_is_refused() {
+    let folder = folder(&sweep());
+    let folder = folder.path();
+    run_well(folder, &["--out", "out"]);
+    let store = folder.join("out/points.jsonl");
+    let text = fs::read_to_string(&store).unwrap();
+    for (from, to) in [("\"errors\":[", "\"errors\":[7,"), ("\"count\":300", "\"count\":0")] {
+        let damaged = text.replacen(from, to, 1);
+        assert_ne!(damaged, text);
+        fs::write(&store, &damaged).unwrap();
+        let message = refused(folder, &["--out", "out", "--resume"]);
+        let said =
+            "out/points.jsonl: line 1 of the store is damaged: its losses and errors are not";
+        assert!(message.contains(said), "{message}");
+        assert_eq!(fs::read_to_string(&store).unwrap(), damaged);
+    }
+}
+
+#[test]
+fn a_folder_of_a_run_or_a_search_takes_no_sweep_and_no_point() {
+    let folder = folder(&sweep());
+    let folder = folder.path();
+    shell::printed(folder, &["train", "x.json", "--out", "run"]);
+    run_well(folder, &["--out", "swept"]);
+    for (arguments, said) in [
+        (&["sweep", "s.json", "--out", "run"][..], "run holds a run (report.json)"),
+        (&["sweep", "s.json", "--out", "run", "--resume"], "run holds a run (report.json)"),
+        (&["point", "x.json", "--out", "run"], "run holds a run (report.json)"),
+        (&["train", "x.json", "--out", "swept"], "swept holds a sweep (sweep.json)"),
+    ] {
+        let output = shell::systoliq(folder, arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(said), "{arguments:?}: {message}");
+    }
 }
 
 #[test]

@@ -28,6 +28,30 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     }
 }
 
+/// What says of a folder that it is of a sweep, a search or a run.
+const SIGNS: [(&str, &str); 4] = [
+    ("sweep", "sweep.json"),
+    ("search", "request.json"),
+    ("run", "report.json"),
+    ("run", "checkpoints"),
+];
+
+/// Checks that a folder is not of anything but a `what`.
+///
+/// # Errors
+///
+/// If it is.
+pub(crate) fn check_kind(path: &Path, what: &str) -> Result<(), Error> {
+    let other = SIGNS.iter().find(|(of, name)| *of != what && path.join(name).exists());
+    match other {
+        Some((of, name)) => bail!(
+            "{} holds a {of} ({name}): expected the folder of a {what}, or one that is not there",
+            path.display()
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The first place at which what a folder is of differs from `ours`, in words.
 pub(crate) fn difference(saved: &Value, ours: &Value) -> Option<String> {
     differing(saved, ours, String::new())

@@ -82,7 +82,7 @@ impl RunFolder {
         let path = self.path.join(STORE);
         let file = OpenOptions::new().append(true).create(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()));
-        Ok(Store::new(lines, Appended(file.map_err(Failure::run::<Error>)?)))
+        Ok(Store::new(lines, Appended(file.map_err(Failure::run::<Error>)?, path)))
     }
 
     /// Writes the store once more, as it stays.
@@ -113,12 +113,21 @@ impl RunFolder {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A file whose lines are on disk when they are appended.
-struct Appended(File);
+struct Appended(File, PathBuf);
 
 impl Journal for Appended {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)?;
-        self.0.sync_data()
+        let append = |file: &mut File| {
+            file.write_all(bytes)?;
+            file.sync_data()
+        };
+        append(&mut self.0).map_err(|error| {
+            let path = self.1.display();
+            io::Error::new(
+                error.kind(),
+                format!("{path}: {error}; --resume goes on from its lines"),
+            )
+        })
     }
 }
 
@@ -126,6 +135,7 @@ impl Journal for Appended {
 fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Result<bool, Error> {
     let shown = path.display();
     let Kind { what, manifest, beforehand, .. } = *kind;
+    folder::check_kind(path, what)?;
     let held = [Some(manifest), Some(STORE), beforehand];
     match held.into_iter().flatten().find(|name| path.join(name).exists()) {
         None => return Ok(false),

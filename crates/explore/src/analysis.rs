@@ -6,7 +6,8 @@
 //! test part, both with the 95 % interval of the mean by Student's t over the seeds.
 //!
 //! Only points are selected whose every run is done; a run that diverged is done, and has lost what
-//! it lost.
+//! it lost. Against a golden model that diverged nothing is lost that could be compared: such a loss is
+//! no number, and its point is not selected.
 
 use std::collections::BTreeMap;
 
@@ -114,6 +115,8 @@ pub struct PointAnalysis {
     pub failed: BTreeMap<u64, String>,
     /// The seeds of runs whose loss ended above that of the initial weights, or not finite.
     pub diverged: Vec<u64>,
+    /// The seeds of which the golden model's did, against which nothing can be lost.
+    pub golden_diverged: Vec<u64>,
     /// What it lost on the validation part; nothing where there is none, or unless all runs are done.
     pub validation: Option<Lost>,
     /// What it lost on the test part; nothing unless all runs are done.
@@ -261,16 +264,17 @@ impl PointAnalysis {
         lines: &[Option<&Line>],
         measure: Measure,
     ) -> Self {
-        let (mut failed, mut diverged, mut found) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut failed, mut found) = (BTreeMap::new(), Vec::new());
+        let (mut diverged, mut golden_diverged) = (Vec::new(), Vec::new());
         for (&seed, line) in seeds.iter().zip(lines) {
             match line.map(|line| &line.outcome) {
                 Some(Outcome::Failed(reason)) => {
                     failed.insert(seed, reason.clone());
                 }
                 Some(Outcome::Done(one)) => {
-                    if one.fixed.diverged_at_epoch.is_some() {
-                        diverged.push(seed);
-                    }
+                    let both = [&one.fixed, &one.golden].map(crate::Learning::ended_worse);
+                    diverged.extend(both[0].then_some(seed));
+                    golden_diverged.extend(both[1].then_some(seed));
                     found.push(&**one);
                 }
                 // One that a search gave up is, to a sweep, not there yet.
@@ -284,6 +288,7 @@ impl PointAnalysis {
             keys: keys.to_vec(),
             failed,
             diverged,
+            golden_diverged,
             validation: lost(true),
             test: lost(false),
             costs: all.then(|| Costs::new(&found)),

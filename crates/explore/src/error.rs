@@ -14,7 +14,9 @@ pub enum Error {
         problem: String,
     },
     /// A store with a line that is no line of a store, and not its last one.
-    #[error("line {line} of the store is damaged: {problem}")]
+    #[error(
+        "line {line} of the store is damaged: {problem}; without that line, its run is done again"
+    )]
     Damaged {
         /// Its number, from 1.
         line: usize,
@@ -24,14 +26,14 @@ pub enum Error {
     /// A store of runs on other data than there are.
     #[error(
         "the store holds run {key} on other data under the same name: their fingerprint was \
-         {stored} and is {found}"
+         {stored} and is {found}; with the data that were, or in another folder, it can go on"
     )]
     OtherData {
         /// The run.
         key: Key,
         /// The fingerprint that its data had.
         stored: String,
-        /// The fingerprint that they have.
+        /// The fingerprint that they have, or that they had in another run.
         found: String,
     },
     /// A store that cannot be written or read.

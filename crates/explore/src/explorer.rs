@@ -111,6 +111,7 @@ impl<'a> Explorer<'a> {
     /// fails, or panics, is no error but an [`Outcome::Failed`].
     pub fn evaluate(&self, trial: &Trial) -> Result<Line, Error> {
         if let Some(line) = self.store.ended(trial.key, trial.give_up.is_some()) {
+            self.check_data(trial, &line)?;
             return Ok(line);
         }
         let outcome = match caught(|| self.run(trial)) {
@@ -124,7 +125,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// Evaluates `count` trials in the present thread pool, each in one thread, and has `done` see
-    /// each line. Of equal trials, one is evaluated.
+    /// each line with the number of its trial. Of equal trials, one is evaluated.
     ///
     /// # Errors
     ///
@@ -133,13 +134,13 @@ impl<'a> Explorer<'a> {
         &self,
         count: usize,
         trial: impl Fn(usize) -> Trial + Sync,
-        done: impl Fn(&Line) + Sync,
+        done: impl Fn(usize, &Line) + Sync,
     ) -> Result<(), Error> {
         let taken = Mutex::new(HashSet::new());
         (0..count).into_par_iter().with_max_len(1).try_for_each(|at| {
             let trial = trial(at);
             if locked(&taken).insert(trial.key) {
-                done(&self.evaluate(&trial)?);
+                done(at, &self.evaluate(&trial)?);
             }
             Ok(())
         })
@@ -185,13 +186,13 @@ impl<'a> Explorer<'a> {
         experiment.accelerator.toggles = Toggles::Off;
         let failed = |error: systoliq_sim::Error| Stop::Failed(error.to_string());
         let prepared = Prepared::new(experiment).map_err(failed)?;
+        if prepared.experiment.training.teacher_forced {
+            let problem = "training.teacher_forced: its steps need golden's weights, so that it has no \
+                           run of its own: expected false";
+            return Err(Stop::Failed(problem.to_owned()));
+        }
         let data_key = data_key(&trial.json);
-        let data = shared(&self.data, data_key, || {
-            let data = self.load(&prepared.experiment)?;
-            let fingerprint = format!("{:016x}", data.fingerprint());
-            Ok((data, fingerprint))
-        });
-        let data = data.map_err(Stop::Failed)?;
+        let data = self.data_of(data_key, &prepared.experiment).map_err(Stop::Failed)?;
         let fits = data.0.check(&prepared.graph, &prepared.experiment.training);
         fits.map_err(|error| Stop::Failed(error.to_string()))?;
         match self.fingerprints.get(&data_key) {
@@ -201,6 +202,36 @@ impl<'a> Explorer<'a> {
             }
             _ => Ok((prepared, data)),
         }
+    }
+
+    /// Checks that a line that the store has is of the data that the other lines of the same data are
+    /// of, and of those that there are now, if there are any.
+    fn check_data(&self, trial: &Trial, line: &Line) -> Result<(), Error> {
+        let (Some(stored), Ok(experiment)) = (line.data(), &trial.experiment) else {
+            return Ok(());
+        };
+        let data_key = data_key(&trial.json);
+        let others = self.fingerprints.get(&data_key).map(|(_, other)| other.clone());
+        let now = self.data_of(data_key, experiment).map(|data| data.1.clone());
+        match [others, now.ok()].into_iter().flatten().find(|found| found != stored) {
+            Some(found) => {
+                Err(Error::OtherData { key: line.key, stored: stored.to_owned(), found })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The data of an experiment, loaded once.
+    fn data_of(
+        &self,
+        data_key: Key,
+        experiment: &Experiment,
+    ) -> Result<Arc<(DataSet, String)>, String> {
+        shared(&self.data, data_key, || {
+            let data = self.load(experiment)?;
+            let fingerprint = format!("{:016x}", data.fingerprint());
+            Ok((data, fingerprint))
+        })
     }
 
     fn run(&self, trial: &Trial) -> Result<Outcome, Stop> {

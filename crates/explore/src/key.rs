@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 /// the version of the program, a line break, and the experiment as JSON without blanks, with the
 /// names of every object in order.
 ///
-/// The experiment is the resolved one, with every default that its type states, so that the key does
-/// not depend on how a setting was written or by which path it was set.
+/// The experiment is the one that was read, with its sections in place of their files, so that the key
+/// does not depend on by which path a setting was set. A default that is stated, or a format in another
+/// notation, may give another key: that is another run of the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u128);
 

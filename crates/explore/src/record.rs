@@ -227,6 +227,12 @@ impl Learning {
         }
     }
 
+    /// Whether its loss on the test part ended above that of the initial weights, or not finite.
+    pub fn ended_worse(&self) -> bool {
+        let last = self.test.final_loss().unwrap_or(f64::NAN);
+        !last.is_finite() || last > self.initial.loss.0
+    }
+
     /// The scores on the validation or the test part.
     pub(crate) fn part(&self, validation: bool) -> Option<&Scores> {
         if validation { self.validation.as_ref() } else { Some(&self.test) }
@@ -273,7 +279,7 @@ pub struct FoundTensor {
     /// Bits of an element.
     pub bits: u32,
     /// Elements in a step on a full batch.
-    pub elements: u64,
+    pub step_elements: u64,
     /// Signal-to-quantization-noise ratio of its conversions in training; nothing where all was zero.
     pub sqnr_db: Option<Extended>,
     /// Share of elements that left the range.
@@ -292,7 +298,7 @@ impl FoundTensor {
             layer: decl.layer,
             format: decl.plan.format_name(),
             bits: decl.plan.format.bits(),
-            elements: (decl.rows.count(batch) * decl.cols) as u64,
+            step_elements: (decl.rows.count(batch) * decl.cols) as u64,
             sqnr_db: found.conversion.sqnr_db().map(Extended),
             saturation_rate: found.conversion.saturation_rate(),
             underflow_rate: found.conversion.underflow_rate(),
@@ -327,8 +333,23 @@ impl Found {
         })
     }
 
+    /// Whether it has every score of so many epochs.
+    pub(crate) fn has_epochs(&self, epochs: Option<u64>) -> bool {
+        let (fixed, golden) = (&self.fixed, &self.golden);
+        let same = |validation| {
+            let scores = [fixed, golden].map(|learning| learning.part(validation));
+            let kind = |scores: Option<&Scores>| scores.map(|s| (s.count, s.errors.is_some()));
+            kind(scores[0]) == kind(scores[1]) && scores[0].is_none_or(|scores| scores.count > 0)
+        };
+        let whole = |learning: &Learning| {
+            learning.curve().is_some_and(|curve| Some(curve.epochs.len() as u64) == epochs)
+        };
+        epochs != Some(0) && [fixed, golden].into_iter().all(whole) && same(true) && same(false)
+    }
+
     /// What fixed point lost against golden after the last epoch: in error rate, from whole numbers of
-    /// errors, or in loss where there are no classes; on the validation part if there is one.
+    /// errors, or in loss where there are no classes; on the validation part if there is one. Against a
+    /// golden model that ended above its initial loss it is no number.
     pub fn lost(&self) -> Option<f64> {
         let classes = self.fixed.test.errors.is_some();
         let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
@@ -343,12 +364,16 @@ impl Found {
         let latest = epochs - latest(epochs)..epochs;
         let count = latest.len() as f64;
         let lost = latest.map(|at| lost(&fixed.evaluation(at), &golden.evaluation(at)));
-        Some(lost.sum::<f64>() / count)
+        let lost = lost.sum::<f64>() / count;
+        Some(if self.golden.ended_worse() { f64::NAN } else { lost })
     }
 
     /// What was lost in the end in one measure and on the validation or the test part; nothing where there is none.
     pub(crate) fn lost_in(&self, measure: Measure, validation: bool) -> Option<f64> {
         let (fixed, golden) = (self.fixed.part(validation)?, self.golden.part(validation)?);
+        if self.golden.ended_worse() {
+            return Some(f64::NAN);
+        }
         match measure {
             Measure::ErrorRate => {
                 let last = |scores: &Scores| scores.errors.as_ref()?.last().copied();
@@ -360,6 +385,6 @@ impl Found {
 
     /// Bits of all tensors of a training step on a full batch, each stored once.
     pub fn step_bits(&self) -> u64 {
-        self.tensors.iter().map(|tensor| u64::from(tensor.bits) * tensor.elements).sum()
+        self.tensors.iter().map(|tensor| u64::from(tensor.bits) * tensor.step_elements).sum()
     }
 }

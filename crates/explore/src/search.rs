@@ -1,7 +1,7 @@
 //! The cheapest precision plan within a loss.
 //!
-//! A search starts from the first of some whole plans that is within the budget. It lowers all widths
-//! together as far as that goes. Then, round by round, it lowers every width [alone](How::Alone) by a
+//! A search starts from some whole plans. Of each that is within the budget it lowers all widths
+//! together as far as that goes. Then, round by round and from the cheapest of these, it lowers every width [alone](How::Alone) by a
 //! step, to see what that loses and saves, and [together](How::Together) those that lost nothing to
 //! speak of, in halves where all are too many. Widths that cannot go down by a step try half of it.
 //!
@@ -28,7 +28,7 @@ use systoliq_sim::{Error as SimError, Experiment};
 
 use crate::{Cost, Error, Explorer, Key, Line};
 use bench::Bench;
-use descent::Descent;
+use descent::{Descent, Reached};
 use widths::Adjustable;
 
 pub use report::{
@@ -51,7 +51,7 @@ pub struct SearchSpec {
     pub seeds: Vec<u64>,
     /// Others, that the answer is measured with.
     pub held_back: Vec<u64>,
-    /// After so many runs no width is lowered any more by itself.
+    /// After so many runs no other plan is tried, but one to start from where there is none yet.
     pub runs_max: usize,
 }
 
@@ -119,15 +119,22 @@ impl<'a> Search<'a> {
         watch: &(dyn Fn(Seen<'_>) + Sync),
     ) -> Result<(SearchReport, Vec<Key>), Error> {
         let mut bench = Bench::new(self.spec, explorer, watch);
-        for start in &self.starts {
-            let mut descent = Descent::new(&mut bench, start.0, &start.1);
-            if let Some(reached) = descent.all_together()? {
-                let bits = descent.one_by_one(reached)?;
-                let found = self.found(&mut bench, start, &bits)?;
-                return Ok(bench.report(Some(found)));
+        let mut cheapest: Option<(usize, Reached)> = None;
+        for (at, start) in self.starts.iter().enumerate() {
+            if cheapest.is_some() && !bench.can_judge() {
+                break;
+            }
+            let reached = Descent::new(&mut bench, start.0, &start.1).all_together()?;
+            let cost = cheapest.as_ref().map_or(f64::INFINITY, |(_, before)| before.cost);
+            if let Some(reached) = reached.filter(|reached| reached.cost < cost) {
+                cheapest = Some((at, reached));
             }
         }
-        Ok(bench.report(None))
+        let Some((at, reached)) = cheapest else { return Ok(bench.report(None)) };
+        let start = &self.starts[at];
+        let bits = Descent::new(&mut bench, start.0, &start.1).one_by_one(reached)?;
+        let found = self.found(&mut bench, start, &bits)?;
+        Ok(bench.report(Some(found)))
     }
 
     /// Trains a plan with the seeds that were held back.
@@ -142,12 +149,15 @@ impl<'a> Search<'a> {
         let budget = self.spec.loss_budget;
         let held_back = bench.proved(&experiment)?.map(|proved| HeldBack::new(proved, budget));
         // As they are: widths of accumulators that are not stated follow from operands.
-        let bits = Adjustable::new(&experiment).expect("a plan that has been trained").bits();
-        let widths = start.bits().into_iter().zip(bits).enumerate();
-        let width = |(at, (from, bits))| FoundWidth { place: start.place(at).clone(), from, bits };
+        let now = Adjustable::new(&experiment).expect("a plan that has been trained");
+        let width = |(at, from)| {
+            let place = start.place(at).clone();
+            let bits = now.bits_at(&place).expect("plans of one network have the same widths");
+            FoundWidth { place, from, bits }
+        };
         Ok(FoundPlan {
             start: *name,
-            widths: widths.map(width).collect(),
+            widths: start.bits().into_iter().enumerate().map(width).collect(),
             validation: searched.validation,
             test: searched.test,
             costs: searched.costs,

@@ -171,19 +171,29 @@ deserialize_by_visitor!(
     "an array of values, or a range such as \"2..=10\"",
     {
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Values, E> {
-            let ends = text.split_once("..=").and_then(|(from, to)| {
-                Some((from.trim().parse::<i64>().ok()?, to.trim().parse::<i64>().ok()?))
-            });
+            let whole = |end: &str| {
+                let end = end.trim();
+                let digits = end.strip_prefix('-').unwrap_or(end);
+                let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                // What has more digits than a number of 64 bits is as far away as can be.
+                let far = if end.starts_with('-') { i64::MIN } else { i64::MAX };
+                is_number.then(|| end.parse::<i64>().unwrap_or(far))
+            };
+            let ends =
+                text.split_once("..=").and_then(|(from, to)| Some((whole(from)?, whole(to)?)));
             match ends {
-                Some((from, to))
-                    if from <= to && to.checked_sub(from).is_some_and(|n| n < RANGE_MAX) =>
-                {
-                    Ok(Values((from..=to).map(Value::from).collect()))
-                }
-                Some((from, to)) if from <= to => {
-                    Err(E::custom(format_args!("more than {RANGE_MAX} values: expected fewer")))
-                }
-                _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                None => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                Some((from, to)) if from > to => Err(E::custom(format_args!(
+                    "the range \"{text}\" has no values: expected \"{to}..={from}\""
+                ))),
+                Some((from, to)) => match to.checked_sub(from) {
+                    Some(more) if more < RANGE_MAX => {
+                        Ok(Values((from..=to).map(Value::from).collect()))
+                    }
+                    _ => Err(E::custom(format_args!(
+                        "the range \"{text}\" has more than {RANGE_MAX} values: expected fewer"
+                    ))),
+                },
             }
         }
 
@@ -221,11 +231,17 @@ mod tests {
         assert_eq!(values(json!("2..=4")).unwrap(), [json!(2), json!(3), json!(4)]);
         assert_eq!(values(json!("-1 ..= -1")).unwrap(), [json!(-1)]);
         assert_eq!(values(json!(["Q2.6", null])).unwrap(), [json!("Q2.6"), json!(null)]);
-        for refused in [json!("4..=2"), json!("2..4"), json!("a..=b"), json!(3), json!({})] {
+        let message = values(json!("4..=2")).unwrap_err().to_string();
+        assert!(message.contains("has no values: expected \"2..=4\""), "{message}");
+        for refused in [json!("2..4"), json!("a..=b"), json!("..=3"), json!(3), json!({})] {
             let message = values(refused.clone()).unwrap_err().to_string();
             assert!(message.contains("or a range such as \"2..=10\""), "{refused}: {message}");
         }
-        for wide in ["0..=1048576", "-9223372036854775808..=9223372036854775807"] {
+        for wide in [
+            "0..=1048576",
+            "-9223372036854775808..=9223372036854775807",
+            "2..=99999999999999999999999",
+        ] {
             let message = values(json!(wide)).unwrap_err().to_string();
             assert!(message.contains("more than 1048576 values"), "{wide}: {message}");
         }

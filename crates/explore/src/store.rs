@@ -109,12 +109,23 @@ fn written(line: &Line) -> String {
 }
 
 fn parse(text: &[u8]) -> Result<Line, String> {
-    let line: Line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_slice(text).map_err(|error| {
+        // The number of the line is that in the store.
+        let (problem, column) = (error.to_string(), error.column());
+        let problem = problem.split(" at line ").next().unwrap_or_default();
+        format!("{problem} at column {column}")
+    })?;
     let key = Key::of(&line.experiment);
     if line.key != key {
         return Err(format!("its key is {}, that of its experiment {key}", line.key));
     }
-    Ok(line)
+    let epochs = line.experiment["training"]["epochs"].as_u64();
+    match line.found() {
+        Some(found) if !found.has_epochs(epochs) => {
+            Err("its losses and errors are not those of every epoch".to_owned())
+        }
+        _ => Ok(line),
+    }
 }
 
 /// Lines that are appended to a journal as they come.
@@ -122,14 +133,15 @@ pub struct Store(Mutex<Inner>);
 
 struct Inner {
     lines: Lines,
-    /// Nothing after a line that may have been cut short: none may follow it.
-    journal: Option<Box<dyn Journal>>,
+    journal: Box<dyn Journal>,
+    /// Why a line is cut short, after which none may follow.
+    broken: Option<String>,
 }
 
 impl Store {
     /// A store that has these lines, and appends others to a journal.
     pub fn new(lines: Lines, journal: impl Journal + 'static) -> Self {
-        Self(Mutex::new(Inner { lines, journal: Some(Box::new(journal)) }))
+        Self(Mutex::new(Inner { lines, journal: Box::new(journal), broken: None }))
     }
 
     /// What [`Lines::ended`] has.
@@ -149,14 +161,15 @@ impl Store {
     /// If it cannot be written; then no other can be.
     pub fn append(&self, line: &Line) -> Result<(), Error> {
         let mut inner = self.inner();
-        let append = |journal: &mut Option<Box<dyn Journal>>| {
-            let mut usable =
-                journal.take().ok_or_else(|| io::Error::other("an earlier line was cut short"))?;
-            usable.append(written(line).as_bytes())?;
-            *journal = Some(usable);
-            Ok(())
-        };
-        append(&mut inner.journal).map_err(|source| Error::Store { what: "write to", source })?;
+        let failed = |source| Error::Store { what: "write to", source };
+        if let Some(reason) = &inner.broken {
+            let problem = format!("an earlier line could not be written whole: {reason}");
+            return Err(failed(io::Error::other(problem)));
+        }
+        if let Err(error) = inner.journal.append(written(line).as_bytes()) {
+            inner.broken = Some(error.to_string());
+            return Err(failed(error));
+        }
         inner.lines.insert(line.clone());
         Ok(())
     }
@@ -233,7 +246,9 @@ mod tests {
     fn nothing_follows_a_line_that_could_not_be_written() {
         let journal = Shared::default();
         let store = Store::new(Lines::default(), Full(journal.clone(), true));
-        for (seed, said) in [(1, "no space"), (2, "an earlier line was cut short")] {
+        for (seed, said) in
+            [(1, "no space"), (2, "an earlier line could not be written whole: no space")]
+        {
             let message = store.append(&line(seed, "a")).unwrap_err().to_string();
             assert_eq!(message, format!("cannot write to the store: {said}"));
         }
@@ -254,6 +269,7 @@ mod tests {
             let text = one.clone() + &damaged + &two;
             let message = Lines::default().read(text.as_bytes()).unwrap_err().to_string();
             assert!(message.starts_with("line 2 of the store is damaged: "), "{message}");
+            assert!(message.ends_with("without that line, its run is done again"), "{message}");
         }
     }
 

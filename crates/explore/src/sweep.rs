@@ -10,11 +10,11 @@ use crate::Error;
 use crate::known::KnownPaths;
 use crate::spec::{AxisSpec, Mode, Paths, Seeds, SweepSpec};
 
-/// The most points of a sweep whose size nobody has confirmed.
-pub const POINTS_MAX: u64 = 1_000_000;
+/// The most runs of a sweep whose size nobody has confirmed.
+pub const RUNS_MAX: u64 = 1_000_000;
 
-/// The most points of any sweep.
-const POINTS_EVER: u64 = 1 << 28;
+/// The most runs of any sweep.
+const RUNS_EVER: u64 = 1 << 28;
 
 /// The most seeds of a point.
 const SEEDS_MAX: u64 = 100_000;
@@ -64,7 +64,7 @@ impl Level {
 }
 
 impl Sweep {
-    /// Checks a sweep. `many` allows more than [`POINTS_MAX`] points.
+    /// Checks a sweep. `many` allows more than [`RUNS_MAX`] runs.
     ///
     /// Whether the experiments of its points are possible is not checked: those that are not fail by
     /// themselves.
@@ -72,7 +72,7 @@ impl Sweep {
     /// # Errors
     ///
     /// If an axis is empty, sets a path that experiments do not have, or one that another sets, too;
-    /// a name or a seed stands twice; there are too many points; or the centre is none.
+    /// a name or a seed stands twice; there are too many runs; or the centre is none.
     pub fn new(spec: SweepSpec, many: bool) -> Result<Self, Error> {
         if spec.name.is_empty() {
             return Err(Error::spec("name", "empty, expected what reports call the sweep"));
@@ -88,7 +88,7 @@ impl Sweep {
         let axis = |(at, axis): (usize, &AxisSpec)| Axis::new(at, axis, &known, &spec.experiment);
         let axes = spec.axes.iter().enumerate().map(axis).collect::<Result<Vec<_>, _>>()?;
         check_apart(&axes)?;
-        let points = points(&spec.mode, &axes, many)?;
+        let points = points(&spec.mode, &axes, seeds.len() as u64, many)?;
         Ok(Self { spec, seeds, axes, points })
     }
 
@@ -204,10 +204,13 @@ impl Axis {
         if settings.is_empty() {
             return Err(Error::spec(here, "an empty axis, expected at least one value"));
         }
-        // As text, so that many are compared quickly.
+        // As text, so that many are compared quickly; 1 and 1.0 are one number.
+        let text = |value: &Value| match value.as_f64().filter(|_| value.is_f64()) {
+            Some(real) if real.fract() == 0.0 => format!("{real}"),
+            _ => value.to_string(),
+        };
         let mut seen = BTreeSet::new();
-        if let Some((value, _)) = settings.iter().find(|(value, _)| !seen.insert(value.to_string()))
-        {
+        if let Some((value, _)) = settings.iter().find(|(value, _)| !seen.insert(text(value))) {
             return Err(Error::spec(here, format!("{value} stands twice")));
         }
         let mut checked = Checked { known, base, paths: Vec::new() };
@@ -331,20 +334,25 @@ fn check_apart(axes: &[Axis]) -> Result<(), Error> {
 }
 
 /// The places in the grid of the points that run.
-fn points(mode: &Mode, axes: &[Axis], many: bool) -> Result<Vec<u64>, Error> {
+fn points(mode: &Mode, axes: &[Axis], seeds: u64, many: bool) -> Result<Vec<u64>, Error> {
     let sizes: Vec<u64> = axes.iter().map(|axis| axis.levels.len() as u64).collect();
     let grid = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
     let grid = grid.filter(|&grid| grid <= 1 << 62).ok_or_else(|| {
         Error::spec("axes", "more than 2^62 points in the grid: expected fewer values")
     })?;
     let allowed = |key: &str, count: u64| {
-        if count > POINTS_EVER {
-            let problem = format!("{count} points: expected at most {POINTS_EVER}");
+        let found = match seeds {
+            1 => format!("{count} points"),
+            _ => format!("{count} points with {seeds} seeds each"),
+        };
+        let runs = count.saturating_mul(seeds);
+        if runs > RUNS_EVER {
+            let problem = format!("{found}: expected at most {RUNS_EVER} runs");
             return Err(Error::spec(key, problem));
         }
-        if count > POINTS_MAX && !many {
+        if runs > RUNS_MAX && !many {
             let problem = format!(
-                "{count} points: expected at most {POINTS_MAX}, or --yes to run as many, or the mode \
+                "{found}: expected at most {RUNS_MAX} runs, or --yes to run as many, or the mode \
                  \"random\" to run some of them"
             );
             return Err(Error::spec(key, problem));
@@ -385,6 +393,13 @@ fn points(mode: &Mode, axes: &[Axis], many: bool) -> Result<Vec<u64>, Error> {
 /// The level of each axis at the centre.
 fn center(center: &BTreeMap<String, Value>, axes: &[Axis]) -> Result<Vec<u64>, Error> {
     let at = "mode.one_at_a_time.center";
+    // An axis that is called by its path may be named by any spelling of that.
+    let named = |name: &String| match path::split(name) {
+        Ok(names) if axes.iter().all(|axis| axis.name != *name) => names.join("."),
+        _ => name.clone(),
+    };
+    let center: BTreeMap<String, &Value> =
+        center.iter().map(|(name, value)| (named(name), value)).collect();
     if let Some(name) = center.keys().find(|name| axes.iter().all(|axis| axis.name != **name)) {
         let names: Vec<_> = axes.iter().map(|axis| format!("`{}`", axis.name)).collect();
         let problem = format!("no axis `{name}`: expected {}", names.join(", "));
@@ -394,7 +409,7 @@ fn center(center: &BTreeMap<String, Value>, axes: &[Axis]) -> Result<Vec<u64>, E
         let value = center.get(&axis.name).ok_or_else(|| {
             Error::spec(at, format!("no value for the axis `{}`: expected one of its", axis.name))
         })?;
-        let level = axis.levels.iter().position(|level| level.value == *value);
+        let level = axis.levels.iter().position(|level| level.value == **value);
         let level = level.ok_or_else(|| {
             let values: Vec<_> = axis.levels.iter().map(|level| level.value.to_string()).collect();
             let problem = format!(

@@ -1,7 +1,8 @@
 //! The figures of a search.
 
 use systoliq_explore::{
-    Change, Confirmed, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, Step, Verdict,
+    Change, Confirmed, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, Step,
+    Verdict,
 };
 
 use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
@@ -49,7 +50,7 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
             }
             if let Some(held_back) = &found.held_back {
                 fact("Lost on the test part, seeds held back", told(&held_back.test, measure));
-                fact("The budget", confirmed(held_back.confirmed).to_owned());
+                fact("The budget", confirmed(held_back).to_owned());
             }
         }
         None => {
@@ -65,8 +66,10 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
     facts
 }
 
-fn confirmed(confirmed: Confirmed) -> &'static str {
+fn confirmed(HeldBack { confirmed, test, .. }: &HeldBack) -> &'static str {
     match confirmed {
+        Confirmed::MeanWithin if test.ci95.is_none() => "one seed alone is within",
+        Confirmed::MeanBeyond if test.ci95.is_none() => "one seed alone is beyond",
         Confirmed::Within => "confirmed: the interval is within",
         Confirmed::MeanWithin => "confirmed by the mean, not by the interval",
         Confirmed::MeanBeyond => "not confirmed: the mean is beyond",

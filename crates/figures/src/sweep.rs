@@ -79,6 +79,10 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     let diverged: usize = analysis.points.iter().map(|point| point.diverged.len()).sum();
     let failed: usize = analysis.points.iter().map(|point| point.failed.len()).sum();
     fact("Runs diverged, failed", format!("{diverged}, {failed}"));
+    let undefined: usize = analysis.points.iter().map(|point| point.golden_diverged.len()).sum();
+    if undefined > 0 {
+        fact("Runs without a loss, as float diverged", undefined.to_string());
+    }
     facts
 }
 
@@ -161,6 +165,10 @@ fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
     }
     if !point.diverged.is_empty() {
         lines.push(format!("diverged: {} of {} seeds", point.diverged.len(), point.keys.len()));
+    }
+    if !point.golden_diverged.is_empty() {
+        let (diverged, all) = (point.golden_diverged.len(), point.keys.len());
+        lines.push(format!("float diverged: {diverged} of {all} seeds"));
     }
     lines.join("\n")
 }

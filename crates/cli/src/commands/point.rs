@@ -11,6 +11,7 @@ use systoliq_explore::{Explorer, Found, Key, Line, Lines, Outcome, Store, Trial}
 use super::sweep::{POINTS, point_name};
 use crate::commands::table::{joules, percent, points};
 use crate::failure::Failure;
+use crate::folder::check_kind;
 use crate::load::{ExperimentArguments, files};
 use crate::whole::PARTIAL;
 
@@ -44,6 +45,7 @@ impl Point {
         let trial = Trial::new(loaded.prepared.experiment.clone());
         let folder = self.out.join(POINTS);
         let path = folder.join(point_name(trial.key()));
+        check_kind(&self.out, "sweep").map_err(Failure::input)?;
         let cannot = || format!("cannot write to the folder {}", folder.display());
         fs::create_dir_all(&folder).with_context(cannot).map_err(Failure::input::<Error>)?;
         let stored = read(&path, trial.key()).map_err(Failure::input)?;
@@ -83,7 +85,11 @@ fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
 /// Writes a line under a name that no other process has, and renames it.
 fn write(folder: &Path, path: &Path, lines: &Lines, key: Key) -> Result<(), Error> {
     let fill = || {
-        let mut file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // Others may read it, as any other file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(PARTIAL).tempfile_in(folder)?;
         file.write_all(lines.in_order([key]).as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(path).map(|_: File| ()).map_err(|error| error.error)

@@ -6,6 +6,7 @@ mod summary;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Error, anyhow};
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_explore::{
     Cost, Explorer, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName, Trial,
+    Verdict,
 };
+use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::{Experiment, Prepared, path};
 
 use super::precision::analytical;
@@ -78,7 +81,7 @@ pub struct SearchCommand {
     #[arg(long, value_name = "SEEDS", default_value = "10")]
     held_back: Seeds,
 
-    /// After so many runs no width is lowered any more by itself.
+    /// After so many runs no other plan is tried.
     #[arg(long, value_name = "N", default_value = "200")]
     runs: NonZero<u32>,
 
@@ -130,7 +133,11 @@ impl SearchCommand {
         let start = Instant::now();
         let loaded = self.experiment.load()?;
         let spec = self.spec(&loaded)?;
-        let subject = serde_json::to_value(&spec).map_err(Failure::run)?;
+        let mut subject = serde_json::to_value(&spec).map_err(Failure::run)?;
+        // A search may go on with more.
+        if let Some(members) = subject.as_object_mut() {
+            members.remove("runs_max");
+        }
         let data = loaded.data(spec.experiment.seed)?;
         let (folder, lines) = RunFolder::open(&self.out, &SEARCH, &subject, self.resume)?;
         let starts = starts(&folder, &loaded.prepared, || analytical(&loaded.prepared, &data))?;
@@ -204,7 +211,8 @@ impl SearchCommand {
     ) -> Result<(SearchReport, Vec<systoliq_explore::Key>), Failure> {
         let search = Search::new(spec, starts).map_err(Failure::input)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
-        let progress = Progress::new();
+        let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
+        let progress = Progress::new((spec.cost, profile.unit()));
         let watch = |seen: Seen<'_>| progress.saw(seen);
         let found = pool.map_err(Failure::run)?.install(|| search.run(explorer, &watch));
         progress.bar.finish_and_clear();
@@ -263,16 +271,20 @@ fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
 /// What is shown on standard error while runs end, if that is a terminal.
 struct Progress {
     bar: ProgressBar,
+    /// What is to be least, and the unit of energy.
+    cost: (Cost, EnergyUnit),
     stopped: AtomicUsize,
+    /// The least cost of a plan within the budget.
+    least: Mutex<f64>,
 }
 
 impl Progress {
-    fn new() -> Self {
+    fn new(cost: (Cost, EnergyUnit)) -> Self {
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {pos} runs, {per_sec}{msg}");
         bar.set_style(style.expect("a template that indicatif reads"));
         bar.tick();
-        Self { bar, stopped: AtomicUsize::new(0) }
+        Self { bar, cost, stopped: AtomicUsize::new(0), least: Mutex::new(f64::INFINITY) }
     }
 
     fn saw(&self, seen: Seen<'_>) {
@@ -285,8 +297,18 @@ impl Progress {
             }
             Seen::Step(step) => {
                 let stopped = self.stopped.load(Ordering::Relaxed);
+                let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(cost) = step.cost.filter(|_| step.verdict == Verdict::Within) {
+                    *least = cost.min(*least);
+                }
                 let step = summary::step(step);
-                self.bar.set_message(format!(", {stopped} given up; {step}"));
+                let best = match least.is_finite() {
+                    true => {
+                        format!("; best so far {}", summary::cost(self.cost.0, *least, self.cost.1))
+                    }
+                    false => String::new(),
+                };
+                self.bar.set_message(format!(", {stopped} given up{best}; {step}"));
             }
         }
     }

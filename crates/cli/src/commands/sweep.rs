@@ -3,6 +3,7 @@
 mod directory;
 mod summary;
 
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -12,12 +13,14 @@ use std::time::Instant;
 use anyhow::anyhow;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Trial};
+use rayon::prelude::*;
+use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
 use systoliq_sim::energy::Picojoules;
 
-use crate::commands::table::{joules, points};
+use crate::commands::table::joules;
 use crate::failure::Failure;
-use crate::load::{experiment, files, sweep};
+use crate::load::sweep::{self, LoadedSweep};
+use crate::load::{experiment, files};
 use directory::SweepDirectory;
 
 /// Runs an experiment over values of its settings, several seeds each, and finds how few bits,
@@ -59,10 +62,10 @@ pub struct SweepCommand {
     jobs: Option<NonZero<u16>>,
 
     /// Looks for the cheapest point that loses at most so much against float, as a fraction.
-    #[arg(long, value_name = "X", default_value_t = 0.005, value_parser = loss)]
+    #[arg(long, value_name = "X", default_value_t = 0.005, value_parser = loss, allow_negative_numbers = true)]
     loss: f64,
 
-    /// Allows more than a million points.
+    /// Allows more than a million runs.
     #[arg(long)]
     yes: bool,
 
@@ -75,29 +78,37 @@ impl SweepCommand {
     /// Runs what is not done yet; returns the tables, or the analysis.
     pub fn run(&self) -> Result<String, Failure> {
         let start = Instant::now();
-        let sweep = sweep::read(&self.sweep, &self.set, self.yes)?;
+        let loaded = sweep::read(&self.sweep, &self.set, self.yes)?;
+        let sweep = &loaded.sweep;
         let runs: Vec<(usize, u64)> = sweep.runs().collect();
         let trial = |at: usize| {
             let (point, seed) = runs[at];
             Trial::read(sweep.experiment(point, seed), experiment)
         };
-        let keys: Vec<Key> = (0..runs.len()).map(|at| trial(at).key()).collect();
-        self.check(&trial, runs.len())?;
+        self.check(&loaded, &trial, runs.len())?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let pool = pool.map_err(Failure::run)?;
+        let keys = pool.install(|| keys(runs.len(), &|at| trial(at).key()));
+        if let Some((first, second)) = twice(&keys) {
+            let [first, second] = [first, second].map(|at| summary::point(sweep, runs[at].0));
+            let problem = format!("the points `{first}` and `{second}` are one experiment");
+            return Err(loaded.refuse_whole(&format!("{problem}: expected each once")));
+        }
         let (directory, store) = match &self.out {
             Some(path) => {
-                let (directory, store) = SweepDirectory::open(path, &sweep, &keys, self.resume)?;
+                let (directory, store) = SweepDirectory::open(path, sweep, &keys, self.resume)?;
                 (Some(directory), store)
             }
             None => (None, Store::new(Lines::default(), io::sink())),
         };
-        let lines = self.evaluate(store, runs.len(), &trial)?;
-        let analysis = Analysis::new(&sweep, &keys, &lines, self.loss);
+        let lines = pool.install(|| self.evaluate(store, sweep, &trial))?;
+        let analysis = Analysis::new(sweep, &keys, &lines, self.loss);
         let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
             let jobs = self.jobs();
-            directory.finish(&lines, &keys, (&sweep, &analysis), (start.elapsed(), jobs))?;
+            directory.finish(&lines, &keys, (sweep, &analysis), (start.elapsed(), jobs))?;
         }
-        let text = if self.json { json } else { summary::summary(&sweep, &analysis) };
+        let text = if self.json { json } else { summary::summary(sweep, &analysis) };
         let done = keys.iter().any(|&key| lines.done(key).is_some());
         let reason = || analysis.points.iter().find_map(|point| point.failed.values().next());
         match reason() {
@@ -107,7 +118,12 @@ impl SweepCommand {
     }
 
     /// Refuses a sweep of which no point can be run.
-    fn check(&self, trial: &dyn Fn(usize) -> Trial, runs: usize) -> Result<(), Failure> {
+    fn check(
+        &self,
+        loaded: &LoadedSweep,
+        trial: &dyn Fn(usize) -> Trial,
+        runs: usize,
+    ) -> Result<(), Failure> {
         let explorer = Explorer::new(Store::new(Lines::default(), io::sink()), &files::open_data);
         let first = match explorer.check(&trial(0)) {
             Ok(()) => return Ok(()),
@@ -116,23 +132,22 @@ impl SweepCommand {
         if (1..runs).any(|at| explorer.check(&trial(at)).is_ok()) {
             return Ok(());
         }
-        let name = self.sweep.display();
-        Err(Failure::input(anyhow!("{name}: no point can be run; the first: {first}")))
+        Err(loaded.refuse(&first))
     }
 
     /// Evaluates every trial; returns what the store has in the end.
     fn evaluate(
         &self,
         store: Store,
-        runs: usize,
+        sweep: &Sweep,
         trial: &(dyn Fn(usize) -> Trial + Sync),
     ) -> Result<Lines, Failure> {
         let explorer = Explorer::new(store, &files::open_data);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let seeds = sweep.seeds().len();
+        let runs = sweep.points() * seeds;
         let progress = Progress::new(runs as u64, self.loss);
-        let evaluated = pool
-            .map_err(Failure::run)?
-            .install(|| explorer.evaluate_all(runs, trial, |line| progress.saw(line)));
+        let saw = |at: usize, line: &Line| progress.saw(line, || summary::point(sweep, at / seeds));
+        let evaluated = explorer.evaluate_all(runs, trial, saw);
         progress.bar.finish_and_clear();
         evaluated.map_err(|error| match error {
             systoliq_explore::Error::Store { .. } => Failure::run(error),
@@ -152,20 +167,20 @@ struct Progress {
     bar: ProgressBar,
     loss: f64,
     /// The least energy of a run that lost little enough.
-    best: Mutex<Option<(f64, f64)>>,
+    best: Mutex<Option<f64>>,
 }
 
 impl Progress {
     fn new(runs: u64, loss: f64) -> Self {
         let bar = ProgressBar::new(runs);
-        let template = "[{bar:30}] {pos}/{len} runs, {per_sec}, {eta} left{msg}";
+        let template = "[{bar:20}] {pos}/{len} runs, {eta} left{wide_msg}";
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
         bar.tick();
         Self { bar, loss, best: Mutex::new(None) }
     }
 
-    fn saw(&self, line: &Line) {
+    fn saw(&self, line: &Line, point: impl FnOnce() -> String) {
         self.bar.inc(1);
         let Some((found, lost)) = line.found().and_then(|found| Some((found, found.lost()?)))
         else {
@@ -173,12 +188,32 @@ impl Progress {
         };
         let energy = found.energy_pj.total.0;
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        if lost <= self.loss && best.is_none_or(|(least, _)| energy < least) {
-            *best = Some((energy, lost));
+        if lost <= self.loss && best.is_none_or(|least| energy < least) {
+            *best = Some(energy);
             let energy = joules(Picojoules(energy), found.energy_pj.unit);
-            self.bar.set_message(format!("; best so far {energy} at {}", points(lost)));
+            self.bar.set_message(format!("; best so far {energy}: {}", point()));
         }
     }
+}
+
+/// The keys of so many runs, in the present thread pool.
+fn keys(runs: usize, key: &(dyn Fn(usize) -> Key + Sync)) -> Vec<Key> {
+    let bar = ProgressBar::new(runs as u64);
+    let style = ProgressStyle::with_template("[{bar:20}] {pos}/{len} experiments read, {eta} left");
+    bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
+    let keys = (0..runs).into_par_iter().map(|at| {
+        bar.inc(1);
+        key(at)
+    });
+    let keys = keys.collect();
+    bar.finish_and_clear();
+    keys
+}
+
+/// Two runs of one key, the first of which is that with the first such key.
+fn twice(keys: &[Key]) -> Option<(usize, usize)> {
+    let mut first = HashMap::new();
+    keys.iter().enumerate().find_map(|(at, key)| Some((first.insert(key, at)?, at)))
 }
 
 fn loss(text: &str) -> Result<f64, String> {

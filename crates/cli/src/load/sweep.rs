@@ -2,30 +2,62 @@
 
 use std::path::Path;
 
-use anyhow::Error;
+use anyhow::{Error, anyhow};
 use serde_json::Value;
-use systoliq_explore::{AxisSpec, Bundle, Paths, Sweep, SweepSpec};
+use systoliq_explore::{Axis, AxisSpec, Bundle, Paths, Sweep, SweepSpec};
 use systoliq_sim::path;
 
 use super::document::{Document, Layout};
 use super::{placed, typed};
 use crate::failure::Failure;
 
+/// A sweep that has been read and checked.
+pub struct LoadedSweep {
+    /// The sweep.
+    pub sweep: Sweep,
+    document: Document,
+}
+
+impl LoadedSweep {
+    /// Says that no point can be run, as this is wrong with the experiment of the first, and where in
+    /// its files it is.
+    pub fn refuse(&self, problem: &str) -> Failure {
+        let word = problem.split([' ', ',']).next().unwrap_or_default().trim_end_matches(':');
+        let names = path::split(word).unwrap_or_default();
+        let set = |axis: &Axis| {
+            axis.paths.iter().any(|path| path.starts_with(word) || word.starts_with(path.as_str()))
+        };
+        let from_axis = self.sweep.axes().iter().any(set);
+        let names: Vec<String> = ["experiment".to_owned()].into_iter().chain(names).collect();
+        let place = match names.len() > 1 && !from_axis {
+            true => self.document.origin(&names),
+            false => self.document.name().to_owned(),
+        };
+        Failure::input(anyhow!("{place}: no point can be run; the first: {problem}"))
+    }
+
+    /// Says what is wrong with the sweep as a whole.
+    pub fn refuse_whole(&self, problem: &str) -> Failure {
+        Failure::input(anyhow!("{}: {problem}", self.document.name()))
+    }
+}
+
 /// Reads and checks a sweep; `set` overrides its values as `--set` does. `many` allows any number
-/// of points.
+/// of runs.
 ///
 /// # Errors
 ///
 /// If a file or an override is at fault, or the sweep is impossible.
-pub fn read(file: &Path, set: &[String], many: bool) -> Result<Sweep, Failure> {
-    let read = || -> Result<Sweep, Error> {
+pub fn read(file: &Path, set: &[String], many: bool) -> Result<LoadedSweep, Failure> {
+    let read = || -> Result<LoadedSweep, Error> {
         let mut document = Document::read(file, Layout::SWEEP)?;
         set.iter().try_for_each(|argument| document.set(argument))?;
         let mut spec: SweepSpec = typed(&document)?;
         for (at, axis) in spec.axes.iter_mut().enumerate() {
             resolve(&document, at, axis)?;
         }
-        Sweep::new(spec, many).map_err(|error| placed(&document, error))
+        let sweep = Sweep::new(spec, many).map_err(|error| placed(&document, error))?;
+        Ok(LoadedSweep { sweep, document })
     };
     read().map_err(Failure::input)
 }
@@ -115,7 +147,7 @@ mod tests {
         });
         write("sweeps/s.json", sweep.clone());
         let file = folder.path().join("sweeps/s.json");
-        let read = super::read(&file, &[], false).unwrap();
+        let read = super::read(&file, &[], false).unwrap().sweep;
         assert_eq!(read.points(), 4);
         assert_eq!(read.settings(3)["accelerator"], "../hw/large.json");
         let experiment = read.experiment(3, 1);
@@ -128,7 +160,7 @@ mod tests {
         let mut absent = sweep;
         absent["axes"][0]["values"][1] = "absent.json".into();
         write("sweeps/s.json", absent);
-        let message = super::read(&file, &[], false).unwrap_err().message();
+        let message = super::read(&file, &[], false).err().unwrap().message();
         let named = message.contains("s.json:1:") && message.contains("absent.json: no such file");
         assert!(named, "{message}");
     }

@@ -194,7 +194,7 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
             (0, 2) => line.outcome = Outcome::Failed("no, \"never\"".to_owned()),
             (1, 1) => {
                 let Outcome::Done(found) = &mut line.outcome else { unreachable!() };
-                found.fixed.diverged_at_epoch = Some(1);
+                found.fixed.test.loss = vec![Extended(1e9)];
             }
             _ => {}
         }
@@ -223,6 +223,24 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     assert!(rows[3..].iter().all(|row| columns(row) == columns(rows[3])), "{table}");
     assert_eq!(columns(rows[2]), columns(rows[3]) + 1, "{table}");
     assert_eq!(columns(rows[0]), columns(rows[3]) + 1, "{table}");
+}
+
+#[test]
+fn nothing_is_lost_against_a_golden_model_that_diverged() {
+    let sweep = sweep();
+    let (keys, lines) = lines(&sweep, |point, seed, line| {
+        figures(line, 1 - point as i64, 0, 6.0 - point as f64);
+        let Outcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
+        if (point, seed) == (5, 2) {
+            found.golden.test.loss = vec![Extended(f64::INFINITY)];
+        }
+    });
+    let analysis = Analysis::new(&sweep, &keys, &lines, 0.5);
+    assert_eq!(analysis.points[5].golden_diverged, [2]);
+    assert!(analysis.points[5].validation.as_ref().unwrap().mean.0.is_nan());
+    // The cheapest point, and the one that would have lost least.
+    assert_eq!(analysis.within.cheapest[&Cost::EnergyPj], 4);
+    assert!(!analysis.fronts[&Cost::EnergyPj].contains(&5));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn what_fails_is_recorded_and_stops_nothing_else() {
         trial(&[]),
     ];
     let seen = AtomicUsize::new(0);
-    let done = |_: &Line| {
+    let done = |_: usize, _: &Line| {
         seen.fetch_add(1, Ordering::Relaxed);
     };
     explorer.evaluate_all(trials.len(), |at| trials[at].clone(), done).unwrap();

@@ -73,6 +73,12 @@ impl Tried {
         mean(&self.lost_lately)
     }
 
+    /// The standard errors of both means; nothing for one seed.
+    pub(super) fn standard_errors(&self) -> [Option<f64>; 2] {
+        let several = self.lost.len() > 1;
+        [&self.lost, &self.lost_lately].map(|lost| several.then(|| standard_error(lost)))
+    }
+
     /// Both, the worse one; no number is the worst.
     pub(super) fn worse(&self) -> f64 {
         let (end, lately) = (self.mean(), self.mean_lately());

@@ -9,6 +9,9 @@ use crate::Error;
 /// A width is left alone whose step saves less than this share of the cost.
 const SAVING_MIN: f64 = 5e-3;
 
+/// What a width could lose, in parts.
+const PARTS: u32 = 16;
+
 /// A width is first lowered by this share of the bits that it could lose.
 const FIRST_STEP: u32 = 3;
 
@@ -39,12 +42,11 @@ impl<'b, 'a> Descent<'b, 'a> {
         Self { bench, name, start }
     }
 
-    /// Lowers all widths by as many bits as go, none below its least: by 2, 4, 8 and so on, and then
-    /// by halves. Nothing if not even the start is within the budget.
+    /// Lowers all widths by one share of the bits that each could lose, as far as that goes: by 2, 4, 8 and
+    /// 16 [parts](PARTS), and then by halves. Nothing if not even the start is within the budget.
     pub(super) fn all_together(&mut self) -> Result<Option<Reached>, Error> {
         let own = self.start.bits();
         let Some(mut reached) = self.judge(&own, &own, How::Start)? else { return Ok(None) };
-        let most = (0..own.len()).map(|at| own[at] - self.start.bits_min(at)).max().unwrap_or(0);
         // Lowering by `good` is within the budget; by `bad`, once it is known, it is not.
         let (mut good, mut bad) = (0, None);
         loop {
@@ -53,11 +55,11 @@ impl<'b, 'a> Descent<'b, 'a> {
                 None => 2 * good,
                 Some(bad) => good + (bad - good) / 2,
             };
-            let by = by.min(most);
-            if by == good {
+            let by = by.min(PARTS);
+            if by == good || !self.bench.can_judge() {
                 return Ok(Some(reached));
             }
-            let lower = |at: usize| own[at].saturating_sub(by).max(self.start.bits_min(at));
+            let lower = |at: usize| own[at] - (own[at] - self.start.bits_min(at)) * by / PARTS;
             let bits: Vec<u32> = (0..own.len()).map(lower).collect();
             match self.judge(&own, &bits, How::Uniform)? {
                 Some(further) if further.cost <= reached.cost => (good, reached) = (by, further),
@@ -167,6 +169,8 @@ impl<'b, 'a> Descent<'b, 'a> {
             from: from[at],
             to: bits[at],
         };
+        let [lost_error, lost_lately_error] =
+            tried.standard_errors().map(|error| error.map(Extended));
         let step = Step {
             start: self.name,
             how,
@@ -174,7 +178,9 @@ impl<'b, 'a> Descent<'b, 'a> {
             seeds: tried.lost.len(),
             verdict: tried.verdict,
             lost: Extended(tried.mean()),
+            lost_error,
             lost_lately: Extended(tried.mean_lately()),
+            lost_lately_error,
             cost: tried.cost,
             trainings: self.bench.trainings(),
         };

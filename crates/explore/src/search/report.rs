@@ -82,8 +82,12 @@ pub struct Step {
     /// The mean loss with these seeds on the part that is selected on; of runs that were given up, the
     /// loss until then.
     pub lost: Extended,
+    /// The standard error of that mean; nothing for one seed.
+    pub lost_error: Option<Extended>,
     /// The mean of what was lost after the latest epochs, a quarter of all rounded up; likewise.
     pub lost_lately: Extended,
+    /// The standard error of that mean; nothing for one seed.
+    pub lost_lately_error: Option<Extended>,
     /// The mean cost with these seeds; nothing unless all runs were trained to their end.
     pub cost: Option<f64>,
     /// How many runs had been asked for by then.
@@ -96,7 +100,7 @@ pub struct Step {
 pub enum How {
     /// Nothing: a start.
     Start,
-    /// All widths of a start.
+    /// All widths of a start by one share of the bits that each could lose.
     Uniform,
     /// One width, to see what that loses and saves.
     Alone,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_fxp::Scale;
-use systoliq_program::{TensorDecl, TensorPlan};
+use systoliq_program::{Role, TensorDecl, TensorPlan};
 use systoliq_sim::{Error, Experiment, Prepared, accumulators, path};
 
 /// The fewest bits that are tried.
@@ -47,7 +47,8 @@ pub(super) struct Adjustable {
 
 impl Adjustable {
     /// The widths of every tensor of a step and of every layer's accumulators, in the order of the
-    /// program; of accumulators that differ within a layer, the widest.
+    /// program; of accumulators that differ within a layer, the widest. Weights have a width also where
+    /// they are the master, as they have one format.
     ///
     /// # Errors
     ///
@@ -56,9 +57,13 @@ impl Adjustable {
         let prepared = Prepared::new(experiment.clone())?;
         let mut widths: Vec<Width> = Vec::new();
         for decl in &prepared.program.tensors {
-            let place = place_of(decl);
-            if widths.iter().all(|width| width.place != place) {
-                widths.push(Width { place, bits: decl.plan.format.bits(), frac: None });
+            let weights = (decl.role == Role::Master).then_some(Role::Weights);
+            for role in [decl.role].into_iter().chain(weights) {
+                let place = Place { layer: decl.layer, role: role.name().to_owned() };
+                if widths.iter().all(|width| width.place != place) {
+                    let plan = plan_of(&prepared, &place).expect("a tensor of the program");
+                    widths.push(Width { place, bits: plan.format.bits(), frac: None });
+                }
             }
         }
         let mut sums = BTreeMap::new();
@@ -84,10 +89,7 @@ impl Adjustable {
     fn frac_to_state(&self, prepared: &Prepared, at: usize) -> Option<i32> {
         let mut fewer = self.bits();
         fewer[at] = fewer[at].checked_sub(1).filter(|&bits| bits >= BITS_MIN)?;
-        let plan = |prepared: &Prepared| -> Option<TensorPlan> {
-            let mut tensors = prepared.program.tensors.iter();
-            tensors.find(|decl| place_of(decl) == self.widths[at].place).map(|decl| decl.plan)
-        };
+        let plan = |prepared: &Prepared| plan_of(prepared, &self.widths[at].place);
         let stated = plan(prepared).filter(|plan| plan.scale == Scale::Static)?.format;
         let narrowed = self.lowered(&fewer).and_then(|experiment| Prepared::new(experiment).ok());
         let range = narrowed.and_then(|narrowed| Some(plan(&narrowed)?.format));
@@ -98,6 +100,11 @@ impl Adjustable {
     /// What has a width.
     pub(super) fn place(&self, at: usize) -> &Place {
         &self.widths[at].place
+    }
+
+    /// The width at a place.
+    pub(super) fn bits_at(&self, place: &Place) -> Option<u32> {
+        self.widths.iter().find(|width| width.place == *place).map(|width| width.bits)
     }
 
     /// The widths as the experiment has them.
@@ -140,8 +147,14 @@ impl Adjustable {
     }
 }
 
-fn place_of(decl: &TensorDecl) -> Place {
-    Place { layer: decl.layer, role: decl.role.name().to_owned() }
+/// The plan of the tensors at a place; nothing for accumulators.
+fn plan_of(prepared: &Prepared, place: &Place) -> Option<TensorPlan> {
+    if place.role == Role::Weights.name() {
+        return Some(prepared.plan.layers[place.layer].weights);
+    }
+    let mut tensors = prepared.program.tensors.iter();
+    let here = |decl: &&TensorDecl| decl.layer == place.layer && decl.role.name() == place.role;
+    tensors.find(here).map(|decl| decl.plan)
 }
 
 #[cfg(test)]
@@ -168,16 +181,24 @@ mod tests {
     /// Every tensor's and accumulator's width and, of a static format, range, by its place and name.
     fn formats(experiment: &Experiment) -> BTreeMap<(Place, String), (u32, Option<i32>)> {
         let prepared = Prepared::new(experiment.clone()).unwrap();
-        let tensors = prepared.program.tensors.iter().map(|decl| {
-            let (bits, frac) = (decl.plan.format.bits(), decl.plan.format.frac());
-            let range = (decl.plan.scale == Scale::Static).then_some(bits as i32 - frac);
-            ((place_of(decl), decl.name.clone()), (bits, range))
+        let format = |plan: &TensorPlan| {
+            let (bits, frac) = (plan.format.bits(), plan.format.frac());
+            (bits, (plan.scale == Scale::Static).then_some(bits as i32 - frac))
+        };
+        let place = |layer, role: Role| Place { layer, role: role.name().to_owned() };
+        let tensors =
+            prepared.program.tensors.iter().map(|decl| {
+                ((place(decl.layer, decl.role), decl.name.clone()), format(&decl.plan))
+            });
+        // Also where they are the master.
+        let weights = prepared.plan.layers.iter().enumerate().map(|(layer, plan)| {
+            ((place(layer, Role::Weights), format!("w{layer}")), format(&plan.weights))
         });
         let sums = prepared.program.commands.iter().filter_map(|command| {
             let place = Place { layer: command.layer, role: ACCUMULATOR.to_owned() };
             Some(((place, command.name.clone()), (accumulators::of(command)?.bits(), None)))
         });
-        tensors.chain(sums).collect()
+        tensors.chain(weights).chain(sums).collect()
     }
 
     /// However formats are stated: by role, by layer, in Q notation, by width, not at all.
@@ -199,6 +220,8 @@ mod tests {
                        "accumulator": { "bits": 40 } }
             } }),
             json!({ "weights": "Q1.7", "residual": { "bits": 8 } }),
+            json!({ "weights": "Q1.9", "master": "Q1.9", "accumulator": { "bits": 40 } }),
+            json!({ "weights": "Q1.9", "master": "Q1.11", "accumulator": { "bits": 40 } }),
         ] {
             let experiment = experiment(precision.clone());
             let adjustable = Adjustable::new(&experiment).unwrap();

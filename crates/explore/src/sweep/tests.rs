@@ -142,10 +142,19 @@ fn sweeps_of_no_or_too_many_points_or_seeds_are_refused() {
     ]);
     let message = sweep(wide.clone(), json!("grid")).unwrap_err();
     assert!(
-        message.contains("axes: 1001000 points: expected at most 1000000, or --yes"),
+        message.contains(
+            "axes: 1001000 points with 2 seeds each: expected at most 1000000 runs, or --yes"
+        ),
         "{message}"
     );
     assert_eq!(Sweep::new(spec(wide.clone(), json!("grid")), true).unwrap().points(), 1_001_000);
+    let mut many =
+        spec(json!([{ "path": "training.epochs", "values": "1..=1001" }]), json!("grid"));
+    many.seeds = crate::Seeds::Count(1000);
+    let message = Sweep::new(many.clone(), false).unwrap_err().to_string();
+    assert!(message.contains("axes: 1001 points with 1000 seeds each: expected"), "{message}");
+    many.seeds = crate::Seeds::Count(900);
+    assert_eq!(Sweep::new(many, false).unwrap().points(), 1001);
     assert_eq!(sweep(wide, json!({ "random": { "points": 5, "seed": 1 } })).unwrap().points(), 5);
     let roles = ["weights", "master", "bias", "logits", "gradients", "momentum"];
     let deep = |axes: usize| {
@@ -154,7 +163,10 @@ fn sweeps_of_no_or_too_many_points_or_seeds_are_refused() {
     };
     let refused = |axes| Sweep::new(spec(axes, json!("grid")), true).unwrap_err().to_string();
     let message = refused(deep(4));
-    assert!(message.contains("1000000000000 points: expected at most 268435456"), "{message}");
+    assert!(
+        message.contains("1000000000000 points with 2 seeds each: expected at most 268435456 runs"),
+        "{message}"
+    );
     let mut axes = deep(6);
     axes.as_array_mut().unwrap().push(json!({ "path": "training.epochs", "values": "1..=10" }));
     assert!(refused(axes).contains("more than 2^62"), "10^19");

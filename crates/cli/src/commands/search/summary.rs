@@ -7,7 +7,7 @@ use systoliq_explore::{
     Confirmed, Cost, Costs, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, StartName,
     Step, Verdict,
 };
-use systoliq_sim::energy::Picojoules;
+use systoliq_sim::energy::{EnergyUnit, Picojoules};
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
 
@@ -47,7 +47,13 @@ pub(super) fn nothing(report: &SearchReport) -> String {
             nearest.seeds,
             if nearest.seeds == 1 { "seed" } else { "seeds" },
         ),
-        None => format!("nothing is within {budget} of float: no run could be trained"),
+        None if report.trainings.failed == trained => {
+            format!("nothing is within {budget} of float: no run could be trained")
+        }
+        None => format!(
+            "nothing is within {budget} of float: no loss against float is a number, as where float \
+             itself diverges"
+        ),
     }
 }
 
@@ -66,7 +72,7 @@ fn heading(report: &SearchReport) -> String {
     let budget = budget(report);
     let seeds = match report.seeds.len() {
         1 => "1 seed".to_owned(),
-        several => format!("the mean of {several} seeds"),
+        several => format!("the mean of {several} seeds with its standard error"),
     };
     let part = part(report);
     format!("{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n", report.name)
@@ -74,9 +80,9 @@ fn heading(report: &SearchReport) -> String {
 
 /// Whole plans; widths that were lowered alone are only counted.
 fn steps(report: &SearchReport) -> String {
-    let lost = format!("lost, {}", part(report));
-    let names =
-        ["start", "lowered", "seeds", &lost, "lately", cost_name(report.cost), "", "runs so far"];
+    let lost = format!("lost, {} + s.e.", part(report));
+    let cost = cost_name(report.cost);
+    let names = ["start", "lowered", "seeds", &lost, "lately + s.e.", cost, "", "runs so far"];
     let mut table = Columns::new(&names);
     let alone = |step: &&Step| step.how == How::Alone;
     for step in report.steps.iter().filter(|step| !alone(step)) {
@@ -84,8 +90,8 @@ fn steps(report: &SearchReport) -> String {
             start_name(step.start).to_owned(),
             lowered(step),
             step.seeds.to_string(),
-            amount(report, step.lost.0),
-            amount(report, step.lost_lately.0),
+            with_error(report, step.lost.0, step.lost_error.map(|error| error.0)),
+            with_error(report, step.lost_lately.0, step.lost_lately_error.map(|error| error.0)),
             step.cost.map_or_else(|| "-".to_owned(), |cost| cost_text(report, cost)),
             verdict(step.verdict).to_owned(),
             step.trainings.to_string(),
@@ -95,9 +101,24 @@ fn steps(report: &SearchReport) -> String {
     let mut text = table.text();
     line!(
         text,
-        " and {count} times one width alone, with the first seeds (search.json has them)\n"
+        " and {count} times one width alone, with the first seeds (search.json has them)\n \
+         s.e.: standard error of the mean; within the budget are plans with all seeds of which both \
+         sums are\n"
     );
     text
+}
+
+/// A mean loss with its standard error.
+fn with_error(report: &SearchReport, mean: f64, error: Option<f64>) -> String {
+    if mean.is_nan() {
+        return "undefined".to_owned();
+    }
+    let error = error.filter(|error| error.is_finite());
+    match (report.measure, error) {
+        (_, None) => amount(report, mean),
+        (Some(Measure::Loss), Some(error)) => format!("{} + {}", real(mean), real(error)),
+        (_, Some(error)) => format!("{:+.2} + {:.2} points", 100.0 * mean, 100.0 * error),
+    }
 }
 
 /// The bits of every role, layer by layer.
@@ -154,7 +175,11 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
         Some(held_back) => {
             let seeds = count(&report.held_back);
             line!(text, " lost on test, {seeds} held back: {}", lost(&held_back.test));
-            let said = confirmed(held_back.confirmed);
+            let said = match held_back.test.ci95 {
+                Some(_) => confirmed(held_back.confirmed),
+                None if held_back.confirmed == Confirmed::MeanWithin => "one seed alone is within",
+                None => "one seed alone is beyond",
+            };
             line!(text, " {said} the budget of {}", budget(report));
         }
         None => line!(text, " a run with a seed that was held back failed: nothing is proved"),
@@ -171,7 +196,7 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
         if trainings.failed > 0 { format!(", {} failed", trainings.failed) } else { String::new() },
     );
     if trainings.ran_out {
-        line!(text, " widths might go further with more --runs");
+        line!(text, " widths might go further with more --runs; --resume goes on from here");
     }
     text
 }
@@ -205,7 +230,7 @@ fn lowered(step: &Step) -> String {
         (How::Start, _) | (_, []) => "nothing".to_owned(),
         (How::Uniform, changes) => {
             let most = changes.iter().map(|change| change.from - change.to).max().unwrap_or(0);
-            format!("all by {most}")
+            format!("all by up to {most} bits")
         }
         (_, changes) if changes.len() > NAMED => format!("{} widths", changes.len()),
         (_, changes) => {
@@ -251,8 +276,13 @@ fn cost_name(cost: Cost) -> &'static str {
 }
 
 fn cost_text(report: &SearchReport, value: f64) -> String {
-    match report.cost {
-        Cost::EnergyPj => joules(Picojoules(value), report.energy_unit.unwrap_or_default()),
+    cost(report.cost, value, report.energy_unit.unwrap_or_default())
+}
+
+/// A cost with its unit, where energy has this one.
+pub(super) fn cost(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
+    match cost {
+        Cost::EnergyPj => joules(Picojoules(value), energy_unit),
         Cost::AreaMm2 => format!("{value:.3} mm2"),
         Cost::Cycles | Cost::StepBits => grouped(value.round() as u64),
     }

@@ -74,7 +74,8 @@ fn read_points(folder: &Path, keys: &[Key], lines: &mut Lines) -> Result<(), Err
         }
         let path = folder.join(point_name(key));
         if path.is_file() {
-            let file = open_regular(&path)?;
+            let cannot = || format!("cannot read {}", path.display());
+            let file = open_regular(&path).with_context(cannot)?;
             lines.read(BufReader::new(file)).with_context(|| path.display().to_string())?;
         }
     }

@@ -12,8 +12,16 @@ use crate::commands::table::{Columns, grouped, joules, percent, real};
 /// Points of a front that are shown before the table is thinned out.
 const SHOWN: usize = 30;
 
-/// Failures that are shown.
+/// Reasons of failures that are shown.
 const FAILURES_SHOWN: usize = 5;
+
+/// The values of a point in a few words.
+pub(super) fn point(sweep: &Sweep, at: usize) -> String {
+    let levels = sweep.axes().iter().zip(sweep.point(at));
+    let values =
+        levels.map(|(axis, level)| format!("{} {}", axis.name, axis.levels[level].label()));
+    values.collect::<Vec<_>>().join(", ")
+}
 
 /// The tables of a sweep.
 pub(super) fn summary(sweep: &Sweep, analysis: &Analysis) -> String {
@@ -34,9 +42,14 @@ macro_rules! line {
 
 fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
     let count = |of: fn(&PointAnalysis) -> usize| analysis.points.iter().map(of).sum::<usize>();
-    let (failed, diverged) =
-        (count(|point| point.failed.len()), count(|point| point.diverged.len()));
-    let ended = [(failed, "failed"), (diverged, "diverged")];
+    let ended = [
+        (count(|point| point.failed.len()), "failed"),
+        (count(|point| point.diverged.len()), "diverged"),
+        (
+            count(|point| point.golden_diverged.len()),
+            "diverged in float, so that no loss is defined",
+        ),
+    ];
     let ended = ended.iter().filter(|(count, _)| *count > 0);
     let ended: String = ended.map(|(count, how)| format!(", {count} {how}")).collect();
     let points = if sweep.points() == 1 { "point" } else { "points" };
@@ -59,8 +72,17 @@ fn front(analysis: &Analysis) -> String {
     let part = selected_on(analysis);
     let selected = format!("lost, {part}");
     let validated = (analysis.selected_on == SelectedOn::Validation).then_some(selected.as_str());
-    let rest = ["lost, test", "energy", "float32", "cycles"];
-    let mut table = Columns::new(&names.chain(validated).chain(rest).collect::<Vec<_>>());
+    // Where float itself is not the same at all points, its loss says less than its own.
+    let goldens: Vec<f64> =
+        analysis.points.iter().filter_map(|point| Some(point.test.as_ref()?.golden.0)).collect();
+    let level = match analysis.measure {
+        Measure::ErrorRate => "errors, test",
+        Measure::Loss => "loss, test",
+    };
+    let level = goldens.iter().any(|golden| *golden != goldens[0]).then_some(level);
+    let rest = ["energy", "float32", "cycles"];
+    let heading = names.chain(validated).chain(["lost, test"]).chain(level).chain(rest);
+    let mut table = Columns::new(&heading.collect::<Vec<_>>());
     let every = front.len().div_ceil(SHOWN).max(1);
     for &at in front.iter().step_by(every) {
         let point = &analysis.points[at];
@@ -70,14 +92,18 @@ fn front(analysis: &Analysis) -> String {
             continue;
         };
         let selected = validated.map(|_| lost(analysis.measure, selecting.mean, None));
+        let quoted = lost(analysis.measure, test.mean, test.ci95);
+        let level = level.map(|_| match analysis.measure {
+            Measure::ErrorRate => percent(test.fixed.0),
+            Measure::Loss => real(test.fixed.0),
+        });
         let figures = [
-            lost(analysis.measure, test.mean, test.ci95),
             joules(Picojoules(costs.energy_pj), costs.energy_unit),
             percent(costs.energy_pj / costs.float32_energy_pj),
             grouped(costs.cycles.round() as u64),
         ];
         let values = analysis.axes.iter().map(|axis| label(&point.settings[&axis.name]));
-        table.line(values.chain(selected).chain(figures));
+        table.line(values.chain(selected).chain([quoted]).chain(level).chain(figures));
     }
     let mut text = table.text();
     let shown = if every > 1 { format!(", one of {every}") } else { String::new() };
@@ -104,7 +130,8 @@ fn cheapest(analysis: &Analysis) -> String {
         (Cost::AreaMm2, "least area"),
     ] {
         let comparable = cost != Cost::EnergyPj || analysis.energy_unit().is_some();
-        if !comparable || !analysis.varies(cost) {
+        // Of points that all cost the same, the one that loses least is named once.
+        if !comparable || cost != Cost::EnergyPj && !analysis.varies(cost) {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
@@ -160,17 +187,28 @@ fn sensitivity(analysis: &Analysis) -> String {
 
 fn failures(analysis: &Analysis) -> String {
     let mut text = String::new();
-    let failed = analysis.points.iter().flat_map(|point| {
-        let at = settings(analysis, point);
-        point
-            .failed
-            .iter()
-            .map(move |(seed, reason)| format!(" FAILED {at}, seed {seed}: {reason}"))
-    });
-    let failed: Vec<String> = failed.collect();
-    failed.iter().take(FAILURES_SHOWN).for_each(|failure| line!(text, "{failure}"));
-    if failed.len() > FAILURES_SHOWN {
-        line!(text, " and {} more runs failed", failed.len() - FAILURES_SHOWN);
+    // By reason: the first run, and how many in all.
+    let mut reasons: Vec<(&str, String, usize)> = Vec::new();
+    for point in &analysis.points {
+        for (seed, reason) in &point.failed {
+            match reasons.iter_mut().find(|(known, ..)| known == reason) {
+                Some((.., runs)) => *runs += 1,
+                None => {
+                    let first = format!("{}, seed {seed}", settings(analysis, point));
+                    reasons.push((reason, first, 1));
+                }
+            }
+        }
+    }
+    for (reason, first, runs) in reasons.iter().take(FAILURES_SHOWN) {
+        let runs = match runs {
+            1 => "1 run".to_owned(),
+            several => format!("{several} runs, the first"),
+        };
+        line!(text, " FAILED {runs} {first}: {reason}");
+    }
+    if reasons.len() > FAILURES_SHOWN {
+        line!(text, " and for {} other reasons", reasons.len() - FAILURES_SHOWN);
     }
     text
 }

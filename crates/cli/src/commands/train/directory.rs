@@ -54,6 +54,7 @@ impl RunDirectory {
     /// starts afresh removes what another left; one that resumes keeps it.
     pub(super) fn open(path: &Path, prepared: &Prepared, resume: bool) -> Result<Self, Failure> {
         let ready = || {
+            folder::check_kind(path, "run")?;
             let lock = folder::lock(path)?;
             let checkpoints = path.join(CHECKPOINTS);
             let in_the_way = |path: PathBuf, is: &str| anyhow!("{} is {is}", path.display());
