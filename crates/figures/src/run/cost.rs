@@ -149,13 +149,15 @@ fn energy_by_pass(report: &Report) -> Figure {
     table.head.extend(keys.iter().cloned().chain(["total".to_owned()]));
     let mut bars = Vec::new();
     for (pass, works) in by_pass(report) {
-        let spent_on: [(String, f64, fn(&Work) -> f64); 2] = [
-            (words(pass), fixed.of(pass), |work| work.energy_pj),
-            (format!("{}, float32", words(pass)), float32.of(pass), |work| work.float32_energy_pj),
+        let spent = works.iter().map(|work| (work.layer, [work.energy_pj, work.float32_energy_pj]));
+        let spent: Vec<(usize, [f64; 2])> = spent.collect();
+        let hardware = [
+            (words(pass), fixed.of(pass)),
+            (format!("{}, float32", words(pass)), float32.of(pass)),
         ];
-        for (label, total, spent) in spent_on {
+        for (on, (label, total)) in hardware.into_iter().enumerate() {
             let of = |layer: &usize| {
-                works.iter().filter(|work| work.layer == *layer).map(|work| spent(work)).sum()
+                spent.iter().filter(|work| work.0 == *layer).map(|work| work.1[on]).sum()
             };
             let parts: Vec<(String, f64)> =
                 keys.iter().cloned().zip(layers.iter().map(of)).collect();
@@ -301,7 +303,7 @@ fn roofline(report: &Report) -> Option<Figure> {
     let y = Axis::around(Scale::Log, y.chain([peak * 1.15]));
     let memory = bandwidth
         .map_or("no limit of DRAM".to_owned(), |bytes| format!("{bytes} bytes of DRAM per cycle"));
-    let name = format!("bound: {} PEs, {memory}", count(machine.array.pes() as u64));
+    let name = format!("bound: {} PEs, {memory}", count(machine.array.pes()));
     series.insert(0, Series { name, style: 12, line: true, points: roof, ..Series::default() });
     let chart = LineChart {
         x_name: "arithmetic intensity (MACs per byte of DRAM, logarithmic)",
