@@ -25,7 +25,6 @@ use systoliq_program::{Engine, GemmTask, Sums};
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
-pub(crate) use kernels::{Work, with_widest_vectors};
 pub(crate) use lanes::Word;
 pub(crate) use panels::{Side, word_panels};
 use plan::{CodeRange, Method};

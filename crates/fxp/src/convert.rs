@@ -8,9 +8,11 @@ use systoliq_keyed_random::Key;
 
 use crate::real::decompose;
 use crate::rounding::Wide;
-use crate::statistics::{CHUNK, Products};
+use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
+
+mod narrow;
 
 /// What happens to a value outside the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +64,12 @@ impl Overflow {
     #[inline(always)]
     pub(crate) fn wrap(value: i64, bits: u32, signed: bool) -> i64 {
         let unused = 64 - bits;
-        if signed { value << unused >> unused } else { ((value as u64) << unused >> unused) as i64 }
+        // `bits` is 1 to 64; shifts that are not checked are made by vector units.
+        if signed {
+            value.wrapping_shl(unused).wrapping_shr(unused)
+        } else {
+            (value as u64).wrapping_shl(unused).wrapping_shr(unused) as i64
+        }
     }
 }
 
@@ -175,14 +182,13 @@ impl Conversion {
     /// Unless `raws` holds `rows · cols` elements.
     pub fn tensor(&self, rows: usize, cols: usize, raws: &[i64]) -> (Tensor, ConversionStatistics) {
         assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        let longest = raws.iter().map(|raw| 64 - raw.unsigned_abs().leading_zeros()).max();
-        let longest = longest.unwrap_or(0);
+        let longest = narrow::longest(raws);
         let mut tensor = Tensor::zeros(self.to, rows, cols);
         let scale_bits = if self.scale == 1 { 0 } else { bit_length(self.scale.into()) };
         let fits_i64 = longest as i32 + scale_bits <= 61;
         let statistics = fill_codes!(tensor, |codes| {
             if fits_i64 && (0..=61).contains(&self.shift()) {
-                self.convert_narrow(raws, longest, codes)
+                narrow::convert(self, raws, longest, codes)
             } else {
                 let raws = raws.iter().map(|&raw| raw.into());
                 self.convert_wide(0, raws, codes)
@@ -278,64 +284,6 @@ impl Conversion {
         products.xx *= &scale * &scale;
         products.xy *= scale;
         statistics.add_products(&products, self.from_frac, self.to.frac());
-    }
-
-    /// Converts elements whose scaled magnitude has at most 61 bits, dropping 0 to 61 of them.
-    fn convert_narrow<T: Lane>(
-        &self,
-        raws: &[i64],
-        longest: u32,
-        codes: &mut [T],
-    ) -> ConversionStatistics {
-        match self.rounding {
-            Rounding::Floor => self.narrow_loop(raws, longest, codes, Rounding::Floor),
-            Rounding::NearestEven => self.narrow_loop(raws, longest, codes, Rounding::NearestEven),
-            Rounding::NearestUp => self.narrow_loop(raws, longest, codes, Rounding::NearestUp),
-            Rounding::NearestAway => self.narrow_loop(raws, longest, codes, Rounding::NearestAway),
-            Rounding::Zero => self.narrow_loop(raws, longest, codes, Rounding::Zero),
-            Rounding::Stochastic => self.narrow_loop(raws, longest, codes, Rounding::Stochastic),
-        }
-    }
-
-    /// The loop of [`convert_narrow`](Self::convert_narrow), specialized by the optimizer for each
-    /// constant `rounding`.
-    #[inline(always)]
-    fn narrow_loop<T: Lane>(
-        &self,
-        raws: &[i64],
-        longest: u32,
-        codes: &mut [T],
-        rounding: Rounding,
-    ) -> ConversionStatistics {
-        let shift = self.shift() as u32;
-        let scale = i64::from(self.scale);
-        let (low, high) = self.overflow.ends(self.to);
-        let (half_low, half_high) = self.overflow.half_ends(self.to);
-        let mut statistics =
-            ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
-        let mut products = Products::default();
-        for (at, (raws, codes)) in raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)).enumerate() {
-            let first = (at * CHUNK) as u64;
-            let (mut overflowed, mut beyond_half, mut underflowed) = (0u32, 0u32, 0u32);
-            for (index, (&raw, code)) in (first..).zip(raws.iter().zip(&mut *codes)) {
-                let word = if rounding == Rounding::Stochastic { self.key.word(index) } else { 0 };
-                let rounded = shift_right_round(raw.wrapping_mul(scale), shift, rounding, word);
-                let fitted = match self.overflow {
-                    Overflow::Wrap => Overflow::wrap(rounded, self.to.bits(), self.to.is_signed()),
-                    _ => rounded.clamp(low, high),
-                };
-                overflowed += u32::from(fitted != rounded);
-                beyond_half += u32::from(rounded.clamp(half_low, half_high) != rounded);
-                underflowed += u32::from(rounded == 0 && raw != 0);
-                *code = T::from_code(fitted);
-            }
-            statistics.overflowed += u64::from(overflowed);
-            statistics.beyond_half += u64::from(beyond_half);
-            statistics.underflowed += u64::from(underflowed);
-            products.add_chunk(raws, codes, longest.max(self.to.bits()));
-        }
-        self.finish(&mut statistics, products);
-        statistics
     }
 }
 

@@ -28,6 +28,7 @@ pub mod squared_error;
 pub mod statistics;
 pub mod tensor;
 pub mod update;
+pub mod vectors;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use block::{Along, Blocks};

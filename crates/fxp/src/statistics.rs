@@ -4,8 +4,8 @@ use num_bigint::BigInt;
 use num_traits::{Signed, ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
 
-use crate::Lane;
 use crate::convert::Converted;
+use crate::vectors::{Work, with_widest_vectors};
 
 /// An exact sum of integers times powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,35 +174,93 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    /// Adds at most [`CHUNK`] elements, no value or code longer than `longest` bits.
-    pub(crate) fn add_chunk<T: Lane>(&mut self, raws: &[i64], codes: &[T], longest: u32) {
-        if longest <= 26 {
-            // 2^10 products of 52 bits; 32-bit factors, so that a vector unit multiplies them.
-            let (mut xx, mut xy, mut yy) = (0i64, 0i64, 0i64);
-            for (&raw, &code) in raws.iter().zip(codes) {
-                let (x, y) = (i64::from(raw as i32), i64::from(code.code() as i32));
-                xx = xx.wrapping_add(x * x);
-                xy = xy.wrapping_add(x * y);
-                yy = yy.wrapping_add(y * y);
+    /// Adds at most [`CHUNK`] elements, no value or code longer than `longest` bits; the codes in 64
+    /// bits.
+    pub(crate) fn add_chunk(&mut self, raws: &[i64], codes: &[i64], longest: u32) {
+        debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len());
+        match longest {
+            ..=26 => {
+                // 2^10 products of 52 bits.
+                let [xx, xy, yy] = with_widest_vectors(Short { raws, codes });
+                self.xx += xx;
+                self.xy += xy;
+                self.yy += yy;
             }
-            self.xx += xx;
-            self.xy += xy;
-            self.yy += yy;
-        } else {
-            // Squares of up to 126 bits are summed in halves.
-            let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
-            for (&raw, &code) in raws.iter().zip(codes) {
-                let (x, y) = (i128::from(raw), i128::from(code.code()));
-                let square = (x * x) as u128;
-                xx_high += square >> 64;
-                xx_low += square & u128::from(u64::MAX);
-                xy += x * y;
-                yy += y * y;
+            27..=31 => {
+                let [xx, xy, yy] = with_widest_vectors(Halves { raws, codes });
+                self.xx += xx;
+                self.xy += xy;
+                self.yy += yy;
             }
-            self.xx += (BigInt::from(xx_high) << 64) + xx_low;
-            self.xy += xy;
-            self.yy += yy;
+            _ => self.add_long(raws, codes),
         }
+    }
+
+    /// The same for squares of up to 126 bits, which are summed in halves.
+    fn add_long(&mut self, raws: &[i64], codes: &[i64]) {
+        let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
+        for (&raw, &code) in raws.iter().zip(codes) {
+            let (x, y) = (i128::from(raw), i128::from(code));
+            let square = (x * x) as u128;
+            xx_high += square >> 64;
+            xx_low += square & u128::from(u64::MAX);
+            xy += x * y;
+            yy += y * y;
+        }
+        self.xx += (BigInt::from(xx_high) << 64) + xx_low;
+        self.xy += xy;
+        self.yy += yy;
+    }
+}
+
+/// `x · y` of two values that 32 bits hold, in the instruction that vector units have for these.
+#[inline(always)]
+fn product(x: i64, y: i64) -> i64 {
+    i64::from(x as i32) * i64::from(y as i32)
+}
+
+/// Sums of products that 64 bits hold.
+struct Short<'a> {
+    raws: &'a [i64],
+    codes: &'a [i64],
+}
+
+impl Work for Short<'_> {
+    type Output = [i64; 3];
+
+    #[inline(always)]
+    fn run(self) -> [i64; 3] {
+        let (mut xx, mut xy, mut yy) = (0i64, 0i64, 0i64);
+        for (&x, &y) in self.raws.iter().zip(self.codes) {
+            xx = xx.wrapping_add(product(x, x));
+            xy = xy.wrapping_add(product(x, y));
+            yy = yy.wrapping_add(product(y, y));
+        }
+        [xx, xy, yy]
+    }
+}
+
+/// Sums of products of up to 62 bits, of their upper and lower 32 bits by themselves.
+struct Halves<'a> {
+    raws: &'a [i64],
+    codes: &'a [i64],
+}
+
+impl Work for Halves<'_> {
+    type Output = [i128; 3];
+
+    #[inline(always)]
+    fn run(self) -> [i128; 3] {
+        let (mut high, mut low) = ([0i64; 3], [0i64; 3]);
+        for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let products = [product(x, x), product(x, y), product(y, y)];
+            for ((high, low), product) in high.iter_mut().zip(&mut low).zip(products) {
+                *high = high.wrapping_add(product >> 32);
+                *low = low.wrapping_add(product & 0xffff_ffff);
+            }
+        }
+        let sum = |at: usize| (i128::from(high[at]) << 32) + i128::from(low[at]);
+        [sum(0), sum(1), sum(2)]
     }
 }
 

@@ -16,7 +16,9 @@ use systoliq_program::gemm::GemmShape;
 
 use super::{Run, sum_words, word};
 use crate::Mapping;
-use crate::fast::{Side, Word, Work, with_widest_vectors, word_panels};
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
+
+use crate::fast::{Side, Word, word_panels};
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
 

@@ -7,7 +7,9 @@ use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
 
 use super::bias::Bias;
-use super::kernels::{BLOCK_MAX, Kernel, Pair, Work, with_widest_vectors};
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
+
+use super::kernels::{BLOCK_MAX, Kernel, Pair};
 use super::panels::{Panels, Part, Side, pair_panels};
 use super::plan::{DotBounds, Limit};
 

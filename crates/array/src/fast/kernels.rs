@@ -97,35 +97,11 @@ fn portable(a: &[Pair], b: &[Pair], block: &mut [i32]) {
     block.copy_from_slice(sums.as_flattened());
 }
 
-/// Work that gains from wide vectors, written as plain loops.
-pub(crate) trait Work {
-    /// What the work gives.
-    type Output;
-
-    /// Does it. Must be `#[inline(always)]`, so that it is compiled into its caller.
-    fn run(self) -> Self::Output;
-}
-
-/// Does `work`, compiled for the widest vectors that this machine has.
-pub(crate) fn with_widest_vectors<W: Work>(work: W) -> W::Output {
-    #[cfg(target_arch = "x86_64")]
-    return x86::with_widest_vectors(work);
-    #[cfg(not(target_arch = "x86_64"))]
-    work.run()
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Kernel, Pair, Work};
+    use super::{Kernel, Pair};
     use std::arch::x86_64::*;
-
-    /// Whether there is AVX-512 with the extensions that integers need.
-    fn has_avx512() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-    }
+    use systoliq_fxp::vectors::has_avx512;
 
     pub(super) fn available() -> Vec<Kernel> {
         let kernel = |name, rows, cols, run| Kernel { name, rows, cols, run };
@@ -214,38 +190,6 @@ mod x86 {
         _mm256_setzero_si256,
         |sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
     );
-
-    pub(super) fn with_widest_vectors<W: Work>(work: W) -> W::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        fn with_avx512<W: Work>(work: W) -> W::Output {
-            work.run()
-        }
-        #[target_feature(
-            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg"
-        )]
-        fn with_avx512_and_popcount<W: Work>(work: W) -> W::Output {
-            work.run()
-        }
-        #[target_feature(enable = "avx2")]
-        fn with_avx2<W: Work>(work: W) -> W::Output {
-            work.run()
-        }
-        if has_avx512()
-            && is_x86_feature_detected!("avx512vpopcntdq")
-            && is_x86_feature_detected!("avx512bitalg")
-        {
-            // SAFETY: the features were just detected.
-            unsafe { with_avx512_and_popcount(work) }
-        } else if has_avx512() {
-            // SAFETY: the features were just detected.
-            unsafe { with_avx512(work) }
-        } else if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just detected.
-            unsafe { with_avx2(work) }
-        } else {
-            work.run()
-        }
-    }
 }
 
 #[cfg(test)]

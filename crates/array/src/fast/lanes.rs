@@ -11,8 +11,8 @@ use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
 
 use super::bias::Bias;
-use super::kernels::{Work, with_widest_vectors};
 use super::panels::{Side, word_panels};
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
 
 /// How many columns of C are summed side by side.
 const LANES: usize = 16;

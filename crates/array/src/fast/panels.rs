@@ -10,7 +10,9 @@ use std::ops::Range;
 use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::Operand;
 
-use super::kernels::{Pair, Work, fill_pairs, pair, with_widest_vectors};
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
+
+use super::kernels::{Pair, fill_pairs, pair};
 use super::lanes::Word;
 
 /// Which operand of a GEMM.
