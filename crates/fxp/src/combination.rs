@@ -58,7 +58,8 @@ impl Combination {
         let bits = mantissa_bits(factor) + tensor.format().bits() as i32;
         let codes = tensor.to_codes();
         let values = if bits <= NARROW {
-            let raws = codes.into_iter().map(|code| mantissa * code).collect();
+            // As many bits hold every product.
+            let raws = codes.into_iter().map(|code| mantissa.wrapping_mul(code)).collect();
             Values::Narrow { bits, raws }
         } else {
             Values::Wide(codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect())
@@ -120,9 +121,11 @@ impl Combination {
                 Values::Narrow { raws: others, .. },
                 Some(bits @ ..=NARROW),
             ) => {
+                // As many bits hold every sum.
+                let sign = if negative { -1i64 } else { 1 };
                 for (raw, other) in raws.iter_mut().zip(others) {
-                    let other = other << theirs;
-                    *raw = (*raw << ours) + if negative { -other } else { other };
+                    let other = other.wrapping_shl(theirs as u32).wrapping_mul(sign);
+                    *raw = raw.wrapping_shl(ours as u32).wrapping_add(other);
                 }
                 Values::Narrow { bits, raws }
             }

@@ -240,6 +240,7 @@ impl Conversion {
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
         if let Some((raws, from_frac)) = aligned(values) {
+            let (raws, from_frac) = without_zeros(raws, from_frac, self.to.frac());
             return Self { from_frac, ..*self }.tensor(rows, cols, &raws);
         }
         let parts = values.iter().map(|&value| decompose(value).expect("a finite value"));
@@ -309,6 +310,15 @@ pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
         })
         .collect();
     exact.then_some((raws, frac))
+}
+
+/// The same values without low bits that none of them has, as long as `least` fraction bits are left.
+fn without_zeros(mut raws: Vec<i64>, frac: i32, least: i32) -> (Vec<i64>, i32) {
+    let bits = raws.iter().fold(0, |bits, raw| bits | raw);
+    let zeros = if bits == 0 { 0 } else { bits.trailing_zeros() };
+    let zeros = zeros.min((frac - least).max(0) as u32);
+    raws.iter_mut().for_each(|raw| *raw = raw.wrapping_shr(zeros));
+    (raws, frac - zeros as i32)
 }
 
 /// The number of bits of `|value|`; 0 for 0.

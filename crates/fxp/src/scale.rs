@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::convert::shift_round_big;
 use crate::real::{compose, decompose};
+use crate::vectors::{Work, with_widest_vectors};
 use crate::{ConversionStatistics, Format, Overflow, Rounding};
 
 /// How a tensor's number of fraction bits is found.
@@ -90,13 +91,26 @@ pub struct Range {
     pub frac: i32,
 }
 
+/// The least and the largest of some integers.
+struct Ends<'a>(&'a [i64]);
+
+impl Work for Ends<'_> {
+    type Output = (i64, i64);
+
+    #[inline(always)]
+    fn run(self) -> (i64, i64) {
+        let widen = |(min, max): (i64, i64), &raw: &i64| (min.min(raw), max.max(raw));
+        self.0.iter().fold((i64::MAX, i64::MIN), widen)
+    }
+}
+
 impl Range {
     /// The range of `raws`, each times `scale`, at `frac` fraction bits; of nothing, 0 … 0.
     pub fn of(raws: &[i64], scale: u32, frac: i32) -> Self {
-        let ends = raws.iter().fold(None, |ends: Option<(i64, i64)>, &raw| {
-            Some(ends.map_or((raw, raw), |(min, max)| (min.min(raw), max.max(raw))))
-        });
-        let (min, max) = ends.unwrap_or_default();
+        let (min, max) = match raws {
+            [] => (0, 0),
+            raws => with_widest_vectors(Ends(raws)),
+        };
         Self { min: BigInt::from(min) * scale, max: BigInt::from(max) * scale, frac }
     }
 

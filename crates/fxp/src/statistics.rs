@@ -174,11 +174,16 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    /// Adds at most [`CHUNK`] elements, no value or code longer than `longest` bits; the codes in 64
-    /// bits.
-    pub(crate) fn add_chunk(&mut self, raws: &[i64], codes: &[i64], longest: u32) {
-        debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len());
-        match longest {
+    /// Adds at most [`CHUNK`] elements, no value longer than `raw_bits`, at most 62, and no code longer
+    /// than `code_bits`.
+    pub(crate) fn add_chunk(
+        &mut self,
+        raws: &[i64],
+        codes: &[i64],
+        [raw_bits, code_bits]: [u32; 2],
+    ) {
+        debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len() && raw_bits <= 62);
+        match raw_bits.max(code_bits) {
             ..=26 => {
                 // 2^10 products of 52 bits.
                 let [xx, xy, yy] = with_widest_vectors(Short { raws, codes });
@@ -188,6 +193,12 @@ impl Products {
             }
             27..=31 => {
                 let [xx, xy, yy] = with_widest_vectors(Halves { raws, codes });
+                self.xx += xx;
+                self.xy += xy;
+                self.yy += yy;
+            }
+            _ if code_bits <= 31 => {
+                let [xx, xy, yy] = with_widest_vectors(Limbs { raws, codes });
                 self.xx += xx;
                 self.xy += xy;
                 self.yy += yy;
@@ -237,6 +248,40 @@ impl Work for Short<'_> {
             yy = yy.wrapping_add(product(y, y));
         }
         [xx, xy, yy]
+    }
+}
+
+/// Sums of products of values of up to 62 bits and codes of up to 31, of 31 bits of the values at a time.
+struct Limbs<'a> {
+    raws: &'a [i64],
+    codes: &'a [i64],
+}
+
+impl Work for Limbs<'_> {
+    type Output = [BigInt; 3];
+
+    #[inline(always)]
+    fn run(self) -> [BigInt; 3] {
+        const LOW: i64 = (1 << 31) - 1;
+        let (mut high, mut low) = ([0i64; 6], [0i64; 6]);
+        for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let (upper, lower) = (x >> 31, x & LOW);
+            let products = [
+                product(upper, upper),
+                product(upper, lower),
+                product(lower, lower),
+                product(upper, y),
+                product(lower, y),
+                product(y, y),
+            ];
+            for ((high, low), product) in high.iter_mut().zip(&mut low).zip(products) {
+                *high = high.wrapping_add(product >> 32);
+                *low = low.wrapping_add(product & 0xffff_ffff);
+            }
+        }
+        let sum = |at: usize| BigInt::from((i128::from(high[at]) << 32) + i128::from(low[at]));
+        // (u · 2³¹ + l)² = u² · 2⁶² + u l · 2³² + l².
+        [(sum(0) << 62) + (sum(1) << 32) + sum(2), (sum(3) << 31) + sum(4), sum(5)]
     }
 }
 

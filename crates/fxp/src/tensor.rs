@@ -3,6 +3,7 @@
 use ndarray::Array2;
 use num_traits::{AsPrimitive, PrimInt};
 
+use crate::vectors::{Work, with_widest_vectors};
 use crate::{Blocks, Format};
 
 /// An integer type that holds codes.
@@ -187,13 +188,33 @@ impl Tensor {
 
     /// All codes row by row, widened.
     pub fn to_codes(&self) -> Vec<i64> {
-        with_codes!(self, |codes| codes.iter().map(|&code| code.code()).collect())
+        let mut wide = vec![0; self.len()];
+        with_codes!(self, |codes| {
+            let codes = codes.as_slice().expect("tensors are contiguous");
+            with_widest_vectors(Widen { codes, wide: &mut wide });
+        });
+        wide
     }
 
     /// All real values row by row, rounded to `f64` (exact up to 53 bits).
     pub fn to_reals(&self) -> Array2<f64> {
         let real = |(row, col)| crate::real::compose(self.code(row, col), self.frac(row, col));
         Array2::from_shape_fn((self.rows(), self.cols()), real)
+    }
+}
+
+/// Widens codes.
+struct Widen<'a, T> {
+    codes: &'a [T],
+    wide: &'a mut [i64],
+}
+
+impl<T: Lane> Work for Widen<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.wide.iter_mut().zip(self.codes).for_each(|(wide, code)| *wide = code.code());
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::real::decompose;
+use crate::vectors::{Work, with_widest_vectors};
 use crate::{Error, Overflow, Tensor};
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
@@ -149,12 +150,35 @@ impl UpdateStatistics {
             same.iter_mut().zip(residual.unchanged()).for_each(|(same, other)| *same &= other);
         }
         assert_eq!(same.len(), gradient.len(), "weights and their gradient");
-        let mut statistics = Self::default();
-        for ((w, g), same) in before.into_iter().zip(gradient).zip(same) {
-            statistics.asked += u64::from(g != 0);
-            statistics.stalled += u64::from(g != 0 && same && w != low && w != high);
+        let [before, gradient] = [&before, &gradient].map(Vec::as_slice);
+        with_widest_vectors(Count { before, gradient, same: &same, low, high })
+    }
+}
+
+/// Counts what was asked of weights and did not happen.
+struct Count<'a> {
+    before: &'a [i64],
+    gradient: &'a [i64],
+    same: &'a [bool],
+    /// Ends of the range of the weights.
+    low: i64,
+    high: i64,
+}
+
+impl Work for Count<'_> {
+    type Output = UpdateStatistics;
+
+    #[inline(always)]
+    fn run(self) -> UpdateStatistics {
+        let Self { before, gradient, same, low, high } = self;
+        // Sums that are checked for overflow are not made by vector units.
+        let count = |sum: u64, holds: bool| sum.wrapping_add(u64::from(holds));
+        let (mut asked, mut stalled) = (0, 0);
+        for ((&w, &g), &same) in before.iter().zip(gradient).zip(same) {
+            asked = count(asked, g != 0);
+            stalled = count(stalled, (g != 0) & same & (w != low) & (w != high));
         }
-        statistics
+        UpdateStatistics { asked, stalled }
     }
 }
 

@@ -16,7 +16,6 @@ pub(super) fn convert<T: Lane>(
     longest: u32,
     codes: &mut [T],
 ) -> ConversionStatistics {
-    let longest = longest.max(conversion.to.bits());
     let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
     let mut products = Products::default();
     let mut fitted = [0; CHUNK];
@@ -28,7 +27,7 @@ pub(super) fn convert<T: Lane>(
         statistics.beyond_half += counts.beyond_half;
         statistics.underflowed += counts.underflowed;
         with_widest_vectors(Narrow { fitted, codes });
-        products.add_chunk(raws, fitted, longest);
+        products.add_chunk(raws, fitted, [longest, conversion.to.bits()]);
     }
     conversion.finish(&mut statistics, products);
     statistics
