@@ -36,5 +36,5 @@ pub use search::{
 };
 pub use spec::{AxisSpec, Bundle, Mode, Paths, Seeds, SweepSpec, Values};
 pub use store::{Journal, Lines, Store};
-pub use sweep::{Axis, Level, RUNS_MAX, Sweep};
+pub use sweep::{Axis, Level, RUNS_MAX, Sweep, shown};
 pub use tables::{results_csv, runs_csv};

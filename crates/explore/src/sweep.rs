@@ -56,10 +56,28 @@ impl Level {
     /// "Q2.6" -> Q2.6        8 -> 8
     /// ```
     pub fn label(&self) -> String {
-        match &self.value {
-            Value::String(text) => text.clone(),
-            value => value.to_string(),
-        }
+        shown(&self.value)
+    }
+}
+
+/// A value as tables and figures show it: texts without quotes, whole numbers without a point.
+///
+/// ```
+/// use serde_json::json;
+/// use systoliq_explore::shown;
+/// let values = [json!("Q2.6"), json!(8), json!(1e6), json!(0.5)];
+/// assert_eq!(values.each_ref().map(shown), ["Q2.6", "8", "1000000", "0.5"]);
+/// ```
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(real) if number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15 => {
+                format!("{real}")
+            }
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
     }
 }
 
@@ -205,9 +223,9 @@ impl Axis {
             return Err(Error::spec(here, "an empty axis, expected at least one value"));
         }
         // As text, so that many are compared quickly; 1 and 1.0 are one number.
-        let text = |value: &Value| match value.as_f64().filter(|_| value.is_f64()) {
-            Some(real) if real.fract() == 0.0 => format!("{real}"),
-            _ => value.to_string(),
+        let text = |value: &Value| match value {
+            Value::String(_) => value.to_string(),
+            other => shown(other),
         };
         let mut seen = BTreeSet::new();
         if let Some((value, _)) = settings.iter().find(|(value, _)| !seen.insert(text(value))) {

@@ -1,6 +1,5 @@
 //! Numbers as figures show them: a few digits, and a unit of a fitting size.
 
-use serde_json::Value;
 use systoliq_explore::Measure;
 use systoliq_sim::energy::EnergyUnit;
 
@@ -138,20 +137,6 @@ fn in_unit(number: &str, measure: Measure) -> String {
     format!("{number} {}", loss_unit(measure).name).trim_end().to_owned()
 }
 
-/// A setting as a label has it: texts without quotes, whole numbers without a point.
-pub(crate) fn setting(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => match number.as_f64() {
-            Some(real) if number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15 => {
-                format!("{real}")
-            }
-            _ => number.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
-
 /// A number of things, as `1 seed` or `5 seeds`.
 pub(crate) fn plural(number: usize, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
@@ -180,9 +165,6 @@ mod tests {
         assert_eq!(difference(0.0073, Some(0.0231), points), "+0.73 ± 2.31 points");
         assert_eq!(difference(f64::INFINITY, Some(f64::NAN), points), "+inf points");
         assert_eq!(difference(f64::NAN, Some(f64::NAN), points), "undefined");
-        let settings = ["1000000.0", "1e-9", "0.5", "8", "\"Q2.6\"", "true"];
-        let shown = settings.map(|text| setting(&serde_json::from_str(text).unwrap()));
-        assert_eq!(shown, ["1000000", "1e-9", "0.5", "8", "Q2.6", "true"]);
         assert_eq!([plural(1, "seed"), plural(1000, "point")], ["1 seed", "1,000 points"]);
         assert_eq!(difference(0.0073, Some(0.0231), Measure::Loss), "+0.0073 ± 0.0231");
         assert_eq!(loss(0.005, points), "0.50 points");

@@ -12,9 +12,9 @@ use systoliq_explore::{
 use systoliq_sim::energy::EnergyUnit;
 
 use crate::chart::Point;
-use crate::number::{
-    Unit, count, difference, digits, energy, loss, loss_unit, percent, plural, setting,
-};
+use systoliq_explore::shown;
+
+use crate::number::{Unit, count, difference, digits, energy, loss, loss_unit, percent, plural};
 use crate::scale::Scale;
 use crate::{Figure, Page};
 
@@ -135,7 +135,7 @@ fn axis_name<'a>(analysis: &Analysis, axis: &'a AnalysedAxis) -> &'a str {
 /// The settings of a point in the order of the axes, as `bits 5, gradients 4`.
 fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
     let axes = analysis.axes.iter().filter_map(|axis| {
-        let value = setting(point.settings.get(&axis.name)?);
+        let value = shown(point.settings.get(&axis.name)?);
         Some(format!("{} {value}", axis_name(analysis, axis)))
     });
     axes.collect::<Vec<_>>().join(", ")

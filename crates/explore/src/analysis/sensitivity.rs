@@ -20,7 +20,7 @@ pub struct Sensitivity {
     pub from: Value,
     /// The value after it.
     pub to: Value,
-    /// How many pairs of points.
+    /// How many pairs of points, whose losses are defined.
     pub pairs: usize,
     /// By how much the loss grows on the part that points are selected on: the mean over the seeds of
     /// the mean over the pairs.
@@ -80,7 +80,7 @@ struct Step {
 }
 
 impl Step {
-    /// Over pairs of points, before and after the step; nothing where no pair has a loss.
+    /// Over pairs of points, before and after the step, that both have a loss; nothing where none do.
     fn of(analysis: &Analysis, pairs: impl Iterator<Item = (usize, usize)>) -> Option<Self> {
         let (mut count, mut energy) = (0, Some(0.0));
         let mut by_seed = vec![0.0; analysis.seeds.len()];
@@ -91,6 +91,10 @@ impl Step {
                 continue;
             };
             let (Some(cost_before), Some(cost_after)) = (from.costs, to.costs) else { continue };
+            // Without a loss on both sides there is no growth of it.
+            if [before, after].iter().any(|lost| lost.by_seed.iter().any(|lost| lost.0.is_nan())) {
+                continue;
+            }
             count += 1;
             let factor = cost_after.energy_pj / cost_before.energy_pj;
             let comparable = cost_after.energy_unit == cost_before.energy_unit;

@@ -50,7 +50,7 @@ impl SearchReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trainings {
-    /// In all: the lines of the store.
+    /// In all.
     pub total: usize,
     /// To choose a plan.
     pub search: usize,
@@ -222,6 +222,12 @@ pub struct NothingWithin {
     pub start: StartName,
     /// Its mean loss with so many seeds.
     pub lost: Extended,
+    /// The standard error of that mean; nothing for one seed.
+    pub lost_error: Option<Extended>,
+    /// The mean of what it lost after the latest epochs.
+    pub lost_lately: Extended,
+    /// The standard error of that mean; nothing for one seed.
+    pub lost_lately_error: Option<Extended>,
     /// With how many it was tried.
     pub seeds: usize,
 }
@@ -233,7 +239,8 @@ impl NothingWithin {
         let known = steps.iter().filter(|step| step.seeds == most && step.cost.is_some());
         let known = known.filter(|step| !step.lost.0.is_nan());
         let least = known.min_by(|a, b| a.lost.0.total_cmp(&b.lost.0))?;
-        Some(Self { start: least.start, lost: least.lost, seeds: least.seeds })
+        let &Step { start, lost, lost_error, lost_lately, lost_lately_error, seeds, .. } = least;
+        Some(Self { start, lost, lost_error, lost_lately, lost_lately_error, seeds })
     }
 }
 

@@ -8,7 +8,9 @@ use systoliq_explore::Analysis;
 use super::{axis_name, loss_name, loss_scale, loss_title, on_test, part};
 use crate::Figure;
 use crate::chart::{LineChart, MARKERS, Point, Series};
-use crate::number::{difference, setting};
+use systoliq_explore::shown;
+
+use crate::number::difference;
 use crate::page::Table;
 use crate::scale::{Axis, Scale, tick_text};
 
@@ -52,7 +54,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     let extent = || series.iter().flat_map(Series::extent);
     let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let columns: Vec<String> =
-        if numbers { Vec::new() } else { axis.values.iter().map(setting).collect() };
+        if numbers { Vec::new() } else { axis.values.iter().map(shown).collect() };
     let mut xs: Vec<f64> =
         series.iter().flat_map(|series| &series.points).map(|point| point.x).collect();
     xs.sort_by(f64::total_cmp);
@@ -116,7 +118,7 @@ fn lines(analysis: &Analysis, at: usize, places: &Places<'_>) -> Vec<Line> {
         let Some(one) = found.and_then(|x| on_test(analysis, point, x)) else { continue };
         let key = others().map(|(_, axis)| level(axis)).collect();
         let name = others().map(|(_, axis)| {
-            let value = value(axis).map_or(String::new(), setting);
+            let value = value(axis).map_or(String::new(), shown);
             format!("{} {value}", axis_name(analysis, axis))
         });
         let line =
@@ -181,7 +183,7 @@ pub(super) fn table(analysis: &Analysis) -> Table {
     table.head.extend(["lost, validation", "lost, test", "diverged", "failed"].map(str::to_owned));
     for point in &analysis.points {
         let values = analysis.axes.iter().map(|axis| point.settings.get(&axis.name));
-        let values = values.map(|value| value.map_or(String::new(), setting));
+        let values = values.map(|value| value.map_or(String::new(), shown));
         let losses = [&point.validation, &point.test].map(|lost| {
             lost.as_ref().map_or("-".to_owned(), |lost| {
                 difference(lost.mean.0, lost.ci95.map(|half| half.0), analysis.measure)

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::Figure;
 use crate::chart::{LineChart, Point, Series, Stack, fits_beside, stacks};
-use crate::number::{Unit, difference, energy, loss, loss_unit, setting};
+use systoliq_explore::shown;
+
+use crate::number::{Unit, difference, energy, loss, loss_unit};
 use crate::page::Table;
 use crate::run::energy_stack;
 use crate::scale::{Axis, Scale};
@@ -169,7 +171,7 @@ fn labels(analysis: &Analysis, points: &[(usize, &PointAnalysis)]) -> (Vec<Strin
     if full.iter().all(|label| fits_beside(label)) {
         return (full, String::new());
     }
-    let value = |point: &PointAnalysis, name: &str| point.settings.get(name).map(setting);
+    let value = |point: &PointAnalysis, name: &str| point.settings.get(name).map(shown);
     let values = points.iter().map(|(_, point)| {
         let values = analysis.axes.iter().filter_map(|axis| value(point, &axis.name));
         values.collect::<Vec<_>>().join(" / ")

@@ -7,7 +7,9 @@ use systoliq_explore::{AnalysedAxis, Analysis, PointAnalysis};
 use super::{axis_name, loss_scale, loss_title, part, told};
 use crate::Figure;
 use crate::chart::{Cell, HeatMap};
-use crate::number::{Unit, loss_unit, setting};
+use systoliq_explore::shown;
+
+use crate::number::{Unit, loss_unit};
 use crate::page::Table;
 use crate::scale::Axis;
 
@@ -77,8 +79,8 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     if cells.is_empty() {
         return None;
     }
-    let column_names: Vec<String> = columns.values.iter().map(setting).collect();
-    let row_names: Vec<String> = rows.values.iter().rev().map(setting).collect();
+    let column_names: Vec<String> = columns.values.iter().map(shown).collect();
+    let row_names: Vec<String> = rows.values.iter().rev().map(shown).collect();
     let values = || cells.iter().map(|cell| cell.value);
     let (scale, _) = loss_scale(analysis.measure, "", values());
     let finite = || values().filter(|value| value.is_finite());
@@ -97,7 +99,10 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     for (at, name) in row_names.iter().enumerate() {
         let cell = |column: usize| {
             let found = cells.iter().find(|cell| cell.at == [column, at]);
-            found.map_or("-".to_owned(), |cell| format!("{:+.2}", cell.value))
+            found.map_or("-".to_owned(), |cell| match cell.value.is_nan() {
+                true => "undefined".to_owned(),
+                false => format!("{:+.2}", cell.value),
+            })
         };
         table.row([name.clone()].into_iter().chain((0..column_names.len()).map(cell)));
     }

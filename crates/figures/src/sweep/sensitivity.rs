@@ -5,7 +5,9 @@ use systoliq_explore::{Analysis, Sensitivity};
 use super::{axis_name, loss_scale, part};
 use crate::Figure;
 use crate::chart::{Column, Dot, Row, rows};
-use crate::number::{difference, loss_unit, setting};
+use systoliq_explore::shown;
+
+use crate::number::{difference, loss_unit};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 
@@ -22,7 +24,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
     let (mut lines, mut before) = (Vec::new(), None);
     for step in &analysis.sensitivity {
         let Sensitivity { from, to, pairs, energy_factor, .. } = step;
-        let [from, to] = [from, to].map(setting);
+        let [from, to] = [from, to].map(shown);
         let lost = difference(step.loss.0, step.loss_ci95.map(|half| half.0), analysis.measure);
         let growth = energy_factor.map(|factor| 100.0 * (factor - 1.0));
         let energy = growth.map_or("-".to_owned(), |growth| format!("{growth:+.1} %"));

@@ -40,10 +40,15 @@ pub(super) fn nothing(report: &SearchReport) -> String {
     let trained = report.trainings.total;
     match &report.nothing_within {
         Some(nearest) => format!(
-            "nothing is surely within {budget} of float: what came nearest, from the plan {}, loses {} with {} \
-             {}; {trained} runs are in the store",
+            "nothing is surely within {budget} of float: what came nearest, from the plan {}, loses {} (the mean and \
+             its standard error), lately {}, with {} {}; {trained} runs are in the store",
             of_start(nearest.start),
-            amount(report, nearest.lost.0),
+            with_error(report, nearest.lost.0, nearest.lost_error.map(|error| error.0)),
+            with_error(
+                report,
+                nearest.lost_lately.0,
+                nearest.lost_lately_error.map(|error| error.0)
+            ),
             nearest.seeds,
             if nearest.seeds == 1 { "seed" } else { "seeds" },
         ),

@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-use systoliq_explore::{Analysis, Cost, Measure, PointAnalysis, SelectedOn, Sweep};
+use systoliq_explore::{Analysis, Cost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
 use systoliq_sim::energy::Picojoules;
 use systoliq_sim::report::Extended;
 
@@ -102,7 +101,7 @@ fn front(analysis: &Analysis) -> String {
             percent(costs.energy_pj / costs.float32_energy_pj),
             grouped(costs.cycles.round() as u64),
         ];
-        let values = analysis.axes.iter().map(|axis| label(&point.settings[&axis.name]));
+        let values = analysis.axes.iter().map(|axis| shown(&point.settings[&axis.name]));
         table.line(values.chain(selected).chain([quoted]).chain(level).chain(figures));
     }
     let mut text = table.text();
@@ -174,8 +173,8 @@ fn sensitivity(analysis: &Analysis) -> String {
     for step in &analysis.sensitivity {
         table.line([
             step.axis.clone(),
-            label(&step.from),
-            label(&step.to),
+            shown(&step.from),
+            shown(&step.to),
             step.pairs.to_string(),
             lost(analysis.measure, step.loss, step.loss_ci95),
             step.energy_factor
@@ -224,14 +223,9 @@ fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
     let named = analysis
         .axes
         .iter()
-        .map(|axis| format!("{} {}", axis.name, label(&point.settings[&axis.name])));
+        .map(|axis| format!("{} {}", axis.name, shown(&point.settings[&axis.name])));
     named.collect::<Vec<_>>().join(", ")
 }
-
-fn label(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 /// What was lost, with the 95 % interval of the mean.
 fn lost(measure: Measure, Extended(mean): Extended, ci95: Option<Extended>) -> String {
     if mean.is_nan() {
