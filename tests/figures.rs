@@ -124,6 +124,7 @@ fn assert_sound(name: &str, text: &str) {
         for node in svg.descendants().filter(Node::is_element) {
             let at = |name: &str| node.attribute(name).map_or(0.0, |value| value.parse().unwrap());
             let (x, y) = (at("x") + at("cx"), at("y") + at("cy"));
+            assert!(at("width") >= 0.0 || node.has_tag_name((SVG, "svg")), "{name}: {node:?}");
             let words = node.text().unwrap_or_default().chars().count() as f64;
             let width = if node.has_tag_name((SVG, "text")) { 5.5 * words } else { at("width") };
             let (left, right) = match (node.attribute("transform"), node.attribute("text-anchor")) {

@@ -60,6 +60,8 @@ impl HeatMap<'_> {
             let fill = if cell.value.is_nan() { "#c8c8c8".to_owned() } else { colour(share) };
             let band = panel.x.band();
             let area = |inset: f64, class| {
+                // Also of cells that are narrower than their gaps.
+                let inset = inset.min(band / 4.0);
                 let size = [band - 2.0 * inset, step - 2.0 * inset];
                 rect([x - size[0] / 2.0, y - size[1] / 2.0], size, class)
             };
