@@ -173,7 +173,7 @@ struct Progress {
 impl Progress {
     fn new(runs: u64, loss: f64) -> Self {
         let bar = ProgressBar::new(runs);
-        let template = "[{bar:20}] {pos}/{len} runs, {eta} left{wide_msg}";
+        let template = "[{bar:20}] {pos}/{len} runs, {per_sec}, {eta} left{wide_msg}";
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
         bar.tick();
