@@ -1,16 +1,12 @@
 //! Bad input: each gets one clear message that says where, what was found and what was expected,
 //! exit status 2, no panic, and leaves no file behind.
 
-mod shell;
-
-#[path = "bad_input/data.rs"]
 mod data;
-#[path = "bad_input/energy.rs"]
 mod energy;
-#[path = "bad_input/experiments.rs"]
 mod experiments;
-#[path = "bad_input/options.rs"]
 mod options;
+
+use crate::shell;
 
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_array::{Array, Dataflow, Fast, Register};
 use systoliq_fxp::Tensor;
@@ -11,7 +12,6 @@ use systoliq_program::{Engine, Machine, Reference, Snapshot, Step, TensorId};
 use systoliq_sim::dump::Dump;
 use systoliq_sim::trainer::Conduct;
 use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
-use systoliq_tests::{data, prepared, train};
 
 fn new_machine(prepared: &Prepared) -> Machine<'_> {
     let seed = prepared.experiment.seed;

@@ -1,7 +1,6 @@
 //! The command as a user meets it: what it prints, and with which exit status it ends.
 
-mod shell;
-
+use crate::shell;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;

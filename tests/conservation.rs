@@ -1,9 +1,9 @@
 //! Every number of a report obeys its conservation law.
 
+use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_sim::energy::Profile;
 use systoliq_sim::{EngineKind, Report};
-use systoliq_tests::{prepared, train};
 
 fn report(name: &str, overrides: &[(&str, &str)]) -> Value {
     let prepared = prepared(name, overrides);

@@ -1,7 +1,6 @@
 //! The diagnosis of a run: experiments spoiled on purpose, one for each cause.
 
-mod shell;
-
+use crate::shell;
 use serde_json::Value;
 
 /// Trains on the digits with some settings and `--diagnose`; returns the report.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_array::Array;
 use systoliq_program::GemmShape;
@@ -16,7 +17,6 @@ use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::timeline::{Timeline, Totals};
 use systoliq_sim::trainer::Record;
 use systoliq_sim::{EngineKind, Prepared, Report};
-use systoliq_tests::{prepared, train};
 
 const SHORT: (&str, &str) = ("training.epochs", "1");
 

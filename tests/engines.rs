@@ -1,5 +1,6 @@
 //! Engines must agree in every bit, cycle and count on a real network.
 
+use crate::support::{data, prepared, train};
 use systoliq_array::{
     Array, ArrayCounts, Dataflow, Fast, Mapping, Overlap, PartialFolds, Register,
 };
@@ -7,7 +8,6 @@ use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};
 use systoliq_sim::{EngineKind, Prepared, Report};
-use systoliq_tests::{data, prepared, train};
 
 /// Every tensor after every command of the first `steps` steps.
 fn tensors(

@@ -4,8 +4,7 @@
 //! Without `chromium` the test of a browser says so and passes, unless the environment variable
 //! `SYSTOLIQ_REQUIRE_CHROMIUM` is set, as in the gate.
 
-mod shell;
-
+use crate::shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;

@@ -1,9 +1,9 @@
 //! With formats wide enough, fixed point must follow floating point: the two share a graph, and
 //! nothing else.
 
+use crate::support::{data, prepared};
 use systoliq_nn::{Batch, Golden, Training, epoch_order, initial_weights};
 use systoliq_program::{Machine, Operation, Program, Reference, Role, Step};
-use systoliq_tests::{data, prepared};
 
 /// 32-bit tensors and 64-bit accumulators, all with fraction bits to spare.
 const WIDE: [(&str, &str); 11] = [

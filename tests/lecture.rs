@@ -5,6 +5,7 @@
 
 use std::f64::consts::LN_2;
 
+use crate::support::{data, models, prepared, train};
 use ndarray::{Array2, array};
 use systoliq_fxp::{SoftmaxFormat, SoftmaxUnit};
 use systoliq_nn::golden::{LayerParameters, Parameters};
@@ -12,7 +13,6 @@ use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits}
 use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
 use systoliq_program::{Machine, Operation, Reference, Role, Step};
 use systoliq_sim::{EngineKind, Prepared, Report};
-use systoliq_tests::{data, models, prepared, train};
 
 /// A table of docs/lecture.md, line by line.
 struct Table(Vec<String>);

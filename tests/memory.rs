@@ -1,19 +1,12 @@
 //! Stalls and traffic: the walk that skips repetitions against a machine that moves every burst,
 //! and what holds of any memory.
 
-#[path = "memory/burst_by_burst.rs"]
 mod burst_by_burst;
-#[path = "memory/commands.rs"]
 mod commands;
-#[path = "memory/masks.rs"]
 mod masks;
-#[path = "memory/pixels.rs"]
 mod pixels;
-#[path = "memory/properties.rs"]
 mod properties;
-#[path = "memory/stash.rs"]
 mod stash;
-#[path = "memory/steps.rs"]
 mod steps;
 
 use systoliq_array::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};

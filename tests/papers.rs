@@ -1,7 +1,6 @@
 //! Published results as experiments on MNIST, which the folder in `SYSTOLIQ_DATA` holds.
 
-mod shell;
-
+use crate::shell;
 use std::io::Write as _;
 
 use serde_json::Value;

@@ -1,11 +1,11 @@
 //! Widths by analysis, against what the integer machine does with them.
 
-mod shell;
-
+use crate::shell;
 use std::f64::consts::LN_10;
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::support::{data, prepared};
 use systoliq_array::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
@@ -14,7 +14,6 @@ use systoliq_sim::precision::{Allocation, Assignment, DataPart, FloatRun, Study}
 use systoliq_sim::statistics::paired_interval;
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
-use systoliq_tests::{data, prepared};
 
 /// The largest bound of the mismatch that plans keep below here.
 const MISMATCH: f64 = 0.01;

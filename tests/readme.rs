@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use systoliq_tests::models;
+use crate::support::models;
 
 /// From the table of cycles on, everything follows from integers and is the same on every machine;
 /// above it stand figures of the golden model, whose last digits may depend on the CPU's features.

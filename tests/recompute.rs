@@ -1,7 +1,6 @@
 //! Every result of dumped training steps, recomputed from its inputs by an independent program.
 
-mod shell;
-
+use crate::shell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,7 @@
 //! Searches: the same bytes for any number of jobs and through a SIGKILL, answers that training repeats,
 //! runs that were given up for good reason, and every mistake refused.
 
-mod shell;
-
+use crate::shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

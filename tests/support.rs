@@ -9,7 +9,7 @@ use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 
 /// The folder of the experiments that ship with the project.
-pub fn models() -> PathBuf {
+pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
 }
 
@@ -18,7 +18,7 @@ pub fn models() -> PathBuf {
 /// # Panics
 ///
 /// If the experiment is at fault.
-pub fn prepared(name: &str, overrides: &[(&str, &str)]) -> Prepared {
+pub(crate) fn prepared(name: &str, overrides: &[(&str, &str)]) -> Prepared {
     let read = |path: PathBuf| -> Value {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"))
@@ -39,7 +39,7 @@ pub fn prepared(name: &str, overrides: &[(&str, &str)]) -> Prepared {
 /// # Panics
 ///
 /// If it needs files.
-pub fn data(prepared: &Prepared, seed: u64) -> DataSet {
+pub(crate) fn data(prepared: &Prepared, seed: u64) -> DataSet {
     prepared.load(seed, &mut |name| panic!("{name}: no files expected")).expect("data that fit")
 }
 
@@ -48,7 +48,7 @@ pub fn data(prepared: &Prepared, seed: u64) -> DataSet {
 /// # Panics
 ///
 /// If the run fails.
-pub fn train(prepared: &Prepared, seed: u64, engine: EngineKind, parallel: bool) -> Record {
+pub(crate) fn train(prepared: &Prepared, seed: u64, engine: EngineKind, parallel: bool) -> Record {
     let data = data(prepared, seed);
     let mut trainer = Trainer::new(prepared, &data, seed, engine);
     let conduct = Conduct { parallel, progress: &|_| {} };

@@ -1,8 +1,7 @@
 //! Sweeps: the figures of paired training, the same bytes for any number of jobs, through a SIGKILL and
 //! from single points, and every mistake refused before anything is lost.
 
-mod shell;
-
+use crate::shell;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -1,7 +1,6 @@
 //! `systoliq trace` as a user meets it: its files, what it prints, and its exit status.
 
-mod shell;
-
+use crate::shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -1,12 +1,12 @@
 //! How weights take up gradients: schedules, and what outlasts a step.
 
+use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
 use systoliq_program::{Machine, Reference, Role, Step, TensorId};
 use systoliq_sim::trainer::{Checkpoint, Conduct};
 use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
-use systoliq_tests::{data, prepared, train};
 
 const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
 

@@ -2,8 +2,7 @@
 //!
 //! Each figure is a line of the table in docs/energy.md, which must stand there as it is computed here.
 
-mod shell;
-
+use crate::shell;
 use std::fs;
 
 use serde_json::Value;

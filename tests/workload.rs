@@ -1,7 +1,6 @@
 //! `systoliq workload` and the figures behind it.
 
-mod shell;
-
+use crate::shell;
 use std::fs;
 use std::path::Path;
 use std::process::Output;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Case, shell};
+use super::Case;
+use crate::shell;
 
 /// Training on idx files, one of which `spoil` may change.
 fn on_idx(spoil: &str, bytes: Option<Vec<u8>>, says: &[&str]) -> Case {

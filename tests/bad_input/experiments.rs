@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, shell};
+use super::Case;
+use crate::shell;
 
 /// Texts that are no JSON.
 pub(crate) fn syntax() -> Vec<Case> {

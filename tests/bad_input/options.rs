@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Case, shell};
+use super::Case;
+use crate::shell;
 
 /// Overrides that do not fit.
 pub(crate) fn overrides() -> Vec<Case> {

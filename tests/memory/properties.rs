@@ -1,5 +1,6 @@
 //! What holds of any memory, over random GEMMs and over a training run.
 
+use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_array::{Dataflow, Mapping};
 use systoliq_program::GemmShape;
@@ -9,7 +10,6 @@ use systoliq_sim::memory::Moment;
 use systoliq_sim::single::GemmReport;
 use systoliq_sim::trainer::Record;
 use systoliq_sim::{EngineKind, Prepared, Report};
-use systoliq_tests::{prepared, train};
 
 use super::Case;
 

@@ -1,0 +1,31 @@
+//! The integration tests: each module holds those of one subject.
+
+mod accumulators;
+mod bad_input;
+mod blocks;
+mod command;
+mod compare;
+mod conservation;
+mod diagnosis;
+mod digits;
+mod energy;
+mod engines;
+mod figures;
+mod following;
+mod lecture;
+mod memory;
+mod papers;
+mod precision;
+mod readme;
+mod recompute;
+mod rtl;
+mod runs;
+mod search;
+mod shell;
+mod support;
+mod sweep;
+mod tidy;
+mod trace;
+mod updates;
+mod validation;
+mod workload;
