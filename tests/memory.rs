@@ -188,7 +188,8 @@ fn what_stays_on_chip_takes_part_in_no_transfer_and_changes_no_step() {
             }
         }
         let all = follow(&pace.dram, &work);
-        assert!(found.stall() <= all.stall(), "{}", shown());
+        let stalls = [found.stall(), all.stall()];
+        assert!(stalls[0] <= stalls[1], "{stalls:?} {}", shown());
         shorter += u64::from(found.stall() < all.stall());
         alike += u64::from(work.len() > 100);
     }

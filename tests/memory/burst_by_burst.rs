@@ -80,12 +80,12 @@ fn ideal_times(work: &[Work]) -> Vec<(u64, u64)> {
 /// Follows `work` to its end.
 pub(crate) fn follow(dram: &Dram, work: &[Work]) -> Found {
     // A write goes before the read of the second step after it, or of the first further one that would
-    // not start, without memory, before the results are there; writes do not pass each other.
+    // not start, without memory, before the results are there; steps do not pass each other, whether they write or not.
     let times = ideal_times(work);
     let mut place_of = vec![work.len(); work.len()];
     let mut written_at = vec![Vec::new(); work.len() + 1];
     let mut latest = 0;
-    for (of, step) in work.iter().enumerate().filter(|(_, step)| !step.writes.is_empty()) {
+    for (of, step) in work.iter().enumerate() {
         let starts_later = |at: &usize| times[*at].0 >= times[of].1;
         let place = (of + 2..work.len()).find(starts_later).unwrap_or(work.len());
         latest = place.max(latest);

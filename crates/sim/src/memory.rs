@@ -13,7 +13,8 @@
 //! when step i − 1 has gone on so far as it would without memory, read i is there and write i − 2 is
 //! gone. Where steps overlap so much that, without memory, step i would start before the results of
 //! step i − 2 are there, their write goes before the read of the first step that would not, and only
-//! that one waits for it: what nothing slows down is never waited for.
+//! that one waits for it: what nothing slows down is never waited for. Every step has its places in
+//! this order, whether or not it moves anything: with fewer transfers nothing ends later.
 //!
 //! What a step starts later for is a *stall*, and belongs to the transfer that was last waited for;
 //! so does what the last write takes beyond the last step.
@@ -264,7 +265,8 @@ impl<'s> Walk<'s> {
         let given = Given { writes, end: state.end, ideal_end };
         state.ideal_end = state.ideal_end.max(ideal_end);
         let before = std::mem::replace(&mut state.last, given);
-        if !before.writes.is_empty() {
+        // Also where nothing is written: the order of transfers does not depend on which there are.
+        if state.steps > 1 {
             state.given.push_back(before);
         }
         if let Some(see) = &mut self.see {
