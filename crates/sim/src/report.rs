@@ -317,7 +317,7 @@ impl Report {
             experiment: prepared.experiment.clone(),
             golden: CurveReport::new(&record.golden),
             fixed: CurveReport::new(&record.fixed),
-            accuracy_loss: accuracy_loss(record),
+            accuracy_loss: record.accuracy_loss(),
             mcnemar: record.comparison.predictions.as_ref().map(Predictions::mcnemar),
             diagnosis: Diagnosis::new(prepared, records, over_seeds.as_ref()),
             accuracy_loss_over_seeds: over_seeds,
@@ -440,19 +440,12 @@ impl CurveReport {
     }
 }
 
-/// Final fixed less final golden error rate, from whole numbers of errors.
-fn accuracy_loss(record: &Record) -> Option<f64> {
-    let (fixed, golden) = (record.fixed.epochs.last()?, record.golden.epochs.last()?);
-    let difference = fixed.test.errors? as f64 - golden.test.errors? as f64;
-    Some(difference / fixed.test.count as f64)
-}
-
 impl OverSeeds {
     fn new(records: &[Record]) -> Option<Self> {
         if records.len() < 2 {
             return None;
         }
-        let differences = records.iter().map(accuracy_loss).collect::<Option<Vec<_>>>()?;
+        let differences = records.iter().map(Record::accuracy_loss).collect::<Option<Vec<_>>>()?;
         let rates = |curve: fn(&Record) -> &Curve| {
             records
                 .iter()

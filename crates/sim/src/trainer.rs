@@ -471,6 +471,14 @@ impl<'a> Trainer<'a> {
 }
 
 impl Record {
+    /// Final fixed less final golden error rate, from whole numbers of errors; nothing for a
+    /// regression or before the first epoch.
+    pub fn accuracy_loss(&self) -> Option<f64> {
+        let (fixed, golden) = (self.fixed.epochs.last()?, self.golden.epochs.last()?);
+        let difference = fixed.test.errors? as f64 - golden.test.errors? as f64;
+        Some(difference / fixed.test.count as f64)
+    }
+
     /// What everything up to here took.
     fn spent(&self, prepared: &Prepared) -> Result<Spent, Error> {
         let spent = |arithmetic| {

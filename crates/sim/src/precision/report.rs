@@ -105,7 +105,7 @@ impl Trained {
     pub fn of(record: &Record) -> Option<Self> {
         let golden_error_rate = record.golden.final_error_rate()?;
         let fixed_error_rate = record.fixed.final_error_rate()?;
-        let accuracy_loss = fixed_error_rate - golden_error_rate;
+        let accuracy_loss = record.accuracy_loss()?;
         Some(Self { seed: record.seed, golden_error_rate, fixed_error_rate, accuracy_loss })
     }
 }
