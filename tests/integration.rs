@@ -14,6 +14,7 @@ mod figures;
 mod following;
 mod lecture;
 mod memory;
+mod numerics;
 mod papers;
 mod precision;
 mod readme;

@@ -559,7 +559,11 @@ fn a_true_class_with_probability_zero_is_reported_as_infinite_beside_a_finite_lo
     assert_eq!(found["kl_divergence_bits"], "inf");
     assert_eq!(found["label_entropy_bits"], 0.0);
     let loss = json["fixed"]["loss_bits"][0].as_f64().expect("a finite loss");
-    println!("loss {loss}");
+    let said = format!("while `fixed.loss_bits[0]` is {loss:.2}:");
+    assert!(
+        include_str!("../docs/lecture.md").contains(&said),
+        "docs/lecture.md does not say {said}"
+    );
     assert!(loss > 16.0, "{loss}");
 }
 

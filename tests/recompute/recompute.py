@@ -33,12 +33,14 @@ def with_part(key, part):
 def words(key, count):
     """Words 0 to count - 1 under a key."""
     x = (np.arange(count, dtype=np.uint64) + np.uint64(key & 0xFFFFFFFF)).astype(np.uint32)
-    x ^= x >> np.uint32(16)
-    x *= np.uint32(0x7FEB352D)
+    x ^= x >> np.uint32(17)
+    x *= np.uint32(0xED5AD4BB)
     x += np.uint32(key >> 32)
+    x ^= x >> np.uint32(11)
+    x *= np.uint32(0xAC4C1B51)
     x ^= x >> np.uint32(15)
-    x *= np.uint32(0x846CA68B)
-    return x ^ (x >> np.uint32(16))
+    x *= np.uint32(0x31848BAB)
+    return x ^ (x >> np.uint32(14))
 
 
 # --------------------------------------------------------------------------------- conversion

@@ -5,7 +5,7 @@
 //! draw from it, each under its own [`Key`].
 //!
 //! A [`Key`] is 64 bits, made from a seed by folding in what distinguishes the stream: names,
-//! steps, layers. [`Key::word`] hashes a 32-bit index under it with two multiplications and three
+//! steps, layers. [`Key::word`] hashes a 32-bit index under it with three multiplications and four
 //! xor-shifts, all in 32-bit arithmetic, so that a vector unit computes one word per lane.
 //!
 //! | operation | definition, all arithmetic modulo 2⁶⁴ or 2³² |
@@ -14,7 +14,7 @@
 //! | [`Key::new`]`(seed)` | `mix64(seed + G)`, `G = 0x9e3779b97f4a7c15` |
 //! | [`Key::with`]`(part)` | `mix64((key ^ mix64(part + G)) + G)` |
 //! | [`Key::with_name`]`(name)` | `key.with(fnv1a64(name))` |
-//! | [`Key::word`]`(i)`, `i < 2³²` | `x = i + low32(key); x ^= x >> 16; x *= 0x7feb352d; x += high32(key); x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16`: the multipliers and shifts of C. Wellons' `lowbias32`, with the second half of the key added in the middle so that two keys never share a shifted sequence |
+//! | [`Key::word`]`(i)`, `i < 2³²` | `x = i + low32(key); x ^= x >> 17; x *= 0xed5ad4bb; x += high32(key); x ^= x >> 11; x *= 0xac4c1b51; x ^= x >> 15; x *= 0x31848bab; x ^= x >> 14`: the multipliers and shifts of C. Wellons' `triple32`, with the second half of the key added in the middle so that two keys never share a shifted sequence |
 //! | [`Key::word`]`(i)`, `i ≥ 2³²` | `key.with(i >> 32).word(low32(i))` |
 
 /// The golden-ratio increment of SplitMix64.
@@ -78,12 +78,14 @@ impl Key {
     pub const fn word(self, index: u64) -> u32 {
         let key = if index >> 32 == 0 { self } else { self.with(index >> 32) };
         let mut x = (index as u32).wrapping_add(key.0 as u32);
-        x ^= x >> 16;
-        x = x.wrapping_mul(0x7feb_352d);
+        x ^= x >> 17;
+        x = x.wrapping_mul(0xed5a_d4bb);
         x = x.wrapping_add((key.0 >> 32) as u32);
+        x ^= x >> 11;
+        x = x.wrapping_mul(0xac4c_1b51);
         x ^= x >> 15;
-        x = x.wrapping_mul(0x846c_a68b);
-        x ^ (x >> 16)
+        x = x.wrapping_mul(0x3184_8bab);
+        x ^ (x >> 14)
     }
 
     /// A whole number below `bound` drawn from the word at `index`: `⌊word · bound / 2³²⌋`.
@@ -112,76 +114,135 @@ mod tests {
         let key = Key::new(1);
         assert_eq!(key.0, 0x910a_2dec_8902_5cc1);
         let words: Vec<u32> = (0..4).map(|i| key.word(i)).collect();
-        assert_eq!(words, [0xfe87_355e, 0x0d6b_5f18, 0x11dd_9cfb, 0x39de_3cb5]);
+        assert_eq!(words, [0xae57_aafd, 0x4839_66af, 0x1bde_46eb, 0x8d47_ef15]);
         assert_eq!(key.with(2).with_name("weights").0, 0x42f0_a995_781a_da70);
-        assert_eq!(key.word(5 << 32 | 9), 0xc085_1b8f);
+        assert_eq!(key.word(5 << 32 | 9), 0xcaf7_cef6);
     }
 
-    #[test]
-    fn bits_of_words_are_fair_and_uncorrelated_between_neighbours() {
-        let key = Key::new(42).with_name("fair");
-        let count = 1 << 20;
-        for bit in 0..32 {
-            let ones: i64 = (0..count).map(|i| i64::from(key.word(i) >> bit & 1)).sum();
-            let equal: i64 =
-                (0..count).map(|i| i64::from((key.word(i) ^ key.word(i + 1)) >> bit & 1)).sum();
-            // Five standard deviations of a binomial with 2^20 draws: 5 · 512.
-            let half = count as i64 / 2;
-            assert!((ones - half).abs() < 2560, "bit {bit}: {ones} ones");
-            assert!((equal - half).abs() < 2560, "bit {bit}: {equal} changes");
-        }
-    }
-
-    #[test]
-    fn streams_of_related_keys_are_uncorrelated() {
-        let key = Key::new(7);
-        let count = 1 << 18;
-        for step in 0..32 {
-            let (one, other) = (key.with(step), key.with(step + 1));
-            let flips: u32 = (0..count).map(|i| (one.word(i) ^ other.word(i)).count_ones()).sum();
-            // Mean 16 of 32 bits; standard deviation sqrt(8) each, over 2^18 words.
-            let mean = f64::from(flips) / count as f64;
-            assert!((mean - 16.0).abs() < 5.0 * (8.0 / count as f64).sqrt(), "{step}: {mean}");
-        }
-    }
+    /// As many words as the largest tensors draw of one key in a step.
+    const MANY: u64 = 1 << 24;
 
     /// Streams as training draws them: consecutive indices under keys of steps and conversions.
     fn streams() -> impl Iterator<Item = Key> {
-        (0..24u64).map(|step| {
-            Key::new(step / 8).with_name("train").with(step).with_name("1/update/master")
+        (0..6u64).map(|step| {
+            Key::new(step / 3).with_name("train").with(step).with_name("1/update/master")
         })
     }
 
+    /// How many standard deviations the chi-square statistic of `found`, equally likely cells, lies
+    /// from its mean, by Wilson and Hilferty's cube root, which is nearly normal.
+    fn chi_square_deviations(found: &[u64]) -> f64 {
+        let expected = found.iter().sum::<u64>() as f64 / found.len() as f64;
+        let statistic: f64 = found.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
+        let degrees = (found.len() - 1) as f64;
+        let spread = 2.0 / (9.0 * degrees);
+        ((statistic / degrees).cbrt() - (1.0 - spread)) / spread.sqrt()
+    }
+
     #[test]
-    fn bytes_of_words_pass_a_chi_square_test() {
-        // In a million words of one key the cells of the upper bytes differ by 0.75 % of a cell more
-        // than chance; see docs/numerics.md.
-        let count = 1 << 18;
+    fn every_byte_of_the_words_of_a_key_is_uniform() {
         for (stream, key) in streams().enumerate() {
-            for byte in 0..4 {
-                let mut found = [0i64; 256];
-                (0..count).for_each(|i| found[(key.word(i) >> (8 * byte) & 0xff) as usize] += 1);
-                let expected = count as f64 / 256.0;
-                let chi_square: f64 =
-                    found.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
-                // 255 degrees of freedom: mean 255, standard deviation sqrt(510); 4 of them.
-                let far = (chi_square - 255.0).abs() > 90.0;
-                assert!(!far, "stream {stream}, byte {byte}: {chi_square}");
+            let mut found = [[0u64; 256]; 4];
+            for i in 0..MANY {
+                let bytes = key.word(i).to_le_bytes();
+                found.iter_mut().zip(bytes).for_each(|(cells, byte)| cells[usize::from(byte)] += 1);
+            }
+            for (byte, cells) in found.iter().enumerate() {
+                let deviations = chi_square_deviations(cells);
+                assert!(deviations.abs() < 4.5, "stream {stream}, byte {byte}: {deviations}");
             }
         }
     }
 
     #[test]
-    fn words_pass_a_serial_correlation_test_at_every_lag_of_a_matrix() {
-        let count = 1u64 << 18;
+    fn neighbouring_words_of_a_key_are_independent() {
         for (stream, key) in streams().enumerate() {
-            let real = |i: u64| f64::from(key.word(i)) / 2f64.powi(32) - 0.5;
             // Neighbours along a row, and along columns of matrices of these widths.
             for lag in [1, 2, 10, 64, 100, 784, 1000, 1 << 16] {
-                let sum: f64 = (0..count).map(|i| real(i) * real(i + lag)).sum();
-                // Independent uniform numbers: variance of a product 1/144.
-                let deviations = sum / (count as f64 / 144.0).sqrt();
-                assert!(deviations.abs() < 5.0, "stream {stream}, lag {lag}: {deviations}");
+                let (mut found, mut products) = ([0u64; 256], 0i64);
+                for i in 0..MANY / 8 {
+                    let (one, other) = (key.word(i), key.word(i + lag));
+                    found[(one >> 28 << 4 | other >> 28) as usize] += 1;
+                    products += ((one as i32 >> 16) * (other as i32 >> 16)) as i64;
+                }
+                let pairs = chi_square_deviations(&found);
+                // Independent uniform numbers of width 2¹⁶: variance of a product 2⁶⁴ / 144.
+                let correlation =
+                    products as f64 / 2f64.powi(32) / ((MANY / 8) as f64 / 144.0).sqrt();
+                assert!(pairs.abs() < 4.5, "stream {stream}, lag {lag}: {pairs}");
+                assert!(correlation.abs() < 4.5, "stream {stream}, lag {lag}: {correlation}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_neighbouring_steps_and_seeds_draw_unrelated_words() {
+        let keys = |step: u64| [Key::new(7).with(step), Key::new(step).with_name("train")];
+        for step in 0..4 {
+            for (one, other) in keys(step).into_iter().zip(keys(step + 1)) {
+                let mut flips = [0u64; 32];
+                for i in 0..MANY / 4 {
+                    let differ = one.word(i) ^ other.word(i);
+                    for (bit, flips) in flips.iter_mut().enumerate() {
+                        *flips += u64::from(differ >> bit & 1);
+                    }
+                }
+                let half = (MANY / 8) as f64;
+                for (bit, &flips) in flips.iter().enumerate() {
+                    let deviations = (flips as f64 - half) / (half / 2.0).sqrt();
+                    assert!(deviations.abs() < 4.5, "step {step}, bit {bit}: {deviations}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_word_of_each_of_many_keys_is_uniform() {
+        for index in [0, 1, 1000] {
+            for name in ["0/forward/activations", "1/update/master"] {
+                let mut found = [[0u64; 256]; 4];
+                for step in 0..1 << 16 {
+                    let key = Key::new(1).with_name("train").with(step).with_name(name);
+                    let bytes = key.word(index).to_le_bytes();
+                    found
+                        .iter_mut()
+                        .zip(bytes)
+                        .for_each(|(cells, byte)| cells[usize::from(byte)] += 1);
+                }
+                for (byte, cells) in found.iter().enumerate() {
+                    let deviations = chi_square_deviations(cells);
+                    assert!(deviations.abs() < 4.5, "{name}, {index}, byte {byte}: {deviations}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_mean_of_n_roundings_is_right_and_spreads_as_chance_does() {
+        // A rounding goes up where the word reaches a threshold: for a fraction of 1/2, 1/4, 3/256.
+        const UP: [u64; 3] = [1 << 31, 1 << 30, 3 << 24];
+        for bits in (10..=24).step_by(2) {
+            let n = 1u64 << bits;
+            let keys = ((1u64 << 28) / n).min(4096);
+            for up in UP {
+                let threshold = ((1u64 << 32) - up) as u32;
+                let p = up as f64 / 2f64.powi(32);
+                let (mut sum, mut squares) = (0.0, 0.0);
+                for step in 0..keys {
+                    let key =
+                        Key::new(9).with_name("train").with(step).with_name("0/update/master");
+                    let ups: u64 = (0..n).map(|i| u64::from(key.word(i) >= threshold)).sum();
+                    let deviations =
+                        (ups as f64 - n as f64 * p) / (n as f64 * p * (1.0 - p)).sqrt();
+                    sum += deviations;
+                    squares += deviations * deviations;
+                }
+                let count = keys as f64;
+                let mean = sum / count.sqrt();
+                assert!(mean.abs() < 4.5, "n = {n}, p = {p}: mean off by {mean}");
+                // Chi-square of as many degrees of freedom as keys: standard deviation √(2/count).
+                let variance = (squares / count - 1.0) / (2.0 / count).sqrt();
+                assert!(variance.abs() < 4.5, "n = {n}, p = {p}: variance off by {variance}");
             }
         }
     }
