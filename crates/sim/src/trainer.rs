@@ -123,7 +123,9 @@ pub struct Writes {
     pub conversion: ConversionStatistics,
     /// Its updates, if it is trained.
     pub update: Option<UpdateStatistics>,
-    /// Elements whose accumulator left its range on the way.
+    /// Sums that accumulators made for it.
+    pub sums: u64,
+    /// Of these, how many left the accumulator's range on the way.
     pub overflowed_sums: u64,
 }
 
@@ -151,12 +153,13 @@ impl Writes {
         if let Some(update) = &other.update {
             self.update.get_or_insert_default().merge(update);
         }
+        self.sums += other.sums;
         self.overflowed_sums += other.overflowed_sums;
     }
 
-    /// Share of elements whose accumulator left its range on the way.
+    /// Share of its sums that left the accumulator's range on the way.
     pub(crate) fn accumulator_overflow_rate(&self) -> f64 {
-        self.overflowed_sums as f64 / self.conversion.elements.max(1) as f64
+        self.overflowed_sums as f64 / self.sums.max(1) as f64
     }
 
     /// Share of the updates asked for that changed nothing; nothing where there are no updates.
@@ -628,6 +631,7 @@ impl FixedEpoch<'_, '_> {
             self.writes(command.operation.output()).merge(&Writes {
                 conversion: outcome.conversion,
                 update: outcome.update,
+                sums: outcome.sums,
                 overflowed_sums: outcome.overflowed_sums,
             });
             if let Some(dump) = &mut dump {
