@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
+use systoliq_sim::accelerator::Residency;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
@@ -30,7 +31,8 @@ Examples:
   systoliq workload models/topologies/bert_base.csv --accelerator models/accelerators/edge-16x16.json --training
   systoliq workload models/topologies/alexnet.csv --accelerator scale.cfg --scalesim --csv reports
 
-A topology is a CSV file of convolutions or of GEMMs. Of a convolution memory holds the image, of
+A topology is a CSV file of convolutions or of GEMMs; lines that begin with # are comments. As in
+SCALE-Sim, a convolution with DP in its name is depthwise. Of a convolution memory holds the image, of
 which a tile fetches each pixel once. Without --scalesim, output sizes round down and partial sums are read back.
 
 --csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv in the layout of
@@ -83,6 +85,11 @@ impl Workload {
         let topology = read(&self.topology, Topology::parse)?;
         warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
+        if accelerator.residency != Residency::default() && !self.scalesim {
+            let said = "residency: a workload knows no residency; every layer reads its inputs from DRAM \
+                        and writes its results there";
+            warn(&self.accelerator.display(), &[said.to_owned()]);
+        }
         let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
         let products = products(&topology, size, self.training);
         let widths = self.widths.widths();
