@@ -55,6 +55,11 @@ pub fn warn(input: &dyn Display, warnings: &[String]) {
     }
 }
 
+/// Says on standard error what a command has found out before its work begins.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Joins the messages of an error and its causes, without those that repeat.
 fn flatten(error: &Error) -> String {
     let mut message = String::new();

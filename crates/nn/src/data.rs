@@ -20,9 +20,11 @@ pub mod idx;
 mod input;
 mod points;
 mod spec;
+mod survey;
 
 pub use points::PointsSpec;
 pub use spec::{DataSpec, Open};
+pub use survey::{PartSurvey, Survey};
 
 /// The most values that a data set of real numbers may hold: 1 GiB of `f64`.
 pub const VALUES_MAX: usize = 1 << 27;
@@ -44,6 +46,8 @@ pub struct DataSet {
     pub validation: Part,
     /// What is reported; not empty.
     pub test: Part,
+    /// What is odd about its files, but no reason to refuse them.
+    pub remarks: Vec<String>,
 }
 
 impl DataSet {

@@ -87,6 +87,7 @@ impl FirSpec {
             train,
             validation,
             test,
+            remarks: Vec::new(),
         }
     }
 
@@ -152,6 +153,7 @@ impl ClustersSpec {
             train,
             validation,
             test,
+            remarks: Vec::new(),
         }
     }
 
