@@ -144,6 +144,10 @@ impl Train {
         session.bar.finish_and_clear();
         let failed = |error: systoliq_sim::Error| Failure::run(error);
         let mut report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        if !report.diagnosis.findings.is_empty() {
+            let data = loaded.data(first)?;
+            report.diagnosis.weigh(&loaded.prepared, &data, first).map_err(failed)?;
+        }
         if self.diagnose {
             self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
         }
@@ -173,8 +177,9 @@ impl Train {
         record: &Record,
         diagnosis: &mut Diagnosis,
     ) -> Result<(), Failure> {
-        let tried = &mut diagnosis.findings[..].iter_mut().take(SUGGESTIONS_TRIED);
-        if tried.len() == 0 {
+        let suggested = diagnosis.findings.iter_mut().filter(|finding| !finding.set.is_empty());
+        let tried: Vec<_> = suggested.take(SUGGESTIONS_TRIED).collect();
+        if tried.is_empty() {
             return Ok(());
         }
         let (data, prepared) = (loaded.data(record.seed)?, &loaded.prepared);

@@ -355,6 +355,10 @@ fn diagnosis(found: &Diagnosis) -> String {
         };
         let severity = finding.severity;
         line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
+        if finding.set.is_empty() {
+            line!(text, "    no change of this format alone that the program would not warn of");
+            continue;
+        }
         line!(text, "    {}", finding.arguments());
         if let Some(check) = finding.check {
             line!(
