@@ -110,7 +110,7 @@ fn a_training_step_gives_the_same_tensors_in_every_dataflow_on_every_array_and_p
 }
 
 #[test]
-fn auto_takes_the_fastest_dataflow_of_each_layer_and_pass_and_says_which() {
+fn auto_takes_the_dataflow_of_fewest_cycles_of_each_layer_and_pass_and_says_which() {
     let layers = |dataflow: &str| {
         let overrides = [("training.epochs", "1"), ("accelerator.array.dataflow", dataflow)];
         let prepared = prepared("digits-mlp", &overrides);

@@ -21,22 +21,22 @@ use systoliq_sim::single::{GemmReport, Widths};
 use burst_by_burst::{Work, follow};
 
 /// Draws, one after the other.
-struct Draws {
+pub(crate) struct Draws {
     key: Key,
     at: u64,
 }
 
 impl Draws {
-    fn new(name: &str, case: u64) -> Self {
+    pub(crate) fn new(name: &str, case: u64) -> Self {
         Self { key: Key::new(1).with_name(name).with(case), at: 0 }
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.at += 1;
         self.key.below(self.at, u32::try_from(bound).expect("a small bound")).into()
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }
 }

@@ -39,7 +39,7 @@ use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
 
-use flow::Flows;
+use flow::{Choice, Flows};
 use mask::Mask;
 use operand::{Matrix, Operand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
@@ -187,15 +187,20 @@ impl<'a> Costs<'a> {
         second_pass: bool,
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
+        let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
         match (&self.program.commands[at].operation, work) {
             (Operation::Gemm(_), Work::Gemm(shape)) => {
-                self.in_flow(at, shape, self.stationary(at, shape), second_pass, see)
+                let Choice { flow, once } = self.choice(at, shape);
+                match once {
+                    Some(once) if see.is_none() && second_pass == self.always_second_pass(at) => {
+                        Ok(Cost::clone(&once))
+                    }
+                    _ => self.in_flow(at, shape, flow, second_pass, see),
+                }
             }
-            (operation, Work::Vector { rows, cols }) => {
-                self.billed(at, second_pass, see, |bill, second_pass| {
-                    bill.vector(operation, rows as u64, cols as u64, second_pass)
-                })
-            }
+            (operation, Work::Vector { rows, cols }) => self.billed(at, see, |bill| {
+                bill.vector(operation, rows as u64, cols as u64, second_pass)
+            }),
             (operation, work) => panic!("{operation:?} on {work:?}"),
         }
     }
@@ -210,22 +215,18 @@ impl<'a> Costs<'a> {
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
         let gemm = self.product(at);
-        self.billed(at, second_pass, see, |bill, second_pass| {
-            bill.gemm(gemm, shape, flow, second_pass)
-        })
+        self.billed(at, see, |bill| bill.gemm(gemm, shape, flow, second_pass))
     }
 
     /// What a command takes by the bill that is written for it.
     fn billed<'b, 'w>(
         &'b self,
         at: usize,
-        second_pass: bool,
         see: Option<&'w mut dyn FnMut(Moment)>,
-        write: impl FnOnce(&mut Bill<'a, 'b, 'w>, bool) -> Result<(), Error>,
+        write: impl FnOnce(&mut Bill<'a, 'b, 'w>) -> Result<(), Error>,
     ) -> Result<Cost, Error> {
-        let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
         let mut bill = Bill { costs: self, at, cost: Cost::default(), elapsed: 0, see };
-        write(&mut bill, second_pass)?;
+        write(&mut bill)?;
         let total = bill.cost.cycles.total().0;
         bill.event(Component::Leakage, Event::Cycle, total);
         let Cost { cycles, walked, .. } = &bill.cost;

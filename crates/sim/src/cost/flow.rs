@@ -1,16 +1,17 @@
 //! In which dataflow the array makes each product.
 //!
-//! A dataflow that is stated is that of all products. `auto` takes for each command and size of work the one of the
-//! fewest cycles, stalls on memory included: all that needs a mapping asks here, so that what is
-//! chosen is what is paid.
+//! A dataflow that is stated is that of all products. `auto` takes for each command and size of work
+//! the one of the fewest cycles, stalls on memory included. All that needs a mapping asks here, so
+//! that what is chosen is what is paid for.
 //!
-//! With two copies of what is read across its layout, products meet: a copy that one of them reads is
-//! written with the result of another. Copies follow the flows of a full batch, and with them the stash is laid out. Where a step in one flow
-//! takes fewer cycles than in the flows of its products, `auto` is that flow. A short batch finds the copies
-//! of a full one, and chooses among the flows that they serve.
+//! Without a transposer, products meet: a copy that one of them reads was written with the result of
+//! another. Copies follow the flows of a full batch, and the stash is laid out with them. Where a
+//! step in one flow takes fewer cycles than in the flows of its products, `auto` is that flow. A
+//! short batch finds the copies of a full one, and chooses among the flows that they serve.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 
@@ -20,7 +21,15 @@ pub(super) enum Flows {
     /// The same for all.
     All(Stationary),
     /// Each its own: those that were asked for, by command and sizes.
-    Each(RefCell<BTreeMap<(usize, GemmShape), Stationary>>),
+    Each(RefCell<BTreeMap<(usize, GemmShape), Choice>>),
+}
+
+/// The flow of a product.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) flow: Stationary,
+    /// What the product takes, if choosing told.
+    pub(super) once: Option<Arc<Cost>>,
 }
 
 impl Flows {
@@ -30,24 +39,24 @@ impl Flows {
 }
 
 impl<'a> Costs<'a> {
-    /// What stays in the array while the command in place `at` of the program, a matrix product,
-    /// runs on these sizes.
-    pub fn stationary(&self, at: usize, shape: GemmShape) -> Stationary {
-        let known = match &self.flows {
-            Flows::All(stationary) => return *stationary,
-            Flows::Each(known) => known,
-        };
-        if let Some(&stationary) = known.borrow().get(&(at, shape)) {
-            return stationary;
-        }
-        let stationary = self.fewest_cycles(at, shape);
-        known.borrow_mut().insert((at, shape), stationary);
-        stationary
+    /// How the array runs the command in place `at` of the program, a matrix product, on these
+    /// sizes.
+    pub fn mapping(&self, at: usize, shape: GemmShape) -> Mapping {
+        self.mapping_as(self.product(at), shape, self.choice(at, shape).flow)
     }
 
-    /// How the array runs that product.
-    pub fn mapping(&self, at: usize, shape: GemmShape) -> Mapping {
-        self.mapping_as(self.product(at), shape, self.stationary(at, shape))
+    /// The flow of a product on these sizes.
+    pub(super) fn choice(&self, at: usize, shape: GemmShape) -> Choice {
+        let known = match &self.flows {
+            Flows::All(flow) => return Choice { flow: *flow, once: None },
+            Flows::Each(known) => known,
+        };
+        if let Some(choice) = known.borrow().get(&(at, shape)) {
+            return choice.clone();
+        }
+        let choice = self.fewest_cycles(at, shape);
+        known.borrow_mut().insert((at, shape), choice.clone());
+        choice
     }
 
     pub(super) fn mapping_as(&self, gemm: &Gemm, shape: GemmShape, stays: Stationary) -> Mapping {
@@ -57,39 +66,42 @@ impl<'a> Costs<'a> {
 
     /// The cycles of a product in each dataflow that can run it.
     pub fn cycles_by_dataflow(&self, at: usize, shape: GemmShape) -> BTreeMap<Stationary, u64> {
-        let cycles = |stationary| Some((stationary, self.cycles_in(at, shape, stationary)?));
+        let cycles = |flow| Some((flow, self.usual(at, shape, flow)?.cycles.total().0));
         Stationary::ALL.into_iter().filter_map(cycles).collect()
     }
 
-    /// The cycles of a product in a dataflow, with a second pass if its scale always takes one;
-    /// nothing where it cannot run.
-    fn cycles_in(&self, at: usize, shape: GemmShape, stationary: Stationary) -> Option<u64> {
-        let second_pass = self.always_second_pass(at);
-        let cost = self.in_flow(at, shape, stationary, second_pass, None);
-        Some(cost.ok()?.cycles.total().0)
+    /// What a product takes in a dataflow, with a second pass if its scale always takes one; nothing
+    /// where it cannot run.
+    fn usual(&self, at: usize, shape: GemmShape, flow: Stationary) -> Option<Cost> {
+        self.in_flow(at, shape, flow, self.always_second_pass(at), None).ok()
     }
 
-    /// The flow of the fewest cycles of those that find the copies they read; the first of several, and the
-    /// first of all where none can run.
-    fn fewest_cycles(&self, at: usize, shape: GemmShape) -> Stationary {
+    /// The flow of the fewest cycles of those that find the copies they read; the first of several,
+    /// and the first of all where none can run.
+    fn fewest_cycles(&self, at: usize, shape: GemmShape) -> Choice {
         let gemm = self.product(at);
         // Stalls only add to this.
-        let at_least = |stationary| {
-            let cycles = timing::gemm(&self.mapping_as(gemm, shape, stationary));
+        let at_least = |flow| {
+            let cycles = timing::gemm(&self.mapping_as(gemm, shape, flow));
             cycles.map_or(u64::MAX, |cycles| cycles.total().0)
         };
         let served = Stationary::ALL.into_iter().filter(|&flow| self.serves(gemm, flow));
         let mut bounds: Vec<_> = served.map(|flow| (at_least(flow), flow)).collect();
         bounds.sort_unstable();
-        let mut fewest = None;
+        let mut best: Option<(u64, Stationary, Cost)> = None;
         for (bound, flow) in bounds {
-            if fewest.is_none_or(|fewest| (bound, flow) < fewest)
-                && let Some(cycles) = self.cycles_in(at, shape, flow)
+            let wins = |cycles| best.as_ref().is_none_or(|best| (cycles, flow) < (best.0, best.1));
+            if wins(bound)
+                && let Some(once) = self.usual(at, shape, flow)
+                && wins(once.cycles.total().0)
             {
-                fewest = Some(fewest.map_or((cycles, flow), |fewest| (cycles, flow).min(fewest)));
+                best = Some((once.cycles.total().0, flow, once));
             }
         }
-        fewest.map_or(Stationary::Output, |(_, flow)| flow)
+        match best {
+            Some((_, flow, once)) => Choice { flow, once: Some(Arc::new(once)) },
+            None => Choice { flow: Stationary::Output, once: None },
+        }
     }
 
     /// Whether every operand that a flow reads across its layout has the copy for it, as far as
@@ -126,10 +138,15 @@ impl<'a> Costs<'a> {
             if let (Operation::Gemm(gemm), Work::Gemm(shape)) =
                 (&command.operation, self.program.work(command, batch))
             {
-                copies.extend(across(gemm, self.stationary(at, shape)));
+                copies.extend(across(gemm, self.choice(at, shape).flow));
             }
         }
-        Self { copies: Some(copies), ..self }.with_stash(batch)
+        let mut costs = Self { copies: Some(copies), ..self };
+        if let Flows::Each(known) = &mut costs.flows {
+            // They were told as if nothing had copies.
+            known.get_mut().values_mut().for_each(|choice| choice.once = None);
+        }
+        costs.with_stash(batch)
     }
 
     /// Whether a command writes a second copy: those of the input are there.
@@ -150,8 +167,9 @@ impl<'a> Costs<'a> {
     }
 
     /// Whether the scale of a command's output is chosen from the output itself in every step.
-    fn always_second_pass(&self, at: usize) -> bool {
-        self.plan(self.program.commands[at].operation.output()).scale == Scale::Dynamic
+    pub(super) fn always_second_pass(&self, at: usize) -> bool {
+        let output = self.program.commands[at].operation.output();
+        self.arithmetic == Arithmetic::Fixed && self.plan(output).scale == Scale::Dynamic
     }
 
     pub(super) fn product(&self, at: usize) -> &'a Gemm {
