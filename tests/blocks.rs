@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::support::{data, prepared, train};
 use serde_json::Value;
-use systoliq_array::{Array, Dataflow, Fast, Register};
+use systoliq_array::{Array, Fast, Register, Stationary};
 use systoliq_fxp::Tensor;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
@@ -69,9 +69,9 @@ fn blocks_of_either_operand_or_both_give_the_same_tensors_on_every_engine() {
             }
         };
         compare(&mut Fast::default(), "fast");
-        for dataflow in [Dataflow::OutputStationary, Dataflow::WeightStationary] {
-            let array = Array { dataflow, ..Array::new(8, 6).unwrap() };
-            compare(&mut Register::new(array).unwrap(), "register");
+        for stationary in [Stationary::Output, Stationary::Weight] {
+            let array = Array::new(8, 6).unwrap();
+            compare(&mut Register::new(array, stationary).unwrap(), "register");
         }
     }
 }

@@ -6,6 +6,7 @@ mod blocks;
 mod command;
 mod compare;
 mod conservation;
+mod dataflow;
 mod diagnosis;
 mod digits;
 mod energy;

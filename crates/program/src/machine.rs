@@ -534,6 +534,7 @@ impl<'p> Machine<'p> {
         };
         let task = GemmTask { a, b, adder, bias: gemm.bias.map(|bias| self.read(bias)) };
         let shape = task.shape();
+        engine.begin(gemm);
         let mut sums = engine.gemm(&task);
         match gemm.edge {
             Edge::Pass => {}

@@ -306,23 +306,10 @@ impl Accelerator {
         4 * self.scratchpad.of(buffer).1
     }
 
-    /// How the array runs a GEMM with accumulators of so many bits: partial sums have half the
-    /// scratchpad of C.
-    pub fn mapping(&self, shape: GemmShape, accumulator_bits: u32) -> Mapping {
-        Mapping::within(&self.array, shape, self.room(accumulator_bits))
-    }
-
-    /// The same in a dataflow, whatever the array's own.
-    pub fn mapping_as(
-        &self,
-        shape: GemmShape,
-        accumulator_bits: u32,
-        stationary: Stationary,
-    ) -> Mapping {
-        Mapping::with(&self.array, shape, stationary).fitting(self.room(accumulator_bits))
-    }
-
-    fn room(&self, accumulator_bits: u32) -> u64 {
-        self.half_bits(Buffer::C) / u64::from(accumulator_bits)
+    /// How the array runs a GEMM in a dataflow with accumulators of so many bits: partial sums have
+    /// half the scratchpad of C.
+    pub fn mapping(&self, shape: GemmShape, sum_bits: u32, stationary: Stationary) -> Mapping {
+        let room = self.half_bits(Buffer::C) / u64::from(sum_bits);
+        Mapping::new(&self.array, shape, stationary).fitting(room)
     }
 }

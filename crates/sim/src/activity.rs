@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_array::Activity;
 use systoliq_array::activity::accumulator_toggles;
+use systoliq_program::command::Gemm;
 use systoliq_program::{Engine, GemmTask, Sums};
 
-use crate::Accelerator;
+use crate::cost::Costs;
 
 /// Which toggles are counted while training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -78,16 +79,22 @@ impl Observed {
 /// An engine, with a look at what the operands that it is given do in an array.
 pub(crate) struct Observing<'e> {
     pub(crate) engine: &'e mut (dyn Engine + Send),
-    pub(crate) accelerator: &'e Accelerator,
+    pub(crate) costs: &'e Costs<'e>,
+    /// The place of the command in the program.
+    pub(crate) at: usize,
     pub(crate) watch: Watch,
     /// What the last GEMM did.
     pub(crate) observed: Option<Observed>,
 }
 
 impl Engine for Observing<'_> {
+    fn begin(&mut self, product: &Gemm) {
+        self.engine.begin(product);
+    }
+
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         if self.watch != Watch::Nothing {
-            let mapping = self.accelerator.mapping(task.shape(), task.widths().total());
+            let mapping = self.costs.mapping(self.at, task.shape());
             let operands = Activity::of(&mapping, task);
             let mut observed = Observed { operands, ..Observed::default() };
             if self.watch == Watch::Everything {

@@ -11,18 +11,19 @@ use systoliq_nn::{
     Answers, Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training,
     epoch_order, initial_weights,
 };
+use systoliq_program::command::Gemm;
 use systoliq_program::machine::Snapshot;
-use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
+use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
 use crate::comparison::{ByTensor, Comparison, Look, Predictions, Probe, histograms};
-use crate::cost::Arithmetic;
+use crate::cost::{Arithmetic, Costs};
 use crate::dump::Dump;
 use crate::energy::Picojoules;
 use crate::events::Buffer;
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
-use crate::{Accelerator, Error, Prepared};
+use crate::{Error, Prepared};
 
 mod following;
 
@@ -39,14 +40,11 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    fn build(self, accelerator: &Accelerator) -> Box<dyn Engine + Send> {
+    fn build(self, prepared: &Prepared) -> Box<dyn Engine + Send + '_> {
         match self {
             Self::Fast => Box::new(Fast::default()),
             Self::Register => {
-                let register = Register::new(accelerator.array);
-                let register = register.expect("an array that was checked");
-                let partial_sum_bits = accelerator.half_bits(Buffer::C);
-                Box::new(Stepped(register.with_partial_sum_bits(partial_sum_bits)))
+                Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed), product: None })
             }
             Self::Reference => Box::new(Reference),
         }
@@ -54,14 +52,29 @@ impl EngineKind {
 }
 
 /// The register engine, held to the closed forms at every GEMM.
-struct Stepped(Register);
+struct Stepped<'a> {
+    costs: Costs<'a>,
+    /// The place in the program of the product that runs next.
+    product: Option<usize>,
+}
 
-impl Engine for Stepped {
+impl Engine for Stepped<'_> {
+    fn begin(&mut self, product: &Gemm) {
+        let makes = |command: &Command| command.operation.output() == product.output;
+        self.product = self.costs.program.commands.iter().position(makes);
+    }
+
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        let sums = self.0.gemm(task);
-        let mapping = self.0.mapping(task);
+        let product = self.product.expect("a product of the program");
+        let mapping = self.costs.mapping(product, task.shape());
+        let accelerator = self.costs.accelerator;
+        let register = Register::new(accelerator.array, mapping.stationary);
+        let mut register = register
+            .expect("an array that was checked")
+            .with_partial_sum_bits(accelerator.half_bits(Buffer::C));
+        let sums = register.gemm(task);
         let expected = Seen::of(&mapping, task).expect("a GEMM that was stepped");
-        assert_eq!(self.0.seen(), expected, "counts stepped and in closed form");
+        assert_eq!(register.seen(), expected, "counts stepped and in closed form");
         sums
     }
 }
@@ -276,7 +289,7 @@ pub struct Trainer<'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
     machine: Machine<'a>,
-    engine: Box<dyn Engine + Send>,
+    engine: Box<dyn Engine + Send + 'a>,
     golden: AnyGolden,
     record: Record,
 }
@@ -288,7 +301,7 @@ impl<'a> Trainer<'a> {
         let initial: Vec<_> =
             (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
         let mut machine = Machine::new(program, &initial, seed);
-        let mut engine = engine.build(&experiment.accelerator);
+        let mut engine = engine.build(prepared);
         let golden = match experiment.training.golden {
             Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
             Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
@@ -433,6 +446,7 @@ impl<'a> Trainer<'a> {
             data,
             machine: &mut self.machine,
             engine: self.engine.as_mut(),
+            costs: prepared.costs(Arithmetic::Fixed),
             record,
             epoch,
         };
@@ -563,6 +577,7 @@ struct FixedEpoch<'t, 'a> {
     data: &'a DataSet,
     machine: &'t mut Machine<'a>,
     engine: &'t mut (dyn Engine + Send),
+    costs: Costs<'a>,
     record: &'t mut Record,
     epoch: u32,
 }
@@ -617,10 +632,11 @@ impl FixedEpoch<'_, '_> {
         if let Some(dump) = &mut dump {
             dump.begin(self.machine, batch, &step)?;
         }
-        let accelerator = &self.prepared.experiment.accelerator;
-        let watch = accelerator.toggles.in_step(self.record.steps);
+        let toggles = self.prepared.experiment.accelerator.toggles;
+        let watch = toggles.in_step(self.record.steps);
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
-            let mut engine = Observing { engine: self.engine, accelerator, watch, observed: None };
+            let (engine, costs) = (&mut *self.engine, &self.costs);
+            let mut engine = Observing { engine, costs, at, watch, observed: None };
             let outcome = self.machine.execute(command, &step, &mut engine);
             let observed = engine.observed;
             let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };

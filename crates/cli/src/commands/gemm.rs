@@ -60,8 +60,8 @@ pub struct Gemm {
     #[arg(long)]
     cols: Option<usize>,
 
-    /// What stays in the processing elements: os (outputs), ws (B), is (A), or auto, the fastest
-    /// [default: os].
+    /// What stays in the processing elements: os (outputs), ws (B), is (A), or auto: the one of
+    /// fewest cycles, stalls on memory included, not of least energy [default: os].
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 

@@ -48,7 +48,9 @@ pub struct Workload {
     #[arg(long, value_name = "HW")]
     accelerator: PathBuf,
 
-    /// What stays in the processing elements, in place of what the accelerator states.
+    /// What stays in the processing elements, in place of what the accelerator states: os (outputs),
+    /// ws (weights), is (inputs), or auto: for each product the one of fewest cycles, stalls on
+    /// memory included, not of least energy.
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 

@@ -10,7 +10,7 @@ use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
 use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{
-    ComparisonReport, CurveReport, Extended, OverSeeds, Reached, Series, ToTarget,
+    ComparisonReport, CurveReport, Extended, LayerReport, OverSeeds, Reached, Series, ToTarget,
 };
 use systoliq_sim::{Prepared, Report};
 
@@ -230,12 +230,24 @@ fn dataflows(prepared: &Prepared, report: &Report) -> String {
     }
     let of = |stationary: Stationary| {
         let rows = report.layers.iter().filter(|row| row.dataflow == Some(stationary));
-        let mut made: Vec<&str> = rows.map(|row| row.output.as_str()).collect();
+        let mut made: Vec<String> = rows.map(|row| product(report, row)).collect();
         made.dedup();
         (!made.is_empty()).then(|| format!("{} for {}", stationary.name(), made.join(", ")))
     };
     let chosen: Vec<String> = Stationary::ALL.into_iter().filter_map(of).collect();
     format!(" dataflow: {}\n", chosen.join("; "))
+}
+
+/// What a product makes; where a batch of another size has another dataflow, with its sizes.
+fn product(report: &Report, row: &LayerReport) -> String {
+    let LayerReport { output, m, n, k, .. } = row;
+    let other = |of: &LayerReport| of.output == *output && of.dataflow != row.dataflow;
+    match (m, n, k) {
+        (Some(m), Some(n), Some(k)) if report.layers.iter().any(other) => {
+            format!("{output} ({m} x {n} x {k})")
+        }
+        _ => output.clone(),
+    }
 }
 
 /// How many of those that own stalls are named.
