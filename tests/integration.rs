@@ -12,6 +12,7 @@ mod energy;
 mod engines;
 mod figures;
 mod following;
+mod kept;
 mod lecture;
 mod memory;
 mod numerics;

@@ -4,7 +4,7 @@
 //! that has ended, appended and synced, and in the end in the order of what asked for it. The rest
 //! is written at the end, each under a temporary name and renamed when it is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use systoliq_explore::{Journal, Lines, Store};
 use crate::failure::{Failure, warn};
 use crate::folder;
 use crate::load::files::{open_regular, read_text};
-use crate::whole::{PARTIAL, write_whole};
+use crate::whole::{partial_of, remove, uninterrupted, write_whole};
 
 /// What the runs found.
 const STORE: &str = "points.jsonl";
@@ -57,10 +57,11 @@ impl RunFolder {
         let folder = Self { path: path.to_owned(), _lock: lock };
         let prepare = || -> Result<Lines, Error> {
             let known = check_manifest(path, kind, subject, resume)?;
-            for name in [kind.manifest, STORE].iter().chain(kind.results) {
-                let partial = path.join(format!("{PARTIAL}{name}"));
-                if partial.is_file() {
-                    fs::remove_file(&partial)?;
+            let ours =
+                |name: &str| name == kind.manifest || name == STORE || kind.results.contains(&name);
+            for name in folder::names(path)? {
+                if partial_of(&name).is_some_and(ours) {
+                    remove(&path.join(name))?;
                 }
             }
             if !known {
@@ -121,7 +122,7 @@ impl Journal for Appended {
             file.write_all(bytes)?;
             file.sync_data()
         };
-        append(&mut self.0).map_err(|error| {
+        uninterrupted(|| append(&mut self.0)).map_err(|error| {
             let path = self.1.display();
             io::Error::new(
                 error.kind(),

@@ -4,7 +4,7 @@ mod seeds;
 mod summary;
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -23,6 +23,7 @@ use systoliq_sim::{Experiment, Prepared, path};
 
 use super::precision::analytical;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::load::document::Layout;
 use crate::load::files::{self, read_text};
 use crate::load::{ExperimentArguments, Loaded};
@@ -212,7 +213,7 @@ impl SearchCommand {
         let search = Search::new(spec, starts).map_err(Failure::input)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
         let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
-        let progress = Progress::new((spec.cost, profile.unit()));
+        let progress = Progress::new((spec.cost, profile.unit()), &self.out);
         let watch = |seen: Seen<'_>| progress.saw(seen);
         let found = pool.map_err(Failure::run)?.install(|| search.run(explorer, &watch));
         progress.bar.finish_and_clear();
@@ -269,8 +270,10 @@ fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
 }
 
 /// What is shown on standard error while runs end, if that is a terminal.
-struct Progress {
+struct Progress<'a> {
     bar: ProgressBar,
+    /// The folder that keeps the runs.
+    out: &'a Path,
     /// What is to be least, and the unit of energy.
     cost: (Cost, EnergyUnit),
     stopped: AtomicUsize,
@@ -278,13 +281,25 @@ struct Progress {
     least: Mutex<f64>,
 }
 
-impl Progress {
-    fn new(cost: (Cost, EnergyUnit)) -> Self {
+impl<'a> Progress<'a> {
+    fn new(cost: (Cost, EnergyUnit), out: &'a Path) -> Self {
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {pos} runs, {per_sec}{msg}");
         bar.set_style(style.expect("a template that indicatif reads"));
         bar.tick();
-        Self { bar, cost, stopped: AtomicUsize::new(0), least: Mutex::new(f64::INFINITY) }
+        let (stopped, least) = (AtomicUsize::new(0), Mutex::new(f64::INFINITY));
+        let progress = Self { bar, out, cost, stopped, least };
+        progress.keeps();
+        progress
+    }
+
+    /// Has an interruption say what is kept.
+    fn keeps(&self) {
+        interrupt::says(format!(
+            "{} runs are kept in {}; the same command with --resume goes on from them",
+            self.bar.position(),
+            self.out.display()
+        ));
     }
 
     fn saw(&self, seen: Seen<'_>) {
@@ -294,6 +309,7 @@ impl Progress {
                     self.stopped.fetch_add(1, Ordering::Relaxed);
                 }
                 self.bar.inc(1);
+                self.keeps();
             }
             Seen::Step(step) => {
                 let stopped = self.stopped.load(Ordering::Relaxed);
