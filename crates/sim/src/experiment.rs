@@ -48,13 +48,13 @@ pub struct Prepared {
     pub program: Program,
 }
 
-/// The most elements of all tensors of a step together.
-const ELEMENTS_MAX: u64 = 1 << 27;
-
 /// Longest name of an experiment.
 const NAME_MAX: usize = 200;
 
 impl Prepared {
+    /// The most elements of all tensors of a step together.
+    pub const ELEMENTS_MAX: u64 = 1 << 27;
+
     /// Checks and lowers an experiment.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Prepared {
         let batch = self.experiment.training.batch;
         let elements = |decl: &TensorDecl| decl.rows.count(batch) as u64 * decl.cols as u64;
         let total: u64 = self.program.tensors.iter().map(elements).sum();
-        if total <= ELEMENTS_MAX {
+        if total <= Self::ELEMENTS_MAX {
             return Ok(());
         }
         let (decl, most) = self
@@ -141,8 +141,10 @@ impl Prepared {
             .expect("a program has tensors");
         let problem = format!(
             "the tensors of a step have {total} elements, {most} of them in {} of layer {}: \
-             expected at most {ELEMENTS_MAX}; take a smaller batch or smaller layers",
-            decl.role, decl.layer
+             expected at most {}; take a smaller batch or smaller layers",
+            decl.role,
+            decl.layer,
+            Self::ELEMENTS_MAX
         );
         Err(Error::at("network", problem))
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Error, anyhow};
+use anyhow::{Context, Error, anyhow, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,12 @@ fn starts(
     if path.exists() {
         let damaged = || format!("cannot resume: {} is damaged", path.display());
         let text = read_text(&path).map_err(Failure::input)?;
-        return serde_json::from_str(&text).with_context(damaged).map_err(Failure::input::<Error>);
+        let read = || {
+            let starts: Starts = serde_json::from_str(&text)?;
+            check_starts(&starts, prepared)?;
+            Ok(starts)
+        };
+        return read().with_context(damaged).map_err(Failure::input::<Error>);
     }
     let own = Start { name: StartName::Own, experiment: prepared.experiment.clone() };
     let analysed = analytical().and_then(|precision| {
@@ -254,6 +259,27 @@ fn starts(
     let text = serde_json::to_string_pretty(&starts).map_err(Failure::run)? + "\n";
     folder.write(STARTS, &text).map_err(Failure::run)?;
     Ok(starts)
+}
+
+/// Checks that starts that were read are possible plans for the experiment.
+fn check_starts(Starts { starts, .. }: &Starts, prepared: &Prepared) -> Result<(), Error> {
+    let names: Vec<StartName> = starts.iter().map(|start| start.name).collect();
+    let expected = [&[StartName::Analysis, StartName::Own][..], &[StartName::Own]];
+    if !expected.contains(&&names[..]) {
+        bail!("starts: {names:?}, expected that of the experiment, perhaps after one by analysis");
+    }
+    for Start { name, experiment } in starts {
+        let ours = prepared.experiment.clone();
+        let precision = match name {
+            StartName::Own => ours.precision.clone(),
+            StartName::Analysis => experiment.precision.clone(),
+        };
+        if *experiment != (Experiment { precision, ..ours }) {
+            bail!("starts: {name:?} is of another experiment");
+        }
+        Prepared::new(experiment.clone())?;
+    }
+    Ok(())
 }
 
 /// An experiment whose file may stand anywhere: its paths of data start at the root.

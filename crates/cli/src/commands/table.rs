@@ -1,6 +1,7 @@
 //! Tables in plain ASCII.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use systoliq_sim::accelerator::Dram;
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::report::Extended;
 
@@ -72,6 +73,15 @@ pub(super) fn grouped(number: u64) -> String {
     }
     text
 }
+
+/// Cycles of stall; no number where nothing waits for memory, as [`UNLIMITED`] says.
+pub(super) fn stalls(cycles: u64, dram: &Dram) -> String {
+    if dram.is_ideal() { "-".to_owned() } else { grouped(cycles) }
+}
+
+/// Stands below cycles where memory brings any number of bytes at once.
+pub(super) const UNLIMITED: &str =
+    " memory is not limited (no accelerator.dram.bytes_per_cycle): nothing waits for it\n";
 
 /// An energy to four digits, in the unit that suits it.
 pub(super) fn joules(Picojoules(energy): Picojoules, unit: EnergyUnit) -> String {
