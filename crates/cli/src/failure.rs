@@ -56,11 +56,16 @@ impl Failure {
 /// assert_eq!(printable("a\u{1b}[31m\tb\n"), "a\\u001b[31m\tb\n");
 /// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let moves = |character: char| {
-        character.is_control() && !matches!(character, '\n' | '\t')
-            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    escaped(text, moves)
+    escaped(text, |character| !is_printable(character) && !matches!(character, '\n' | '\t'))
+}
+
+/// Whether a character neither moves the cursor nor turns the direction of writing.
+pub(crate) fn is_printable(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !character.is_control() && !turns
 }
 
 /// The same in one line.

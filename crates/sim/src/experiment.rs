@@ -66,6 +66,10 @@ impl Prepared {
             let problem = format!("{length} characters: expected 1 to {NAME_MAX}");
             return Err(Error::at("name", problem));
         }
+        if let Some(control) = experiment.name.chars().find(|character| character.is_control()) {
+            let problem = format!("the control character {control:?}: expected a line of text");
+            return Err(Error::at("name", problem));
+        }
         experiment.dataset.validate()?;
         experiment.training.validate()?;
         experiment.accelerator.validate()?;
@@ -78,6 +82,9 @@ impl Prepared {
             let problem = "a teacher-forced network does not learn, so that it reaches no target \
                            of its own; expected none with \"teacher_forced\"";
             return Err(Error::at("training.target_error_rate", problem));
+        }
+        if let Some(shape) = experiment.dataset.shape() {
+            shape.check(&graph, &experiment.training)?;
         }
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;

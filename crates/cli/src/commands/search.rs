@@ -156,7 +156,7 @@ impl SearchCommand {
             }
             folder.write(RESULT, &json)?;
             let seconds = start.elapsed().as_secs_f64();
-            let timing = json!({ "seconds": seconds, "jobs": self.jobs() });
+            let timing = json!({ "seconds": seconds, "jobs": self.jobs(&spec) });
             folder.write(TIMING, &format!("{timing:#}\n"))
         };
         write().map_err(Failure::run)?;
@@ -211,7 +211,8 @@ impl SearchCommand {
         explorer: &Explorer<'_>,
     ) -> Result<(SearchReport, Vec<systoliq_explore::Key>), Failure> {
         let search = Search::new(spec, starts).map_err(Failure::input)?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let jobs = self.jobs(spec);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
         let progress = Progress::new((spec.cost, profile.unit()), &self.out);
         let watch = |seen: Seen<'_>| progress.saw(seen);
@@ -223,9 +224,11 @@ impl SearchCommand {
         })
     }
 
-    fn jobs(&self) -> usize {
+    /// Runs at a time: no more than there are.
+    fn jobs(&self, spec: &SearchSpec) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.jobs.map_or_else(all, |jobs| usize::from(jobs.get()))
+        let jobs = self.jobs.map_or_else(all, |jobs| usize::from(jobs.get()));
+        jobs.min(spec.runs_max.saturating_add(spec.held_back.len()))
     }
 }
 
@@ -242,7 +245,7 @@ fn starts(
         let read = || {
             let starts: Starts = serde_json::from_str(&text)?;
             check_starts(&starts, prepared)?;
-            Ok(starts)
+            Ok::<_, Error>(starts)
         };
         return read().with_context(damaged).map_err(Failure::input::<Error>);
     }

@@ -87,7 +87,8 @@ impl SweepCommand {
             Trial::read(sweep.experiment(point, seed), experiment)
         };
         self.check(&loaded, &trial, runs.len())?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let jobs = self.jobs().min(runs.len());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let pool = pool.map_err(Failure::run)?;
         let keys = pool.install(|| keys(runs.len(), &|at| trial(at).key()));
         if let Some((first, second)) = twice(&keys) {
@@ -113,7 +114,6 @@ impl SweepCommand {
         let analysis = Analysis::new(sweep, &keys, &lines, self.loss);
         let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
-            let jobs = self.jobs();
             directory.finish(&lines, &keys, (sweep, &analysis), (start.elapsed(), jobs))?;
         }
         let text = if self.json { json } else { summary::summary(sweep, &analysis) };

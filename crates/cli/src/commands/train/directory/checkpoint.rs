@@ -13,9 +13,13 @@ use systoliq_nn::golden::product_fingerprint;
 use systoliq_sim::trainer::Checkpoint;
 
 use super::{CHECKPOINTS, RunDirectory, checkpoints, write_bytes};
-use crate::failure::{Failure, warn};
+use crate::failure::Failure;
 use crate::folder::difference;
-use crate::load::files::open_regular;
+use crate::load::files::{TEXT_BYTES_MAX, open_regular};
+use crate::run_folder::warn_of_float;
+
+/// The most bytes of the first line: several times what an experiment may have that states its data.
+const LINE_BYTES_MAX: u64 = 4 * TEXT_BYTES_MAX;
 
 /// The first line of a checkpoint; its second is the checkpoint itself.
 #[derive(Serialize, Deserialize)]
@@ -91,12 +95,7 @@ impl RunDirectory {
         let read = || {
             let (header, mut rest) = header(&path)?;
             header.check(&path, &self.experiment)?;
-            if header.float != hex(product_fingerprint()) {
-                let problem = "it was written on a CPU whose floating point rounds otherwise (as with and \
-                               without FMA): golden's figures may differ in their last digits from those \
-                               of a run on one machine";
-                warn(&path.display(), &[problem.to_owned()]);
-            }
+            warn_of_float(&path, &header.float);
             let mut payload = String::new();
             let read = rest.read_to_string(&mut payload);
             read.with_context(|| format!("cannot read {}", path.display()))?;
@@ -146,7 +145,7 @@ fn header(path: &Path) -> Result<(Header, impl std::io::Read), Error> {
     let cannot = || format!("cannot read {}", path.display());
     let mut file = BufReader::new(open_regular(path).with_context(cannot)?);
     let mut line = String::new();
-    file.read_line(&mut line).with_context(cannot)?;
+    file.by_ref().take(LINE_BYTES_MAX).read_line(&mut line).with_context(cannot)?;
     let header = serde_json::from_str(&line).map_err(|error| damaged(path, &error))?;
     Ok((header, file))
 }
