@@ -222,10 +222,27 @@ fn a_run_from_a_cpu_that_rounds_otherwise_says_so() {
     let at = checkpoint.find("\"float\":\"").expect("a hash") + 9;
     let other = format!("{}{:016x}{}", &checkpoint[..at], 1, &checkpoint[at + 16..]);
     fs::write(&path, other).unwrap();
-    let output = systoliq(folder, &resume);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && message.starts_with("warning: run/"), "{message}");
-    assert!(message.contains("FMA"), "{message}");
+    let warned = |arguments: &[&str], of: &str| {
+        let output = systoliq(folder, arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && message.starts_with(of), "{message}");
+        assert!(message.contains("FMA"), "{message}");
+    };
+    warned(&resume, "warning: run/");
+    let sweep = serde_json::json!({
+        "name": "s", "experiment": "x.json",
+        "axes": [{ "path": "precision.weights.bits", "values": [4, 8] }]
+    });
+    fs::write(folder.join("s.json"), text(&sweep)).unwrap();
+    printed(folder, &["sweep", "s.json", "--out", "s"]);
+    let resume = ["sweep", "s.json", "--out", "s", "--resume"];
+    assert_eq!(systoliq(folder, &resume).stderr, b"");
+    let path = folder.join("s/sweep.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    manifest["float"] = "0000000000000001".into();
+    fs::write(&path, text(&manifest)).unwrap();
+    warned(&resume, "warning: s/");
 }
 
 /// What two processes write to one file at once.
