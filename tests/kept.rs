@@ -65,6 +65,16 @@ fn a_run_that_is_there_is_refused_and_stays() {
     }
     let resume = ["train", "x.json", "--out", "run", "--resume"];
     refused(folder, &resume, &["no checkpoints to go on from", "--force"]);
+    // A run that was killed in its first epoch has at most a dump.
+    let dump = ["train", "x.json", "--out", "dumped", "--dump-step", "3"];
+    printed(folder, &dump);
+    for name in
+        ["report.json", "curves.csv", "predictions.csv", "timing.json", "checkpoints/seed-1.json"]
+    {
+        fs::remove_file(folder.join("dumped").join(name)).unwrap();
+    }
+    refused(folder, &dump, &["dump-step-3"]);
+    printed(folder, &[&dump[..], &["--resume"]].concat());
 }
 
 #[test]

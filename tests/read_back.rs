@@ -32,7 +32,7 @@ fn experiment() -> Value {
     let mut experiment = crate::shell::experiment();
     let inputs: Vec<[f64; 2]> =
         (0..16).map(|at| [f64::from(at % 2), f64::from(at / 2 % 2)]).collect();
-    let labels: Vec<u32> = (0..16).map(|at| at % 2 ^ at / 2 % 2).collect();
+    let labels: Vec<u32> = (0..16).map(|at| (at % 2) ^ (at / 2 % 2)).collect();
     experiment["dataset"] =
         json!({ "kind": "points", "inputs": inputs, "labels": labels, "classes": 2 });
     experiment["network"] = json!({

@@ -26,14 +26,15 @@ impl Columns {
     }
 
     /// The lines, indented and without blanks at their ends. Columns of numbers, also of those
-    /// with a unit behind them, end flush.
+    /// with a unit behind them, and of numbers that are not there, end flush.
     pub(super) fn text(&self) -> String {
         let side = |column: usize| {
             let mut cells = self.lines.iter().filter_map(|line| line.get(column));
             let no_number = |cell: &&String| NO_NUMBERS.contains(&cell.as_str());
             let any = cells.clone().any(|cell| is_number(cell));
+            let none = cells.clone().all(|cell| cell == "-");
             let all = cells.all(|cell| is_number(cell) || no_number(&cell));
-            if any && all { CellAlignment::Right } else { CellAlignment::Left }
+            if (any || none) && all { CellAlignment::Right } else { CellAlignment::Left }
         };
         let sides: Vec<CellAlignment> = (0..self.names.len()).map(side).collect();
         let row = |cells: &[String]| -> Vec<Cell> {

@@ -12,7 +12,7 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::golden::product_fingerprint;
 use systoliq_sim::trainer::Checkpoint;
 
-use super::{CHECKPOINTS, RunDirectory, checkpoints, write_bytes};
+use super::{CHECKPOINTS, RESULTS, RunDirectory, checkpoints, write_bytes};
 use crate::failure::Failure;
 use crate::folder::difference;
 use crate::load::files::{TEXT_BYTES_MAX, open_regular};
@@ -113,11 +113,11 @@ impl RunDirectory {
         read().map_err(Failure::input::<Error>)
     }
 
-    /// Checks that every checkpoint is of this experiment, and that there is one where `held` says
-    /// that there is a run.
+    /// Checks that every checkpoint is of this experiment, and that there is one where `held` is a result
+    /// of a run.
     pub(super) fn check_checkpoints(&self, held: &str) -> Result<(), Error> {
         let names = checkpoints(&self.path)?;
-        if names.is_empty() {
+        if names.is_empty() && RESULTS.contains(&held) {
             bail!(
                 "cannot resume: {} has {held}, but no checkpoints to go on from; --force trains anew and \
                  replaces it in the end",
