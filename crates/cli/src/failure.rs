@@ -69,7 +69,7 @@ pub(crate) fn is_printable(character: char) -> bool {
 }
 
 /// The same in one line.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let breaks = |character: char| matches!(character, '\n' | '\t');
     printable(&escaped(text, breaks)).into_owned()
 }

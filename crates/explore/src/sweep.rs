@@ -95,10 +95,6 @@ impl Sweep {
         if spec.name.is_empty() {
             return Err(Error::spec("name", "empty, expected what reports call the sweep"));
         }
-        if let Some(control) = spec.name.chars().find(|character| character.is_control()) {
-            let problem = format!("the control character {control:?}: expected a line of text");
-            return Err(Error::spec("name", problem));
-        }
         if !spec.experiment.is_object() {
             return Err(Error::spec("experiment", "expected an object, or the path of its file"));
         }

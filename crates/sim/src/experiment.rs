@@ -66,10 +66,6 @@ impl Prepared {
             let problem = format!("{length} characters: expected 1 to {NAME_MAX}");
             return Err(Error::at("name", problem));
         }
-        if let Some(control) = experiment.name.chars().find(|character| character.is_control()) {
-            let problem = format!("the control character {control:?}: expected a line of text");
-            return Err(Error::at("name", problem));
-        }
         experiment.dataset.validate()?;
         experiment.training.validate()?;
         experiment.accelerator.validate()?;

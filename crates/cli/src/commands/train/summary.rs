@@ -17,6 +17,7 @@ use systoliq_sim::{Prepared, Report};
 use crate::commands::table::{
     self, Columns, UNLIMITED, decibels, grouped, joules, percent, points, real, time,
 };
+use crate::failure::one_line;
 
 /// Epochs shown before the table is thinned out.
 const EPOCHS_SHOWN: usize = 20;
@@ -50,7 +51,7 @@ fn heading(prepared: &Prepared) -> String {
     let array = &experiment.accelerator.array;
     format!(
         "{}: {}, {} epochs in batches of {}, seed {}, on {} x {} PEs\n\n",
-        experiment.name,
+        one_line(&experiment.name),
         sizes.join("-"),
         experiment.training.epochs,
         experiment.training.batch,
