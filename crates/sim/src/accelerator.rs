@@ -50,7 +50,7 @@ pub struct Accelerator {
 /// Sizes of the memories on chip: three double-buffered scratchpads, of which each half holds what
 /// the array works on while the other is filled, and the stash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Scratchpads {
     /// Left operands.
     pub a_bytes: u64,
@@ -59,7 +59,6 @@ pub struct Scratchpads {
     /// Results and operands of the vector unit.
     pub c_bytes: u64,
     /// What the backward pass reads of the forward pass, if there is such a memory.
-    #[serde(default)]
     pub stash_bytes: u64,
 }
 
@@ -83,18 +82,17 @@ impl Default for Scratchpads {
 
 /// The memory off chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Dram {
     /// The kind, which decides the energy of a bit.
     pub kind: DramKind,
     /// Transfers are padded to a multiple of this.
     pub burst_bytes: u64,
     /// Bytes moved per clock cycle of the array; left out, any number: nothing waits for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub bytes_per_cycle: Option<u64>,
     /// Cycles from the start of a transfer until its first byte arrives.
-    #[serde(default)]
     #[schemars(range(max = 1_048_576))]
     pub latency_cycles: u64,
 }

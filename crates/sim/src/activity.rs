@@ -76,6 +76,23 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// The sum of two, if it fits 64 bits.
+    pub(crate) fn checked_add(&self, other: &Self) -> Option<Self> {
+        let (Activity { zero_operand_macs, a_toggles, b_toggles }, more) =
+            (self.operands, other.operands);
+        Some(Self {
+            operands: Activity {
+                zero_operand_macs: zero_operand_macs.checked_add(more.zero_operand_macs)?,
+                a_toggles: a_toggles.checked_add(more.a_toggles)?,
+                b_toggles: b_toggles.checked_add(more.b_toggles)?,
+            },
+            accumulator_toggles: self.accumulator_toggles.checked_add(other.accumulator_toggles)?,
+            accumulator_macs: self.accumulator_macs.checked_add(other.accumulator_macs)?,
+        })
+    }
+}
+
 /// An engine, with a look at what the operands that it is given do in an array.
 pub(crate) struct Observing<'e> {
     pub(crate) engine: &'e mut (dyn Engine + Send),

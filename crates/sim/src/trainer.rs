@@ -26,6 +26,7 @@ use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
 
 mod following;
+mod validity;
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -352,37 +353,29 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Goes on from a checkpoint of the same experiment.
+    /// Goes on from a checkpoint of the same experiment, perhaps of one with fewer epochs.
     ///
     /// # Errors
     ///
-    /// If the checkpoint is of another seed or does not fit the experiment.
+    /// If the checkpoint is of another seed or cannot be one of the experiment.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let problem = |problem: &str| Error::Checkpoint {
             seed: self.record.seed,
             problem: problem.to_owned(),
         };
-        let Checkpoint { record, machine, golden, golden_velocity } = checkpoint;
-        let epochs = record.fixed.epochs.len();
-        let steps = epochs as u64 * self.steps_per_epoch();
-        if record.seed != self.record.seed
-            || record.test_fingerprint != self.record.test_fingerprint
-            || record.golden.epochs.len() != epochs
-            || record.spent.len() != epochs
-            || record.comparison.probes.len() != epochs + 1
-            || record.tensors.values().any(|tensor| tensor.epochs.len() > epochs)
-            || record.steps != steps
-            || !record.timeline.fits(self.prepared.program.commands.len())
-        {
-            return Err(problem("its parts do not fit each other"));
+        let Checkpoint { mut record, machine, golden, golden_velocity } = checkpoint;
+        if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
+            record.comparison.forget_the_last_epoch();
         }
+        let of = validity::Of { prepared: self.prepared, data: self.data, fresh: &self.record };
+        of.check(&record).map_err(|found| problem(&format!("record.{found}")))?;
         let restored = with_golden!(&mut self.golden, |model| {
             restore_golden(model, &golden, golden_velocity.as_deref())
         });
-        restored.ok_or_else(|| problem("its golden model has other sizes"))?;
+        restored.ok_or_else(|| problem("golden: its sizes are others"))?;
         self.machine
             .restore(&machine)
-            .ok_or_else(|| problem("its weights have other sizes or formats"))?;
+            .ok_or_else(|| problem("machine: its weights have other sizes or formats"))?;
         self.record = record;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
-use systoliq_sim::accelerator::Residency;
+use systoliq_sim::accelerator::{Dram, Residency};
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
@@ -17,7 +17,7 @@ use systoliq_sim::{Accelerator, Error};
 
 use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};
-use super::table::{Columns, grouped, joules};
+use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
 use crate::failure::{Failure, warn};
 use crate::load;
 use crate::load::files::open_regular;
@@ -108,7 +108,7 @@ impl Workload {
                 let counts = report.actions.csv();
                 write_whole(file, |out| out.write_all(counts.as_bytes())).map_err(Failure::run)?;
             }
-            let text = if self.json { json(&report)? } else { text(&report) };
+            let text = if self.json { json(&report)? } else { text(&report, &accelerator.dram) };
             (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
         };
         if let Some(folder) = &self.csv {
@@ -176,7 +176,7 @@ fn labels(product: &Product) -> [String; 5] {
     [layer, product.pass.name().replace('_', " "), m, n, k]
 }
 
-fn text(report: &WorkloadReport) -> String {
+fn text(report: &WorkloadReport, dram: &Dram) -> String {
     let names = [
         "layer",
         "pass",
@@ -201,7 +201,7 @@ fn text(report: &WorkloadReport) -> String {
             row.dataflow.name().to_owned(),
             grouped(row.folds),
             grouped(row.cycles),
-            grouped(row.stall_cycles),
+            stalls(row.stall_cycles, dram),
             percent(row.utilization),
             percent(row.mapping_efficiency),
             grouped(row.a_reads + row.b_reads + row.c_reads + row.c_writes),
@@ -218,12 +218,15 @@ fn text(report: &WorkloadReport) -> String {
          DRAM, {}",
         grouped(total.macs),
         grouped(total.cycles),
-        grouped(total.stall_cycles),
+        if dram.is_ideal() { "none".to_owned() } else { grouped(total.stall_cycles) },
         100.0 * total.utilization,
         grouped(total.dram_bytes),
         total.energy_pj.map_or("energy unknown".to_owned(), |energy| joules(energy, unit))
     )
     .expect("writing to a string");
+    if dram.is_ideal() {
+        text.push_str(UNLIMITED);
+    }
     text
 }
 

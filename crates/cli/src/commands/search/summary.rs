@@ -10,6 +10,7 @@ use systoliq_explore::{
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
+use crate::failure::one_line;
 
 /// The tables of a search; there may be a reason why none of its starts is by analysis.
 pub(super) fn summary(
@@ -80,7 +81,10 @@ fn heading(report: &SearchReport) -> String {
         several => format!("the mean of {several} seeds with its standard error"),
     };
     let part = part(report);
-    format!("{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n", report.name)
+    format!(
+        "{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n",
+        one_line(&report.name)
+    )
 }
 
 /// Whole plans; widths that were lowered alone are only counted.

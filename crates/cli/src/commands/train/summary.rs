@@ -14,7 +14,10 @@ use systoliq_sim::report::{
 };
 use systoliq_sim::{Prepared, Report};
 
-use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real, time};
+use crate::commands::table::{
+    self, Columns, UNLIMITED, decibels, grouped, joules, percent, points, real, time,
+};
+use crate::failure::one_line;
 
 /// Epochs shown before the table is thinned out.
 const EPOCHS_SHOWN: usize = 20;
@@ -48,7 +51,7 @@ fn heading(prepared: &Prepared) -> String {
     let array = &experiment.accelerator.array;
     format!(
         "{}: {}, {} epochs in batches of {}, seed {}, on {} x {} PEs\n\n",
-        experiment.name,
+        one_line(&experiment.name),
         sizes.join("-"),
         experiment.training.epochs,
         experiment.training.batch,
@@ -200,11 +203,10 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
     let mut table = Columns::new(&names);
     let row = |name: &str, causes: &CyclesByCause| {
         let CyclesByCause { preload, stream, skew, drain, vector, stall } = *causes;
-        let all = [preload, stream, skew, drain, vector, stall, causes.total()];
-        [name.replace('_', " ")]
-            .into_iter()
-            .chain(all.map(|cycles| grouped(cycles.0)))
-            .collect::<Vec<_>>()
+        let busy = [preload, stream, skew, drain, vector].map(|cycles| grouped(cycles.0));
+        let stall = table::stalls(stall.0, &prepared.experiment.accelerator.dram);
+        let name = [name.replace('_', " ")].into_iter();
+        name.chain(busy).chain([stall, grouped(causes.total().0)]).collect::<Vec<_>>()
     };
     for pass in Pass::ALL {
         table.line(row(pass.name(), &report.cycles.by_pass_and_cause[&pass]));
@@ -218,7 +220,7 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
         100.0 * report.utilization,
         time(report.hardware.seconds),
         dataflows(prepared, report),
-        stalls(report),
+        stalls(prepared, report),
         report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
     )
 }
@@ -253,7 +255,10 @@ fn product(report: &Report, row: &LayerReport) -> String {
 /// How many of those that own stalls are named.
 const OWNERS_SHOWN: usize = 4;
 
-fn stalls(report: &Report) -> String {
+fn stalls(prepared: &Prepared, report: &Report) -> String {
+    if prepared.experiment.accelerator.dram.is_ideal() {
+        return UNLIMITED.to_owned();
+    }
     let owners = report.dram_bytes.iter().flat_map(|of| {
         [("reading", of.read_stall_cycles), ("writing", of.write_stall_cycles)]
             .map(|(what, cycles)| (cycles, what, of.tensor.as_str()))
