@@ -18,6 +18,7 @@ pub mod cost;
 pub mod csv;
 pub mod dependence;
 pub mod diagnosis;
+pub mod drop;
 pub mod dump;
 pub mod energy;
 pub mod error;
