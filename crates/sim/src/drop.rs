@@ -78,6 +78,21 @@ impl SeedLoss {
     }
 }
 
+/// The two networks of one seed on one part.
+#[derive(Clone, Copy, Debug)]
+pub struct Networks<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// What golden gets right.
+    pub golden: &'a Right,
+    /// What fixed point gets right.
+    pub fixed: &'a Right,
+    /// Whether golden ended with a loss above that of its initial weights, or not finite.
+    pub golden_diverged: bool,
+    /// Whether fixed point did.
+    pub diverged: bool,
+}
+
 /// No seed that loses less fails.
 const FAILS_BEYOND: f64 = 0.02;
 
@@ -162,15 +177,48 @@ impl Judgement {
         })
     }
 
-    /// The same, quoted: with the interval for seeds and samples drawn anew, from what both networks of
-    /// every seed in `by_seed` get right.
+    /// Of the networks of some seeds on one part; nothing if golden diverged with each.
+    ///
+    /// # Panics
+    ///
+    /// If networks have other numbers of samples.
+    pub fn of(networks: &[Networks<'_>], margin: f64, level: Level) -> Option<Self> {
+        let (without, references): (Vec<&Networks<'_>>, Vec<&Networks<'_>>) =
+            networks.iter().partition(|networks| networks.golden_diverged);
+        let loss = |networks: &&Networks<'_>| {
+            let &&Networks { seed, golden, fixed, diverged, .. } = networks;
+            SeedLoss::new(seed, golden, fixed, diverged)
+        };
+        let samples = references.first()?.golden.len() as u64;
+        let by_seed = references.iter().map(loss).collect();
+        let without = without.iter().map(|networks| networks.seed).collect();
+        Self::new(by_seed, without, samples, margin, level)
+    }
+
+    /// The same, quoted: with the interval for samples drawn anew. Networks whose seeds have samples of
+    /// their own differ by these already.
     ///
     /// # Panics
     ///
     /// Those of [`new_samples`].
-    pub fn quoted(self, golden: &[&Right], fixed: &[&Right]) -> Self {
-        let half_width_new_samples = new_samples(golden, fixed, self.half_width);
-        Self { half_width_new_samples, ..self }
+    pub fn quoted(self, networks: &[Networks<'_>], same_samples: bool) -> Self {
+        let anew = if same_samples {
+            let references = || networks.iter().filter(|networks| !networks.golden_diverged);
+            let golden: Vec<_> = references().map(|networks| networks.golden).collect();
+            let fixed: Vec<_> = references().map(|networks| networks.fixed).collect();
+            new_samples(&golden, &fixed, self.half_width, self.level)
+        } else {
+            (self.seeds() > 1).then_some(self.half_width)
+        };
+        Self { half_width_new_samples: anew, ..self }
+    }
+
+    /// The same of another margin.
+    pub fn against(self, margin: f64) -> Self {
+        let half_width_new_samples = self.half_width_new_samples;
+        let Self { by_seed, golden_diverged, samples, level, .. } = self;
+        let judged = Self::new(by_seed, golden_diverged, samples, margin, level);
+        Self { half_width_new_samples, ..judged.expect("seeds, as before") }
     }
 
     /// The number of seeds that are judged.

@@ -40,7 +40,6 @@ pub mod scalesim;
 pub mod silicon;
 pub mod single;
 pub mod stash;
-pub mod statistics;
 pub mod step_trace;
 pub mod timeline;
 pub mod trainer;

@@ -308,7 +308,8 @@ impl Crossed {
         let half = spread.half_width(seeds as u64, SAMPLES, Level::Once);
         let golden: Vec<&Right> = networks.iter().map(|(golden, _)| golden).collect();
         let fixed: Vec<&Right> = networks.iter().map(|(_, fixed)| fixed).collect();
-        let anew = new_samples(&golden, &fixed, half).expect("several seeds and samples");
+        let anew =
+            new_samples(&golden, &fixed, half, Level::Once).expect("several seeds and samples");
         let off = (spread.mean - self.truth()).abs();
         [off <= half, off <= anew]
     }

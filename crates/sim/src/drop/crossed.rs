@@ -16,7 +16,12 @@ use super::{Level, Right};
 /// # Panics
 ///
 /// If there are not as many of either network, or they have other samples.
-pub fn new_samples(golden: &[&Right], fixed: &[&Right], on_this_part: f64) -> Option<f64> {
+pub fn new_samples(
+    golden: &[&Right],
+    fixed: &[&Right],
+    on_this_part: f64,
+    level: Level,
+) -> Option<f64> {
     assert_eq!(golden.len(), fixed.len(), "pairs of networks");
     let seeds = golden.len();
     let samples = golden.first()?.len();
@@ -47,7 +52,7 @@ pub fn new_samples(golden: &[&Right], fixed: &[&Right], on_this_part: f64) -> Op
     let variance = between_seeds / samples_real / free_seeds / seeds_real
         + between_samples / seeds_real / free_samples / samples_real
         - rest / (free_seeds * free_samples) / seen;
-    let half = Level::Once.t(seeds as u64 - 1) * variance.max(0.0).sqrt();
+    let half = level.t(seeds as u64 - 1) * variance.max(0.0).sqrt();
     Some(half.max(on_this_part))
 }
 
@@ -68,7 +73,7 @@ mod tests {
         let (golden, fixed) = networks(table);
         let golden: Vec<&Right> = golden.iter().collect();
         let fixed: Vec<&Right> = fixed.iter().collect();
-        new_samples(&golden, &fixed, on_this_part)
+        new_samples(&golden, &fixed, on_this_part, Level::Once)
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl DropVerdict {
         if mean - half > margin { Self::Beyond } else { Self::CannotTell }
     }
 
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Within => "within",
+            Self::Beyond => "beyond",
+            Self::CannotTell => "cannot_tell",
+        }
+    }
+
     /// Whether the interval lies on one side of the margin.
     pub fn is_decided(self) -> bool {
         self != Self::CannotTell
@@ -104,6 +114,7 @@ mod tests {
         ] {
             let found = DropVerdict::new(mean, half, 0.5, seeds, failing);
             assert_eq!(found, expected, "{mean} +- {half}, {failing} of {seeds}");
+            assert_eq!(serde_json::to_value(found).unwrap(), found.name());
         }
     }
 
