@@ -9,9 +9,9 @@ use crate::support::{data, prepared};
 use systoliq_array::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
+use systoliq_sim::drop::of_values;
 use systoliq_sim::precision::measure::quantized;
 use systoliq_sim::precision::{Allocation, Assignment, DataPart, FloatRun, Study};
-use systoliq_sim::drop::of_values;
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 

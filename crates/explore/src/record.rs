@@ -124,8 +124,6 @@ fn lost(fixed: &Evaluation, golden: &Evaluation) -> f64 {
 pub struct Found {
     /// A hash of every sample and answer of its data, in hexadecimal.
     pub data: String,
-    /// The same of its test part.
-    pub test_data: String,
     /// The golden model.
     pub golden: Learning,
     /// The fixed-point network.
@@ -344,7 +342,6 @@ impl Found {
         let seen = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
         Ok(Self {
             data,
-            test_data: report.test_fingerprint,
             golden: Learning::new(&record.golden),
             fixed: Learning::new(&record.fixed),
             cycles: report.cycles,

@@ -114,7 +114,7 @@ pub struct Judgement {
     pub level: Level,
     /// Half the width of the interval of the mean, for seeds drawn anew and the samples of this part.
     pub half_width: f64,
-    /// The same for samples drawn anew, too; nothing for one seed, or where seeds have other samples.
+    /// The same for samples drawn anew, too; nothing for one seed, or where it was not asked for.
     pub half_width_new_samples: Option<f64>,
     /// The median over the seeds.
     pub median: f64,
@@ -195,22 +195,17 @@ impl Judgement {
         Self::new(by_seed, without, samples, margin, level)
     }
 
-    /// The same, quoted: with the interval for samples drawn anew. Networks whose seeds have samples of
-    /// their own differ by these already.
+    /// The same, quoted: with the interval for samples drawn anew, from the networks that it is of.
     ///
     /// # Panics
     ///
     /// Those of [`new_samples`].
-    pub fn quoted(self, networks: &[Networks<'_>], same_samples: bool) -> Self {
-        let anew = if same_samples {
-            let references = || networks.iter().filter(|networks| !networks.golden_diverged);
-            let golden: Vec<_> = references().map(|networks| networks.golden).collect();
-            let fixed: Vec<_> = references().map(|networks| networks.fixed).collect();
-            new_samples(&golden, &fixed, self.half_width, self.level)
-        } else {
-            (self.seeds() > 1).then_some(self.half_width)
-        };
-        Self { half_width_new_samples: anew, ..self }
+    pub fn quoted(self, networks: &[Networks<'_>]) -> Self {
+        let references = || networks.iter().filter(|networks| !networks.golden_diverged);
+        let golden: Vec<_> = references().map(|networks| networks.golden).collect();
+        let fixed: Vec<_> = references().map(|networks| networks.fixed).collect();
+        let half_width_new_samples = new_samples(&golden, &fixed, self.half_width, self.level);
+        Self { half_width_new_samples, ..self }
     }
 
     /// The same of another margin.

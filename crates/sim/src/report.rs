@@ -465,8 +465,7 @@ fn judged(records: &[Record]) -> Option<Judgement> {
         })
     }
     let networks = records.iter().map(networks).collect::<Option<Vec<_>>>()?;
-    let same = records.iter().all(|one| one.test_fingerprint == records[0].test_fingerprint);
-    Some(Judgement::of(&networks, MARGIN, Level::Once)?.quoted(&networks, same))
+    Some(Judgement::of(&networks, MARGIN, Level::Once)?.quoted(&networks))
 }
 
 impl OverSeeds {

@@ -53,14 +53,13 @@ impl Lost {
             |at: usize| Extended(said.iter().map(|one| one[at]).sum::<f64>() / said.len() as f64);
         let networks = networks(found, validation);
         let judged = |level| Judgement::of(networks.as_deref()?, margin, level);
-        let same = found.iter().all(|(_, other)| other.test_data == found[0].1.test_data);
         let ci95 = match judged(Level::Once) {
             Some(judged) => Some(judged.half_width),
             None if known.is_empty() => None,
             None => of_values(&known.iter().map(|one| one[0]).collect::<Vec<_>>()).1,
         };
         let quoted = |judged: Judgement| match networks.as_deref() {
-            Some(networks) if !validation => judged.quoted(networks, same),
+            Some(networks) if !validation => judged.quoted(networks),
             _ => judged,
         };
         (!all.is_empty()).then(|| Self {

@@ -11,6 +11,7 @@ use super::{Level, Right};
 /// crossed effects, s²_seeds/S expects σ²_seed/S + σ²_rest/(nS), s²_samples/n expects
 /// σ²_sample/n + σ²_rest/(nS): together one σ²_rest/(nS) too many.
 ///
+/// Where every seed has samples of its own, columns differ by the rest alone, and the rows have it all.
 /// Nothing for one seed, or one sample.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! The sentences of a [`Judgement`].
 
-use super::{DropVerdict, Judgement, Needs};
+use super::{DropVerdict, Judgement, Level, Needs};
 
 /// A difference of shares in points.
 ///
@@ -29,17 +29,35 @@ fn these(seeds: u64) -> String {
     if seeds == 1 { "this one seed".to_owned() } else { format!("these {seeds} seeds") }
 }
 
+/// Everything that is said, a line each: what was lost, who fails, the verdict, and who is left out.
+pub fn lines(judgement: &Judgement) -> Vec<String> {
+    let mut lines = vec![lost(judgement)];
+    lines.extend(judged(judgement));
+    lines
+}
+
+/// The same without what was lost.
+pub fn judged(judgement: &Judgement) -> Vec<String> {
+    let who = format!("{}; {}", failures(judgement), extremes(judgement));
+    let told = [who, verdict(judgement)].into_iter();
+    told.chain(left_out(&judgement.golden_diverged)).collect()
+}
+
 /// What was lost, on this part and on samples drawn anew:
 /// `+0.07 +- 0.68 points on these 300 samples; +- 0.95 on new ones`.
 pub fn lost(judgement: &Judgement) -> String {
-    let Judgement { mean, half_width, samples, .. } = judgement;
+    let Judgement { mean, half_width, samples, level, .. } = judgement;
     let lost = interval(*mean, Some(*half_width));
+    let level = match level {
+        Level::Once => "",
+        Level::ThreeLooks => ", by 98.3 % intervals",
+    };
     if judgement.seeds() == 1 {
-        return format!("{lost} on samples like these {samples}");
+        return format!("{lost} on samples like these {samples}{level}");
     }
     let anew = judgement.half_width_new_samples;
     let anew = anew.map_or(String::new(), |half| format!("; +- {:.2} on new ones", 100.0 * half));
-    format!("{lost} on these {samples} samples{anew}")
+    format!("{lost} on these {samples} samples{anew}{level}")
 }
 
 /// What an interval is of: the line below a table.
