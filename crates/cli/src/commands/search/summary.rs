@@ -81,7 +81,10 @@ fn heading(report: &SearchReport) -> String {
         several => format!("the mean of {several} seeds with its standard error"),
     };
     let part = part(report);
-    format!("{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n", report.name)
+    format!(
+        "{}: {what} for a loss of at most {budget}, {seeds} on the {part} part\n\n",
+        report.name
+    )
 }
 
 /// Whole plans; widths that were lowered alone are only counted.
@@ -108,8 +111,9 @@ fn steps(report: &SearchReport) -> String {
     line!(
         text,
         " and {count} times one width alone, with the first seeds (search.json has them)\n \
-         s.e.: standard error of the mean; within the budget are plans with all seeds of which both \
-         sums are\n"
+         s.e.: standard error of the mean; accepted are plans with all seeds of which both sums are at \
+         most {}\n",
+        budget(report)
     );
     text
 }
@@ -235,8 +239,8 @@ fn lowered(step: &Step) -> String {
 
 fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Within => "within",
-        Verdict::Beyond => "beyond",
+        Verdict::Within => "accepted",
+        Verdict::Beyond => "rejected",
         Verdict::GivenUp => "given up",
         Verdict::Open => "open",
     }
