@@ -175,6 +175,10 @@ fn coverage(text: &mut String) {
     }
 }
 
+/// At most 2 % are wrong at a drop of 0.6, and three standard errors of a share of 2 % in [`SWEEPS`]. The
+/// worst cell, of five seeds with spread 2 and discordance 0.5, has 2.02 % of two million.
+const WRONG_MAX: f64 = 2.0 + 0.3;
+
 /// How often a drop is said to be within half a point, where it is 0 and where it is 0.6.
 fn verdicts(text: &mut String) {
     writeln!(
@@ -191,7 +195,7 @@ fn verdicts(text: &mut String) {
             let said = if seeds == 29 { right.confirmed } else { right.below() };
             let (said, below) = (percent(said, SWEEPS), percent(wrong.below(), SWEEPS));
             write!(text, " {said:.1} / {below:.1} |").unwrap();
-            assert!(below <= 2.0, "{seeds} seeds: within at 0.6 in {below} %");
+            assert!(below <= WRONG_MAX, "{seeds} seeds: within at 0.6 in {below} %");
         }
         let mixed = Cell::new(World { one_in_ten: true, ..right }, 29, SWEEPS);
         let confirmed = percent(mixed.confirmed, SWEEPS);
@@ -237,7 +241,8 @@ fn looked_at_after_every_seed(world: World) -> u64 {
     (0..FEWER).into_par_iter().map(one).sum()
 }
 
-/// What three looks say at a drop of half a point, and of 0.
+/// What three looks say at a drop of half a point, where within is wrong in at most 2.5 %, and of 0; bounds
+/// have two standard errors of shares in [`FEWER`] beside.
 fn three_looks(text: &mut String) {
     writeln!(
         text,
@@ -344,12 +349,18 @@ fn crossed(text: &mut String) {
     }
 }
 
+/// What `docs/explore.md` shows is what is simulated.
 #[test]
+#[allow(clippy::print_stdout)] // Only shown with `--nocapture`.
 fn what_is_said_of_a_drop_is_true_as_often_as_it_claims() {
-    let mut text = String::new();
-    for table in [coverage, verdicts, three_looks, crossed] {
+    let shown = include_str!("../../../docs/explore.md");
+    let tables = [coverage, verdicts, three_looks, crossed].map(|table| {
+        let mut text = String::new();
         table(&mut text);
-        text.push('\n');
+        println!("{text}");
+        text
+    });
+    for table in tables {
+        assert!(shown.contains(&table), "docs/explore.md does not have\n{table}");
     }
-    println!("{text}");
 }

@@ -2,8 +2,8 @@
 
 use super::{DropVerdict, Judgement, Level};
 
-/// After so many seeds a plan is looked at. Each look is at [`Level::ThreeLooks`]: a look after every seed
-/// would call a loss of the margin itself within in one sweep of eight.
+/// After so many seeds a plan is looked at. Each look is at [`Level::ThreeLooks`]: looks after every seed
+/// would call a loss of the margin itself within in one sweep of six (docs/explore.md, section 7).
 pub const LOOKS: [usize; 3] = [29, 58, 116];
 
 /// How often each look's interval holds the truth.

@@ -132,6 +132,12 @@ fn verdict(report: &Report) -> String {
         for said in words::judged(judged) {
             line!(text, "{:15}{said}", "");
         }
+    } else if !report.seeds.is_empty() && report.accuracy_loss.is_some() {
+        line!(
+            text,
+            "over {} seeds  golden diverged with each: nothing is judged",
+            report.seeds.len()
+        );
     }
     if let Some(ToTarget { error_rate, fixed, golden }) = &report.to_target {
         let reached = |reached: &Option<Reached>| match reached {
