@@ -88,16 +88,7 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seeds(counts: &[(u64, u64)]) -> Vec<SeedLoss> {
-        let seed = |(at, &(only_golden_right, only_fixed_right))| SeedLoss {
-            seed: at as u64 + 1,
-            only_golden_right,
-            only_fixed_right,
-            diverged: false,
-        };
-        counts.iter().enumerate().map(seed).collect()
-    }
+    use crate::drop::tests::seeds;
 
     #[test]
     fn intervals_of_values_are_those_of_the_textbook() {

@@ -3,7 +3,7 @@
 use super::{DropVerdict, Judgement, Level};
 
 /// After so many seeds a plan is looked at. Each look is at [`Level::ThreeLooks`]: looks after every seed
-/// would call a loss of the margin itself within in one sweep of six (docs/explore.md, section 7).
+/// would call a loss of the margin itself within in some 15 % of sweeps (docs/explore.md, section 7).
 pub const LOOKS: [usize; 3] = [29, 58, 116];
 
 /// How often each look's interval holds the truth.

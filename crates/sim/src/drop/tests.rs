@@ -3,7 +3,7 @@
 use super::*;
 
 /// Seeds 1, 2, 3, … with so many samples that golden, and fixed point, alone get right.
-fn seeds(counts: &[(u64, u64)]) -> Vec<SeedLoss> {
+pub(super) fn seeds(counts: &[(u64, u64)]) -> Vec<SeedLoss> {
     let seed = |(at, &(only_golden_right, only_fixed_right))| SeedLoss {
         seed: at as u64 + 1,
         only_golden_right,
