@@ -427,6 +427,10 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
         (&["--jobs", "0"], "--jobs"),
         (&["--margin", "nan"], "expected a fraction from 0 to 1, such as 0.005"),
         (&["--loss", "-1"], "expected a fraction from 0 to 1, such as 0.005"),
+        (
+            &["--confirm", "--set", "seeds=[18446744073709551600]"],
+            "--confirm: there are no 116 seeds after 18446744073709551600",
+        ),
         (&["--out", "s.json"], "cannot write to the folder s.json"),
     ] {
         let output = run(folder.path(), arguments);

@@ -95,6 +95,7 @@ impl SweepCommand {
             Trial::read(sweep.experiment(point, seed), experiment)
         };
         self.check(&loaded, &trial, runs.len())?;
+        let others = self.confirm.then(|| other_seeds(sweep.seeds())).transpose()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
         let pool = pool.map_err(Failure::run)?;
         let keys = pool.install(|| keys(runs.len(), &|at| trial(at).key()));
@@ -110,7 +111,9 @@ impl SweepCommand {
             }
             None => (None, Store::new(Lines::default(), io::sink())),
         };
-        let (lines, analysis) = pool.install(|| self.evaluate(store, sweep, (&keys, &trial)))?;
+        let (lines, analysis) = pool.install(|| {
+            self.evaluate(store, sweep, (&keys, &trial), others.as_deref().unwrap_or_default())
+        })?;
         let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
             let jobs = self.jobs();
@@ -143,13 +146,14 @@ impl SweepCommand {
         Err(loaded.refuse(&first))
     }
 
-    /// Evaluates every trial, and looks at the winners with more; returns what the store has in the end,
-    /// and what follows.
+    /// Evaluates every trial, and looks at the winners with `others` if they are to be confirmed; returns
+    /// what the store has in the end, and what follows.
     fn evaluate(
         &self,
         store: Store,
         sweep: &Sweep,
         (keys, trial): (&[Key], &(dyn Fn(usize) -> Trial + Sync)),
+        others: &[u64],
     ) -> Result<(Lines, Analysis), Failure> {
         let explorer = Explorer::new(store, &files::open_data);
         let seeds = sweep.seeds().len();
@@ -165,16 +169,13 @@ impl SweepCommand {
         evaluated.map_err(failed)?;
         let mut analysis =
             explorer.with_lines(|lines| Analysis::new(sweep, keys, lines, self.margin));
-        if self.confirm {
-            let seeds = other_seeds(sweep.seeds())?;
-            for point in analysis.winners() {
-                let of_seed = |seed| Trial::read(sweep.experiment(point, seed), experiment);
-                let progress = Progress::new(seeds.len() as u64, self.margin);
-                let saw = |line: &Line| progress.saw(line, || summary::point(sweep, point));
-                let looked = analysis.look_at(point, &seeds, (&explorer, &of_seed), &saw);
-                progress.bar.finish_and_clear();
-                looked.map_err(failed)?;
-            }
+        for point in analysis.winners().into_iter().filter(|_| self.confirm) {
+            let of_seed = |seed| Trial::read(sweep.experiment(point, seed), experiment);
+            let progress = Progress::new(others.len() as u64, self.margin);
+            let saw = |line: &Line| progress.saw(line, || summary::point(sweep, point));
+            let looked = analysis.look_at(point, others, (&explorer, &of_seed), &saw);
+            progress.bar.finish_and_clear();
+            looked.map_err(failed)?;
         }
         Ok((explorer.into_lines(), analysis))
     }
