@@ -599,7 +599,7 @@ fn a_folder_without_results_is_refused() {
             "cannot write run/report.json: expected a name that ends in .html",
         ),
         (vec!["killed"], "killed has a run that did not end, without report.json"),
-        (vec!["layout"], "layout/analysis.json: layout 7 of a sweep's results, expected 1"),
+        (vec!["layout"], "layout/analysis.json: layout 7 of a sweep's results, expected 2"),
         (vec!["run", "-o", "run"], "cannot write run: it is a folder, expected a file"),
         (vec!["run", "--svg", "x.json"], "cannot write to the folder x.json"),
     ] {

@@ -9,9 +9,9 @@ use crate::support::{data, prepared};
 use systoliq_array::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
+use systoliq_sim::drop::of_values;
 use systoliq_sim::precision::measure::quantized;
 use systoliq_sim::precision::{Allocation, Assignment, DataPart, FloatRun, Study};
-use systoliq_sim::statistics::paired_interval;
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 
@@ -89,11 +89,11 @@ fn the_plan_for_digits_loses_what_the_document_says_and_no_update_stalls() {
     let records: Vec<Record> = (1..=40).map(|seed| train(&planned, &data, seed)).collect();
     let losses: Vec<f64> =
         records.iter().map(errors).map(|(fixed, golden)| fixed - golden).collect();
-    let interval = paired_interval(&losses);
+    let interval = of_values(&losses);
     println!("{losses:?} {interval:?}");
-    assert!(interval.mean <= 0.005, "{interval:?}");
+    assert!(interval.0 <= 0.005, "{interval:?}");
     let worst = losses.iter().copied().fold(0.0, f64::max);
-    let said = format!("{:+.2} points, and {:.2} at worst", 100.0 * interval.mean, 100.0 * worst);
+    let said = format!("{:+.2} points, and {:.2} at worst", 100.0 * interval.0, 100.0 * worst);
     assert!(include_str!("../docs/precision.md").contains(&said), "docs/precision.md: {said}");
     for record in &records {
         for (name, tensor) in &record.tensors {

@@ -425,7 +425,12 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
     for (arguments, said) in [
         (&["--resume"][..], "--out"),
         (&["--jobs", "0"], "--jobs"),
-        (&["--loss", "nan"], "expected a fraction such as 0.005"),
+        (&["--margin", "nan"], "expected a fraction from 0 to 1, such as 0.005"),
+        (&["--loss", "-1"], "expected a fraction from 0 to 1, such as 0.005"),
+        (
+            &["--confirm", "--set", "seeds=[18446744073709551600]"],
+            "--confirm: there are no 116 seeds after 18446744073709551600",
+        ),
         (&["--out", "s.json"], "cannot write to the folder s.json"),
     ] {
         let output = run(folder.path(), arguments);
@@ -433,6 +438,85 @@ fn sweeps_that_cannot_be_are_refused_before_anything_is_written() {
         assert_eq!(output.status.code(), Some(2), "{message}");
         assert!(message.starts_with("error: ") && message.contains(said), "{message}");
     }
+}
+
+/// *Within* speaks of the seeds trained; only seeds that took no part, 29 at least, confirm.
+#[test]
+fn a_winner_is_confirmed_by_29_other_seeds_and_not_by_those_that_chose_it() {
+    let mut spec = sweep();
+    spec["axes"][0]["values"] = json!([8]);
+    let folder = folder(&spec);
+    let folder = folder.path();
+    // No loss is beyond so wide a margin, and no seed fails it.
+    let wide = ["--loss", "0.99", "--out", "out", "--set", "experiment.training.epochs=6"];
+    let said = |more: &[&str]| {
+        String::from_utf8(run_well(folder, &[&wide[..], more].concat()).stdout).unwrap()
+    };
+    let text = said(&[]);
+    let within = "within 99.00 points on these 2 seeds; up to 78 % of seeds may fail";
+    assert!(text.contains("no seed of 2 fails; up to 78 % may; worst "), "{text}");
+    assert!(text.contains(within) && !text.contains("confirmed"), "{text}");
+    let text = said(&["--resume", "--confirm"]);
+    let confirmed =
+        "confirmed: within 99.00 points on these 29 seeds, none of which fails; up to 10 % may";
+    assert!(text.contains(within) && text.contains(confirmed), "{text}");
+    let analysis = json_of(&folder.join("out/analysis.json"));
+    let looked = &analysis["looked_at"][0];
+    assert_eq!(looked["point"], analysis["within"]["cheapest"]["energy_pj"]);
+    assert_eq!(looked["seeds"], json!((3..=31).collect::<Vec<_>>()));
+    assert_eq!(looked["test"]["judged"]["verdict"], "confirmed");
+    // Those runs are kept: nothing is run again, and a sweep without them loses none.
+    let before = contents(&folder.join("out"));
+    assert_eq!(said(&["--resume", "--confirm"]), text);
+    assert_eq!(contents(&folder.join("out")), before);
+    said(&["--resume"]);
+    assert_eq!(contents(&folder.join("out"))["points.jsonl"].lines().count(), 4 + 29);
+}
+
+/// The losses of what is printed are those of the samples that each network gets right.
+#[test]
+fn the_store_keeps_which_samples_each_network_gets_right() {
+    let folder = folder(&sweep());
+    let folder = folder.path();
+    run_well(folder, &["--out", "out"]);
+    let bits = |right: &Value| -> Vec<bool> {
+        let (count, digits) = right.as_str().unwrap().split_once(':').unwrap();
+        let values = digits.chars().map(|digit| digit.to_digit(16).unwrap());
+        let all = values.flat_map(|value| (0..4).map(move |at| value >> (3 - at) & 1 == 1));
+        all.take(count.parse().unwrap()).collect()
+    };
+    let lines = lines(&folder.join("out"));
+    let analysis = json_of(&folder.join("out/analysis.json"));
+    for (at, line) in lines.iter().enumerate() {
+        let found = &line["outcome"]["done"];
+        for part in ["validation", "test"] {
+            let of = |network: &str| bits(&found[network][part]["right"]);
+            let (golden, fixed) = (of("golden"), of("fixed"));
+            for (network, right) in [("golden", &golden), ("fixed", &fixed)] {
+                let errors = found[network][part]["errors"].as_array().unwrap().last().unwrap();
+                assert_eq!(
+                    *errors,
+                    right.iter().filter(|right| !**right).count(),
+                    "{at} {network}"
+                );
+            }
+            let alone = |ours: &[bool], theirs: &[bool]| {
+                ours.iter().zip(theirs).filter(|(ours, theirs)| **ours && !**theirs).count()
+            };
+            let seed = &analysis["points"][at / 2][part]["judged"]["by_seed"][at % 2];
+            assert_eq!(seed["only_golden_right"], alone(&golden, &fixed), "{at} {part}");
+            assert_eq!(seed["only_fixed_right"], alone(&fixed, &golden), "{at} {part}");
+        }
+    }
+    // Other samples than errors are refused.
+    let store = folder.join("out/points.jsonl");
+    let text = fs::read_to_string(&store).unwrap();
+    let start = text.find("\"right\":\"").unwrap() + "\"right\":\"".len();
+    let digit = start + text[start..].find(':').unwrap() + 1;
+    let other = if &text[digit..=digit] == "0" { "f" } else { "0" };
+    fs::write(&store, text[..digit].to_owned() + other + &text[digit + 1..]).unwrap();
+    let message = refused(folder, &["--out", "out", "--resume"]);
+    assert!(message.contains("line 1 of the store is damaged"), "{message}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod energy_table;
 mod gemm;
 mod hardware;
 mod list;
+mod margin;
 mod point;
 mod precision;
 mod report;
@@ -34,8 +35,8 @@ pub enum Command {
     ///
     /// From the plan of `systoliq precision` and from the experiment's own, widths are lowered layer by
     /// layer and role by role as long as the mean loss against float over --seeds stays within
-    /// --loss-budget on the validation part. The plan that is found is trained with other seeds, and
-    /// what it loses with these on the test part is the answer.
+    /// --margin on the validation part. The plan that is found is trained with other seeds, and what it
+    /// loses with these on the test part is the answer.
     Search(search::SearchCommand),
     /// One run of a sweep as one process, done once.
     Point(point::Point),

@@ -3,25 +3,29 @@
 //! The loss of a run is what fixed point loses against the golden model of the same seed: the
 //! difference of error rates after the last epoch, from whole numbers of errors, or of losses where
 //! there are no classes. Points are selected by its mean on the validation part and quoted on the
-//! test part, both with the 95 % interval of the mean by Student's t over the seeds.
+//! test part, both with what [`systoliq_sim::drop`] says of seeds and samples.
 //!
 //! Only points are selected whose every run is done; a run that diverged is done, and has lost what
-//! it lost. Against a golden model that diverged nothing is lost that could be compared: such a loss is
-//! no number, and its point is not selected.
+//! it lost. Against a golden model that diverged nothing is lost that could be compared: such a seed is
+//! left out, and its point is not selected.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use systoliq_sim::drop::Level;
 use systoliq_sim::energy::EnergyUnit;
-use systoliq_sim::report::Extended;
-use systoliq_sim::statistics::paired_interval;
 
-use crate::{Axis, Found, Key, Learning, Line, Lines, Outcome, Sweep};
+use crate::{Axis, Found, Key, Line, Lines, Outcome, Sweep};
 
+mod looked_at;
+mod lost;
 mod selection;
 mod sensitivity;
 
+pub use looked_at::LookedAt;
+pub(crate) use looked_at::until_decided;
+pub use lost::Lost;
 pub use selection::Within;
 pub use sensitivity::Sensitivity;
 
@@ -46,8 +50,10 @@ pub struct Analysis {
     /// By cost: the points, by their numbers in `points` and from the cheapest on, of which no other
     /// loses at most as much at no more cost. Of equal ones, the first.
     pub fronts: BTreeMap<Cost, Vec<usize>>,
-    /// The cheapest points within a loss.
+    /// The cheapest points whose mean loss is within a margin.
     pub within: Within,
+    /// Points that were looked at with more seeds, which took no part in choosing them.
+    pub looked_at: Vec<LookedAt>,
     /// What lowering each axis by one step does, the other axes as they are.
     pub sensitivity: Vec<Sensitivity>,
 }
@@ -125,22 +131,6 @@ pub struct PointAnalysis {
     pub costs: Option<Costs>,
 }
 
-/// What a point lost against the golden model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lost {
-    /// The mean over the seeds.
-    pub mean: Extended,
-    /// Half the width of the 95 % interval of the mean; nothing for one seed.
-    pub ci95: Option<Extended>,
-    /// By seed.
-    pub by_seed: Vec<Extended>,
-    /// The mean error rate, or loss, in fixed point.
-    pub fixed: Extended,
-    /// The same of the golden model.
-    pub golden: Extended,
-}
-
 /// What a point costs: means over its seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,15 +177,15 @@ impl Costs {
 
 impl Analysis {
     /// The layout of `analysis.json`; a change of meaning raises it.
-    pub const LAYOUT: u32 = 1;
+    pub const LAYOUT: u32 = 2;
 
-    /// What follows from the lines of a store, with the points that lose at most `loss` looked for.
+    /// What follows from the lines of a store, with the points that lose at most `margin` looked for.
     /// `keys` are those of [`Sweep::runs`], in their order.
     ///
     /// # Panics
     ///
     /// If there are not as many keys as runs.
-    pub fn new(sweep: &Sweep, keys: &[Key], lines: &Lines, loss: f64) -> Self {
+    pub fn new(sweep: &Sweep, keys: &[Key], lines: &Lines, margin: f64) -> Self {
         let seeds = sweep.seeds();
         assert_eq!(keys.len(), sweep.points() * seeds.len(), "a key for each run");
         let found = || keys.iter().filter_map(|&key| lines.get(key)?.found());
@@ -205,7 +195,7 @@ impl Analysis {
         let selected_on = if validated { SelectedOn::Validation } else { SelectedOn::Test };
         let points = keys.chunks(seeds.len()).enumerate().map(|(at, keys)| {
             let lines: Vec<_> = keys.iter().map(|&key| lines.get(key)).collect();
-            PointAnalysis::new(sweep.settings(at), keys, seeds, &lines, measure)
+            PointAnalysis::new(sweep.settings(at), keys, seeds, &lines, (measure, margin))
         });
         let mut analysis = Self {
             schema_version: Self::LAYOUT,
@@ -216,18 +206,30 @@ impl Analysis {
             axes: sweep.axes().iter().map(AnalysedAxis::new).collect(),
             points: points.collect(),
             fronts: BTreeMap::new(),
-            within: Within { loss, cheapest: BTreeMap::new() },
+            within: Within { margin, cheapest: BTreeMap::new() },
+            looked_at: Vec::new(),
             sensitivity: Vec::new(),
         };
         for cost in Cost::ALL {
             let front = analysis.front(cost);
             analysis.fronts.insert(cost, front);
-            if let Some(cheapest) = analysis.cheapest(cost, loss) {
+            if let Some(cheapest) = analysis.cheapest(cost, margin) {
                 analysis.within.cheapest.insert(cost, cheapest);
             }
         }
         analysis.sensitivity = sensitivity::of(sweep, &analysis);
         analysis
+    }
+
+    /// The points that are cheapest by some cost that varies, each once.
+    pub fn winners(&self) -> Vec<usize> {
+        let mut winners: Vec<usize> = Vec::new();
+        for (&cost, &at) in &self.within.cheapest {
+            if (cost == Cost::EnergyPj || self.varies(cost)) && !winners.contains(&at) {
+                winners.push(at);
+            }
+        }
+        winners
     }
 
     /// Whether points differ in a cost.
@@ -262,7 +264,7 @@ impl PointAnalysis {
         keys: &[Key],
         seeds: &[u64],
         lines: &[Option<&Line>],
-        measure: Measure,
+        (measure, margin): (Measure, f64),
     ) -> Self {
         let (mut failed, mut found) = (BTreeMap::new(), Vec::new());
         let (mut diverged, mut golden_diverged) = (Vec::new(), Vec::new());
@@ -275,14 +277,16 @@ impl PointAnalysis {
                     let both = [&one.fixed, &one.golden].map(crate::Learning::ended_worse);
                     diverged.extend(both[0].then_some(seed));
                     golden_diverged.extend(both[1].then_some(seed));
-                    found.push(&**one);
+                    found.push((seed, &**one));
                 }
                 // One that a search gave up is, to a sweep, not there yet.
                 Some(Outcome::Stopped(_)) | None => {}
             }
         }
         let all = found.len() == seeds.len();
-        let lost = |validation| Lost::new(&found, measure, validation).filter(|_| all);
+        let judged = (margin, Level::Once);
+        let lost = |validation| Lost::new(&found, measure, validation, judged).filter(|_| all);
+        let runs: Vec<&Found> = found.iter().map(|&(_, found)| found).collect();
         Self {
             settings,
             keys: keys.to_vec(),
@@ -291,41 +295,8 @@ impl PointAnalysis {
             golden_diverged,
             validation: lost(true),
             test: lost(false),
-            costs: all.then(|| Costs::new(&found)),
+            costs: all.then(|| Costs::new(&runs)),
         }
-    }
-}
-
-impl Lost {
-    /// What runs lost on a part of their data; nothing if one has no such part.
-    pub(crate) fn new(found: &[&Found], measure: Measure, validation: bool) -> Option<Self> {
-        let last = |learning: &Learning| {
-            let scores = learning.part(validation)?;
-            match measure {
-                Measure::ErrorRate => scores.final_error_rate(),
-                Measure::Loss => scores.final_loss(),
-            }
-        };
-        let pair = |found: &&Found| {
-            let lost = found.lost_in(measure, validation)?;
-            Some((lost, last(&found.fixed)?, last(&found.golden)?))
-        };
-        let pairs = found.iter().map(pair).collect::<Option<Vec<_>>>()?;
-        if pairs.is_empty() {
-            return None;
-        }
-        let lost: Vec<f64> = pairs.iter().map(|pair| pair.0).collect();
-        let interval = paired_interval(&lost);
-        let mean = |of: fn(&(f64, f64, f64)) -> f64| {
-            Extended(pairs.iter().map(of).sum::<f64>() / pairs.len() as f64)
-        };
-        Some(Self {
-            mean: Extended(interval.mean),
-            ci95: interval.ci95.map(Extended),
-            by_seed: lost.into_iter().map(Extended).collect(),
-            fixed: mean(|pair| pair.1),
-            golden: mean(|pair| pair.2),
-        })
     }
 }
 

@@ -161,6 +161,11 @@ impl<'a> Explorer<'a> {
         trials.par_iter().with_max_len(1).map(evaluate).collect()
     }
 
+    /// What `look` finds in the lines that the store has.
+    pub fn with_lines<T>(&self, look: impl FnOnce(&Lines) -> T) -> T {
+        self.store.with_lines(look)
+    }
+
     /// What the store has in the end.
     pub fn into_lines(self) -> Lines {
         self.store.into_lines()

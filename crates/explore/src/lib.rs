@@ -23,16 +23,16 @@ mod sweep;
 mod tables;
 
 pub use analysis::{
-    AnalysedAxis, Analysis, Cost, Costs, Lost, Measure, PointAnalysis, SelectedOn, Sensitivity,
-    Within,
+    AnalysedAxis, Analysis, Cost, Costs, LookedAt, Lost, Measure, PointAnalysis, SelectedOn,
+    Sensitivity, Within,
 };
 pub use error::Error;
 pub use explorer::{Explorer, Trial};
 pub use key::Key;
 pub use record::{Found, FoundTensor, GiveUp, Initial, Learning, Line, Outcome, Scores, Stopped};
 pub use search::{
-    Change, Confirmed, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, Search,
-    SearchReport, SearchSpec, Seen, Start, StartName, Step, Trainings, Verdict,
+    Change, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, Search, SearchReport,
+    SearchSpec, Seen, Start, StartName, Step, Trainings, Verdict,
 };
 pub use spec::{AxisSpec, Bundle, Mode, Paths, Seeds, SweepSpec, Values};
 pub use store::{Journal, Lines, Store};

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use systoliq_nn::Evaluation;
 use systoliq_program::TensorDecl;
+use systoliq_sim::drop::Right;
 use systoliq_sim::report::{CyclesReport, EnergyReport, Extended};
-use systoliq_sim::trainer::{Curve, Epoch, Record, Writes};
+use systoliq_sim::trainer::{Curve, Epoch, Record, RightByPart, Writes};
 use systoliq_sim::{Error, Prepared, Report};
 
 use crate::{Key, Measure};
@@ -179,16 +180,30 @@ pub struct Scores {
     pub errors: Option<Vec<u64>>,
     /// Mean losses: cross-entropy in bits, or `½Σe²`.
     pub loss: Vec<Extended>,
+    /// Which samples it gets right after the last epoch; nothing for a regression.
+    pub right: Option<Right>,
 }
 
 impl Scores {
-    fn new<'a>(evaluations: impl Iterator<Item = &'a Evaluation> + Clone) -> Option<Self> {
+    fn new<'a>(
+        evaluations: impl Iterator<Item = &'a Evaluation> + Clone,
+        right: Option<&Right>,
+    ) -> Option<Self> {
         let count = evaluations.clone().next()?.count;
         Some(Self {
             count,
             errors: evaluations.clone().map(|evaluation| evaluation.errors).collect(),
             loss: evaluations.map(|evaluation| Extended(evaluation.loss)).collect(),
+            right: right.cloned(),
         })
+    }
+
+    /// Whether the samples that it gets right are as many as its errors after the last epoch leave.
+    fn has_right(&self) -> bool {
+        let errors = self.errors.as_ref().map(|errors| errors.last().copied());
+        let right = self.right.as_ref();
+        right.is_none_or(|right| right.len() as u64 == self.count)
+            && right.map(|right| Some(right.errors())) == errors
     }
 
     /// The error rate after the last epoch; nothing for a regression.
@@ -220,11 +235,13 @@ impl Learning {
     pub fn new(curve: &Curve) -> Self {
         let validation = curve.epochs.iter().filter_map(|epoch| epoch.validation.as_ref());
         let test = curve.epochs.iter().map(|epoch| &epoch.test);
+        let right = curve.right.as_ref();
         Self {
             initial: Initial { errors: curve.initial.errors, loss: Extended(curve.initial.loss) },
             training_loss: curve.epochs.iter().map(|epoch| Extended(epoch.training_loss)).collect(),
-            validation: Scores::new(validation),
-            test: Scores::new(test).expect("a curve of at least one epoch"),
+            validation: Scores::new(validation, right.and_then(|right| right.validation.as_ref())),
+            test: Scores::new(test, right.map(|right| &right.test))
+                .expect("a curve of at least one epoch"),
             diverged_at_epoch: curve.diverged(),
         }
     }
@@ -241,11 +258,12 @@ impl Learning {
     }
 
     /// The curve that it was kept of, without what predictions say about labels; nothing where its
-    /// parts do not have as many epochs.
+    /// parts do not have as many epochs, or other errors than samples that it gets right.
     pub fn curve(&self) -> Option<Curve> {
         let epochs = self.training_loss.len();
         let fits = |scores: &Scores| {
             scores.loss.len() == epochs
+                && scores.has_right()
                 && scores.errors.as_ref().is_none_or(|errors| errors.len() == epochs)
         };
         if !fits(&self.test) || !self.validation.as_ref().is_none_or(fits) {
@@ -262,7 +280,11 @@ impl Learning {
             errors: self.initial.errors,
             information: None,
         };
-        Some(Curve { initial, epochs: (0..epochs).map(epoch).collect() })
+        let right = self.test.right.clone().map(|test| RightByPart {
+            validation: self.validation.as_ref().and_then(|scores| scores.right.clone()),
+            test,
+        });
+        Some(Curve { initial, epochs: (0..epochs).map(epoch).collect(), right })
     }
 }
 

@@ -24,6 +24,7 @@ mod report;
 mod widths;
 
 use serde::{Deserialize, Serialize};
+use systoliq_sim::drop::Level;
 use systoliq_sim::{Error as SimError, Experiment};
 
 use crate::{Cost, Error, Explorer, Key, Line};
@@ -32,8 +33,8 @@ use descent::{Descent, Reached};
 use widths::Adjustable;
 
 pub use report::{
-    Change, Confirmed, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, SearchReport, Step,
-    Trainings, Verdict,
+    Change, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, SearchReport, Step, Trainings,
+    Verdict,
 };
 pub use widths::Place;
 
@@ -43,14 +44,17 @@ pub use widths::Place;
 pub struct SearchSpec {
     /// The experiment, whose data, network, training and machine all plans have.
     pub experiment: Experiment,
-    /// What a plan may lose against golden: in error rate, or in loss where there are no classes.
-    pub loss_budget: f64,
+    /// What a plan may lose against golden, its budget: in error rate, or in loss where there are no
+    /// classes.
+    pub margin: f64,
     /// What is to be least.
     pub cost: Cost,
     /// The seeds that plans are chosen by.
     pub seeds: Vec<u64>,
     /// Others, that the answer is measured with.
     pub held_back: Vec<u64>,
+    /// Whether it is measured with the first 29, 58 and 116 of these, as long as they do not decide.
+    pub confirm: bool,
     /// After so many runs no other plan is tried, but one to start from where there is none yet.
     pub runs_max: usize,
 }
@@ -145,9 +149,10 @@ impl<'a> Search<'a> {
         bits: &[u32],
     ) -> Result<FoundPlan, Error> {
         let experiment = start.with_bits(bits).expect("a plan that has been trained");
-        let searched = bench.trained(&experiment, &self.spec.seeds)?.expect("an accepted plan");
-        let budget = self.spec.loss_budget;
-        let held_back = bench.proved(&experiment)?.map(|proved| HeldBack::new(proved, budget));
+        let searched = bench.trained(&experiment, &self.spec.seeds, Level::Once)?;
+        let searched = searched.expect("an accepted plan");
+        let proved = bench.proved(&experiment)?;
+        let held_back = proved.map(|proved| HeldBack { test: proved.test, costs: proved.costs });
         // As they are: widths of accumulators that are not stated follow from operands.
         let now = Adjustable::new(&experiment).expect("a plan that has been trained");
         let width = |(at, from)| {

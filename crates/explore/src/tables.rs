@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use systoliq_sim::csv::quoted;
+use systoliq_sim::drop::Judgement;
 use systoliq_sim::report::Extended;
 
 use crate::{Analysis, Cost, Costs, Key, Lines, Lost, Outcome, Sweep};
@@ -18,6 +19,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
             write!(text, ",{part}_{column}").expect("writing to a string");
         }
     }
+    text.push_str(",seeds_failing,failing_at_most,worst_loss,verdict");
     text += COSTS;
     text.push_str(",on_energy_front,on_cycles_front,on_bits_front,on_area_front\n");
     for (at, point) in analysis.points.iter().enumerate() {
@@ -31,6 +33,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
                 text += &value.map_or(String::new(), number);
             }
         }
+        text += &judged(point.test.as_ref().and_then(|lost| lost.judged.as_ref()));
         text += &costs(point.costs.as_ref());
         for cost in Cost::ALL {
             let on = analysis.fronts.get(&cost).is_some_and(|front| front.contains(&at));
@@ -78,6 +81,13 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
         text.push('\n');
     }
     text
+}
+
+/// What is judged on the test part.
+fn judged(judged: Option<&Judgement>) -> String {
+    let Some(judged) = judged else { return ",".repeat(4) };
+    let Judgement { failing, failing_at_most, worst, samples, verdict, .. } = judged;
+    format!(",{},{failing_at_most},{},{}", failing.len(), worst.lost(*samples), verdict.name())
 }
 
 /// The names of the columns of [`costs`].

@@ -6,6 +6,7 @@ mod rates;
 mod report;
 mod tensors;
 
+use systoliq_sim::drop::words;
 use systoliq_sim::report::SCHEMA_VERSION;
 
 use crate::number::{count, decimal, difference, energy, percent, plural};
@@ -79,8 +80,11 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         );
     }
     let points = Measure::ErrorRate;
-    if let Some(over) = &report.accuracy_loss_over_seeds {
-        fact("Accuracy lost, mean of the seeds", difference(over.mean, over.ci95, points));
+    if let Some(judged) = &report.judged {
+        let of = if judged.seeds() > 1 { ", mean of the seeds" } else { "" };
+        let lost = difference(judged.mean, Some(judged.half_width), points);
+        fact(&format!("Accuracy lost{of}"), lost);
+        words::judged(judged).into_iter().for_each(|said| fact("What that says", said));
     } else if let Some(lost) = report.accuracy_loss {
         fact("Accuracy lost", difference(lost, None, points));
     }

@@ -1,9 +1,9 @@
 //! The figures of a search.
 
 use systoliq_explore::{
-    Change, Confirmed, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, Step,
-    Verdict,
+    Change, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, Step, Verdict,
 };
+use systoliq_sim::drop::words;
 
 use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
 use crate::number::{count, difference, loss, loss_unit, percent, plural};
@@ -15,7 +15,7 @@ use crate::{Figure, Page};
 /// The page of a search.
 pub fn of_search(report: &SearchReport) -> Page {
     let measure = measure(report);
-    let budget = loss(report.loss_budget, measure);
+    let budget = loss(report.margin, measure);
     let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
     let note = format!(
         "A search for the plan of least {} within {budget} of float, by the mean of {} on the {part} \
@@ -50,7 +50,9 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
             }
             if let Some(held_back) = &found.held_back {
                 fact("Lost on the test part, seeds held back", told(&held_back.test, measure));
-                fact("The budget", confirmed(held_back).to_owned());
+                for said in held_back.test.judged.iter().flat_map(words::judged) {
+                    fact("What that says", said);
+                }
             }
         }
         None => {
@@ -64,17 +66,6 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
     let trainings = &report.trainings;
     fact("Runs: to search, held back", format!("{}, {}", trainings.search, trainings.held_back));
     facts
-}
-
-fn confirmed(HeldBack { confirmed, test, .. }: &HeldBack) -> &'static str {
-    match confirmed {
-        Confirmed::MeanWithin if test.ci95.is_none() => "one seed alone is within",
-        Confirmed::MeanBeyond if test.ci95.is_none() => "one seed alone is beyond",
-        Confirmed::Within => "confirmed: the interval is within",
-        Confirmed::MeanWithin => "confirmed by the mean, not by the interval",
-        Confirmed::MeanBeyond => "not confirmed: the mean is beyond",
-        Confirmed::Beyond => "refuted: the interval is beyond",
-    }
 }
 
 /// A loss with its interval.
@@ -138,7 +129,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
     }
     let extent = || series.iter().flat_map(Series::extent);
     let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
-    let budget = report.loss_budget / unit.size;
+    let budget = report.margin / unit.size;
     let chart = LineChart {
         x_name: "part of the data and seeds",
         y_name: &y_name,
@@ -148,7 +139,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
         ticks: &[],
         height: 260.0,
         series: &series,
-        rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),
+        rule: Some((budget, format!("the budget, {}", loss(report.margin, measure)))),
     };
     Figure {
         name: "proof".to_owned(),
@@ -378,7 +369,7 @@ fn plans(report: &SearchReport) -> Option<Figure> {
     }
     let extent = || series.iter().flat_map(Series::extent);
     let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
-    let budget = report.loss_budget / losses.size;
+    let budget = report.margin / losses.size;
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let chart = LineChart {
         x_name: &cost.1,
@@ -389,7 +380,7 @@ fn plans(report: &SearchReport) -> Option<Figure> {
         ticks: &[],
         height: 320.0,
         series: &series,
-        rule: Some((budget, format!("the budget, {}", loss(report.loss_budget, measure)))),
+        rule: Some((budget, format!("the budget, {}", loss(report.margin, measure)))),
     };
     let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
     Some(Figure {

@@ -9,6 +9,7 @@ use systoliq_explore::{
     AnalysedAxis, Analysis, Cost, Costs, Lines, Measure, PointAnalysis, SelectedOn,
 };
 
+use systoliq_sim::drop::words;
 use systoliq_sim::energy::EnergyUnit;
 
 use crate::chart::Point;
@@ -52,13 +53,13 @@ fn note(analysis: &Analysis) -> String {
 fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
-    let within = loss(analysis.within.loss, analysis.measure);
+    let within = loss(analysis.within.margin, analysis.measure);
     for (cost, at) in &analysis.within.cheapest {
         let Some(point) = analysis.points.get(*at).filter(|_| analysis.varies(*cost)) else {
             continue;
         };
         let spent = point.costs.map_or(String::new(), |costs| said(*cost, &costs));
-        let name = format!("Least {} within {within} of float", name(*cost));
+        let name = format!("Least {} at a mean loss of at most {within}", name(*cost));
         fact(&name, format!("{} · {spent}", settings(analysis, point)));
     }
     let best = analysis.within.cheapest.get(&Cost::EnergyPj);
@@ -68,6 +69,9 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
         if let Some(test) = &best.test {
             let lost = difference(test.mean.0, test.ci95.map(|half| half.0), analysis.measure);
             fact("Least energy: lost on the test part", lost);
+            for said in test.judged.iter().flat_map(words::judged) {
+                fact("Least energy: what that says", said);
+            }
         }
         if let Some(costs) = best.costs.filter(|costs| costs.float32_energy_pj > 0.0) {
             fact(
@@ -81,7 +85,7 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     fact("Runs diverged, failed", format!("{diverged}, {failed}"));
     let undefined: usize = analysis.points.iter().map(|point| point.golden_diverged.len()).sum();
     if undefined > 0 {
-        fact("Runs without a loss, as float diverged", undefined.to_string());
+        fact("Runs left out, as float diverged", undefined.to_string());
     }
     facts
 }

@@ -15,6 +15,7 @@ use crate::activity::ActivityReport;
 use crate::comparison::Predictions;
 use crate::cost::Arithmetic;
 use crate::diagnosis::Diagnosis;
+use crate::drop::{Judgement, Level, MARGIN, Networks, Right};
 use crate::energy::Picojoules;
 use crate::events::ScratchpadRows;
 use crate::hardware::HardwareReport;
@@ -24,7 +25,6 @@ use crate::prices::Prices;
 use crate::roofline::Roofline;
 use crate::savings::Savings;
 use crate::stash::Stash;
-use crate::statistics::{Interval, paired_interval};
 use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
@@ -60,6 +60,9 @@ pub struct Report {
     pub accuracy_loss: Option<f64>,
     /// McNemar's exact test of the two on the test part; nothing for a regression.
     pub mcnemar: Option<McNemar>,
+    /// What the samples and seeds say of the accuracy lost; nothing for a regression, or where golden
+    /// diverged with every seed.
+    pub judged: Option<Judgement>,
     /// The accuracy lost over several seeds, paired.
     pub accuracy_loss_over_seeds: Option<OverSeeds>,
     /// Where several seeds ran, the outcome of each.
@@ -146,7 +149,7 @@ pub struct SeedReport {
 }
 
 /// The outcome of one network.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct SeedOutcome {
     /// Final error rate; nothing for a regression.
     pub error_rate: Option<f64>,
@@ -154,6 +157,8 @@ pub struct SeedOutcome {
     pub loss_bits: Option<Extended>,
     /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
+    /// Which test samples it gets right in the end; nothing for a regression.
+    pub right: Option<Right>,
 }
 
 impl SeedOutcome {
@@ -162,6 +167,7 @@ impl SeedOutcome {
             error_rate: curve.final_error_rate(),
             loss_bits: curve.epochs.last().map(|epoch| Extended(epoch.test.loss)),
             diverged_at_epoch: curve.diverged(),
+            right: curve.right.as_ref().map(|right| right.test.clone()),
         }
     }
 }
@@ -171,9 +177,9 @@ impl SeedOutcome {
 pub struct OverSeeds {
     /// Mean of the differences.
     pub mean: f64,
-    /// Half the width of the 95 % interval of the mean, by Student's t; nothing for one seed.
+    /// Half the width of the 95 % interval of the mean, on these test samples.
     pub ci95: Option<f64>,
-    /// The seeds.
+    /// The seeds with which golden did not diverge.
     pub seeds: Vec<u64>,
     /// Final error rates of the golden model, by seed.
     pub golden_error_rate: Vec<f64>,
@@ -311,7 +317,8 @@ impl Report {
             cycles_by_pass.insert(pass, of_pass.cycles.total().0);
             causes_by_pass.insert(pass, of_pass.cycles);
         }
-        let over_seeds = OverSeeds::new(records);
+        let judged = judged(records);
+        let over_seeds = judged.as_ref().and_then(|judged| OverSeeds::new(records, judged));
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             experiment: prepared.experiment.clone(),
@@ -320,6 +327,7 @@ impl Report {
             accuracy_loss: record.accuracy_loss(),
             mcnemar: record.comparison.predictions.as_ref().map(Predictions::mcnemar),
             diagnosis: Diagnosis::new(prepared, records, over_seeds.as_ref()),
+            judged,
             accuracy_loss_over_seeds: over_seeds,
             seeds: seeds(records),
             cycles: CyclesReport {
@@ -352,6 +360,11 @@ impl Report {
             stash: Stash::new(prepared),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
+    }
+
+    /// The same, judged by another margin than [`MARGIN`].
+    pub fn judged_against(self, margin: f64) -> Self {
+        Self { judged: self.judged.map(|judged| judged.against(margin)), ..self }
     }
 
     /// `curves.csv`: a row per epoch, with the rate of its steps.
@@ -440,23 +453,34 @@ impl CurveReport {
     }
 }
 
+/// What the test parts of some seeds say of the accuracy lost.
+fn judged(records: &[Record]) -> Option<Judgement> {
+    fn networks(record: &Record) -> Option<Networks<'_>> {
+        Some(Networks {
+            seed: record.seed,
+            golden: &record.golden.right.as_ref()?.test,
+            fixed: &record.fixed.right.as_ref()?.test,
+            golden_diverged: record.golden.ended_worse(),
+            diverged: record.fixed.ended_worse(),
+        })
+    }
+    let networks = records.iter().map(networks).collect::<Option<Vec<_>>>()?;
+    Some(Judgement::of(&networks, MARGIN, Level::Once)?.quoted(&networks))
+}
+
 impl OverSeeds {
-    fn new(records: &[Record]) -> Option<Self> {
+    fn new(records: &[Record], judged: &Judgement) -> Option<Self> {
         if records.len() < 2 {
             return None;
         }
-        let differences = records.iter().map(Record::accuracy_loss).collect::<Option<Vec<_>>>()?;
+        let references = || records.iter().filter(|record| !record.golden.ended_worse());
         let rates = |curve: fn(&Record) -> &Curve| {
-            records
-                .iter()
-                .map(|record| curve(record).final_error_rate())
-                .collect::<Option<Vec<_>>>()
+            references().map(|record| curve(record).final_error_rate()).collect::<Option<Vec<_>>>()
         };
-        let Interval { mean, ci95 } = paired_interval(&differences);
         Some(Self {
-            mean,
-            ci95,
-            seeds: records.iter().map(|record| record.seed).collect(),
+            mean: judged.mean,
+            ci95: Some(judged.half_width),
+            seeds: references().map(|record| record.seed).collect(),
             golden_error_rate: rates(|record| &record.golden)?,
             fixed_error_rate: rates(|record| &record.fixed)?,
         })

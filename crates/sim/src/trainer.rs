@@ -8,8 +8,8 @@ use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{
-    Answers, Batch, DataSet, Evaluation, Golden, Parameters, Part, Precision, Training,
-    epoch_order, initial_weights,
+    Answers, Batch, DataSet, Golden, Parameters, Part, Precision, Training, epoch_order,
+    initial_weights,
 };
 use systoliq_program::command::Gemm;
 use systoliq_program::machine::Snapshot;
@@ -25,8 +25,12 @@ use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
 
+mod curve;
 mod following;
 mod validity;
+
+use curve::Judged;
+pub use curve::{Curve, Epoch, RightByPart};
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,43 +81,6 @@ impl Engine for Stepped<'_> {
         let expected = Seen::of(&mapping, task).expect("a GEMM that was stepped");
         assert_eq!(register.seen(), expected, "counts stepped and in closed form");
         sums
-    }
-}
-
-/// One network's evaluations, before training and after each epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Curve {
-    /// On the test part, with the initial weights.
-    pub initial: Evaluation,
-    /// After each epoch.
-    pub epochs: Vec<Epoch>,
-}
-
-/// One epoch of one network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Epoch {
-    /// Mean loss of the training samples, each before its step's update.
-    #[serde(with = "systoliq_nn::extended")]
-    pub training_loss: f64,
-    /// On the validation part, if there is one.
-    pub validation: Option<Evaluation>,
-    /// On the test part.
-    pub test: Evaluation,
-}
-
-impl Curve {
-    /// The first epoch, from 1, whose loss exceeds that of the initial weights, or is not finite.
-    pub fn diverged(&self) -> Option<usize> {
-        let limit = self.initial.loss;
-        let worse = |epoch: &Epoch| !epoch.test.loss.is_finite() || epoch.test.loss > limit;
-        self.epochs.iter().position(worse).map(|at| at + 1)
-    }
-
-    /// The error rate after the last epoch.
-    pub fn final_error_rate(&self) -> Option<f64> {
-        self.epochs.last().and_then(|epoch| epoch.test.error_rate())
     }
 }
 
@@ -308,7 +275,7 @@ impl<'a> Trainer<'a> {
             Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
         };
         let batch = experiment.training.batch;
-        let curve = |initial| Curve { initial, epochs: Vec::new() };
+        let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
         let (fixed, ours) = judge.predict(&mut machine, engine.as_mut(), None);
         let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
@@ -467,9 +434,8 @@ impl<'a> Trainer<'a> {
             };
             (golden, fixed.judge(loss?), None)
         };
-        let ((golden, theirs), (fixed, ours)) = (golden, fixed);
-        self.record.golden.epochs.push(golden);
-        self.record.fixed.epochs.push(fixed);
+        let theirs = self.record.golden.push(golden);
+        let ours = self.record.fixed.push(fixed);
         let spent = self.record.spent(self.prepared)?;
         self.record.spent.push(spent);
         let commands = &self.prepared.program.commands;
@@ -546,9 +512,6 @@ fn shaped<F: Real>(model: &Golden<F>, layers: &[GoldenLayer]) -> Option<Paramete
     Some(parameters.cast())
 }
 
-/// An epoch's evaluations, and the classes that the test samples are taken for.
-type Judged = (Epoch, Vec<Option<u32>>);
-
 /// Evaluates the golden model as it is after an epoch of this training loss.
 fn judge_golden(
     golden: &AnyGolden,
@@ -557,10 +520,9 @@ fn judge_golden(
     training_loss: f64,
 ) -> Judged {
     with_golden!(golden, |golden| {
-        let evaluate = |part: &Part| golden.evaluate(part, training.batch);
+        let evaluate = |part: &Part| golden.predict(part, training.batch);
         let validation = Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
-        let (test, predictions) = golden.predict(&data.test, training.batch);
-        (Epoch { training_loss, validation, test }, predictions)
+        Judged::new(data, training_loss, validation, evaluate(&data.test))
     })
 }
 
@@ -599,15 +561,15 @@ impl FixedEpoch<'_, '_> {
             |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
         let validation = validation
-            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None).0);
+            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None));
         let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
         let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
         let judge = judge(&self.data.test, "test");
-        let (test, predictions) = judge.predict(self.machine, self.engine, watch.as_mut());
+        let test = judge.predict(self.machine, self.engine, watch.as_mut());
         if let Some(watch) = watch {
             self.record.comparison.units = watch.units();
         }
-        (Epoch { training_loss, validation, test }, predictions)
+        Judged::new(self.data, training_loss, validation, test)
     }
 
     /// One training step.

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use anyhow::{Error, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
+use systoliq_sim::drop::{Judgement, Level, MARGIN, Networks, Right, words};
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::mcnemar::{discordant, exact_p};
 use systoliq_sim::report::Extended;
-use systoliq_sim::statistics::{Interval, paired_interval};
 
-use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real};
+use crate::commands::margin::margin;
+use crate::commands::table::{Columns, decibels, grouped, joules, percent, real};
 use crate::failure::Failure;
-use run::{Figures, Run};
+use run::{Figures, Run, Seed};
 use settings::{Setting, differences};
 
 /// Two runs side by side: accuracy, cycles, energy, what happened to each tensor, and which settings
@@ -28,13 +29,18 @@ Example:
   systoliq compare a b
 
 Both runs must have been judged by the same test data. The first seed of each is compared, by
-McNemar's exact test over its test samples; where both ran the same seeds, their mean difference, too.")]
+McNemar's exact test over its test samples; and all seeds, where both ran the same, by what the right run
+loses against the left.")]
 pub struct Compare {
     /// Folder of a run, made by `systoliq train --out`.
     left: PathBuf,
 
     /// Folder of the other run.
     right: PathBuf,
+
+    /// What the right run may lose against the left, as a fraction, for what is said of it.
+    #[arg(long, value_name = "X", default_value_t = MARGIN, value_parser = margin, allow_negative_numbers = true)]
+    margin: f64,
 
     /// Prints JSON instead of tables.
     #[arg(long)]
@@ -85,6 +91,9 @@ struct Comparison {
     energy_unit: Pair<EnergyUnit>,
     mcnemar: Option<Test>,
     over_seeds: Option<OverSeeds>,
+    /// What the right run loses, as the left one stood for golden: over the seeds that both ran, or of
+    /// the first of each.
+    judged: Option<Judgement>,
     precision: Vec<TensorPair>,
 }
 
@@ -92,7 +101,7 @@ impl Compare {
     /// Compares; returns the tables, or the JSON.
     pub fn run(&self) -> Result<String, Failure> {
         let read = || -> Result<Comparison, Error> {
-            Comparison::new(&Run::read(&self.left)?, &Run::read(&self.right)?)
+            Comparison::new(&Run::read(&self.left)?, &Run::read(&self.right)?, self.margin)
         };
         let comparison = read().map_err(Failure::input)?;
         if self.json {
@@ -104,7 +113,7 @@ impl Compare {
 }
 
 impl Comparison {
-    fn new(left: &Run, right: &Run) -> Result<Self, Error> {
+    fn new(left: &Run, right: &Run, margin: f64) -> Result<Self, Error> {
         let pair = |of: fn(&Run) -> Option<f64>| Pair { left: of(left), right: of(right) };
         let names = |run: &Run| run.path.display().to_string();
         if left.found.test_fingerprint != right.found.test_fingerprint {
@@ -119,6 +128,8 @@ impl Comparison {
         }
         let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
         let loss = |run: &Run| run.found.fixed.loss_bits.last().copied();
+        let mcnemar = mcnemar(left, right)?;
+        let judged = judged(left, right, margin);
         Ok(Self {
             runs: Pair { left: names(left), right: names(right) },
             settings: differences(&left.found.experiment, &right.found.experiment),
@@ -137,8 +148,9 @@ impl Comparison {
                 left: left.found.energy_pj.total,
                 right: right.found.energy_pj.total,
             },
-            mcnemar: mcnemar(left, right)?,
-            over_seeds: over_seeds(left, right),
+            mcnemar,
+            over_seeds: judged.as_ref().and_then(OverSeeds::new),
+            judged,
             precision: tensors(left, right),
         })
     }
@@ -159,18 +171,20 @@ impl Comparison {
         line(self.figures_table());
         if let Some(Test { only_left_right, only_right_right, p_value }) = self.mcnemar {
             line(format!(
-                "McNemar  p = {}: left alone is right on {only_left_right} samples, right alone on \
-                 {only_right_right}",
+                "McNemar  p = {} of these two networks: left alone is right on {only_left_right} \
+                 samples, right alone on {only_right_right}",
                 real(p_value)
             ));
         }
-        if let Some(OverSeeds { mean, ci95, seeds }) = &self.over_seeds {
-            let interval = ci95.map(|ci95| format!(" +- {:.2}", 100.0 * ci95)).unwrap_or_default();
-            line(format!(
-                "over {} seeds  {}{interval}, right less left, 95 % interval of the mean",
-                seeds.len(),
-                points(*mean)
-            ));
+        if let Some(judged) = &self.judged {
+            let seeds = match judged.seeds() {
+                1 => "1 seed".to_owned(),
+                seeds => format!("{seeds} seeds"),
+            };
+            line(format!("over {seeds}, right loses {}", words::lost(judged)));
+            for said in words::judged(judged) {
+                line(format!("    {said}"));
+            }
         }
         line(String::new());
         text + &self.tensors_table()
@@ -253,19 +267,44 @@ fn mcnemar(left: &Run, right: &Run) -> Result<Option<Test>, Error> {
     Ok(Some(Test { only_left_right, only_right_right, p_value }))
 }
 
-/// The mean difference of final error rates, where both ran the same seeds, at least two.
-fn over_seeds(left: &Run, right: &Run) -> Option<OverSeeds> {
-    let (ours, theirs) = (left.seeds(), right.seeds());
-    let numbers =
-        |seeds: &[(u64, Option<f64>)]| seeds.iter().map(|seed| seed.0).collect::<Vec<_>>();
-    if ours.is_empty() || numbers(&ours) != numbers(&theirs) {
-        return None;
+/// What the right run loses against the left: over all seeds, where both ran the same, else with the first
+/// of each; nothing for regressions.
+fn judged(left: &Run, right: &Run, margin: f64) -> Option<Judgement> {
+    let networks = |seed, golden, fixed| Networks {
+        seed,
+        golden,
+        fixed,
+        golden_diverged: false,
+        diverged: false,
+    };
+    let (ours, theirs) = (&left.found.seeds, &right.found.seeds);
+    let numbers = |seeds: &[Seed]| seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>();
+    if !ours.is_empty() && numbers(ours) == numbers(theirs) {
+        let pairs = ours.iter().zip(theirs);
+        let pairs = pairs.map(|(ours, theirs)| {
+            let (golden, fixed) = (ours.fixed.right.as_ref()?, theirs.fixed.right.as_ref()?);
+            Some(networks(ours.seed, golden, fixed))
+        });
+        let of_seeds = pairs.collect::<Option<Vec<_>>>()?;
+        return Some(Judgement::of(&of_seeds, margin, Level::Once)?.quoted(&of_seeds));
     }
-    let differences =
-        ours.iter().zip(&theirs).map(|(left, right)| Some(right.1? - left.1?)).collect();
-    let differences: Option<Vec<f64>> = differences;
-    let Interval { mean, ci95 } = paired_interval(&differences?);
-    Some(OverSeeds { mean, ci95, seeds: numbers(&ours) })
+    let of_first = |run: &Run| {
+        let predictions = run.predictions.as_ref()?;
+        Some(Right::new(&predictions.labels, &predictions.fixed))
+    };
+    let (golden, fixed) = (of_first(left)?, of_first(right)?);
+    Judgement::of(&[networks(left.seed(), &golden, &fixed)], margin, Level::Once)
+}
+
+impl OverSeeds {
+    /// Of several seeds.
+    fn new(judged: &Judgement) -> Option<Self> {
+        (judged.seeds() > 1).then(|| Self {
+            mean: judged.mean,
+            ci95: Some(judged.half_width),
+            seeds: judged.by_seed.iter().map(|seed| seed.seed).collect(),
+        })
+    }
 }
 
 /// The tensors of the left, then those that only the right has.

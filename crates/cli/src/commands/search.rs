@@ -18,9 +18,12 @@ use systoliq_explore::{
     Cost, Explorer, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName, Trial,
     Verdict,
 };
+use systoliq_sim::drop::looks::LOOKS;
+use systoliq_sim::drop::{MARGIN, SEEDS_CONFIRMED};
 use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::{Experiment, Prepared, path};
 
+use super::margin::margin;
 use super::precision::analytical;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -57,9 +60,9 @@ const TIMING: &str = "timing.json";
     name = "search",
     after_help = "\
 Examples:
-  systoliq search models/digits-mlp.json --loss-budget 0.005 --out found
-  systoliq search models/digits-mlp.json --loss-budget 0.005 --out found --resume
-  systoliq search models/digits-mlp.json --loss-budget 0.01 --seeds 1..=8 --held-back 101..=120 --out found
+  systoliq search models/digits-mlp.json --out found
+  systoliq search models/digits-mlp.json --out found --resume --confirm
+  systoliq search models/digits-mlp.json --margin 0.01 --seeds 1..=8 --held-back 101..=140 --out found
   systoliq train found/plan.json
 
 In --out, every run that ends is a line of points.jsonl at once, from which --resume goes on after an
@@ -70,17 +73,22 @@ pub struct SearchCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
-    /// What the plan may lose against float, as a fraction: 0.005 is half a point.
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    loss_budget: f64,
+    /// What the plan may lose against float, its budget, as a fraction: 0.005 is half a point.
+    #[arg(long, alias = "loss-budget", value_name = "X", default_value_t = MARGIN, value_parser = margin, allow_negative_numbers = true)]
+    margin: f64,
 
     /// The seeds that plans are chosen by: how many, from the experiment's own up; or A..=B; or A,B,C.
     #[arg(long, value_name = "SEEDS", default_value = "10")]
     seeds: Seeds,
 
-    /// The seeds that the plan is measured with, written likewise; a number of them follows --seeds.
-    #[arg(long, value_name = "SEEDS", default_value = "10")]
-    held_back: Seeds,
+    /// The seeds that the plan is measured with, written likewise; a number of them follows --seeds
+    /// [default: 29, the least of which none may fail for 10 % of all to fail at most; with --confirm 116].
+    #[arg(long, value_name = "SEEDS")]
+    held_back: Option<Seeds>,
+
+    /// Looks at the plan after 29, 58 and 116 of the seeds that are held back, until the margin is decided.
+    #[arg(long)]
+    confirm: bool,
 
     /// After so many runs no other plan is tried.
     #[arg(long, value_name = "N", default_value = "200")]
@@ -135,9 +143,11 @@ impl SearchCommand {
         let loaded = self.experiment.load()?;
         let spec = self.spec(&loaded)?;
         let mut subject = serde_json::to_value(&spec).map_err(Failure::run)?;
-        // A search may go on with more.
+        // A search may go on with more, and no plan is chosen by what is held back.
         if let Some(members) = subject.as_object_mut() {
-            members.remove("runs_max");
+            for more in ["runs_max", "held_back", "confirm"] {
+                members.remove(more);
+            }
         }
         let data = loaded.data(spec.experiment.seed)?;
         let (folder, lines) = RunFolder::open(&self.out, &SEARCH, &subject, self.resume)?;
@@ -171,12 +181,6 @@ impl SearchCommand {
     fn spec(&self, loaded: &Loaded) -> Result<SearchSpec, Failure> {
         let experiment = loaded.prepared.experiment.clone();
         let bad = |message: String| Err(Failure::input(anyhow!(message)));
-        let budget = self.loss_budget;
-        if !(0.0..=1.0).contains(&budget) {
-            return bad(format!(
-                "--loss-budget {budget}: expected a fraction from 0 to 1, such as 0.005"
-            ));
-        }
         if experiment.training.teacher_forced {
             let problem = "training.teacher_forced: a teacher-forced network does not learn by itself, \
                            so that no plan can be judged: expected false";
@@ -188,12 +192,21 @@ impl SearchCommand {
             Err(problem) => return bad(numbered("seeds", problem)),
         };
         let after = seeds.iter().max().and_then(|last| last.checked_add(1));
-        let held_back = match self.held_back.from(after) {
+        let looks = LOOKS.into_iter().max().unwrap_or_default();
+        let most = if self.confirm { looks } else { SEEDS_CONFIRMED as usize };
+        let held_back = self.held_back.clone().unwrap_or(Seeds::Count(most as u64));
+        let held_back = match held_back.from(after) {
             Ok(held_back) => held_back,
             Err(problem) => return bad(numbered("held-back", problem)),
         };
         if let Some(seed) = held_back.iter().find(|seed| seeds.contains(seed)) {
             return bad(format!("--held-back: seed {seed} is one of --seeds; expected others"));
+        }
+        if self.confirm && held_back.len() < looks {
+            return bad(format!(
+                "--held-back: {} seeds; --confirm may look at {looks}: expected as many, or none stated",
+                held_back.len()
+            ));
         }
         let cost = match self.cost {
             CostName::Energy => Cost::EnergyPj,
@@ -201,7 +214,8 @@ impl SearchCommand {
             CostName::Bits => Cost::StepBits,
         };
         let runs_max = self.runs.get() as usize;
-        Ok(SearchSpec { experiment, loss_budget: budget, cost, seeds, held_back, runs_max })
+        let (margin, confirm) = (self.margin, self.confirm);
+        Ok(SearchSpec { experiment, margin, cost, seeds, held_back, confirm, runs_max })
     }
 
     fn search(

@@ -15,8 +15,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
+use systoliq_sim::drop::MARGIN;
+use systoliq_sim::drop::looks::LOOKS;
 use systoliq_sim::energy::Picojoules;
 
+use crate::commands::margin::margin;
 use crate::commands::table::{grouped, joules};
 use crate::failure::{Failure, printable, warn};
 use crate::interrupt;
@@ -32,7 +35,7 @@ use directory::SweepDirectory;
     after_help = "\
 Examples:
   systoliq sweep models/sweeps/digits-bits.json --out bits
-  systoliq sweep models/sweeps/digits-bits.json --out bits --resume
+  systoliq sweep models/sweeps/digits-bits.json --out bits --resume --confirm
   systoliq sweep models/sweeps/digits-bits.json --set seeds=2 --set experiment.training.epochs=5
 
 With --out, every run that ends is a line of points.jsonl at once, from which --resume goes on after an
@@ -62,9 +65,15 @@ pub struct SweepCommand {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<u16>>,
 
-    /// Looks for the cheapest point that loses at most so much against float, as a fraction.
-    #[arg(long, value_name = "X", default_value_t = 0.005, value_parser = loss, allow_negative_numbers = true)]
-    loss: f64,
+    /// Looks for the cheapest points whose mean loss against float is at most so much, a fraction, and
+    /// says what their seeds and samples tell of that.
+    #[arg(long, alias = "loss", value_name = "X", default_value_t = MARGIN, value_parser = margin, allow_negative_numbers = true)]
+    margin: f64,
+
+    /// Looks at the cheapest points with 29, 58 and 116 seeds that took no part, those after the sweep's,
+    /// until the margin is decided.
+    #[arg(long)]
+    confirm: bool,
 
     /// Allows more than a million runs.
     #[arg(long)]
@@ -87,7 +96,8 @@ impl SweepCommand {
             Trial::read(sweep.experiment(point, seed), experiment)
         };
         self.check(&loaded, &trial, runs.len())?;
-        let jobs = self.jobs().min(runs.len());
+        let others = self.confirm.then(|| other_seeds(sweep.seeds())).transpose()?;
+        let jobs = self.jobs().min(runs.len().max(others.as_ref().map_or(0, Vec::len)));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let pool = pool.map_err(Failure::run)?;
         let keys = pool.install(|| keys(runs.len(), &|at| trial(at).key()));
@@ -110,8 +120,9 @@ impl SweepCommand {
                 (None, Store::new(Lines::default(), io::sink()))
             }
         };
-        let lines = pool.install(|| self.evaluate(store, sweep, &trial))?;
-        let analysis = Analysis::new(sweep, &keys, &lines, self.loss);
+        let (lines, analysis) = pool.install(|| {
+            self.evaluate(store, sweep, (&keys, &trial), others.as_deref().unwrap_or_default())
+        })?;
         let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
             directory.finish(&lines, &keys, (sweep, &analysis), (start.elapsed(), jobs))?;
@@ -143,25 +154,38 @@ impl SweepCommand {
         Err(loaded.refuse(&first))
     }
 
-    /// Evaluates every trial; returns what the store has in the end.
+    /// Evaluates every trial, and looks at the winners with `others` if they are to be confirmed; returns
+    /// what the store has in the end, and what follows.
     fn evaluate(
         &self,
         store: Store,
         sweep: &Sweep,
-        trial: &(dyn Fn(usize) -> Trial + Sync),
-    ) -> Result<Lines, Failure> {
+        (keys, trial): (&[Key], &(dyn Fn(usize) -> Trial + Sync)),
+        others: &[u64],
+    ) -> Result<(Lines, Analysis), Failure> {
         let explorer = Explorer::new(store, &files::open_data);
         let seeds = sweep.seeds().len();
         let runs = sweep.points() * seeds;
-        let progress = Progress::new(runs as u64, self.loss, self.out.as_deref());
+        let progress = Progress::new(runs as u64, self.margin, self.out.as_deref());
         let saw = |at: usize, line: &Line| progress.saw(line, || summary::point(sweep, at / seeds));
-        let evaluated = explorer.evaluate_all(runs, trial, saw);
-        progress.bar.finish_and_clear();
-        evaluated.map_err(|error| match error {
+        let failed = |error: systoliq_explore::Error| match error {
             systoliq_explore::Error::Store { .. } => Failure::run(error),
             _ => Failure::input(error),
-        })?;
-        Ok(explorer.into_lines())
+        };
+        let evaluated = explorer.evaluate_all(runs, trial, saw);
+        progress.bar.finish_and_clear();
+        evaluated.map_err(failed)?;
+        let mut analysis =
+            explorer.with_lines(|lines| Analysis::new(sweep, keys, lines, self.margin));
+        for point in analysis.winners().into_iter().filter(|_| self.confirm) {
+            let of_seed = |seed| Trial::read(sweep.experiment(point, seed), experiment);
+            let progress = Progress::new(others.len() as u64, self.margin, self.out.as_deref());
+            let saw = |line: &Line| progress.saw(line, || summary::point(sweep, point));
+            let looked = analysis.look_at(point, others, (&explorer, &of_seed), &saw);
+            progress.bar.finish_and_clear();
+            looked.map_err(failed)?;
+        }
+        Ok((explorer.into_lines(), analysis))
     }
 
     fn jobs(&self) -> usize {
@@ -178,19 +202,19 @@ struct Progress<'a> {
     bar: ProgressBar,
     /// The folder that keeps the runs.
     out: Option<&'a Path>,
-    loss: f64,
+    margin: f64,
     /// The least energy of a run that lost little enough.
     best: Mutex<Option<f64>>,
 }
 
 impl<'a> Progress<'a> {
-    fn new(runs: u64, loss: f64, out: Option<&'a Path>) -> Self {
+    fn new(runs: u64, margin: f64, out: Option<&'a Path>) -> Self {
         let bar = ProgressBar::new(runs);
         let template = "[{bar:20}] {pos}/{len} runs, {per_sec}, {eta} left{wide_msg}";
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
         bar.tick();
-        let progress = Self { bar, out, loss, best: Mutex::new(None) };
+        let progress = Self { bar, out, margin, best: Mutex::new(None) };
         progress.keeps();
         progress
     }
@@ -217,7 +241,7 @@ impl<'a> Progress<'a> {
         };
         let energy = found.energy_pj.total.0;
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        if lost <= self.loss && best.is_none_or(|least| energy < least) {
+        if lost <= self.margin && best.is_none_or(|least| energy < least) {
             *best = Some(energy);
             let energy = joules(Picojoules(energy), found.energy_pj.unit);
             self.bar.set_message(format!("; best so far {energy}: {}", printable(&point())));
@@ -245,11 +269,16 @@ fn twice(keys: &[Key]) -> Option<(usize, usize)> {
     keys.iter().enumerate().find_map(|(at, key)| Some((first.insert(key, at)?, at)))
 }
 
-fn loss(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(loss) if loss.is_finite() => Ok(loss),
-        _ => Err("expected a fraction such as 0.005".to_owned()),
-    }
+/// As many seeds as a winner may be looked at with, after those of the sweep.
+fn other_seeds(seeds: &[u64]) -> Result<Vec<u64>, Failure> {
+    let most = LOOKS.into_iter().max().unwrap_or_default() as u64;
+    let last = seeds.iter().max().copied().unwrap_or_default();
+    let others = last.checked_add(1).and_then(|first| Some(first..=last.checked_add(most)?));
+    others.map(Iterator::collect).ok_or_else(|| {
+        Failure::input(anyhow!(
+            "--confirm: there are no {most} seeds after {last}: state lower ones"
+        ))
+    })
 }
 
 /// The name of the file that a run has to itself, if `systoliq point` has made it.

@@ -5,6 +5,8 @@ use systoliq_sim::accelerator::Dram;
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::report::Extended;
 
+pub(super) use systoliq_sim::drop::words::points;
+
 /// A table under construction.
 pub(super) struct Columns {
     names: Vec<String>,
@@ -125,11 +127,6 @@ pub(super) fn decibels(sqnr: Option<Extended>) -> String {
 /// A share in percent.
 pub(super) fn percent(rate: f64) -> String {
     format!("{:.2} %", 100.0 * rate)
-}
-
-/// A difference of shares in points.
-pub(super) fn points(rate: f64) -> String {
-    format!("{:+.2} points", 100.0 * rate)
 }
 
 /// A real number to four decimals, or in powers of ten.

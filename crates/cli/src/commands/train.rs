@@ -17,10 +17,12 @@ use systoliq_nn::DataSet;
 use systoliq_sim::actions::Actions;
 use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
+use systoliq_sim::drop::MARGIN;
 use systoliq_sim::dump::Dump;
 use systoliq_sim::trainer::{Conduct, Record};
 use systoliq_sim::{EngineKind, Report, Trainer};
 
+use crate::commands::margin::margin;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
@@ -62,6 +64,10 @@ pub struct Train {
     /// Runs so many seeds, counting up from the experiment's, and pairs their accuracies.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     seeds: u32,
+
+    /// What may be lost against float, as a fraction, for what is said of it.
+    #[arg(long, value_name = "X", default_value_t = MARGIN, value_parser = margin, allow_negative_numbers = true)]
+    margin: f64,
 
     /// Goes on from the checkpoints in --out, also to a larger training.epochs; starts afresh where there
     /// is no run.
@@ -155,7 +161,8 @@ impl Train {
         let records = session.run(&seeds, data)?;
         session.bar.finish_and_clear();
         let failed = |error: systoliq_sim::Error| Failure::run(error);
-        let mut report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
+        let mut report = report.judged_against(self.margin);
         if !report.diagnosis.findings.is_empty() {
             let data = loaded.data(first)?;
             report.diagnosis.weigh(&loaded.prepared, &data, first).map_err(failed)?;

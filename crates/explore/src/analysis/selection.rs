@@ -1,4 +1,4 @@
-//! Pareto fronts, and the cheapest points within a loss.
+//! Pareto fronts, and the cheapest points within a margin.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use systoliq_sim::energy::EnergyUnit;
 
 use super::{Analysis, Cost};
 
-/// The cheapest points within a loss.
+/// The cheapest points whose mean loss is within a margin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Within {
-    /// The loss.
-    pub loss: f64,
+    /// What may be lost.
+    pub margin: f64,
     /// By cost, the number of the point in `points`; no entry where none loses so little.
     pub cheapest: BTreeMap<Cost, usize>,
 }
@@ -26,7 +26,8 @@ impl Analysis {
         }
         let ranked = |(at, point): (usize, &super::PointAnalysis)| {
             let lost = self.selecting(point)?.mean.0;
-            lost.is_finite().then_some((at, point.costs?.of(cost), lost))
+            let comparable = lost.is_finite() && point.golden_diverged.is_empty();
+            comparable.then_some((at, point.costs?.of(cost), lost))
         };
         let mut points: Vec<_> = self.points.iter().enumerate().filter_map(ranked).collect();
         points.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.2.total_cmp(&b.2)).then(a.0.cmp(&b.0)));
@@ -50,9 +51,9 @@ impl Analysis {
         self.ranked(cost).into_iter().filter(better).map(|(at, ..)| at).collect()
     }
 
-    /// The cheapest point that loses at most `loss` on the part that points are selected on; of
+    /// The cheapest point that loses at most `margin` on the part that points are selected on; of
     /// equally cheap ones, that which loses least.
-    pub fn cheapest(&self, cost: Cost, loss: f64) -> Option<usize> {
-        self.ranked(cost).into_iter().find(|&(.., lost)| lost <= loss).map(|(at, ..)| at)
+    pub fn cheapest(&self, cost: Cost, margin: f64) -> Option<usize> {
+        self.ranked(cost).into_iter().find(|&(.., lost)| lost <= margin).map(|(at, ..)| at)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use systoliq_sim::drop::{of_counts, of_values};
 use systoliq_sim::report::Extended;
-use systoliq_sim::statistics::paired_interval;
 
 use super::Analysis;
 use crate::{Level, Sweep};
@@ -53,8 +53,8 @@ pub(super) fn of(sweep: &Sweep, analysis: &Analysis) -> Vec<Sensitivity> {
                     from: axis.levels[from].value.clone(),
                     to: axis.levels[to].value.clone(),
                     pairs: step.pairs,
-                    loss: Extended(step.loss.mean),
-                    loss_ci95: step.loss.ci95.map(Extended),
+                    loss: Extended(step.loss.0),
+                    loss_ci95: step.loss.1.map(Extended),
                     energy_factor: step.energy_factor,
                 });
             }
@@ -75,7 +75,7 @@ fn descending(levels: &[Level]) -> Vec<usize> {
 
 struct Step {
     pairs: usize,
-    loss: systoliq_sim::statistics::Interval,
+    loss: (f64, Option<f64>),
     energy_factor: Option<f64>,
 }
 
@@ -84,6 +84,7 @@ impl Step {
     fn of(analysis: &Analysis, pairs: impl Iterator<Item = (usize, usize)>) -> Option<Self> {
         let (mut count, mut energy) = (0, Some(0.0));
         let mut by_seed = vec![0.0; analysis.seeds.len()];
+        let mut samples = None;
         for (from, to) in pairs {
             let [from, to] = [from, to].map(|point| &analysis.points[point]);
             let (Some(before), Some(after)) = (analysis.selecting(from), analysis.selecting(to))
@@ -96,6 +97,7 @@ impl Step {
                 continue;
             }
             count += 1;
+            samples = samples.or(after.judged.as_ref().map(|judged| judged.samples));
             let factor = cost_after.energy_pj / cost_before.energy_pj;
             let comparable = cost_after.energy_unit == cost_before.energy_unit;
             energy = energy.filter(|_| comparable).map(|sum| sum + factor);
@@ -111,7 +113,10 @@ impl Step {
         by_seed.iter_mut().for_each(|sum| *sum /= count as f64);
         Some(Self {
             pairs: count,
-            loss: paired_interval(&by_seed),
+            loss: match samples {
+                Some(samples) => of_counts(&by_seed, samples),
+                None => of_values(&by_seed),
+            },
             energy_factor: energy.map(|sum| sum / count as f64),
         })
     }

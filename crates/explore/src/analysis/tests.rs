@@ -4,7 +4,10 @@ use std::io;
 
 use serde_json::json;
 use systoliq_sim::Experiment;
+use systoliq_sim::drop::{DropVerdict, failing_at_most};
 use systoliq_sim::energy::Picojoules;
+
+use systoliq_sim::report::Extended;
 
 use super::*;
 use crate::{Explorer, Scores, Store, SweepSpec, Trial, results_csv, runs_csv};
@@ -66,6 +69,7 @@ fn figures(line: &mut Line, validation: i64, test: i64, energy: f64) {
     let set = |scores: &mut Scores, errors: i64| {
         scores.count = 100;
         scores.errors = Some(vec![errors as u64]);
+        scores.right = Some((0..100).map(|sample| sample >= errors).collect());
     };
     for (learning, validation, test) in
         [(&mut found.golden, 10, 20), (&mut found.fixed, 10 + validation, 20 + test)]
@@ -93,12 +97,17 @@ fn losses_are_paired_by_seed_and_quoted_with_their_interval() {
         (Measure::ErrorRate, SelectedOn::Validation)
     );
     let validation = point.validation.as_ref().unwrap();
-    // 4 and 5 errors of 100: mean 4.5 %, standard error 0.5 %, t(1) = 12.706.
+    // 4 and 5 errors of 100: mean 4.5 %, s² = 0.5e-4 and 1/(6 · 100²) for rounding, t(1) = 12.7062.
     close(validation.mean.0, 0.045);
-    close(validation.ci95.unwrap().0, 12.706 * 0.005);
+    let half = 12.706_204_736 * ((0.5e-4 + 1.0 / 6e4) / 2.0_f64).sqrt();
+    assert!((validation.ci95.unwrap().0 - half).abs() < 1e-9);
+    let judged = validation.judged.as_ref().unwrap();
+    assert_eq!((judged.verdict, judged.half_width_new_samples), (DropVerdict::CannotTell, None));
+    assert!(judged.failing.is_empty()); // 4 of 100 are less than 3 · √4.
     close(validation.golden.0, 0.10);
     let test = point.test.as_ref().unwrap();
     assert_eq!(test.by_seed, [Extended(0.02), Extended(0.04)]);
+    assert!(test.judged.as_ref().unwrap().half_width_new_samples.is_some());
     close(test.fixed.0, 0.23);
     close(point.costs.unwrap().energy_pj, 7.5);
 }
@@ -181,7 +190,8 @@ fn sensitivity_is_the_mean_of_pairs_that_differ_in_one_step() {
     for (step, expected) in analysis.sensitivity.iter().zip([0.02, 0.09, 5.0 / 300.0]) {
         close(step.loss.0, expected);
         close(step.energy_factor.unwrap(), 0.5);
-        close(step.loss_ci95.unwrap().0, 0.0);
+        // Seeds do not differ; a count of 100 samples is rounded.
+        assert!((step.loss_ci95.unwrap().0 - 12.706_204_736 / 12e4_f64.sqrt()).abs() < 1e-9);
     }
 }
 
@@ -213,8 +223,14 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     assert!(
         rows[0].starts_with("\"a, b\",g,seeds_done,seeds_failed,seeds_diverged,validation_loss")
     );
-    assert!(rows[1].starts_with("4,low,0,1,0,,,,,,,,,,,,,,,0,0"), "{}", rows[1]);
-    assert!(rows[2].starts_with("4,high,2,0,1,0,0,0.1,0.1,0,0,0.2,0.2,pJ,2,"), "{}", rows[2]);
+    assert!(rows[1].starts_with("4,low,0,1,0,,,,,,,,,,,,,,,,,,,0,0"), "{}", rows[1]);
+    // 12.7062 · √(1/(6 · 100²)/2) = 0.03668.
+    let half = analysis.points[1].test.as_ref().unwrap().ci95.unwrap().0;
+    assert!((half - 0.036_68).abs() < 1e-5, "{half}");
+    // The seed that diverged fails, though it lost nothing: 1 of 2, 97.5 % may.
+    let judged = format!("1,{},0,cannot_tell", failing_at_most(1, 2));
+    let expected = format!("4,high,2,0,1,0,{half},0.1,0.1,0,{half},0.2,0.2,{judged},pJ,2,");
+    assert!(rows[2].starts_with(&expected), "{}", rows[2]);
     let table = runs_csv(&sweep, &analysis, &keys, &lines);
     let columns = |row: &str| row.matches(',').count();
     let rows: Vec<&str> = table.lines().collect();
@@ -237,7 +253,9 @@ fn nothing_is_lost_against_a_golden_model_that_diverged() {
     });
     let analysis = Analysis::new(&sweep, &keys, &lines, 0.5);
     assert_eq!(analysis.points[5].golden_diverged, [2]);
-    assert!(analysis.points[5].validation.as_ref().unwrap().mean.0.is_nan());
+    let lost = analysis.points[5].validation.as_ref().unwrap();
+    assert!(lost.by_seed[1].0.is_nan() && lost.mean == lost.by_seed[0], "{lost:?}");
+    assert_eq!(lost.judged.as_ref().unwrap().golden_diverged, [2]);
     // The cheapest point, and the one that would have lost least.
     assert_eq!(analysis.within.cheapest[&Cost::EnergyPj], 4);
     assert!(!analysis.fronts[&Cost::EnergyPj].contains(&5));

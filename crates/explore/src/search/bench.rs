@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use systoliq_sim::Experiment;
+use systoliq_sim::drop::{Level, looks};
 use systoliq_sim::energy::EnergyUnit;
 
 use super::report::{NothingWithin, Trainings};
 use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};
+use crate::analysis::until_decided;
 use crate::{
     Costs, Error, Explorer, Found, GiveUp, Key, Line, Lost, Measure, Outcome, SelectedOn, Trial,
 };
@@ -23,6 +25,8 @@ pub(super) struct Bench<'a> {
     asked: Vec<Key>,
     ended: BTreeMap<Key, Ended>,
     held_back: usize,
+    /// How many of the seeds that were held back the plan was measured with.
+    proved_with: usize,
     ran_out: bool,
     steps: Vec<Step>,
     /// What runs on this data and machine have; nothing before one is done.
@@ -100,6 +104,7 @@ impl<'a> Bench<'a> {
             asked,
             ended,
             held_back: 0,
+            proved_with: 0,
             ran_out: false,
             steps,
             kind: None,
@@ -113,7 +118,7 @@ impl<'a> Bench<'a> {
 
     /// What so many seeds together may lose.
     fn allowed(&self, seeds: usize) -> f64 {
-        self.spec.loss_budget * seeds as f64
+        self.spec.margin * seeds as f64
     }
 
     /// Tries every plan with the first seeds.
@@ -141,7 +146,7 @@ impl<'a> Bench<'a> {
     pub(super) fn judge_in_full(&mut self, plan: &Experiment) -> Result<Tried, Error> {
         let (plan, all) = (std::slice::from_ref(plan), self.spec.seeds.len());
         let mut tried = self.try_with(plan, all, all, None)?.remove(0);
-        let surely = |lost: &[f64]| mean(lost) + standard_error(lost) <= self.spec.loss_budget;
+        let surely = |lost: &[f64]| mean(lost) + standard_error(lost) <= self.spec.margin;
         if tried.verdict == Verdict::Within && !(surely(&tried.lost) && surely(&tried.lost_lately))
         {
             tried.verdict = Verdict::Beyond;
@@ -154,6 +159,7 @@ impl<'a> Bench<'a> {
         &mut self,
         plan: &Experiment,
         seeds: &[u64],
+        level: Level,
     ) -> Result<Option<Trained>, Error> {
         let trials: Vec<Trial> = seeds.iter().map(|&seed| trial(plan, seed)).collect();
         let lines = self.run(&trials)?;
@@ -161,17 +167,29 @@ impl<'a> Bench<'a> {
             return Ok(None);
         };
         let Kind { measure, .. } = self.kind.expect("a run that is done");
+        let runs: Vec<_> = seeds.iter().copied().zip(found.iter().copied()).collect();
+        let judged = (self.spec.margin, level);
         Ok(Some(Trained {
-            validation: Lost::new(&found, measure, true),
-            test: Lost::new(&found, measure, false).expect("runs that are done"),
+            validation: Lost::new(&runs, measure, true, judged),
+            test: Lost::new(&runs, measure, false, judged).expect("runs that are done"),
             costs: Costs::new(&found),
         }))
     }
 
-    /// Measures a plan with the seeds that were held back; nothing if a run fails.
+    /// Measures a plan with the seeds that were held back, or, if it is to be confirmed, with as many of
+    /// them as decide; nothing if a run fails.
     pub(super) fn proved(&mut self, plan: &Experiment) -> Result<Option<Trained>, Error> {
-        let before = self.asked.len();
-        let proved = self.trained(plan, &self.spec.held_back)?;
+        let (before, held_back) = (self.asked.len(), &self.spec.held_back);
+        let proved = if self.spec.confirm {
+            let look = |look: usize| {
+                self.proved_with = look.min(held_back.len());
+                self.trained(plan, &held_back[..self.proved_with], looks::LEVEL)
+            };
+            until_decided(look, |trained| trained.test.judged.as_ref())?
+        } else {
+            self.proved_with = held_back.len();
+            self.trained(plan, held_back, Level::Once)?
+        };
         self.held_back = self.asked.len() - before;
         Ok(proved)
     }
@@ -204,8 +222,8 @@ impl<'a> Bench<'a> {
         self.asked.len()
     }
 
-    pub(super) fn loss_budget(&self) -> f64 {
-        self.spec.loss_budget
+    pub(super) fn margin(&self) -> f64 {
+        self.spec.margin
     }
 
     /// Tries plans with so many seeds, to be within the budget with `of` of them.
@@ -296,11 +314,11 @@ impl<'a> Bench<'a> {
             name: self.spec.experiment.name.clone(),
             measure: self.kind.map(|kind| kind.measure),
             selected_on: self.kind.map(|kind| kind.selected_on),
-            loss_budget: self.spec.loss_budget,
+            margin: self.spec.margin,
             cost: self.spec.cost,
             energy_unit: self.kind.map(|kind| kind.energy_unit),
             seeds: self.spec.seeds.clone(),
-            held_back: self.spec.held_back.clone(),
+            held_back: self.spec.held_back[..self.proved_with].to_vec(),
             trainings,
             steps: self.steps,
             found,

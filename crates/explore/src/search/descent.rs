@@ -129,7 +129,7 @@ impl<'b, 'a> Descent<'b, 'a> {
         let mut tried = self.bench.try_first(&plans)?.into_iter();
         let before = tried.next().expect("the plan itself");
         let cost = before.cost.expect("a plan within the budget");
-        let limit = before.worse().max(self.bench.loss_budget());
+        let limit = before.worse().max(self.bench.margin());
         let mut candidates = Vec::new();
         for (at, tried) in lowering.into_iter().zip(tried) {
             self.keep(bits, &lowered(bits, &[at], by), How::Alone, &tried);

@@ -5,7 +5,6 @@ use systoliq_sim::Experiment;
 use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
-use super::bench::Trained;
 use super::{Place, StartName};
 use crate::{Cost, Costs, Lost, Measure, SelectedOn};
 
@@ -22,7 +21,7 @@ pub struct SearchReport {
     /// The part of the data that plans are selected on; nothing likewise.
     pub selected_on: Option<SelectedOn>,
     /// What a plan may lose.
-    pub loss_budget: f64,
+    pub margin: f64,
     /// What is to be least.
     pub cost: Cost,
     /// What energy is counted in; nothing if no run was trained to its end.
@@ -43,7 +42,7 @@ pub struct SearchReport {
 
 impl SearchReport {
     /// The layout of `search.json`; a change of meaning raises it.
-    pub const LAYOUT: u32 = 1;
+    pub const LAYOUT: u32 = 2;
 }
 
 /// How many runs in fixed point a search took.
@@ -170,48 +169,10 @@ pub struct FoundWidth {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeldBack {
-    /// What it lost on the test part.
+    /// What it lost on the test part, with what that says of the margin.
     pub test: Lost,
     /// What it costs: means over these seeds.
     pub costs: Costs,
-    /// What that says of the budget.
-    pub confirmed: Confirmed,
-}
-
-/// What the 95 % interval of a mean loss says of a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Confirmed {
-    /// All of it is within the budget.
-    Within,
-    /// The mean is, but not all of the interval.
-    MeanWithin,
-    /// The mean is not, but part of the interval.
-    MeanBeyond,
-    /// Nothing of it is.
-    Beyond,
-}
-
-impl HeldBack {
-    pub(super) fn new(proved: Trained, budget: f64) -> Self {
-        let Trained { test, costs, .. } = proved;
-        let confirmed = Confirmed::of(test.mean.0, test.ci95.map(|ci95| ci95.0), budget);
-        Self { test, costs, confirmed }
-    }
-}
-
-impl Confirmed {
-    /// Of a mean, half the width of its interval (nothing: it may be anything) and a budget.
-    pub(super) fn of(mean: f64, ci95: Option<f64>, budget: f64) -> Self {
-        let ci95 = ci95.unwrap_or(f64::INFINITY);
-        if mean <= budget {
-            if mean + ci95 <= budget { Self::Within } else { Self::MeanWithin }
-        } else if mean - ci95 <= budget {
-            Self::MeanBeyond
-        } else {
-            Self::Beyond
-        }
-    }
 }
 
 /// What came nearest to the budget.
@@ -241,27 +202,5 @@ impl NothingWithin {
         let least = known.min_by(|a, b| a.lost.0.total_cmp(&b.lost.0))?;
         let &Step { start, lost, lost_error, lost_lately, lost_lately_error, seeds, .. } = least;
         Some(Self { start, lost, lost_error, lost_lately, lost_lately_error, seeds })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_is_within_a_budget_beyond_it_or_around_it() {
-        use Confirmed::{Beyond, MeanBeyond, MeanWithin, Within};
-        for (mean, ci95, expected) in [
-            (0.25, Some(0.25), Within),
-            (0.25, Some(0.5), MeanWithin),
-            (0.5, Some(0.0), Within),
-            (0.5, None, MeanWithin),
-            (0.75, Some(0.25), MeanBeyond),
-            (0.75, Some(0.125), Beyond),
-            (0.75, None, MeanBeyond),
-            (f64::NAN, Some(f64::NAN), Beyond),
-        ] {
-            assert_eq!(Confirmed::of(mean, ci95, 0.5), expected, "{mean} {ci95:?}");
-        }
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_sim::Experiment;
 use systoliq_sim::comparison::Histogram;
+use systoliq_sim::drop::Judgement;
 use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
@@ -17,7 +18,7 @@ pub(super) struct Report {
     pub(super) golden: Curve,
     pub(super) fixed: Curve,
     pub(super) accuracy_loss: Option<f64>,
-    pub(super) accuracy_loss_over_seeds: Option<OverSeeds>,
+    pub(super) judged: Option<Judgement>,
     pub(super) seeds: Vec<serde::de::IgnoredAny>,
     pub(super) cycles: Cycles,
     pub(super) utilization: f64,
@@ -78,13 +79,6 @@ pub(super) struct Curve {
 pub(super) struct Initial {
     pub(super) error_rate: Option<f64>,
     pub(super) loss_bits: Extended,
-}
-
-/// Accuracy lost, paired by seed.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct OverSeeds {
-    pub(super) mean: f64,
-    pub(super) ci95: Option<f64>,
 }
 
 /// Cycles of the run.

@@ -76,7 +76,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
         rule: Some((0.0, "as good as float".to_owned())),
     };
     let one_seed = analysis.seeds.len() < 2;
-    let interval = if one_seed { "one seed" } else { "means of the seeds with 95 % intervals" };
+    let what = if one_seed { "one seed" } else { "means of the seeds" };
     let beside = if series.iter().any(|series| series.shift != 0.0) {
         " Points of several lines at one value stand side by side."
     } else {
@@ -86,7 +86,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
         name: format!("lost-axis-{}", at + 1),
         title: format!("{} over {name}", loss_title(analysis.measure)),
         caption: format!(
-            "What fixed point loses against float on the test part; {interval}.{beside} Sets {}.",
+            "What fixed point loses against float on the test part; {what} with 95 % intervals.{beside} Sets {}.",
             axis.paths.join(", ")
         ),
         drawing: chart.drawing(),

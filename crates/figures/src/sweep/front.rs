@@ -41,8 +41,8 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         false => (Scale::Linear, x_name),
     };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
-    let within = analysis.within.loss / loss_unit(analysis.measure).size;
-    let within_text = loss(analysis.within.loss, analysis.measure);
+    let within = analysis.within.margin / loss_unit(analysis.measure).size;
+    let within_text = loss(analysis.within.margin, analysis.measure);
     let chart = LineChart {
         x_name: &x_name,
         y_name: &y_name,

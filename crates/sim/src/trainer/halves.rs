@@ -7,7 +7,7 @@
 use systoliq_nn::{DataSet, Golden, Precision};
 use systoliq_program::Machine;
 
-use super::{AnyGolden, Conduct, Curve, FixedEpoch, Judged, Record, initial_tensors, judge_golden};
+use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
 use crate::comparison::Comparison;
 use crate::cost::Arithmetic;
 use crate::judge::Judge;
@@ -23,13 +23,14 @@ pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
         Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
     };
     let initial = with_golden!(&golden, |golden| golden.evaluate(&data.test, training.batch));
-    let epoch = |epoch| {
+    let mut curve = Curve { initial, epochs: Vec::new(), right: None };
+    for epoch in 0..training.epochs {
         let loss = with_golden!(&mut golden, |golden| {
             golden.train_epoch(&data.train, training, seed, epoch)
         });
-        judge_golden(&golden, data, training, loss).0
-    };
-    Curve { initial, epochs: (0..training.epochs).map(epoch).collect() }
+        curve.push(judge_golden(&golden, data, training, loss));
+    }
+    curve
 }
 
 /// The fixed-point half of one seed's run, on the fast engine.
@@ -71,7 +72,7 @@ impl<'a> FixedRun<'a> {
             seed,
             test_fingerprint: data.test.fingerprint(),
             steps: 0,
-            fixed: Curve { initial, epochs: Vec::new() },
+            fixed: Curve { initial, epochs: Vec::new(), right: None },
             golden,
             tensors: initial_tensors(&machine),
             timeline: Timeline::default(),
@@ -100,8 +101,8 @@ impl<'a> FixedRun<'a> {
             epoch,
         };
         let loss = half.train(&Conduct { parallel: false, progress }, None)?;
-        let (judged, _): Judged = half.judge(loss);
-        self.record.fixed.epochs.push(judged);
+        let judged = half.judge(loss);
+        self.record.fixed.push(judged);
         self.record.spent.push(self.record.spent(self.prepared)?);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, anyhow, bail};
 use serde::Deserialize;
 use serde_json::Value;
+use systoliq_sim::drop::Right;
 use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::{Extended, SCHEMA_VERSION};
 
@@ -53,7 +54,8 @@ pub(super) struct Seed {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Outcome {
-    pub(super) error_rate: Option<f64>,
+    /// Which test samples it gets right; nothing for a regression.
+    pub(super) right: Option<Right>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,12 +114,18 @@ impl Run {
             .map_err(|error| anyhow!("{file}: {}: {}", error.path(), error.inner()))?;
         let classifier = found.fixed.error_rate.last().is_some_and(Option::is_some);
         let predictions = classifier.then(|| Predictions::read(&path.join("predictions.csv")));
-        Ok(Self { path: path.to_owned(), found, predictions: predictions.transpose()? })
+        let predictions = predictions.transpose()?;
+        let samples = predictions.as_ref().map_or(0, |predictions| predictions.labels.len());
+        let right = found.seeds.iter().filter_map(|seed| seed.fixed.right.as_ref());
+        if let Some(other) = right.map(Right::len).find(|&other| other != samples) {
+            bail!("{file}: a seed has {other} test samples, predictions.csv {samples}");
+        }
+        Ok(Self { path: path.to_owned(), found, predictions })
     }
 
-    /// The seeds that ran, each with its final error rate in fixed point.
-    pub(super) fn seeds(&self) -> Vec<(u64, Option<f64>)> {
-        self.found.seeds.iter().map(|seed| (seed.seed, seed.fixed.error_rate)).collect()
+    /// Its first seed.
+    pub(super) fn seed(&self) -> u64 {
+        self.found.experiment["seed"].as_u64().unwrap_or_default()
     }
 }
 

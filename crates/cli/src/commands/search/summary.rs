@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use systoliq_explore::{
-    Confirmed, Cost, Costs, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, StartName,
+    Cost, Costs, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, StartName,
     Step, Verdict,
 };
+use systoliq_sim::drop::words;
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
@@ -82,7 +83,7 @@ fn heading(report: &SearchReport) -> String {
     };
     let part = part(report);
     format!(
-        "{}: {what} within {budget} of float, by {seeds} on the {part} part\n\n",
+        "{}: {what} for a loss of at most {budget}, {seeds} on the {part} part\n\n",
         one_line(&report.name)
     )
 }
@@ -111,8 +112,9 @@ fn steps(report: &SearchReport) -> String {
     line!(
         text,
         " and {count} times one width alone, with the first seeds (search.json has them)\n \
-         s.e.: standard error of the mean; within the budget are plans with all seeds of which both \
-         sums are\n"
+         s.e.: standard error of the mean; accepted are plans with all seeds of which both sums are at \
+         most {}\n",
+        budget(report)
     );
     text
 }
@@ -156,40 +158,35 @@ fn widths(found: &FoundPlan) -> String {
 
 fn answer(report: &SearchReport, found: &FoundPlan) -> String {
     let mut text = String::new();
-    let lost = |lost: &Lost| {
-        let interval = lost.ci95.map_or(String::new(), |ci95| match report.measure {
-            Some(Measure::Loss) => format!(" +- {}", real(ci95.0)),
-            _ => format!(" +- {:.2}", 100.0 * ci95.0),
+    let levels = |lost: &Lost| {
+        let levels = [lost.fixed, lost.golden].map(|level| match report.measure {
+            Some(Measure::Loss) => real(level.0),
+            _ => percent(level.0),
         });
-        let rates = match report.measure {
-            Some(Measure::Loss) => [lost.fixed, lost.golden].map(|loss| real(loss.0)),
-            _ => [lost.fixed, lost.golden].map(|rate| percent(rate.0)),
-        };
-        let mean = amount(report, lost.mean.0);
-        format!("{mean}{interval}; {} in fixed point, {} in float", rates[0], rates[1])
+        format!("{} in fixed point, {} in float", levels[0], levels[1])
+    };
+    let mean = |lost: &Lost| match (report.measure, lost.ci95) {
+        (Some(Measure::Loss), Some(ci95)) => format!("{} +- {}", real(lost.mean.0), real(ci95.0)),
+        (Some(Measure::Loss), None) => real(lost.mean.0),
+        (_, ci95) => words::interval(lost.mean.0, ci95.map(|ci95| ci95.0)),
     };
     let count = |seeds: &[u64]| match seeds.len() {
         1 => "1 seed".to_owned(),
         several => format!("{several} seeds"),
     };
-    if let Some(validation) = &found.validation {
-        line!(
-            text,
-            " lost on validation, {} of the search: {}",
-            count(&report.seeds),
-            lost(validation)
-        );
+    if let Some(lost) = &found.validation {
+        let seeds = count(&report.seeds);
+        let lost = format!("{}; {}", mean(lost), levels(lost));
+        line!(text, " lost on validation, {seeds} of the search: {lost}");
     }
     match &found.held_back {
-        Some(held_back) => {
+        Some(HeldBack { test, .. }) => {
             let seeds = count(&report.held_back);
-            line!(text, " lost on test, {seeds} held back: {}", lost(&held_back.test));
-            let said = match held_back.test.ci95 {
-                Some(_) => confirmed(held_back.confirmed),
-                None if held_back.confirmed == Confirmed::MeanWithin => "one seed alone is within",
-                None => "one seed alone is beyond",
-            };
-            line!(text, " {said} the budget of {}", budget(report));
+            let said = test.judged.as_ref().map_or_else(|| mean(test), words::lost);
+            line!(text, " lost on test, {seeds} held back: {said}; {}", levels(test));
+            for said in test.judged.iter().flat_map(words::judged) {
+                line!(text, "   {said}");
+            }
         }
         None => line!(text, " a run with a seed that was held back failed: nothing is proved"),
     }
@@ -208,17 +205,6 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
         line!(text, " widths might go further with more --runs; --resume goes on from here");
     }
     text
-}
-
-fn confirmed(confirmed: Confirmed) -> &'static str {
-    match confirmed {
-        Confirmed::Within => "confirmed: the whole 95 % interval is within",
-        Confirmed::MeanWithin => "confirmed by the mean; the 95 % interval reaches beyond",
-        Confirmed::MeanBeyond => {
-            "not confirmed: the mean is beyond, though the 95 % interval reaches"
-        }
-        Confirmed::Beyond => "REFUTED: the whole 95 % interval is beyond",
-    }
 }
 
 fn costs(costs: &Costs) -> String {
@@ -254,8 +240,8 @@ fn lowered(step: &Step) -> String {
 
 fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Within => "within",
-        Verdict::Beyond => "beyond",
+        Verdict::Within => "accepted",
+        Verdict::Beyond => "rejected",
         Verdict::GivenUp => "given up",
         Verdict::Open => "open",
     }
@@ -306,7 +292,7 @@ fn part(report: &SearchReport) -> &'static str {
 
 /// What may be lost.
 fn budget(report: &SearchReport) -> String {
-    amount(report, report.loss_budget).trim_start_matches('+').to_owned()
+    amount(report, report.margin).trim_start_matches('+').to_owned()
 }
 
 /// A loss in points, or as it is.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use systoliq_explore::{Analysis, Cost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
+use systoliq_explore::{Analysis, Cost, Lost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
+use systoliq_sim::drop::words;
 use systoliq_sim::energy::Picojoules;
 use systoliq_sim::report::Extended;
 
@@ -45,10 +46,7 @@ fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
     let ended = [
         (count(|point| point.failed.len()), "failed"),
         (count(|point| point.diverged.len()), "diverged"),
-        (
-            count(|point| point.golden_diverged.len()),
-            "diverged in float, so that no loss is defined",
-        ),
+        (count(|point| point.golden_diverged.len()), "diverged in float, and are left out"),
     ];
     let ended = ended.iter().filter(|(count, _)| *count > 0);
     let ended: String = ended.map(|(count, how)| format!(", {count} {how}")).collect();
@@ -114,19 +112,19 @@ fn front(analysis: &Analysis) -> String {
     line!(
         text,
         " the Pareto front{shown}: no other point loses as little on the {part} part for as little \
-         energy\n float32: share of the energy that float32 hardware takes; +-: 95 % interval of the \
-         mean over the seeds\n"
+         energy\n float32: share of the energy that float32 hardware takes; {}\n",
+        words::legend(analysis.seeds.len())
     );
     text
 }
 
-/// The cheapest points within the loss, by every cost that varies.
+/// The cheapest points whose mean loss is within the margin, by every cost that varies, and what is
+/// judged of them.
 fn cheapest(analysis: &Analysis) -> String {
-    let limit = match analysis.measure {
-        Measure::ErrorRate => format!("{:.2} points", 100.0 * analysis.within.loss),
-        Measure::Loss => real(analysis.within.loss),
-    };
+    let margin = margin(analysis);
+    let part = selected_on(analysis);
     let mut text = String::new();
+    let mut told = Vec::new();
     for (cost, name) in [
         (Cost::EnergyPj, "least energy"),
         (Cost::Cycles, "fewest cycles"),
@@ -139,7 +137,7 @@ fn cheapest(analysis: &Analysis) -> String {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
-            line!(text, " {name:13} within {limit} of float: none");
+            line!(text, " {name:13} no point's mean loss on the {part} part is at most {margin}");
             continue;
         };
         let point = &analysis.points[at];
@@ -156,15 +154,43 @@ fn cheapest(analysis: &Analysis) -> String {
             Cost::AreaMm2 => format!("{:.3} mm2", costs.area_mm2),
             Cost::StepBits => format!("{} bits in a step", grouped(costs.step_bits.round() as u64)),
         };
-        line!(
-            text,
-            " {name:13} within {limit} of float: {}; lost on the test part {}; {cost}",
-            settings(analysis, point),
-            lost(analysis.measure, test.mean, test.ci95),
-        );
+        line!(text, " {name:13} {}; {cost}", settings(analysis, point));
+        if !told.contains(&at) {
+            text += &quoted(analysis, at, test);
+            told.push(at);
+        }
     }
-    text.push('\n');
+    line!(text, " of the points whose mean loss on the {part} part is at most {margin}\n");
     text
+}
+
+/// What is said of a point that was chosen: with the seeds of the sweep, and with others.
+fn quoted(analysis: &Analysis, at: usize, test: &Lost) -> String {
+    let said = |test: &Lost| {
+        let lost = lost(analysis.measure, test.mean, test.ci95);
+        test.judged.as_ref().map_or_else(|| vec![lost], words::lines)
+    };
+    let mut told = vec![("lost, test".to_owned(), said(test))];
+    for looked in analysis.looked_at.iter().filter(|looked| looked.point == at) {
+        let failed = || vec!["a run failed: nothing is said".to_owned()];
+        let seeds = format!("lost, test, {} other seeds", looked.seeds.len());
+        told.push((seeds, looked.test.as_ref().map_or_else(failed, said)));
+    }
+    let mut text = String::new();
+    for (seeds, lines) in told {
+        for (row, said) in lines.iter().enumerate() {
+            let seeds = if row == 0 { &seeds } else { "" };
+            line!(text, "   {seeds:28} {said}");
+        }
+    }
+    text
+}
+
+fn margin(analysis: &Analysis) -> String {
+    match analysis.measure {
+        Measure::ErrorRate => format!("{:.2} points", 100.0 * analysis.within.margin),
+        Measure::Loss => real(analysis.within.margin),
+    }
 }
 
 /// What one step down each axis does.
@@ -231,17 +257,15 @@ fn settings(analysis: &Analysis, point: &PointAnalysis) -> String {
         .map(|axis| format!("{} {}", axis.name, shown(&point.settings[&axis.name])));
     named.collect::<Vec<_>>().join(", ")
 }
-/// What was lost, with the 95 % interval of the mean.
+
+/// What was lost, with half the width of its interval.
 fn lost(measure: Measure, Extended(mean): Extended, ci95: Option<Extended>) -> String {
     if mean.is_nan() {
         return "undefined".to_owned();
     }
     let ci95 = ci95.map(|Extended(ci95)| ci95).filter(|ci95| ci95.is_finite());
     match measure {
-        Measure::ErrorRate => {
-            let interval = ci95.map_or(String::new(), |ci95| format!(" +- {:.2}", 100.0 * ci95));
-            format!("{:+.2}{interval} points", 100.0 * mean)
-        }
+        Measure::ErrorRate => words::interval(mean, ci95),
         Measure::Loss => {
             let interval = ci95.map_or(String::new(), |ci95| format!(" +- {}", real(ci95)));
             real(mean) + &interval

@@ -8,9 +8,10 @@ use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
+use systoliq_sim::drop::words;
 use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{
-    ComparisonReport, CurveReport, Extended, LayerReport, OverSeeds, Reached, Series, ToTarget,
+    ComparisonReport, CurveReport, Extended, LayerReport, Reached, Series, ToTarget,
 };
 use systoliq_sim::{Prepared, Report};
 
@@ -99,7 +100,7 @@ fn verdict(report: &Report) -> String {
         }
     }
     for seed in report.seeds.iter().skip(1) {
-        for (name, outcome) in [("golden", seed.golden), ("fixed", seed.fixed)] {
+        for (name, outcome) in [("golden", &seed.golden), ("fixed", &seed.fixed)] {
             if let Some(epoch) = outcome.diverged_at_epoch {
                 line!(text, "DIVERGED with seed {}: {name}, at epoch {epoch}", seed.seed);
             }
@@ -117,23 +118,30 @@ fn verdict(report: &Report) -> String {
         if let Some(McNemar { only_golden_right, only_fixed_right, p_value }) = report.mcnemar {
             line!(
                 text,
-                "McNemar        p = {}: golden alone is right on {only_golden_right} \
-                 samples, fixed alone on {only_fixed_right}",
+                "McNemar        p = {} of these two networks: golden alone is right on \
+                 {only_golden_right} samples, fixed alone on {only_fixed_right}",
                 real(p_value)
             );
         }
     }
-    if let Some(over) = &report.accuracy_loss_over_seeds {
-        let OverSeeds { mean, ci95, seeds, golden_error_rate, fixed_error_rate } = over;
+    if let (Some(over), Some(judged)) = (&report.accuracy_loss_over_seeds, &report.judged) {
         let average = |rates: &[f64]| percent(rates.iter().sum::<f64>() / rates.len() as f64);
-        let interval = ci95.map(|ci95| format!(" +- {:.2}", 100.0 * ci95)).unwrap_or_default();
         line!(
             text,
-            "over {} seeds  {}{interval}, 95 % interval of the mean (error {} fixed, {} golden)",
-            seeds.len(),
-            points(*mean),
-            average(fixed_error_rate),
-            average(golden_error_rate)
+            "over {:<9} {} (error {} fixed, {} golden)",
+            format!("{} seeds", over.seeds.len()),
+            words::lost(judged),
+            average(&over.fixed_error_rate),
+            average(&over.golden_error_rate)
+        );
+        for said in words::judged(judged) {
+            line!(text, "{:15}{said}", "");
+        }
+    } else if !report.seeds.is_empty() && report.accuracy_loss.is_some() {
+        line!(
+            text,
+            "over {} seeds  golden diverged with each: nothing is judged",
+            report.seeds.len()
         );
     }
     if let Some(ToTarget { error_rate, fixed, golden }) = &report.to_target {

@@ -1,0 +1,88 @@
+//! What a point lost.
+
+use serde::{Deserialize, Serialize};
+use systoliq_sim::drop::{Judgement, Level, Networks, of_values};
+use systoliq_sim::report::Extended;
+
+use super::Measure;
+use crate::{Found, Learning};
+
+/// What a point lost against the golden model; means are of the seeds with which golden did not diverge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lost {
+    /// The mean over the seeds; no number where golden diverged with each.
+    pub mean: Extended,
+    /// Half the width of the 95 % interval of the mean on this part; nothing for one seed of a regression.
+    pub ci95: Option<Extended>,
+    /// By seed; no number where golden diverged.
+    pub by_seed: Vec<Extended>,
+    /// The mean error rate, or loss, in fixed point.
+    pub fixed: Extended,
+    /// The same of the golden model.
+    pub golden: Extended,
+    /// What seeds and samples say of the margin; nothing for a regression.
+    pub judged: Option<Judgement>,
+}
+
+impl Lost {
+    /// What runs, by their seeds, lost on a part of their data, judged by a margin; nothing if one has no
+    /// such part.
+    pub(crate) fn new(
+        found: &[(u64, &Found)],
+        measure: Measure,
+        validation: bool,
+        (margin, level): (f64, Level),
+    ) -> Option<Self> {
+        let last = |learning: &Learning| {
+            let scores = learning.part(validation)?;
+            match measure {
+                Measure::ErrorRate => scores.final_error_rate(),
+                Measure::Loss => scores.final_loss(),
+            }
+        };
+        let triple = |&(_, found): &(u64, &Found)| {
+            let lost = found.lost_in(measure, validation)?;
+            Some([lost, last(&found.fixed)?, last(&found.golden)?])
+        };
+        let all = found.iter().map(triple).collect::<Option<Vec<_>>>()?;
+        let references = all.iter().zip(found).filter(|(_, (_, run))| !run.golden.ended_worse());
+        let known: Vec<[f64; 3]> = references.map(|(one, _)| *one).collect();
+        let said = if known.is_empty() { &all } else { &known };
+        let mean =
+            |at: usize| Extended(said.iter().map(|one| one[at]).sum::<f64>() / said.len() as f64);
+        let networks = networks(found, validation);
+        let judged = |level| Judgement::of(networks.as_deref()?, margin, level);
+        let ci95 = match judged(Level::Once) {
+            Some(judged) => Some(judged.half_width),
+            None if known.is_empty() => None,
+            None => of_values(&known.iter().map(|one| one[0]).collect::<Vec<_>>()).1,
+        };
+        let quoted = |judged: Judgement| match networks.as_deref() {
+            Some(networks) if !validation => judged.quoted(networks),
+            _ => judged,
+        };
+        (!all.is_empty()).then(|| Self {
+            mean: mean(0),
+            ci95: ci95.map(Extended),
+            by_seed: all.iter().map(|one| Extended(one[0])).collect(),
+            fixed: mean(1),
+            golden: mean(2),
+            judged: judged(level).map(quoted),
+        })
+    }
+}
+
+/// What the networks of each run get right on a part; nothing for a regression.
+fn networks<'f>(found: &[(u64, &'f Found)], validation: bool) -> Option<Vec<Networks<'f>>> {
+    let of_run = |&(seed, found): &(u64, &'f Found)| {
+        Some(Networks {
+            seed,
+            golden: found.golden.part(validation)?.right.as_ref()?,
+            fixed: found.fixed.part(validation)?.right.as_ref()?,
+            golden_diverged: found.golden.ended_worse(),
+            diverged: found.fixed.ended_worse(),
+        })
+    };
+    found.iter().map(of_run).collect()
+}
