@@ -28,7 +28,7 @@ mod observation;
 mod parameters;
 mod real;
 
-pub use evaluation::Evaluation;
+pub use evaluation::{Evaluation, Predicted};
 pub use loss::{error, losses, softmax};
 pub use noise::NoiseGains;
 pub use observation::{Extremes, LayerObservation, Observation, Spread, largest_singular_value};

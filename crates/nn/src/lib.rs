@@ -45,7 +45,7 @@ pub mod schedule;
 pub use batch_order::epoch_order;
 pub use data::{Answers, Batch, DataSet, DataSpec, Part};
 pub use error::Error;
-pub use golden::{Evaluation, Golden, Gradients, Parameters, Real, StepRecord};
+pub use golden::{Evaluation, Golden, Gradients, Parameters, Predicted, Real, StepRecord};
 pub use graph::{Dense, Graph, initial_weights};
 pub use metrics::Information;
 pub use network::{

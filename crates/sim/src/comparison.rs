@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::golden::Real;
-use systoliq_nn::{Batch, DataSet, Golden, Gradients, Parameters, Training};
+use systoliq_nn::{Answers, Batch, DataSet, Golden, Gradients, Parameters, Predicted, Training};
 use systoliq_program::{Engine, Machine, Operation, Program, Role, Step, TensorId};
 
 use crate::mcnemar::McNemar;
@@ -43,13 +43,86 @@ pub struct Comparison {
     pub units: Vec<Units>,
     /// In the same; nothing for a regression.
     pub predictions: Option<Predictions>,
+    /// In the same, of a regression.
+    pub outputs: Option<Outputs>,
 }
 
 impl Comparison {
+    /// Keeps what the networks make of the test samples.
+    ///
+    /// # Panics
+    ///
+    /// If classes are answered by values, or the other way round.
+    pub(crate) fn keep(&mut self, answers: &Answers, golden: Predicted, fixed: Predicted) {
+        match (answers, golden, fixed) {
+            (Answers::Labels(labels), Predicted::Classes(golden), Predicted::Classes(fixed)) => {
+                let labels = labels.clone();
+                self.predictions = Some(Predictions { labels, golden, fixed });
+            }
+            (Answers::Targets(targets), Predicted::Values(golden), Predicted::Values(fixed)) => {
+                let extended = |values: Vec<f64>| values.into_iter().map(Extended).collect();
+                self.outputs = Some(Outputs {
+                    columns: targets.ncols(),
+                    targets: extended(targets.iter().copied().collect()),
+                    golden: extended(golden),
+                    fixed: extended(fixed),
+                });
+            }
+            (answers, ..) => panic!("predictions of another kind than {} answers", answers.len()),
+        }
+    }
+
     /// Leaves out what is found in the last epoch alone.
     pub(crate) fn forget_the_last_epoch(&mut self) {
         let probes = std::mem::take(&mut self.probes);
         *self = Self { probes, ..Self::default() };
+    }
+}
+
+/// What the networks of a regression say of the test samples, row by row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outputs {
+    /// Values of a sample.
+    pub columns: usize,
+    /// What they should say.
+    pub targets: Vec<Extended>,
+    /// What the golden model says.
+    pub golden: Vec<Extended>,
+    /// What fixed point says.
+    pub fixed: Vec<Extended>,
+}
+
+impl Outputs {
+    /// `predictions.csv`: a row per sample, in data order, with three cells for each output.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("sample");
+        for at in 0..self.columns {
+            let column = if self.columns == 1 { String::new() } else { format!("_{at}") };
+            write!(text, ",target{column},golden{column},fixed{column}")
+                .expect("writing to a string");
+        }
+        text.push('\n');
+        let columns = self.columns;
+        for sample in 0..self.targets.len() / columns {
+            write!(text, "{sample}").expect("writing to a string");
+            for at in sample * columns..(sample + 1) * columns {
+                let [target, golden, fixed] =
+                    [&self.targets, &self.golden, &self.fixed].map(|values| values[at].0);
+                write!(text, ",{target},{golden},{fixed}").expect("writing to a string");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The squared error of each sample, Σe² over its outputs, of the golden model and in fixed point.
+    pub fn squared_errors(&self) -> [Vec<f64>; 2] {
+        [&self.golden, &self.fixed].map(|outputs| {
+            let pairs: Vec<f64> =
+                outputs.iter().zip(&self.targets).map(|(y, t)| (y.0 - t.0) * (y.0 - t.0)).collect();
+            pairs.chunks(self.columns).map(|sample| sample.iter().sum()).collect()
+        })
     }
 }
 

@@ -23,7 +23,9 @@ use systoliq_nn::DataSet;
 use systoliq_program::{Command, Operation, Role, TensorDecl, TensorId};
 
 use crate::comparison::Figures;
-use crate::report::{Extended, OverSeeds};
+use crate::drop::LossRatio;
+use crate::drop::ratio::SIGNIFICANT;
+use crate::report::Extended;
 use crate::trainer::{Conduct, Record, TensorRecord};
 use crate::{EngineKind, Error, Experiment, Prepared, Trainer};
 
@@ -32,9 +34,6 @@ mod trial;
 
 pub use remedy::Change;
 use remedy::Remedies;
-
-/// The p-value below which a loss is not put down to chance.
-pub const SIGNIFICANT: f64 = 0.05;
 
 /// The least severity that is named.
 const SEVERITY_MIN: f64 = 0.01;
@@ -62,6 +61,8 @@ pub enum Reason {
     Diverged,
     /// McNemar's exact test on the first seed's test samples.
     Mcnemar,
+    /// A paired t-test on the squared errors of the first seed's test samples, of a regression.
+    PairedT,
     /// The 95 % interval over several seeds lies above 0.
     Seeds,
 }
@@ -133,10 +134,14 @@ struct Symptom<'a> {
 }
 
 impl Diagnosis {
-    /// Of the first record; the others say whether the loss is significant.
-    pub(crate) fn new(prepared: &Prepared, records: &[Record], over: Option<&OverSeeds>) -> Self {
-        let record = &records[0];
-        let significant = reason(record, over);
+    /// Of the first seed's record, and of whether its losses, or those over several seeds, are no chance.
+    pub(crate) fn new(
+        prepared: &Prepared,
+        record: &Record,
+        regression: Option<&LossRatio>,
+        worse_over_seeds: bool,
+    ) -> Self {
+        let significant = reason(record, regression, worse_over_seeds);
         if significant.is_none() {
             return Self { significant, findings: Vec::new() };
         }
@@ -173,7 +178,11 @@ fn merged(findings: Vec<Finding>) -> Vec<Finding> {
     kept
 }
 
-fn reason(record: &Record, over: Option<&OverSeeds>) -> Option<Reason> {
+fn reason(
+    record: &Record,
+    regression: Option<&LossRatio>,
+    worse_over_seeds: bool,
+) -> Option<Reason> {
     if record.fixed.diverged().is_some() && record.golden.diverged().is_none() {
         return Some(Reason::Diverged);
     }
@@ -181,8 +190,10 @@ fn reason(record: &Record, over: Option<&OverSeeds>) -> Option<Reason> {
     if test.is_some_and(|t| t.only_golden_right > t.only_fixed_right && t.p_value < SIGNIFICANT) {
         return Some(Reason::Mcnemar);
     }
-    let above = over.is_some_and(|over| over.ci95.is_some_and(|ci95| over.mean > ci95));
-    above.then_some(Reason::Seeds)
+    if regression.is_some_and(LossRatio::is_worse) {
+        return Some(Reason::PairedT);
+    }
+    worse_over_seeds.then_some(Reason::Seeds)
 }
 
 /// What every tensor suffers from that is bad enough.

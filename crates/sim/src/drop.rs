@@ -12,7 +12,8 @@
 //!
 //! [`words`] has the sentence for each, so that every command says the same. A seed of which golden
 //! diverged is no reference: it is left out, and that is said. [`looks`] tells when a plan has been looked
-//! at for long enough. Losses that are no error rates have [an interval](of_values) and no margin.
+//! at for long enough. Losses that are no error rates have [an interval](of_values) and no margin; of a
+//! regression, [`ratio`] judges how many times golden's its loss is.
 //!
 //! *Invariant:* no sentence says more than simulated sweeps bear out (`tests/drop_simulation.rs`).
 
@@ -20,6 +21,7 @@ mod crossed;
 mod interval;
 pub mod looks;
 mod quantile;
+pub mod ratio;
 mod right;
 mod verdict;
 pub mod words;
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use crossed::new_samples;
 pub use interval::{Spread, of_counts, of_values};
 pub use quantile::{Level, failing_at_most};
+pub use ratio::{LossRatio, RatioOverSeeds};
 pub use right::Right;
 pub use verdict::{DropVerdict, Needs, SAMPLES_MAX, SEEDS_CONFIRMED, SEEDS_MAX};
 

@@ -3,7 +3,7 @@
 use ndarray::Axis;
 use systoliq_fxp::{ExactSum, Lane, with_codes};
 use systoliq_nn::metrics::InformationSum;
-use systoliq_nn::{Evaluation, Graph, Part};
+use systoliq_nn::{Evaluation, Graph, Part, Predicted};
 use systoliq_program::{Engine, Machine, Role, Step, Verdict};
 
 use crate::comparison::Units;
@@ -18,18 +18,17 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Evaluates `machine`, and says which class it takes each sample for; there are no classes
-    /// where targets are real. `watch` sees the outputs of every layer.
+    /// Evaluates `machine`, and says what it makes of each sample. `watch` sees the outputs of every layer.
     pub(crate) fn predict(
         &self,
         machine: &mut Machine<'_>,
         engine: &mut dyn Engine,
         mut watch: Option<&mut UnitWatch>,
-    ) -> (Evaluation, Vec<Option<u32>>) {
+    ) -> (Evaluation, Predicted) {
         let mut loss = ExactSum::default();
         let mut errors = None;
         let mut information = InformationSum::default();
-        let mut predictions = Vec::new();
+        let (mut classes, mut values) = (Vec::new(), Vec::new());
         for (at, batch) in self.part.batches(self.batch).enumerate() {
             let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
             machine.load(&batch, &step);
@@ -38,12 +37,16 @@ impl Judge<'_> {
                     let labels = machine.labels();
                     loss.merge(&softmax.loss_sum(labels));
                     *errors.get_or_insert(0) += softmax.errors(labels);
-                    predictions.extend(softmax.predictions().iter().copied().map(Some));
+                    classes.extend(softmax.predictions().iter().copied().map(Some));
                     for (probabilities, &label) in softmax.rows().zip(labels) {
                         information.add(label as usize, &probabilities);
                     }
                 }
-                Verdict::Values(sum) => loss.merge(&sum),
+                Verdict::Values(sum) => {
+                    loss.merge(&sum);
+                    let outputs = machine.tensor(machine.program().logits);
+                    values.extend(outputs.expect("a forward pass has run").to_reals());
+                }
             }
             if let Some(watch) = &mut watch {
                 watch.see(machine);
@@ -56,7 +59,11 @@ impl Judge<'_> {
             errors,
             information: information.mean(),
         };
-        (evaluation, predictions)
+        let predicted = match errors {
+            Some(_) => Predicted::Classes(classes),
+            None => Predicted::Values(values),
+        };
+        (evaluation, predicted)
     }
 }
 

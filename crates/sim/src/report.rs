@@ -15,6 +15,7 @@ use crate::activity::ActivityReport;
 use crate::comparison::Predictions;
 use crate::cost::Arithmetic;
 use crate::diagnosis::Diagnosis;
+use crate::drop::ratio::{LossRatio, RatioOverSeeds, SeedRatio};
 use crate::drop::{Judgement, Level, MARGIN, Networks, Right};
 use crate::energy::Picojoules;
 use crate::events::ScratchpadRows;
@@ -58,6 +59,10 @@ pub struct Report {
     pub fixed: CurveReport,
     /// Final fixed error rate less final golden error rate; nothing for a regression.
     pub accuracy_loss: Option<f64>,
+    /// What fixed point loses of a regression on the test part; nothing for a classifier.
+    pub regression: Option<LossRatio>,
+    /// The same over several seeds.
+    pub regression_over_seeds: Option<RatioOverSeeds>,
     /// McNemar's exact test of the two on the test part; nothing for a regression.
     pub mcnemar: Option<McNemar>,
     /// What the samples and seeds say of the accuracy lost; nothing for a regression, or where golden
@@ -319,14 +324,20 @@ impl Report {
         }
         let judged = judged(records);
         let over_seeds = judged.as_ref().and_then(|judged| OverSeeds::new(records, judged));
+        let regression = regression(prepared, record);
+        let regression_over_seeds = regression_over_seeds(records);
+        let worse_over_seeds = over_seeds.as_ref().is_some_and(OverSeeds::is_worse)
+            || regression_over_seeds.as_ref().is_some_and(RatioOverSeeds::is_worse);
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             experiment: prepared.experiment.clone(),
             golden: CurveReport::new(&record.golden),
             fixed: CurveReport::new(&record.fixed),
             accuracy_loss: record.accuracy_loss(),
+            regression,
+            regression_over_seeds,
             mcnemar: record.comparison.predictions.as_ref().map(Predictions::mcnemar),
-            diagnosis: Diagnosis::new(prepared, records, over_seeds.as_ref()),
+            diagnosis: Diagnosis::new(prepared, record, regression.as_ref(), worse_over_seeds),
             judged,
             accuracy_loss_over_seeds: over_seeds,
             seeds: seeds(records),
@@ -468,6 +479,27 @@ fn judged(records: &[Record]) -> Option<Judgement> {
     Some(Judgement::of(&networks, MARGIN, Level::Once)?.quoted(&networks))
 }
 
+/// How a regression's losses compare on the test part.
+fn regression(prepared: &Prepared, record: &Record) -> Option<LossRatio> {
+    let outputs = record.comparison.outputs.as_ref()?;
+    let overlapping = prepared.experiment.dataset.overlaps();
+    let errors = outputs.squared_errors();
+    Some(LossRatio::new(&errors, record.golden.ended_worse(), overlapping))
+}
+
+/// The same over the seeds, where there are several.
+fn regression_over_seeds(records: &[Record]) -> Option<RatioOverSeeds> {
+    let seed = |record: &Record| {
+        record.comparison.outputs.as_ref()?;
+        let curves = [&record.golden, &record.fixed];
+        let loss = |curve: &Curve| curve.epochs.last().map_or(f64::NAN, |epoch| epoch.test.loss);
+        let (losses, diverged) = (curves.map(loss), curves.map(Curve::ended_worse));
+        Some(SeedRatio { seed: record.seed, losses, diverged })
+    };
+    let seeds = records.iter().map(seed).collect::<Option<Vec<_>>>()?;
+    (seeds.len() > 1).then(|| RatioOverSeeds::new(&seeds))
+}
+
 impl OverSeeds {
     fn new(records: &[Record], judged: &Judgement) -> Option<Self> {
         if records.len() < 2 {
@@ -484,6 +516,11 @@ impl OverSeeds {
             golden_error_rate: rates(|record| &record.golden)?,
             fixed_error_rate: rates(|record| &record.fixed)?,
         })
+    }
+
+    /// Whether fixed point loses with seeds like these.
+    fn is_worse(&self) -> bool {
+        self.ci95.is_some_and(|ci95| self.mean > ci95)
     }
 }
 

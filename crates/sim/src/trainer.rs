@@ -8,7 +8,7 @@ use systoliq_array::{Fast, Register};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{
-    Answers, Batch, DataSet, Golden, Parameters, Part, Precision, Training, epoch_order,
+    Batch, DataSet, Golden, Parameters, Part, Precision, Predicted, Training, epoch_order,
     initial_weights,
 };
 use systoliq_program::command::Gemm;
@@ -16,7 +16,7 @@ use systoliq_program::machine::Snapshot;
 use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
-use crate::comparison::{ByTensor, Comparison, Look, Predictions, Probe, histograms};
+use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
 use crate::cost::{Arithmetic, Costs};
 use crate::dump::Dump;
 use crate::energy::Picojoules;
@@ -296,9 +296,9 @@ impl<'a> Trainer<'a> {
         trainer
     }
 
-    /// Compares the networks as they are, which take the samples of the test part for these
-    /// classes, and were so far apart in the steps of a teacher-forced epoch.
-    fn compare(&mut self, fixed: &[Option<u32>], golden: &[Option<u32>], steps: Option<ByTensor>) {
+    /// Compares the networks as they are, which make this of the samples of the test part, and were so
+    /// far apart in the steps of a teacher-forced epoch.
+    fn compare(&mut self, fixed: &Predicted, golden: &Predicted, steps: Option<ByTensor>) {
         let training = &self.prepared.experiment.training;
         let epochs = self.record.fixed.epochs.len() as u32;
         let look =
@@ -306,17 +306,18 @@ impl<'a> Trainer<'a> {
         let (probe, machine) = with_golden!(&self.golden, |golden| {
             look.probe(&self.machine, self.engine.as_mut(), golden)
         });
-        let mismatches = fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden);
-        let mismatches = (!fixed.is_empty()).then(|| mismatches.count() as u64);
+        let mismatches = match (fixed, golden) {
+            (Predicted::Classes(fixed), Predicted::Classes(golden)) => {
+                Some(fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden).count()
+                    as u64)
+            }
+            _ => None,
+        };
         let comparison = &mut self.record.comparison;
         comparison.probes.push(Probe { mismatches, steps, ..probe });
         if epochs == training.epochs {
             comparison.histograms = histograms(&machine);
-            if let Answers::Labels(labels) = self.data.test.answers() {
-                let (golden, fixed) = (golden.to_vec(), fixed.to_vec());
-                comparison.predictions =
-                    Some(Predictions { labels: labels.clone(), golden, fixed });
-            }
+            comparison.keep(self.data.test.answers(), golden.clone(), fixed.clone());
         }
     }
 

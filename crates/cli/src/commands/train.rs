@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_nn::DataSet;
 use systoliq_sim::actions::Actions;
+use systoliq_sim::comparison::{Outputs, Predictions};
 use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
 use systoliq_sim::drop::MARGIN;
@@ -181,8 +182,10 @@ impl Train {
             directory.write("report.json", json.as_bytes())?;
             directory
                 .write("curves.csv", Report::curves_csv(&loaded.prepared, &records).as_bytes())?;
-            if let Some(predictions) = &records[0].comparison.predictions {
-                directory.write("predictions.csv", predictions.csv().as_bytes())?;
+            let found = &records[0].comparison;
+            let predictions = found.predictions.as_ref().map(Predictions::csv);
+            if let Some(csv) = predictions.or_else(|| found.outputs.as_ref().map(Outputs::csv)) {
+                directory.write("predictions.csv", csv.as_bytes())?;
             }
             directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
             directory.finish()?;

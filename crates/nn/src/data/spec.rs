@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::csv::CsvSpec;
-use super::generated::{ClustersSpec, FirSpec};
+use super::generated::{ClustersSpec, FirSpec, Regressors};
 use super::idx::IdxSpec;
 use super::points::PointsSpec;
 use super::{DataSet, DataShape, digits};
@@ -48,6 +48,16 @@ impl DataSpec {
             Self::Idx(spec) => spec.files().map(Vec::from).to_vec(),
             Self::Csv(spec) => vec![vec![spec.path.clone()]],
             Self::Digits {} | Self::Fir(_) | Self::Clusters(_) | Self::Points(_) => Vec::new(),
+        }
+    }
+
+    /// Whether samples share inputs with each other, as those of a delay line do.
+    pub fn overlaps(&self) -> bool {
+        match self {
+            Self::Fir(spec) => spec.regressors == Regressors::DelayLine,
+            Self::Digits {} | Self::Idx(_) | Self::Csv(_) | Self::Clusters(_) | Self::Points(_) => {
+                false
+            }
         }
     }
 

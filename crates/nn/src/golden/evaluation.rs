@@ -35,6 +35,15 @@ impl Evaluation {
     }
 }
 
+/// What a network says of some samples, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Predicted {
+    /// The class that it takes each for; `None` where it names none.
+    Classes(Vec<Option<u32>>),
+    /// Its outputs, row by row, where targets are real.
+    Values(Vec<f64>),
+}
+
 impl<F: Real> Golden<F> {
     /// Evaluates the network on all of `part` in data order, `batch` samples at a time.
     ///
@@ -46,16 +55,16 @@ impl<F: Real> Golden<F> {
         self.predict(part, batch).0
     }
 
-    /// Evaluates the network, and says which class it takes each sample for: that of its largest
-    /// logit, the first of equal ones, and `None` where a logit is not a number. There are no
-    /// classes where targets are real.
+    /// Evaluates the network, and says what it makes of each sample: the class of its largest logit,
+    /// the first of equal ones, and none where a logit is not a number; or its outputs where targets
+    /// are real.
     ///
     /// # Panics
     ///
     /// As [`evaluate`](Self::evaluate).
-    pub fn predict(&self, part: &Part, batch: usize) -> (Evaluation, Vec<Option<u32>>) {
+    pub fn predict(&self, part: &Part, batch: usize) -> (Evaluation, Predicted) {
         assert!(!part.is_empty(), "an evaluation on no samples");
-        let mut predictions = Vec::new();
+        let (mut classes, mut values) = (Vec::new(), Vec::new());
         let mut loss = 0.0;
         let mut errors = matches!(part.answers(), Answers::Labels(_)).then_some(0);
         let mut information = InformationSum::default();
@@ -63,6 +72,7 @@ impl<F: Real> Golden<F> {
             let logits = self.outputs(&batch.inputs);
             loss += losses(self.graph().loss, &logits, &batch.answers).iter().sum::<f64>();
             let (Some(errors), Answers::Labels(labels)) = (&mut errors, &batch.answers) else {
+                values.extend(logits.iter().map(|value| value.widen()));
                 continue;
             };
             for (logits, &class) in logits.axis_iter(Axis(0)).zip(labels) {
@@ -72,11 +82,15 @@ impl<F: Real> Golden<F> {
                 let defined = logits.iter().all(|logit| !logit.is_nan());
                 let prediction = defined.then(|| argmax(&logits.to_vec()) as u32);
                 *errors += u64::from(prediction != Some(class));
-                predictions.push(prediction);
+                classes.push(prediction);
             }
         }
         let count = part.len() as u64;
         let information = information.mean();
-        (Evaluation { count, loss: loss / count as f64, errors, information }, predictions)
+        let predicted = match errors {
+            Some(_) => Predicted::Classes(classes),
+            None => Predicted::Values(values),
+        };
+        (Evaluation { count, loss: loss / count as f64, errors, information }, predicted)
     }
 }

@@ -1,7 +1,7 @@
 //! One network over the epochs.
 
 use serde::{Deserialize, Serialize};
-use systoliq_nn::{Answers, DataSet, Evaluation, Part};
+use systoliq_nn::{Answers, DataSet, Evaluation, Part, Predicted};
 
 use crate::drop::Right;
 
@@ -54,8 +54,8 @@ impl Curve {
         !last.is_finite() || last > self.initial.loss
     }
 
-    /// Adds an epoch; returns the classes that the test samples are taken for.
-    pub(super) fn push(&mut self, judged: Judged) -> Vec<Option<u32>> {
+    /// Adds an epoch; returns what the network makes of the test samples.
+    pub(super) fn push(&mut self, judged: Judged) -> Predicted {
         self.epochs.push(judged.epoch);
         self.right = judged.right;
         judged.predictions
@@ -70,8 +70,8 @@ impl Curve {
 /// A network after an epoch.
 pub(super) struct Judged {
     epoch: Epoch,
-    /// The classes that the test samples are taken for.
-    predictions: Vec<Option<u32>>,
+    /// What it makes of the test samples.
+    predictions: Predicted,
     right: Option<RightByPart>,
 }
 
@@ -80,12 +80,12 @@ impl Judged {
     pub(super) fn new(
         data: &DataSet,
         training_loss: f64,
-        validation: Option<(Evaluation, Vec<Option<u32>>)>,
-        (test, predictions): (Evaluation, Vec<Option<u32>>),
+        validation: Option<(Evaluation, Predicted)>,
+        (test, predictions): (Evaluation, Predicted),
     ) -> Self {
-        let right = |part: &Part, predictions: &[Option<u32>]| match part.answers() {
-            Answers::Labels(labels) => Some(Right::new(labels, predictions)),
-            Answers::Targets(_) => None,
+        let right = |part: &Part, predicted: &Predicted| match (part.answers(), predicted) {
+            (Answers::Labels(labels), Predicted::Classes(of)) => Some(Right::new(labels, of)),
+            _ => None,
         };
         let validated = validation.as_ref();
         let right = right(&data.test, &predictions).map(|test| RightByPart {

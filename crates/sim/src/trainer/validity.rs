@@ -6,7 +6,8 @@ use systoliq_nn::{Answers, DataSet, Evaluation, Part};
 
 use super::{Curve, Record, TensorRecord};
 use crate::Prepared;
-use crate::comparison::{Comparison, Histogram};
+use crate::comparison::{Comparison, Histogram, Outputs};
+use crate::report::Extended;
 
 /// A key of a record and what is wrong with it.
 type Check = Result<(), String>;
@@ -167,6 +168,7 @@ impl Of<'_> {
             });
         let none = !done && found.units.is_empty();
         expect(units || none, "units", || "not those of the network".to_owned())?;
+        self.check_outputs(found.outputs.as_ref(), done)?;
         let (Some(predictions), Answers::Labels(labels)) = (&found.predictions, test.answers())
         else {
             let expected = done && self.data.classes.is_some();
@@ -182,6 +184,20 @@ impl Of<'_> {
             "predictions",
             || "not those of the test samples".to_owned(),
         )
+    }
+
+    fn check_outputs(&self, found: Option<&Outputs>, done: bool) -> Check {
+        let (Some(outputs), Answers::Targets(targets)) = (found, self.data.test.answers()) else {
+            let expected = done && self.data.classes.is_none();
+            return expect(found.is_none() && !expected, "outputs", || {
+                "expected those of a regression, at the end".to_owned()
+            });
+        };
+        let whole = |of: &[Extended]| of.len() == targets.len();
+        let same = outputs.columns == targets.ncols()
+            && outputs.targets.iter().map(|target| target.0).eq(targets.iter().copied());
+        let whole = whole(&outputs.targets) && whole(&outputs.golden) && whole(&outputs.fixed);
+        expect(same && whole, "outputs", || "not those of the test samples".to_owned())
     }
 
     fn check_histogram(&self, name: &str, found: &Histogram) -> Check {

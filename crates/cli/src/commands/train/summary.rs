@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
-use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
+use systoliq_sim::diagnosis::{Cause, Reason};
 use systoliq_sim::drop::words;
 use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{
@@ -33,7 +33,7 @@ pub(super) fn summary(prepared: &Prepared, report: &Report) -> String {
     text.push_str(&energy::tables(report));
     text.push_str(&tensors(report));
     text.push_str(&accumulators(report));
-    text.push_str(&diagnosis(&report.diagnosis));
+    text.push_str(&diagnosis(report));
     text
 }
 
@@ -88,6 +88,35 @@ fn epochs(report: &Report) -> String {
     format!("{}\n {unit} on the test part; epoch 0: initial weights\n\n", table.text())
 }
 
+/// What explains most of what a regression loses: `: stalled updates in m0, m1, 35 %`.
+fn worst(report: &Report) -> String {
+    report.diagnosis.findings.first().map_or(String::new(), |finding| {
+        let tensors = finding.tensors.join(", ");
+        match finding.cause {
+            Cause::AccumulatorOverflow => {
+                let rate = percent(finding.accumulator_overflow_rate);
+                format!(": sums that overflow in {tensors}, {rate}")
+            }
+            Cause::Range => {
+                format!(
+                    ": values beyond the range of {tensors}, {}",
+                    percent(finding.saturation_rate)
+                )
+            }
+            Cause::Resolution => {
+                format!(
+                    ": values that become zero in {tensors}, {}",
+                    percent(finding.underflow_rate)
+                )
+            }
+            Cause::StalledUpdates => {
+                let rate = percent(finding.stalled_rate.unwrap_or(0.0));
+                format!(": stalled updates in {tensors}, {rate}")
+            }
+        }
+    })
+}
+
 /// Accuracy lost, divergence, cost to target.
 fn verdict(report: &Report) -> String {
     let mut text = String::new();
@@ -123,6 +152,16 @@ fn verdict(report: &Report) -> String {
                 real(p_value)
             );
         }
+    }
+    if let (Some(judged), true) = (&report.judged, report.seeds.is_empty()) {
+        line!(text, "{:15}{}", "", words::lost(judged));
+        line!(text, "{:15}{}", "", words::verdict(judged));
+    }
+    if let Some(found) = &report.regression {
+        line!(text, "{}{}", found.sentence(), worst(report));
+    }
+    if let Some(found) = &report.regression_over_seeds {
+        line!(text, "over {:<9} {}", format!("{} seeds", report.seeds.len()), found.sentence());
     }
     if let (Some(over), Some(judged)) = (&report.accuracy_loss_over_seeds, &report.judged) {
         let average = |rates: &[f64]| percent(rates.iter().sum::<f64>() / rates.len() as f64);
@@ -350,17 +389,29 @@ fn accumulators(report: &Report) -> String {
     table.text()
 }
 
-/// What explains the accuracy lost.
-fn diagnosis(found: &Diagnosis) -> String {
+/// Why there is nothing to explain.
+fn unexplained(report: &Report) -> &'static str {
+    let both = [&report.golden, &report.fixed].map(|curve| curve.diverged_at_epoch.is_some());
+    match (both, report.regression.map(|found| found.p_value)) {
+        ([true, true], _) => "golden diverged, too: there is nothing to explain the loss by",
+        (_, Some(None)) => "a loss that cannot be judged is not explained",
+        _ => "these samples show no loss beyond chance, which is not to say that there is none",
+    }
+}
+
+/// What explains what was lost.
+fn diagnosis(report: &Report) -> String {
+    let found = &report.diagnosis;
     let Some(reason) = found.significant else {
-        return "\n diagnosis: no significant loss, nothing to explain\n".to_owned();
+        return format!("\n diagnosis: {}\n", unexplained(report));
     };
     let reason = match reason {
-        Reason::Diverged => "it diverged",
-        Reason::Mcnemar => "McNemar p < 0.05",
-        Reason::Seeds => "over the seeds, the interval lies above 0",
+        Reason::Diverged => "it diverged, and golden did not",
+        Reason::Mcnemar => "McNemar p < 0.05 of these two networks",
+        Reason::PairedT => "paired t, p < 0.05",
+        Reason::Seeds => "over the seeds, the interval lies above golden",
     };
-    let mut text = format!("\n diagnosis: a significant loss ({reason})\n");
+    let mut text = format!("\n diagnosis: a loss beyond chance ({reason})\n");
     if found.findings.is_empty() {
         line!(text, " no tensor stands out: try wider formats, role by role");
     }
