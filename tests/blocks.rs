@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::support::{data, prepared, train};
 use serde_json::Value;
-use systoliq_array::{Array, Dataflow, Fast, Register};
+use systoliq_array::{Array, Fast, Register, Stationary};
 use systoliq_fxp::Tensor;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
@@ -69,9 +69,9 @@ fn blocks_of_either_operand_or_both_give_the_same_tensors_on_every_engine() {
             }
         };
         compare(&mut Fast::default(), "fast");
-        for dataflow in [Dataflow::OutputStationary, Dataflow::WeightStationary] {
-            let array = Array { dataflow, ..Array::new(8, 6).unwrap() };
-            compare(&mut Register::new(array).unwrap(), "register");
+        for stationary in [Stationary::Output, Stationary::Weight] {
+            let array = Array::new(8, 6).unwrap();
+            compare(&mut Register::new(array, stationary).unwrap(), "register");
         }
     }
 }
@@ -226,4 +226,36 @@ fn a_block_costs_an_exponent_and_a_copy_but_no_pass() {
         blocks["energy_pj"]["float32_total"], one["energy_pj"]["float32_total"],
         "float hardware knows no blocks"
     );
+}
+
+/// Of a tensor with blocks along both axes every sum is converted twice, and made once.
+#[test]
+fn overflow_rates_are_shares_of_sums_also_where_an_output_has_two_copies() {
+    let block = r#"{"bits": 6, "scale": "block", "block": 5}"#;
+    let narrow = r#"{"bits": 14, "frac": 8, "overflow": "saturate", "overflow_at": "end"}"#;
+    let settings = [
+        ("precision.activations", block),
+        ("precision.accumulator", narrow),
+        ("training.epochs", "1"),
+    ];
+    let prepared = prepared("digits-mlp", &settings);
+    let tensors = tensors(&prepared, &mut Reference);
+    let twice = tensors.iter().filter(|(_, copies, outcome)| copies.len() == 2 && outcome.sums > 0);
+    let mut overflowed = 0;
+    for (name, copies, outcome) in twice {
+        assert_eq!(outcome.sums, copies[0].len() as u64, "{name}");
+        assert_eq!(outcome.conversion.elements, 2 * outcome.sums, "{name}");
+        overflowed += outcome.overflowed_sums;
+    }
+    assert!(overflowed > 0, "no sum of two copies overflows");
+    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let report = Report::new(&prepared, std::slice::from_ref(&record)).expect("a report");
+    let report = serde_json::to_value(&report).expect("a report");
+    for (name, tensor) in &record.tensors {
+        let total = tensor.total();
+        let rows = report["precision"].as_array().expect("tensors");
+        let row = rows.iter().find(|row| row["name"] == name.as_str()).expect("the tensor");
+        let share = total.overflowed_sums as f64 / total.sums.max(1) as f64;
+        assert_eq!(row["accumulator_overflow_rate"], share, "{name}");
+    }
 }

@@ -103,3 +103,35 @@ fn a_suggestion_that_does_not_help_shows_as_such() {
         tried.map(|finding| finding["check"]["regained"].as_f64().unwrap()).collect();
     assert!(!regained.is_empty() && regained.iter().any(|&points| points < 0.3), "{regained:?}");
 }
+
+/// Three causes, each planted alone: the first suggestion takes away at least half of what is lost, by
+/// training, over three seeds.
+#[test]
+#[allow(clippy::print_stdout)] // Only shown with `--nocapture`.
+fn the_first_suggestion_for_a_planted_cause_takes_away_half_of_what_is_lost() {
+    let causes: [&[&str]; 3] = [
+        &["precision.weights.bits=4", "precision.weights.spare=0"],
+        &["training.rate=0.1", r#"precision.master={"bits":8,"rounding":"floor"}"#],
+        &[r#"precision.error={"bits":3,"frac":1}"#, "precision.gradients.bits=3"],
+    ];
+    for set in causes {
+        let report = diagnosed(set);
+        let diagnosis = &report["diagnosis"];
+        let first = diagnosis["findings"][0]["set"].as_array().expect("a suggestion");
+        let first: Vec<&str> = first.iter().map(|change| change.as_str().unwrap()).collect();
+        assert!(!first.is_empty(), "{set:?}: {diagnosis:#}");
+        let lost = |changes: &[&str]| -> f64 {
+            let mut arguments = vec!["train", "models/digits-mlp.json", "--seeds", "3", "--json"];
+            set.iter().chain(changes).for_each(|change| arguments.extend(["--set", change]));
+            let printed = shell::printed(&shell::root(), &arguments);
+            let report: Value = serde_json::from_str(&printed).expect("a report");
+            let rate = |seed: &Value, of: &str| seed[of]["error_rate"].as_f64().expect("a rate");
+            let seeds = report["seeds"].as_array().expect("seeds").iter();
+            seeds.map(|seed| rate(seed, "fixed") - rate(seed, "golden")).sum::<f64>() / 3.0
+        };
+        let (before, after) = (lost(&[]), lost(&first));
+        println!("{set:?}: {before} lost, {after} with {first:?}");
+        assert!(before > 0.01, "{set:?}: {before} is hardly a loss");
+        assert!(after <= before / 2.0, "{set:?}: {before} lost, {after} with {first:?}");
+    }
+}

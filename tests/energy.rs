@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::shell;
 use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_array::Array;
@@ -424,5 +425,19 @@ fn one_product_costs_what_it_costs_on_paper() {
         let found = energy.of(component).0;
         let close = (found - expected).abs() <= 1e-3 * expected;
         assert!(close, "{component:?}: {found}, expected {expected}");
+    }
+}
+
+#[test]
+fn no_event_is_priced_twice_at_one_width() {
+    for bits in ["8", "8,8,4", "4,32"] {
+        let arguments = ["energy-table", "--bits", bits, "--accumulator", "32", "--json"];
+        let table: serde_json::Value =
+            serde_json::from_str(&shell::printed(&shell::root(), &arguments)).expect("JSON");
+        let rows = table["events"].as_array().expect("events");
+        let events: Vec<_> = rows.iter().map(|row| (&row["event"], &row["at"])).collect();
+        for (at, event) in events.iter().enumerate() {
+            assert!(!events[..at].contains(event), "--bits {bits}: {event:?} stands twice");
+        }
     }
 }

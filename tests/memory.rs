@@ -21,22 +21,22 @@ use systoliq_sim::single::{GemmReport, Widths};
 use burst_by_burst::{Work, follow};
 
 /// Draws, one after the other.
-struct Draws {
+pub(crate) struct Draws {
     key: Key,
     at: u64,
 }
 
 impl Draws {
-    fn new(name: &str, case: u64) -> Self {
+    pub(crate) fn new(name: &str, case: u64) -> Self {
         Self { key: Key::new(1).with_name(name).with(case), at: 0 }
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.at += 1;
         self.key.below(self.at, u32::try_from(bound).expect("a small bound")).into()
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }
 }
@@ -318,6 +318,12 @@ impl Case {
         Self { shape, views, ..Self::draw(number) }
     }
 
+    /// The same in the dataflow that it takes, whatever memory; nothing if a scratchpad is too small.
+    pub(crate) fn pinned(mut self) -> Option<Self> {
+        self.accelerator.array.dataflow = self.report()?.dataflow.into();
+        Some(self)
+    }
+
     /// What it takes; nothing if a scratchpad is too small for one step.
     pub(crate) fn report(&self) -> Option<GemmReport> {
         match GemmReport::viewing(&self.accelerator, self.shape, self.widths, self.views) {
@@ -347,7 +353,8 @@ fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
         let case = draw(number);
         let Some(report) = case.report() else { continue };
         let dram = &case.accelerator.dram;
-        let work = steps::of_gemm(&case.accelerator, case.shape, case.widths, case.views);
+        let Case { accelerator, shape, widths, views } = &case;
+        let work = steps::of_gemm(accelerator, report.dataflow, *shape, *widths, *views);
         let found = follow(dram, &work);
         let shown = || format!("case {number}: {case:?}");
         let causes = report.cycles.by_cause;

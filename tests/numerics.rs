@@ -1,8 +1,10 @@
-//! The test vectors of docs/numerics.md, as the code computes them.
+//! Random words: the test vectors of docs/numerics.md, and streams that never meet.
+
+use std::collections::BTreeMap;
 
 use systoliq_keyed_random::Key;
 use systoliq_nn::initial_weights;
-use systoliq_program::{Machine, Role};
+use systoliq_program::{Machine, Operation, Program, Role, Step, Work};
 
 use crate::support::prepared;
 
@@ -66,4 +68,88 @@ fn the_first_initial_weights_in_the_document_are_those_of_the_digits() {
 /// A number with a true minus sign.
 fn signed(number: &str) -> String {
     number.replace('-', "−")
+}
+
+/// Programs with every kind of conversion that there is.
+fn programs() -> Vec<Program> {
+    let deep = r#"[{"dense": {"units": 9}}, "relu", {"dense": {"units": 7, "bias": false}}, "relu",
+        {"dense": {"units": 5}}, "relu", {"dense": {"units": 10}}]"#;
+    let momentum = ("training.momentum", "0.9");
+    let cases: [(&str, &[(&str, &str)]); 6] = [
+        ("digits-mlp", &[("network.layers", deep)]),
+        ("digits-mlp", &[("network.layers", deep), momentum]),
+        ("digits-mlp", &[("precision.master", "null"), ("precision.residual.bits", "8"), momentum]),
+        ("digits-mxint8", &[]),
+        (
+            "lms",
+            &[("network.layers", r#"[{"dense": {"units": 3}}, "relu", {"dense": {"units": 1}}]"#)],
+        ),
+        ("binary-classifier", &[momentum, ("training.weight_decay", "0.01")]),
+    ];
+    cases.iter().map(|(name, overrides)| prepared(name, overrides).program).collect()
+}
+
+/// The names of all streams of one step, and of how many additions each is a family, if it is one.
+fn ids(program: &Program, batch: usize) -> Vec<(String, Option<u64>)> {
+    let mut ids = vec![(program.tensor(program.input).load_id(), None)];
+    ids.extend(program.targets.map(|targets| (program.tensor(targets).load_id(), None)));
+    for command in &program.commands {
+        ids.push((program.output_id(command), None));
+        let additions = match (&command.operation, program.work(command, batch)) {
+            (Operation::Gemm(_), Work::Gemm(shape)) => Some(shape.k as u64 + 1),
+            (Operation::SumRows { .. }, _) => Some(batch as u64),
+            _ => None,
+        };
+        ids.extend(additions.map(|count| (program.accumulator_id(command), Some(count))));
+    }
+    let entered = [Role::Master, Role::Weights, Role::Bias, Role::Residual];
+    for decl in program.tensors.iter().filter(|decl| entered.contains(&decl.role)) {
+        ids.push((format!("{}/teaching/{}", decl.layer, decl.role), None));
+        ids.push((format!("{}/initial/{}", decl.layer, decl.role), None));
+    }
+    ids
+}
+
+#[test]
+fn no_two_streams_of_random_words_meet() {
+    let seed = 1;
+    let root = Key::new(seed);
+    let steps = (0..3).flat_map(|n| {
+        let evaluation = |part| Step::evaluation(seed, part, n / 2, n % 2);
+        [
+            Step::training(seed, n),
+            Step::probe(seed, n),
+            evaluation("validation"),
+            evaluation("test"),
+            evaluation("fitness"),
+        ]
+    });
+    let steps: Vec<Step> = steps.collect();
+    for program in programs() {
+        let mut drawn: BTreeMap<u64, String> = BTreeMap::new();
+        let mut draw = |key: Key, what: String| {
+            let met = drawn.insert(key.value(), what.clone());
+            assert_eq!(met, None, "the words of {what}");
+        };
+        for number in 0..4 {
+            draw(root.with_name("initial weights").with(number), format!("weights {number}"));
+            draw(root.with_name("batch order").with(number), format!("order {number}"));
+        }
+        let ids = ids(&program, 32);
+        assert!(ids.len() > 10, "{ids:?}");
+        let initial = root.with_name("initial");
+        let keys = steps.iter().enumerate().map(|(at, step)| {
+            let of = move |id: &str| step.key(id);
+            (format!("step {at}"), Box::new(of) as Box<dyn Fn(&str) -> Key>)
+        });
+        let at_first = ("initial".to_owned(), Box::new(move |id: &str| initial.with_name(id)) as _);
+        for (step, key) in keys.chain([at_first]) {
+            for (id, additions) in &ids {
+                draw(key(id), format!("{id} in {step}"));
+                for k in 0..additions.unwrap_or(0) {
+                    draw(key(id).with(k), format!("addition {k} of {id} in {step}"));
+                }
+            }
+        }
+    }
 }

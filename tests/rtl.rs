@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use systoliq_array::register::Left;
-use systoliq_array::{Array, ArrayCounts, Dataflow, Mapping, Register};
+use systoliq_array::{Array, ArrayCounts, Mapping, Register, Stationary};
 use systoliq_fxp::{Accumulator, Adder, Conversion, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -40,7 +40,7 @@ impl Draw {
 /// What the hardware is built for.
 #[derive(Debug)]
 struct Parameters {
-    dataflow: Dataflow,
+    stationary: Stationary,
     rows: usize,
     cols: usize,
     bits: [u32; 2],
@@ -53,7 +53,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn draw(dataflow: Dataflow, set: u64) -> Self {
+    fn draw(stationary: Stationary, set: u64) -> Self {
         let mut draw = Draw(Key::new(set).with_name("parameters"), 0);
         let bits = [draw.between(2, 9) as u32, draw.between(2, 9) as u32];
         // Wide enough for one product, but mostly not for many.
@@ -62,7 +62,7 @@ impl Parameters {
         // Results mostly keep a few of their upper bits.
         let spare = accumulator.saturating_sub(output) as i64;
         Self {
-            dataflow,
+            stationary,
             rows: draw.size(1, 5),
             cols: draw.size(1, 5),
             bits,
@@ -92,7 +92,7 @@ impl Parameters {
     }
 
     fn name(&self) -> &'static str {
-        if self.dataflow == Dataflow::OutputStationary { "os" } else { "ws" }
+        if self.stationary == Stationary::Output { "os" } else { "ws" }
     }
 
     /// One random GEMM as the test bench reads it: stimuli, then a line per cycle. Returns its
@@ -121,12 +121,13 @@ impl Parameters {
             adder: Adder::new(&accumulator, 0, Key::new(0)),
             bias: None,
         };
-        let array = Array { dataflow: self.dataflow, ..Array::new(self.rows, self.cols).unwrap() };
-        let counts = ArrayCounts::of(&Mapping::new(&array, task.shape())).unwrap();
+        let array = Array::new(self.rows, self.cols).unwrap();
+        let mapping = Mapping::new(&array, task.shape(), self.stationary);
+        let counts = ArrayCounts::of(&mapping).unwrap();
         writeln!(text, "{} {}", counts.folds, counts.cycles.total()).unwrap();
-        self.stimuli(&task, &Mapping::new(&array, task.shape()), text);
+        self.stimuli(&task, &mapping, text);
         let mut cycles = 0;
-        let sums = Register::new(array).unwrap().observe(&task, &mut |clock| {
+        let sums = Register::new(array, self.stationary).unwrap().observe(&task, &mut |clock| {
             cycles += 1;
             let registers = clock.registers;
             for ((right, other), cell) in
@@ -135,7 +136,7 @@ impl Parameters {
                 write!(text, "{} {} ", right.code, u8::from(right.valid)).unwrap();
                 write!(text, "{} {} {} ", other.code, u8::from(other.valid), cell.sum.value)
                     .unwrap();
-                if self.dataflow == Dataflow::WeightStationary {
+                if self.stationary == Stationary::Weight {
                     write!(text, "{} ", u8::from(cell.valid)).unwrap();
                 }
             }
@@ -161,7 +162,7 @@ impl Parameters {
         let b = |at: usize, j: usize| if at < k && j < n { task.b.code(at, j) } else { 0 };
         for tile in mapping.tiles() {
             let time = mapping.extents().time;
-            let output_stays = self.dataflow == Dataflow::OutputStationary;
+            let output_stays = self.stationary == Stationary::Output;
             let first = output_stays || tile.row == 0;
             let last = output_stays || tile.row + tile.rows == k;
             let (first, last) = (u8::from(first), u8::from(last));
@@ -266,7 +267,7 @@ fn skip(what: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {what}").expect("standard error can be written");
 }
 
-fn every_register_agrees(dataflow: Dataflow) {
+fn every_register_agrees(stationary: Stationary) {
     if !installed("iverilog") {
         let required = std::env::var_os("SYSTOLIQ_REQUIRE_RTL").is_some();
         assert!(!required, "iverilog is not installed, and SYSTOLIQ_REQUIRE_RTL is set");
@@ -275,11 +276,11 @@ fn every_register_agrees(dataflow: Dataflow) {
     }
     let mut overflowed = 0;
     for set in 0..SETS {
-        overflowed += agree("iverilog", &Parameters::draw(dataflow, set), set, CASES);
+        overflowed += agree("iverilog", &Parameters::draw(stationary, set), set, CASES);
     }
     assert!(overflowed > SETS, "only {overflowed} sums overflowed");
     if installed("verilator") {
-        agree("verilator", &Parameters::draw(dataflow, SETS), SETS, 10 * CASES);
+        agree("verilator", &Parameters::draw(stationary, SETS), SETS, 10 * CASES);
     } else {
         skip("verilator is not installed; Icarus has judged alone");
     }
@@ -287,10 +288,10 @@ fn every_register_agrees(dataflow: Dataflow) {
 
 #[test]
 fn the_output_stationary_array_in_system_verilog_has_the_same_registers_in_every_cycle() {
-    every_register_agrees(Dataflow::OutputStationary);
+    every_register_agrees(Stationary::Output);
 }
 
 #[test]
 fn the_weight_stationary_array_in_system_verilog_has_the_same_registers_in_every_cycle() {
-    every_register_agrees(Dataflow::WeightStationary);
+    every_register_agrees(Stationary::Weight);
 }

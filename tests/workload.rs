@@ -119,6 +119,51 @@ fn training_makes_three_products_of_each_layer_but_the_first() {
     assert_eq!(macs(&["--training"]).0, 3 * forward - first);
 }
 
+/// The flow and the cycles of a product of these sizes on the small machine, and the rest of the run.
+fn small(folder: &Path, [m, n, k]: [usize; 3], arguments: &[&str]) -> (String, u64) {
+    fs::write(folder.join("net.csv"), format!("Layer, M, N, K,\nfc, {m}, {n}, {k},\n"))
+        .expect("a file");
+    let accelerator = shell::root().join("models/accelerators/edge-16x16.json");
+    let accelerator = accelerator.to_str().expect("a path in UTF-8");
+    let fixed = ["workload", "net.csv", "--accelerator", accelerator, "--json"];
+    let output = shell::systoliq(folder, &[&fixed, arguments].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let row = report.pointer("/products/0").or(report.pointer("/0/scalesim")).expect("a product");
+    let flow = row["dataflow"].as_str().expect("a word").to_owned();
+    (flow, row["cycles"].as_u64().expect("cycles"))
+}
+
+#[test]
+fn auto_takes_the_dataflow_of_fewest_cycles_when_those_of_memory_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Without stalls ws takes 65,567 and the others 65,582.
+    let vector = |flow: &str| small(folder.path(), [1, 1024, 1024], &["--dataflow", flow]);
+    assert_eq!(["os", "ws", "is"].map(|flow| vector(flow).1), [66_431, 256_559, 66_431]);
+    assert_eq!(vector("auto"), ("os".into(), 66_431));
+}
+
+/// SCALE-Sim knows no memory; its figures have the dataflow of the fewest of its own cycles, and our
+/// traffic beside them is that of the same dataflow.
+#[test]
+fn figures_of_scale_sim_and_the_traffic_beside_them_are_of_one_dataflow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sizes = [300, 32, 1000];
+    assert_eq!(small(folder.path(), sizes, &["--dataflow", "auto"]).0, "ws");
+    let scalesim = |flow: &str| {
+        let arguments = ["--scalesim", "--csv", "reports", "--dataflow", flow];
+        let found = small(folder.path(), sizes, &arguments);
+        let access = folder.path().join("reports/DETAILED_ACCESS_REPORT.csv");
+        (found, fs::read_to_string(access).expect("a report"))
+    };
+    let (auto, traffic) = scalesim("auto");
+    let fixed = ["os", "ws", "is"].map(scalesim);
+    assert_eq!(auto.0, "os");
+    assert_eq!(fixed.iter().map(|((_, cycles), _)| *cycles).min(), Some(auto.1));
+    assert_eq!(traffic, fixed[0].1);
+    assert_ne!(traffic, fixed[1].1);
+}
+
 #[test]
 fn reports_have_the_column_names_of_scale_sim_and_a_line_per_layer() {
     let folder = tempfile::tempdir().expect("a folder");

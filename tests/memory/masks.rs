@@ -96,7 +96,8 @@ fn groups(given: &[(usize, Given)], burst_bits: u64) -> Vec<Vec<(usize, Given)>>
 /// The steps of a GEMM, with its mask and its bias.
 fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
     let Case { accelerator, shape, widths, views } = case;
-    let found = steps::with_results(accelerator, *shape, *widths, *views);
+    let flow = accelerator.array.dataflow.stationary().expect("a pinned dataflow");
+    let found = steps::with_results(accelerator, flow, *shape, *widths, *views);
     let burst = accelerator.dram.burst_bytes;
     let given: Vec<(usize, Given)> =
         found.iter().enumerate().filter_map(|(at, (_, given))| Some((at, (*given)?))).collect();
@@ -126,8 +127,8 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
 /// What it takes, with every transfer; nothing if a scratchpad is too small for one step.
 fn cost(case: &Case, edge: Edge, has_bias: bool) -> Option<(Cost, Vec<Transfer>)> {
     let program = program(case, edge, has_bias);
-    let costs = Costs::new(&program, &case.accelerator, Arithmetic::Fixed, case.shape.m);
-    let costs = costs.viewing(case.views);
+    let Case { accelerator, shape, views, .. } = case;
+    let costs = Costs::viewing(&program, accelerator, Arithmetic::Fixed, shape.m, *views);
     let work = Work::Gemm(case.shape);
     let cost = match costs.of(0, work, false) {
         Ok(cost) => cost,
@@ -153,7 +154,7 @@ fn sorted(mut moved: Vec<Moved>) -> Vec<Moved> {
 fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
     let (mut run, mut stalled, mut grouped, mut longest) = (0, 0, 0, 0);
     for number in 0..cases {
-        let case = draw(number);
+        let Some(case) = draw(number).pinned() else { continue };
         let mut draws = Draws::new("edges", number);
         let has_bias = draws.below(2) == 0;
         let mut places = Vec::new();

@@ -20,7 +20,8 @@ const LATENCIES: [u64; 4] = [0, 1, 16, 200];
 fn neither_less_bandwidth_nor_more_latency_shortens_a_gemm_or_moves_other_bytes() {
     let mut run = 0;
     for number in 0..1500 {
-        let mut case = Case::draw(number);
+        // Less memory may mean another dataflow.
+        let Some(mut case) = Case::draw(number).pinned() else { continue };
         let mut reports = |bytes_per_cycle: Option<u64>, latency_cycles: u64| {
             case.accelerator.dram.bytes_per_cycle = bytes_per_cycle;
             case.accelerator.dram.latency_cycles = latency_cycles;
@@ -64,7 +65,8 @@ fn each_operand_is_fetched_and_each_result_written_at_least_once_and_at_most_by_
         let Some(report) = case.report() else { continue };
         let shown = || format!("case {number}: {case:?}");
         let burst = case.accelerator.dram.burst_bytes;
-        let mapping: Mapping = case.accelerator.mapping(case.shape, case.widths.accumulator);
+        let mapping: Mapping =
+            case.accelerator.mapping(case.shape, case.widths.accumulator, report.dataflow);
         let bytes = report.dram_bytes_by_matrix;
         let (m, k, n) = (report.m as u64, report.k as u64, report.n as u64);
         let once = |elements: u64, bits: u32| (elements * u64::from(bits)).div_ceil(8);
@@ -117,7 +119,7 @@ fn neither_less_bandwidth_nor_more_latency_shortens_a_training_run_or_moves_othe
     for array in [
         r#"{"rows": 8, "cols": 8}"#,
         r#"{"rows": 5, "cols": 16, "dataflow": "ws", "overlap": "pipelined", "partial_folds": "trimmed"}"#,
-        r#"{"rows": 16, "cols": 4, "dataflow": "auto", "overlap": "double-buffered"}"#,
+        r#"{"rows": 16, "cols": 4, "dataflow": "is", "overlap": "double-buffered"}"#,
     ] {
         for pads in [2048, 1 << 20] {
             let pads = format!(r#"{{"a_bytes": {pads}, "b_bytes": {pads}, "c_bytes": {pads}}}"#);

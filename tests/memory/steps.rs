@@ -71,21 +71,26 @@ pub(crate) struct Given {
 /// The steps of one GEMM with both operands stored row by row, or as the images that they view.
 pub(crate) fn of_gemm(
     accelerator: &Accelerator,
+    stationary: Stationary,
     shape: GemmShape,
     widths: Widths,
     views: [Option<Im2col>; 2],
 ) -> Vec<Work> {
-    with_results(accelerator, shape, widths, views).into_iter().map(|(work, _)| work).collect()
+    with_results(accelerator, stationary, shape, widths, views)
+        .into_iter()
+        .map(|(work, _)| work)
+        .collect()
 }
 
 /// The same, each step with the results that it gives.
 pub(crate) fn with_results(
     accelerator: &Accelerator,
+    stationary: Stationary,
     shape: GemmShape,
     widths: Widths,
     views: [Option<Im2col>; 2],
 ) -> Vec<(Work, Option<Given>)> {
-    let mapping = accelerator.mapping(shape, widths.accumulator);
+    let mapping = accelerator.mapping(shape, widths.accumulator, stationary);
     let schedule = Schedule::new(&mapping).expect("a small GEMM");
     let output_stays = mapping.stationary == Stationary::Output;
     let extents = mapping.extents();

@@ -5,7 +5,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ndarray::Array2;
 use std::hint::black_box;
 use systoliq_array::activity::accumulator_toggles;
-use systoliq_array::{Activity, Array, ArrayCounts, Dataflow, Fast, Mapping, Register};
+use systoliq_array::{Activity, Array, ArrayCounts, Fast, Mapping, Register, Stationary};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -107,8 +107,9 @@ fn pe_cycles(criterion: &mut Criterion) {
     let shape = GemmShape { m: 32, k: 784, n: 32 };
     for side in [8, 16, 32] {
         let array = Array::new(side, side).expect("a size in range");
-        let mut engine = Register::new(array).expect("a size in range");
-        let counts = ArrayCounts::of(&Mapping::new(&array, shape)).expect("a small GEMM");
+        let mut engine = Register::new(array, Stationary::Output).expect("a size in range");
+        let mapping = Mapping::new(&array, shape, Stationary::Output);
+        let counts = ArrayCounts::of(&mapping).expect("a small GEMM");
         group.throughput(Throughput::Elements(counts.pe_cycles));
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);
@@ -125,12 +126,12 @@ fn toggles(criterion: &mut Criterion) {
     let shape = GemmShape { m: 128, k: 784, n: 100 };
     let array = Array::new(16, 16).expect("a size in range");
     group.throughput(Throughput::Elements(shape.macs()));
-    for dataflow in [Dataflow::OutputStationary, Dataflow::WeightStationary] {
-        let mapping = Mapping::new(&Array { dataflow, ..array }, shape);
+    for stationary in [Stationary::Output, Stationary::Weight] {
+        let mapping = Mapping::new(&array, shape, stationary);
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);
             let task = operands.task(kind);
-            let name = |what: &str| format!("{what}, {}", mapping.stationary.name());
+            let name = |what: &str| format!("{what}, {}", stationary.name());
             group.bench_function(BenchmarkId::new(name("operands"), kind.name), |bencher| {
                 bencher.iter(|| Activity::of(&mapping, black_box(&task)));
             });

@@ -4,14 +4,11 @@ use std::hint::black_box;
 use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use systoliq_array::{Array, Dataflow, Instants, Mapping, Trace};
+use systoliq_array::{Array, Instants, Mapping, Stationary, Trace};
 use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Operand};
-
-const DATAFLOWS: [(&str, Dataflow); 2] =
-    [("os", Dataflow::OutputStationary), ("ws", Dataflow::WeightStationary)];
 
 /// Hands over a GEMM of random 8-bit codes with 32-bit accumulators.
 fn with_task(shape: GemmShape, run: impl FnOnce(&GemmTask<'_>)) {
@@ -36,10 +33,11 @@ fn with_task(shape: GemmShape, run: impl FnOnce(&GemmTask<'_>)) {
 /// One cycle, early and late, gone to directly.
 fn jumps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one cycle of 4096 x 256 x 4096 on 16 x 16");
-    for (name, dataflow) in DATAFLOWS {
-        let array = Array { dataflow, ..Array::new(16, 16).expect("an array") };
+    for stationary in [Stationary::Output, Stationary::Weight] {
+        let name = stationary.name();
+        let array = Array::new(16, 16).expect("an array");
         with_task(GemmShape { m: 4096, k: 256, n: 4096 }, |task| {
-            let instants = Instants::new(task, &Mapping::new(&array, task.shape()));
+            let instants = Instants::new(task, &Mapping::new(&array, task.shape(), stationary));
             let instants = instants.expect("cycles that fit 64 bits");
             group.throughput(Throughput::Elements(256));
             // The last PE works at the last step of its first, or its last, fold.
@@ -56,10 +54,11 @@ fn jumps(criterion: &mut Criterion) {
 /// All cycles one after the other, and their traces.
 fn traces(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("all cycles of 64 x 64 x 64 on 16 x 16");
-    for (name, dataflow) in DATAFLOWS {
-        let array = Array { dataflow, ..Array::new(16, 16).expect("an array") };
+    for stationary in [Stationary::Output, Stationary::Weight] {
+        let name = stationary.name();
+        let array = Array::new(16, 16).expect("an array");
         with_task(GemmShape { m: 64, k: 64, n: 64 }, |task| {
-            let instants = Instants::new(task, &Mapping::new(&array, task.shape()));
+            let instants = Instants::new(task, &Mapping::new(&array, task.shape(), stationary));
             let instants = instants.expect("cycles that fit 64 bits");
             let cycles = 0..instants.cycles();
             group.throughput(Throughput::Elements(256 * cycles.end));

@@ -44,7 +44,7 @@ impl Activity {
     /// the edges of the grid.
     ///
     /// ```
-    /// use systoliq_array::{Activity, Array, Mapping};
+    /// use systoliq_array::{Activity, Array, Mapping, Stationary};
     /// use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Tensor};
     /// use systoliq_keyed_random::Key;
     /// use systoliq_program::{GemmTask, Operand};
@@ -58,7 +58,8 @@ impl Activity {
     ///     adder: Adder::new(&accumulator, 0, Key::new(0)),
     ///     bias: None,
     /// };
-    /// let activity = Activity::of(&Mapping::new(&Array::new(1, 1)?, task.shape()), &task);
+    /// let mapping = Mapping::new(&Array::new(1, 1)?, task.shape(), Stationary::Output);
+    /// let activity = Activity::of(&mapping, &task);
     /// assert_eq!(activity.zero_operand_macs, 1);
     /// // 0 → 0001 → 0011 → 0000, and 0 → 1111 → 0001 → 0001 → 0.
     /// assert_eq!((activity.a_toggles, activity.b_toggles), (1 + 1 + 2, 4 + 3 + 0 + 1));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Stationary};
 
 /// The most rows or columns of a grid: four times the side of the largest matrix unit known to
 /// have been built (256 x 256: N. Jouppi et al., "In-datacenter performance analysis of a tensor
@@ -27,9 +27,33 @@ pub enum Dataflow {
     /// The inputs, A.
     #[serde(rename = "is")]
     InputStationary,
-    /// For each GEMM the one that takes the fewest cycles; the first of os, ws, is where several do.
+    /// For each GEMM the one that takes the fewest cycles, stalls on memory included; the first of
+    /// os, ws, is where several do. It need not be the one of least energy.
     #[serde(rename = "auto")]
     Auto,
+}
+
+impl Dataflow {
+    /// What stays, whatever the GEMM; nothing where that is chosen for each. Who chooses has to know
+    /// what memory costs, which nothing in this crate does.
+    pub fn stationary(self) -> Option<Stationary> {
+        match self {
+            Self::OutputStationary => Some(Stationary::Output),
+            Self::WeightStationary => Some(Stationary::Weight),
+            Self::InputStationary => Some(Stationary::Input),
+            Self::Auto => None,
+        }
+    }
+}
+
+impl From<Stationary> for Dataflow {
+    fn from(stationary: Stationary) -> Self {
+        match stationary {
+            Stationary::Output => Self::OutputStationary,
+            Stationary::Weight => Self::WeightStationary,
+            Stationary::Input => Self::InputStationary,
+        }
+    }
 }
 
 /// How consecutive folds of one GEMM overlap in time.

@@ -69,9 +69,10 @@ impl ArrayCounts {
     /// What one GEMM does, in closed form.
     ///
     /// ```
-    /// use systoliq_array::{Array, ArrayCounts, Mapping};
+    /// use systoliq_array::{Array, ArrayCounts, Mapping, Stationary};
     /// use systoliq_program::gemm::GemmShape;
-    /// let mapping = Mapping::new(&Array::new(8, 8)?, GemmShape { m: 9, k: 10, n: 8 });
+    /// let shape = GemmShape { m: 9, k: 10, n: 8 };
+    /// let mapping = Mapping::new(&Array::new(8, 8)?, shape, Stationary::Output);
     /// let counts = ArrayCounts::of(&mapping)?;
     /// assert_eq!((counts.folds, counts.macs), (2, 720));
     /// // The second fold uses one row; its operands of B pass through all 8.
@@ -227,7 +228,7 @@ fn unseen(first: u64, count: u64, places: u64, end: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Array;
+    use crate::{Array, Stationary};
     use systoliq_program::gemm::GemmShape;
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         for (m, k, n) in [(1 << 30, 1 << 30, 1 << 30), (1 << 62, 1, 2), (1, 1 << 62, 1)] {
             let shape = GemmShape { m, k, n };
             let refused = Err(Error::GemmTooLarge { shape, rows: 1024, cols: 1024 });
-            let mapping = Mapping::new(&array, shape);
+            let mapping = Mapping::new(&array, shape, Stationary::Output);
             assert_eq!(ArrayCounts::of(&mapping), refused);
         }
     }
@@ -244,7 +245,8 @@ mod tests {
     #[test]
     fn json_has_a_key_per_count() {
         let shape = GemmShape { m: 2, k: 3, n: 2 };
-        let counts = ArrayCounts::of(&Mapping::new(&Array::new(2, 2).unwrap(), shape)).unwrap();
+        let mapping = Mapping::new(&Array::new(2, 2).unwrap(), shape, Stationary::Output);
+        let counts = ArrayCounts::of(&mapping).unwrap();
         let json = serde_json::to_value(counts).unwrap();
         assert_eq!(json["cycles"]["stream"], 3);
         assert_eq!(json["drain_writes"], 2);

@@ -33,7 +33,7 @@ use trail::{Milestone, Trail};
 /// All cycles of one GEMM on one grid.
 ///
 /// ```
-/// use systoliq_array::{Array, Instants, Mapping};
+/// use systoliq_array::{Array, Instants, Mapping, Stationary};
 /// use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Tensor};
 /// use systoliq_keyed_random::Key;
 /// use systoliq_program::{GemmTask, Operand};
@@ -47,7 +47,8 @@ use trail::{Milestone, Trail};
 ///     adder: Adder::new(&accumulator, 8, Key::new(0)),
 ///     bias: None,
 /// };
-/// let instants = Instants::new(&task, &Mapping::new(&Array::new(1, 1)?, task.shape()))?;
+/// let mapping = Mapping::new(&Array::new(1, 1)?, task.shape(), Stationary::Output);
+/// let instants = Instants::new(&task, &mapping)?;
 /// // In cycle 1 the only PE adds its second product: 1 · 10 + 2 · 20.
 /// assert_eq!(instants.at(1)?.registers.sums[0].sum.value, 50);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

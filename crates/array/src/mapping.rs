@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_program::gemm::GemmShape;
 
 use crate::Array;
-use crate::config::{Dataflow, FoldOrder, Overlap, PartialFolds};
-use crate::timing;
+use crate::config::{FoldOrder, Overlap, PartialFolds};
 
 /// The matrix that stays in the processing elements.
 ///
@@ -33,7 +32,7 @@ pub enum Stationary {
 }
 
 impl Stationary {
-    /// All of them, in the order in which [`Dataflow::Auto`] prefers them.
+    /// All of them, in the order in which [`Dataflow::Auto`](crate::Dataflow::Auto) prefers them.
     pub const ALL: [Self; 3] = [Self::Output, Self::Weight, Self::Input];
 
     /// The word in JSON.
@@ -142,36 +141,9 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// How `array` runs a GEMM with room for any number of partial sums; with [`Dataflow::Auto`],
-    /// in the dataflow of the fewest cycles.
-    pub fn new(array: &Array, shape: GemmShape) -> Self {
-        Self::within(array, shape, u64::MAX)
-    }
-
-    /// How `array` runs a GEMM with room for `partial_sums` partial sums.
-    ///
-    /// Where sums move and k does not fit the grid, the sums that are on their way from one fold to
-    /// the next must fit this room, or time is cut into pieces. A piece has one step at least.
-    pub fn within(array: &Array, shape: GemmShape, partial_sums: u64) -> Self {
-        let with = |stationary| Self::with(array, shape, stationary).fitting(partial_sums);
-        match array.dataflow {
-            Dataflow::OutputStationary => with(Stationary::Output),
-            Dataflow::WeightStationary => with(Stationary::Weight),
-            Dataflow::InputStationary => with(Stationary::Input),
-            Dataflow::Auto => {
-                // What cannot be counted comes last.
-                let cycles = |mapping: &Self| {
-                    timing::gemm(mapping).map_or(u64::MAX, |cycles| cycles.total().0)
-                };
-                let all = Stationary::ALL.map(with);
-                all.into_iter().min_by_key(cycles).expect("there are three dataflows")
-            }
-        }
-    }
-
     /// How `array` runs a GEMM in a dataflow, whatever the array's own, with room for any number of
     /// partial sums.
-    pub fn with(array: &Array, shape: GemmShape, stationary: Stationary) -> Self {
+    pub fn new(array: &Array, shape: GemmShape, stationary: Stationary) -> Self {
         let Array { rows, cols, overlap, partial_folds, .. } = *array;
         let fold_order = array.fold_order.unwrap_or(match stationary {
             Stationary::Output => FoldOrder::ColumnsFirst,
@@ -182,6 +154,9 @@ impl Mapping {
     }
 
     /// The same with so few steps in time that `room` partial sums suffice.
+    ///
+    /// Where sums move and k does not fit the grid, the sums that are on their way from one fold to
+    /// the next must fit this room, or time is cut into pieces. A piece has one step at least.
     pub fn fitting(self, room: u64) -> Self {
         let steps = room / self.partial_sums_of_a_step().max(1);
         let steps_max = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
@@ -265,11 +240,11 @@ impl Mapping {
     /// use systoliq_array::{Array, Mapping, Stationary, Tile};
     /// use systoliq_program::gemm::GemmShape;
     /// let shape = GemmShape { m: 5, k: 7, n: 3 };
-    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Output);
+    /// let mapping = Mapping::new(&Array::new(4, 2)?, shape, Stationary::Output);
     /// let folds: Vec<Tile> = mapping.tiles().collect();
     /// assert_eq!(folds.len(), 4);
     /// assert_eq!(folds[1], Tile { row: 0, col: 2, time: 0, rows: 4, cols: 1, steps: 7 });
-    /// let mapping = Mapping::with(&Array::new(4, 2)?, shape, Stationary::Weight).fitting(6);
+    /// let mapping = Mapping::new(&Array::new(4, 2)?, shape, Stationary::Weight).fitting(6);
     /// let folds: Vec<Tile> = mapping.tiles().collect();
     /// // Of 5 rows of A, 3 leave 6 partial sums in 2 columns.
     /// assert_eq!(folds[1], Tile { row: 4, col: 0, time: 0, rows: 3, cols: 2, steps: 3 });
@@ -332,7 +307,7 @@ mod tests {
             let array = Array::new(rows, cols).unwrap();
             for (m, k, n) in [(1, 1, 1), (7, 4, 5), (6, 3, 4), (2, 9, 10)] {
                 for stationary in Stationary::ALL {
-                    let mapping = Mapping::with(&array, GemmShape { m, k, n }, stationary);
+                    let mapping = Mapping::new(&array, GemmShape { m, k, n }, stationary);
                     let extents = mapping.extents();
                     let mut seen = vec![0; extents.rows * extents.cols];
                     let folds: Vec<_> = mapping.tiles().collect();
@@ -359,7 +334,7 @@ mod tests {
         let array = Array::new(2, 2).unwrap();
         for (m, k, n) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
             for stationary in Stationary::ALL {
-                let mapping = Mapping::with(&array, GemmShape { m, k, n }, stationary);
+                let mapping = Mapping::new(&array, GemmShape { m, k, n }, stationary);
                 assert_eq!((mapping.tiles().count(), mapping.folds()), (0, Some(0)));
             }
         }

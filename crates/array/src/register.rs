@@ -23,7 +23,7 @@ use systoliq_program::{Engine, GemmTask, Sums};
 
 use crate::activity::accumulator_toggles;
 use crate::schedule::Fold;
-use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule};
+use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule, Stationary};
 
 pub(crate) use feed::BUBBLE;
 use grid::Grid;
@@ -32,7 +32,7 @@ pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
 /// The engine that clocks every register.
 ///
 /// ```
-/// use systoliq_array::{Array, ArrayCounts, Mapping, Register};
+/// use systoliq_array::{Array, ArrayCounts, Mapping, Register, Stationary};
 /// use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Tensor};
 /// use systoliq_keyed_random::Key;
 /// use systoliq_program::{Engine, GemmTask, Operand};
@@ -47,14 +47,16 @@ pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
 ///     bias: None,
 /// };
 /// let array = Array::new(2, 2)?;
-/// let mut engine = Register::new(array)?;
+/// let mut engine = Register::new(array, Stationary::Output)?;
 /// assert_eq!(engine.gemm(&task).values, [8, 26]);
-/// assert_eq!(engine.seen().counts, ArrayCounts::of(&Mapping::new(&array, task.shape()))?);
+/// let mapping = Mapping::new(&array, task.shape(), Stationary::Output);
+/// assert_eq!(engine.seen().counts, ArrayCounts::of(&mapping)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Register {
     array: Array,
+    stationary: Stationary,
     /// The room for partial sums, in bits.
     partial_sum_bits: u64,
     seen: Seen,
@@ -92,14 +94,14 @@ impl Seen {
 }
 
 impl Register {
-    /// An engine for this array.
+    /// An engine for this array in a dataflow, whatever the array's own.
     ///
     /// # Errors
     ///
     /// Those of [`Array::validate`].
-    pub fn new(array: Array) -> Result<Self, Error> {
+    pub fn new(array: Array, stationary: Stationary) -> Result<Self, Error> {
         array.validate()?;
-        Ok(Self { array, partial_sum_bits: u64::MAX, seen: Seen::default() })
+        Ok(Self { array, stationary, partial_sum_bits: u64::MAX, seen: Seen::default() })
     }
 
     /// The same with so many bits of room for partial sums.
@@ -110,7 +112,7 @@ impl Register {
     /// How this engine runs a GEMM.
     pub fn mapping(&self, task: &GemmTask<'_>) -> Mapping {
         let room = self.partial_sum_bits / u64::from(task.widths().total());
-        Mapping::within(&self.array, task.shape(), room)
+        Mapping::new(&self.array, task.shape(), self.stationary).fitting(room)
     }
 
     /// What was counted during the last GEMM.

@@ -143,7 +143,7 @@ impl Schedule {
     /// use systoliq_array::{Array, Mapping, Schedule, Stationary};
     /// use systoliq_program::gemm::GemmShape;
     /// let shape = GemmShape { m: 3, k: 5, n: 2 };
-    /// let mapping = Mapping::with(&Array::new(3, 2)?, shape, Stationary::Output);
+    /// let mapping = Mapping::new(&Array::new(3, 2)?, shape, Stationary::Output);
     /// let schedule = Schedule::new(&mapping).ok_or("too many folds")?;
     /// let fold = schedule.nth(0).ok_or("no fold")?;
     /// assert_eq!(schedule.cycles_of(&fold), 0..5 + 3 + 2 - 2 + 3);

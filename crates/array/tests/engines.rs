@@ -81,6 +81,7 @@ fn engines_agree_on_every_accumulator_with_every_chunk_limited_each_time_or_at_t
                             seed += 1;
                             check(&Case {
                                 array: array(2, 3, policy),
+                                stationary: policy.0,
                                 shape: GemmShape { m, k, n },
                                 room: [u64::MAX, 3][seed as usize % 2],
                                 formats: [format("Q2.3"), format("UQ1.3")],
@@ -117,8 +118,10 @@ fn engines_agree_on_large_random_gemms() {
 fn a_gemm_without_products_leaves_the_bias() {
     for (m, k, n) in [(2, 0, 3), (0, 2, 3), (2, 3, 0), (0, 0, 0)] {
         for (bits, shift, rounding, overflow, bias) in accumulators() {
+            let policy = policies()[bits as usize % 18];
             let case = Case {
-                array: array(2, 2, policies()[bits as usize % 18]),
+                array: array(2, 2, policy),
+                stationary: policy.0,
                 shape: GemmShape { m, k, n },
                 room: u64::MAX,
                 formats: [format("Q4.4"), format("Q4.4")],

@@ -143,7 +143,7 @@ fn a_gemm_without_products_has_no_cycle() {
         let (m, k, n) = shape;
         let case = Case { shape: GemmShape { m, k, n }, bias: None, ..any_case(1, 4) };
         case.with_task(|task| {
-            let mapping = Mapping::new(&Array::new(2, 2).unwrap(), task.shape());
+            let mapping = Mapping::new(&Array::new(2, 2).unwrap(), task.shape(), case.stationary);
             let instants = Instants::new(task, &mapping).unwrap();
             assert_eq!(instants.cycles(), 0);
             assert!(instants.at(0).is_err());

@@ -3,7 +3,7 @@
 use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::{Clock, Hazard, step};
 use systoliq_array::{
-    Activity, Array, Dataflow, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
+    Activity, Array, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
@@ -45,12 +45,10 @@ fn registers_are_those_drawn_by_hand() {
         ([0, 3, 4, 2], [1, 2, 3, 4], [0, 6, 15, 10]),
         ([0, 0, 0, 4], [1, 2, 3, 4], [0, 0, 0, 22]),
     ];
-    for (dataflow, expected) in
-        [(Dataflow::OutputStationary, output), (Dataflow::WeightStationary, weight)]
-    {
-        let array = Array { dataflow, ..Array::new(2, 2).unwrap() };
+    for (stationary, expected) in [(Stationary::Output, output), (Stationary::Weight, weight)] {
+        let mut engine = Register::new(Array::new(2, 2).unwrap(), stationary).unwrap();
         let mut seen = Vec::new();
-        let sums = Register::new(array).unwrap().observe(&task(&a, &b), &mut |clock| {
+        let sums = engine.observe(&task(&a, &b), &mut |clock| {
             let registers = clock.registers;
             let codes = |at: fn(&Clock<'_>, usize) -> i64| std::array::from_fn(|pe| at(clock, pe));
             assert_eq!(registers.right.len(), 4);
@@ -60,7 +58,7 @@ fn registers_are_those_drawn_by_hand() {
                 codes(|clock, pe| clock.registers.sums[pe].sum.value),
             ));
         });
-        assert_eq!(seen, expected, "{dataflow:?}");
+        assert_eq!(seen, expected, "{stationary:?}");
         assert_eq!(sums.values, [7, 10, 15, 22]);
     }
 }
@@ -75,7 +73,7 @@ fn toggles_are_those_counted_by_hand() {
         // The last PE still holds 4 of A, and the sum 22.
         (Stationary::Weight, [2 * (4 + 4) - 1, (4 + 1) + (2 + 2), 4 + 4 + 8 + (8 - 3)]),
     ] {
-        let mapping = Mapping::with(&Array::new(2, 2).unwrap(), task.shape(), stationary);
+        let mapping = Mapping::new(&Array::new(2, 2).unwrap(), task.shape(), stationary);
         let activity = Activity::of(&mapping, &task);
         let sums = accumulator_toggles(&mapping, &task);
         assert_eq!([activity.a_toggles, activity.b_toggles, sums], expected, "{stationary:?}");
@@ -90,7 +88,7 @@ fn registers_are_empty_after_a_gemm_with_stationary_outputs() {
             let (a, b) = (tensor(2 * rows, 4), tensor(4, 2 * cols));
             let array = Array { overlap, ..Array::new(rows, cols).unwrap() };
             let mut last = None;
-            let mut engine = Register::new(array).unwrap();
+            let mut engine = Register::new(array, Stationary::Output).unwrap();
             engine.observe(&task(&a, &b), &mut |clock| last = Some(clock.registers.clone()));
             let last = last.unwrap();
             assert!(last.right.iter().chain(&last.other).all(|latch| !latch.valid));
@@ -114,7 +112,7 @@ fn no_fold_can_start_earlier_when_pipelined() {
                         partial_folds,
                         ..Array::new(rows, cols).unwrap()
                     };
-                    let mapping = Mapping::with(&array, task.shape(), stationary);
+                    let mapping = Mapping::new(&array, task.shape(), stationary);
                     let folds: Vec<_> = Schedule::new(&mapping).unwrap().folds().collect();
                     step(&task, &mapping, &folds, &mut |_| ()).unwrap();
                     for early in 1..folds.len() {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use cases::{Case, Draw, any_case, policies};
 use systoliq_array::register::{Cause, Cell, Clock, Latch};
 use systoliq_array::{
-    Array, Dataflow, Error, Instants, Mapping, Overlap, PartialFolds, Schedule, Stationary, Trace,
+    Array, Error, Instants, Mapping, Overlap, PartialFolds, Schedule, Stationary, Trace,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Sum, Tensor};
 use systoliq_keyed_random::Key;
@@ -246,10 +246,10 @@ fn check(case: &Case, task: &GemmTask<'_>) {
 fn dumps_read_back_in_both_formats_are_the_registers_under_every_policy() {
     for (at, policy) in policies().into_iter().enumerate() {
         for seed in 0..12 {
-            let (dataflow, overlap, partial_folds) = policy;
+            let (stationary, overlap, partial_folds) = policy;
             let case = any_case(1000 * at as u64 + seed, 14);
-            let array = Array { dataflow, overlap, partial_folds, ..case.array };
-            let case = Case { array, ..case };
+            let array = Array { overlap, partial_folds, ..case.array };
+            let case = Case { array, stationary, ..case };
             case.with_task(|task| check(&case, task));
         }
     }
@@ -257,12 +257,21 @@ fn dumps_read_back_in_both_formats_are_the_registers_under_every_policy() {
 
 /// A case long enough for several blocks of a fast signal trace.
 fn long_case() -> Case {
-    let array = Array { dataflow: Dataflow::WeightStationary, ..Array::new(16, 16).unwrap() };
+    let array = Array::new(16, 16).unwrap();
     let shape = GemmShape { m: 9000, k: 16, n: 16 };
     let formats = ["Q1.15", "Q1.15"].map(cases::format);
     let plain = any_case(12, 4);
     let any = Case { overflow_at: OverflowAt::Each, chunk: None, blocks: None, ..plain };
-    Case { array, shape, formats, bits: 48, shift: 0, seed: 2, ..any }
+    Case {
+        array,
+        stationary: Stationary::Weight,
+        shape,
+        formats,
+        bits: 48,
+        shift: 0,
+        seed: 2,
+        ..any
+    }
 }
 
 /// The blocks of changes in a fast signal trace: sections of type 8, each with its length behind.
@@ -298,7 +307,8 @@ fn a_trace_of_several_blocks_reads_back() {
 
 /// A dump of the whole GEMM.
 fn dump(array: Array, task: &GemmTask<'_>, title: &str) -> String {
-    let instants = Instants::new(task, &Mapping::new(&array, task.shape())).unwrap();
+    let mapping = Mapping::new(&array, task.shape(), Stationary::Output);
+    let instants = Instants::new(task, &mapping).unwrap();
     let trace = Trace::new(&instants, 0..instants.cycles()).unwrap().titled(title);
     let mut text = Vec::new();
     trace.vcd(&mut text, &mut |_| ()).unwrap();
@@ -374,13 +384,12 @@ fn the_committed_traces_are_what_the_array_does() {
     let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap).unwrap();
     let adder = Adder::new(&accumulator, 0, Key::new(0));
     let task = GemmTask { a: operand, b: operand, adder, bias: None };
-    for (dataflow, committed) in [
-        (Dataflow::OutputStationary, include_str!("../../../traces/gemm-3x3.txt")),
-        (Dataflow::WeightStationary, include_str!("../../../traces/gemm-3x3-ws.txt")),
+    for (stationary, committed) in [
+        (Stationary::Output, include_str!("../../../traces/gemm-3x3.txt")),
+        (Stationary::Weight, include_str!("../../../traces/gemm-3x3-ws.txt")),
     ] {
-        let array = Array { dataflow, ..Array::new(3, 3).unwrap() };
-        let picture =
-            picture(&Mapping::new(&array, task.shape()), &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
+        let mapping = Mapping::new(&Array::new(3, 3).unwrap(), task.shape(), stationary);
+        let picture = picture(&mapping, &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");
         assert_eq!(picture, committed, "{picture}");
     }
     let dump = dump(Array::new(3, 3).unwrap(), &task, "A = B = [1 2 3; 4 5 6; 7 8 9]");

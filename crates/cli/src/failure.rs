@@ -1,5 +1,6 @@
 //! Why a command ends early, and with which exit status; and what is odd, but no reason to.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
@@ -34,7 +35,7 @@ impl Failure {
         self.status
     }
 
-    /// The error and its causes in one line each of which is said once.
+    /// The error and its causes in one [printable] line, each of which is said once.
     ///
     /// ```
     /// use systoliq::failure::Failure;
@@ -43,16 +44,59 @@ impl Failure {
     /// assert_eq!(Failure::run(error).message(), said);
     /// ```
     pub fn message(&self) -> String {
-        flatten(&self.error)
+        one_line(&flatten(&self.error))
     }
+}
+
+/// Text that moves no cursor and changes no colour: control characters but line breaks and tabs, and
+/// those that turn the direction of writing, are escaped as JSON does, so that JSON stays the same.
+///
+/// ```
+/// use systoliq::failure::printable;
+/// assert_eq!(printable("a\u{1b}[31m\tb\n"), "a\\u001b[31m\tb\n");
+/// ```
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| !is_printable(character) && !matches!(character, '\n' | '\t'))
+}
+
+/// Whether a character neither moves the cursor nor turns the direction of writing.
+pub(crate) fn is_printable(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !character.is_control() && !turns
+}
+
+/// The same in one line.
+pub(crate) fn one_line(text: &str) -> String {
+    let breaks = |character: char| matches!(character, '\n' | '\t');
+    printable(&escaped(text, breaks)).into_owned()
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
+        return text.into();
+    }
+    let character = |character: char| match is_escaped(character) {
+        true => format!("\\u{:04x}", u32::from(character)),
+        false => character.to_string(),
+    };
+    text.chars().map(character).collect::<String>().into()
 }
 
 /// Says on standard error what is odd about an input, but no reason to stop.
 pub fn warn(input: &dyn Display, warnings: &[String]) {
     for warning in warnings {
         // When standard error is gone, nobody is left to be warned.
-        let _ = writeln!(io::stderr().lock(), "warning: {input}: {warning}");
+        let line = one_line(&format!("warning: {input}: {warning}"));
+        let _ = writeln!(io::stderr().lock(), "{line}");
     }
+}
+
+/// Says on standard error what a command has found out before its work begins.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Joins the messages of an error and its causes, without those that repeat.

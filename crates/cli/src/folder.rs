@@ -1,13 +1,14 @@
 //! Folders that commands keep their results in.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 
-use anyhow::{Error, bail};
+use anyhow::{Context, Error, bail};
 use serde_json::Value;
 
 /// The file whose lock says that a command is writing there.
-const LOCK: &str = ".systoliq-lock";
+pub(crate) const LOCK: &str = ".systoliq-lock";
 
 /// Makes a folder, and sees that it can be written and nobody else writes to it, until the file that
 /// is returned is closed.
@@ -20,12 +21,33 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
         bail!("{} is not a folder; expected one, or a name for one", path.display());
     }
     fs::create_dir_all(path)?;
-    let lock = File::create(path.join(LOCK))?;
+    let name = path.join(LOCK);
+    let lock = open_lock(&name).with_context(|| name.display().to_string())?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => bail!("another run is writing there"),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
+}
+
+/// Opens the file that is to be locked, or makes it. What is there is never written to.
+fn open_lock(path: &Path) -> io::Result<File> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !path.symlink_metadata()?.is_file() {
+                return Err(io::Error::other("expected a regular file, and no link to one"));
+            }
+            OpenOptions::new().append(true).open(path)
+        }
+        made => made,
+    }
+}
+
+/// The names of what a folder holds.
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let name =
+        |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    fs::read_dir(folder)?.map(name).collect()
 }
 
 /// What says of a folder that it is of a sweep, a search or a run.

@@ -11,6 +11,7 @@
 pub mod commands;
 pub mod failure;
 mod folder;
+mod interrupt;
 pub mod load;
 mod run_folder;
 mod whole;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use commands::Command;
-use failure::Failure;
+use failure::{Failure, printable};
 
 /// Trains networks in fixed point on a simulated systolic array, and says what the saved bits
 /// cost in accuracy, cycles and energy.
@@ -34,12 +35,14 @@ struct Arguments {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    interrupt::watch();
     let result = match Arguments::try_parse() {
         Ok(arguments) => arguments.command.run().and_then(|text| print(&text)),
         // Help and version are asked for, and go to standard output; the rest is bad usage.
         Err(usage) if usage.use_stderr() => {
             // When standard error is gone, too, only the exit status is left to tell.
-            let _ = usage.print();
+            let usage = usage.render().to_string();
+            let _ = io::stderr().lock().write_all(printable(&usage).as_bytes());
             return ExitCode::from(failure::BAD_INPUT);
         }
         Err(help) => print(&format!("{}\n", help.render().to_string().trim_end())),
@@ -56,7 +59,7 @@ pub fn main() -> ExitCode {
 /// Writes to standard output. A reader that has left, such as `head`, is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(printable(text).as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::run(anyhow::Error::new(error).context("cannot write to standard output")))
         }

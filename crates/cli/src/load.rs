@@ -21,7 +21,7 @@ use systoliq_nn::DataSet;
 use systoliq_sim::energy::Profile;
 use systoliq_sim::{Accelerator, Experiment, Prepared, fitness, path};
 
-use crate::failure::{Failure, warn};
+use crate::failure::{Failure, note, warn};
 use document::{Document, Layout};
 
 /// The arguments of every command that works on an experiment.
@@ -85,9 +85,11 @@ impl Loaded {
         Failure::input(placed(&self.document, error))
     }
 
-    /// Warns of formats that keep nothing of the data or of the initial weights.
+    /// Says what was read, and warns of what is odd about it and of formats that keep nothing of it
+    /// or of the initial weights.
     pub fn warn(&self, data: &DataSet) {
         let experiment = &self.prepared.experiment;
+        note(&fitness::told(&self.prepared, data));
         warn(&experiment.name, &fitness::warnings(&self.prepared, data, experiment.seed));
     }
 }

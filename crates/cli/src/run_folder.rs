@@ -4,18 +4,19 @@
 //! that has ended, appended and synced, and in the end in the order of what asked for it. The rest
 //! is written at the end, each under a temporary name and renamed when it is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::{Map, Value, json};
 use systoliq_explore::{Journal, Lines, Store};
+use systoliq_nn::golden::product_fingerprint;
 
 use crate::failure::{Failure, warn};
 use crate::folder;
 use crate::load::files::{open_regular, read_text};
-use crate::whole::{PARTIAL, write_whole};
+use crate::whole::{partial_of, remove, uninterrupted, write_whole};
 
 /// What the runs found.
 const STORE: &str = "points.jsonl";
@@ -57,14 +58,16 @@ impl RunFolder {
         let folder = Self { path: path.to_owned(), _lock: lock };
         let prepare = || -> Result<Lines, Error> {
             let known = check_manifest(path, kind, subject, resume)?;
-            for name in [kind.manifest, STORE].iter().chain(kind.results) {
-                let partial = path.join(format!("{PARTIAL}{name}"));
-                if partial.is_file() {
-                    fs::remove_file(&partial)?;
+            let ours =
+                |name: &str| name == kind.manifest || name == STORE || kind.results.contains(&name);
+            for name in folder::names(path)? {
+                if partial_of(&name).is_some_and(ours) {
+                    remove(&path.join(name))?;
                 }
             }
             if !known {
-                let manifest = json!({ "version": VERSION, kind.what: subject });
+                let float = format!("{:016x}", product_fingerprint());
+                let manifest = json!({ "version": VERSION, "float": float, kind.what: subject });
                 folder.write(kind.manifest, &format!("{manifest:#}\n"))?;
             }
             read_store(&path.join(STORE))
@@ -121,7 +124,7 @@ impl Journal for Appended {
             file.write_all(bytes)?;
             file.sync_data()
         };
-        append(&mut self.0).map_err(|error| {
+        uninterrupted(|| append(&mut self.0)).map_err(|error| {
             let path = self.1.display();
             io::Error::new(
                 error.kind(),
@@ -151,10 +154,12 @@ fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Resul
     let damaged = || format!("cannot resume: {} is damaged", file.display());
     let saved: Map<String, Value> =
         serde_json::from_str(&read_text(&file)?).with_context(damaged)?;
+    let word = |key: &str| saved.get(key).and_then(Value::as_str);
+    let float = word("float");
     let (Some(version), Some(subject), 2) =
-        (saved.get("version").and_then(Value::as_str), saved.get(what), saved.len())
+        (word("version"), saved.get(what), saved.len() - usize::from(float.is_some()))
     else {
-        return Err(anyhow!("expected `version` and `{what}`").context(damaged()));
+        return Err(anyhow!("expected `version`, `float` and `{what}`").context(damaged()));
     };
     let other = |what: String| {
         anyhow!("cannot resume: {shown} holds {what}; resume with that, or choose another folder")
@@ -162,9 +167,22 @@ fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Resul
     if version != VERSION {
         return Err(other(format!("a {what} of version {version}")));
     }
-    match folder::difference(subject, ours) {
-        Some(difference) => Err(other(format!("another {what}: {difference}"))),
-        None => Ok(true),
+    if let Some(difference) = folder::difference(subject, ours) {
+        return Err(other(format!("another {what}: {difference}")));
+    }
+    if let Some(float) = float {
+        warn_of_float(&file, float);
+    }
+    Ok(true)
+}
+
+/// Warns where something was begun on a machine whose golden models are not those of this one, by the
+/// hash of what it makes of products.
+pub(crate) fn warn_of_float(file: &Path, float: &str) {
+    if float != format!("{:016x}", product_fingerprint()) {
+        let problem = "it was written on a CPU whose floating point rounds otherwise (as with and without \
+                       FMA): golden's figures may differ in their last digits from those of one machine";
+        warn(&file.display(), &[problem.to_owned()]);
     }
 }
 

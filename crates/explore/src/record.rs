@@ -11,6 +11,8 @@ use systoliq_sim::{Error, Prepared, Report};
 
 use crate::{Key, Measure};
 
+mod check;
+
 /// A line of the store: one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -102,12 +102,33 @@ impl Sweep {
         if spec.axes.is_empty() {
             return Err(Error::spec("axes", "none, expected at least one"));
         }
+        Self::check_size(&spec, many)?;
         let known = KnownPaths::new();
         let axis = |(at, axis): (usize, &AxisSpec)| Axis::new(at, axis, &known, &spec.experiment);
         let axes = spec.axes.iter().enumerate().map(axis).collect::<Result<Vec<_>, _>>()?;
         check_apart(&axes)?;
-        let points = points(&spec.mode, &axes, seeds.len() as u64, many)?;
+        let points = points(&spec.mode, &axes)?;
         Ok(Self { spec, seeds, axes, points })
+    }
+
+    /// Checks how many runs a sweep has, from the lengths of its lists alone. `many` allows more than
+    /// [`RUNS_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// If there are too many.
+    pub fn check_size(spec: &SweepSpec, many: bool) -> Result<(), Error> {
+        let size = |axis: &AxisSpec| match (&axis.values, &axis.bundles) {
+            (Some(values), _) => values.0.len() as u64,
+            (None, Some(bundles)) => bundles.len() as u64,
+            (None, None) => 1,
+        };
+        let sizes: Vec<u64> = spec.axes.iter().map(size).collect();
+        let seeds = match &spec.seeds {
+            Seeds::Count(count) => *count,
+            Seeds::List(list) => list.len() as u64,
+        };
+        check_size(&spec.mode, &sizes, seeds, many)
     }
 
     /// As its file states it, with files in place of their paths.
@@ -351,49 +372,57 @@ fn check_apart(axes: &[Axis]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The places in the grid of the points that run.
-fn points(mode: &Mode, axes: &[Axis], seeds: u64, many: bool) -> Result<Vec<u64>, Error> {
-    let sizes: Vec<u64> = axes.iter().map(|axis| axis.levels.len() as u64).collect();
+/// The points of the whole grid.
+fn grid(sizes: &[u64]) -> Result<u64, Error> {
     let grid = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size));
-    let grid = grid.filter(|&grid| grid <= 1 << 62).ok_or_else(|| {
+    grid.filter(|&grid| grid <= 1 << 62).ok_or_else(|| {
         Error::spec("axes", "more than 2^62 points in the grid: expected fewer values")
-    })?;
-    let allowed = |key: &str, count: u64| {
-        let found = match seeds {
-            1 => format!("{count} points"),
-            _ => format!("{count} points with {seeds} seeds each"),
-        };
-        let runs = count.saturating_mul(seeds);
-        if runs > RUNS_EVER {
-            let problem = format!("{found}: expected at most {RUNS_EVER} runs");
-            return Err(Error::spec(key, problem));
+    })
+}
+
+/// Checks how many points run, of axes of these sizes.
+fn check_size(mode: &Mode, sizes: &[u64], seeds: u64, many: bool) -> Result<(), Error> {
+    let grid = grid(sizes)?;
+    let (key, count) = match mode {
+        Mode::Grid => ("axes", grid),
+        Mode::Random(draw) => ("mode.random.points", draw.points),
+        Mode::OneAtATime(_) => {
+            ("axes", sizes.iter().map(|size| size.saturating_sub(1)).sum::<u64>() + 1)
         }
-        if runs > RUNS_MAX && !many {
-            let problem = format!(
-                "{found}: expected at most {RUNS_MAX} runs, or --yes to run as many, or the mode \
-                 \"random\" to run some of them"
-            );
-            return Err(Error::spec(key, problem));
-        }
-        Ok(())
     };
+    if let Mode::Random(draw) = mode
+        && (draw.points == 0 || draw.points > grid)
+    {
+        let problem = format!("{} points of a grid of {grid}: expected 1 to {grid}", draw.points);
+        return Err(Error::spec(key, problem));
+    }
+    let found = match seeds {
+        1 => format!("{count} points"),
+        _ => format!("{count} points with {seeds} seeds each"),
+    };
+    let runs = count.saturating_mul(seeds);
+    if runs > RUNS_EVER {
+        return Err(Error::spec(key, format!("{found}: expected at most {RUNS_EVER} runs")));
+    }
+    if runs > RUNS_MAX && !many {
+        let problem = format!(
+            "{found}: expected at most {RUNS_MAX} runs, or --yes to run as many, or the mode \"random\" \
+             to run some of them"
+        );
+        return Err(Error::spec(key, problem));
+    }
+    Ok(())
+}
+
+/// The places in the grid of the points that run.
+fn points(mode: &Mode, axes: &[Axis]) -> Result<Vec<u64>, Error> {
+    let sizes: Vec<u64> = axes.iter().map(|axis| axis.levels.len() as u64).collect();
+    let grid = grid(&sizes)?;
     match mode {
-        Mode::Grid => {
-            allowed("axes", grid)?;
-            Ok((0..grid).collect())
-        }
-        Mode::Random(draw) => {
-            if draw.points == 0 || draw.points > grid {
-                let problem =
-                    format!("{} points of a grid of {grid}: expected 1 to {grid}", draw.points);
-                return Err(Error::spec("mode.random.points", problem));
-            }
-            allowed("mode.random.points", draw.points)?;
-            Ok(sample(draw.seed, draw.points, grid).into_iter().collect())
-        }
+        Mode::Grid => Ok((0..grid).collect()),
+        Mode::Random(draw) => Ok(sample(draw.seed, draw.points, grid).into_iter().collect()),
         Mode::OneAtATime(around) => {
             let center = center(&around.center, axes)?;
-            allowed("axes", sizes.iter().map(|size| size - 1).sum::<u64>() + 1)?;
             let mut points = BTreeSet::new();
             for (axis, &size) in sizes.iter().enumerate() {
                 points.extend((0..size).map(|level| {

@@ -79,6 +79,17 @@ pub(crate) fn digits(value: f64, significant: usize) -> String {
     if text.trim_start_matches(['-', '0', '.']).is_empty() { "0".to_owned() } else { text }
 }
 
+/// A real number with so many decimals, or in powers of ten where it is large.
+pub(crate) fn decimal(value: f64, decimals: usize) -> String {
+    if value.abs() < 1e9 { format!("{value:.decimals$}") } else { digits(value, 4) }
+}
+
+/// The same with its sign.
+pub(crate) fn signed(value: f64, decimals: usize) -> String {
+    let sign = if value.is_sign_negative() { "" } else { "+" };
+    format!("{sign}{}", decimal(value, decimals))
+}
+
 /// The sum of counts, or the largest count where it is beyond.
 pub(crate) fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
@@ -98,7 +109,7 @@ pub(crate) fn count(value: u64) -> String {
 
 /// A share in percent.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
+    format!("{} %", decimal(100.0 * share, 2))
 }
 
 /// What losses are shown in: by how much they are divided, and their unit.
@@ -111,7 +122,7 @@ pub(crate) fn loss_unit(measure: Measure) -> Unit {
 
 /// A loss without a sign, as `0.50 points`.
 pub(crate) fn loss(value: f64, measure: Measure) -> String {
-    in_unit(&format!("{:.*}", decimals(measure), value / loss_unit(measure).size), measure)
+    in_unit(&decimal(value / loss_unit(measure).size, decimals(measure)), measure)
 }
 
 /// A difference with its sign, its unit and half its interval, as `+0.73 ± 2.31 points`. Between what
@@ -122,8 +133,9 @@ pub(crate) fn difference(mean: f64, ci95: Option<f64>, measure: Measure) -> Stri
     }
     let ci95 = ci95.filter(|half| half.is_finite());
     let (size, decimals) = (loss_unit(measure).size, decimals(measure));
-    let interval = ci95.map_or(String::new(), |half| format!(" ± {:.decimals$}", half / size));
-    in_unit(&format!("{:+.decimals$}{interval}", mean / size), measure)
+    let interval =
+        ci95.map_or(String::new(), |half| format!(" ± {}", decimal(half / size, decimals)));
+    in_unit(&format!("{}{interval}", signed(mean / size, decimals)), measure)
 }
 
 fn decimals(measure: Measure) -> usize {

@@ -9,7 +9,7 @@ mod tensors;
 use systoliq_sim::drop::words;
 use systoliq_sim::report::SCHEMA_VERSION;
 
-use crate::number::{count, difference, energy, percent, plural};
+use crate::number::{count, decimal, difference, energy, percent, plural};
 use crate::{Error, Figure, Page};
 pub(crate) use cost::energy_stack;
 pub(crate) use report::Named;
@@ -99,9 +99,9 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         fact(
             "Energy on float32 hardware",
             format!(
-                "{} ({:.2} ×)",
+                "{} ({} ×)",
                 energy(spent.float32_total, spent.unit),
-                spent.float32_total / spent.total
+                decimal(spent.float32_total / spent.total, 2)
             ),
         );
     }

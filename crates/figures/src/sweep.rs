@@ -113,12 +113,17 @@ fn said(cost: Cost, costs: &Costs) -> String {
     spent(cost, costs.of(cost), costs.energy_unit)
 }
 
+/// A mean of counts, without what is behind the point.
+fn whole(value: f64) -> String {
+    if value < 1e15 { count(value as u64) } else { digits(value, 4) }
+}
+
 /// So much of a cost, where energy is counted in a unit.
 pub(crate) fn spent(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
     match cost {
         Cost::EnergyPj => energy(value, energy_unit),
-        Cost::Cycles => format!("{} cycles", count(value as u64)),
-        Cost::StepBits => format!("{} bits", count(value as u64)),
+        Cost::Cycles => format!("{} cycles", whole(value)),
+        Cost::StepBits => format!("{} bits", whole(value)),
         Cost::AreaMm2 => format!("{} mm²", digits(value, 4)),
     }
 }

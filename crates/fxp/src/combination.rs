@@ -1,6 +1,7 @@
 //! Exact linear combinations of tensors: what an update computes before its one rounding.
 
 use num_bigint::BigInt;
+use num_traits::Zero;
 
 use crate::real::decompose;
 use crate::scale::Range;
@@ -89,7 +90,7 @@ impl Combination {
     /// Unless the tensors have one shape.
     #[must_use]
     pub fn plus(self, factor: Multiplier, tensor: &Tensor) -> Self {
-        self.and(factor, tensor, false)
+        self.and(Self::of(factor, tensor), false)
     }
 
     /// This less `factor · tensor`.
@@ -99,13 +100,30 @@ impl Combination {
     /// Unless the tensors have one shape.
     #[must_use]
     pub fn minus(self, factor: Multiplier, tensor: &Tensor) -> Self {
-        self.and(factor, tensor, true)
+        self.less(Self::of(factor, tensor))
     }
 
-    fn and(self, factor: Multiplier, tensor: &Tensor, negative: bool) -> Self {
+    /// This less `other`.
+    ///
+    /// # Panics
+    ///
+    /// Unless they have one shape.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        self.and(other, true)
+    }
+
+    /// Which values are not zero, row by row.
+    pub fn nonzero(&self) -> Vec<bool> {
+        match &self.values {
+            Values::Narrow { raws, .. } => raws.iter().map(|&raw| raw != 0).collect(),
+            Values::Wide(raws) => raws.iter().map(|raw| !raw.is_zero()).collect(),
+        }
+    }
+
+    fn and(self, other: Self, negative: bool) -> Self {
         let shape = (self.rows, self.cols);
-        assert_eq!(shape, (tensor.rows(), tensor.cols()), "shapes of tensors that are added");
-        let other = Self::of(factor, tensor);
+        assert_eq!(shape, (other.rows, other.cols), "shapes of tensors that are added");
         let frac = self.frac.max(other.frac);
         // Zeros appended to either, so that both have `frac`.
         let (ours, theirs) = (frac - self.frac, frac - other.frac);
@@ -175,7 +193,7 @@ impl Values {
 mod tests {
     use super::*;
     use crate::{Format, Overflow, Rounding};
-    use num_traits::{ToPrimitive, Zero};
+    use num_traits::ToPrimitive;
     use proptest::prelude::*;
     use systoliq_keyed_random::Key;
 
@@ -261,7 +279,21 @@ mod tests {
             prop_assert_eq!(tensor.code(0, 0), by_definition(&value, &conversion));
             let range = found.range();
             prop_assert_eq!((&range.min, &range.max), (&value.0, &value.0));
+            prop_assert_eq!(found.nonzero(), [!value.0.is_zero()]);
             prop_assert_eq!(statistics.signal.is_zero(), value.0.is_zero());
+        }
+    }
+
+    #[test]
+    fn what_cancels_exactly_is_zero_at_any_width() {
+        let tensor = |code| Tensor::from_codes("Q16.16".parse().unwrap(), 1, 2, &[code, 3]);
+        for exponent in [4, 40] {
+            let half = Multiplier { mantissa: 1 << 15, exponent: 16 + exponent };
+            let twice = Multiplier { mantissa: 1 << 15, exponent: 14 + exponent };
+            let found = Combination::of(half, &tensor(-8)).plus(twice, &tensor(2));
+            assert_eq!(found.nonzero(), [false, true]);
+            let far = found.plus(Multiplier { mantissa: 1 << 15, exponent: -40 }, &tensor(0));
+            assert_eq!(far.nonzero(), [false, true]);
         }
     }
 

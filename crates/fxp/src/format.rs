@@ -76,6 +76,16 @@ impl Format {
         (1 << (self.bits - self.signed as u32)) - 1
     }
 
+    /// The smallest real value.
+    pub fn min_real(self) -> f64 {
+        self.min_raw() as f64 * self.ulp()
+    }
+
+    /// The largest real value.
+    pub fn max_real(self) -> f64 {
+        self.max_raw() as f64 * self.ulp()
+    }
+
     /// The real value of one unit in the last place.
     pub fn ulp(self) -> f64 {
         2f64.powi(-self.frac)

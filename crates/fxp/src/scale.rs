@@ -232,10 +232,22 @@ impl History {
         }
     }
 
-    /// Whether every number of fraction bits is one that a tensor may have.
-    pub fn is_possible(&self) -> bool {
+    /// Whether a tensor of this scale can have it: possible fraction bits, and counts of no more steps
+    /// than are looked at together, of at most so many elements each.
+    pub fn is_possible(&self, scale: Scale, elements_max: u64) -> bool {
         let possible = |frac: &i32| Format::FRAC.contains(frac);
+        let window_max = if let Scale::History { window } = scale { window as usize } else { 0 };
+        let Since { steps, elements, overflowed, beyond_half, .. } = self.since;
+        let since = match scale {
+            Scale::OverflowRate { every_batches, .. } => steps < every_batches,
+            _ => self.since == Since::default(),
+        };
         self.window.iter().flatten().chain(&self.last).all(possible)
+            && self.window.len() <= window_max
+            && since
+            && u128::from(elements) <= u128::from(steps) * u128::from(elements_max)
+            && overflowed <= beyond_half
+            && beyond_half <= elements
     }
 
     /// Remembers what the conversion of a training step did, and decides where it is time: one bit of

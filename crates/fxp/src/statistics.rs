@@ -15,6 +15,12 @@ pub struct ExactSum {
 }
 
 impl ExactSum {
+    /// The most bits of a sum that is read: those of any number of squares of doubles.
+    const BITS_MAX: u64 = 8192;
+
+    /// The largest exponent of either sign that is read; the square of the least double has -2148.
+    const EXPONENT_MAX: u32 = 4096;
+
     /// Adds `value · 2^exponent`.
     pub fn add(&mut self, value: impl Into<BigInt>, exponent: i32) {
         let mut value = value.into();
@@ -84,9 +90,15 @@ impl Serialize for ExactSum {
 impl<'de> Deserialize<'de> for ExactSum {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parts = text.split_once("*2^").and_then(|(mantissa, exponent)| {
+        let text_max = Self::BITS_MAX as usize / 3 + 16;
+        let parts = text.split_once("*2^").filter(|_| text.len() <= text_max);
+        let parts = parts.and_then(|(mantissa, exponent)| {
             Some(Self { mantissa: mantissa.parse().ok()?, exponent: exponent.parse().ok()? })
         });
+        let fits = |sum: &Self| {
+            sum.mantissa.bits() <= Self::BITS_MAX && sum.exponent.abs_diff(0) <= Self::EXPONENT_MAX
+        };
+        let parts = parts.filter(fits);
         parts.ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no exact sum")))
     }
 }
@@ -118,6 +130,15 @@ impl ConversionStatistics {
         self.underflowed += other.underflowed;
         self.signal.merge(&other.signal);
         self.error.merge(&other.error);
+    }
+
+    /// Whether its parts are no more than its elements, and its sums of squares not negative.
+    pub fn is_possible(&self) -> bool {
+        self.overflowed <= self.beyond_half
+            && self.beyond_half <= self.elements
+            && self.underflowed <= self.elements
+            && !self.signal.mantissa.is_negative()
+            && !self.error.mantissa.is_negative()
     }
 
     /// Signal-to-quantization-noise ratio in decibels, `10 · log₁₀(Σx² / Σ(x − Q(x))²)`: `None` for

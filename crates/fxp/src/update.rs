@@ -111,7 +111,7 @@ impl Change<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateStatistics {
-    /// Elements whose gradient was not zero.
+    /// Elements whose exact change, before rounding, was not zero.
     pub asked: u64,
     /// Of these, elements that stayed what they were, at neither end of their range.
     pub stalled: u64,
@@ -131,34 +131,33 @@ impl UpdateStatistics {
 }
 
 impl UpdateStatistics {
-    /// What an update of `weights` under `overflow` did against `gradient`; where they have a
-    /// residual, an element is stalled only if that did not change either.
+    /// What an update of `weights` under `overflow` did where a change was `asked` for; where they
+    /// have a residual, an element is stalled only if that did not change either.
     ///
     /// # Panics
     ///
-    /// Unless the tensors have one shape.
+    /// Unless the tensors have one shape, and `asked` as many elements.
     pub fn of(
         weights: Change<'_>,
         residual: Option<Change<'_>>,
-        gradient: &Tensor,
+        asked: &[bool],
         overflow: Overflow,
     ) -> Self {
         let (low, high) = overflow.ends(weights.before.format());
-        let (before, gradient) = (weights.before.to_codes(), gradient.to_codes());
+        let before = weights.before.to_codes();
         let mut same = weights.unchanged();
         if let Some(residual) = residual {
             same.iter_mut().zip(residual.unchanged()).for_each(|(same, other)| *same &= other);
         }
-        assert_eq!(same.len(), gradient.len(), "weights and their gradient");
-        let [before, gradient] = [&before, &gradient].map(Vec::as_slice);
-        with_widest_vectors(Count { before, gradient, same: &same, low, high })
+        assert_eq!(same.len(), asked.len(), "weights and what is asked of them");
+        with_widest_vectors(Count { before: &before, asked, same: &same, low, high })
     }
 }
 
 /// Counts what was asked of weights and did not happen.
 struct Count<'a> {
     before: &'a [i64],
-    gradient: &'a [i64],
+    asked: &'a [bool],
     same: &'a [bool],
     /// Ends of the range of the weights.
     low: i64,
@@ -170,15 +169,15 @@ impl Work for Count<'_> {
 
     #[inline(always)]
     fn run(self) -> UpdateStatistics {
-        let Self { before, gradient, same, low, high } = self;
+        let Self { before, asked, same, low, high } = self;
         // Sums that are checked for overflow are not made by vector units.
         let count = |sum: u64, holds: bool| sum.wrapping_add(u64::from(holds));
-        let (mut asked, mut stalled) = (0, 0);
-        for ((&w, &g), &same) in before.iter().zip(gradient).zip(same) {
-            asked = count(asked, g != 0);
-            stalled = count(stalled, (g != 0) & same & (w != low) & (w != high));
+        let mut found = UpdateStatistics::default();
+        for ((&w, &asked), &same) in before.iter().zip(asked).zip(same) {
+            found.asked = count(found.asked, asked);
+            found.stalled = count(found.stalled, asked & same & (w != low) & (w != high));
         }
-        UpdateStatistics { asked, stalled }
+        found
     }
 }
 
@@ -217,12 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn an_update_stalls_where_a_gradient_moves_nothing_between_the_ends() {
+    fn an_update_stalls_where_what_is_asked_moves_nothing_between_the_ends() {
         let codes = |codes: &[i64]| Tensor::from_codes("Q1.7".parse().unwrap(), 1, 5, codes);
         let before = codes(&[127, -128, 5, 5, 5]);
-        let (gradient, after) = (codes(&[-1, 1, 1, 0, 1]), codes(&[127, -128, 5, 5, 4]));
+        let asked = [true, true, true, false, true];
+        let after = codes(&[127, -128, 5, 5, 4]);
         let weights = Change { before: &before, after: &after };
-        let found = |overflow| UpdateStatistics::of(weights, None, &gradient, overflow);
+        let found = |overflow| UpdateStatistics::of(weights, None, &asked, overflow);
         let expected = UpdateStatistics { asked: 4, stalled: 1 };
         assert_eq!(found(Overflow::Saturate), expected);
         // −128 is beyond the end −127 of a symmetric range.
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(found(Overflow::SaturateSymmetric), expected);
         let (zeros, moved) = (codes(&[0; 5]), codes(&[0, 0, 1, 0, 0]));
         let residual = Some(Change { before: &zeros, after: &moved });
-        let found = UpdateStatistics::of(weights, residual, &gradient, Overflow::Saturate);
+        let found = UpdateStatistics::of(weights, residual, &asked, Overflow::Saturate);
         assert_eq!(found, UpdateStatistics { asked: 4, stalled: 0 });
     }
 }

@@ -20,9 +20,11 @@ pub mod idx;
 mod input;
 mod points;
 mod spec;
+mod survey;
 
 pub use points::PointsSpec;
 pub use spec::{DataSpec, Open};
+pub use survey::{PartSurvey, Survey};
 
 /// The most values that a data set of real numbers may hold: 1 GiB of `f64`.
 pub const VALUES_MAX: usize = 1 << 27;
@@ -44,6 +46,8 @@ pub struct DataSet {
     pub validation: Part,
     /// What is reported; not empty.
     pub test: Part,
+    /// What is odd about its files, but no reason to refuse them.
+    pub remarks: Vec<String>,
 }
 
 impl DataSet {
@@ -55,9 +59,37 @@ impl DataSet {
     /// writes, the loss needs labels where there are targets or the reverse, or a batch is larger
     /// than the training part.
     pub fn check(&self, graph: &Graph, training: &Training) -> Result<(), Error> {
-        let data = self.name.clone();
+        let Self { name, features, classes, outputs, train, .. } = self;
+        let (features, classes, outputs) = (*features, *classes, *outputs);
+        DataShape { name, features, classes, outputs, train: train.len() }.check(graph, training)
+    }
+}
+
+/// What a data set is known to be before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataShape<'a> {
+    /// What to call it.
+    pub name: &'a str,
+    /// Values per sample.
+    pub features: usize,
+    /// The number of classes, or `None` for real targets.
+    pub classes: Option<usize>,
+    /// What a network must have at its end: classes or target columns.
+    pub outputs: usize,
+    /// Samples to train on.
+    pub train: usize,
+}
+
+impl DataShape<'_> {
+    /// Checks that it fits a network and its training.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DataSet::check`].
+    pub fn check(&self, graph: &Graph, training: &Training) -> Result<(), Error> {
+        let data = self.name.to_owned();
         let answers = |loss, expected, found| {
-            Err(Error::Answers { data: self.name.clone(), loss, expected, found })
+            Err(Error::Answers { data: self.name.to_owned(), loss, expected, found })
         };
         match (graph.loss, self.classes) {
             (Loss::SoftmaxCrossEntropy, None) => {
@@ -75,8 +107,8 @@ impl DataSet {
             let (found, outputs) = (self.outputs, graph.outputs());
             return Err(Error::Outputs { data, found, what, outputs });
         }
-        if training.batch > self.train.len() {
-            let (batch, rows) = (training.batch, self.train.len());
+        if training.batch > self.train {
+            let (batch, rows) = (training.batch, self.train);
             return Err(Error::BatchExceedsData { data, batch, rows });
         }
         Ok(())

@@ -33,7 +33,7 @@ pub use loss::{error, losses, softmax};
 pub use noise::NoiseGains;
 pub use observation::{Extremes, LayerObservation, Observation, Spread, largest_singular_value};
 pub use parameters::{LayerParameters, Parameters};
-pub use real::Real;
+pub use real::{Real, product_fingerprint};
 
 /// A network in floating point: its graph and its parameters.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Adder, Sum, Tensor};
 
+use crate::command::Gemm;
+
 /// A matrix operand: a tensor as it is stored, or transposed.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
@@ -134,6 +136,9 @@ pub struct Sums {
 
 /// What multiplies matrices. All engines give the same sums.
 pub trait Engine {
+    /// Says which product of the program runs next: for engines that run different ones differently.
+    fn begin(&mut self, _product: &Gemm) {}
+
     /// Runs one GEMM.
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums;
 }

@@ -78,7 +78,9 @@ pub struct Outcome {
     pub second_pass: bool,
     /// What the conversion of the output did.
     pub conversion: ConversionStatistics,
-    /// Outputs whose accumulator left its range on the way.
+    /// Sums that accumulators made: of a product or of columns, one for each output.
+    pub sums: u64,
+    /// Of these, how many left the accumulator's range on the way.
     pub overflowed_sums: u64,
     /// What an update did.
     pub update: Option<UpdateStatistics>,
@@ -265,7 +267,7 @@ impl<'p> Machine<'p> {
                     output_key,
                     step.training,
                 );
-                Outcome { work, overflowed_sums: overflowed, ..outcome }
+                Outcome { work, sums: sums.len() as u64, overflowed_sums: overflowed, ..outcome }
             }
             Operation::SoftmaxCrossEntropy { logits, error } => {
                 let softmax = self.softmax.of(self.read(*logits));
@@ -481,7 +483,15 @@ impl<'p> Machine<'p> {
         second_pass: bool,
     ) -> Outcome {
         let work = vector_work(self.read(id));
-        Outcome { work, second_pass, conversion, overflowed_sums: 0, update: None, loss_sum: None }
+        Outcome {
+            work,
+            second_pass,
+            conversion,
+            sums: 0,
+            overflowed_sums: 0,
+            update: None,
+            loss_sum: None,
+        }
     }
 
     fn write_reals(
@@ -524,6 +534,7 @@ impl<'p> Machine<'p> {
         };
         let task = GemmTask { a, b, adder, bias: gemm.bias.map(|bias| self.read(bias)) };
         let shape = task.shape();
+        engine.begin(gemm);
         let mut sums = engine.gemm(&task);
         match gemm.edge {
             Edge::Pass => {}
@@ -538,7 +549,8 @@ impl<'p> Machine<'p> {
         let scale = gemm.scale.multiplier(self.batch());
         let outcome =
             self.write(gemm.output, shape.m, &sums.values, adder.frac, scale, output_key, training);
-        Outcome { work: Work::Gemm(shape), overflowed_sums: sums.overflowed, ..outcome }
+        let made = sums.values.len() as u64;
+        Outcome { work: Work::Gemm(shape), sums: made, overflowed_sums: sums.overflowed, ..outcome }
     }
 
     /// Column sums of tensor `input`, rows ascending; how many overflowed; their fraction bits.

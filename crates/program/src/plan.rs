@@ -451,12 +451,14 @@ impl<'a> Resolver<'a> {
         };
         let merged = merge(special, general, defaults.bits);
         let bits = merged.bits.unwrap_or(defaults.bits);
-        let signed = merged.signed.unwrap_or(signed);
-        Format::new(bits, 0, signed).map_err(|error| problem(error.to_string()))?;
         let kind = merged.scale.unwrap_or(match merged.frac {
             Some(_) => ScaleKind::Static,
             None => defaults.scale,
         });
+        // Bits and fraction bits together spell a format, which is signed unless it says otherwise.
+        let whole = merged.bits.is_some() && merged.frac.is_some() && kind == ScaleKind::Static;
+        let signed = merged.signed.unwrap_or(signed || whole);
+        Format::new(bits, 0, signed).map_err(|error| problem(error.to_string()))?;
         check_companions(&merged, kind).map_err(problem)?;
         if role == Role::Residual
             && (merged.spare.is_some()

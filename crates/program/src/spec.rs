@@ -40,7 +40,8 @@ pub struct TensorSettings {
     /// Fraction bits; implies a static scale. With an overflow rate: those of the first steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frac: Option<i32>,
-    /// Whether codes are two's complement.
+    /// Whether codes are two's complement. Left out: yes where `bits` and `frac` are stated and the
+    /// scale is static, else as the role has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<bool>,
     /// How the number of fraction bits is found.

@@ -50,7 +50,7 @@ pub struct Accelerator {
 /// Sizes of the memories on chip: three double-buffered scratchpads, of which each half holds what
 /// the array works on while the other is filled, and the stash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Scratchpads {
     /// Left operands.
     pub a_bytes: u64,
@@ -59,7 +59,6 @@ pub struct Scratchpads {
     /// Results and operands of the vector unit.
     pub c_bytes: u64,
     /// What the backward pass reads of the forward pass, if there is such a memory.
-    #[serde(default)]
     pub stash_bytes: u64,
 }
 
@@ -83,18 +82,17 @@ impl Default for Scratchpads {
 
 /// The memory off chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Dram {
     /// The kind, which decides the energy of a bit.
     pub kind: DramKind,
     /// Transfers are padded to a multiple of this.
     pub burst_bytes: u64,
     /// Bytes moved per clock cycle of the array; left out, any number: nothing waits for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub bytes_per_cycle: Option<u64>,
     /// Cycles from the start of a transfer until its first byte arrives.
-    #[serde(default)]
     #[schemars(range(max = 1_048_576))]
     pub latency_cycles: u64,
 }
@@ -306,23 +304,10 @@ impl Accelerator {
         4 * self.scratchpad.of(buffer).1
     }
 
-    /// How the array runs a GEMM with accumulators of so many bits: partial sums have half the
-    /// scratchpad of C.
-    pub fn mapping(&self, shape: GemmShape, accumulator_bits: u32) -> Mapping {
-        Mapping::within(&self.array, shape, self.room(accumulator_bits))
-    }
-
-    /// The same in a dataflow, whatever the array's own.
-    pub fn mapping_as(
-        &self,
-        shape: GemmShape,
-        accumulator_bits: u32,
-        stationary: Stationary,
-    ) -> Mapping {
-        Mapping::with(&self.array, shape, stationary).fitting(self.room(accumulator_bits))
-    }
-
-    fn room(&self, accumulator_bits: u32) -> u64 {
-        self.half_bits(Buffer::C) / u64::from(accumulator_bits)
+    /// How the array runs a GEMM in a dataflow with accumulators of so many bits: partial sums have
+    /// half the scratchpad of C.
+    pub fn mapping(&self, shape: GemmShape, sum_bits: u32, stationary: Stationary) -> Mapping {
+        let room = self.half_bits(Buffer::C) / u64::from(sum_bits);
+        Mapping::new(&self.array, shape, stationary).fitting(room)
     }
 }

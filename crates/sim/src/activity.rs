@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_array::Activity;
 use systoliq_array::activity::accumulator_toggles;
+use systoliq_program::command::Gemm;
 use systoliq_program::{Engine, GemmTask, Sums};
 
-use crate::Accelerator;
+use crate::cost::Costs;
 
 /// Which toggles are counted while training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,19 +76,42 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// The sum of two, if it fits 64 bits.
+    pub(crate) fn checked_add(&self, other: &Self) -> Option<Self> {
+        let (Activity { zero_operand_macs, a_toggles, b_toggles }, more) =
+            (self.operands, other.operands);
+        Some(Self {
+            operands: Activity {
+                zero_operand_macs: zero_operand_macs.checked_add(more.zero_operand_macs)?,
+                a_toggles: a_toggles.checked_add(more.a_toggles)?,
+                b_toggles: b_toggles.checked_add(more.b_toggles)?,
+            },
+            accumulator_toggles: self.accumulator_toggles.checked_add(other.accumulator_toggles)?,
+            accumulator_macs: self.accumulator_macs.checked_add(other.accumulator_macs)?,
+        })
+    }
+}
+
 /// An engine, with a look at what the operands that it is given do in an array.
 pub(crate) struct Observing<'e> {
     pub(crate) engine: &'e mut (dyn Engine + Send),
-    pub(crate) accelerator: &'e Accelerator,
+    pub(crate) costs: &'e Costs<'e>,
+    /// The place of the command in the program.
+    pub(crate) at: usize,
     pub(crate) watch: Watch,
     /// What the last GEMM did.
     pub(crate) observed: Option<Observed>,
 }
 
 impl Engine for Observing<'_> {
+    fn begin(&mut self, product: &Gemm) {
+        self.engine.begin(product);
+    }
+
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         if self.watch != Watch::Nothing {
-            let mapping = self.accelerator.mapping(task.shape(), task.widths().total());
+            let mapping = self.costs.mapping(self.at, task.shape());
             let operands = Activity::of(&mapping, task);
             let mut observed = Observed { operands, ..Observed::default() };
             if self.watch == Watch::Everything {

@@ -10,6 +10,7 @@ use systoliq_program::{
     Command, Engine, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
 };
 
+use crate::cost::Arithmetic;
 use crate::{Error, Prepared};
 
 /// A GEMM that was run, with all that decides its bits.
@@ -115,13 +116,10 @@ pub fn mapping_in_step(
     (command, step): (usize, u64),
 ) -> Result<Mapping, Error> {
     let batch = batch_in_step(prepared, data, step)?;
-    let Prepared { program, experiment, .. } = prepared;
-    let command = &program.commands[command];
-    match (&command.operation, program.work(command, batch)) {
-        (Operation::Gemm(gemm), Work::Gemm(shape)) => {
-            Ok(experiment.accelerator.mapping(shape, program.widths(gemm, shape.k).total()))
-        }
-        _ => panic!("{} is no GEMM", command.name),
+    let program = &prepared.program;
+    match program.work(&program.commands[command], batch) {
+        Work::Gemm(shape) => Ok(prepared.costs(Arithmetic::Fixed).mapping(command, shape)),
+        Work::Vector { .. } => panic!("{} is no GEMM", program.commands[command].name),
     }
 }
 

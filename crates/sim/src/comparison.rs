@@ -45,6 +45,14 @@ pub struct Comparison {
     pub predictions: Option<Predictions>,
 }
 
+impl Comparison {
+    /// Leaves out what is found in the last epoch alone.
+    pub(crate) fn forget_the_last_epoch(&mut self) {
+        let probes = std::mem::take(&mut self.probes);
+        *self = Self { probes, ..Self::default() };
+    }
+}
+
 /// Which classes the test samples are taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,7 @@
 //! - The same program on float hardware has the width of its format in place of every width, one copy of
 //!   the weights, and no conversions.
 
+mod flow;
 mod gemm;
 mod mask;
 mod operand;
@@ -23,7 +24,9 @@ mod vector;
 use std::num::NonZero;
 
 use systoliq_array::mapping::{Axis, Pieces};
-use systoliq_array::{Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary};
+use systoliq_array::{
+    Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary, timing,
+};
 use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
@@ -36,6 +39,7 @@ use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
 
+use flow::{Choice, Flows};
 use mask::Mask;
 use operand::{Matrix, Operand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
@@ -90,6 +94,10 @@ pub struct Costs<'a> {
     /// Bytes of a row of the DRAM.
     row_bytes: u64,
     views: [Option<Im2col>; 2],
+    flows: Flows,
+    /// What has a second copy because a product reads it across its layout; nothing where all that
+    /// is read so passes a transposer.
+    copies: Option<Vec<TensorId>>,
     /// What the stash keeps.
     on_chip: Vec<(TensorId, Stored)>,
 }
@@ -119,21 +127,32 @@ impl<'a> Costs<'a> {
         arithmetic: Arithmetic,
         batch: usize,
     ) -> Self {
-        let views = [None; 2];
+        Self::viewing(program, accelerator, arithmetic, batch, [None; 2])
+    }
+
+    /// The same, where A and B of matrix products are views of images.
+    pub fn viewing(
+        program: &'a Program,
+        accelerator: &'a Accelerator,
+        arithmetic: Arithmetic,
+        batch: usize,
+        views: [Option<Im2col>; 2],
+    ) -> Self {
         let row_bytes = accelerator.row_bytes();
-        let costs =
-            Self { program, accelerator, arithmetic, row_bytes, views, on_chip: Vec::new() };
-        let kept = stash::items(&costs, batch).into_iter().filter(|item| item.on_chip);
+        let flows = Flows::of(accelerator.array.dataflow);
+        let (copies, on_chip) = (None, Vec::new());
+        Self { program, accelerator, arithmetic, row_bytes, views, flows, copies, on_chip }
+            .with_copies(batch)
+    }
+
+    /// The same with a stash that keeps what fits it of a batch of `batch` samples.
+    fn with_stash(self, batch: usize) -> Self {
+        let kept = stash::items(&self, batch).into_iter().filter(|item| item.on_chip);
         let on_chip = kept.flat_map(|item| match item.stored {
             Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
             stored => vec![(item.tensor, stored)],
         });
-        Self { on_chip: on_chip.collect(), ..costs }
-    }
-
-    /// The same, where A and B of matrix products are views of images.
-    pub fn viewing(self, views: [Option<Im2col>; 2]) -> Self {
-        Self { views, ..self }
+        Self { on_chip: on_chip.collect(), ..self }
     }
 
     /// What the command in place `at` of the program takes once, on work of these sizes. `second_pass` says that its output's
@@ -168,34 +187,53 @@ impl<'a> Costs<'a> {
         second_pass: bool,
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
-        let command = &self.program.commands[at];
         let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
-        let mut bill = Bill { costs: self, at, cost: Cost::default(), elapsed: 0, see };
-        match (&command.operation, work) {
-            (Operation::Gemm(gemm), Work::Gemm(shape)) => bill.gemm(gemm, shape, second_pass)?,
-            (operation, Work::Vector { rows, cols }) => {
-                bill.vector(operation, rows as u64, cols as u64, second_pass)?;
+        match (&self.program.commands[at].operation, work) {
+            (Operation::Gemm(_), Work::Gemm(shape)) => {
+                let Choice { flow, once } = self.choice(at, shape);
+                match once {
+                    Some(once) if see.is_none() && second_pass == self.always_second_pass(at) => {
+                        Ok(Cost::clone(&once))
+                    }
+                    _ => self.in_flow(at, shape, flow, second_pass, see),
+                }
             }
+            (operation, Work::Vector { rows, cols }) => self.billed(at, see, |bill| {
+                bill.vector(operation, rows as u64, cols as u64, second_pass)
+            }),
             (operation, work) => panic!("{operation:?} on {work:?}"),
         }
+    }
+
+    /// What a matrix product takes in a dataflow, whatever is chosen for it.
+    fn in_flow(
+        &self,
+        at: usize,
+        shape: GemmShape,
+        flow: Stationary,
+        second_pass: bool,
+        see: Option<&mut dyn FnMut(Moment)>,
+    ) -> Result<Cost, Error> {
+        let gemm = self.product(at);
+        self.billed(at, see, |bill| bill.gemm(gemm, shape, flow, second_pass))
+    }
+
+    /// What a command takes by the bill that is written for it.
+    fn billed<'b, 'w>(
+        &'b self,
+        at: usize,
+        see: Option<&'w mut dyn FnMut(Moment)>,
+        write: impl FnOnce(&mut Bill<'a, 'b, 'w>) -> Result<(), Error>,
+    ) -> Result<Cost, Error> {
+        let mut bill = Bill { costs: self, at, cost: Cost::default(), elapsed: 0, see };
+        write(&mut bill)?;
         let total = bill.cost.cycles.total().0;
         bill.event(Component::Leakage, Event::Cycle, total);
         let Cost { cycles, walked, .. } = &bill.cost;
         let without_stall = total - cycles.stall.0;
-        assert_eq!(*walked, without_stall, "cycles of {command:?} on {work:?}, walked through");
+        let command = &self.program.commands[at];
+        assert_eq!(*walked, without_stall, "cycles of {command:?}, walked through");
         Ok(bill.cost)
-    }
-
-    /// Whether the elements of an operand that enter the grid in one cycle may not be neighbours in
-    /// the tensor; with a dataflow that is chosen per GEMM, whether that is so in any.
-    fn may_be_across(&self, operand: OperandRef, is_a: bool) -> bool {
-        let across = |stationary| !is_along(stationary, operand, is_a);
-        match self.array().dataflow {
-            Dataflow::OutputStationary => across(Stationary::Output),
-            Dataflow::WeightStationary => across(Stationary::Weight),
-            Dataflow::InputStationary => across(Stationary::Input),
-            Dataflow::Auto => Stationary::ALL.into_iter().any(across),
-        }
     }
 
     /// Whether some GEMM needs a second copy of a tensor, in the other layout.
@@ -204,16 +242,7 @@ impl<'a> Costs<'a> {
         if self.block(tensor).is_some() && self.program.block_axes(tensor).len() > 1 {
             return true;
         }
-        self.accelerator.layout == Layout::TwoCopies
-            && self.program.commands.iter().any(|command| match &command.operation {
-                Operation::Gemm(gemm) => {
-                    let across = |operand: OperandRef, is_a: bool| {
-                        operand.tensor == tensor && self.may_be_across(operand, is_a)
-                    };
-                    across(gemm.a, true) || across(gemm.b, false)
-                }
-                _ => false,
-            })
+        self.copies.as_ref().is_some_and(|copies| copies.contains(&tensor))
     }
 
     /// The width of a tensor's elements.

@@ -11,7 +11,8 @@
 //!
 //! Of a run that diverged, only the probes count for range and resolution: its own conversions show
 //! what divergence did. Findings of one cause in several layers are one, where one setting mends
-//! them. A suggestion is a guess from these figures; [`check`] tries it.
+//! them. A suggestion is a guess from these figures: [`Diagnosis::weigh`] drops those that the program
+//! itself would warn of and orders the rest by what they do in a short trial, [`check`] trains with one.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ use crate::trainer::{Conduct, Record, TensorRecord};
 use crate::{EngineKind, Error, Experiment, Prepared, Trainer};
 
 mod remedy;
+mod trial;
 
 pub use remedy::Change;
 use remedy::Remedies;
@@ -97,8 +99,12 @@ pub struct Finding {
     pub stalled_rate: Option<f64>,
     /// Of the worst: the share of its sums that overflowed.
     pub accumulator_overflow_rate: f64,
-    /// What should help, as arguments of `--set`.
+    /// What should help, as arguments of `--set`; nothing where the program would warn of it.
     pub set: Vec<Change>,
+    /// How much of the noise-to-signal ratio of the logits that takes away in a trial of a few steps;
+    /// nothing where it was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise_taken_away: Option<f64>,
     /// What it did, where it was tried.
     pub check: Option<Check>,
 }
@@ -288,6 +294,7 @@ fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<
         stalled_rate: seen.stalled_rate(),
         accumulator_overflow_rate: seen.accumulator_overflow_rate(),
         set,
+        noise_taken_away: None,
         check: None,
     };
     let remedies = Remedies { prepared, record }.of(group);

@@ -48,13 +48,13 @@ pub struct Prepared {
     pub program: Program,
 }
 
-/// The most elements of all tensors of a step together.
-const ELEMENTS_MAX: u64 = 1 << 27;
-
 /// Longest name of an experiment.
 const NAME_MAX: usize = 200;
 
 impl Prepared {
+    /// The most elements of all tensors of a step together.
+    pub const ELEMENTS_MAX: u64 = 1 << 27;
+
     /// Checks and lowers an experiment.
     ///
     /// # Errors
@@ -78,6 +78,9 @@ impl Prepared {
             let problem = "a teacher-forced network does not learn, so that it reaches no target \
                            of its own; expected none with \"teacher_forced\"";
             return Err(Error::at("training.target_error_rate", problem));
+        }
+        if let Some(shape) = experiment.dataset.shape() {
+            shape.check(&graph, &experiment.training)?;
         }
         let plan = Plan::resolve(&graph, &experiment.precision)?;
         let program = Program::lower(&graph, &plan, &experiment.training)?;
@@ -129,7 +132,7 @@ impl Prepared {
         let batch = self.experiment.training.batch;
         let elements = |decl: &TensorDecl| decl.rows.count(batch) as u64 * decl.cols as u64;
         let total: u64 = self.program.tensors.iter().map(elements).sum();
-        if total <= ELEMENTS_MAX {
+        if total <= Self::ELEMENTS_MAX {
             return Ok(());
         }
         let (decl, most) = self
@@ -141,8 +144,10 @@ impl Prepared {
             .expect("a program has tensors");
         let problem = format!(
             "the tensors of a step have {total} elements, {most} of them in {} of layer {}: \
-             expected at most {ELEMENTS_MAX}; take a smaller batch or smaller layers",
-            decl.role, decl.layer
+             expected at most {}; take a smaller batch or smaller layers",
+            decl.role,
+            decl.layer,
+            Self::ELEMENTS_MAX
         );
         Err(Error::at("network", problem))
     }

@@ -1,7 +1,7 @@
-//! Whether the formats that are given once and for all keep anything of the data and of the initial
-//! weights.
+//! What was read, what is odd about it, and whether the formats that are given once and for all keep
+//! anything of the data and of the initial weights.
 
-use systoliq_fxp::{ConversionStatistics, Scale};
+use systoliq_fxp::{ConversionStatistics, Format, Scale};
 use systoliq_nn::{DataSet, initial_weights};
 use systoliq_program::{Machine, Program, Step, TensorId};
 
@@ -13,8 +13,94 @@ const SQNR_DB_MIN: f64 = 3.0;
 /// The most batches of training data that are looked at.
 const BATCHES_MAX: usize = 100;
 
-/// A sentence for each format that keeps so little of the values that it is for.
+/// The largest share of inputs outside a static format that is not warned of.
+const OUTSIDE_MAX: f64 = 0.01;
+
+/// Up to how many classes their samples are told one by one.
+const CLASSES_TOLD: usize = 10;
+
+/// What was read, in one line: samples, classes, the range of inputs, and the share of them that a
+/// static input format cuts.
+pub fn told(prepared: &Prepared, data: &DataSet) -> String {
+    let survey = data.survey();
+    let samples: Vec<String> =
+        survey.parts.iter().map(|part| format!("{} {}", part.samples, part.name)).collect();
+    let (low, high) = survey.inputs;
+    let cut = static_input(prepared).map_or(String::new(), |format| {
+        let (outside, of) = outside(data, format);
+        match outside {
+            0 => format!(", none outside {format}"),
+            _ => format!(", {outside} of {of} outside {format}"),
+        }
+    });
+    let counts = survey.parts.first().and_then(|part| part.by_class.as_ref());
+    let classes = counts.map_or(String::new(), |counts| match counts.len() {
+        ..=CLASSES_TOLD => {
+            let each: Vec<String> = counts.iter().map(ToString::to_string).collect();
+            format!("; training samples by class: {}", each.join(", "))
+        }
+        count => {
+            let (least, most) = (counts.iter().min(), counts.iter().max());
+            let [least, most] = [least, most].map(|end| end.copied().unwrap_or(0));
+            format!("; {count} classes of {least} to {most} training samples")
+        }
+    });
+    format!(
+        "{}: samples: {}; {} inputs each from {low} to {high}{cut}{classes}",
+        data.name,
+        samples.join(", "),
+        data.features
+    )
+}
+
+/// The format of inputs, if it is given once and for all.
+fn static_input(prepared: &Prepared) -> Option<Format> {
+    let plan = &prepared.program.tensor(prepared.program.input).plan;
+    (plan.scale == Scale::Static).then_some(plan.format)
+}
+
+/// How many inputs no code of a format is nearest to within half an ulp, and of how many.
+fn outside(data: &DataSet, format: Format) -> (u64, u64) {
+    let half = format.ulp() / 2.0;
+    let (low, high) = (format.min_real() - half, format.max_real() + half);
+    data.count_inputs(|value| value < low || value >= high)
+}
+
+/// A sentence for all that is odd about the data, or about the input format for them.
+fn of_data(prepared: &Prepared, data: &DataSet) -> Vec<String> {
+    let mut found = data.remarks.clone();
+    found.extend(
+        data.survey().remarks().into_iter().map(|remark| format!("{}: {remark}", data.name)),
+    );
+    if let Some(format) = static_input(prepared) {
+        let (negative, of) = data.count_inputs(|value| value < 0.0);
+        let (outside, _) = outside(data, format);
+        if negative > 0 && !format.is_signed() {
+            found.push(format!(
+                "precision.input: {negative} of {of} inputs are negative, and {format} has no negative \
+                 values: they become 0"
+            ));
+        } else if outside as f64 > OUTSIDE_MAX * of as f64 {
+            found.push(format!(
+                "precision.input: {outside} of {of} inputs are outside {format}, which ends at {} and {}",
+                format.min_real(),
+                format.max_real()
+            ));
+        }
+    }
+    found
+}
+
+/// A sentence for all that is odd about the data, and for each format that keeps so little of the
+/// values that it is for.
 pub fn warnings(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<String> {
+    let mut found = of_data(prepared, data);
+    found.extend(of_formats(prepared, data, seed));
+    found
+}
+
+/// A sentence for each format that keeps so little of the values that it is for.
+pub fn of_formats(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<String> {
     let Prepared { experiment, graph, program, .. } = prepared;
     let initial: Vec<_> =
         (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
@@ -41,8 +127,8 @@ pub fn warnings(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<String> {
                 decl.role,
                 decl.name,
                 decl.layer,
-                format.min_raw() as f64 * format.ulp(),
-                format.max_raw() as f64 * format.ulp(),
+                format.min_real(),
+                format.max_real(),
             )
         })
     });

@@ -1,7 +1,7 @@
 //! Area, peak and efficiency of a machine at some work.
 
 use serde::Serialize;
-use systoliq_array::{Array, Dataflow, Stationary};
+use systoliq_array::{Array, Stationary};
 
 use crate::energy::{EnergyUnit, Picojoules};
 use crate::prices::Prices;
@@ -57,11 +57,7 @@ impl HardwareReport {
         let seconds = cycles as f64 / (clock_mhz * 1e6);
         let operations = 2.0 * macs as f64;
         let pes = accelerator.array.pes() as f64;
-        let stationary = match accelerator.array.dataflow {
-            Dataflow::OutputStationary | Dataflow::Auto => Stationary::Output,
-            Dataflow::WeightStationary => Stationary::Weight,
-            Dataflow::InputStationary => Stationary::Input,
-        };
+        let stationary = accelerator.array.dataflow.stationary().unwrap_or(Stationary::Output);
         let mac = silicon.mac(stationary).into_iter().map(|event| prices.price(event));
         let mac: Picojoules = mac.collect::<Result<Vec<_>, _>>()?.iter().sum();
         let leak = profile.logic_leakage(silicon.array_um2).over_cycles(1, clock_mhz).0 / pes;
@@ -90,7 +86,7 @@ impl HardwareReport {
 /// 10^12 operations per second with every PE at work.
 ///
 /// ```
-/// use systoliq_array::{Array, Dataflow, Stationary};
+/// use systoliq_array::Array;
 /// use systoliq_sim::hardware::peak_tops;
 /// // 256 x 256 PEs at 700 MHz:
 /// assert!((peak_tops(&Array::new(256, 256)?, 700.0) - 91.75).abs() < 0.005);

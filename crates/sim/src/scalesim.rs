@@ -14,7 +14,7 @@
 
 use serde::Serialize;
 use systoliq_array::mapping::{Axis, Extents};
-use systoliq_array::{Dataflow, Mapping, Stationary};
+use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::{Accelerator, Error};
@@ -70,7 +70,7 @@ pub struct ScaleSimReport {
 
 impl ScaleSimReport {
     /// The figures of a GEMM on an accelerator, whatever its own timing policies; with
-    /// [`Dataflow::Auto`] in the dataflow of the fewest of these cycles.
+    /// [`Dataflow::Auto`](systoliq_array::Dataflow::Auto) in the dataflow of the fewest of these cycles.
     ///
     /// # Errors
     ///
@@ -78,12 +78,10 @@ impl ScaleSimReport {
     pub fn new(accelerator: &Accelerator, shape: GemmShape) -> Result<Self, Error> {
         accelerator.validate()?;
         let array = &accelerator.array;
-        let of = |stationary| Self::checked(&Mapping::with(array, shape, stationary));
-        let report = match array.dataflow {
-            Dataflow::OutputStationary => of(Stationary::Output),
-            Dataflow::WeightStationary => of(Stationary::Weight),
-            Dataflow::InputStationary => of(Stationary::Input),
-            Dataflow::Auto => {
+        let of = |stationary| Self::checked(&Mapping::new(array, shape, stationary));
+        let report = match array.dataflow.stationary() {
+            Some(stationary) => of(stationary),
+            None => {
                 let all = Stationary::ALL.into_iter().filter_map(of);
                 all.min_by_key(|report| report.cycles)
             }
@@ -184,14 +182,10 @@ mod tests {
     use super::*;
     use systoliq_array::{Array, ArrayCounts, timing};
 
-    fn report(rows: usize, cols: usize, dataflow: Dataflow, shape: GemmShape) -> ScaleSimReport {
-        let array = Array { dataflow, ..Array::new(rows, cols).unwrap() };
-        let mapping = Mapping::new(&array, shape);
+    fn report(rows: usize, cols: usize, flow: Stationary, shape: GemmShape) -> ScaleSimReport {
+        let mapping = Mapping::new(&Array::new(rows, cols).unwrap(), shape, flow);
         ScaleSimReport::checked(&mapping).unwrap()
     }
-
-    const DATAFLOWS: [Dataflow; 3] =
-        [Dataflow::OutputStationary, Dataflow::WeightStationary, Dataflow::InputStationary];
 
     #[test]
     fn cycles_are_those_that_scale_sim_reports() {
@@ -204,9 +198,9 @@ mod tests {
             (16, (100, 50, 30), [1679, 1167, 1343]),
             (32, (100, 50, 30), [735, 387, 575]),
         ] {
-            for (dataflow, cycles) in DATAFLOWS.into_iter().zip(cycles) {
-                let found = report(side, side, dataflow, GemmShape { m, k, n });
-                assert_eq!(found.cycles, cycles, "{m} {n} {k} {dataflow:?} on {side}");
+            for (flow, cycles) in Stationary::ALL.into_iter().zip(cycles) {
+                let found = report(side, side, flow, GemmShape { m, k, n });
+                assert_eq!(found.cycles, cycles, "{m} {n} {k} {flow:?} on {side}");
             }
         }
     }
@@ -216,29 +210,28 @@ mod tests {
         for (rows, cols) in [(1, 1), (4, 7), (16, 3)] {
             for (m, k, n) in [(1, 1, 1), (9, 20, 5), (33, 7, 40), (100, 30, 50)] {
                 let shape = GemmShape { m, k, n };
-                for dataflow in DATAFLOWS {
-                    let found = report(rows, cols, dataflow, shape);
-                    let array = Array { dataflow, ..Array::new(rows, cols).unwrap() };
-                    let mapping = Mapping::new(&array, shape);
+                for flow in Stationary::ALL {
+                    let found = report(rows, cols, flow, shape);
+                    let mapping = Mapping::new(&Array::new(rows, cols).unwrap(), shape, flow);
                     let cycles = timing::gemm(&mapping).unwrap();
                     let without_drain = (cycles.preload + cycles.stream + cycles.skew).0;
                     assert_eq!(found.cycles + 1, without_drain, "{mapping:?}");
                     let counts = ArrayCounts::of(&mapping).unwrap();
                     assert_eq!((found.a_reads, found.b_reads), (counts.a_reads, counts.b_reads));
-                    let spurious = match dataflow {
-                        Dataflow::OutputStationary => counts.folds * (rows + cols) as u64,
+                    let spurious = match flow {
+                        Stationary::Output => counts.folds * (rows + cols) as u64,
                         _ => 0,
                     };
                     assert_eq!(found.c_writes, counts.sum_writes + spurious, "{mapping:?}");
                     // The formulas as they are stated for its users, in m, n and k.
                     let [up_m, up_n, up_k] = [m.div_ceil(rows), n.div_ceil(cols), k.div_ceil(rows)];
-                    let reads = match dataflow {
-                        Dataflow::OutputStationary => (m * k * up_n, k * n * up_m),
-                        Dataflow::WeightStationary => (m * k * up_n, k * n),
+                    let reads = match flow {
+                        Stationary::Output => (m * k * up_n, k * n * up_m),
+                        Stationary::Weight => (m * k * up_n, k * n),
                         _ => (m * k, k * n * m.div_ceil(cols)),
                     };
                     assert_eq!((found.a_reads as usize, found.b_reads as usize), reads);
-                    if dataflow != Dataflow::OutputStationary {
+                    if flow != Stationary::Output {
                         assert_eq!(found.c_writes as usize, m * n * up_k);
                     }
                 }
@@ -250,7 +243,7 @@ mod tests {
     fn auto_takes_the_fewest_of_its_own_cycles_whatever_overlaps() {
         for (m, n, k) in [(55, 25, 49), (51, 37, 53), (8, 8, 8), (100, 50, 30)] {
             let shape = GemmShape { m, k, n };
-            let fewest = DATAFLOWS.map(|dataflow| report(8, 8, dataflow, shape).cycles);
+            let fewest = Stationary::ALL.map(|flow| report(8, 8, flow, shape).cycles);
             for overlap in ["none", "pipelined"] {
                 let array = format!(
                     r#"{{"array": {{"rows": 8, "cols": 8, "dataflow": "auto", "overlap": "{overlap}"}}}}"#
@@ -260,18 +253,18 @@ mod tests {
                 assert_eq!(Some(&found.cycles), fewest.iter().min(), "{m} {n} {k} {overlap}");
             }
         }
-        let one = report(1, 1, Dataflow::OutputStationary, GemmShape { m: 1, k: 1, n: 1 });
+        let one = report(1, 1, Stationary::Output, GemmShape { m: 1, k: 1, n: 1 });
         assert_eq!(serde_json::to_value(one).unwrap()["overall_utilization"], "inf");
     }
 
     #[test]
     fn utilizations_follow_its_definitions() {
         let shape = GemmShape { m: 100, k: 30, n: 50 };
-        let os = report(8, 8, Dataflow::OutputStationary, shape);
+        let os = report(8, 8, Stationary::Output, shape);
         assert_eq!(os.overall_utilization, 150_000.0 / (4003.0 * 64.0));
         assert_eq!(os.mapping_efficiency, 5000.0 / (91.0 * 64.0));
         assert_eq!(os.compute_utilization, 5000.0 / (91.0 * 64.0) * 30.0 / 44.0);
-        let ws = report(8, 8, Dataflow::WeightStationary, shape);
+        let ws = report(8, 8, Stationary::Weight, shape);
         assert_eq!(ws.mapping_efficiency, 1500.0 / (28.0 * 64.0));
         assert_eq!(ws.compute_utilization, 1500.0 / (28.0 * 64.0) * 100.0 / 129.0);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use systoliq_array::{ArrayCounts, CyclesByCause, Stationary, timing};
+use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
@@ -43,7 +43,7 @@ pub struct GemmReport {
     pub k: usize,
     /// What stays in the array: of `auto`, the dataflow that was chosen.
     pub dataflow: Stationary,
-    /// Cycles in each dataflow.
+    /// Cycles in each dataflow that can run it, stalls included; of a product by itself.
     pub cycles_by_dataflow: BTreeMap<Stationary, u64>,
     pub folds: u64,
     pub cycles: CyclesReport,
@@ -105,10 +105,13 @@ impl GemmReport {
     ///
     /// If a width is impossible, the GEMM too large to count, or an event has no price.
     pub fn new(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Result<Self, Error> {
-        match Self::viewing(accelerator, shape, widths, [None; 2])? {
-            (_, Some(unpriced)) => Err(unpriced),
-            (report, None) => Ok(report),
+        let (report, unpriced) = Self::viewing(accelerator, shape, widths, [None; 2])?;
+        if let Some(unpriced) = unpriced {
+            return Err(unpriced);
         }
+        let program = program(shape, widths)?;
+        let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m);
+        Ok(Self { cycles_by_dataflow: costs.cycles_by_dataflow(0, shape), ..report })
     }
 
     /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels;
@@ -134,21 +137,12 @@ impl GemmReport {
         }
         let program = program(shape, widths)?;
         let cost = |arithmetic| {
-            let costs = Costs::new(&program, accelerator, arithmetic, shape.m).viewing(views);
+            let costs = Costs::viewing(&program, accelerator, arithmetic, shape.m, views);
             costs.of(0, Work::Gemm(shape), false)
         };
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::FLOAT32)?);
         let total = fixed.cycles.total().0;
-        let mapping = accelerator.mapping(shape, widths.accumulator);
         let counts = fixed.counts;
-        let cycles_in = |stationary| {
-            let mapping = accelerator.mapping_as(shape, widths.accumulator, stationary);
-            let cycles = timing::gemm(&mapping);
-            let cycles = cycles.map_err(|error| Error::at("GEMM", error))?;
-            Ok((stationary, cycles.total().0))
-        };
-        let cycles_by_dataflow =
-            Stationary::ALL.into_iter().map(cycles_in).collect::<Result<_, Error>>()?;
         let by_matrix = |count| ByMatrix::of(&fixed.moved, count);
         let bytes = by_matrix(|moved| moved.bytes);
         let dram_bytes = bytes.a + bytes.b + bytes.c;
@@ -172,8 +166,8 @@ impl GemmReport {
             m: shape.m,
             n: shape.n,
             k: shape.k,
-            dataflow: mapping.stationary,
-            cycles_by_dataflow,
+            dataflow: fixed.dataflow.expect("the array worked"),
+            cycles_by_dataflow: BTreeMap::new(),
             folds: counts.folds,
             cycles: CyclesReport { total, by_cause: fixed.cycles },
             utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
@@ -203,10 +197,13 @@ pub fn dram_bytes(
     shape: GemmShape,
     widths: Widths,
     views: [Option<Im2col>; 2],
+    flow: Stationary,
 ) -> Result<ByMatrix, Error> {
     accelerator.validate()?;
     let program = program(shape, widths)?;
-    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m).viewing(views);
+    let mut accelerator = accelerator.clone();
+    accelerator.array.dataflow = flow.into();
+    let costs = Costs::viewing(&program, &accelerator, Arithmetic::Fixed, shape.m, views);
     let cost = costs.of(0, Work::Gemm(shape), false)?;
     Ok(ByMatrix::of(&cost.moved, |moved| moved.bytes))
 }

@@ -41,6 +41,21 @@ pub struct Runs {
     pub observed: Option<Observed>,
 }
 
+/// How often each command has so much to do in so many epochs over so many samples.
+fn expected_runs(prepared: &Prepared, samples: usize, epochs: u64) -> BTreeMap<(usize, Work), u64> {
+    let batch = prepared.experiment.training.batch;
+    let batches = [(batch, (samples / batch) as u64), (samples % batch, 1)];
+    let mut expected = BTreeMap::new();
+    for (at, command) in prepared.program.commands.iter().enumerate() {
+        for (size, count) in batches.into_iter().filter(|&(size, _)| size > 0) {
+            let work = prepared.program.work(command, size);
+            *expected.entry((at, work)).or_insert(0) += count * epochs;
+        }
+    }
+    expected.retain(|_, calls| *calls > 0);
+    expected
+}
+
 impl From<Vec<(Run, Runs)>> for Timeline {
     fn from(runs: Vec<(Run, Runs)>) -> Self {
         Self { runs: runs.into_iter().collect() }
@@ -76,9 +91,38 @@ impl Timeline {
         }
     }
 
-    /// Whether every run names a command that a program of `commands` commands has.
-    pub fn fits(&self, commands: usize) -> bool {
-        self.runs.keys().all(|run| run.command < commands)
+    /// Checks that it has what each command does in so many epochs over so many samples, and that what
+    /// was observed of the data can be summed.
+    ///
+    /// # Errors
+    ///
+    /// The first command at fault.
+    pub(crate) fn check(
+        &self,
+        prepared: &Prepared,
+        samples: usize,
+        epochs: u64,
+    ) -> Result<(), String> {
+        let expected = expected_runs(prepared, samples, epochs);
+        let mut found = BTreeMap::new();
+        let mut observed = Observed::default();
+        for (run, Runs { calls, observed: seen }) in &self.runs {
+            let wrong = |what: &str| format!("command {}: {what}", run.command);
+            let sum: &mut u64 = found.entry((run.command, run.work)).or_default();
+            *sum = sum.checked_add(*calls).ok_or_else(|| wrong("its calls exceed 64 bits"))?;
+            if let Some(seen) = seen {
+                let sum = observed.checked_add(seen);
+                observed = sum.ok_or_else(|| wrong("what was observed exceeds 64 bits"))?;
+            }
+        }
+        let differs = |(key, calls): (&(usize, Work), &u64)| expected.get(key) != Some(calls);
+        if let Some((command, _)) = found.iter().find(|of| differs(*of)).map(|of| of.0) {
+            return Err(format!("command {command}: not what it does in {epochs} epochs"));
+        }
+        match expected.keys().find(|key| !found.contains_key(key)) {
+            Some((command, _)) => Err(format!("command {command}: expected")),
+            None => Ok(()),
+        }
     }
 
     /// What everything took on hardware of `arithmetic`.

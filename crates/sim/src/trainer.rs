@@ -11,21 +11,23 @@ use systoliq_nn::{
     Answers, Batch, DataSet, Golden, Parameters, Part, Precision, Training, epoch_order,
     initial_weights,
 };
+use systoliq_program::command::Gemm;
 use systoliq_program::machine::Snapshot;
-use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
+use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
 use crate::activity::Observing;
 use crate::comparison::{ByTensor, Comparison, Look, Predictions, Probe, histograms};
-use crate::cost::Arithmetic;
+use crate::cost::{Arithmetic, Costs};
 use crate::dump::Dump;
 use crate::energy::Picojoules;
 use crate::events::Buffer;
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
-use crate::{Accelerator, Error, Prepared};
+use crate::{Error, Prepared};
 
 mod curve;
 mod following;
+mod validity;
 
 use curve::Judged;
 pub use curve::{Curve, Epoch, RightByPart};
@@ -43,14 +45,11 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    fn build(self, accelerator: &Accelerator) -> Box<dyn Engine + Send> {
+    fn build(self, prepared: &Prepared) -> Box<dyn Engine + Send + '_> {
         match self {
             Self::Fast => Box::new(Fast::default()),
             Self::Register => {
-                let register = Register::new(accelerator.array);
-                let register = register.expect("an array that was checked");
-                let partial_sum_bits = accelerator.half_bits(Buffer::C);
-                Box::new(Stepped(register.with_partial_sum_bits(partial_sum_bits)))
+                Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed), product: None })
             }
             Self::Reference => Box::new(Reference),
         }
@@ -58,14 +57,29 @@ impl EngineKind {
 }
 
 /// The register engine, held to the closed forms at every GEMM.
-struct Stepped(Register);
+struct Stepped<'a> {
+    costs: Costs<'a>,
+    /// The place in the program of the product that runs next.
+    product: Option<usize>,
+}
 
-impl Engine for Stepped {
+impl Engine for Stepped<'_> {
+    fn begin(&mut self, product: &Gemm) {
+        let makes = |command: &Command| command.operation.output() == product.output;
+        self.product = self.costs.program.commands.iter().position(makes);
+    }
+
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        let sums = self.0.gemm(task);
-        let mapping = self.0.mapping(task);
+        let product = self.product.expect("a product of the program");
+        let mapping = self.costs.mapping(product, task.shape());
+        let accelerator = self.costs.accelerator;
+        let register = Register::new(accelerator.array, mapping.stationary);
+        let mut register = register
+            .expect("an array that was checked")
+            .with_partial_sum_bits(accelerator.half_bits(Buffer::C));
+        let sums = register.gemm(task);
         let expected = Seen::of(&mapping, task).expect("a GEMM that was stepped");
-        assert_eq!(self.0.seen(), expected, "counts stepped and in closed form");
+        assert_eq!(register.seen(), expected, "counts stepped and in closed form");
         sums
     }
 }
@@ -90,7 +104,9 @@ pub struct Writes {
     pub conversion: ConversionStatistics,
     /// Its updates, if it is trained.
     pub update: Option<UpdateStatistics>,
-    /// Elements whose accumulator left its range on the way.
+    /// Sums that accumulators made for it.
+    pub sums: u64,
+    /// Of these, how many left the accumulator's range on the way.
     pub overflowed_sums: u64,
 }
 
@@ -118,12 +134,13 @@ impl Writes {
         if let Some(update) = &other.update {
             self.update.get_or_insert_default().merge(update);
         }
+        self.sums += other.sums;
         self.overflowed_sums += other.overflowed_sums;
     }
 
-    /// Share of elements whose accumulator left its range on the way.
+    /// Share of its sums that left the accumulator's range on the way.
     pub(crate) fn accumulator_overflow_rate(&self) -> f64 {
-        self.overflowed_sums as f64 / self.conversion.elements.max(1) as f64
+        self.overflowed_sums as f64 / self.sums.max(1) as f64
     }
 
     /// Share of the updates asked for that changed nothing; nothing where there are no updates.
@@ -240,7 +257,7 @@ pub struct Trainer<'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
     machine: Machine<'a>,
-    engine: Box<dyn Engine + Send>,
+    engine: Box<dyn Engine + Send + 'a>,
     golden: AnyGolden,
     record: Record,
 }
@@ -252,7 +269,7 @@ impl<'a> Trainer<'a> {
         let initial: Vec<_> =
             (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
         let mut machine = Machine::new(program, &initial, seed);
-        let mut engine = engine.build(&experiment.accelerator);
+        let mut engine = engine.build(prepared);
         let golden = match experiment.training.golden {
             Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
             Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
@@ -303,37 +320,29 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Goes on from a checkpoint of the same experiment.
+    /// Goes on from a checkpoint of the same experiment, perhaps of one with fewer epochs.
     ///
     /// # Errors
     ///
-    /// If the checkpoint is of another seed or does not fit the experiment.
+    /// If the checkpoint is of another seed or cannot be one of the experiment.
     pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
         let problem = |problem: &str| Error::Checkpoint {
             seed: self.record.seed,
             problem: problem.to_owned(),
         };
-        let Checkpoint { record, machine, golden, golden_velocity } = checkpoint;
-        let epochs = record.fixed.epochs.len();
-        let steps = epochs as u64 * self.steps_per_epoch();
-        if record.seed != self.record.seed
-            || record.test_fingerprint != self.record.test_fingerprint
-            || record.golden.epochs.len() != epochs
-            || record.spent.len() != epochs
-            || record.comparison.probes.len() != epochs + 1
-            || record.tensors.values().any(|tensor| tensor.epochs.len() > epochs)
-            || record.steps != steps
-            || !record.timeline.fits(self.prepared.program.commands.len())
-        {
-            return Err(problem("its parts do not fit each other"));
+        let Checkpoint { mut record, machine, golden, golden_velocity } = checkpoint;
+        if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
+            record.comparison.forget_the_last_epoch();
         }
+        let of = validity::Of { prepared: self.prepared, data: self.data, fresh: &self.record };
+        of.check(&record).map_err(|found| problem(&format!("record.{found}")))?;
         let restored = with_golden!(&mut self.golden, |model| {
             restore_golden(model, &golden, golden_velocity.as_deref())
         });
-        restored.ok_or_else(|| problem("its golden model has other sizes"))?;
+        restored.ok_or_else(|| problem("golden: its sizes are others"))?;
         self.machine
             .restore(&machine)
-            .ok_or_else(|| problem("its weights have other sizes or formats"))?;
+            .ok_or_else(|| problem("machine: its weights have other sizes or formats"))?;
         self.record = record;
         Ok(())
     }
@@ -397,6 +406,7 @@ impl<'a> Trainer<'a> {
             data,
             machine: &mut self.machine,
             engine: self.engine.as_mut(),
+            costs: prepared.costs(Arithmetic::Fixed),
             record,
             epoch,
         };
@@ -522,6 +532,7 @@ struct FixedEpoch<'t, 'a> {
     data: &'a DataSet,
     machine: &'t mut Machine<'a>,
     engine: &'t mut (dyn Engine + Send),
+    costs: Costs<'a>,
     record: &'t mut Record,
     epoch: u32,
 }
@@ -576,10 +587,11 @@ impl FixedEpoch<'_, '_> {
         if let Some(dump) = &mut dump {
             dump.begin(self.machine, batch, &step)?;
         }
-        let accelerator = &self.prepared.experiment.accelerator;
-        let watch = accelerator.toggles.in_step(self.record.steps);
+        let toggles = self.prepared.experiment.accelerator.toggles;
+        let watch = toggles.in_step(self.record.steps);
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
-            let mut engine = Observing { engine: self.engine, accelerator, watch, observed: None };
+            let (engine, costs) = (&mut *self.engine, &self.costs);
+            let mut engine = Observing { engine, costs, at, watch, observed: None };
             let outcome = self.machine.execute(command, &step, &mut engine);
             let observed = engine.observed;
             let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
@@ -590,6 +602,7 @@ impl FixedEpoch<'_, '_> {
             self.writes(command.operation.output()).merge(&Writes {
                 conversion: outcome.conversion,
                 update: outcome.update,
+                sums: outcome.sums,
                 overflowed_sums: outcome.overflowed_sums,
             });
             if let Some(dump) = &mut dump {

@@ -255,7 +255,7 @@ impl ProductReport {
         let repeats = product.repeats;
         let times = |count: u64| count.checked_mul(repeats);
         let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-        let mapping = accelerator.mapping_as(shape, widths.accumulator, once.dataflow);
+        let mapping = accelerator.mapping(shape, widths.accumulator, once.dataflow);
         let extents = mapping.extents();
         let tiles: u64 = [Axis::Rows, Axis::Cols]
             .map(|axis| mapping.pieces(axis).count() as u64)

@@ -5,7 +5,7 @@
 
 use std::num::NonZero;
 
-use systoliq_array::{Array, Dataflow, FoldOrder, Mapping, Overlap, PartialFolds, Register};
+use systoliq_array::{Array, FoldOrder, Mapping, Overlap, PartialFolds, Register, Stationary};
 use systoliq_fxp::{
     Accumulator, Adder, Along, Blocks, Format, Overflow, OverflowAt, Rounding, Tensor,
 };
@@ -73,6 +73,7 @@ impl Draw {
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) array: Array,
+    pub(crate) stationary: Stationary,
     pub(crate) shape: GemmShape,
     /// How many partial sums there is room for.
     pub(crate) room: u64,
@@ -94,7 +95,7 @@ pub(crate) struct Case {
 impl Case {
     /// How the GEMM lies on the array.
     pub(crate) fn mapping(&self) -> Mapping {
-        Mapping::within(&self.array, self.shape, self.room)
+        Mapping::new(&self.array, self.shape, self.stationary).fitting(self.room)
     }
 
     /// The engine that steps it.
@@ -107,7 +108,7 @@ impl Case {
         };
         let bits = widths.total();
         let bits = self.room.saturating_mul(u64::from(bits));
-        Register::new(self.array).unwrap().with_partial_sum_bits(bits)
+        Register::new(self.array, self.stationary).unwrap().with_partial_sum_bits(bits)
     }
 
     /// The accumulator with so many fraction bits.
@@ -179,15 +180,16 @@ const BLOCKED: [Option<[bool; 2]>; 5] =
 const FOLD_ORDERS: [Option<FoldOrder>; 3] =
     [None, Some(FoldOrder::RowsFirst), Some(FoldOrder::ColumnsFirst)];
 
-/// Every dataflow with every timing policy.
-pub(crate) fn policies() -> Vec<(Dataflow, Overlap, PartialFolds)> {
+/// A dataflow with a timing policy.
+pub(crate) type Policy = (Stationary, Overlap, PartialFolds);
+
+/// Every one of them.
+pub(crate) fn policies() -> Vec<Policy> {
     let mut policies = Vec::new();
-    for dataflow in
-        [Dataflow::OutputStationary, Dataflow::WeightStationary, Dataflow::InputStationary]
-    {
+    for stationary in Stationary::ALL {
         for overlap in [Overlap::None, Overlap::DoubleBuffered, Overlap::Pipelined] {
             for partial_folds in [PartialFolds::Full, PartialFolds::Trimmed] {
-                policies.push((dataflow, overlap, partial_folds));
+                policies.push((stationary, overlap, partial_folds));
             }
         }
     }
@@ -195,9 +197,8 @@ pub(crate) fn policies() -> Vec<(Dataflow, Overlap, PartialFolds)> {
 }
 
 /// An array with a policy.
-pub(crate) fn array(rows: usize, cols: usize, policy: (Dataflow, Overlap, PartialFolds)) -> Array {
-    let (dataflow, overlap, partial_folds) = policy;
-    Array { dataflow, overlap, partial_folds, ..Array::new(rows, cols).unwrap() }
+pub(crate) fn array(rows: usize, cols: usize, (_, overlap, partial_folds): Policy) -> Array {
+    Array { overlap, partial_folds, ..Array::new(rows, cols).unwrap() }
 }
 
 pub(crate) fn format(notation: &str) -> Format {
@@ -225,10 +226,10 @@ pub(crate) fn accumulators() -> Vec<(u32, i32, Rounding, Overflow, Option<Format
 /// A case of any kind, of at most `size` in each extent.
 pub(crate) fn any_case(seed: u64, size: usize) -> Case {
     let mut draw = Draw::new(seed ^ 0x9e37);
-    let array = Array {
-        fold_order: draw.pick(&FOLD_ORDERS),
-        ..array(draw.size(1, 9), draw.size(1, 9), draw.pick(&policies()))
-    };
+    let fold_order = draw.pick(&FOLD_ORDERS);
+    let (rows, cols) = (draw.size(1, 9), draw.size(1, 9));
+    let policy = draw.pick(&policies());
+    let array = Array { fold_order, ..array(rows, cols, policy) };
     let room = if draw.flip() { u64::MAX } else { draw.size(1, 9 * size) as u64 };
     let shape = GemmShape { m: draw.size(1, size), k: draw.size(1, size), n: draw.size(1, size) };
     let bits_max = draw.pick(&[4, 8, 8, 16, 32]);
@@ -254,6 +255,7 @@ pub(crate) fn any_case(seed: u64, size: usize) -> Case {
     });
     Case {
         array,
+        stationary: policy.0,
         shape,
         room,
         formats,
@@ -291,6 +293,7 @@ pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMu
                             fold_order: FOLD_ORDERS[seed as usize % 5 % 3],
                             ..array(rows, cols, policy)
                         },
+                        stationary: policy.0,
                         shape: GemmShape { m, k, n },
                         room: [u64::MAX, 2, cols as u64 * 2, u64::MAX][seed as usize / 3 % 4],
                         formats: [format("Q2.3"), format("UQ1.3")],

@@ -15,6 +15,7 @@ use systoliq_sim::{Experiment, Prepared, accumulators};
 
 use super::table::Columns;
 use crate::failure::Failure;
+use crate::failure::one_line;
 use crate::load::ExperimentArguments;
 
 /// Validates an experiment, with its data, and prints its precision plan as resolved, layer by
@@ -141,7 +142,7 @@ impl<'a> Found<'a> {
         let answers = if self.data.classes.is_some() { "classes" } else { "targets" };
         let array = &accelerator.array;
         let steps = self.data.train.div_ceil(training.batch);
-        let mut text = format!("{name}: seed {seed}, {} parameters\n", self.parameters);
+        let mut text = format!("{}: seed {seed}, {} parameters\n", one_line(name), self.parameters);
         let lines = [
             format!("data: {data}, {train} train, {validation} validation, {test} test samples"),
             format!("      of {features} values and {outputs} {answers}"),

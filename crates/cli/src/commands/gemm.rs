@@ -20,7 +20,7 @@ use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::{Accelerator, Error};
 
 use super::hardware;
-use super::table::{Columns, grouped, joules};
+use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
 use crate::failure::Failure;
 use crate::load;
 use crate::whole::{check_place, write_whole};
@@ -60,8 +60,8 @@ pub struct Gemm {
     #[arg(long)]
     cols: Option<usize>,
 
-    /// What stays in the processing elements: os (outputs), ws (B), is (A), or auto, the fastest
-    /// [default: os].
+    /// What stays in the processing elements: os (outputs), ws (B), is (A), or auto: the one of
+    /// fewest cycles, stalls on memory included, not of least energy [default: os].
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 
@@ -146,7 +146,7 @@ impl Gemm {
         if self.json {
             return json(&report);
         }
-        Ok(text(&report, &accelerator.array))
+        Ok(text(&report, &accelerator))
     }
 
     fn accelerator(&self) -> Result<Accelerator, Failure> {
@@ -207,7 +207,8 @@ fn in_options(error: Error) -> Failure {
     Failure::input(anyhow!("{place}: {problem}"))
 }
 
-fn text(report: &GemmReport, array: &Array) -> String {
+fn text(report: &GemmReport, accelerator: &Accelerator) -> String {
+    let array = &accelerator.array;
     let GemmReport { m, n, k, dataflow, folds, utilization, macs, dram_bytes, .. } = report;
     let mut text = format!(
         "C[{m}, {n}] = A[{m}, {k}] * B[{k}, {n}] on {} x {} PEs, {}: {} MACs in {} folds\n",
@@ -233,10 +234,10 @@ fn text(report: &GemmReport, array: &Array) -> String {
         ("skew", skew),
         ("drain", drain),
         ("vector", vector),
-        ("stall", stall),
     ] {
         cycles.line([cause.to_owned(), grouped(count.0)]);
     }
+    cycles.line(["stall".to_owned(), stalls(stall.0, &accelerator.dram)]);
     cycles.line(["total".to_owned(), grouped(report.cycles.total)]);
     let hardware = report.hardware.as_ref().expect("a product that was priced");
     let unit = hardware.energy_unit;
@@ -253,7 +254,7 @@ fn text(report: &GemmReport, array: &Array) -> String {
         "{}\n utilization {:.1} %\n{}\n{}\n{} DRAM traffic {} bytes\n\n{}",
         cycles.text(),
         100.0 * utilization,
-        memory(report),
+        memory(report, &accelerator.dram),
         energy.text(),
         hardware::text(hardware),
         grouped(*dram_bytes),
@@ -264,8 +265,8 @@ fn text(report: &GemmReport, array: &Array) -> String {
 }
 
 /// What waits for memory, and how far memory lets it go.
-fn memory(report: &GemmReport) -> String {
-    let mut text = String::new();
+fn memory(report: &GemmReport, dram: &Dram) -> String {
+    let mut text = if dram.is_ideal() { UNLIMITED } else { "" }.to_owned();
     let waited = report.stall_cycles_by_matrix;
     let waited: Vec<String> = [("A", waited.a), ("B", waited.b), ("C", waited.c)]
         .into_iter()

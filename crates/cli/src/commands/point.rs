@@ -13,7 +13,7 @@ use crate::commands::table::{joules, percent, points};
 use crate::failure::Failure;
 use crate::folder::check_kind;
 use crate::load::{ExperimentArguments, files};
-use crate::whole::PARTIAL;
+use crate::whole::write_whole;
 
 /// Runs an experiment with its seed, if the folder does not hold that run yet.
 #[derive(Clone, Debug, Args)]
@@ -56,7 +56,9 @@ impl Point {
                 let explorer = Explorer::new(store, &files::open_data);
                 explorer.check(&trial).map_err(|problem| loaded.refuse(anyhow!(problem)))?;
                 let line = explorer.evaluate(&trial).map_err(Failure::run)?;
-                write(&folder, &path, &explorer.into_lines(), trial.key()).map_err(Failure::run)?;
+                let text = explorer.into_lines().in_order([trial.key()]);
+                let write = |file: &mut File| file.write_all(text.as_bytes());
+                write_whole(&path, write).map_err(Failure::run)?;
                 (line, "done")
             }
         };
@@ -80,21 +82,6 @@ fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
         files::open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
     lines.read(BufReader::new(file)).with_context(|| path.display().to_string())?;
     Ok(lines.done(key).cloned())
-}
-
-/// Writes a line under a name that no other process has, and renames it.
-fn write(folder: &Path, path: &Path, lines: &Lines, key: Key) -> Result<(), Error> {
-    let fill = || {
-        let mut builder = tempfile::Builder::new();
-        // Others may read it, as any other file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(PARTIAL).tempfile_in(folder)?;
-        file.write_all(lines.in_order([key]).as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(|_: File| ()).map_err(|error| error.error)
-    };
-    fill().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn sentence(key: Key, how: &str, found: &Found) -> String {

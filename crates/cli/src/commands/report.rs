@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use systoliq_explore::{Analysis, Lines, SearchReport};
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, is_printable};
 use crate::load::files::{open_regular, read_text};
 use crate::whole::{check_place, write_whole};
 
@@ -161,16 +161,18 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     write_whole(path, |file| file.write_all(text.as_bytes()))
 }
 
-/// A name as files may have it: letters, digits, hyphens and underscores, at most 64 of them, and no
-/// hyphen first, as options have.
+/// The most characters of a name as files have it, and the most bytes: the name of a figure follows.
+const NAME_MAX: (usize, usize) = (64, 160);
+
+/// A name as files may have it: letters, marks and digits of any script, hyphens and underscores, not
+/// too many of them, and no hyphen first, as options have.
 fn file_name(name: &str) -> String {
-    let allowed = |character: char| match character {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => character,
-        _ => '-',
-    };
-    let name: String = name.chars().take(64).map(allowed).collect();
-    let name = name.trim_start_matches('-').to_owned();
-    if name.is_empty() { "unnamed".to_owned() } else { name }
+    let of_ascii = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let of_others = |c: char| !c.is_ascii() && !c.is_whitespace() && is_printable(c);
+    let allowed = |c: char| if of_ascii(c) || of_others(c) { c } else { '-' };
+    let name: String = name.chars().take(NAME_MAX.0).map(allowed).collect();
+    let name = name[..name.floor_char_boundary(NAME_MAX.1)].trim_start_matches('-');
+    if name.is_empty() { "unnamed".to_owned() } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -183,6 +185,9 @@ mod tests {
         assert_eq!(file_name("-rf"), "rf");
         assert_eq!(file_name("digits-bits_2"), "digits-bits_2");
         assert_eq!(file_name(""), "unnamed");
-        assert_eq!(file_name(&("x".to_owned() + &"é".repeat(100))).len(), 64);
+        assert_eq!(file_name("größe 精度 हिन्दी"), "größe-精度-हिन्दी");
+        assert_eq!(file_name("a\u{202e}\u{1b}\u{a0}b"), "a---b");
+        assert_eq!(file_name(&("x".to_owned() + &"é".repeat(100))).chars().count(), 64);
+        assert!(file_name(&"精".repeat(100)).len() <= 160);
     }
 }

@@ -4,12 +4,12 @@ mod seeds;
 mod summary;
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Error, anyhow};
+use anyhow::{Context, Error, anyhow, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use systoliq_sim::{Experiment, Prepared, path};
 use super::margin::margin;
 use super::precision::analytical;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::load::document::Layout;
 use crate::load::files::{self, read_text};
 use crate::load::{ExperimentArguments, Loaded};
@@ -165,7 +166,7 @@ impl SearchCommand {
             }
             folder.write(RESULT, &json)?;
             let seconds = start.elapsed().as_secs_f64();
-            let timing = json!({ "seconds": seconds, "jobs": self.jobs() });
+            let timing = json!({ "seconds": seconds, "jobs": self.jobs(&spec) });
             folder.write(TIMING, &format!("{timing:#}\n"))
         };
         write().map_err(Failure::run)?;
@@ -224,9 +225,10 @@ impl SearchCommand {
         explorer: &Explorer<'_>,
     ) -> Result<(SearchReport, Vec<systoliq_explore::Key>), Failure> {
         let search = Search::new(spec, starts).map_err(Failure::input)?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let jobs = self.jobs(spec);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
-        let progress = Progress::new((spec.cost, profile.unit()));
+        let progress = Progress::new((spec.cost, profile.unit()), &self.out);
         let watch = |seen: Seen<'_>| progress.saw(seen);
         let found = pool.map_err(Failure::run)?.install(|| search.run(explorer, &watch));
         progress.bar.finish_and_clear();
@@ -236,9 +238,11 @@ impl SearchCommand {
         })
     }
 
-    fn jobs(&self) -> usize {
+    /// Runs at a time: no more than there are.
+    fn jobs(&self, spec: &SearchSpec) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.jobs.map_or_else(all, |jobs| usize::from(jobs.get()))
+        let jobs = self.jobs.map_or_else(all, |jobs| usize::from(jobs.get()));
+        jobs.min(spec.runs_max.saturating_add(spec.held_back.len()))
     }
 }
 
@@ -252,7 +256,12 @@ fn starts(
     if path.exists() {
         let damaged = || format!("cannot resume: {} is damaged", path.display());
         let text = read_text(&path).map_err(Failure::input)?;
-        return serde_json::from_str(&text).with_context(damaged).map_err(Failure::input::<Error>);
+        let read = || {
+            let starts: Starts = serde_json::from_str(&text)?;
+            check_starts(&starts, prepared)?;
+            Ok::<_, Error>(starts)
+        };
+        return read().with_context(damaged).map_err(Failure::input::<Error>);
     }
     let own = Start { name: StartName::Own, experiment: prepared.experiment.clone() };
     let analysed = analytical().and_then(|precision| {
@@ -269,6 +278,27 @@ fn starts(
     Ok(starts)
 }
 
+/// Checks that starts that were read are possible plans for the experiment.
+fn check_starts(Starts { starts, .. }: &Starts, prepared: &Prepared) -> Result<(), Error> {
+    let names: Vec<StartName> = starts.iter().map(|start| start.name).collect();
+    let expected = [&[StartName::Analysis, StartName::Own][..], &[StartName::Own]];
+    if !expected.contains(&&names[..]) {
+        bail!("starts: {names:?}, expected that of the experiment, perhaps after one by analysis");
+    }
+    for Start { name, experiment } in starts {
+        let ours = prepared.experiment.clone();
+        let precision = match name {
+            StartName::Own => ours.precision.clone(),
+            StartName::Analysis => experiment.precision.clone(),
+        };
+        if *experiment != (Experiment { precision, ..ours }) {
+            bail!("starts: {name:?} is of another experiment");
+        }
+        Prepared::new(experiment.clone())?;
+    }
+    Ok(())
+}
+
 /// An experiment whose file may stand anywhere: its paths of data start at the root.
 fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
     let mut json = serde_json::to_value(experiment)?;
@@ -283,8 +313,10 @@ fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
 }
 
 /// What is shown on standard error while runs end, if that is a terminal.
-struct Progress {
+struct Progress<'a> {
     bar: ProgressBar,
+    /// The folder that keeps the runs.
+    out: &'a Path,
     /// What is to be least, and the unit of energy.
     cost: (Cost, EnergyUnit),
     stopped: AtomicUsize,
@@ -292,13 +324,25 @@ struct Progress {
     least: Mutex<f64>,
 }
 
-impl Progress {
-    fn new(cost: (Cost, EnergyUnit)) -> Self {
+impl<'a> Progress<'a> {
+    fn new(cost: (Cost, EnergyUnit), out: &'a Path) -> Self {
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {pos} runs, {per_sec}{msg}");
         bar.set_style(style.expect("a template that indicatif reads"));
         bar.tick();
-        Self { bar, cost, stopped: AtomicUsize::new(0), least: Mutex::new(f64::INFINITY) }
+        let (stopped, least) = (AtomicUsize::new(0), Mutex::new(f64::INFINITY));
+        let progress = Self { bar, out, cost, stopped, least };
+        progress.keeps();
+        progress
+    }
+
+    /// Has an interruption say what is kept.
+    fn keeps(&self) {
+        interrupt::says(format!(
+            "{} runs are kept in {}; the same command with --resume goes on from them",
+            self.bar.position(),
+            self.out.display()
+        ));
     }
 
     fn saw(&self, seen: Seen<'_>) {
@@ -308,6 +352,7 @@ impl Progress {
                     self.stopped.fetch_add(1, Ordering::Relaxed);
                 }
                 self.bar.inc(1);
+                self.keeps();
             }
             Seen::Step(step) => {
                 let stopped = self.stopped.load(Ordering::Relaxed);

@@ -6,7 +6,7 @@ mod summary;
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,8 +20,9 @@ use systoliq_sim::drop::looks::LOOKS;
 use systoliq_sim::energy::Picojoules;
 
 use crate::commands::margin::margin;
-use crate::commands::table::joules;
-use crate::failure::Failure;
+use crate::commands::table::{grouped, joules};
+use crate::failure::{Failure, printable, warn};
+use crate::interrupt;
 use crate::load::sweep::{self, LoadedSweep};
 use crate::load::{experiment, files};
 use directory::SweepDirectory;
@@ -96,7 +97,8 @@ impl SweepCommand {
         };
         self.check(&loaded, &trial, runs.len())?;
         let others = self.confirm.then(|| other_seeds(sweep.seeds())).transpose()?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs()).build();
+        let jobs = self.jobs().min(runs.len());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let pool = pool.map_err(Failure::run)?;
         let keys = pool.install(|| keys(runs.len(), &|at| trial(at).key()));
         if let Some((first, second)) = twice(&keys) {
@@ -109,14 +111,20 @@ impl SweepCommand {
                 let (directory, store) = SweepDirectory::open(path, sweep, &keys, self.resume)?;
                 (Some(directory), store)
             }
-            None => (None, Store::new(Lines::default(), io::sink())),
+            None => {
+                if runs.len() > RUNS_UNSAID_MAX {
+                    let runs = grouped(runs.len() as u64);
+                    let problem = format!("without --out, nothing of its {runs} runs is kept");
+                    warn(&sweep.spec().name, &[problem]);
+                }
+                (None, Store::new(Lines::default(), io::sink()))
+            }
         };
         let (lines, analysis) = pool.install(|| {
             self.evaluate(store, sweep, (&keys, &trial), others.as_deref().unwrap_or_default())
         })?;
         let json = serde_json::to_string_pretty(&analysis).map_err(Failure::run)? + "\n";
         if let Some(directory) = &directory {
-            let jobs = self.jobs();
             directory.finish(&lines, &keys, (sweep, &analysis), (start.elapsed(), jobs))?;
         }
         let text = if self.json { json } else { summary::summary(sweep, &analysis) };
@@ -158,7 +166,7 @@ impl SweepCommand {
         let explorer = Explorer::new(store, &files::open_data);
         let seeds = sweep.seeds().len();
         let runs = sweep.points() * seeds;
-        let progress = Progress::new(runs as u64, self.margin);
+        let progress = Progress::new(runs as u64, self.margin, self.out.as_deref());
         let saw = |at: usize, line: &Line| progress.saw(line, || summary::point(sweep, at / seeds));
         let failed = |error: systoliq_explore::Error| match error {
             systoliq_explore::Error::Store { .. } => Failure::run(error),
@@ -171,7 +179,7 @@ impl SweepCommand {
             explorer.with_lines(|lines| Analysis::new(sweep, keys, lines, self.margin));
         for point in analysis.winners().into_iter().filter(|_| self.confirm) {
             let of_seed = |seed| Trial::read(sweep.experiment(point, seed), experiment);
-            let progress = Progress::new(others.len() as u64, self.margin);
+            let progress = Progress::new(others.len() as u64, self.margin, self.out.as_deref());
             let saw = |line: &Line| progress.saw(line, || summary::point(sweep, point));
             let looked = analysis.look_at(point, others, (&explorer, &of_seed), &saw);
             progress.bar.finish_and_clear();
@@ -186,26 +194,47 @@ impl SweepCommand {
     }
 }
 
+/// How many runs a sweep may have without saying that none of them is kept.
+const RUNS_UNSAID_MAX: usize = 20;
+
 /// What is shown on standard error while runs end, if that is a terminal.
-struct Progress {
+struct Progress<'a> {
     bar: ProgressBar,
+    /// The folder that keeps the runs.
+    out: Option<&'a Path>,
     margin: f64,
     /// The least energy of a run that lost little enough.
     best: Mutex<Option<f64>>,
 }
 
-impl Progress {
-    fn new(runs: u64, margin: f64) -> Self {
+impl<'a> Progress<'a> {
+    fn new(runs: u64, margin: f64, out: Option<&'a Path>) -> Self {
         let bar = ProgressBar::new(runs);
         let template = "[{bar:20}] {pos}/{len} runs, {per_sec}, {eta} left{wide_msg}";
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
         bar.tick();
-        Self { bar, margin, best: Mutex::new(None) }
+        let progress = Self { bar, out, margin, best: Mutex::new(None) };
+        progress.keeps();
+        progress
+    }
+
+    /// Has an interruption say what is kept.
+    fn keeps(&self) {
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        interrupt::says(match self.out {
+            Some(out) => format!(
+                "{done} of {all} runs are kept in {}; the same command with --resume goes on with the \
+                 others",
+                out.display()
+            ),
+            None => format!("without --out, the {done} runs that have ended are not kept"),
+        });
     }
 
     fn saw(&self, line: &Line, point: impl FnOnce() -> String) {
         self.bar.inc(1);
+        self.keeps();
         let Some((found, lost)) = line.found().and_then(|found| Some((found, found.lost()?)))
         else {
             return;
@@ -215,7 +244,7 @@ impl Progress {
         if lost <= self.margin && best.is_none_or(|least| energy < least) {
             *best = Some(energy);
             let energy = joules(Picojoules(energy), found.energy_pj.unit);
-            self.bar.set_message(format!("; best so far {energy}: {}", point()));
+            self.bar.set_message(format!("; best so far {energy}: {}", printable(&point())));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tables in plain ASCII.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use systoliq_sim::accelerator::Dram;
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::report::Extended;
 
@@ -27,14 +28,15 @@ impl Columns {
     }
 
     /// The lines, indented and without blanks at their ends. Columns of numbers, also of those
-    /// with a unit behind them, end flush.
+    /// with a unit behind them, and of numbers that are not there, end flush.
     pub(super) fn text(&self) -> String {
         let side = |column: usize| {
             let mut cells = self.lines.iter().filter_map(|line| line.get(column));
             let no_number = |cell: &&String| NO_NUMBERS.contains(&cell.as_str());
             let any = cells.clone().any(|cell| is_number(cell));
+            let none = cells.clone().all(|cell| cell == "-");
             let all = cells.all(|cell| is_number(cell) || no_number(&cell));
-            if any && all { CellAlignment::Right } else { CellAlignment::Left }
+            if (any || none) && all { CellAlignment::Right } else { CellAlignment::Left }
         };
         let sides: Vec<CellAlignment> = (0..self.names.len()).map(side).collect();
         let row = |cells: &[String]| -> Vec<Cell> {
@@ -74,6 +76,15 @@ pub(super) fn grouped(number: u64) -> String {
     }
     text
 }
+
+/// Cycles of stall; no number where nothing waits for memory, as [`UNLIMITED`] says.
+pub(super) fn stalls(cycles: u64, dram: &Dram) -> String {
+    if dram.is_ideal() { "-".to_owned() } else { grouped(cycles) }
+}
+
+/// Stands below cycles where memory brings any number of bytes at once.
+pub(super) const UNLIMITED: &str =
+    " memory is not limited (no accelerator.dram.bytes_per_cycle): nothing waits for it\n";
 
 /// An energy to four digits, in the unit that suits it.
 pub(super) fn joules(Picojoules(energy): Picojoules, unit: EnergyUnit) -> String {

@@ -18,7 +18,7 @@ use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
 use systoliq_sim::scalesim::trace::{Matrix, scratchpad};
 use systoliq_sim::step_trace::StepTrace;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, one_line};
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
 
@@ -241,7 +241,7 @@ impl Trace {
             file.flush()
         })
         .map_err(Failure::run::<Error>)?;
-        let (name, step) = (&prepared.experiment.name, self.step);
+        let (name, step) = (one_line(&prepared.experiment.name), self.step);
         Ok(format!("{}: {name}, step {step}, {}\n", path.display(), self.format.name()))
     }
 
@@ -374,7 +374,7 @@ impl Trace {
 
     fn title(&self, loaded: &Loaded, op: usize) -> String {
         let (experiment, program) = (&loaded.prepared.experiment, &loaded.prepared.program);
-        let (name, op) = (&experiment.name, &program.commands[op].name);
+        let (name, op) = (one_line(&experiment.name), &program.commands[op].name);
         format!("{name}, seed {}: {op} of step {}", experiment.seed, self.step)
     }
 

@@ -6,7 +6,7 @@ mod summary;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,10 @@ use systoliq_sim::{EngineKind, Report, Trainer};
 
 use crate::commands::margin::margin;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
-use directory::RunDirectory;
+use directory::{RunDirectory, Start};
 
 /// Trains a network in fixed point on the simulated array, and the same network in floating point
 /// on the same seed and batches, and sums up accuracy, cycles and energy.
@@ -42,8 +43,8 @@ Examples:
 
 With --out, the run is kept in a folder: report.json (the sum of it), curves.csv (a line per epoch),
 predictions.csv (the classes of the test samples), timing.json (what differs from run to run) and
-checkpoints/, from which --resume goes on. Without
---resume, what another run left there under these names is removed.")]
+checkpoints/, from which --resume goes on: after an interruption, or to more epochs or seeds. A run that
+is there is not touched without --resume or --force.")]
 pub struct Train {
     #[command(flatten)]
     experiment: ExperimentArguments,
@@ -68,9 +69,15 @@ pub struct Train {
     #[arg(long, value_name = "X", default_value_t = MARGIN, value_parser = margin, allow_negative_numbers = true)]
     margin: f64,
 
-    /// Goes on from the checkpoints in --out; starts afresh where there are none.
+    /// Goes on from the checkpoints in --out, also to a larger training.epochs; starts afresh where there
+    /// is no run.
     #[arg(long, requires = "out")]
     resume: bool,
+
+    /// Trains in DIR.next, and replaces the run in --out when this one is complete; with --resume, goes on
+    /// with what DIR.next holds.
+    #[arg(long, requires = "out")]
+    force: bool,
 
     /// Writes every tensor of training step S, counted from 0, to --out/dump-step-S.
     #[arg(long, value_name = "S", requires = "out")]
@@ -132,7 +139,10 @@ impl Train {
             check_place(file).map_err(Failure::input)?;
         }
         let directory = match &self.out {
-            Some(path) => Some(RunDirectory::open(path, &loaded.prepared, self.resume)?),
+            Some(path) => {
+                let start = Start { resume: self.resume, force: self.force };
+                Some(RunDirectory::open(path, &loaded.prepared, start)?)
+            }
             None => None,
         };
         let training = &loaded.prepared.experiment.training;
@@ -145,12 +155,18 @@ impl Train {
             steps,
             parallel: self.threads() > seeds.len(),
             bar: progress_bar("training", steps * seeds.len() as u64),
+            epochs: AtomicU64::new(0),
         };
+        session.keeps(0);
         let records = session.run(&seeds, data)?;
         session.bar.finish_and_clear();
         let failed = |error: systoliq_sim::Error| Failure::run(error);
         let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
         let mut report = report.judged_against(self.margin);
+        if !report.diagnosis.findings.is_empty() {
+            let data = loaded.data(first)?;
+            report.diagnosis.weigh(&loaded.prepared, &data, first).map_err(failed)?;
+        }
         if self.diagnose {
             self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
         }
@@ -169,6 +185,7 @@ impl Train {
                 directory.write("predictions.csv", predictions.csv().as_bytes())?;
             }
             directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
+            directory.finish()?;
         }
         Ok(if self.json { json } else { summary::summary(&loaded.prepared, &report) })
     }
@@ -180,8 +197,9 @@ impl Train {
         record: &Record,
         diagnosis: &mut Diagnosis,
     ) -> Result<(), Failure> {
-        let tried = &mut diagnosis.findings[..].iter_mut().take(SUGGESTIONS_TRIED);
-        if tried.len() == 0 {
+        let suggested = diagnosis.findings.iter_mut().filter(|finding| !finding.set.is_empty());
+        let tried: Vec<_> = suggested.take(SUGGESTIONS_TRIED).collect();
+        if tried.is_empty() {
             return Ok(());
         }
         let (data, prepared) = (loaded.data(record.seed)?, &loaded.prepared);
@@ -235,9 +253,27 @@ struct Session<'a> {
     /// Whether a seed has a thread to spare for its golden model.
     parallel: bool,
     bar: ProgressBar,
+    /// Epochs of all seeds that are done.
+    epochs: AtomicU64,
 }
 
 impl Session<'_> {
+    /// Counts epochs that are done, so that an interruption says what of them is kept.
+    fn keeps(&self, epochs: u64) {
+        let Some(out) = &self.train.out else {
+            return interrupt::says("without --out nothing is kept".to_owned());
+        };
+        let epochs = self.epochs.fetch_add(epochs, Ordering::Relaxed) + epochs;
+        let of_each = u64::from(self.loaded.prepared.experiment.training.epochs);
+        let all = of_each * u64::from(self.train.seeds);
+        let again = if self.train.force { "--force --resume" } else { "--resume" };
+        let (out, seeds) = (out.display(), self.train.seeds);
+        interrupt::says(format!(
+            "{epochs} of {all} epochs ({seeds} x {of_each}) are kept for {out}; the same command with \
+             {again} goes on from there"
+        ));
+    }
+
     /// Runs every seed, as many at a time as there are threads. `data` is that of the first.
     fn run(&self, seeds: &[u64], data: DataSet) -> Result<Vec<Record>, Failure> {
         let results: Mutex<Vec<Option<Result<Record, Failure>>>> =
@@ -286,6 +322,7 @@ impl Session<'_> {
             }
         }
         self.bar.inc(trainer.record().steps);
+        self.keeps(u64::from(trainer.epochs_done()));
         let conduct = Conduct {
             parallel: self.parallel,
             progress: &|step| {
@@ -298,6 +335,7 @@ impl Session<'_> {
             if let Some(directory) = self.directory {
                 directory.save(seed, fingerprint, &trainer.checkpoint())?;
             }
+            self.keeps(1);
         }
         Ok(trainer.record().clone())
     }

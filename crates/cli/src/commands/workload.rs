@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
+use systoliq_sim::accelerator::{Dram, Residency};
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
@@ -16,7 +17,7 @@ use systoliq_sim::{Accelerator, Error};
 
 use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};
-use super::table::{Columns, grouped, joules};
+use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
 use crate::failure::{Failure, warn};
 use crate::load;
 use crate::load::files::open_regular;
@@ -30,7 +31,8 @@ Examples:
   systoliq workload models/topologies/bert_base.csv --accelerator models/accelerators/edge-16x16.json --training
   systoliq workload models/topologies/alexnet.csv --accelerator scale.cfg --scalesim --csv reports
 
-A topology is a CSV file of convolutions or of GEMMs. Of a convolution memory holds the image, of
+A topology is a CSV file of convolutions or of GEMMs; lines that begin with # are comments. As in
+SCALE-Sim, a convolution with DP in its name is depthwise. Of a convolution memory holds the image, of
 which a tile fetches each pixel once. Without --scalesim, output sizes round down and partial sums are read back.
 
 --csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv in the layout of
@@ -46,7 +48,9 @@ pub struct Workload {
     #[arg(long, value_name = "HW")]
     accelerator: PathBuf,
 
-    /// What stays in the processing elements, in place of what the accelerator states.
+    /// What stays in the processing elements, in place of what the accelerator states: os (outputs),
+    /// ws (weights), is (inputs), or auto: for each product the one of fewest cycles, stalls on
+    /// memory included, not of least energy.
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 
@@ -83,6 +87,11 @@ impl Workload {
         let topology = read(&self.topology, Topology::parse)?;
         warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
+        if accelerator.residency != Residency::default() && !self.scalesim {
+            let said = "residency: a workload knows no residency; every layer reads its inputs from DRAM \
+                        and writes its results there";
+            warn(&self.accelerator.display(), &[said.to_owned()]);
+        }
         let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
         let products = products(&topology, size, self.training);
         let widths = self.widths.widths();
@@ -99,7 +108,7 @@ impl Workload {
                 let counts = report.actions.csv();
                 write_whole(file, |out| out.write_all(counts.as_bytes())).map_err(Failure::run)?;
             }
-            let text = if self.json { json(&report)? } else { text(&report) };
+            let text = if self.json { json(&report)? } else { text(&report, &accelerator.dram) };
             (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
         };
         if let Some(folder) = &self.csv {
@@ -167,7 +176,7 @@ fn labels(product: &Product) -> [String; 5] {
     [layer, product.pass.name().replace('_', " "), m, n, k]
 }
 
-fn text(report: &WorkloadReport) -> String {
+fn text(report: &WorkloadReport, dram: &Dram) -> String {
     let names = [
         "layer",
         "pass",
@@ -192,7 +201,7 @@ fn text(report: &WorkloadReport) -> String {
             row.dataflow.name().to_owned(),
             grouped(row.folds),
             grouped(row.cycles),
-            grouped(row.stall_cycles),
+            stalls(row.stall_cycles, dram),
             percent(row.utilization),
             percent(row.mapping_efficiency),
             grouped(row.a_reads + row.b_reads + row.c_reads + row.c_writes),
@@ -209,12 +218,15 @@ fn text(report: &WorkloadReport) -> String {
          DRAM, {}",
         grouped(total.macs),
         grouped(total.cycles),
-        grouped(total.stall_cycles),
+        if dram.is_ideal() { "none".to_owned() } else { grouped(total.stall_cycles) },
         100.0 * total.utilization,
         grouped(total.dram_bytes),
         total.energy_pj.map_or("energy unknown".to_owned(), |energy| joules(energy, unit))
     )
     .expect("writing to a string");
+    if dram.is_ideal() {
+        text.push_str(UNLIMITED);
+    }
     text
 }
 

@@ -53,6 +53,7 @@ pub fn read(file: &Path, set: &[String], many: bool) -> Result<LoadedSweep, Fail
         let mut document = Document::read(file, Layout::SWEEP)?;
         set.iter().try_for_each(|argument| document.set(argument))?;
         let mut spec: SweepSpec = typed(&document)?;
+        Sweep::check_size(&spec, many).map_err(|error| placed(&document, error))?;
         for (at, axis) in spec.axes.iter_mut().enumerate() {
             resolve(&document, at, axis)?;
         }

@@ -7,7 +7,7 @@ use systoliq_sim::report::Extended;
 use super::report::{Compared, Report, Tensor, TensorHistogram};
 use crate::Figure;
 use crate::chart::{Bins, Column, Dot, LineChart, Point, Row, Series, histograms, rows};
-use crate::number::{count, percent, sum};
+use crate::number::{count, decimal, percent, sum};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 
@@ -29,7 +29,7 @@ fn decibels(ratio: Option<Extended>) -> String {
     match ratio.map(|ratio| ratio.0) {
         None => "all zero".to_owned(),
         Some(f64::INFINITY) => "exact".to_owned(),
-        Some(ratio) => format!("{ratio:.2} dB"),
+        Some(ratio) => format!("{} dB", decimal(ratio, 2)),
     }
 }
 

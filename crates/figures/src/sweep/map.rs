@@ -9,16 +9,16 @@ use crate::Figure;
 use crate::chart::{Cell, HeatMap};
 use systoliq_explore::shown;
 
-use crate::number::{Unit, loss_unit};
+use crate::number::{Unit, loss_unit, signed};
 use crate::page::Table;
 use crate::scale::Axis;
 
 /// A loss with its sign, as short as a cell needs it.
-fn signed(value: f64, unit: Unit) -> String {
+fn brief(value: f64, unit: Unit) -> String {
     if value.is_nan() {
         return "none".to_owned();
     }
-    let text = format!("{value:+.*}", if unit.name.is_empty() { 4 } else { 1 });
+    let text = signed(value, if unit.name.is_empty() { 4 } else { 1 });
     let zero = text.trim_start_matches(['+', '-']);
     if zero.chars().all(|digit| "0.".contains(digit)) { zero.to_owned() } else { text }
 }
@@ -70,7 +70,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
             // Values go up.
             at: [column, rows.values.len() - 1 - row],
             value,
-            text: signed(value, unit),
+            text: brief(value, unit),
             title: told(analysis, point),
             chosen: Some(&number) == chosen,
         })
@@ -91,7 +91,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         rows: &row_names,
         shade: Axis::around(scale, values()),
         ends: ends
-            .map(|value| format!("{} {}", signed(value, unit), unit.name).trim_end().to_owned()),
+            .map(|value| format!("{} {}", brief(value, unit), unit.name).trim_end().to_owned()),
         cells: &cells,
     };
     let mut table = Table::new(&[&rows.name]);
@@ -101,7 +101,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
             let found = cells.iter().find(|cell| cell.at == [column, at]);
             found.map_or("-".to_owned(), |cell| match cell.value.is_nan() {
                 true => "undefined".to_owned(),
-                false => format!("{:+.2}", cell.value),
+                false => signed(cell.value, 2),
             })
         };
         table.row([name.clone()].into_iter().chain((0..column_names.len()).map(cell)));

@@ -7,7 +7,7 @@ use crate::Figure;
 use crate::chart::{Column, Dot, Row, rows};
 use systoliq_explore::shown;
 
-use crate::number::{difference, loss_unit};
+use crate::number::{difference, loss_unit, signed};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
 
@@ -27,7 +27,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         let [from, to] = [from, to].map(shown);
         let lost = difference(step.loss.0, step.loss_ci95.map(|half| half.0), analysis.measure);
         let growth = energy_factor.map(|factor| 100.0 * (factor - 1.0));
-        let energy = growth.map_or("-".to_owned(), |growth| format!("{growth:+.1} %"));
+        let energy = growth.map_or("-".to_owned(), |growth| format!("{} %", signed(growth, 1)));
         let axis = analysis.axes.iter().find(|axis| axis.name == step.axis);
         let name = axis.map_or(step.axis.as_str(), |axis| axis_name(analysis, axis));
         let label = format!("{name} {from} → {to}");

@@ -130,8 +130,16 @@ impl CsvSpec {
 
     pub(super) fn load(&self, open: &mut Open<'_>) -> Result<DataSet, Error> {
         let (file, reader) = open_first(std::slice::from_ref(&self.path), open)?;
-        let all = self.parse(&file, reader)?;
+        let (all, heading) = self.read(&file, reader)?;
         let rows = all.len();
+        let mut remarks = Vec::from_iter(heading);
+        match all.constant_columns() {
+            0 => {}
+            count => remarks.push(format!(
+                "{file}: {count} of {} columns of inputs hold one value alone",
+                all.features()
+            )),
+        }
         let order = match self.shuffle {
             true => Key::new(0).with_name("csv split").permutation(rows as u32),
             false => (0..rows as u32).collect(),
@@ -146,6 +154,7 @@ impl CsvSpec {
             train,
             validation,
             test,
+            remarks,
         })
     }
 
@@ -156,6 +165,12 @@ impl CsvSpec {
     /// If it cannot be read, holds no samples or too many, a line has another number of columns
     /// than the first, a cell is not a finite number, or a label is not below the classes.
     pub fn parse(&self, file: &str, reader: impl Read) -> Result<Part, Error> {
+        Ok(self.read(file, reader)?.0)
+    }
+
+    /// Reads the samples, and remarks on a first line that is read for something else.
+    fn read(&self, file: &str, reader: impl Read) -> Result<(Part, Option<String>), Error> {
+        let mut heading = None;
         let answers = if self.classes.is_some() { 1 } else { self.targets.unwrap_or(1) };
         let mut table = Table { file, answers, classes: self.classes, ..Table::default() };
         let mut lines = BufReader::new(reader);
@@ -173,11 +188,34 @@ impl CsvSpec {
             let cells: Vec<&str> = cells(text).collect();
             let first = table.columns.is_none();
             table.check_columns(line, cells.len())?;
+            if first {
+                heading = heading_remark(&cells, self.header)
+                    .map(|remark| format!("{file}: line {line}: {remark}"));
+            }
             if !(first && self.header) {
                 table.add(line, first, &cells)?;
             }
         }
-        table.finish()
+        Ok((table.finish()?, heading))
+    }
+}
+
+/// What is odd about the first line, where it may be meant for a heading and is read as a sample, or
+/// the other way round.
+fn heading_remark(cells: &[&str], header: bool) -> Option<String> {
+    let numbers: Option<Vec<f64>> = cells.iter().map(|cell| cell.parse().ok()).collect();
+    let counts_up = numbers?.iter().enumerate().all(|(at, &number)| number == at as f64);
+    match (header, counts_up) {
+        (true, false) => Some(
+            "it is passed over as the names of the columns, but holds numbers alone, as samples do"
+                .to_owned(),
+        ),
+        (false, true) if cells.len() > 2 => Some(format!(
+            "it is read as a sample, but counts 0, 1, 2, …, {}, as names of columns do that pandas \
+             writes: with \"header\": true it is passed over",
+            cells.len() - 1
+        )),
+        _ => None,
     }
 }
 

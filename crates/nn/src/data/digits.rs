@@ -43,6 +43,7 @@ pub(super) fn load() -> Result<DataSet, Error> {
         train,
         validation,
         test,
+        remarks: Vec::new(),
     })
 }
 

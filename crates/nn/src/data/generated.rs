@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
 
-use super::{Answers, DataSet, Part, VALUES_MAX};
+use super::{Answers, DataSet, DataShape, Part, VALUES_MAX};
 use crate::Error;
 
 /// The names under which the parts are keyed.
@@ -74,20 +74,16 @@ impl FirSpec {
         check_sizes("fir", [self.train, self.validation, self.test], features + 1)
     }
 
+    pub(super) fn shape(&self) -> DataShape<'static> {
+        let (features, train) = (self.taps.len(), self.train);
+        DataShape { name: "fir", features, classes: None, outputs: 1, train }
+    }
+
     pub(super) fn generate(&self, seed: u64) -> DataSet {
         let key = Key::new(seed).with_name("fir");
         let sizes = [self.train, self.validation, self.test];
-        let [train, validation, test] =
-            std::array::from_fn(|at| self.part(key.with_name(PARTS[at]), sizes[at]));
-        DataSet {
-            name: "fir".to_owned(),
-            features: self.taps.len(),
-            classes: None,
-            outputs: 1,
-            train,
-            validation,
-            test,
-        }
+        let parts = std::array::from_fn(|at| self.part(key.with_name(PARTS[at]), sizes[at]));
+        of_shape(&self.shape(), parts)
     }
 
     fn part(&self, key: Key, samples: usize) -> Part {
@@ -139,20 +135,16 @@ impl ClustersSpec {
         check_sizes("clusters", [self.train, self.validation, self.test], self.features)
     }
 
+    pub(super) fn shape(&self) -> DataShape<'static> {
+        let Self { features, classes, train, .. } = *self;
+        DataShape { name: "clusters", features, classes: Some(classes), outputs: classes, train }
+    }
+
     pub(super) fn generate(&self, seed: u64) -> DataSet {
         let key = Key::new(seed).with_name("clusters");
         let sizes = [self.train, self.validation, self.test];
-        let [train, validation, test] =
-            std::array::from_fn(|at| self.part(key, PARTS[at], sizes[at]));
-        DataSet {
-            name: "clusters".to_owned(),
-            features: self.features,
-            classes: Some(self.classes),
-            outputs: self.classes,
-            train,
-            validation,
-            test,
-        }
+        let parts = std::array::from_fn(|at| self.part(key, PARTS[at], sizes[at]));
+        of_shape(&self.shape(), parts)
     }
 
     fn part(&self, key: Key, name: &str, samples: usize) -> Part {
@@ -168,6 +160,13 @@ impl ClustersSpec {
         let labels = (0..samples).map(|sample| class(sample) as u32).collect();
         Part::from_real(width, values, Answers::Labels(labels))
     }
+}
+
+/// A data set of a shape, of parts for training, validation and test.
+fn of_shape(shape: &DataShape<'_>, [train, validation, test]: [Part; 3]) -> DataSet {
+    let DataShape { name, features, classes, outputs, .. } = *shape;
+    let (name, remarks) = (name.to_owned(), Vec::new());
+    DataSet { name, features, classes, outputs, train, validation, test, remarks }
 }
 
 /// Checks that there is something to train and to test on, and that all of it fits into memory.

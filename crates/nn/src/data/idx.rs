@@ -202,6 +202,7 @@ impl IdxSpec {
             train,
             validation,
             test,
+            remarks: Vec::new(),
         })
     }
 

@@ -63,6 +63,7 @@ impl PointsSpec {
             validation: part.select(&[]),
             test: part.clone(),
             train: part,
+            remarks: Vec::new(),
         }
     }
 }

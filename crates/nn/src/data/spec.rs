@@ -9,7 +9,7 @@ use super::csv::CsvSpec;
 use super::generated::{ClustersSpec, FirSpec};
 use super::idx::IdxSpec;
 use super::points::PointsSpec;
-use super::{DataSet, digits};
+use super::{DataSet, DataShape, digits};
 use crate::Error;
 
 /// Opens a file for [`DataSpec::load`], by the name that the specification gives it.
@@ -65,6 +65,15 @@ impl DataSpec {
             Self::Fir(spec) => spec.validate(),
             Self::Clusters(spec) => spec.validate(),
             Self::Points(spec) => spec.validate(),
+        }
+    }
+
+    /// The shape of what is generated, which no file decides.
+    pub fn shape(&self) -> Option<DataShape<'static>> {
+        match self {
+            Self::Fir(spec) => Some(spec.shape()),
+            Self::Clusters(spec) => Some(spec.shape()),
+            Self::Digits {} | Self::Idx(_) | Self::Csv(_) | Self::Points(_) => None,
         }
     }
 

@@ -85,7 +85,11 @@ impl Machine<'_> {
             let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
             self.tensors[at] = copies.collect::<Option<_>>()?;
         }
-        if !snapshot.scales.iter().all(History::is_possible) {
+        let possible = |(decl, history): (&TensorDecl, &History)| {
+            // A step converts fewer elements of a tensor than memory holds.
+            history.is_possible(decl.plan.scale, u64::from(u32::MAX))
+        };
+        if !self.program.tensors.iter().zip(&snapshot.scales).all(possible) {
             return None;
         }
         self.scales.clone_from(&snapshot.scales);

@@ -34,7 +34,8 @@ pub(super) struct Passing {
     exact: Combination,
     /// The weights before it.
     weights: Tensor,
-    gradient: TensorId,
+    /// Which of them were to change.
+    asked: Vec<bool>,
 }
 
 impl Machine<'_> {
@@ -106,23 +107,25 @@ impl Machine<'_> {
         key: Key,
     ) -> Outcome {
         let before = self.read(weights);
+        let mut change = Combination::of(rate, self.read(gradient));
+        if let Some(decay) = decay {
+            change = change.plus(decay, before);
+        }
+        let asked = change.nonzero();
         let mut exact = Combination::of(Multiplier::ONE, before);
         if let Some(residual) = residual {
             exact = exact.plus(Multiplier::ONE, self.read(residual));
         }
-        exact = exact.minus(rate, self.read(gradient));
-        if let Some(decay) = decay {
-            exact = exact.minus(decay, before);
-        }
+        exact = exact.less(change);
         let (tensor, statistics) = exact.convert(&self.kept_scale(weights, key));
         if residual.is_some() {
             // Whether an element is stalled is known with its residual.
-            self.passing = Some(Passing { exact, weights: before.clone(), gradient });
+            self.passing = Some(Passing { exact, weights: before.clone(), asked });
             return self.finish(weights, tensor, statistics, false);
         }
         let overflow = self.program.tensor(weights).plan.overflow;
         let change = Change { before, after: &tensor };
-        let update = UpdateStatistics::of(change, None, self.read(gradient), overflow);
+        let update = UpdateStatistics::of(change, None, &asked, overflow);
         Outcome { update: Some(update), ..self.finish(weights, tensor, statistics, false) }
     }
 
@@ -140,7 +143,7 @@ impl Machine<'_> {
         let update = UpdateStatistics::of(
             Change { before: &passing.weights, after },
             Some(Change { before: self.read(residual), after: &tensor }),
-            self.read(passing.gradient),
+            &passing.asked,
             self.program.tensor(weights).plan.overflow,
         );
         Outcome { update: Some(update), ..self.finish(residual, tensor, statistics, false) }

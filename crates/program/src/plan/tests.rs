@@ -49,6 +49,26 @@ fn overrides_replace_what_they_state_and_nothing_else() {
 }
 
 #[test]
+fn an_object_of_bits_and_fraction_bits_is_signed_unless_it_says_otherwise() {
+    let input = |json: &str| resolve(json).unwrap().layers[0].input.to_string();
+    let hidden = |json: &str| resolve(json).unwrap().layers[0].outputs.to_string();
+    let whole = r#"{"input": {"bits": 8, "frac": 6}, "activations": {"bits": 6, "frac": 3}}"#;
+    assert_eq!(input(whole), "Q2.6, nearest-even, saturate");
+    assert_eq!(hidden(whole), "Q3.3, nearest-even, saturate");
+    let unsigned = r#"{"input": {"bits": 8, "frac": 6, "signed": false}}"#;
+    assert_eq!(input(unsigned), "UQ2.6, nearest-even, saturate");
+    // What states less than a format has the sign of its role, or of what it overrides.
+    assert_eq!(input(r#"{"input": {"bits": 6}}"#), "UQ1.5, nearest-even, saturate");
+    assert_eq!(input(r#"{"input": {"frac": 6}}"#), "UQ2.6, nearest-even, saturate");
+    assert_eq!(
+        hidden(r#"{"activations": {"bits": 6}}"#),
+        "UQ6 history of 16, nearest-even, saturate"
+    );
+    let lower = r#"{"input": "UQ1.7", "layers": {"0": {"input": {"bits": 5, "frac": 4}}}}"#;
+    assert_eq!(input(lower), "UQ1.4, nearest-even, saturate");
+}
+
+#[test]
 fn an_overflow_rate_starts_where_it_is_told_or_at_the_default_of_its_role() {
     let plan = resolve(
         r#"{"gradients": {"bits": 10, "scale": "overflow-rate", "max_overflow_rate": 0.0001,

@@ -1,7 +1,9 @@
 //! How often each code of a tensor occurs.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::{Lane, Tensor, with_codes};
+use systoliq_fxp::{Format, Lane, Tensor, with_codes};
 
 /// Bits of a code that are told apart.
 const BITS: u32 = 8;
@@ -25,8 +27,7 @@ impl Histogram {
     /// The histogram of a tensor that is not empty.
     pub fn of(tensor: &Tensor) -> Self {
         let format = tensor.format();
-        let dropped_bits = format.bits().saturating_sub(BITS);
-        let lowest = format.min_raw() >> dropped_bits;
+        let (dropped_bits, lowest) = (dropped_bits(format), *values(format).start());
         let mut counts = vec![0; 1 << BITS.min(format.bits())];
         with_codes!(tensor, |codes| {
             for &code in codes {
@@ -43,6 +44,27 @@ impl Histogram {
             counts: counts[first..end].to_vec(),
         }
     }
+
+    /// Whether it can be that of so many codes of a format, whatever its fraction bits.
+    pub(crate) fn is_possible(&self, format: Format, codes: u64) -> bool {
+        let counted = self.counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+        let last = self.first.checked_add(self.counts.len() as i64 - 1);
+        let inside = |value: i64| values(format).contains(&value);
+        counted == Some(codes)
+            && self.dropped_bits == dropped_bits(format)
+            && inside(self.first)
+            && last.is_some_and(inside)
+    }
+}
+
+/// Low bits of a code that are left out.
+fn dropped_bits(format: Format) -> u32 {
+    format.bits().saturating_sub(BITS)
+}
+
+/// The values that are told apart.
+fn values(format: Format) -> RangeInclusive<i64> {
+    format.min_raw() >> dropped_bits(format)..=format.max_raw() >> dropped_bits(format)
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ struct Rows {
 }
 
 impl Bill<'_, '_, '_> {
-    /// A matrix product.
+    /// A matrix product in a dataflow.
     pub(super) fn gemm(
         &mut self,
         gemm: &Gemm,
         shape: GemmShape,
+        flow: Stationary,
         second_pass: bool,
     ) -> Result<(), Error> {
         let costs = self.costs;
@@ -31,7 +32,7 @@ impl Bill<'_, '_, '_> {
             return Err(Error::at("GEMM", problem));
         }
         let sum_bits = costs.sum_widths(gemm, k).total();
-        let mapping = costs.accelerator.mapping(shape, sum_bits);
+        let mapping = costs.mapping_as(gemm, shape, flow);
         let counts = ArrayCounts::of(&mapping).map_err(too_large)?;
         self.cost.cycles = counts.cycles;
         self.cost.counts = counts;

@@ -187,6 +187,19 @@ struct Line<'t> {
     looked_at: usize,
 }
 
+/// One fold: its place in the loops, its times, and the pieces that it is walked through in.
+struct Fold {
+    places: [usize; 3],
+    tile: Tile,
+    /// Cycles from its beginning to its first step, and to its end.
+    lead: u64,
+    length: u64,
+    /// Steps in time of a piece.
+    size: usize,
+    /// Whether its sums are complete.
+    complete: bool,
+}
+
 /// The most parts of a view whose pixels are counted one by one: some seconds.
 const LOOKED_AT_MAX: usize = 1 << 21;
 
@@ -223,55 +236,94 @@ impl Line<'_> {
     }
 
     fn fold(&mut self, walk: &mut Walk<'_>, places: [usize; 3]) -> Result<(), TooLong> {
-        let Traffic { mapping, operands, bias, .. } = self.traffic;
+        let mapping = &self.traffic.mapping;
         let tile = mapping.tile(places);
         let (lead, length) = self.schedule.lead_and_length(&tile);
         let loops = mapping.loops();
         let is_last = |at: usize| places[at] + 1 == loops[at].pieces.count();
         let rows_at = loops.iter().position(|each| each.axis == Axis::Rows).expect("three axes");
         let complete = mapping.output_stays() || is_last(rows_at);
-        let pieces = tile.steps.div_ceil(self.steps_max);
-        let size = tile.steps.div_ceil(pieces);
+        let size = tile.steps.div_ceil(tile.steps.div_ceil(self.steps_max));
+        let fold = Fold { places, tile, lead, length, size, complete };
         let mut started = 0;
-        for (number, from) in (0..tile.steps).step_by(size).enumerate() {
-            let to = tile.steps.min(from + size);
-            let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
-            let (is_first_piece, is_last_piece) = (from == 0, to == tile.steps);
-            let mut reads = Vec::new();
-            if is_first_piece && places == [0; 3] {
-                reads.extend(bias);
-            }
-            let gives = complete && (is_last_piece || !mapping.output_stays());
-            // Where outputs stay, a fold gives them all at once.
-            let given = if mapping.output_stays() { 0 } else { number };
-            let mask = if gives { self.mask(places, &piece, given) } else { None };
-            reads.extend(mask.filter(|mask| !mask.write));
-            for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
-                let split = operand.depends_on(Axis::Time) && !operand.fits();
-                let (part, number) = if split { (&piece, number) } else { (&tile, 0) };
-                if operand.matrix.view.is_some() {
-                    self.looked_at += 1;
-                    if self.looked_at > LOOKED_AT_MAX {
-                        return Err(TooLong);
-                    }
-                }
-                let missing = operand.missing(mapping, places, part);
-                if (split || is_first_piece) && missing > 0 {
-                    let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
-                    let of = (tensor, stored, false);
-                    let sides = axes.map(|axis| largest(mapping, axis));
-                    let cut = self.cut(axes, sides, split);
-                    reads.push(self.traffic.transfer(of, bits, cut, (part, number), missing));
-                }
-            }
-            let mut writes = if gives { self.results(&piece, given) } else { Vec::new() };
-            writes.extend(mask.filter(|mask| mask.write));
-            let gap = self.gap(&tile, is_first_piece, lead + from as u64, &mut started);
-            let done = if is_last_piece { length } else { self.done(&tile, lead, to) };
-            walk.step(&Step { gap, length: done - started, reads: &reads, writes: &writes })?;
+        self.piece(walk, &fold, 0, &mut started)?;
+        let alike = self.alike(&fold);
+        if alike > 0 {
+            walk.repeat(alike as u64, |walk, turn| {
+                self.piece(walk, &fold, 1 + turn as usize, &mut started)
+            })?;
+            started = lead + (alike * size) as u64;
+        }
+        for number in 1 + alike..tile.steps.div_ceil(size) {
+            self.piece(walk, &fold, number, &mut started)?;
         }
         self.before = Some((tile, started));
         Ok(())
+    }
+
+    /// How many pieces of a fold, from its second on, differ in no more than the places of what they
+    /// move.
+    fn alike(&self, fold: &Fold) -> usize {
+        let Traffic { mapping, operands, .. } = self.traffic;
+        let output_stays = mapping.output_stays();
+        let viewed = operands.iter().any(|operand| operand.matrix.view.is_some());
+        let masked = self.groups.is_some() && !output_stays;
+        if viewed || masked {
+            return 0;
+        }
+        let steps = fold.tile.steps;
+        let between = steps.div_ceil(fold.size).saturating_sub(2);
+        // The last steps of operands that move begin no later than the next fold's preload allows.
+        let early = if output_stays { steps } else { steps.saturating_sub(mapping.rows) };
+        between.min(early / fold.size)
+    }
+
+    /// One piece of time of a fold, by its number.
+    fn piece(
+        &mut self,
+        walk: &mut Walk<'_>,
+        fold: &Fold,
+        number: usize,
+        started: &mut u64,
+    ) -> Result<(), TooLong> {
+        let Traffic { mapping, operands, bias, .. } = self.traffic;
+        let Fold { places, tile, lead, length, size, complete } = *fold;
+        let from = number * size;
+        let to = tile.steps.min(from + size);
+        let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
+        let (is_first_piece, is_last_piece) = (from == 0, to == tile.steps);
+        let mut reads = Vec::new();
+        if is_first_piece && places == [0; 3] {
+            reads.extend(bias);
+        }
+        let gives = complete && (is_last_piece || !mapping.output_stays());
+        // Where outputs stay, a fold gives them all at once.
+        let given = if mapping.output_stays() { 0 } else { number };
+        let mask = if gives { self.mask(places, &piece, given) } else { None };
+        reads.extend(mask.filter(|mask| !mask.write));
+        for operand in operands.iter().filter(|each| each.is_fetched(mapping, places)) {
+            let split = operand.depends_on(Axis::Time) && !operand.fits();
+            let (part, number) = if split { (&piece, number) } else { (&tile, 0) };
+            if operand.matrix.view.is_some() {
+                self.looked_at += 1;
+                if self.looked_at > LOOKED_AT_MAX {
+                    return Err(TooLong);
+                }
+            }
+            let missing = operand.missing(mapping, places, part);
+            if (split || is_first_piece) && missing > 0 {
+                let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
+                let of = (tensor, stored, false);
+                let sides = axes.map(|axis| largest(mapping, axis));
+                let cut = self.cut(axes, sides, split);
+                reads.push(self.traffic.transfer(of, bits, cut, (part, number), missing));
+            }
+        }
+        let mut writes = if gives { self.results(&piece, given) } else { Vec::new() };
+        writes.extend(mask.filter(|mask| mask.write));
+        let gap = self.gap(&tile, is_first_piece, lead + from as u64, started);
+        let done = if is_last_piece { length } else { self.done(&tile, lead, to) };
+        walk.step(&Step { gap, length: done - *started, reads: &reads, writes: &writes })
     }
 
     /// The cycles from the step before to this one, which begins so long after its fold.

@@ -162,7 +162,13 @@ impl Remedies<'_> {
             let spare = |settings: &TensorSettings| settings.spare;
             let spare = stated.and_then(spare).or_else(|| general.and_then(|w| spare(&w.0)));
             let spare = spare.unwrap_or(SPARE_DEFAULT) + more.unsigned_abs();
-            return vec![Change::new(format!("{path}.spare"), spare)];
+            let mut set = vec![Change::new(format!("{path}.spare"), spare)];
+            let weights = self.prepared.program.find(Role::Weights, symptom.decl.layer);
+            let bits = weights.map(|id| self.prepared.program.tensor(id).plan.format.bits());
+            if let Some(bits) = bits.filter(|&bits| bits < BITS_ENOUGH) {
+                set.push(Change::new(format!("{path}.bits"), bits + more.unsigned_abs()));
+            }
+            return set;
         }
         let (bits, frac) = (plan.format.bits(), plan.format.frac());
         if bits >= BITS_ENOUGH {
@@ -297,5 +303,8 @@ fn reformatted(
         set.push(Change::new(format!("{path}.bits"), bits));
     }
     set.push(Change::new(format!("{path}.frac"), frac));
+    if !plan.format.is_signed() && stated.is_none_or(|stated| stated.signed.is_none()) {
+        set.push(Change::new(format!("{path}.signed"), false));
+    }
     set
 }

@@ -67,6 +67,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// Adds a row, unless that event is there at these widths.
     fn push(
         &mut self,
         event: &'static str,
@@ -74,6 +75,9 @@ impl Rows<'_> {
         price: Picojoules,
         origins: &[Origin<'_>],
     ) {
+        if self.rows.iter().any(|row| row.event == event && row.widths == widths) {
+            return;
+        }
         let certainty = origins.iter().map(|origin| origin.0).max().unwrap_or(Certainty::Assumed);
         let mut sources: Vec<&str> = vec![];
         for (_, source) in origins {

@@ -101,8 +101,7 @@ const RUN: &str = "run_presets";
 
 /// Keys without effect on what is modelled, in lower case: they matter to sparsity, layouts,
 /// Ramulator or Accelergy alone, which a key of their own turns on, or to no version at all.
-const INERT: [&str; 21] = [
-    "memorybanks",
+const INERT: [&str; 20] = [
     "readrequestbuffer",
     "writerequestbuffer",
     "onchipmemorybanks",
@@ -365,6 +364,12 @@ impl<'a> Keys<'a> {
             if entry.is_true(key)? {
                 let verb = if what == "layouts" { "are" } else { "is" };
                 self.warn(entry, &format!("{what} {verb} not modelled"));
+            }
+        }
+        for section in [GENERAL, ARCHITECTURE] {
+            let banks = self.optional(section, "MemoryBanks");
+            if let Some(entry) = banks.filter(|entry| entry.value != "1") {
+                self.warn(entry, "banks of memory are not modelled, one is taken");
             }
         }
         for ((_, key), entry) in std::mem::take(&mut self.entries) {

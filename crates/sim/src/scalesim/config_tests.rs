@@ -149,6 +149,11 @@ fn what_is_not_modelled_is_named_with_its_line() {
             "line 15: filtercustomlayout = 1: layouts are not modelled".to_owned(),
         ),
         (
+            "MemoryBanks:   1",
+            "MemoryBanks:   4",
+            "line 15: MemoryBanks = 4: banks of memory are not modelled, one is taken".to_owned(),
+        ),
+        (
             "UseRamulatorTrace: False",
             "UseRamulatorTrace: True",
             "line 38: UseRamulatorTrace = True: Ramulator is not modelled".to_owned(),

@@ -15,7 +15,9 @@ const BERT_BASE: &str = include_str!("../../../../models/topologies/bert_base.cs
 #[track_caller]
 fn read(text: &str) -> Topology {
     let topology = Topology::parse(text).unwrap();
-    assert_eq!(topology.warnings, Vec::<String>::new());
+    // Depthwise layers are said, and nothing else is odd.
+    let odd = topology.warnings.iter().filter(|warning| !warning.contains("\"DP\" in the name"));
+    assert_eq!(odd.collect::<Vec<_>>(), Vec::<&String>::new());
     topology
 }
 

@@ -5,18 +5,19 @@
 //! [`GEMM_HEADER`]. SCALE-Sim never reads a header; here it says which of the two tables follows,
 //! and must name the columns in this order, in whatever case and spacing. The spellings of the
 //! files that come with SCALE-Sim are known, among them two columns "IFMAP Width", of which the
-//! first is the height.
+//! first is the height. Lines that begin with `#` are comments.
 //!
 //! Cells may be padded with blanks. Rows may lack their last comma, which SCALE-Sim needs, since it
 //! drops whatever follows the last one. Rows of blank cells are passed over, and so, with a
 //! warning, are those of a name alone, which version 1 takes as headings. Past the columns of
 //! sizes there may be a column "Sparsity", in which N:N is accepted, and one called "Batch" or
-//! "Batch size", by which the GEMM repeats. What else stands there is not read, and
-//! [`Topology::warnings`] says so, except for a cell that begins with `#` and all after it.
+//! "Batch size", by which the GEMM repeats. Columns called "Padding" or "Dilation" are refused where
+//! they would change a size. What else stands there is not read, and [`Topology::warnings`] says so,
+//! except for a cell that begins with `#` and all after it.
 //!
-//! A layer of a convolution whose name contains "DP" is depthwise: SCALE-Sim takes it as so many
-//! layers as it has channels, each with one channel and all of the row's filters. Here it is one
-//! [`Layer`] that repeats. Sparsity is absent, and so are layers without a GEMM.
+//! A layer of a convolution whose name contains "DP", in capitals, is depthwise: SCALE-Sim takes it as
+//! so many layers as it has channels, each with one channel and all of the row's filters. Here it is
+//! one [`Layer`] that repeats, and a warning says so. Sparsity is absent, and so are layers without a GEMM.
 //!
 //! Source: scalesim-project/SCALE-Sim, `scalesim/topology_utils.py`, and the files below
 //! `topologies/` there, in scalesim-project/scale-sim-v2 and in ARM-software/SCALE-Sim.
@@ -118,7 +119,8 @@ impl Topology {
     /// to [`SIZE_MAX`], a filter larger than its input, a sparse layer, and a layer with a matrix
     /// above 2⁴⁰ elements or above 2⁴⁸ multiply-accumulates with its repeats.
     pub fn parse(text: &str) -> Result<Self, InputError> {
-        let mut rows = lines(text).filter(|(_, line)| !is_blank(line));
+        let is_comment = |line: &str| line.trim_start().starts_with('#');
+        let mut rows = lines(text).filter(|(_, line)| !is_blank(line) && !is_comment(line));
         let (line, found) = rows.next().ok_or(InputError::NoHeader)?;
         let mut table = Table::new(line, found)?;
         let mut layers = Vec::new();
@@ -133,7 +135,8 @@ impl Topology {
         if layers.is_empty() {
             return Err(InputError::NoLayers { line });
         }
-        Ok(Self { layers, warnings: table.warnings })
+        let warnings = table.depthwise_warning().into_iter().chain(table.warnings).collect();
+        Ok(Self { layers, warnings })
     }
 
     /// Multiply-accumulates of all layers, with their repeats.
@@ -249,6 +252,11 @@ const GEMM: [Column; 3] = [column("M", &["m"]), column("N", &["n"]), column("K",
 enum Extra {
     Sparsity,
     Batch,
+    /// A column that changes sizes, with the one value that does not.
+    Refused {
+        name: &'static str,
+        neutral: &'static str,
+    },
     /// No name.
     Unnamed,
     /// Something that is not read.
@@ -266,6 +274,8 @@ struct Table {
     columns: Vec<&'static Column>,
     /// What follows these.
     extras: Vec<Extra>,
+    /// Line, name and channels of the layers whose names make them depthwise.
+    depthwise: Vec<(usize, String, usize)>,
     /// Columns that a warning has named.
     warned: BTreeSet<usize>,
     warnings: Vec<String>,
@@ -300,12 +310,28 @@ impl Table {
         let extra = |name: &String| match name.as_str() {
             name if name.contains("sparsity") => Extra::Sparsity,
             "batch" | "batchsize" => Extra::Batch,
+            name if name.contains("padding") => Extra::Refused { name: "Padding", neutral: "0" },
+            name if name.contains("dilation") => Extra::Refused { name: "Dilation", neutral: "1" },
             "" => Extra::Unnamed,
             _ => Extra::Unknown,
         };
         let extras = names[1 + columns.len()..].iter().map(extra).collect();
-        let (warned, warnings) = Default::default();
-        Ok(Self { separator, is_gemm, columns, extras, warned, warnings })
+        let (depthwise, warned, warnings) = Default::default();
+        Ok(Self { separator, is_gemm, columns, extras, depthwise, warned, warnings })
+    }
+
+    /// Says what the name of a layer has made of its shape.
+    fn depthwise_warning(&self) -> Option<String> {
+        let (line, name, channels) = self.depthwise.first()?;
+        let others = match self.depthwise.len() - 1 {
+            0 => String::new(),
+            others => format!("; likewise {others} more"),
+        };
+        Some(format!(
+            "line {line}: \"DP\" in the name {:?} makes the layer depthwise, as in SCALE-Sim: \
+             {channels} layers of one channel{others}",
+            quoted(name)
+        ))
     }
 
     /// Whether a row is a name alone, which says so.
@@ -327,6 +353,9 @@ impl Table {
         }
         let batch = self.extras(line, &cells)?;
         let (shape, channels) = self.shape(line, name, &sizes)?;
+        if !self.is_gemm && name.contains("DP") {
+            self.depthwise.push((line, name.to_owned(), channels));
+        }
         // At most 2^48.
         let repeats = batch as u64 * channels as u64;
         let gemm = |size| shape.gemm(line, size, repeats);
@@ -370,6 +399,20 @@ impl Table {
                 // SCALE-Sim reads a ratio behind the sizes whatever the header says.
                 Extra::Unnamed if at == first && cell.contains(':') => dense(line, cell)?,
                 Extra::Unnamed | Extra::Unknown if is_ratio(cell) => dense(line, cell)?,
+                Extra::Refused { neutral, .. } if cell == neutral => {}
+                Extra::Refused { name, neutral } => {
+                    let reason = match name {
+                        "Padding" => "padding is part of the input's height and width",
+                        _ => "dilation is not modelled",
+                    };
+                    let expected = format!("{neutral}, since {reason}");
+                    return Err(InputError::Cell {
+                        line,
+                        column: name,
+                        found: quoted(cell),
+                        expected,
+                    });
+                }
                 Extra::Batch => batch = size(line, BATCH, cells.len(), Some(cell))?,
                 Extra::Unnamed | Extra::Unknown => self.warn(line, at, cell),
             }

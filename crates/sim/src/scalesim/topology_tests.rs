@@ -175,6 +175,32 @@ fn what_is_not_read_is_named_once_with_its_place() {
 }
 
 #[test]
+fn a_name_that_makes_layers_depthwise_is_said_and_lines_after_a_hash_are_comments() {
+    let rows =
+        "# first\nDPN92, 6, 6, 3, 3, 32, 2, 1,\n #off, 6, 6, 3, 3, 8, 2, 1,\nx_DP,1,1,1,1,2,1,1,";
+    let topology = convolutions(rows).unwrap();
+    assert_eq!(topology.layers.iter().map(Layer::name).collect::<Vec<_>>(), ["DPN92", "x_DP"]);
+    let expected = "line 3: \"DP\" in the name \"DPN92\" makes the layer depthwise, as in SCALE-Sim: \
+                    32 layers of one channel; likewise 1 more";
+    assert_eq!(topology.warnings, [expected]);
+    let commented = format!("# a remark, with commas\n{GEMM_HEADER}\na, 2, 2, 2,");
+    assert_eq!(Topology::parse(&commented).unwrap().layers.len(), 1);
+    assert_eq!(convolutions("dpn, 6, 6, 3, 3, 32, 2, 1,").unwrap().warnings, Vec::<String>::new());
+}
+
+#[test]
+fn columns_that_would_change_a_size_are_refused_by_name() {
+    for (column, neutral, other) in [("Padding", "0", "1"), ("Dilation Height", "1", "2")] {
+        let text = |cell: &str| format!("{CONVOLUTION_HEADER} {column},\na,4,4,1,1,1,1,1,{cell},");
+        let neutral = Topology::parse(&text(neutral)).unwrap();
+        assert_eq!(neutral.warnings, Vec::<String>::new(), "{column}");
+        let error = Topology::parse(&text(other)).unwrap_err().to_string();
+        let name = column.split(' ').next().unwrap();
+        assert!(error.starts_with(&format!("line 2: column {name:?}: found {other:?}")), "{error}");
+    }
+}
+
+#[test]
 fn depthwise_layers_run_once_a_channel() {
     let layer = only(convolutions("Conv2_DP, 6, 6, 3, 3, 32, 2, 1,"));
     assert_eq!(layer.repeats(), 32);

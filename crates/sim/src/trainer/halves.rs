@@ -9,6 +9,7 @@ use systoliq_program::Machine;
 
 use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
 use crate::comparison::Comparison;
+use crate::cost::Arithmetic;
 use crate::judge::Judge;
 use crate::timeline::Timeline;
 use crate::{EngineKind, Error, Prepared};
@@ -37,7 +38,7 @@ pub struct FixedRun<'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
     machine: Machine<'a>,
-    engine: Box<dyn systoliq_program::Engine + Send>,
+    engine: Box<dyn systoliq_program::Engine + Send + 'a>,
     record: Record,
 }
 
@@ -63,7 +64,7 @@ impl<'a> FixedRun<'a> {
             .map(|layer| systoliq_nn::initial_weights(graph, layer, seed))
             .collect();
         let mut machine = Machine::new(program, &initial, seed);
-        let mut engine = EngineKind::Fast.build(&experiment.accelerator);
+        let mut engine = EngineKind::Fast.build(prepared);
         let batch = experiment.training.batch;
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
         let (initial, _) = judge.predict(&mut machine, engine.as_mut(), None);
@@ -95,6 +96,7 @@ impl<'a> FixedRun<'a> {
             data: self.data,
             machine: &mut self.machine,
             engine: self.engine.as_mut(),
+            costs: self.prepared.costs(Arithmetic::Fixed),
             record: &mut self.record,
             epoch,
         };

@@ -6,6 +6,7 @@ use systoliq_sim::Prepared;
 use systoliq_sim::precision::{AssignmentReport, PrecisionReport};
 
 use crate::commands::table::{Columns, grouped};
+use crate::failure::one_line;
 
 /// Appends a line.
 macro_rules! line {
@@ -34,7 +35,7 @@ fn heading(prepared: &Prepared, report: &PrecisionReport) -> String {
         [prepared.graph.inputs].into_iter().chain(units).map(|size| size.to_string()).collect();
     format!(
         "{}: {}, float run of {} epochs, seed {}: {} error on the test part\n",
-        experiment.name,
+        one_line(&experiment.name),
         sizes.join("-"),
         experiment.training.epochs,
         experiment.seed,

@@ -11,6 +11,7 @@ use systoliq_sim::drop::words;
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
+use crate::failure::one_line;
 
 /// The tables of a search; there may be a reason why none of its starts is by analysis.
 pub(super) fn summary(
@@ -83,7 +84,7 @@ fn heading(report: &SearchReport) -> String {
     let part = part(report);
     format!(
         "{}: {what} for a loss of at most {budget}, {seeds} on the {part} part\n\n",
-        report.name
+        one_line(&report.name)
     )
 }
 

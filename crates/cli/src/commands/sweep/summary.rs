@@ -8,6 +8,7 @@ use systoliq_sim::energy::Picojoules;
 use systoliq_sim::report::Extended;
 
 use crate::commands::table::{Columns, grouped, joules, percent, real};
+use crate::failure::one_line;
 
 /// Points of a front that are shown before the table is thinned out.
 const SHOWN: usize = 30;
@@ -55,7 +56,11 @@ fn heading(sweep: &Sweep, analysis: &Analysis) -> String {
         several => format!("{several} seeds each"),
     };
     let experiment = sweep.spec().experiment["name"].as_str().unwrap_or("an experiment");
-    format!("{}: {} {points} of {experiment}, {seeds}{ended}\n\n", analysis.name, sweep.points())
+    format!(
+        "{}: {} {points} of {experiment}, {seeds}{ended}\n\n",
+        one_line(&analysis.name),
+        sweep.points()
+    )
 }
 
 /// The points that no other beats in loss and energy.

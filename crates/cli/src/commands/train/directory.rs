@@ -1,76 +1,107 @@
 //! The folder of a run. Every file is written under a temporary name and renamed when it is whole.
 //!
-//! Only what a run itself writes is ever removed: `report.json`, `curves.csv`, `predictions.csv`,
-//! `timing.json`, `checkpoints/seed-N.json`, `dump-step-S/` and temporary names of these.
+//! A run that is there is kept: another one is trained in `DIR.next` beside it, and takes its place
+//! once it is complete. Then the old folder goes into the new one as `.systoliq-replaced`, the new one
+//! gets the name, and the old one is removed: whenever the process ends, one of the two is whole.
+
+mod checkpoint;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, anyhow};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
-use systoliq_keyed_random::Key;
 use systoliq_sim::Prepared;
 use systoliq_sim::dump::Sink;
-use systoliq_sim::trainer::Checkpoint;
 
 use crate::failure::Failure;
-use crate::folder::{self, difference};
-use crate::load::files::open_regular;
-use crate::whole::{PARTIAL, write_whole};
+use crate::folder::{self, LOCK, names};
+use crate::load::files::read_text;
+use crate::whole::{partial_of, remove, uninterrupted, write_whole, write_whole_folder};
 
 /// The folder for checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
+/// What sums a run up.
+const REPORT: &str = "report.json";
+
 /// What a run writes at its end.
-const RESULTS: [&str; 4] = ["report.json", "curves.csv", "predictions.csv", "timing.json"];
+const RESULTS: [&str; 4] = [REPORT, "curves.csv", "predictions.csv", "timing.json"];
+
+/// The page that `systoliq report` draws of a run.
+const PAGE: &str = "report.html";
+
+/// The folder that was replaced, until it is removed.
+const REPLACED: &str = ".systoliq-replaced";
+
+/// What is done with a run that is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// It goes on.
+    pub(super) resume: bool,
+    /// It is replaced when another is complete.
+    pub(super) force: bool,
+}
 
 /// The folder of a run.
 #[derive(Debug)]
 pub(super) struct RunDirectory {
     path: PathBuf,
     experiment: Value,
+    /// What the folder takes the place of in the end.
+    replaces: Option<PathBuf>,
     /// Held until the run ends.
-    _lock: File,
-}
-
-/// The first line of a checkpoint; its second is the checkpoint itself.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    /// The version of the program that wrote it.
-    version: String,
-    /// The experiment that it is of.
-    experiment: Value,
-    /// The fingerprint of the data.
-    data: String,
-    /// The hash of the second line.
-    hash: String,
+    _locks: Vec<File>,
 }
 
 impl RunDirectory {
-    /// Makes the folder, and sees that it can be written and nobody else writes to it. A run that
-    /// starts afresh removes what another left; one that resumes keeps it.
-    pub(super) fn open(path: &Path, prepared: &Prepared, resume: bool) -> Result<Self, Failure> {
-        let ready = || {
-            folder::check_kind(path, "run")?;
-            let lock = folder::lock(path)?;
-            let checkpoints = path.join(CHECKPOINTS);
-            let in_the_way = |path: PathBuf, is: &str| anyhow!("{} is {is}", path.display());
-            if let Some(name) = RESULTS.iter().find(|name| path.join(name).is_dir()) {
-                return Err(in_the_way(path.join(name), "a folder, expected a file"));
-            }
-            if checkpoints.exists() && !checkpoints.is_dir() {
-                return Err(in_the_way(checkpoints, "a file, expected a folder"));
-            }
-            remove_ours(path, !(resume && holds_checkpoints(&checkpoints)?))?;
-            Ok(lock)
-        };
-        let cannot = || format!("cannot write to the folder {}", path.display());
-        let lock = ready().with_context(cannot).map_err(Failure::input::<Error>)?;
+    /// Makes the folder, and sees that it can be written and nobody else writes to it, or goes on with
+    /// the run that it holds.
+    pub(super) fn open(path: &Path, prepared: &Prepared, start: Start) -> Result<Self, Failure> {
         let experiment = serde_json::to_value(&prepared.experiment).map_err(Failure::run)?;
-        Ok(Self { path: path.to_owned(), experiment, _lock: lock })
+        let cannot = || format!("cannot write to the folder {}", path.display());
+        let ready = || -> Result<_, Error> {
+            finish_replacing(path)?;
+            if !start.force {
+                let locks = vec![lock(path)?];
+                return Ok((path.to_owned(), None, locks));
+            }
+            // What is replaced is the folder itself, and no link to it.
+            let target = if path.exists() { path.canonicalize()? } else { path.to_owned() };
+            let mut locks = Vec::new();
+            if target.exists() {
+                check_all_ours(&target)?;
+                locks.push(lock(&target)?);
+            }
+            let next = next(&target).context("expected the name of a folder")?;
+            locks.push(lock(&next)?);
+            Ok((next, Some(target), locks))
+        };
+        let ready = ready().with_context(cannot).map_err(Failure::input::<Error>)?;
+        let (path, replaces, locks) = ready;
+        let directory = Self { path, experiment, replaces, _locks: locks };
+        directory.check_held(start).map_err(Failure::input)?;
+        remove_partials(&directory.path).with_context(cannot).map_err(Failure::input::<Error>)?;
+        Ok(directory)
+    }
+
+    /// Checks that what the folder holds may be gone on with.
+    fn check_held(&self, start: Start) -> Result<(), Error> {
+        let Some(held) = held(&self.path)? else { return Ok(()) };
+        let shown = self.path.display();
+        match (&self.replaces, start.resume) {
+            (None, false) => bail!(
+                "{shown} holds the results of a run ({held}): --resume goes on with it, --force trains \
+                 beside it and replaces it in the end; or choose another folder"
+            ),
+            (Some(replaced), false) => bail!(
+                "{shown} holds a run that was to replace {} ({held}): --force with --resume goes on \
+                 with it; or remove it",
+                replaced.display()
+            ),
+            (_, true) => self.check_checkpoints(&held),
+        }
     }
 
     /// Writes a file.
@@ -78,78 +109,20 @@ impl RunDirectory {
         write_bytes(&self.path.join(name), bytes).map_err(Failure::run::<Error>)
     }
 
-    /// Writes the checkpoint of a seed, trained on data of this fingerprint.
-    pub(super) fn save(
-        &self,
-        seed: u64,
-        data: u64,
-        checkpoint: &Checkpoint,
-    ) -> Result<(), Failure> {
-        let write = || {
-            let payload = serde_json::to_string(checkpoint)?;
-            let header = Header {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                experiment: self.experiment.clone(),
-                data: hex(data),
-                hash: hash(&payload),
-            };
-            let text = serde_json::to_string(&header)? + "\n" + &payload + "\n";
-            let folder = self.path.join(CHECKPOINTS);
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-            write_bytes(&folder.join(checkpoint_name(seed)), text.as_bytes())
+    /// Takes the place of the run that is to be replaced, when this one is complete.
+    pub(super) fn finish(&self) -> Result<(), Failure> {
+        let Some(target) = &self.replaces else { return Ok(()) };
+        let replace = || {
+            uninterrupted(|| {
+                if target.exists() {
+                    fs::rename(target, self.path.join(REPLACED))?;
+                }
+                fs::rename(&self.path, target)
+            })?;
+            remove_if_there(&target.join(REPLACED))
         };
-        write().map_err(Failure::run::<Error>)
-    }
-
-    /// Reads the checkpoint of a seed, if there is one; it must be of this experiment and of data
-    /// of this fingerprint.
-    pub(super) fn checkpoint(&self, seed: u64, data: u64) -> Result<Option<Checkpoint>, Failure> {
-        let path = self.path.join(CHECKPOINTS).join(checkpoint_name(seed));
-        if !path.exists() {
-            return Ok(None);
-        }
-        let read = || {
-            let mut text = String::new();
-            open_regular(&path)?.read_to_string(&mut text)?;
-            Ok::<_, io::Error>(text)
-        };
-        let text = read()
-            .with_context(|| format!("cannot read {}", path.display()))
-            .map_err(Failure::input::<Error>)?;
-        let (header, payload) = text.split_once('\n').unwrap_or((&text, ""));
-        let payload = payload.trim_end_matches('\n');
-        let damaged = |error: &dyn std::fmt::Display| Failure::input(self.damaged(seed, error));
-        let header: Header = serde_json::from_str(header).map_err(|error| damaged(&error))?;
-        if header.hash != hash(payload) {
-            return Err(damaged(&"its hash does not fit its content"));
-        }
-        let other = |what: String| {
-            Failure::input(anyhow!(
-                "cannot resume: {} is of {what}; resume with that, or start afresh without \
-                 --resume",
-                path.display()
-            ))
-        };
-        if header.version != env!("CARGO_PKG_VERSION") {
-            return Err(other(format!("version {}", header.version)));
-        }
-        if let Some(difference) = difference(&header.experiment, &self.experiment) {
-            return Err(other(format!("another experiment: {difference}")));
-        }
-        if header.data != hex(data) {
-            return Err(other("other data under the same name".to_owned()));
-        }
-        serde_json::from_str(payload).map(Some).map_err(|error| damaged(&error))
-    }
-
-    /// Says that a checkpoint cannot be used.
-    pub(super) fn damaged(&self, seed: u64, error: &dyn std::fmt::Display) -> Error {
-        let path = self.path.join(CHECKPOINTS).join(checkpoint_name(seed));
-        anyhow!(
-            "cannot resume: {} is damaged: {error}; delete it to start this seed afresh",
-            path.display()
-        )
+        let cannot = || format!("cannot put {} in place of it", self.path.display());
+        replace().with_context(cannot).map_err(Failure::run::<Error>)
     }
 
     /// Whether the dump of a step is there.
@@ -163,40 +136,43 @@ impl RunDirectory {
         step: u64,
         make: impl FnOnce(&mut Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let partial = self.path.join(format!("{PARTIAL}dump"));
-        let whole = self.path.join(dump_name(step));
-        let cannot = || format!("cannot write {}", whole.display());
-        fs::create_dir_all(&partial).with_context(cannot).map_err(Failure::run::<Error>)?;
-        let made = make(&mut |name, bytes| fs::write(partial.join(name), bytes));
-        let finish = || {
-            if whole.is_dir() {
-                fs::remove_dir_all(&whole)?;
-            }
-            fs::rename(&partial, &whole)
-        };
-        let done = made.and_then(|()| finish().with_context(cannot).map_err(Failure::run::<Error>));
-        if done.is_err() {
-            // The failure is what the user has to know; what is left goes at the next run.
-            let _ = fs::remove_dir_all(&partial);
-        }
-        done
+        let write = |folder: &Path| make(&mut |name, bytes| fs::write(folder.join(name), bytes));
+        write_whole_folder(&self.path.join(dump_name(step)), write, Failure::run)
     }
-}
-
-fn checkpoint_name(seed: u64) -> String {
-    format!("seed-{seed}.json")
 }
 
 fn dump_name(step: u64) -> String {
     format!("dump-step-{step}")
 }
 
-fn hex(number: u64) -> String {
-    format!("{number:016x}")
+/// The folder beside one that is to be replaced.
+fn next(target: &Path) -> Option<PathBuf> {
+    let mut name = target.file_name()?.to_owned();
+    name.push(".next");
+    Some(target.with_file_name(name))
 }
 
-fn hash(text: &str) -> String {
-    hex(Key::new(0).with_name(text).value())
+/// Makes a folder for a run, and holds it.
+fn lock(path: &Path) -> Result<File, Error> {
+    folder::check_kind(path, "run")?;
+    let lock = folder::lock(path)?;
+    let in_the_way = |path: PathBuf, is: &str| anyhow!("{} is {is}", path.display());
+    if let Some(name) = RESULTS.iter().find(|name| path.join(name).is_dir()) {
+        return Err(in_the_way(path.join(name), "a folder, expected a file"));
+    }
+    let checkpoints = path.join(CHECKPOINTS);
+    if checkpoints.exists() && !checkpoints.is_dir() {
+        return Err(in_the_way(checkpoints, "a file, expected a folder"));
+    }
+    Ok(lock)
+}
+
+/// Ends what a process that was killed began between the two names of a run that replaces another.
+fn finish_replacing(path: &Path) -> io::Result<()> {
+    match next(path).filter(|next| !path.exists() && next.join(REPLACED).is_dir()) {
+        Some(next) => fs::rename(next, path),
+        None => Ok(()),
+    }
 }
 
 /// Writes a file under a temporary name, then renames it.
@@ -210,36 +186,88 @@ fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
     number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let name =
-        |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    fs::read_dir(folder)?.map(name).collect()
+fn is_checkpoint(name: &str) -> bool {
+    is_numbered(name, "seed-", ".json")
 }
 
-fn holds_checkpoints(folder: &Path) -> io::Result<bool> {
-    let checkpoint = |name: &String| is_numbered(name, "seed-", ".json");
-    Ok(folder.is_dir() && names(folder)?.iter().any(checkpoint))
+fn is_dump(path: &Path, name: &str) -> bool {
+    is_numbered(name, "dump-step-", "") && path.join(name).join("manifest.json").is_file()
 }
 
-/// Removes what a killed run left half-written and, to start `afresh`, all that a run writes.
-fn remove_ours(path: &Path, afresh: bool) -> io::Result<()> {
-    let checkpoints = path.join(CHECKPOINTS);
-    for folder in [path, &checkpoints].into_iter().filter(|folder| folder.is_dir()) {
-        for name in names(folder)? {
-            let entry = folder.join(&name);
-            let result = folder == path && RESULTS.contains(&name.as_str());
-            let checkpoint = folder == checkpoints && is_numbered(&name, "seed-", ".json");
-            let dump = folder == path
-                && is_numbered(&name, "dump-step-", "")
-                && entry.join("manifest.json").is_file();
-            if name.starts_with(PARTIAL) || afresh && (result || checkpoint || dump) {
-                if entry.is_dir() {
-                    fs::remove_dir_all(&entry)?;
-                } else {
-                    fs::remove_file(&entry)?;
+/// The names of checkpoints, in order.
+fn checkpoints(path: &Path) -> io::Result<Vec<String>> {
+    let folder = path.join(CHECKPOINTS);
+    let mut found = if folder.is_dir() { names(&folder)? } else { Vec::new() };
+    found.retain(|name| is_checkpoint(name));
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What says that a folder holds a run, if it does.
+fn held(path: &Path) -> io::Result<Option<String>> {
+    if let Some(name) = RESULTS.iter().find(|name| path.join(name).exists()) {
+        return Ok(Some((*name).to_owned()));
+    }
+    if let Some(name) = checkpoints(path)?.first() {
+        return Ok(Some(format!("{CHECKPOINTS}/{name}")));
+    }
+    Ok(names(path)?.into_iter().find(|name| is_dump(path, name)))
+}
+
+/// Whether a temporary name is for something that a run writes.
+fn is_partial(name: &str) -> bool {
+    let ours = |name: &str| {
+        RESULTS.contains(&name) || is_checkpoint(name) || is_numbered(name, "dump-step-", "")
+    };
+    partial_of(name).is_some_and(ours)
+}
+
+/// Removes what a killed run left half-written or half-removed.
+fn remove_partials(path: &Path) -> io::Result<()> {
+    for folder in [path, &path.join(CHECKPOINTS)].into_iter().filter(|folder| folder.is_dir()) {
+        for name in names(folder)?.iter().filter(|name| is_partial(name)) {
+            remove(&folder.join(name))?;
+        }
+    }
+    remove_if_there(&path.join(REPLACED))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() { remove(path) } else { Ok(()) }
+}
+
+/// Checks that a folder that is to be replaced holds nothing but what runs write.
+fn check_all_ours(path: &Path) -> Result<(), Error> {
+    let other = |name: &str| {
+        anyhow!(
+            "it holds {name}, which no run has written: expected the results of a run alone; move it, \
+             or choose another folder"
+        )
+    };
+    for name in names(path)? {
+        let ours = match name.as_str() {
+            REPORT => is_report(&path.join(REPORT)),
+            LOCK | PAGE | REPLACED => true,
+            CHECKPOINTS => {
+                let below = names(&path.join(CHECKPOINTS))?;
+                if let Some(name) = below.iter().find(|n| !is_checkpoint(n) && !is_partial(n)) {
+                    return Err(other(&format!("{CHECKPOINTS}/{name}")));
                 }
+                true
             }
+            name => RESULTS.contains(&name) || is_dump(path, name) || is_partial(name),
+        };
+        if !ours {
+            return Err(other(&name));
         }
     }
     Ok(())
+}
+
+/// Whether a file is what a run writes under this name.
+fn is_report(path: &Path) -> bool {
+    let value = read_text(path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    value.is_some_and(|value| {
+        value["schema_version"].is_u64() && value["experiment"]["training"].is_object()
+    })
 }

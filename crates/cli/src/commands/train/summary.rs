@@ -10,10 +10,15 @@ use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::diagnosis::{Cause, Diagnosis, Reason};
 use systoliq_sim::drop::words;
 use systoliq_sim::mcnemar::McNemar;
-use systoliq_sim::report::{ComparisonReport, CurveReport, Extended, Reached, Series, ToTarget};
+use systoliq_sim::report::{
+    ComparisonReport, CurveReport, Extended, LayerReport, Reached, Series, ToTarget,
+};
 use systoliq_sim::{Prepared, Report};
 
-use crate::commands::table::{Columns, decibels, grouped, joules, percent, points, real, time};
+use crate::commands::table::{
+    self, Columns, UNLIMITED, decibels, grouped, joules, percent, points, real, time,
+};
+use crate::failure::one_line;
 
 /// Epochs shown before the table is thinned out.
 const EPOCHS_SHOWN: usize = 20;
@@ -47,7 +52,7 @@ fn heading(prepared: &Prepared) -> String {
     let array = &experiment.accelerator.array;
     format!(
         "{}: {}, {} epochs in batches of {}, seed {}, on {} x {} PEs\n\n",
-        experiment.name,
+        one_line(&experiment.name),
         sizes.join("-"),
         experiment.training.epochs,
         experiment.training.batch,
@@ -206,11 +211,10 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
     let mut table = Columns::new(&names);
     let row = |name: &str, causes: &CyclesByCause| {
         let CyclesByCause { preload, stream, skew, drain, vector, stall } = *causes;
-        let all = [preload, stream, skew, drain, vector, stall, causes.total()];
-        [name.replace('_', " ")]
-            .into_iter()
-            .chain(all.map(|cycles| grouped(cycles.0)))
-            .collect::<Vec<_>>()
+        let busy = [preload, stream, skew, drain, vector].map(|cycles| grouped(cycles.0));
+        let stall = table::stalls(stall.0, &prepared.experiment.accelerator.dram);
+        let name = [name.replace('_', " ")].into_iter();
+        name.chain(busy).chain([stall, grouped(causes.total().0)]).collect::<Vec<_>>()
     };
     for pass in Pass::ALL {
         table.line(row(pass.name(), &report.cycles.by_pass_and_cause[&pass]));
@@ -224,7 +228,7 @@ fn cycles(prepared: &Prepared, report: &Report) -> String {
         100.0 * report.utilization,
         time(report.hardware.seconds),
         dataflows(prepared, report),
-        stalls(report),
+        stalls(prepared, report),
         report.activity.as_ref().map_or(String::new(), |found| activity(found, report.macs))
     )
 }
@@ -236,7 +240,7 @@ fn dataflows(prepared: &Prepared, report: &Report) -> String {
     }
     let of = |stationary: Stationary| {
         let rows = report.layers.iter().filter(|row| row.dataflow == Some(stationary));
-        let mut made: Vec<&str> = rows.map(|row| row.output.as_str()).collect();
+        let mut made: Vec<String> = rows.map(|row| product(report, row)).collect();
         made.dedup();
         (!made.is_empty()).then(|| format!("{} for {}", stationary.name(), made.join(", ")))
     };
@@ -244,10 +248,25 @@ fn dataflows(prepared: &Prepared, report: &Report) -> String {
     format!(" dataflow: {}\n", chosen.join("; "))
 }
 
+/// What a product makes; where a batch of another size has another dataflow, with its sizes.
+fn product(report: &Report, row: &LayerReport) -> String {
+    let LayerReport { output, m, n, k, .. } = row;
+    let other = |of: &LayerReport| of.output == *output && of.dataflow != row.dataflow;
+    match (m, n, k) {
+        (Some(m), Some(n), Some(k)) if report.layers.iter().any(other) => {
+            format!("{output} ({m} x {n} x {k})")
+        }
+        _ => output.clone(),
+    }
+}
+
 /// How many of those that own stalls are named.
 const OWNERS_SHOWN: usize = 4;
 
-fn stalls(report: &Report) -> String {
+fn stalls(prepared: &Prepared, report: &Report) -> String {
+    if prepared.experiment.accelerator.dram.is_ideal() {
+        return UNLIMITED.to_owned();
+    }
     let owners = report.dram_bytes.iter().flat_map(|of| {
         [("reading", of.read_stall_cycles), ("writing", of.write_stall_cycles)]
             .map(|(what, cycles)| (cycles, what, of.tensor.as_str()))
@@ -361,6 +380,10 @@ fn diagnosis(found: &Diagnosis) -> String {
         };
         let severity = finding.severity;
         line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
+        if finding.set.is_empty() {
+            line!(text, "    no change of this format alone that the program would not warn of");
+            continue;
+        }
         line!(text, "    {}", finding.arguments());
         if let Some(check) = finding.check {
             line!(

@@ -69,7 +69,7 @@ impl Figures {
         widths: Widths,
     ) -> Result<Self, Error> {
         let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-        let bytes = dram_bytes(accelerator, shape, widths, product.views)?;
+        let bytes = dram_bytes(accelerator, shape, widths, product.views, scalesim.dataflow)?;
         Ok(Self {
             layer: product.layer.clone(),
             lines: product.repeats,

@@ -1,0 +1,187 @@
+//! In which dataflow the array makes each product.
+//!
+//! A dataflow that is stated is that of all products. `auto` takes for each command and size of work
+//! the one of the fewest cycles, stalls on memory included. All that needs a mapping asks here, so
+//! that what is chosen is what is paid for.
+//!
+//! Without a transposer, products meet: a copy that one of them reads was written with the result of
+//! another. Copies follow the flows of a full batch, and the stash is laid out with them. Where a
+//! step in one flow takes fewer cycles than in the flows of its products, `auto` is that flow. A
+//! short batch finds the copies of a full one, and chooses among the flows that they serve.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+
+/// The flows of products.
+#[derive(Clone, Debug)]
+pub(super) enum Flows {
+    /// The same for all.
+    All(Stationary),
+    /// Each its own: those that were asked for, by command and sizes.
+    Each(RefCell<BTreeMap<(usize, GemmShape), Choice>>),
+}
+
+/// The flow of a product.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) flow: Stationary,
+    /// What the product takes, if choosing told.
+    pub(super) once: Option<Arc<Cost>>,
+}
+
+impl Flows {
+    pub(super) fn of(dataflow: Dataflow) -> Self {
+        dataflow.stationary().map_or_else(|| Self::Each(RefCell::default()), Self::All)
+    }
+}
+
+impl<'a> Costs<'a> {
+    /// How the array runs the command in place `at` of the program, a matrix product, on these
+    /// sizes.
+    pub fn mapping(&self, at: usize, shape: GemmShape) -> Mapping {
+        self.mapping_as(self.product(at), shape, self.choice(at, shape).flow)
+    }
+
+    /// The flow of a product on these sizes.
+    pub(super) fn choice(&self, at: usize, shape: GemmShape) -> Choice {
+        let known = match &self.flows {
+            Flows::All(flow) => return Choice { flow: *flow, once: None },
+            Flows::Each(known) => known,
+        };
+        if let Some(choice) = known.borrow().get(&(at, shape)) {
+            return choice.clone();
+        }
+        let choice = self.fewest_cycles(at, shape);
+        known.borrow_mut().insert((at, shape), choice.clone());
+        choice
+    }
+
+    pub(super) fn mapping_as(&self, gemm: &Gemm, shape: GemmShape, stays: Stationary) -> Mapping {
+        let sum_bits = self.sum_widths(gemm, shape.k).total();
+        self.accelerator.mapping(shape, sum_bits, stays)
+    }
+
+    /// The cycles of a product in each dataflow that can run it.
+    pub fn cycles_by_dataflow(&self, at: usize, shape: GemmShape) -> BTreeMap<Stationary, u64> {
+        let cycles = |flow| Some((flow, self.usual(at, shape, flow)?.cycles.total().0));
+        Stationary::ALL.into_iter().filter_map(cycles).collect()
+    }
+
+    /// What a product takes in a dataflow, with a second pass if its scale always takes one; nothing
+    /// where it cannot run.
+    fn usual(&self, at: usize, shape: GemmShape, flow: Stationary) -> Option<Cost> {
+        self.in_flow(at, shape, flow, self.always_second_pass(at), None).ok()
+    }
+
+    /// The flow of the fewest cycles of those that find the copies they read; the first of several,
+    /// and the first of all where none can run.
+    fn fewest_cycles(&self, at: usize, shape: GemmShape) -> Choice {
+        let gemm = self.product(at);
+        // Stalls only add to this.
+        let at_least = |flow| {
+            let cycles = timing::gemm(&self.mapping_as(gemm, shape, flow));
+            cycles.map_or(u64::MAX, |cycles| cycles.total().0)
+        };
+        let served = Stationary::ALL.into_iter().filter(|&flow| self.serves(gemm, flow));
+        let mut bounds: Vec<_> = served.map(|flow| (at_least(flow), flow)).collect();
+        bounds.sort_unstable();
+        let mut best: Option<(u64, Stationary, Cost)> = None;
+        for (bound, flow) in bounds {
+            let wins = |cycles| best.as_ref().is_none_or(|best| (cycles, flow) < (best.0, best.1));
+            if wins(bound)
+                && let Some(once) = self.usual(at, shape, flow)
+                && wins(once.cycles.total().0)
+            {
+                best = Some((once.cycles.total().0, flow, once));
+            }
+        }
+        match best {
+            Some((_, flow, once)) => Choice { flow, once: Some(Arc::new(once)) },
+            None => Choice { flow: Stationary::Output, once: None },
+        }
+    }
+
+    /// Whether every operand that a flow reads across its layout has the copy for it, as far as
+    /// copies are laid out.
+    fn serves(&self, gemm: &Gemm, flow: Stationary) -> bool {
+        let copies = self.copies.as_deref();
+        copies.is_none_or(|copies| across(gemm, flow).all(|tensor| copies.contains(&tensor)))
+    }
+
+    /// The same with a second copy of what the flows of a full batch read across its layout, where
+    /// the accelerator has no transposer; with the stash laid out accordingly.
+    pub(super) fn with_copies(self, batch: usize) -> Self {
+        if self.accelerator.layout == Layout::Transposer {
+            return self.with_stash(batch);
+        }
+        let in_one = |flow| Self { flows: Flows::All(flow), ..self.clone() }.copied(batch);
+        match self.flows {
+            Flows::All(_) => self.copied(batch),
+            Flows::Each(_) => {
+                let each = self.clone().with_stash(batch).copied(batch);
+                if !each.writes_copies() {
+                    return each;
+                }
+                let all = Stationary::ALL.map(in_one);
+                let candidates = [each].into_iter().chain(all);
+                candidates.min_by_key(|costs| costs.step_cycles(batch)).expect("there are four")
+            }
+        }
+    }
+
+    fn copied(self, batch: usize) -> Self {
+        let mut copies: Vec<TensorId> = Vec::new();
+        for (at, command) in self.program.commands.iter().enumerate() {
+            if let (Operation::Gemm(gemm), Work::Gemm(shape)) =
+                (&command.operation, self.program.work(command, batch))
+            {
+                copies.extend(across(gemm, self.choice(at, shape).flow));
+            }
+        }
+        let mut costs = Self { copies: Some(copies), ..self };
+        if let Flows::Each(known) = &mut costs.flows {
+            // They were told as if nothing had copies.
+            known.get_mut().values_mut().for_each(|choice| choice.once = None);
+        }
+        costs.with_stash(batch)
+    }
+
+    /// Whether a command writes a second copy: those of the input are there.
+    fn writes_copies(&self) -> bool {
+        let copies = self.copies.as_deref().unwrap_or_default();
+        let mut written = self.program.commands.iter().map(|command| command.operation.output());
+        written.any(|output| copies.contains(&output))
+    }
+
+    /// The cycles of a step on a full batch; the most where it cannot run.
+    fn step_cycles(&self, batch: usize) -> u64 {
+        let add = |sum: u64, (at, command)| {
+            let work = self.program.work(command, batch);
+            let cost = self.of(at, work, self.always_second_pass(at)).ok()?;
+            sum.checked_add(cost.cycles.total().0)
+        };
+        self.program.commands.iter().enumerate().try_fold(0, add).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the scale of a command's output is chosen from the output itself in every step.
+    pub(super) fn always_second_pass(&self, at: usize) -> bool {
+        let output = self.program.commands[at].operation.output();
+        self.arithmetic == Arithmetic::Fixed && self.plan(output).scale == Scale::Dynamic
+    }
+
+    pub(super) fn product(&self, at: usize) -> &'a Gemm {
+        match &self.program.commands[at].operation {
+            Operation::Gemm(gemm) => gemm,
+            operation => panic!("{operation:?} is no matrix product"),
+        }
+    }
+}
+
+/// The operands of which a flow takes elements in one cycle that are no neighbours in the tensor.
+fn across(gemm: &Gemm, flow: Stationary) -> impl Iterator<Item = TensorId> {
+    let operands = [(gemm.a, true), (gemm.b, false)].into_iter();
+    operands.filter(move |&(operand, is_a)| !is_along(flow, operand, is_a)).map(|(of, _)| of.tensor)
+}
