@@ -263,13 +263,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_that_is_chance_is_called_worse_in_one_of_forty() {
-        // Errors in fixed point of the same size, but not the same: E d = 0.
+    fn a_ratio_that_is_chance_is_told_from_1_in_one_of_twenty() {
+        // Errors of the same size, drawn apart: E d = 0.
         let same_size = |seed: u64| {
-            let [golden, other] = errors(seed, 300, 0.0, 0.0);
-            let mut turned = other.clone();
-            turned.rotate_left(1);
-            LossRatio::new(&[golden, turned], false, false)
+            let [golden, _] = errors(seed, 300, 0.0, 0.0);
+            let [fixed, _] = errors(seed + 10_000, 300, 0.0, 0.0);
+            LossRatio::new(&[golden, fixed], false, false)
         };
         let rejected = (0..2000).filter(|&seed| same_size(seed).p_value.unwrap() < SIGNIFICANT);
         let rejected = rejected.count() as f64 / 2000.0;
