@@ -145,20 +145,18 @@ const GEMMS: &str = "Layer, M, N, K,\n";
 const CONVOLUTIONS: &str = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, \
                             Channels, Num Filter, Strides,";
 
-/// Topologies and accelerators, for `systoliq workload`.
-fn workloads() -> Vec<Case> {
-    const EDGE: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json";
+const EDGE: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json";
+
+/// A topology of products.
+fn gemms(right: &'static str, command: &'static str, rows: &str) -> Case {
+    Case::new(right, command).file("net.csv", format!("{GEMMS}{rows}"))
+}
+
+/// What a workload takes of memory.
+fn memory() -> Vec<Case> {
     const AUTO: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json \
                         --dataflow auto --json";
-    const OS: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json \
-                      --dataflow os";
     const KEEP: &str = "workload net.csv --accelerator keep.json";
-    let gemms = |right, command, rows: &str| {
-        Case::new(right, command).file("net.csv", format!("{GEMMS}{rows}"))
-    };
-    let convolutions = |right, command, more: &str, row: &str| {
-        Case::new(right, command).file("net.csv", format!("{CONVOLUTIONS}{more}\n{row}\n"))
-    };
     let keep = |residency: &str| {
         json!({
             "array": { "rows": 16, "cols": 16 },
@@ -187,6 +185,17 @@ fn workloads() -> Vec<Case> {
         gemms("nothing is said of the default", KEEP, "a, 64, 64, 64,\n")
             .file("keep.json", keep("none"))
             .never(&["warning", "residency"]),
+    ]
+}
+
+/// What a topology says.
+fn topologies() -> Vec<Case> {
+    const OS: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json \
+                      --dataflow os";
+    let convolutions = |right, command, more: &str, row: &str| {
+        Case::new(right, command).file("net.csv", format!("{CONVOLUTIONS}{more}\n{row}\n"))
+    };
+    vec![
         gemms("a layer behind # is off", EDGE, "# second block\ng1, 8, 8, 8,\n#g2, 8, 8, 8,\n")
             .says(&["g1 forward 8 8 8", " 512 MACs"])
             .never(&["g2", "warning"]),
@@ -227,76 +236,72 @@ fn workloads() -> Vec<Case> {
     ]
 }
 
-/// Data and their formats.
-fn data() -> Vec<Case> {
-    const CHECK: &str = "check case.json";
-    let classes = |count: usize| json!({ "classes": count });
-    let case = |right, dataset: &Value, precision: &Value, rows: &str| {
-        let inputs = rows.lines().next().expect("a row").split(',').count() - 1;
-        let text = experiment(
-            dataset,
-            inputs,
-            dataset["classes"].as_u64().map_or(1, |n| n as usize),
-            precision,
-        );
-        Case::new(right, CHECK).file("case.json", text).file("data.csv", rows)
-    };
+/// A classifier on these rows, to be checked.
+fn rows(right: &'static str, dataset: &Value, precision: &Value, rows: &str) -> Case {
+    let inputs = rows.lines().next().expect("a row").split(',').count() - 1;
+    let classes = dataset["classes"].as_u64().expect("classes") as usize;
+    Case::new(right, "check case.json")
+        .file("case.json", experiment(dataset, inputs, classes, precision))
+        .file("data.csv", rows)
+}
+
+/// Signs of formats.
+fn formats() -> Vec<Case> {
+    let two = json!({ "classes": 2 });
     let signed = "1,-1,0\n-0.5,0.5,1\n1,-1,0\n-0.5,0.5,1\n";
     let six = json!({ "bits": 8, "frac": 6 });
-    let hidden = experiment(&classes(2), 2, 2, &json!({ "input": "Q2.6", "activations": six }))
+    let hidden = experiment(&two, 2, 2, &json!({ "input": "Q2.6", "activations": six }))
         .replace(r#""layers":["#, r#""layers":[{"dense":{"units":2}},"relu","#);
-    let rare = "0,1,0\n".repeat(150) + "1,0,1\n" + &"1,1,0\n".repeat(49) + "1,0,1\n";
     vec![
-        case("bits and frac are signed", &classes(2), &json!({ "input": six }), signed)
+        rows("bits and frac are signed", &two, &json!({ "input": six }), signed)
             .says(&["x input batch x 2 Q2.6 static", "0.00 % outside Q2.6"])
             .never(&["UQ2.6"]),
-        case("of activations, too", &classes(2), &json!({}), signed)
+        rows("of activations, too", &two, &json!({}), signed)
             .file("case.json", hidden)
             .says(&["y0 activations batch x 2 Q2.6 static"])
             .never(&["UQ2.6"]),
-        case(
-            "what has no sign cuts negative inputs",
-            &classes(2),
-            &json!({ "input": "UQ2.6" }),
-            signed,
-        )
-        .says(&["50.00 % outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
-        case("one class alone teaches nothing", &classes(3), &json!({}), "1,0,0\n0,1,0\n1,1,0\n")
+        rows("what has no sign cuts negative inputs", &two, &json!({ "input": "UQ2.6" }), signed)
+            .says(&["50.00 % outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
+    ]
+}
+
+/// Samples that are odd.
+fn samples() -> Vec<Case> {
+    let classes = |count: usize| json!({ "classes": count });
+    let plain = json!({});
+    let rare = "0,1,0\n".repeat(150) + "1,0,1\n" + &"1,1,0\n".repeat(49) + "1,0,1\n";
+    vec![
+        rows("one class alone teaches nothing", &classes(3), &plain, "1,0,0\n0,1,0\n1,1,0\n")
             .says(&["training samples by class: 2, 0, 0"])
             .says(&[
                 "classes 1, 2 never occur in the training part; all its 2 samples are of class 0",
             ]),
-        case("a class below 1 % is named", &classes(2), &json!({}), &rare)
+        rows("a class below 1 % is named", &classes(2), &plain, &rare)
             .says(&["class 1 has at most 1 of the 200 training samples, less than 1 %"]),
-        case(
-            "constant columns are counted",
-            &classes(2),
-            &json!({}),
-            "0,7,1,0\n1,7,1,1\n0,7,1,0\n",
-        )
-        .says(&["warning: case: data.csv: 2 of 3 columns of inputs hold one value alone"]),
-        case(
+        rows("constant columns are counted", &classes(2), &plain, "0,7,1,0\n1,7,1,1\n0,7,1,0\n")
+            .says(&["warning: case: data.csv: 2 of 3 columns of inputs hold one value alone"]),
+        rows(
             "the heading of pandas is no sample",
             &classes(3),
-            &json!({}),
+            &plain,
             "0,1,2\n1,0,0\n0,1,1\n1,1,0\n",
         )
         .says(&["it is read as a sample, but counts 0, 1, 2", "\"header\": true"]),
-        case(
+        rows(
             "a sample is no heading",
             &json!({ "classes": 2, "header": true }),
-            &json!({}),
-            "1,0,0\n0,1,1\n1,1,0\n",
+            &plain,
+            "1,0,0\n0,1,1\n1,1,0\n0,1,1\n",
         )
         .says(&["it is passed over as the names of the columns, but holds numbers alone"]),
-        case(
+        rows(
             "plain data have no remark",
-            &classes(2),
-            &json!({}),
-            "0,1,0\n1,0,1\n1,1,0\n0,0,1\n0,1,0\n",
+            &json!({ "classes": 2, "test": 2 }),
+            &plain,
+            "0,1,0\n1,0,1\n1,1,0\n0,0,1\n0,1,0\n1,1,1\n",
         )
-        .says(&["samples: 4 training, 1 test", "training samples by class: 2, 2"])
-        .never(&["column", "header", "less than 1 %", "training part"]),
+        .says(&["samples: 4 training, 2 test", "training samples by class: 2, 2"])
+        .never(&["warning"]),
     ]
 }
 
@@ -367,7 +372,8 @@ const RESUMED: &str =
 
 #[test]
 fn each_case_is_answered_rightly() {
-    for case in [workloads(), data(), runs()].into_iter().flatten() {
+    let table = [memory(), topologies(), formats(), samples(), runs()];
+    for case in table.into_iter().flatten() {
         case.check();
     }
     two_traces_to_one_file_leave_one_of_them_whole();
