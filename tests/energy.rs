@@ -302,7 +302,10 @@ fn time_area_and_efficiency_follow_from_counts() {
     let cycles = number(&report, "/cycles/total");
     let seconds = cycles / 250e6;
     close(number(&report, "/hardware/seconds"), seconds);
-    let target = &report["to_target"];
+    let learned = [("training.epochs", "3"), ("training.target_error_rate", "1")];
+    let learned = self::report(&[&learned[..], &[("accelerator.clock_mhz", "250")]].concat());
+    let target = &learned["to_target"];
+    assert_eq!(target["golden"]["epochs"], 3);
     close(number(target, "/golden/seconds"), number(target, "/golden/cycles") / 250e6);
     let macs = number(&report, "/macs");
     let total = number(&report, "/energy_pj/total");

@@ -3,6 +3,7 @@
 mod accumulators;
 mod bad_input;
 mod blocks;
+mod cases;
 mod command;
 mod compare;
 mod conservation;
@@ -29,6 +30,7 @@ mod search;
 mod shell;
 mod support;
 mod sweep;
+mod target;
 mod tidy;
 mod trace;
 mod updates;

@@ -175,12 +175,6 @@ pub(crate) fn values() -> Vec<Case> {
             json!(4),
             &["training.target_error_rate is 4.0, expected 0.0 to 1.0"],
         ),
-        Case::edit(
-            "/training",
-            json!({ "epochs": 1, "batch": 32, "rate": 0.5, "teacher_forced": true,
-                    "target_error_rate": 0.1 }),
-            &["training.target_error_rate", "does not learn", "expected none"],
-        ),
     ]
 }
 

@@ -74,11 +74,6 @@ impl Prepared {
             let problem = "a regression has no error rate; expected none with the loss \"mse\"";
             return Err(Error::at("training.target_error_rate", problem));
         }
-        if experiment.training.teacher_forced && experiment.training.target_error_rate.is_some() {
-            let problem = "a teacher-forced network does not learn, so that it reaches no target \
-                           of its own; expected none with \"teacher_forced\"";
-            return Err(Error::at("training.target_error_rate", problem));
-        }
         if let Some(shape) = experiment.dataset.shape() {
             shape.check(&graph, &experiment.training)?;
         }

@@ -32,10 +32,14 @@ use crate::{Error, Experiment, Prepared};
 
 mod comparison;
 mod energy;
+mod target;
 mod tensors;
 
 pub use comparison::{ComparedTensor, ComparisonReport, LayerUnits, Series, TensorHistogram};
 pub use energy::{DataDependent, EnergyReport, TrainingCost};
+pub use target::{
+    BestEpoch, Judging, Quartiles, Reached, ReachedOverSeeds, TargetOverSeeds, ToTarget, WINDOW,
+};
 pub use tensors::{InitialConversion, TensorByEpoch, TensorReport};
 
 /// The layout of `report.json`; a change of meaning raises it.
@@ -86,7 +90,7 @@ pub struct Report {
     pub training_cost: TrainingCost,
     /// What the saved bits are worth, and how sure that is.
     pub savings: Savings,
-    /// What it took to reach an error rate first.
+    /// What it took to reach an error rate first; nothing without a target.
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
     pub precision: Vec<TensorReport>,
@@ -129,6 +133,8 @@ pub struct CurveReport {
     pub information: Vec<Option<Information>>,
     /// With the initial weights.
     pub initial: InitialReport,
+    /// The epoch that the validation part chooses; nothing without one.
+    pub best: Option<BestEpoch>,
     /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
 }
@@ -160,6 +166,8 @@ pub struct SeedOutcome {
     pub error_rate: Option<f64>,
     /// Final loss.
     pub loss_bits: Option<Extended>,
+    /// The epoch that the validation part chooses; nothing without one.
+    pub best: Option<BestEpoch>,
     /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
     /// Which test samples it gets right in the end; nothing for a regression.
@@ -171,6 +179,7 @@ impl SeedOutcome {
         Self {
             error_rate: curve.final_error_rate(),
             loss_bits: curve.epochs.last().map(|epoch| Extended(epoch.test.loss)),
+            best: BestEpoch::new(curve),
             diverged_at_epoch: curve.diverged(),
             right: curve.right.as_ref().map(|right| right.test.clone()),
         }
@@ -200,30 +209,6 @@ pub struct CyclesReport {
     pub by_cause: CyclesByCause,
     pub by_pass: BTreeMap<Pass, u64>,
     pub by_pass_and_cause: BTreeMap<Pass, CyclesByCause>,
-}
-
-/// What it took to reach an error rate first.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct ToTarget {
-    /// The target.
-    pub error_rate: f64,
-    /// In fixed point, if it was reached.
-    pub fixed: Option<Reached>,
-    /// With float32 hardware, if the golden model reached it.
-    pub golden: Option<Reached>,
-}
-
-/// Where an error rate was reached.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Reached {
-    /// Epochs trained.
-    pub epochs: usize,
-    /// Cycles until then.
-    pub cycles: u64,
-    /// Time until then, at the accelerator's clock.
-    pub seconds: f64,
-    /// Energy until then.
-    pub energy_pj: Picojoules,
 }
 
 /// One command on one size of work, summed over the run.
@@ -359,7 +344,7 @@ impl Report {
             training_cost: TrainingCost::new(prepared, record, &entries, energy_pj.total),
             savings: Savings::new(prepared, &record.timeline)?,
             energy_pj,
-            to_target: ToTarget::new(prepared, record),
+            to_target: ToTarget::new(prepared, records),
             precision: tensors::tensors(prepared, record),
             accumulators: accumulators(prepared, record),
             comparison: ComparisonReport::new(prepared, record),
@@ -459,6 +444,7 @@ impl CurveReport {
                 error_rate: curve.initial.error_rate(),
                 loss_bits: Extended(curve.initial.loss),
             },
+            best: BestEpoch::new(curve),
             diverged_at_epoch: curve.diverged(),
         }
     }
@@ -533,36 +519,6 @@ fn seeds(records: &[Record]) -> Vec<SeedReport> {
         fixed: SeedOutcome::new(&record.fixed),
     };
     several.map(seed).collect()
-}
-
-impl ToTarget {
-    /// The target is the stated one, or the final error rate of the golden model; there is none
-    /// where fixed point does not learn by itself.
-    fn new(prepared: &Prepared, record: &Record) -> Option<Self> {
-        let training = &prepared.experiment.training;
-        if training.teacher_forced {
-            return None;
-        }
-        let stated = training.target_error_rate;
-        let error_rate = stated.or_else(|| record.golden.final_error_rate())?;
-        let first = |curve: &Curve| {
-            curve
-                .epochs
-                .iter()
-                .position(|epoch| epoch.test.error_rate().is_some_and(|e| e <= error_rate))
-        };
-        let clock_mhz = prepared.experiment.accelerator.clock_mhz();
-        let reached = |at: usize, cycles: u64, energy_pj: Picojoules| {
-            let seconds = cycles as f64 / (clock_mhz * 1e6);
-            Reached { epochs: at + 1, cycles, seconds, energy_pj }
-        };
-        let spent = |at: usize| record.spent[at];
-        let fixed =
-            first(&record.fixed).map(|at| reached(at, spent(at).cycles, spent(at).energy_pj));
-        let golden = first(&record.golden)
-            .map(|at| reached(at, spent(at).float32_cycles, spent(at).float32_energy_pj));
-        Some(Self { error_rate, fixed, golden })
-    }
 }
 
 fn utilization(prepared: &Prepared, macs: u64, cycles: u64) -> f64 {

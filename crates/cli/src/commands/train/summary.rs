@@ -1,6 +1,7 @@
 //! What a run found, as tables for a person.
 
 mod energy;
+mod target;
 
 use std::fmt::Write as _;
 
@@ -10,13 +11,11 @@ use systoliq_sim::activity::ActivityReport;
 use systoliq_sim::diagnosis::{Cause, Reason};
 use systoliq_sim::drop::words;
 use systoliq_sim::mcnemar::McNemar;
-use systoliq_sim::report::{
-    ComparisonReport, CurveReport, Extended, LayerReport, Reached, Series, ToTarget,
-};
+use systoliq_sim::report::{ComparisonReport, CurveReport, Extended, LayerReport, Series};
 use systoliq_sim::{Prepared, Report};
 
 use crate::commands::table::{
-    self, Columns, UNLIMITED, decibels, grouped, joules, percent, points, real, time,
+    self, Columns, UNLIMITED, decibels, grouped, percent, points, real, time,
 };
 use crate::failure::one_line;
 
@@ -117,7 +116,7 @@ fn worst(report: &Report) -> String {
     })
 }
 
-/// Accuracy lost, divergence, cost to target.
+/// Accuracy lost, divergence, best epochs, cost to target.
 fn verdict(report: &Report) -> String {
     let mut text = String::new();
     for (name, curve) in [("golden", &report.golden), ("fixed", &report.fixed)] {
@@ -183,19 +182,8 @@ fn verdict(report: &Report) -> String {
             report.seeds.len()
         );
     }
-    if let Some(ToTarget { error_rate, fixed, golden }) = &report.to_target {
-        let reached = |reached: &Option<Reached>| match reached {
-            None => "not reached".to_owned(),
-            Some(Reached { epochs, cycles, seconds, energy_pj }) => format!(
-                "epoch {epochs}, {} cycles, {}, {}",
-                grouped(*cycles),
-                time(*seconds),
-                joules(*energy_pj, report.hardware.energy_unit)
-            ),
-        };
-        line!(text, "to {} error  fixed: {}", percent(*error_rate), reached(fixed));
-        line!(text, "{:15}float32: {}", "", reached(golden));
-    }
+    text.push_str(&target::best(report));
+    text.push_str(&target::cost(report));
     if !text.is_empty() {
         text.push('\n');
     }

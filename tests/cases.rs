@@ -1,0 +1,399 @@
+//! Small inputs that mislead easily, and what the command has to say of each: one table.
+//!
+//! `$MODELS` in a command is the folder of the experiments that ship with the project.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::shell::root;
+
+/// How long a judged command may take, built without optimization and on a busy machine.
+const AT_MOST: Duration = Duration::from_secs(8);
+
+/// An input and what is right.
+#[derive(Default)]
+struct Case {
+    right: &'static str,
+    files: Vec<(&'static str, String)>,
+    /// Commands that must succeed before.
+    before: Vec<&'static str>,
+    /// What happens to their files then.
+    edit: Option<fn(&Path)>,
+    /// The command that is judged.
+    command: &'static str,
+    status: i32,
+    /// Parts of what it prints, each run of spaces as one.
+    says: Vec<&'static str>,
+    /// What it must not print.
+    never: Vec<&'static str>,
+    /// Values in the JSON that it prints.
+    json: Vec<(&'static str, Value)>,
+    /// Two files that then are the same.
+    same: Option<[&'static str; 2]>,
+}
+
+impl Case {
+    fn new(right: &'static str, command: &'static str) -> Self {
+        Self { right, command, ..Self::default() }
+    }
+
+    fn file(mut self, name: &'static str, text: impl Into<String>) -> Self {
+        self.files.push((name, text.into()));
+        self
+    }
+
+    fn says(mut self, parts: &[&'static str]) -> Self {
+        self.says.extend(parts);
+        self
+    }
+
+    fn never(mut self, parts: &[&'static str]) -> Self {
+        self.never.extend(parts);
+        self
+    }
+
+    fn refused(self, parts: &[&'static str]) -> Self {
+        Self { status: 2, ..self }.says(parts)
+    }
+
+    fn json(mut self, pointer: &'static str, value: impl Into<Value>) -> Self {
+        self.json.push((pointer, value.into()));
+        self
+    }
+
+    fn check(&self) {
+        let Self { right, command, .. } = self;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        for (name, text) in &self.files {
+            fs::write(folder.join(name), text).expect("a new file");
+        }
+        for command in &self.before {
+            let (code, _, said) = ended(start(folder, command));
+            assert_eq!(code, Some(0), "{right}: `{command}` says {said}");
+        }
+        if let Some(edit) = self.edit {
+            edit(folder);
+        }
+        let began = Instant::now();
+        let (code, printed, said) = ended(start(folder, command));
+        let took = began.elapsed();
+        assert_eq!(code, Some(self.status), "{right}: `{command}` says {said}");
+        assert!(took < AT_MOST, "{right}: `{command}` takes {took:?}");
+        for part in &self.says {
+            assert!(said.contains(part), "{right}: `{command}` says {said}, expected {part}");
+        }
+        for part in &self.never {
+            assert!(!said.contains(part), "{right}: `{command}` says {said}, with {part}");
+        }
+        for (pointer, expected) in &self.json {
+            let value: Value = serde_json::from_str(&printed).expect("JSON");
+            assert_eq!(value.pointer(pointer), Some(expected), "{right}: {pointer}");
+        }
+        if let Some(files) = self.same {
+            let [one, other] = files.map(|name| fs::read(folder.join(name)).expect("a file"));
+            assert!(one == other, "{right}: {files:?} differ");
+        }
+    }
+}
+
+/// The command as a process of its own.
+fn start(folder: &Path, command: &str) -> Child {
+    let models = root().join("models");
+    let models = models.to_str().expect("text");
+    let arguments = command.split_whitespace().map(|word| word.replace("$MODELS", models));
+    let mut process = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));
+    process.args(arguments).current_dir(folder);
+    process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    process.spawn().expect("the command starts")
+}
+
+/// Its exit status, what it printed, and all that it said with runs of spaces as one.
+fn ended(process: Child) -> (Option<i32>, String, String) {
+    let output = process.wait_with_output().expect("the command ends");
+    let [printed, message] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    let said = format!("{message}{printed}").split_whitespace().collect::<Vec<_>>().join(" ");
+    (output.status.code(), printed, said)
+}
+
+/// A layer of units on data of a file.
+fn experiment(dataset: &Value, inputs: usize, units: usize, precision: &Value) -> String {
+    let mut all = json!({ "kind": "csv", "path": "data.csv", "test": 1, "shuffle": false });
+    let members = dataset.as_object().expect("an object").clone();
+    all.as_object_mut().expect("an object").extend(members);
+    let loss = if dataset["targets"].is_null() { "softmax_cross_entropy" } else { "mse" };
+    let bias = dataset["targets"].is_null();
+    json!({
+        "name": "case", "seed": 1,
+        "dataset": all,
+        "network": {
+            "input": [inputs], "layers": [{ "dense": { "units": units, "bias": bias } }], "loss": loss
+        },
+        "training": { "epochs": 1, "batch": 2, "rate": 0.1 },
+        "precision": precision,
+        "accelerator": { "array": { "rows": 8, "cols": 8 } }
+    })
+    .to_string()
+}
+
+const GEMMS: &str = "Layer, M, N, K,\n";
+const CONVOLUTIONS: &str = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, \
+                            Channels, Num Filter, Strides,";
+
+const EDGE: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json";
+
+/// A topology of products.
+fn gemms(right: &'static str, command: &'static str, rows: &str) -> Case {
+    Case::new(right, command).file("net.csv", format!("{GEMMS}{rows}"))
+}
+
+/// What a workload takes of memory.
+fn memory() -> Vec<Case> {
+    const AUTO: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json \
+                        --dataflow auto --json";
+    const KEEP: &str = "workload net.csv --accelerator keep.json";
+    let keep = |residency: &str| {
+        json!({
+            "array": { "rows": 16, "cols": 16 },
+            "scratchpad": { "a_bytes": 65536, "b_bytes": 65536, "c_bytes": 65536 },
+            "dram": { "kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 25,
+                      "latency_cycles": 50 },
+            "residency": residency
+        })
+        .to_string()
+    };
+    vec![
+        gemms(
+            "auto counts stalls, and of equal flows takes the first",
+            AUTO,
+            "fc, 1, 1024, 1024,\n",
+        )
+        .json("/products/0/dataflow", "os")
+        .json("/products/0/cycles", 66_431),
+        gemms(
+            "residency has no effect here, which is said",
+            KEEP,
+            "a, 64, 64, 64,\nb, 64, 64, 64,\n",
+        )
+        .file("keep.json", keep("keep-if-next"))
+        .says(&["warning: keep.json: residency: a workload knows no residency"]),
+        gemms("nothing is said of the default", KEEP, "a, 64, 64, 64,\n")
+            .file("keep.json", keep("none"))
+            .never(&["warning", "residency"]),
+    ]
+}
+
+/// What a topology says.
+fn topologies() -> Vec<Case> {
+    const OS: &str = "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json \
+                      --dataflow os";
+    let convolutions = |right, command, more: &str, row: &str| {
+        Case::new(right, command).file("net.csv", format!("{CONVOLUTIONS}{more}\n{row}\n"))
+    };
+    vec![
+        gemms("a layer behind # is off", EDGE, "# second block\ng1, 8, 8, 8,\n#g2, 8, 8, 8,\n")
+            .says(&["g1 forward 8 8 8", " 512 MACs"])
+            .never(&["g2", "warning"]),
+        Case::new("comments stand anywhere", EDGE)
+            .file("net.csv", format!("# by hand\n\n{GEMMS}# first\ng1, 8, 8, 8, # eight\n"))
+            .says(&["g1 forward 8 8 8", " 512 MACs"])
+            .never(&["by hand", "first", "warning"]),
+        convolutions(
+            "padding changes the sizes",
+            EDGE,
+            " Padding,",
+            "c, 56, 56, 3, 3, 64, 64, 1, 1,",
+        )
+        .refused(&["line 2: column \"Padding\": found \"1\", expected 0"])
+        .never(&["MACs"]),
+        convolutions("dilation, too", EDGE, " Dilation,", "c, 56, 56, 3, 3, 64, 64, 1, 2,")
+            .refused(&["line 2: column \"Dilation\": found \"2\", expected 1"])
+            .never(&["MACs"]),
+        convolutions("no padding is no fault", EDGE, " Padding,", "c, 56, 56, 3, 3, 64, 64, 1, 0,")
+            .says(&["107,495,424 MACs"])
+            .never(&["warning"]),
+        convolutions(
+            "DP in a name makes 16 layers of one channel: said",
+            OS,
+            "",
+            "DPN92_conv1, 8, 8, 3, 3, 16, 32, 1,",
+        )
+        .says(&["warning: net.csv: line 2: \"DP\" in the name \"DPN92_conv1\"", "depthwise"])
+        .says(&["DPN92_conv1 x 16 forward 36 32 9"]),
+        convolutions(
+            "in small letters it is a name",
+            OS,
+            "",
+            "dpn92_conv1, 8, 8, 3, 3, 16, 32, 1,",
+        )
+        .says(&["dpn92_conv1 forward 36 32 144"])
+        .never(&["warning", "depthwise"]),
+    ]
+}
+
+/// A classifier on these rows, to be checked.
+fn rows(right: &'static str, dataset: &Value, precision: &Value, rows: &str) -> Case {
+    let inputs = rows.lines().next().expect("a row").split(',').count() - 1;
+    let classes = dataset["classes"].as_u64().expect("classes") as usize;
+    Case::new(right, "check case.json")
+        .file("case.json", experiment(dataset, inputs, classes, precision))
+        .file("data.csv", rows)
+}
+
+/// Signs of formats.
+fn formats() -> Vec<Case> {
+    let two = json!({ "classes": 2 });
+    let signed = "1,-1,0\n-0.5,0.5,1\n1,-1,0\n-0.5,0.5,1\n";
+    let six = json!({ "bits": 8, "frac": 6 });
+    let hidden = experiment(&two, 2, 2, &json!({ "input": "Q2.6", "activations": six }))
+        .replace(r#""layers":["#, r#""layers":[{"dense":{"units":2}},"relu","#);
+    vec![
+        rows("bits and frac are signed", &two, &json!({ "input": six }), signed)
+            .says(&["x input batch x 2 Q2.6 static", "0.00 % outside Q2.6"])
+            .never(&["UQ2.6"]),
+        rows("of activations, too", &two, &json!({}), signed)
+            .file("case.json", hidden)
+            .says(&["y0 activations batch x 2 Q2.6 static"])
+            .never(&["UQ2.6"]),
+        rows("what has no sign cuts negative inputs", &two, &json!({ "input": "UQ2.6" }), signed)
+            .says(&["50.00 % outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
+    ]
+}
+
+/// Samples that are odd.
+fn samples() -> Vec<Case> {
+    let classes = |count: usize| json!({ "classes": count });
+    let plain = json!({});
+    let rare = "0,1,0\n".repeat(150) + "1,0,1\n" + &"1,1,0\n".repeat(49) + "1,0,1\n";
+    vec![
+        rows("one class alone teaches nothing", &classes(3), &plain, "1,0,0\n0,1,0\n1,1,0\n")
+            .says(&["training samples by class: 2, 0, 0"])
+            .says(&[
+                "classes 1, 2 never occur in the training part; all its 2 samples are of class 0",
+            ]),
+        rows("a class below 1 % is named", &classes(2), &plain, &rare)
+            .says(&["class 1 has at most 1 of the 200 training samples, less than 1 %"]),
+        rows("constant columns are counted", &classes(2), &plain, "0,7,1,0\n1,7,1,1\n0,7,1,0\n")
+            .says(&["warning: case: data.csv: 2 of 3 columns of inputs hold one value alone"]),
+        rows(
+            "the heading of pandas is no sample",
+            &classes(3),
+            &plain,
+            "0,1,2\n1,0,0\n0,1,1\n1,1,0\n",
+        )
+        .says(&["it is read as a sample, but counts 0, 1, 2", "\"header\": true"]),
+        rows(
+            "a sample is no heading",
+            &json!({ "classes": 2, "header": true }),
+            &plain,
+            "1,0,0\n0,1,1\n1,1,0\n0,1,1\n",
+        )
+        .says(&["it is passed over as the names of the columns, but holds numbers alone"]),
+        rows(
+            "plain data have no remark",
+            &json!({ "classes": 2, "test": 2 }),
+            &plain,
+            "0,1,0\n1,0,1\n1,1,0\n0,0,1\n0,1,0\n1,1,1\n",
+        )
+        .says(&["samples: 4 training, 2 test", "training samples by class: 2, 2"])
+        .never(&["warning"]),
+    ]
+}
+
+/// Updates that are lost, and runs that go on.
+fn runs() -> Vec<Case> {
+    let decay = |frac: u32| {
+        let master = json!({ "bits": frac + 2, "frac": frac, "rounding": "nearest-even" });
+        let plan = json!({ "input": "Q2.6", "weights": "Q2.6", "master": master });
+        let text = experiment(&json!({ "targets": 1 }), 1, 1, &plan);
+        let text = text.replace(r#""rate":0.1"#, r#""rate":0.1,"weight_decay":0.01"#);
+        Case::new("decay that changes no code is stalled", "train case.json --json")
+            .file("case.json", text)
+            .file("data.csv", "0,0\n".repeat(5))
+            .json("/precision/1/name", "m0")
+    };
+    let resumed = |right, command| Case {
+        before: vec![
+            "train $MODELS/binary-classifier.json --set training.epochs=6 --out long",
+            "train $MODELS/binary-classifier.json --set training.epochs=3 --out run",
+        ],
+        ..Case::new(right, command)
+    };
+    vec![
+        decay(6).json("/precision/1/stalled_rate", 1.0),
+        Case { right: "decay that a finer master holds is not", ..decay(16) }
+            .json("/precision/1/stalled_rate", 0.0),
+        Case {
+            same: Some(["run/report.json", "long/report.json"]),
+            ..resumed(
+                "a run goes on to more epochs",
+                "train $MODELS/binary-classifier.json --set training.epochs=6 --out run --resume",
+            )
+        },
+        resumed(
+            "it does not go back to fewer",
+            "train $MODELS/binary-classifier.json --set training.epochs=2 --out run --resume",
+        )
+        .refused(&["cannot resume", "training.epochs was 3 and is 2"]),
+        Case {
+            before: vec![
+                "train $MODELS/lms.json --set training.rate=0.45 --set training.epochs=60 \
+                 --set dataset.train=100 --set dataset.test=50 --out div",
+            ],
+            ..Case::new("losses of 1e291 are drawn at once", "report div --svg svg")
+        },
+        Case {
+            before: vec![SEARCH],
+            edit: Some(|folder| {
+                let path = folder.join("s/points.jsonl");
+                let store = fs::read_to_string(&path).expect("a store");
+                let (first, rest) = store.split_once('\n').expect("lines");
+                let mut line: Value = serde_json::from_str(first).expect("JSON");
+                line["outcome"]["done"]["tensors"][0]["step_elements"] = u64::MAX.into();
+                fs::write(&path, format!("{line}\n{rest}")).expect("a file");
+            }),
+            ..Case::new("counts of a store that overflow are refused", RESUMED)
+        }
+        .file("case.json", experiment(&json!({ "classes": 2, "validation": 4 }), 2, 2, &json!({})))
+        .file("data.csv", "0,1,0\n1,0,1\n1,1,0\n0,0,1\n".repeat(4))
+        .refused(&["line 1 of the store", "step_elements"])
+        .never(&["panicked"]),
+    ]
+}
+
+const SEARCH: &str = "search case.json --margin 0.5 --seeds 2 --held-back 2 --runs 8 --out s";
+const RESUMED: &str =
+    "search case.json --margin 0.5 --seeds 2 --held-back 2 --runs 8 --out s --resume";
+
+#[test]
+fn each_case_is_answered_rightly() {
+    let table = [memory(), topologies(), formats(), samples(), runs()];
+    for case in table.into_iter().flatten() {
+        case.check();
+    }
+    two_traces_to_one_file_leave_one_of_them_whole();
+}
+
+fn two_traces_to_one_file_leave_one_of_them_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let commands = ["0.forward", "1.forward"]
+        .map(|op| format!("trace $MODELS/digits-mlp.json --op {op} --format vcd -o t.vcd"));
+    let alone = commands.each_ref().map(|command| {
+        assert_eq!(ended(start(folder, command)).0, Some(0), "{command}");
+        fs::read(folder.join("t.vcd")).expect("a trace")
+    });
+    for round in 0..3 {
+        for process in commands.each_ref().map(|command| start(folder, command)) {
+            let (code, _, said) = ended(process);
+            assert_eq!(code, Some(0), "round {round}: {said}");
+        }
+        let found = fs::read(folder.join("t.vcd")).expect("a trace");
+        assert!(alone.contains(&found), "round {round}: a mixture of both");
+    }
+}
