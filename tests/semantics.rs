@@ -19,8 +19,8 @@ fn results() -> u64 {
             r#"{"kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 4, "latency_cycles": 50}"#,
         ),
     ];
-    let texts = [("digits-mlp", &momentum[..]), ("digits-mxint8", &[]), ("digits-mlp", &memory)].map(
-        |(name, overrides)| {
+    let texts = [("digits-mlp", &momentum[..]), ("digits-mxint8", &[]), ("digits-mlp", &memory)]
+        .map(|(name, overrides)| {
             let short = [("training.epochs", "2")];
             let prepared = prepared(name, &[&short, overrides].concat());
             let record = train(&prepared, 1, EngineKind::Fast, false);
@@ -32,8 +32,7 @@ fn results() -> u64 {
                 "widths": record.widths_for_weights,
             })
             .to_string()
-        },
-    );
+        });
     texts.iter().fold(Key::new(0), |key, text| key.with_name(text)).value()
 }
 

@@ -297,7 +297,10 @@ fn a_folder_of_another_sweep_is_refused_and_stays_as_it_is() {
     let text = fs::read_to_string(&manifest).unwrap();
     let mut saved: Value = serde_json::from_str(&text).unwrap();
     for (found, said) in [
-        (json!(SEMANTICS + 1), format!("states `semantics` {}, expected {SEMANTICS}", SEMANTICS + 1)),
+        (
+            json!(SEMANTICS + 1),
+            format!("states `semantics` {}, expected {SEMANTICS}", SEMANTICS + 1),
+        ),
         (json!(null), format!("states `semantics` null, expected {SEMANTICS}")),
     ] {
         saved["semantics"] = found;

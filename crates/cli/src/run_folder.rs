@@ -68,7 +68,8 @@ impl RunFolder {
             }
             if !known {
                 let float = format!("{:016x}", product_fingerprint());
-                let manifest = json!({ "semantics": SEMANTICS, "float": float, kind.what: subject });
+                let manifest =
+                    json!({ "semantics": SEMANTICS, "float": float, kind.what: subject });
                 folder.write(kind.manifest, &format!("{manifest:#}\n"))?;
             }
             read_store(&path.join(STORE))

@@ -148,7 +148,8 @@ fn header(path: &Path) -> Result<(Header, impl std::io::Read), Error> {
     let members: Map<String, Value> =
         serde_json::from_str(&line).map_err(|error| damaged(path, &error))?;
     check_semantics(path, members.get("semantics"))?;
-    let header = Header::deserialize(Value::from(members)).map_err(|error| damaged(path, &error))?;
+    let header =
+        Header::deserialize(Value::from(members)).map_err(|error| damaged(path, &error))?;
     Ok((header, file))
 }
 
