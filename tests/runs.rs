@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::models;
 use serde_json::Value;
+use systoliq_sim::SEMANTICS;
 
 fn train(out: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));
@@ -106,6 +107,17 @@ fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
     refused(&["--set", "training.epochs=1"], "damaged");
     fs::write(&checkpoint, text.replacen("\"steps\":38", "\"steps\":39", 1)).unwrap();
     refused(&["--set", "training.epochs=1"], "its hash does not fit its content");
+    let ours = format!("{{\"semantics\":{SEMANTICS},");
+    for (theirs, found) in [
+        (format!("{{\"semantics\":{},", SEMANTICS + 1), format!("`semantics` {}", SEMANTICS + 1)),
+        // Of a program that knew no such number.
+        ("{\"version\":\"0.1.0\",".to_owned(), "no `semantics`".to_owned()),
+    ] {
+        assert!(text.starts_with(&ours), "{text}");
+        fs::write(&checkpoint, text.replacen(&ours, &theirs, 1)).unwrap();
+        let said = format!("seed-1.json states {found}, expected {SEMANTICS}: ");
+        refused(&["--set", "training.epochs=1"], &said);
+    }
 }
 
 #[test]

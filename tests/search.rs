@@ -526,10 +526,17 @@ fn on_the_digits_the_plan_is_cheaper_than_the_best_uniform_one_with_fewer_runs_t
     let start = explore.find("digits-mlp: least energy for a loss of at most").unwrap();
     let shown = &explore[start..][..explore[start..].find("```").unwrap()];
     assert_eq!(golden(shown).len(), 2, "{shown}");
-    if golden(shown) != golden(&printed) {
-        return;
+    let same = golden(shown) == golden(&printed);
+    // Where golden rounds otherwise, the losses differ, and with them what follows; what is said stays.
+    let compared = |text: &str| match same {
+        true => text.to_owned(),
+        false => text.replace(|c: char| c.is_ascii_digit(), "#"),
+    };
+    let head = |text: &str| text.lines().next().map(str::to_owned);
+    assert_eq!(head(shown), head(&printed));
+    if same {
+        assert_eq!(shown, printed);
     }
-    assert_eq!(shown, printed);
     // docs/explore.md shows what is said of it, and README names no point that was chosen without who fails and what is not known.
     let readme = readme.replace('\n', " ");
     let chosen = &swept[swept.find(" least energy").unwrap()..];
@@ -539,8 +546,8 @@ fn on_the_digits_the_plan_is_cheaper_than_the_best_uniform_one_with_fewer_runs_t
         starts.iter().any(|start| line.starts_with(start)) || line.contains(" fail; ")
     });
     assert_eq!(claims.clone().count(), 4, "{said}");
-    assert!(explore.contains(said), "{said}");
-    assert!(claims.all(|line| readme.contains(line)), "{said}");
+    assert!(!same || explore.contains(said), "{said}");
+    assert!(claims.all(|line| !same || readme.contains(line)), "{said}");
     let point = &grid["points"][best];
     let of = |key: &str| 100.0 * point["test"][key].as_f64().unwrap();
     let [bits, gradients] = ["bits", "gradients"].map(|name| &point["settings"][name]);
@@ -551,9 +558,9 @@ fn on_the_digits_the_plan_is_cheaper_than_the_best_uniform_one_with_fewer_runs_t
         of("ci95"),
         uniform / 1e9
     );
-    assert!(readme.contains(&said), "{said}");
+    assert!(compared(&readme).contains(&compared(&said)), "{said}");
     let said = format!("layer by layer that take {:.3} mJ", energy / 1e9);
-    assert!(readme.contains(&said), "{said}");
+    assert!(compared(&readme).contains(&compared(&said)), "{said}");
 }
 
 /// What is printed of a judgement is what its seeds say: by the definitions, not by the code.

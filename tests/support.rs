@@ -13,6 +13,12 @@ pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models")
 }
 
+/// The folder of the part of Fashion-MNIST that stands in for whole data sets: 700 images to train on,
+/// 200 to test.
+pub(crate) fn fashion() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion-mnist")
+}
+
 /// The experiment `models/{name}.json`, with values replaced by their paths.
 ///
 /// # Panics

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use systoliq_sim::SEMANTICS;
 
 /// A sweep of a small experiment over 2 x 2 points and 2 seeds.
 fn sweep() -> Value {
@@ -294,8 +295,25 @@ fn a_folder_of_another_sweep_is_refused_and_stays_as_it_is() {
     }
     let manifest = folder.join("out/sweep.json");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replacen("\"0.", "\"9.", 1)).unwrap();
-    assert!(refused(folder, &["--out", "out", "--resume"]).contains("a sweep of version 9."));
+    let mut saved: Value = serde_json::from_str(&text).unwrap();
+    for (found, said) in [
+        (
+            json!(SEMANTICS + 1),
+            format!("states `semantics` {}, expected {SEMANTICS}", SEMANTICS + 1),
+        ),
+        (json!(null), format!("states `semantics` null, expected {SEMANTICS}")),
+    ] {
+        saved["semantics"] = found;
+        fs::write(&manifest, saved.to_string()).unwrap();
+        let message = refused(folder, &["--out", "out", "--resume"]);
+        assert!(message.contains(&said) && message.contains("in another folder"), "{message}");
+    }
+    let members = saved.as_object_mut().unwrap();
+    members.remove("semantics");
+    members.insert("version".into(), json!("0.1.0"));
+    fs::write(&manifest, saved.to_string()).unwrap();
+    let message = refused(folder, &["--out", "out", "--resume"]);
+    assert!(message.contains(&format!("no `semantics`, expected {SEMANTICS}")), "{message}");
     fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     assert!(refused(folder, &["--out", "out", "--resume"]).contains("sweep.json is damaged"));
     fs::remove_file(&manifest).unwrap();

@@ -12,6 +12,7 @@ use anyhow::{Context, Error, anyhow, bail};
 use serde_json::{Map, Value, json};
 use systoliq_explore::{Journal, Lines, Store};
 use systoliq_nn::golden::product_fingerprint;
+use systoliq_sim::SEMANTICS;
 
 use crate::failure::{Failure, warn};
 use crate::folder;
@@ -67,7 +68,8 @@ impl RunFolder {
             }
             if !known {
                 let float = format!("{:016x}", product_fingerprint());
-                let manifest = json!({ "version": VERSION, "float": float, kind.what: subject });
+                let manifest =
+                    json!({ "semantics": SEMANTICS, "float": float, kind.what: subject });
                 folder.write(kind.manifest, &format!("{manifest:#}\n"))?;
             }
             read_store(&path.join(STORE))
@@ -112,9 +114,6 @@ impl RunFolder {
     }
 }
 
-/// The version of the program, which keys of runs depend on.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// A file whose lines are on disk when they are appended.
 struct Appended(File, PathBuf);
 
@@ -154,19 +153,14 @@ fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Resul
     let damaged = || format!("cannot resume: {} is damaged", file.display());
     let saved: Map<String, Value> =
         serde_json::from_str(&read_text(&file)?).with_context(damaged)?;
-    let word = |key: &str| saved.get(key).and_then(Value::as_str);
-    let float = word("float");
-    let (Some(version), Some(subject), 2) =
-        (word("version"), saved.get(what), saved.len() - usize::from(float.is_some()))
-    else {
-        return Err(anyhow!("expected `version`, `float` and `{what}`").context(damaged()));
+    let float = saved.get("float").and_then(Value::as_str);
+    check_semantics(&file, saved.get("semantics"))?;
+    let (Some(subject), 2) = (saved.get(what), saved.len() - usize::from(float.is_some())) else {
+        return Err(anyhow!("expected `semantics`, `float` and `{what}`").context(damaged()));
     };
     let other = |what: String| {
         anyhow!("cannot resume: {shown} holds {what}; resume with that, or choose another folder")
     };
-    if version != VERSION {
-        return Err(other(format!("a {what} of version {version}")));
-    }
     if let Some(difference) = folder::difference(subject, ours) {
         return Err(other(format!("another {what}: {difference}")));
     }
@@ -174,6 +168,19 @@ fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Resul
         warn_of_float(&file, float);
     }
     Ok(true)
+}
+
+/// Refuses what was computed under another number than [`SEMANTICS`], or states none.
+pub(crate) fn check_semantics(file: &Path, found: Option<&Value>) -> Result<(), Error> {
+    if found.and_then(Value::as_u64) == Some(SEMANTICS.into()) {
+        return Ok(());
+    }
+    let found = found.map_or("no `semantics`".to_owned(), |found| format!("`semantics` {found}"));
+    bail!(
+        "cannot resume: {} states {found}, expected {SEMANTICS}: it was written by a program that gives \
+         other results for the same settings; go on with that program, or start anew in another folder",
+        file.display()
+    )
 }
 
 /// Warns where something was begun on a machine whose golden models are not those of this one, by the

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use systoliq_sim::SEMANTICS;
 
 /// The hash of an experiment with its seed, in 32 hexadecimal digits: the first half of SHA-256 over
-/// the version of the program, a line break, and the experiment as JSON without blanks, with the
-/// names of every object in order.
+/// [`SEMANTICS`] in decimal, a line break, and the experiment as JSON without blanks, with the names
+/// of every object in order.
 ///
 /// The experiment is the one that was read, with its sections in place of their files, so that the key
 /// does not depend on by which path a setting was set. A default that is stated, or a format in another
@@ -29,13 +30,12 @@ impl Key {
     /// assert_eq!(Key::of(&one).to_string().len(), 32);
     /// ```
     pub fn of(experiment: &Value) -> Self {
-        Self::under(env!("CARGO_PKG_VERSION"), experiment)
+        Self::under(SEMANTICS, experiment)
     }
 
-    fn under(version: &str, experiment: &Value) -> Self {
+    fn under(semantics: u32, experiment: &Value) -> Self {
         let mut hash = Sha256::new();
-        hash.update(version);
-        hash.update("\n");
+        hash.update(format!("{semantics}\n"));
         hash.update(canonical(experiment));
         let digest = hash.finalize();
         let half = digest.first_chunk().expect("SHA-256 has 32 bytes");
@@ -104,10 +104,12 @@ mod tests {
 
     #[test]
     fn the_key_is_the_hash_that_other_programs_find() {
-        // printf '0.1.0\n{"a":[1,2.5,"x\\"y"],"b":null}' | sha256sum
+        // printf '7\n{"a":[1,2.5,"x\\"y"],"b":null}' | sha256sum
         let value = json!({"b": null, "a": [1, 2.5, "x\"y"]});
         assert_eq!(canonical(&value), r#"{"a":[1,2.5,"x\"y"],"b":null}"#);
-        assert_eq!(Key::under("0.1.0", &value).to_string(), "41976d54c39dd710ee7909659a5f9e88");
+        assert_eq!(Key::under(7, &value).to_string(), "1cd04c07d3c1460630f36e71299cd122");
+        assert_ne!(Key::under(8, &value), Key::under(7, &value));
+        assert_eq!(Key::of(&value), Key::under(SEMANTICS, &value));
     }
 
     #[test]

@@ -50,3 +50,10 @@ pub use error::Error;
 pub use experiment::{Experiment, Prepared};
 pub use report::Report;
 pub use trainer::{EngineKind, Trainer};
+
+/// What results mean: runs of the same settings under the same number have the same results.
+///
+/// Stores and checkpoints state it, and are gone on with only where it is this one. It is raised when
+/// any result of any experiment changes: a bit, a count, a cycle or an energy. `tests/semantics.rs`
+/// ties it to a hash of results. What prints, draws or judges them does not matter here.
+pub const SEMANTICS: u32 = 1;

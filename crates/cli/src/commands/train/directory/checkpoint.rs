@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use systoliq_keyed_random::Key;
 use systoliq_nn::golden::product_fingerprint;
+use systoliq_sim::SEMANTICS;
 use systoliq_sim::trainer::Checkpoint;
 
 use super::{CHECKPOINTS, RESULTS, RunDirectory, checkpoints, write_bytes};
 use crate::failure::Failure;
 use crate::folder::difference;
 use crate::load::files::{TEXT_BYTES_MAX, open_regular};
-use crate::run_folder::warn_of_float;
+use crate::run_folder::{check_semantics, warn_of_float};
 
 /// The most bytes of the first line: several times what an experiment may have that states its data.
 const LINE_BYTES_MAX: u64 = 4 * TEXT_BYTES_MAX;
@@ -25,8 +26,8 @@ const LINE_BYTES_MAX: u64 = 4 * TEXT_BYTES_MAX;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    /// The version of the program that wrote it.
-    version: String,
+    /// The [`SEMANTICS`] of the program that wrote it.
+    semantics: u32,
     /// The experiment that it is of.
     experiment: Value,
     /// The fingerprint of the data.
@@ -41,9 +42,6 @@ impl Header {
     /// Checks that a run of `ours` may go on from it: the same experiment, perhaps with more epochs,
     /// since what an epoch does depends on none that follow.
     fn check(&self, path: &Path, ours: &Value) -> Result<(), Error> {
-        if self.version != env!("CARGO_PKG_VERSION") {
-            return Err(other(path, &format!("version {}", self.version)));
-        }
         let mut saved = self.experiment.clone();
         let epochs = |of: &Value| of["training"]["epochs"].as_u64();
         if let (Some(was), Some(is)) = (epochs(&saved), epochs(ours))
@@ -69,7 +67,7 @@ impl RunDirectory {
         let write = || {
             let payload = serde_json::to_string(checkpoint)?;
             let header = Header {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                semantics: SEMANTICS,
                 experiment: self.experiment.clone(),
                 data: hex(data),
                 float: hex(product_fingerprint()),
@@ -140,13 +138,18 @@ impl RunDirectory {
     }
 }
 
-/// The first line of a checkpoint, and what follows it.
+/// The first line of a checkpoint, which this program can go on from, and what follows it.
 fn header(path: &Path) -> Result<(Header, impl std::io::Read), Error> {
     let cannot = || format!("cannot read {}", path.display());
     let mut file = BufReader::new(open_regular(path).with_context(cannot)?);
     let mut line = String::new();
     file.by_ref().take(LINE_BYTES_MAX).read_line(&mut line).with_context(cannot)?;
-    let header = serde_json::from_str(&line).map_err(|error| damaged(path, &error))?;
+    // First, since the header of another program may have other members.
+    let members: Map<String, Value> =
+        serde_json::from_str(&line).map_err(|error| damaged(path, &error))?;
+    check_semantics(path, members.get("semantics"))?;
+    let header =
+        Header::deserialize(Value::from(members)).map_err(|error| damaged(path, &error))?;
     Ok((header, file))
 }
 
