@@ -567,6 +567,25 @@ fn a_true_class_with_probability_zero_is_reported_as_infinite_beside_a_finite_lo
     assert!(loss > 16.0, "{loss}");
 }
 
+/// What `train` says of three runs of LMS, as parts 7 and 8 quote it.
+#[test]
+fn the_command_says_of_lms_what_the_lecture_quotes() {
+    let floor = r#"precision.master={"bits": 10, "frac": 8, "rounding": "floor"}"#;
+    let runs: [&[&str]; 3] = [&[], &["training.rate=0.3"], &["precision.weights=Q2.8", floor]];
+    for set in runs {
+        let mut arguments = vec!["train", "models/lms.json"];
+        set.iter().for_each(|change| arguments.extend(["--set", change]));
+        let printed = crate::shell::printed(&crate::shell::root(), &arguments);
+        let judged = printed
+            .lines()
+            .find(|line| line.starts_with("fixed loss is") || line.starts_with("golden diverged"));
+        let judged = judged.unwrap_or_else(|| panic!("{set:?} is not judged: {printed}"));
+        println!("{set:?}: {judged}");
+        let quoted = include_str!("../docs/lecture.md").lines().any(|line| line.trim() == judged);
+        assert!(quoted, "docs/lecture.md does not quote `{judged}`");
+    }
+}
+
 #[test]
 fn every_experiment_that_ships_trains() {
     let mut count = 0;

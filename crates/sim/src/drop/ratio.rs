@@ -119,7 +119,7 @@ impl LossRatio {
         let Some(p) = self.p_value else {
             return match self.unjudged.unwrap_or(Unjudged::NotFinite) {
                 Unjudged::GoldenDiverged => {
-                    format!("{times}; golden diverged, so nothing is judged")
+                    "golden diverged: its loss is no reference, and nothing is judged".to_owned()
                 }
                 Unjudged::FewSamples => {
                     format!(
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!((overlap.p_value, overlap.unjudged), (None, Some(Unjudged::Overlapping)));
         assert!(!overlap.is_worse());
         let diverged = LossRatio::new(&errors(1, 300, 0.0, 1.8), true, false);
-        assert!(diverged.sentence().ends_with("golden diverged, so nothing is judged"));
+        assert!(diverged.sentence().starts_with("golden diverged: its loss is no reference"));
         let nothing = LossRatio::new(&[vec![0.0; 40], vec![0.0; 40]], false, false);
         assert_eq!(nothing.ratio.0, 1.0);
         let infinite = LossRatio::new(&[golden, vec![f64::INFINITY; 300]], false, false);
