@@ -98,7 +98,9 @@ fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
         let output = train(&out, arguments).arg("--resume").output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.starts_with("error: ") && message.contains(expected), "{message}");
+        let mut lines = message.lines().filter(|line| line.starts_with("error: "));
+        assert!(lines.next().is_some_and(|line| line.contains(expected)), "{message}");
+        assert_eq!(lines.next(), None, "{message}");
     };
     refused(&["--set", "training.rate=0.25"], "training.rate was 0.5 and is 0.25");
     let checkpoint = out.join("checkpoints/seed-1.json");
