@@ -254,14 +254,14 @@ fn formats() -> Vec<Case> {
         .replace(r#""layers":["#, r#""layers":[{"dense":{"units":2}},"relu","#);
     vec![
         rows("bits and frac are signed", &two, &json!({ "input": six }), signed)
-            .says(&["x input batch x 2 Q2.6 static", "0.00 % outside Q2.6"])
+            .says(&["x input batch x 2 Q2.6 static", "none outside Q2.6"])
             .never(&["UQ2.6"]),
         rows("of activations, too", &two, &json!({}), signed)
             .file("case.json", hidden)
             .says(&["y0 activations batch x 2 Q2.6 static"])
             .never(&["UQ2.6"]),
         rows("what has no sign cuts negative inputs", &two, &json!({ "input": "UQ2.6" }), signed)
-            .says(&["50.00 % outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
+            .says(&["4 of 8 outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
     ]
 }
 
@@ -317,6 +317,7 @@ fn runs() -> Vec<Case> {
             .file("data.csv", "0,0\n".repeat(5))
             .json("/precision/1/name", "m0")
     };
+    let separable = json!({ "classes": 2, "validation": 4, "test": 4 });
     let resumed = |right, command| Case {
         before: vec![
             "train $MODELS/binary-classifier.json --set training.epochs=6 --out long",
@@ -359,8 +360,8 @@ fn runs() -> Vec<Case> {
             }),
             ..Case::new("counts of a store that overflow are refused", RESUMED)
         }
-        .file("case.json", experiment(&json!({ "classes": 2, "validation": 4 }), 2, 2, &json!({})))
-        .file("data.csv", "0,1,0\n1,0,1\n1,1,0\n0,0,1\n".repeat(4))
+        .file("case.json", experiment(&separable, 2, 2, &json!({})))
+        .file("data.csv", "0,1,0\n1,0,1\n".repeat(8))
         .refused(&["line 1 of the store", "step_elements"])
         .never(&["panicked"]),
     ]
