@@ -192,12 +192,15 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
     }
     line!(text, " costs {}", costs(&found.costs));
     let trainings = &report.trainings;
+    let given_up = report.steps.iter().filter(|step| step.verdict == Verdict::GivenUp).count();
     line!(
         text,
-        " {} runs: {} to search, {} with seeds held back; {} given up early{}",
+        " {} runs: {} to search, {} with seeds held back; {given_up} of {} plans given up, {} runs before \
+         their last epoch{}",
         trainings.total,
         trainings.search,
         trainings.held_back,
+        report.steps.len(),
         trainings.stopped,
         if trainings.failed > 0 { format!(", {} failed", trainings.failed) } else { String::new() },
     );
