@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::shell::{experiment, printed, root, systoliq, text, tree};
+use crate::shell::{experiment, printed, remarks, root, systoliq, text, tree};
 
 /// The command as a process of its own.
 fn start(folder: &Path, arguments: &[&str]) -> Child {
@@ -226,7 +226,7 @@ fn a_run_from_a_cpu_that_rounds_otherwise_says_so() {
     let folder = folder.path();
     printed(folder, &["train", "x.json", "--out", "run"]);
     let resume = ["train", "x.json", "--out", "run", "--resume"];
-    assert_eq!(systoliq(folder, &resume).stderr, b"");
+    assert_eq!(remarks(&systoliq(folder, &resume).stderr), "");
     let path = folder.join("run/checkpoints/seed-1.json");
     let checkpoint = fs::read_to_string(&path).unwrap();
     let at = checkpoint.find("\"float\":\"").expect("a hash") + 9;
@@ -234,7 +234,7 @@ fn a_run_from_a_cpu_that_rounds_otherwise_says_so() {
     fs::write(&path, other).unwrap();
     let warned = |arguments: &[&str], of: &str| {
         let output = systoliq(folder, arguments);
-        let message = String::from_utf8(output.stderr).unwrap();
+        let message = remarks(&output.stderr);
         assert!(output.status.success() && message.starts_with(of), "{message}");
         assert!(message.contains("FMA"), "{message}");
     };

@@ -33,6 +33,14 @@ pub(crate) fn printed(folder: &Path, arguments: &[impl AsRef<str>]) -> String {
     String::from_utf8(output.stdout).expect("the command prints UTF-8")
 }
 
+/// What a command says on standard error beside the line of what it has read.
+pub(crate) fn remarks(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines()
+        .filter(|line| !line.contains(": samples: "))
+        .fold(String::new(), |said, line| said + line + "\n")
+}
+
 /// A small experiment on the digits.
 pub(crate) fn experiment() -> Value {
     json!({

@@ -134,7 +134,6 @@ impl Train {
             Failure::input(anyhow!("--seeds {} from seed {first}: past the last seed", self.seeds))
         })?;
         let data = loaded.data(first)?;
-        loaded.warn(&data);
         self.check_dump(&loaded, &data)?;
         if let Some(file) = &self.counts {
             check_place(file).map_err(Failure::input)?;
@@ -146,6 +145,7 @@ impl Train {
             }
             None => None,
         };
+        loaded.warn(&data);
         let training = &loaded.prepared.experiment.training;
         let steps = data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs);
         let seeds: Vec<u64> = (first..=last).collect();
