@@ -364,7 +364,7 @@ fn interrupted(folder: &Path, arguments: &[&str], ready: impl Fn() -> bool) -> S
     assert_eq!(output.status.code(), Some(130), "{arguments:?}: {message}");
     let partial = |path: &&std::path::PathBuf| path.to_string_lossy().contains(".systoliq-partial");
     assert_eq!(tree(folder).iter().find(partial), None, "{arguments:?}");
-    message
+    remarks(message.as_bytes())
 }
 
 #[cfg(unix)]

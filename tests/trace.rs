@@ -68,7 +68,7 @@ fn a_product_is_traced_with_the_operands_that_it_has_in_its_step() {
     let train = ["train", experiment, "--set", "training.epochs=2", "--out", "run"];
     // The last step of the first epoch, with its short batch, and one of the second.
     for (step, batch) in [("37", 13), ("40", 32)] {
-        let dump = [&train[..], &["--dump-step", step]].concat();
+        let dump = [&train[..], &["--dump-step", step, "--force"]].concat();
         shell::printed(folder, &dump);
         let to_file = ["--op", "1.forward", "--step", step, "--format", "fst", "-o", "z1.fst"];
         traced(folder, &to_file);

@@ -3,7 +3,7 @@
 //! A PE has two operand registers, each with a valid bit, and a sum; a second register for the sum of
 //! the present chunk or block, if there are any, that moves with the first. One operand moves right along
 //! the rows. Of the other operand and the sum, one moves down the columns and the other stays
-//! ([`Stationary`](crate::Stationary)). Row i of the grid is fed i cycles late, and column j j
+//! ([`Stationary`]). Row i of the grid is fed i cycles late, and column j j
 //! cycles late, so that what belongs together meets. A PE multiplies and adds in the cycle in which
 //! it latches its operands. What stays comes from the top edge or leaves at the bottom edge through
 //! a *chain*, the stationary registers of a column as a shift register; with overlap, each PE has a

@@ -28,7 +28,8 @@ struct Trial<'a> {
 
 impl Diagnosis {
     /// Drops every suggestion that the program itself would warn of, and orders the findings by the
-    /// noise-to-signal ratio of the logits that their suggestions take away in a [trial](self).
+    /// noise-to-signal ratio of the logits that their suggestions take away in a trial of a few
+    /// steps.
     ///
     /// # Errors
     ///

@@ -68,7 +68,7 @@ impl Spread {
     }
 
     /// Half the width of the interval of the mean with so many seeds and samples, the larger of two: by
-    /// what seeds differ, [t(S − 1)·√((s² + 1/(6n²))/S)](over_seeds), and by what samples alone leave
+    /// what seeds differ, t(S − 1)·√((s² + 1/(6n²))/S), and by what samples alone leave
     /// open, h_B = z·√((b + c + 1) − (b − c)²/(nS))/(nS) with b and c samples that one network alone gets
     /// right. Of one seed, the second.
     pub fn half_width(&self, seeds: u64, samples: u64, level: Level) -> f64 {
