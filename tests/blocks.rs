@@ -232,7 +232,7 @@ fn a_block_costs_an_exponent_and_a_copy_but_no_pass() {
 #[test]
 fn overflow_rates_are_shares_of_sums_also_where_an_output_has_two_copies() {
     let block = r#"{"bits": 6, "scale": "block", "block": 5}"#;
-    let narrow = r#"{"bits": 10, "frac": 8, "overflow": "saturate", "overflow_at": "end"}"#;
+    let narrow = r#"{"bits": 11, "frac": 8, "overflow": "saturate", "overflow_at": "end"}"#;
     let settings = [
         ("precision.activations", block),
         ("precision.accumulator", narrow),
