@@ -15,6 +15,7 @@ mod energy;
 mod engines;
 mod figures;
 mod following;
+mod judged;
 mod kept;
 mod lecture;
 mod memory;

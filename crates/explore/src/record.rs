@@ -216,6 +216,14 @@ impl Scores {
         self.loss.last().map(|loss| loss.0)
     }
 
+    /// What a measure is after the last epoch; nothing where there are no classes to have errors in.
+    pub fn last(&self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::ErrorRate => self.final_error_rate(),
+            Measure::Loss => self.final_loss(),
+        }
+    }
+
     fn evaluation(&self, at: usize) -> Evaluation {
         Evaluation {
             count: self.count,
@@ -375,9 +383,12 @@ impl Found {
     /// errors, or in loss where there are no classes; on the validation part if there is one. Against a
     /// golden model that ended above its initial loss it is no number.
     pub fn lost(&self) -> Option<f64> {
-        let classes = self.fixed.test.errors.is_some();
-        let measure = if classes { Measure::ErrorRate } else { Measure::Loss };
-        self.lost_in(measure, self.fixed.validation.is_some())
+        self.lost_in(self.measure(), self.fixed.validation.is_some())
+    }
+
+    /// Error rates of a classifier, else losses.
+    pub fn measure(&self) -> Measure {
+        if self.fixed.test.errors.is_some() { Measure::ErrorRate } else { Measure::Loss }
     }
 
     /// The mean of what fixed point lost after each of the latest epochs, a quarter of all rounded up.

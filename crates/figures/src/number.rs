@@ -1,6 +1,7 @@
 //! Numbers as figures show them: a few digits, and a unit of a fitting size.
 
 use systoliq_explore::Measure;
+use systoliq_sim::drop::words;
 use systoliq_sim::energy::EnergyUnit;
 
 /// A size of units: so many of the base unit, and its name.
@@ -132,7 +133,11 @@ pub(crate) fn difference(mean: f64, ci95: Option<f64>, measure: Measure) -> Stri
         return "undefined".to_owned();
     }
     let ci95 = ci95.filter(|half| half.is_finite());
-    let (size, decimals) = (loss_unit(measure).size, decimals(measure));
+    let size = loss_unit(measure).size;
+    let decimals = match (measure, ci95) {
+        (Measure::ErrorRate, Some(half)) => words::decimals(half),
+        _ => decimals(measure),
+    };
     let interval =
         ci95.map_or(String::new(), |half| format!(" ± {}", decimal(half / size, decimals)));
     in_unit(&format!("{}{interval}", signed(mean / size, decimals)), measure)

@@ -85,12 +85,24 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         let lost = difference(judged.mean, Some(judged.half_width), points);
         fact(&format!("Accuracy lost{of}"), lost);
         words::judged(judged).into_iter().for_each(|said| fact("What that says", said));
-    } else if let Some(lost) = report.accuracy_loss {
-        fact("Accuracy lost", difference(lost, None, points));
+    } else if report.accuracy_loss.is_some() {
+        fact("Accuracy lost", words::NO_REFERENCE.to_owned());
     }
+    let ratios = [
+        report.regression.map(|found| found.sentence()),
+        report
+            .regression_over_seeds
+            .as_ref()
+            .map(|found| format!("over {} seeds: {}", report.seeds.len(), found.sentence())),
+    ];
+    ratios.into_iter().flatten().for_each(|said| fact("Loss against float", said));
     for (name, curve) in [("Float", &report.golden), ("Fixed point", &report.fixed)] {
-        if let Some(epoch) = curve.diverged_at_epoch {
+        let Some(epoch) = curve.diverged_at_epoch else { continue };
+        if curve.ended_worse {
             fact(&format!("{name} diverged"), format!("at epoch {epoch}"));
+        } else {
+            let recovered = format!("at epoch {epoch}; it ended below its initial loss");
+            fact(&format!("{name} was above its initial loss"), recovered);
         }
     }
     let spent = &report.energy_pj;

@@ -1,15 +1,14 @@
 //! The figures of a search.
 
-use systoliq_explore::{
-    Change, FoundPlan, How, Lost, Measure, SearchReport, SelectedOn, Step, Verdict,
-};
-use systoliq_sim::drop::words;
+use systoliq_explore::{Change, FoundPlan, How, Measure, SearchReport, SelectedOn, Step, Verdict};
 
 use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
 use crate::number::{count, difference, loss, loss_unit, percent, plural};
 use crate::page::Table;
 use crate::scale::{Axis, Scale};
-use crate::sweep::{cost_unit, loss_name, loss_scale, loss_title, name, part, spent};
+use crate::sweep::{
+    cost_unit, half_width, loss_name, loss_scale, loss_title, name, part, quoted, spent,
+};
 use crate::{Figure, Page};
 
 /// The page of a search.
@@ -49,8 +48,8 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
                 fact("Share of float32's energy", share);
             }
             if let Some(held_back) = &found.held_back {
-                fact("Lost on the test part, seeds held back", told(&held_back.test, measure));
-                for said in held_back.test.judged.iter().flat_map(words::judged) {
+                fact("Lost on the test part, seeds held back", quoted(&held_back.test, measure));
+                for said in held_back.test.said() {
                     fact("What that says", said);
                 }
             }
@@ -66,11 +65,6 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
     let trainings = &report.trainings;
     fact("Runs: to search, held back", format!("{}, {}", trainings.search, trainings.held_back));
     facts
-}
-
-/// A loss with its interval.
-fn told(lost: &Lost, measure: Measure) -> String {
-    difference(lost.mean.0, lost.ci95.map(|half| half.0), measure)
 }
 
 /// So much of what is to be least.
@@ -99,7 +93,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
     let mut series = Vec::new();
     let mut columns = Vec::new();
     for (at, (name, lost)) in losses.into_iter().flatten().enumerate() {
-        let said = told(lost, measure);
+        let said = quoted(lost, measure);
         let level = |level: f64| match measure {
             Measure::ErrorRate => percent(level),
             Measure::Loss => loss(level, measure),
@@ -108,7 +102,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
         let mean = Point {
             x: at as f64,
             y: lost.mean.0 / unit.size,
-            half: lost.ci95.map(|half| half.0 / unit.size),
+            half: half_width(lost).map(|half| half / unit.size),
             title: format!("{name}\nlost: {said}"),
             ..Point::default()
         };
@@ -356,10 +350,10 @@ fn plans(report: &SearchReport) -> Option<Figure> {
             points: vec![Point {
                 x: found.costs.of(report.cost) / cost.0.size,
                 y: lost.mean.0 / losses.size,
-                half: lost.ci95.map(|half| half.0 / losses.size),
+                half: half_width(lost).map(|half| half / losses.size),
                 title: format!(
                     "the plan\nlost: {}\n{}",
-                    told(lost, measure),
+                    quoted(lost, measure),
                     said(report, found.costs.of(report.cost))
                 ),
                 label: Some("the plan".to_owned()),

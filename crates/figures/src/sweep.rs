@@ -6,10 +6,9 @@ mod map;
 mod sensitivity;
 
 use systoliq_explore::{
-    AnalysedAxis, Analysis, Cost, Costs, Lines, Measure, PointAnalysis, SelectedOn,
+    AnalysedAxis, Analysis, Cost, Costs, Lines, Lost, Measure, PointAnalysis, SelectedOn,
 };
 
-use systoliq_sim::drop::words;
 use systoliq_sim::energy::EnergyUnit;
 
 use crate::chart::Point;
@@ -64,12 +63,22 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
     }
     let best = analysis.within.cheapest.get(&Cost::EnergyPj);
     let best = best.filter(|_| analysis.varies(Cost::EnergyPj));
-    let best = best.and_then(|&at| analysis.points.get(at));
-    if let Some(best) = best {
-        if let Some(test) = &best.test {
-            let lost = difference(test.mean.0, test.ci95.map(|half| half.0), analysis.measure);
-            fact("Least energy: lost on the test part", lost);
-            for said in test.judged.iter().flat_map(words::judged) {
+    let best = best.and_then(|&at| Some((at, analysis.points.get(at)?)));
+    if let Some((at, best)) = best {
+        let looked_at = analysis.looked_at.iter().filter(|looked| looked.point == at);
+        let others = looked_at
+            .map(|looked| (format!(", {} other seeds", looked.seeds.len()), looked.test.as_ref()));
+        for (seeds, test) in [(String::new(), best.test.as_ref())].into_iter().chain(others) {
+            let Some(test) = test else {
+                fact(
+                    &format!("Least energy: lost on the test part{seeds}"),
+                    "a run failed".to_owned(),
+                );
+                continue;
+            };
+            let lost = quoted(test, analysis.measure);
+            fact(&format!("Least energy: lost on the test part{seeds}"), lost);
+            for said in test.said() {
                 fact("Least energy: what that says", said);
             }
         }
@@ -88,6 +97,17 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
         fact("Runs left out, as float diverged", undefined.to_string());
     }
     facts
+}
+
+/// Half the width of the interval that is judged by, or else of the mean's.
+pub(crate) fn half_width(lost: &Lost) -> Option<f64> {
+    let judged = lost.judged.as_ref().map(|judged| judged.half_width);
+    judged.or(lost.ci95.map(|half| half.0))
+}
+
+/// A loss with its interval.
+pub(crate) fn quoted(lost: &Lost, measure: Measure) -> String {
+    difference(lost.mean.0, half_width(lost), measure)
 }
 
 /// What the part is called on which points are selected.

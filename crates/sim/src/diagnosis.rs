@@ -57,7 +57,7 @@ pub struct Diagnosis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The fixed-point run diverged, and the golden model did not.
+    /// The fixed-point run ended above its initial loss, and the golden model did not.
     Diverged,
     /// McNemar's exact test on the first seed's test samples.
     Mcnemar,
@@ -183,7 +183,11 @@ fn reason(
     regression: Option<&LossRatio>,
     worse_over_seeds: bool,
 ) -> Option<Reason> {
-    if record.fixed.diverged().is_some() && record.golden.diverged().is_none() {
+    let over_seeds = worse_over_seeds.then_some(Reason::Seeds);
+    if record.golden.ended_worse() {
+        return over_seeds;
+    }
+    if record.fixed.ended_worse() {
         return Some(Reason::Diverged);
     }
     let test = record.comparison.predictions.as_ref().map(|found| found.mcnemar());
@@ -193,12 +197,12 @@ fn reason(
     if regression.is_some_and(LossRatio::is_worse) {
         return Some(Reason::PairedT);
     }
-    worse_over_seeds.then_some(Reason::Seeds)
+    over_seeds
 }
 
 /// What every tensor suffers from that is bad enough.
 fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
-    let diverged = record.fixed.diverged().is_some();
+    let diverged = record.fixed.ended_worse();
     let mut found = Vec::new();
     for (at, decl) in prepared.program.tensors.iter().enumerate() {
         let id = TensorId(at);

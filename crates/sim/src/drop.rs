@@ -216,7 +216,7 @@ impl Judgement {
         let half_width_new_samples = self.half_width_new_samples;
         let Self { by_seed, golden_diverged, samples, level, .. } = self;
         let judged = Self::new(by_seed, golden_diverged, samples, margin, level);
-        Self { half_width_new_samples, ..judged.expect("seeds, as before") }
+        Self { half_width_new_samples, ..judged.expect("the same seeds") }
     }
 
     /// The number of seeds that are judged.

@@ -137,6 +137,8 @@ pub struct CurveReport {
     pub best: Option<BestEpoch>,
     /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
+    /// Whether the last epoch's does: the network diverged, and did not recover.
+    pub ended_worse: bool,
 }
 
 /// A network before training.
@@ -170,6 +172,8 @@ pub struct SeedOutcome {
     pub best: Option<BestEpoch>,
     /// The first epoch whose loss exceeds that of the initial weights, or is not finite.
     pub diverged_at_epoch: Option<usize>,
+    /// Whether the last epoch's does: the network diverged, and did not recover.
+    pub ended_worse: bool,
     /// Which test samples it gets right in the end; nothing for a regression.
     pub right: Option<Right>,
 }
@@ -181,6 +185,7 @@ impl SeedOutcome {
             loss_bits: curve.epochs.last().map(|epoch| Extended(epoch.test.loss)),
             best: BestEpoch::new(curve),
             diverged_at_epoch: curve.diverged(),
+            ended_worse: curve.ended_worse(),
             right: curve.right.as_ref().map(|right| right.test.clone()),
         }
     }
@@ -446,12 +451,13 @@ impl CurveReport {
             },
             best: BestEpoch::new(curve),
             diverged_at_epoch: curve.diverged(),
+            ended_worse: curve.ended_worse(),
         }
     }
 }
 
 /// What the test parts of some seeds say of the accuracy lost.
-fn judged(records: &[Record]) -> Option<Judgement> {
+pub(crate) fn judged(records: &[Record]) -> Option<Judgement> {
     fn networks(record: &Record) -> Option<Networks<'_>> {
         Some(Networks {
             seed: record.seed,

@@ -1,5 +1,6 @@
 //! `systoliq compare`: two runs side by side.
 
+mod judged;
 mod run;
 mod settings;
 
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Error, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
-use systoliq_sim::drop::{Judgement, Level, MARGIN, Networks, Right, words};
+use systoliq_sim::drop::{Judgement, MARGIN};
 use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::mcnemar::{discordant, exact_p};
 use systoliq_sim::report::Extended;
@@ -16,7 +17,8 @@ use systoliq_sim::report::Extended;
 use crate::commands::margin::margin;
 use crate::commands::table::{Columns, decibels, grouped, joules, percent, real};
 use crate::failure::Failure;
-use run::{Figures, Run, Seed};
+use judged::Judged;
+use run::{Figures, Run};
 use settings::{Setting, differences};
 
 /// Two runs side by side: accuracy, cycles, energy, what happened to each tensor, and which settings
@@ -29,8 +31,8 @@ Example:
   systoliq compare a b
 
 Both runs must have been judged by the same test data. The first seed of each is compared, by
-McNemar's exact test over its test samples; and all seeds, where both ran the same, by what the right run
-loses against the left.")]
+McNemar's exact test over its test samples; and the seeds that both ran, by what the right run loses
+against the left.")]
 pub struct Compare {
     /// Folder of a run, made by `systoliq train --out`.
     left: PathBuf,
@@ -82,6 +84,8 @@ struct TensorPair {
 #[derive(Clone, Debug, Serialize)]
 struct Comparison {
     runs: Pair<String>,
+    /// The first seed of each.
+    seeds: Pair<u64>,
     settings: Vec<Setting>,
     error_rate: Pair<Option<f64>>,
     golden_error_rate: Pair<Option<f64>>,
@@ -91,9 +95,8 @@ struct Comparison {
     energy_unit: Pair<EnergyUnit>,
     mcnemar: Option<Test>,
     over_seeds: Option<OverSeeds>,
-    /// What the right run loses, as the left one stood for golden: over the seeds that both ran, or of
-    /// the first of each.
-    judged: Option<Judgement>,
+    #[serde(flatten)]
+    judged: Judged,
     precision: Vec<TensorPair>,
 }
 
@@ -129,9 +132,10 @@ impl Comparison {
         let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
         let loss = |run: &Run| run.found.fixed.loss_bits.last().copied();
         let mcnemar = mcnemar(left, right)?;
-        let judged = judged(left, right, margin);
+        let judged = Judged::new(left, right, margin);
         Ok(Self {
             runs: Pair { left: names(left), right: names(right) },
+            seeds: Pair { left: left.seed(), right: right.seed() },
             settings: differences(&left.found.experiment, &right.found.experiment),
             error_rate: Pair {
                 left: last(&left.found.fixed.error_rate),
@@ -149,7 +153,7 @@ impl Comparison {
                 right: right.found.energy_pj.total,
             },
             mcnemar,
-            over_seeds: judged.as_ref().and_then(OverSeeds::new),
+            over_seeds: judged.drop().and_then(OverSeeds::new),
             judged,
             precision: tensors(left, right),
         })
@@ -170,22 +174,17 @@ impl Comparison {
         }
         line(self.figures_table());
         if let Some(Test { only_left_right, only_right_right, p_value }) = self.mcnemar {
+            let seeds = match self.seeds {
+                Pair { left, right } if left == right => String::new(),
+                Pair { left, right } => format!(" (seeds {left} and {right})"),
+            };
             line(format!(
-                "McNemar  p = {} of these two networks: left alone is right on {only_left_right} \
+                "McNemar  p = {} of these two networks{seeds}: left alone is right on {only_left_right} \
                  samples, right alone on {only_right_right}",
                 real(p_value)
             ));
         }
-        if let Some(judged) = &self.judged {
-            let seeds = match judged.seeds() {
-                1 => "1 seed".to_owned(),
-                seeds => format!("{seeds} seeds"),
-            };
-            line(format!("over {seeds}, right loses {}", words::lost(judged)));
-            for said in words::judged(judged) {
-                line(format!("    {said}"));
-            }
-        }
+        self.judged.lines().into_iter().for_each(&mut line);
         line(String::new());
         text + &self.tensors_table()
     }
@@ -215,8 +214,9 @@ impl Comparison {
         row("error", rates(&self.error_rate), None);
         row("golden error", rates(&self.golden_error_rate), None);
         let losses = [self.loss_bits.left, self.loss_bits.right];
+        let ratio = losses[1].zip(losses[0]).map(|(right, left)| right.0 / left.0);
         let losses = losses.map(|loss| loss.map_or("-".to_owned(), |loss| real(loss.0)));
-        row("loss", losses, None);
+        row("loss", losses, ratio);
         let Pair { left, right } = self.cycles;
         row("cycles", [left, right].map(grouped), Some(right as f64 / left as f64));
         let Pair { left, right } = self.energy_pj;
@@ -265,35 +265,6 @@ fn mcnemar(left: &Run, right: &Run) -> Result<Option<Test>, Error> {
     let [only_left_right, only_right_right] = discordant(&ours.labels, &ours.fixed, &theirs.fixed);
     let p_value = exact_p(only_left_right, only_right_right);
     Ok(Some(Test { only_left_right, only_right_right, p_value }))
-}
-
-/// What the right run loses against the left: over all seeds, where both ran the same, else with the first
-/// of each; nothing for regressions.
-fn judged(left: &Run, right: &Run, margin: f64) -> Option<Judgement> {
-    let networks = |seed, golden, fixed| Networks {
-        seed,
-        golden,
-        fixed,
-        golden_diverged: false,
-        diverged: false,
-    };
-    let (ours, theirs) = (&left.found.seeds, &right.found.seeds);
-    let numbers = |seeds: &[Seed]| seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>();
-    if !ours.is_empty() && numbers(ours) == numbers(theirs) {
-        let pairs = ours.iter().zip(theirs);
-        let pairs = pairs.map(|(ours, theirs)| {
-            let (golden, fixed) = (ours.fixed.right.as_ref()?, theirs.fixed.right.as_ref()?);
-            Some(networks(ours.seed, golden, fixed))
-        });
-        let of_seeds = pairs.collect::<Option<Vec<_>>>()?;
-        return Some(Judgement::of(&of_seeds, margin, Level::Once)?.quoted(&of_seeds));
-    }
-    let of_first = |run: &Run| {
-        let predictions = run.predictions.as_ref()?;
-        Some(Right::new(&predictions.labels, &predictions.fixed))
-    };
-    let (golden, fixed) = (of_first(left)?, of_first(right)?);
-    Judgement::of(&[networks(left.seed(), &golden, &fixed)], margin, Level::Once)
 }
 
 impl OverSeeds {

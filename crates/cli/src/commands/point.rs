@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow};
 use clap::Args;
-use systoliq_explore::{Explorer, Found, Key, Line, Lines, Outcome, Store, Trial};
+use systoliq_explore::{Explorer, Found, Key, Line, Lines, Lost, Measure, Outcome, Store, Trial};
+use systoliq_sim::drop::words;
 
 use super::sweep::{POINTS, point_name};
-use crate::commands::table::{joules, percent, points};
+use crate::commands::table::{joules, percent, real};
 use crate::failure::Failure;
 use crate::folder::check_kind;
 use crate::load::{ExperimentArguments, files};
@@ -42,6 +43,7 @@ impl Point {
     /// Runs, or finds the run; returns a sentence, or the line.
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;
+        let seed = loaded.prepared.experiment.seed;
         let trial = Trial::new(loaded.prepared.experiment.clone());
         let folder = self.out.join(POINTS);
         let path = folder.join(point_name(trial.key()));
@@ -64,7 +66,7 @@ impl Point {
         };
         match &line.outcome {
             Outcome::Failed(reason) => Err(Failure::run(anyhow!("{}: {reason}", line.key))),
-            Outcome::Done(found) if !self.json => Ok(sentence(line.key, how, found)),
+            Outcome::Done(found) if !self.json => Ok(sentence(seed, line.key, how, found)),
             Outcome::Done(_) | Outcome::Stopped(_) => {
                 Ok(serde_json::to_string(&line).map_err(Failure::run)? + "\n")
             }
@@ -84,14 +86,23 @@ fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
     Ok(lines.done(key).cloned())
 }
 
-fn sentence(key: Key, how: &str, found: &Found) -> String {
-    let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), percent);
-    let fixed = rate(found.fixed.test.final_error_rate());
-    let golden = rate(found.golden.test.final_error_rate());
-    let lost = found.lost().map_or("-".to_owned(), points);
-    let part = if found.fixed.validation.is_some() { "validation" } else { "test" };
+fn sentence(seed: u64, key: Key, how: &str, found: &Found) -> String {
+    let validation = found.fixed.validation.is_some();
+    let lost = Lost::of_run(seed, found, validation);
+    let level = |level: f64| match found.measure() {
+        Measure::ErrorRate => format!("error {}", percent(level)),
+        Measure::Loss => format!("loss {}", real(level)),
+    };
+    let [fixed, golden] = [&found.fixed, &found.golden]
+        .map(|learning| level(learning.test.last(found.measure()).unwrap_or(f64::NAN)));
+    let said = match &lost {
+        Some(Lost { judged: Some(judged), .. }) => words::lost(judged),
+        Some(lost) => lost.said().join("; "),
+        None => "nothing is judged".to_owned(),
+    };
+    let part = if validation { "validation" } else { "test" };
     let energy = joules(found.energy_pj.total, found.energy_pj.unit);
     format!(
-        "{key} {how}: error {fixed} fixed, {golden} golden; lost on the {part} part {lost}; {energy}\n"
+        "{key} {how}: {fixed} fixed, {golden} golden; lost on the {part} part: {said}; {energy}\n"
     )
 }

@@ -1,7 +1,8 @@
 //! What a point lost.
 
 use serde::{Deserialize, Serialize};
-use systoliq_sim::drop::{Judgement, Level, Networks, of_values};
+use systoliq_sim::drop::ratio::SeedRatio;
+use systoliq_sim::drop::{Judgement, Level, MARGIN, Networks, RatioOverSeeds, of_values, words};
 use systoliq_sim::report::Extended;
 
 use super::Measure;
@@ -13,7 +14,8 @@ use crate::{Found, Learning};
 pub struct Lost {
     /// The mean over the seeds; no number where golden diverged with each.
     pub mean: Extended,
-    /// Half the width of the 95 % interval of the mean on this part; nothing for one seed of a regression.
+    /// Half the width of the 95 % interval of the mean on this part; of a regression, nothing for one seed,
+    /// and where one diverged.
     pub ci95: Option<Extended>,
     /// By seed; no number where golden diverged.
     pub by_seed: Vec<Extended>,
@@ -23,6 +25,8 @@ pub struct Lost {
     pub golden: Extended,
     /// What seeds and samples say of the margin; nothing for a regression.
     pub judged: Option<Judgement>,
+    /// How many times golden's loss a regression ends with; nothing for a classifier.
+    pub ratio: Option<RatioOverSeeds>,
 }
 
 impl Lost {
@@ -34,13 +38,7 @@ impl Lost {
         validation: bool,
         (margin, level): (f64, Level),
     ) -> Option<Self> {
-        let last = |learning: &Learning| {
-            let scores = learning.part(validation)?;
-            match measure {
-                Measure::ErrorRate => scores.final_error_rate(),
-                Measure::Loss => scores.final_loss(),
-            }
-        };
+        let last = |learning: &Learning| learning.part(validation)?.last(measure);
         let triple = |&(_, found): &(u64, &Found)| {
             let lost = found.lost_in(measure, validation)?;
             Some([lost, last(&found.fixed)?, last(&found.golden)?])
@@ -53,9 +51,11 @@ impl Lost {
             |at: usize| Extended(said.iter().map(|one| one[at]).sum::<f64>() / said.len() as f64);
         let networks = networks(found, validation);
         let judged = |level| Judgement::of(networks.as_deref()?, margin, level);
+        let ratio = (measure == Measure::Loss).then(|| ratio(found, validation));
+        let diverged = ratio.as_ref().is_some_and(|ratio| !ratio.diverged.is_empty());
         let ci95 = match judged(Level::Once) {
             Some(judged) => Some(judged.half_width),
-            None if known.is_empty() => None,
+            None if known.is_empty() || diverged => None,
             None => of_values(&known.iter().map(|one| one[0]).collect::<Vec<_>>()).1,
         };
         let quoted = |judged: Judgement| match networks.as_deref() {
@@ -69,8 +69,38 @@ impl Lost {
             fixed: mean(1),
             golden: mean(2),
             judged: judged(level).map(quoted),
+            ratio,
         })
     }
+
+    /// What one run lost on a part of its data, judged by the usual margin; nothing where it has no such
+    /// part.
+    pub fn of_run(seed: u64, found: &Found, validation: bool) -> Option<Self> {
+        Self::new(&[(seed, found)], found.measure(), validation, (MARGIN, Level::Once))
+    }
+
+    /// What is said of it beside its mean, a line each.
+    pub fn said(&self) -> Vec<String> {
+        match (&self.judged, &self.ratio) {
+            (Some(judged), _) => words::judged(judged),
+            (None, Some(ratio)) => vec![ratio.sentence()],
+            (None, None) => vec![words::NO_REFERENCE.to_owned()],
+        }
+    }
+}
+
+/// How many times golden's loss fixed point ends with on a part.
+fn ratio(found: &[(u64, &Found)], validation: bool) -> RatioOverSeeds {
+    let of_run = |&(seed, found): &(u64, &Found)| {
+        let both = [&found.golden, &found.fixed];
+        let loss = |learning: &Learning| learning.part(validation)?.final_loss();
+        SeedRatio {
+            seed,
+            losses: both.map(|learning| loss(learning).unwrap_or(f64::NAN)),
+            diverged: both.map(Learning::ended_worse),
+        }
+    };
+    RatioOverSeeds::new(&found.iter().map(of_run).collect::<Vec<_>>())
 }
 
 /// What the networks of each run get right on a part; nothing for a regression.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_sim::Experiment;
 use systoliq_sim::comparison::Histogram;
-use systoliq_sim::drop::Judgement;
+use systoliq_sim::drop::{Judgement, LossRatio, RatioOverSeeds};
 use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) fixed: Curve,
     pub(super) accuracy_loss: Option<f64>,
     pub(super) judged: Option<Judgement>,
+    pub(super) regression: Option<LossRatio>,
+    pub(super) regression_over_seeds: Option<RatioOverSeeds>,
     pub(super) seeds: Vec<serde::de::IgnoredAny>,
     pub(super) cycles: Cycles,
     pub(super) utilization: f64,
@@ -72,6 +74,7 @@ pub(super) struct Curve {
     pub(super) validation_error_rate: Vec<Option<f64>>,
     pub(super) initial: Initial,
     pub(super) diverged_at_epoch: Option<usize>,
+    pub(super) ended_worse: bool,
 }
 
 /// A network before training.

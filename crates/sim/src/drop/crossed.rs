@@ -12,6 +12,8 @@ use super::{Level, Right};
 /// σ²_sample/n + σ²_rest/(nS): together one σ²_rest/(nS) too many.
 ///
 /// Where every seed has samples of its own, columns differ by the rest alone, and the rows have it all.
+/// Where no seed loses or gains a sample, the table has no variance to speak of new samples by: n of them
+/// without a difference leave a share of z/n open, as of one seed.
 /// Nothing for one seed, or one sample.
 ///
 /// # Panics
@@ -54,7 +56,8 @@ pub fn new_samples(
         + between_samples / seeds_real / free_samples / samples_real
         - rest / (free_seeds * free_samples) / seen;
     let half = level.t(seeds as u64 - 1) * variance.max(0.0).sqrt();
-    Some(half.max(on_this_part))
+    let unseen = if squares == 0 { level.z() / samples_real } else { 0.0 };
+    Some(half.max(unseen).max(on_this_part))
 }
 
 #[cfg(test)]
@@ -94,6 +97,13 @@ mod tests {
         // Rows that are equal, and columns that are: what is left over is less than nothing.
         let table: [&[i8]; 2] = [&[1, -1], &[-1, 1]];
         assert_eq!(half(&table, 0.25), Some(0.25));
+    }
+
+    #[test]
+    fn samples_without_a_difference_leave_open_what_they_cannot_show() {
+        let same: [&[i8]; 3] = [&[0; 8]; 3];
+        assert!((half(&same, 0.01).unwrap() - 1.96 / 8.0).abs() < 1e-5);
+        assert_eq!(half(&same, 0.5), Some(0.5));
     }
 
     #[test]

@@ -23,6 +23,20 @@ pub const SIGNIFICANT: f64 = 0.05;
 /// A ratio that differs from 1 by less is called small.
 const SMALL: f64 = 0.05;
 
+/// What two networks are called in a sentence about their losses.
+#[derive(Clone, Copy, Debug)]
+pub struct Sides {
+    /// The loss that is judged.
+    pub loss: &'static str,
+    /// Whose loss it is divided by, with what follows: `float's`.
+    pub of: &'static str,
+    /// The network with that loss.
+    pub reference: &'static str,
+}
+
+/// Fixed point against golden.
+const FIXED: Sides = Sides { loss: "fixed loss", of: "float's", reference: "golden" };
+
 /// The loss of a regression in fixed point over golden's, on the samples of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,12 +128,17 @@ impl LossRatio {
 
     /// What is said of it.
     pub fn sentence(&self) -> String {
-        let times = format!("fixed loss is {} x float's", times(self.ratio.0));
+        self.sentence_of(FIXED)
+    }
+
+    /// What is said of it, where the networks are others.
+    pub fn sentence_of(&self, Sides { loss, of, reference }: Sides) -> String {
+        let times = format!("{loss} is {} x {of}", times(self.ratio.0));
         let samples = self.samples;
         let Some(p) = self.p_value else {
             return match self.unjudged.unwrap_or(Unjudged::NotFinite) {
                 Unjudged::GoldenDiverged => {
-                    "golden diverged: its loss is no reference, and nothing is judged".to_owned()
+                    format!("{reference} diverged: its loss is no reference, and nothing is judged")
                 }
                 Unjudged::FewSamples => {
                     format!(
@@ -176,15 +195,20 @@ impl RatioOverSeeds {
 
     /// What is said of it.
     pub fn sentence(&self) -> String {
+        self.sentence_of(FIXED)
+    }
+
+    /// What is said of it, where the networks are others.
+    pub fn sentence_of(&self, Sides { loss, of, reference }: Sides) -> String {
         let mut said = match (self.ratio, self.ci95) {
             (Some(ratio), Some((low, high))) => format!(
-                "fixed loss is {} x float's, {} to {} for seeds like these (95 %)",
+                "{loss} is {} x {of}, {} to {} for seeds like these (95 %)",
                 times(ratio),
                 times(low),
                 times(high)
             ),
             (Some(ratio), None) => {
-                format!("fixed loss is {} x float's with one seed", times(ratio))
+                format!("{loss} is {} x {of} with one seed", times(ratio))
             }
             (None, _) => "there is no ratio of losses".to_owned(),
         };
@@ -193,7 +217,7 @@ impl RatioOverSeeds {
             said += &format!("; {} of {all} diverged and count apart", self.diverged.len());
         }
         if !self.golden_diverged.is_empty() {
-            said += &format!("; golden diverged with {} of {all}", self.golden_diverged.len());
+            said += &format!("; {reference} diverged with {} of {all}", self.golden_diverged.len());
         }
         said
     }
@@ -212,11 +236,11 @@ fn paired_p(differences: &[f64]) -> f64 {
     if deviation == 0.0 { 0.0 } else { 2.0 * t.sf((mean / deviation).abs()) }
 }
 
-/// `p < 0.001`, or `p = 0.03`.
+/// `p < 0.001`, `p = 0.045` or `p = 0.31`: on its side of [`SIGNIFICANT`].
 fn p_value(p: f64) -> String {
     match p {
         p if p < 0.001 => "p < 0.001".to_owned(),
-        p if p < 0.01 => format!("p = {p:.3}"),
+        p if p < 0.1 => format!("p = {p:.3}"),
         p => format!("p = {p:.2}"),
     }
 }

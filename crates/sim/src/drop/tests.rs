@@ -101,10 +101,10 @@ fn a_diverged_seed_counts_with_what_it_lost_and_one_without_a_reference_is_left_
     assert!((judgement.mean - (270.0 + 14.0) / 29.0 / 300.0).abs() < 1e-12);
     assert_eq!(judgement.verdict, DropVerdict::CannotTell);
     assert_eq!(words::extremes(&judgement), "worst +90.00 points (seed 5, diverged), median +0.33");
-    let said = words::left_out(&judgement.golden_diverged).unwrap();
+    let said = words::left_out("golden", &judgement.golden_diverged).unwrap();
     assert_eq!(said, "golden diverged with seed 40, which is left out");
     assert_eq!(Judgement::new(Vec::new(), vec![1, 2], 300, MARGIN, Level::Once), None);
-    assert_eq!(words::left_out(&[]), None);
+    assert_eq!(words::left_out("golden", &[]), None);
 }
 
 #[test]
@@ -125,6 +125,38 @@ fn one_seed_speaks_of_its_samples() {
     assert!(said.ends_with("within 0.50 points: more samples would not, more seeds may"), "{said}");
     let said = words::verdict(&at(&[(5, 0), (5, 0)]));
     assert!(said.ends_with("neither 1,000 seeds nor more samples like these would"), "{said}");
+}
+
+#[test]
+fn one_seed_that_fails_is_said_to() {
+    let of = |counts, margin, diverged| {
+        let seed = SeedLoss { diverged, ..seeds(&[counts])[0] };
+        Judgement::new(vec![seed], Vec::new(), 300, margin, Level::Once).unwrap()
+    };
+    let said = |counts, margin, diverged| words::verdict(&of(counts, margin, diverged));
+    assert_eq!(said((60, 2), 0.005, false), "beyond 0.50 points on this one seed, which fails");
+    assert_eq!(
+        said((1, 0), 0.5, true),
+        "within 50.00 points on this one seed, which fails; up to 100 % of seeds may"
+    );
+    let open = said((1, 0), 0.005, true);
+    assert!(
+        open.starts_with("cannot tell on this one seed, which fails, whether within 0.50 points: "),
+        "{open}"
+    );
+}
+
+#[test]
+fn no_width_and_no_margin_is_rounded_to_nothing() {
+    // 2.7764 · √(1/(6 · 23,000²)/5), and z/23,000 for new samples, of which none differs.
+    let of = |samples| Judgement::new(seeds(&[(0, 0); 5]), vec![], samples, 0.005, Level::Once);
+    assert_eq!(
+        words::lost(&of(23_000).unwrap()),
+        "+0.0000 +- 0.0022 points on these 23000 samples"
+    );
+    let judgement = of(100).unwrap().against(0.000_04);
+    assert!(words::verdict(&judgement).contains("within 0.0040 points"));
+    assert_eq!(words::margin(0.0), "0.00 points");
 }
 
 #[test]

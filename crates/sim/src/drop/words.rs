@@ -2,6 +2,10 @@
 
 use super::{DropVerdict, Judgement, Level, Needs};
 
+/// What is said where golden ended above the loss of its initial weights: there is no judgement.
+pub const NO_REFERENCE: &str =
+    "golden diverged: its accuracy is no reference, and nothing is judged";
+
 /// A difference of shares in points.
 ///
 /// ```
@@ -11,17 +15,34 @@ pub fn points(share: f64) -> String {
     format!("{:+.2} points", 100.0 * share)
 }
 
-/// A mean and half the width of its interval, in points; nothing for one.
+/// A mean and half the width of its interval, in points; nothing for one. A width that two decimals would
+/// round to nothing has two digits, and so has its mean.
+///
+/// ```
+/// use systoliq_sim::drop::words::interval;
+/// assert_eq!(interval(0.001, Some(0.0068)), "+0.10 +- 0.68 points");
+/// assert_eq!(interval(0.0, Some(0.000_022)), "+0.0000 +- 0.0022 points");
+/// ```
 pub fn interval(mean: f64, half_width: Option<f64>) -> String {
-    match half_width {
-        Some(half) => format!("{:+.2} +- {:.2} points", 100.0 * mean, 100.0 * half),
-        None => points(mean),
-    }
+    let Some(half) = half_width else { return points(mean) };
+    let decimals = decimals(half);
+    format!("{:+.decimals$} +- {:.decimals$} points", 100.0 * mean, 100.0 * half)
 }
 
-/// A margin in points.
-fn margin(judgement: &Judgement) -> String {
-    points(judgement.margin).trim_start_matches('+').to_owned()
+/// A margin in points, without a sign.
+pub fn margin(share: f64) -> String {
+    let decimals = decimals(share);
+    format!("{:.decimals$} points", 100.0 * share)
+}
+
+/// The decimals of points that show a share: two, or as many as two digits of it need.
+pub fn decimals(share: f64) -> usize {
+    let points = 100.0 * share;
+    if points > 0.0 && points < 0.005 {
+        (1.0 - libm::floor(libm::log10(points))) as usize
+    } else {
+        2
+    }
 }
 
 /// Seeds, by their number: `the one seed`, `these 5 seeds`.
@@ -38,9 +59,14 @@ pub fn lines(judgement: &Judgement) -> Vec<String> {
 
 /// The same without what was lost.
 pub fn judged(judgement: &Judgement) -> Vec<String> {
+    judged_against("golden", judgement)
+}
+
+/// The same, where what stands for golden has another name.
+pub fn judged_against(reference: &str, judgement: &Judgement) -> Vec<String> {
     let who = format!("{}; {}", failures(judgement), extremes(judgement));
     let told = [who, verdict(judgement)].into_iter();
-    told.chain(left_out(&judgement.golden_diverged)).collect()
+    told.chain(left_out(reference, &judgement.golden_diverged)).collect()
 }
 
 /// What was lost, on this part and on samples drawn anew:
@@ -56,7 +82,9 @@ pub fn lost(judgement: &Judgement) -> String {
         return format!("{lost} on samples like these {samples}{level}");
     }
     let anew = judgement.half_width_new_samples;
-    let anew = anew.map_or(String::new(), |half| format!("; +- {:.2} on new ones", 100.0 * half));
+    let anew = anew.map_or(String::new(), |half| {
+        format!("; +- {:.1$} on new ones", 100.0 * half, decimals(half))
+    });
     format!("{lost} on these {samples} samples{anew}{level}")
 }
 
@@ -93,9 +121,19 @@ pub fn extremes(judgement: &Judgement) -> String {
 
 /// What is said of the margin. *Within* never stands without how many seeds may fail.
 pub fn verdict(judgement: &Judgement) -> String {
-    let (margin, seeds) = (margin(judgement), judgement.seeds());
+    let (margin, seeds) = (margin(judgement.margin), judgement.seeds());
     let these = these(seeds);
-    match (judgement.verdict, judgement.failing.len()) {
+    let failing = judgement.failing.len();
+    let alone = seeds == 1 && failing == 1;
+    match (judgement.verdict, failing) {
+        (DropVerdict::Within, _) if alone => {
+            format!("within {margin} on {these}, which fails; {} of seeds may", may(judgement))
+        }
+        (DropVerdict::Beyond, _) if alone => format!("beyond {margin} on {these}, which fails"),
+        (DropVerdict::CannotTell, _) if alone => {
+            let needs = needs(judgement);
+            format!("cannot tell on {these}, which fails, whether within {margin}: {needs}")
+        }
         (DropVerdict::Confirmed, _) => {
             format!(
                 "confirmed: within {margin} on {these}, none of which fails; {} may",
@@ -132,14 +170,15 @@ fn needs(judgement: &Judgement) -> String {
     }
 }
 
-/// Which seeds are left out, and why; nothing if none is.
-pub fn left_out(golden_diverged: &[u64]) -> Option<String> {
-    let seeds: Vec<String> = golden_diverged.iter().map(u64::to_string).collect();
+/// Which seeds are left out, as the reference diverged with them; nothing if none is.
+pub fn left_out(reference: &str, diverged: &[u64]) -> Option<String> {
+    let seeds: Vec<String> = diverged.iter().map(u64::to_string).collect();
     match seeds.as_slice() {
         [] => None,
-        [seed] => Some(format!("golden diverged with seed {seed}, which is left out")),
-        seeds => {
-            Some(format!("golden diverged with seeds {}, which are left out", seeds.join(", ")))
-        }
+        [seed] => Some(format!("{reference} diverged with seed {seed}, which is left out")),
+        seeds => Some(format!(
+            "{reference} diverged with seeds {}, which are left out",
+            seeds.join(", ")
+        )),
     }
 }

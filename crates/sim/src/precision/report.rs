@@ -7,6 +7,8 @@ use super::{
     Allocation, Assignment, BackwardGrids, Complexity, Gain, LayerCost, Measured, PlannedTensor,
     Study,
 };
+use crate::drop::Judgement;
+use crate::report::judged;
 use crate::trainer::Record;
 use crate::{Error, Experiment};
 
@@ -88,7 +90,7 @@ pub struct AssignmentReport {
 }
 
 /// How a plan trains.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trained {
     /// The seed.
     pub seed: u64,
@@ -98,6 +100,8 @@ pub struct Trained {
     pub fixed_error_rate: f64,
     /// Their difference.
     pub accuracy_loss: f64,
+    /// What that says; nothing where golden diverged.
+    pub judged: Option<Judgement>,
 }
 
 impl Trained {
@@ -106,7 +110,8 @@ impl Trained {
         let golden_error_rate = record.golden.final_error_rate()?;
         let fixed_error_rate = record.fixed.final_error_rate()?;
         let accuracy_loss = record.accuracy_loss()?;
-        Some(Self { seed: record.seed, golden_error_rate, fixed_error_rate, accuracy_loss })
+        let judged = judged(std::slice::from_ref(record));
+        Some(Self { seed: record.seed, golden_error_rate, fixed_error_rate, accuracy_loss, judged })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use systoliq_sim::Prepared;
+use systoliq_sim::drop::words;
 use systoliq_sim::precision::{AssignmentReport, PrecisionReport};
 
 use crate::commands::table::{Columns, grouped};
@@ -155,12 +156,15 @@ fn plan(report: &PrecisionReport) -> String {
 
 fn trained(report: &PrecisionReport) -> String {
     let Some(trained) = &report.trained else { return String::new() };
+    let said = match &trained.judged {
+        Some(judged) => format!("{}\n {}", words::lost(judged), words::verdict(judged)),
+        None => words::NO_REFERENCE.to_owned(),
+    };
     format!(
-        "trained with the plan, seed {}: {:+.2} points lost (error {} fixed, {} golden)\n",
+        "trained with the plan, seed {}: error {} fixed, {} golden\n lost {said}\n",
         trained.seed,
-        100.0 * trained.accuracy_loss,
         percent(trained.fixed_error_rate),
-        percent(trained.golden_error_rate)
+        percent(trained.golden_error_rate),
     )
 }
 

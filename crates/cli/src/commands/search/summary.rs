@@ -42,10 +42,11 @@ pub(super) fn nothing(report: &SearchReport) -> String {
     let trained = report.trainings.total;
     match &report.nothing_within {
         Some(nearest) => format!(
-            "nothing is surely within {budget} of float: what came nearest, from the plan {}, loses {} (the mean and \
-             its standard error), lately {}, with {} {}; {trained} runs are in the store",
+            "nothing is surely within {budget} of float: what came nearest, from the plan {}, loses {}{}, \
+             lately {}, with {} {}; {trained} runs are in the store",
             of_start(nearest.start),
             with_error(report, nearest.lost.0, nearest.lost_error.map(|error| error.0)),
+            if nearest.lost_error.is_some() { " (the mean and its standard error)" } else { "" },
             with_error(
                 report,
                 nearest.lost_lately.0,
@@ -184,7 +185,7 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
             let seeds = count(&report.held_back);
             let said = test.judged.as_ref().map_or_else(|| mean(test), words::lost);
             line!(text, " lost on test, {seeds} held back: {said}; {}", levels(test));
-            for said in test.judged.iter().flat_map(words::judged) {
+            for said in test.said() {
                 line!(text, "   {said}");
             }
         }
@@ -295,7 +296,12 @@ fn part(report: &SearchReport) -> &'static str {
 
 /// What may be lost.
 fn budget(report: &SearchReport) -> String {
-    amount(report, report.margin).trim_start_matches('+').to_owned()
+    match report.measure {
+        Some(Measure::Loss) => {
+            format!("{} (a difference that judges nothing)", real(report.margin))
+        }
+        _ => words::margin(report.margin),
+    }
 }
 
 /// A loss in points, or as it is.

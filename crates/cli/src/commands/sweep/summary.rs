@@ -121,8 +121,7 @@ fn front(analysis: &Analysis) -> String {
 /// The cheapest points whose mean loss is within the margin, by every cost that varies, and what is
 /// judged of them.
 fn cheapest(analysis: &Analysis) -> String {
-    let margin = margin(analysis);
-    let part = selected_on(analysis);
+    let within = within(analysis);
     let mut text = String::new();
     let mut told = Vec::new();
     for (cost, name) in [
@@ -137,7 +136,7 @@ fn cheapest(analysis: &Analysis) -> String {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
-            line!(text, " {name:13} no point's mean loss on the {part} part is at most {margin}");
+            line!(text, " {name:13} no point's {within}");
             continue;
         };
         let point = &analysis.points[at];
@@ -160,15 +159,27 @@ fn cheapest(analysis: &Analysis) -> String {
             told.push(at);
         }
     }
-    line!(text, " of the points whose mean loss on the {part} part is at most {margin}\n");
-    text
+    line!(text, " of the points whose {within}");
+    let unselected = analysis.points.iter().filter(|point| !point.golden_diverged.is_empty());
+    match unselected.count() {
+        0 => {}
+        1 => line!(text, " 1 point cannot be selected, as golden diverged with seeds of it"),
+        points => {
+            line!(
+                text,
+                " {points} points cannot be selected, as golden diverged with seeds of them"
+            );
+        }
+    }
+    text + "\n"
 }
 
 /// What is said of a point that was chosen: with the seeds of the sweep, and with others.
 fn quoted(analysis: &Analysis, at: usize, test: &Lost) -> String {
     let said = |test: &Lost| {
-        let lost = lost(analysis.measure, test.mean, test.ci95);
-        test.judged.as_ref().map_or_else(|| vec![lost], words::lines)
+        let mean = || lost(analysis.measure, test.mean, test.ci95);
+        let mean = test.judged.as_ref().map_or_else(mean, words::lost);
+        [mean].into_iter().chain(test.said()).collect::<Vec<_>>()
     };
     let mut told = vec![("lost, test".to_owned(), said(test))];
     for looked in analysis.looked_at.iter().filter(|looked| looked.point == at) {
@@ -186,10 +197,17 @@ fn quoted(analysis: &Analysis, at: usize, test: &Lost) -> String {
     text
 }
 
-fn margin(analysis: &Analysis) -> String {
+/// What points are selected by.
+fn within(analysis: &Analysis) -> String {
+    let (margin, part) = (analysis.within.margin, selected_on(analysis));
     match analysis.measure {
-        Measure::ErrorRate => format!("{:.2} points", 100.0 * analysis.within.margin),
-        Measure::Loss => real(analysis.within.margin),
+        Measure::ErrorRate => {
+            format!("mean loss on the {part} part is at most {}", words::margin(margin))
+        }
+        Measure::Loss => format!(
+            "mean loss on the {part} part is at most {} above float's, a difference that judges nothing",
+            real(margin)
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
 use systoliq_program::Pass;
 use systoliq_sim::activity::ActivityReport;
-use systoliq_sim::diagnosis::{Cause, Reason};
+use systoliq_sim::diagnosis::{Cause, Finding, Reason};
 use systoliq_sim::drop::words;
 use systoliq_sim::mcnemar::McNemar;
 use systoliq_sim::report::{ComparisonReport, CurveReport, Extended, LayerReport, Series};
@@ -87,53 +87,70 @@ fn epochs(report: &Report) -> String {
     format!("{}\n {unit} on the test part; epoch 0: initial weights\n\n", table.text())
 }
 
-/// What explains most of what a regression loses: `: stalled updates in m0, m1, 35 %`.
+/// What a finding says of its worst tensor.
+fn suffers(finding: &Finding) -> String {
+    match finding.cause {
+        Cause::AccumulatorOverflow => {
+            format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
+        }
+        Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
+        Cause::Resolution => {
+            format!("too coarse, {} become zero", percent(finding.underflow_rate))
+        }
+        Cause::StalledUpdates => {
+            format!("{} of updates are lost", percent(finding.stalled_rate.unwrap_or(0.0)))
+        }
+    }
+}
+
+/// What explains most of what a regression loses: `: stalled updates in m0, m1, 35.00 %`.
 fn worst(report: &Report) -> String {
     report.diagnosis.findings.first().map_or(String::new(), |finding| {
         let tensors = finding.tensors.join(", ");
-        match finding.cause {
+        let (what, rate) = match finding.cause {
             Cause::AccumulatorOverflow => {
-                let rate = percent(finding.accumulator_overflow_rate);
-                format!(": sums that overflow in {tensors}, {rate}")
+                ("sums that overflow in", finding.accumulator_overflow_rate)
             }
-            Cause::Range => {
-                format!(
-                    ": values beyond the range of {tensors}, {}",
-                    percent(finding.saturation_rate)
-                )
-            }
-            Cause::Resolution => {
-                format!(
-                    ": values that become zero in {tensors}, {}",
-                    percent(finding.underflow_rate)
-                )
-            }
-            Cause::StalledUpdates => {
-                let rate = percent(finding.stalled_rate.unwrap_or(0.0));
-                format!(": stalled updates in {tensors}, {rate}")
-            }
-        }
+            Cause::Range => ("values beyond the range of", finding.saturation_rate),
+            Cause::Resolution => ("too coarse a format of", 0.0),
+            Cause::StalledUpdates => ("stalled updates in", finding.stalled_rate.unwrap_or(0.0)),
+        };
+        let rate = if rate > 0.0 { format!(", {}", percent(rate)) } else { String::new() };
+        format!(": {what} {tensors}{rate}")
     })
 }
 
-/// Accuracy lost, divergence, best epochs, cost to target.
-fn verdict(report: &Report) -> String {
+/// Which networks had a loss above that of their initial weights, and whether they ended so.
+fn diverged(report: &Report) -> String {
     let mut text = String::new();
     for (name, curve) in [("golden", &report.golden), ("fixed", &report.fixed)] {
-        if let Some(epoch) = curve.diverged_at_epoch {
+        let Some(epoch) = curve.diverged_at_epoch else { continue };
+        if curve.ended_worse {
             line!(
                 text,
-                "DIVERGED: the {name} loss of epoch {epoch} is above that of the initial weights"
+                "DIVERGED: the {name} loss of epoch {epoch} is above that of the initial weights, and so \
+                 is the last"
+            );
+        } else {
+            line!(
+                text,
+                "the {name} loss of epoch {epoch} is above that of the initial weights; it ended below"
             );
         }
     }
     for seed in report.seeds.iter().skip(1) {
         for (name, outcome) in [("golden", &seed.golden), ("fixed", &seed.fixed)] {
-            if let Some(epoch) = outcome.diverged_at_epoch {
+            if let Some(epoch) = outcome.diverged_at_epoch.filter(|_| outcome.ended_worse) {
                 line!(text, "DIVERGED with seed {}: {name}, at epoch {epoch}", seed.seed);
             }
         }
     }
+    text
+}
+
+/// Accuracy lost, divergence, best epochs, cost to target.
+fn verdict(report: &Report) -> String {
+    let mut text = diverged(report);
     let last = |curve: &CurveReport| curve.error_rate.last().copied().flatten();
     if let (Some(loss), Some(fixed), Some(golden)) =
         (report.accuracy_loss, last(&report.fixed), last(&report.golden))
@@ -152,12 +169,19 @@ fn verdict(report: &Report) -> String {
             );
         }
     }
-    if let (Some(judged), true) = (&report.judged, report.seeds.is_empty()) {
-        line!(text, "{:15}{}", "", words::lost(judged));
-        line!(text, "{:15}{}", "", words::verdict(judged));
+    match &report.judged {
+        Some(judged) if report.seeds.is_empty() => {
+            line!(text, "{:15}{}", "", words::lost(judged));
+            line!(text, "{:15}{}", "", words::verdict(judged));
+        }
+        None if report.seeds.is_empty() && report.accuracy_loss.is_some() => {
+            line!(text, "{:15}{}", "", words::NO_REFERENCE);
+        }
+        _ => {}
     }
     if let Some(found) = &report.regression {
-        line!(text, "{}{}", found.sentence(), worst(report));
+        let explained = if found.is_worse() { worst(report) } else { String::new() };
+        line!(text, "{}{explained}", found.sentence());
     }
     if let Some(found) = &report.regression_over_seeds {
         line!(text, "over {:<9} {}", format!("{} seeds", report.seeds.len()), found.sentence());
@@ -176,11 +200,7 @@ fn verdict(report: &Report) -> String {
             line!(text, "{:15}{said}", "");
         }
     } else if !report.seeds.is_empty() && report.accuracy_loss.is_some() {
-        line!(
-            text,
-            "over {} seeds  golden diverged with each: nothing is judged",
-            report.seeds.len()
-        );
+        line!(text, "over {} seeds  {} with each seed", report.seeds.len(), words::NO_REFERENCE);
     }
     text.push_str(&target::best(report));
     text.push_str(&target::cost(report));
@@ -377,12 +397,14 @@ fn accumulators(report: &Report) -> String {
     table.text()
 }
 
-/// Why there is nothing to explain.
+/// Why nothing is explained.
 fn unexplained(report: &Report) -> &'static str {
-    let both = [&report.golden, &report.fixed].map(|curve| curve.diverged_at_epoch.is_some());
-    match (both, report.regression.map(|found| found.p_value)) {
-        ([true, true], _) => "golden diverged, too: there is nothing to explain the loss by",
-        (_, Some(None)) => "a loss that cannot be judged is not explained",
+    match report.regression.map(|found| found.p_value) {
+        _ if report.golden.ended_worse && report.fixed.ended_worse => {
+            "golden diverged, too: there is nothing to explain the loss by"
+        }
+        _ if report.golden.ended_worse => "golden diverged: there is nothing to explain a loss by",
+        Some(None) => "a loss that cannot be judged is not explained",
         _ => "these samples show no loss beyond chance, which is not to say that there is none",
     }
 }
@@ -394,29 +416,18 @@ fn diagnosis(report: &Report) -> String {
         return format!("\n diagnosis: {}\n", unexplained(report));
     };
     let reason = match reason {
-        Reason::Diverged => "it diverged, and golden did not",
-        Reason::Mcnemar => "McNemar p < 0.05 of these two networks",
-        Reason::PairedT => "paired t, p < 0.05",
-        Reason::Seeds => "over the seeds, the interval lies above golden",
+        Reason::Diverged => "fixed point diverged, and golden did not",
+        Reason::Mcnemar => "a loss beyond chance (McNemar p < 0.05 of these two networks)",
+        Reason::PairedT => "a loss beyond chance (paired t, p < 0.05)",
+        Reason::Seeds => "a loss beyond chance (over the seeds, the interval lies above golden)",
     };
-    let mut text = format!("\n diagnosis: a loss beyond chance ({reason})\n");
+    let mut text = format!("\n diagnosis: {reason}\n");
     if found.findings.is_empty() {
         line!(text, " no tensor stands out: try wider formats, role by role");
     }
     for (at, finding) in found.findings.iter().enumerate() {
         let tensors = finding.tensors.join(", ");
-        let suffers = match finding.cause {
-            Cause::AccumulatorOverflow => {
-                format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
-            }
-            Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
-            Cause::Resolution => {
-                format!("too coarse, {} become zero", percent(finding.underflow_rate))
-            }
-            Cause::StalledUpdates => {
-                format!("{} of updates are lost", percent(finding.stalled_rate.unwrap_or(0.0)))
-            }
-        };
+        let suffers = suffers(finding);
         let severity = finding.severity;
         line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
         if finding.set.is_empty() {

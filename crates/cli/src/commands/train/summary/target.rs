@@ -25,9 +25,13 @@ pub(super) fn best(report: &Report) -> String {
     if report.fixed.best.or(report.golden.best).is_none() {
         return String::new();
     }
+    let seed = match report.seeds.first() {
+        Some(first) => format!("of seed {}, ", first.seed),
+        None => String::new(),
+    };
     format!(
-        "best           fixed: {fixed}; golden: {golden}\n{:15}chosen on the validation part, quoted on \
-         the test part\n",
+        "best           fixed: {fixed}; golden: {golden}\n{:15}{seed}chosen on the validation part, quoted \
+         on the test part\n",
         ""
     )
 }
@@ -65,12 +69,8 @@ pub(super) fn cost(report: &Report) -> String {
 
 /// Where one run reached the target.
 fn first(report: &Report, reached: Option<&Reached>) -> String {
-    let epochs = report.experiment.training.epochs;
     match reached {
-        None if (epochs as usize) < WINDOW => {
-            format!("not reached: {epochs} epochs have no mean of {WINDOW}")
-        }
-        None => "not reached".to_owned(),
+        None => format!("not reached{}", too_few_epochs(report)),
         Some(Reached { epochs, cycles, seconds, energy_pj }) => format!(
             "epoch {epochs}, {} cycles, {}, {}",
             grouped(*cycles),
@@ -80,11 +80,21 @@ fn first(report: &Report, reached: Option<&Reached>) -> String {
     }
 }
 
+/// Why nothing could be reached, where there are too few epochs: `: 2 epochs have no mean of 3`.
+fn too_few_epochs(report: &Report) -> String {
+    let epochs = report.experiment.training.epochs;
+    if (epochs as usize) < WINDOW {
+        format!(": {epochs} epochs have no mean of {WINDOW}")
+    } else {
+        String::new()
+    }
+}
+
 /// How often runs reached it.
 fn reached(report: &Report, found: &ReachedOverSeeds) -> String {
     let ReachedOverSeeds { seeds, reached, energy_pj } = found;
     if *reached == 0 {
-        return format!("reached 0 of {seeds}");
+        return format!("reached 0 of {seeds}{}", too_few_epochs(report));
     }
     let energy = |value: f64| {
         if value.is_finite() {
