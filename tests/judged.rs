@@ -217,12 +217,12 @@ fn a_page_tells_what_other_seeds_say_of_a_winner() {
             "experiment.training.rate=0.1",
             "--confirm",
             "--margin",
-            "0.1",
+            "0.2",
             "--out",
             "s",
         ],
     );
-    let confirmed = line(&said, "confirmed: within 10.00 points on these 29 seeds");
+    let confirmed = line(&said, "confirmed: within 20.00 points on these 29 seeds");
     printed(folder, &["report", "s"]);
     let html = fs::read_to_string(folder.join("s/report.html")).expect("a page");
     assert!(html.contains(confirmed) && html.contains("29 other seeds"), "{confirmed}");
