@@ -90,6 +90,7 @@ impl Precision {
         Study::check(&prepared.graph).map_err(refused)?;
         self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
         let data = loaded.data(prepared.experiment.seed)?;
+        loaded.warn(&data);
         let run = float_run(prepared, &data)?;
         let part = match self.on {
             None => DataPart::default_of(&data),

@@ -150,6 +150,7 @@ impl SearchCommand {
             }
         }
         let data = loaded.data(spec.experiment.seed)?;
+        loaded.warn(&data);
         let (folder, lines) = RunFolder::open(&self.out, &SEARCH, &subject, self.resume)?;
         let starts = starts(&folder, &loaded.prepared, || analytical(&loaded.prepared, &data))?;
         drop(data);

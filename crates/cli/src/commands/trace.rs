@@ -169,6 +169,7 @@ impl Trace {
         self.check_out()?;
         let seed = loaded.prepared.experiment.seed;
         let data = loaded.data(seed)?;
+        loaded.warn(&data);
         let at = (op, self.step);
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
@@ -229,6 +230,7 @@ impl Trace {
         let path = self.out.as_deref().expect("a file that was checked");
         let Loaded { prepared, .. } = loaded;
         let data = loaded.data(prepared.experiment.seed)?;
+        loaded.warn(&data);
         let trace = StepTrace::new(prepared, &data, self.step, self.op.as_deref());
         let trace = trace.map_err(Failure::input)?;
         write_whole(path, |file| {

@@ -96,6 +96,7 @@ fn worst(report: &Report) -> String {
                 let rate = percent(finding.accumulator_overflow_rate);
                 format!(": sums that overflow in {tensors}, {rate}")
             }
+            Cause::CoarseSums => format!(": sums that drop bits in {tensors}"),
             Cause::Range => {
                 format!(
                     ": values beyond the range of {tensors}, {}",
@@ -409,6 +410,7 @@ fn diagnosis(report: &Report) -> String {
             Cause::AccumulatorOverflow => {
                 format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
             }
+            Cause::CoarseSums => "the accumulator is too coarse".to_owned(),
             Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
             Cause::Resolution => {
                 format!("too coarse, {} become zero", percent(finding.underflow_rate))
@@ -420,10 +422,20 @@ fn diagnosis(report: &Report) -> String {
         let severity = finding.severity;
         line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
         if finding.set.is_empty() {
-            line!(text, "    no change of this format alone that the program would not warn of");
+            let found = match finding.noise_taken_away {
+                Some(_) => "that takes noise from the logits in a trial of a few steps",
+                None => "that the program would not warn of",
+            };
+            line!(text, "    no change of this format alone {found}");
             continue;
         }
         line!(text, "    {}", finding.arguments());
+        if let Some(taken) = finding.noise_taken_away {
+            line!(
+                text,
+                "    takes {taken:.2e} from noise over signal of the logits in a few steps"
+            );
+        }
         if let Some(check) = finding.check {
             line!(
                 text,
