@@ -90,7 +90,6 @@ impl Precision {
         Study::check(&prepared.graph).map_err(refused)?;
         self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
         let data = loaded.data(prepared.experiment.seed)?;
-        loaded.warn(&data);
         let run = float_run(prepared, &data)?;
         let part = match self.on {
             None => DataPart::default_of(&data),
@@ -100,6 +99,7 @@ impl Precision {
         };
         let samples = part.of(&data).len().min(self.samples.get() as usize);
         let study = Study::new(prepared, &data, run, part, samples).map_err(refused)?;
+        loaded.warn(&data);
         let requested = Requested { mismatch: self.mismatch, part: part.name(), samples };
         let sweep = self.sweep.clone().into_iter().flatten();
         let mut report = study.report(requested, sweep).map_err(refused)?;

@@ -169,10 +169,10 @@ impl Trace {
         self.check_out()?;
         let seed = loaded.prepared.experiment.seed;
         let data = loaded.data(seed)?;
-        loaded.warn(&data);
         let at = (op, self.step);
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
+        loaded.warn(&data);
         if self.format == Format::Scalesim {
             return self.run_scalesim(&loaded, &data, (op, &mapping), part.cycles);
         }
@@ -230,9 +230,9 @@ impl Trace {
         let path = self.out.as_deref().expect("a file that was checked");
         let Loaded { prepared, .. } = loaded;
         let data = loaded.data(prepared.experiment.seed)?;
-        loaded.warn(&data);
         let trace = StepTrace::new(prepared, &data, self.step, self.op.as_deref());
         let trace = trace.map_err(Failure::input)?;
+        loaded.warn(&data);
         write_whole(path, |file| {
             let mut file = BufWriter::new(file);
             match self.format {
