@@ -87,7 +87,7 @@ fn sums_that_drop_bits_are_found() {
     let report = diagnosed(&["training.epochs=4", coarse]);
     let first = &report["diagnosis"]["findings"][0];
     assert_eq!(first["cause"], "coarse_sums", "{first:#}");
-    assert!(first["tensors"].as_array().unwrap().contains(&"z1".into()), "{first:#}");
+    assert!(first["tensors"].as_array().unwrap().contains(&"y0".into()), "{first:#}");
     let set: Vec<&str> =
         first["set"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect();
     let more = |change: &str, path: &str, least: i32| {

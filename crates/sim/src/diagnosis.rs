@@ -97,6 +97,8 @@ pub struct Finding {
     pub severity: f64,
     /// Of the worst: the share of elements that left its range.
     pub saturation_rate: f64,
+    /// Of the worst: whether golden has negative values in its place, and its format has no sign.
+    pub lacks_sign: bool,
     /// Of the worst: the share of elements that rounded to zero.
     pub underflow_rate: f64,
     /// Of the worst: the share of updates that changed nothing.
@@ -328,6 +330,7 @@ fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<
         cause: worst.cause,
         severity: worst.severity,
         saturation_rate: seen.conversion.saturation_rate(),
+        lacks_sign: is_cut(record, worst.decl),
         underflow_rate: seen.conversion.underflow_rate(),
         stalled_rate: seen.stalled_rate(),
         accumulator_overflow_rate: seen.accumulator_overflow_rate(),

@@ -411,6 +411,7 @@ fn diagnosis(report: &Report) -> String {
                 format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
             }
             Cause::CoarseSums => "the accumulator is too coarse".to_owned(),
+            Cause::Range if finding.lacks_sign => "no sign for negative values".to_owned(),
             Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
             Cause::Resolution => {
                 format!("too coarse, {} become zero", percent(finding.underflow_rate))
