@@ -249,7 +249,12 @@ fn rows(right: &'static str, dataset: &Value, precision: &Value, rows: &str) -> 
 fn formats() -> Vec<Case> {
     let two = json!({ "classes": 2 });
     let signed = "1,-1,0\n-0.5,0.5,1\n1,-1,0\n-0.5,0.5,1\n";
+    let far = "-1,9,0\n9,0.5,1\n9,1,0\n0.5,9,1\n";
     let six = json!({ "bits": 8, "frac": 6 });
+    let unsigned =
+        |key: &str, value: &str| json!({ "input": { "bits": 8, "signed": false, key: value } });
+    let mut wrapped = unsigned("overflow", "wrap");
+    wrapped["input"]["frac"] = json!(6);
     let hidden = experiment(&two, 2, 2, &json!({ "input": "Q2.6", "activations": six }))
         .replace(r#""layers":["#, r#""layers":[{"dense":{"units":2}},"relu","#);
     vec![
@@ -261,7 +266,19 @@ fn formats() -> Vec<Case> {
             .says(&["y0 activations batch x 2 Q2.6 static"])
             .never(&["UQ2.6"]),
         rows("what has no sign cuts negative inputs", &two, &json!({ "input": "UQ2.6" }), signed)
-            .says(&["4 of 8 outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"]),
+            .says(&["4 of 8 outside UQ2.6", "4 of 8 inputs are negative, and UQ2.6 has no"])
+            .says(&["they become 0"])
+            .never(&["are above"]),
+        rows("no scale gives a sign", &two, &unsigned("scale", "dynamic"), signed)
+            .says(&["4 of 8 inputs are negative", "they become 0"]),
+        rows("nor one that remembers", &two, &unsigned("scale", "history"), signed)
+            .says(&["4 of 8 inputs are negative"]),
+        rows("what wraps does not become 0", &two, &wrapped, signed)
+            .says(&["4 of 8 inputs are negative", "they wrap to positive ones"])
+            .never(&["become 0"]),
+        rows("a few negatives hide nothing", &two, &json!({ "input": "UQ2.6" }), far)
+            .says(&["5 of 8 outside UQ2.6", "1 of 8 inputs are negative"])
+            .says(&["4 of 8 inputs are above UQ2.6, which ends at 3.984375"]),
     ]
 }
 
@@ -280,6 +297,18 @@ fn samples() -> Vec<Case> {
             .says(&["class 1 has at most 1 of the 200 training samples, less than 1 %"]),
         rows("constant columns are counted", &classes(2), &plain, "0,7,1,0\n1,7,1,1\n0,7,1,0\n")
             .says(&["warning: case: data.csv: 2 of 3 columns of inputs hold one value alone"]),
+        rows("of the training part alone", &classes(2), &plain, "0,7,1,0\n1,7,1,1\n0,7,2,0\n")
+            .says(&["2 of 3 columns of inputs hold one value alone in the training part"]),
+        rows("columns numbered from 1", &classes(5), &plain, "1,2,3,4\n.5,.1,0,0\n.1,.3,0,1\n")
+            .says(&["it is read as a sample, but counts 1, 2, 3, … in equal steps"]),
+        rows("two columns", &classes(2), &plain, "0,1\n.5,0\n.7,1\n.1,1\n")
+            .says(&["it is read as a sample, but counts 0, 1 in equal steps"]),
+        rows("wavelengths", &classes(2), &plain, "400,410,420,1\n.3,.5,.5,0\n.8,.3,0,1\n")
+            .says(&["it is read as a sample, but counts 400, 410, 420, … in equal steps"]),
+        rows("samples like others", &classes(2), &plain, "0,1\n.5,0\n0,1\n1,0\n")
+            .never(&["it is read as a sample"]),
+        rows("a class with a name", &classes(2), &plain, "0,1,kind\n1,0,0\n0,1,1\n")
+            .refused(&["line 1, column 3 is `kind`, expected a class", "\"header\": true"]),
         rows(
             "the heading of pandas is no sample",
             &classes(3),
@@ -303,6 +332,33 @@ fn samples() -> Vec<Case> {
         .says(&["samples: 4 training, 2 test", "training samples by class: 2, 2"])
         .never(&["warning"]),
     ]
+}
+
+/// Every command that loads data.
+fn readers() -> Vec<Case> {
+    let commands = [
+        "check case.json",
+        "train case.json --json",
+        "precision case.json --json",
+        "trace case.json --op 0.forward --format text",
+        "trace case.json --format perfetto -o t.json",
+        "point case.json --out points --json",
+        "search case.json --margin 0.5 --seeds 1 --held-back 1 --runs 4 --out found --json",
+        "sweep sweep.json --json",
+    ];
+    let sweep = json!({
+        "name": "s", "experiment": "case.json",
+        "axes": [{ "path": "precision.weights.bits", "values": [4, 8] }]
+    });
+    let dataset = json!({ "classes": 2, "validation": 4, "test": 4 });
+    let constant = "0,1,0\n1,1,1\n".repeat(8);
+    let case = |command| {
+        Case { command, ..rows("what was read is said", &dataset, &json!({}), &constant) }
+            .file("sweep.json", sweep.to_string())
+            .says(&["data.csv: samples: 8 training, 4 validation, 4 test; 2 inputs each"])
+            .says(&["warning: case: data.csv: 1 of 2 columns of inputs hold one value alone"])
+    };
+    commands.map(case).into()
 }
 
 /// Updates that are lost, and runs that go on.
@@ -373,7 +429,7 @@ const RESUMED: &str =
 
 #[test]
 fn each_case_is_answered_rightly() {
-    let table = [memory(), topologies(), formats(), samples(), runs()];
+    let table = [memory(), topologies(), formats(), samples(), readers(), runs()];
     for case in table.into_iter().flatten() {
         case.check();
     }

@@ -355,6 +355,63 @@ fn an_epoch_of_the_digits_takes_fewer_cycles_in_auto_than_in_any_one_dataflow() 
     }
 }
 
+/// Whether an experiment is possible in some fixed dataflow, and what it is in `auto`.
+fn in_any_and_in_auto(experiment: &Experiment) -> (bool, Option<Prepared>) {
+    let possible = |dataflow: Dataflow| {
+        let mut experiment = experiment.clone();
+        experiment.accelerator.array.dataflow = dataflow;
+        Prepared::new(experiment).ok()
+    };
+    let any = Stationary::ALL.into_iter().any(|flow| possible(flow.into()).is_some());
+    (any, possible(Dataflow::Auto))
+}
+
+/// The scales of the digits remember: they take a second pass in the first step alone, for which the
+/// results of a fold of `os` wait on chip.
+#[test]
+fn auto_runs_wherever_some_dataflow_does() {
+    let edge = serde_json::to_string(&accelerator(EDGE)).expect("JSON");
+    let digits = prepared("digits-mlp", &[("accelerator", &edge), ("training.epochs", "1")]);
+    for c_bytes in (1024..=2048).step_by(128) {
+        let mut experiment = digits.experiment.clone();
+        experiment.accelerator.scratchpad.c_bytes = c_bytes;
+        let (any, auto) = in_any_and_in_auto(&experiment);
+        assert!(any, "{c_bytes}");
+        train(&auto.expect("a possible experiment"), 1, EngineKind::Fast, true);
+    }
+    let (mut run, mut refused) = (0, 0);
+    for number in 0..400 {
+        let mut draws = Draws::new("small scratchpads", number);
+        let mut experiment = digits.experiment.clone();
+        experiment.training.batch = 1 + draws.below(70) as usize;
+        let accelerator = &mut experiment.accelerator;
+        *accelerator = Case::draw(number).accelerator;
+        accelerator.layout = draws.of(&[Layout::Transposer, Layout::TwoCopies]);
+        accelerator.scratchpad.c_bytes = 1024 + draws.below(2048);
+        (accelerator.array.rows, accelerator.array.cols) =
+            (1 + draws.below(40) as usize, 1 + draws.below(40) as usize);
+        let (any, auto) = in_any_and_in_auto(&experiment);
+        assert_eq!(auto.is_some(), any, "{number}: {experiment:?}");
+        let Some(auto) = auto else {
+            refused += 1;
+            continue;
+        };
+        for (arithmetic, second_pass) in
+            ARITHMETIC.into_iter().flat_map(|it| [(it, false), (it, true)])
+        {
+            let (program, costs) = (&auto.program, auto.costs(arithmetic));
+            for (at, command) in program.commands.iter().enumerate() {
+                let second_pass = second_pass && costs.may_take_second_pass(at);
+                let cost =
+                    costs.of(at, program.work(command, experiment.training.batch), second_pass);
+                assert!(cost.is_ok(), "{number}, {}: {cost:?}", command.name);
+            }
+        }
+        run += 1;
+    }
+    assert!(run > 100 && refused > 20, "{run} run, {refused} refused");
+}
+
 /// A product that waits for memory in one dataflow and not in the others.
 #[test]
 fn the_cycles_of_each_dataflow_that_a_report_states_include_stalls() {

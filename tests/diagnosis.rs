@@ -1,7 +1,8 @@
 //! The diagnosis of a run: experiments spoiled on purpose, one for each cause.
 
 use crate::shell;
-use serde_json::Value;
+use serde_json::{Value, json};
+use systoliq_keyed_random::Key;
 
 /// A seed whose golden model has no bad epoch where it is compared with.
 const SEED: &str = "seed=2";
@@ -11,7 +12,18 @@ fn diagnosed(set: &[&str]) -> Value {
     let mut arguments =
         vec!["train", "models/digits-mlp.json", "--set", SEED, "--json", "--diagnose"];
     set.iter().for_each(|change| arguments.extend(["--set", change]));
-    serde_json::from_str(&shell::printed(&shell::root(), &arguments)).expect("a report")
+    let report: Value =
+        serde_json::from_str(&shell::printed(&shell::root(), &arguments)).expect("a report");
+    assert_every_suggestion_helps_in_its_trial(&report);
+    report
+}
+
+fn assert_every_suggestion_helps_in_its_trial(report: &Value) {
+    for finding in report["diagnosis"]["findings"].as_array().expect("findings") {
+        let suggested = !finding["set"].as_array().expect("changes").is_empty();
+        let taken = finding["noise_taken_away"].as_f64();
+        assert!(!suggested || taken.is_none_or(|taken| taken > 0.0), "{finding:#}");
+    }
 }
 
 /// The first suggestion for an experiment spoiled by `set` is for this cause in these tensors, and
@@ -66,6 +78,60 @@ fn static_activations_that_saturate_are_found_and_mended() {
 fn narrow_accumulators_that_wrap_are_found_and_mended() {
     let set = ["precision.accumulator.bits=16"];
     assert_mended(&set, "accumulator_overflow", &["y0", "z1"], "precision.accumulator.bits=");
+}
+
+#[test]
+fn sums_that_drop_bits_are_found() {
+    let coarse =
+        r#"precision.accumulator={"bits":16,"frac":4,"rounding":"floor","overflow":"wrap"}"#;
+    let report = diagnosed(&["training.epochs=4", coarse]);
+    let first = &report["diagnosis"]["findings"][0];
+    assert_eq!(first["cause"], "coarse_sums", "{first:#}");
+    assert!(first["tensors"].as_array().unwrap().contains(&"y0".into()), "{first:#}");
+    let set: Vec<&str> =
+        first["set"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect();
+    let more = |change: &str, path: &str, least: i32| {
+        let value = change.strip_prefix(path).expect("the path");
+        assert!(value.parse::<i32>().expect("a number") > least, "{set:?}");
+    };
+    more(set[0], "precision.accumulator.bits=", 16);
+    more(set[1], "precision.accumulator.frac=", 4);
+}
+
+/// Inputs of both signs, whose format has none: no width mends that.
+#[test]
+fn a_format_without_the_sign_of_its_inputs_is_given_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let key = Key::new(1);
+    let row = |at: u64| {
+        let [x, y] = [0, 1].map(|axis| f64::from(key.below(2 * at + axis, 2001)) / 1000.0 - 1.0);
+        format!("{x},{y},{}\n", u8::from(x + y > 0.0))
+    };
+    std::fs::write(folder.join("data.csv"), (0..600).map(row).collect::<String>()).unwrap();
+    for format in [r#""UQ1.7""#, r#"{"bits":8,"signed":false,"scale":"dynamic"}"#, r#""UQ1.3""#] {
+        let mut experiment = shell::experiment();
+        experiment["dataset"] =
+            json!({ "kind": "csv", "path": "data.csv", "classes": 2, "test": 300 });
+        experiment["network"]["input"] = json!([2]);
+        experiment["network"]["layers"] = json!([{ "dense": { "units": 2 } }]);
+        experiment["training"]["epochs"] = json!(8);
+        experiment["precision"] =
+            json!({ "input": serde_json::from_str::<Value>(format).unwrap() });
+        std::fs::write(folder.join("x.json"), shell::text(&experiment)).unwrap();
+        let report: Value =
+            serde_json::from_str(&shell::printed(folder, &["train", "x.json", "--json"])).unwrap();
+        assert_every_suggestion_helps_in_its_trial(&report);
+        let first = &report["diagnosis"]["findings"][0];
+        assert_eq!(first["cause"], "range", "{format}: {:#}", report["diagnosis"]);
+        assert_eq!(first["tensors"], json!(["x"]), "{format}: {first:#}");
+        let set = first["set"].as_array().unwrap().iter();
+        let set: Vec<&str> = set.flat_map(|change| ["--set", change.as_str().unwrap()]).collect();
+        assert!(!set.is_empty(), "{format}: {first:#}");
+        let checked = shell::systoliq(folder, &[&["check", "x.json"][..], &set].concat());
+        assert!(checked.status.success(), "{format}: {set:?}");
+        assert_eq!(shell::remarks(&checked.stderr), "", "{format}: {set:?}");
+    }
 }
 
 #[test]

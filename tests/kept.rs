@@ -246,7 +246,7 @@ fn a_run_from_a_cpu_that_rounds_otherwise_says_so() {
     fs::write(folder.join("s.json"), text(&sweep)).unwrap();
     printed(folder, &["sweep", "s.json", "--out", "s"]);
     let resume = ["sweep", "s.json", "--out", "s", "--resume"];
-    assert_eq!(systoliq(folder, &resume).stderr, b"");
+    assert_eq!(remarks(&systoliq(folder, &resume).stderr), "");
     let path = folder.join("s/sweep.json");
     let mut manifest: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use systoliq_keyed_random::Key;
 use systoliq_nn::initial_weights;
-use systoliq_program::{Machine, Operation, Program, Role, Step, Work};
+use systoliq_program::{Machine, Operation, Program, Role, Step, TensorDecl, Work};
 
 use crate::support::prepared;
 
@@ -149,6 +149,17 @@ fn no_two_streams_of_random_words_meet() {
                 for k in 0..additions.unwrap_or(0) {
                     draw(key(id).with(k), format!("addition {k} of {id} in {step}"));
                 }
+            }
+        }
+        // Keys of one high half draw from one sequence, from their low halves on.
+        let elements = |decl: &TensorDecl| decl.rows.count(32) as u64 * decl.cols as u64;
+        let largest = program.tensors.iter().map(elements).max().expect("tensors");
+        let keys: Vec<u64> = drawn.keys().copied().collect();
+        for alike in keys.chunk_by(|one, next| one >> 32 == next >> 32) {
+            let around = alike[0].wrapping_add(1 << 32);
+            for pair in [alike, &[around]].concat().windows(2) {
+                let whose = pair.iter().map(|key| drawn.get(key)).collect::<Vec<_>>();
+                assert!(pair[1].wrapping_sub(pair[0]) >= largest, "{pair:?}, {largest}: {whose:?}");
             }
         }
     }

@@ -21,7 +21,7 @@ fn trace(folder: &Path, arguments: &[&str]) -> Output {
 fn traced(folder: &Path, arguments: &[&str]) -> String {
     let output = trace(folder, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(shell::remarks(&output.stderr), "");
     String::from_utf8(output.stdout).expect("the command prints UTF-8")
 }
 

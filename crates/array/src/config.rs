@@ -28,7 +28,10 @@ pub enum Dataflow {
     #[serde(rename = "is")]
     InputStationary,
     /// For each GEMM the one that takes the fewest cycles, stalls on memory included; the first of
-    /// os, ws, is where several do. It need not be the one of least energy.
+    /// os, ws, is where several do. One that has no room for a step on chip is left out. It need not
+    /// be the one of least energy. With `layout` two-copies, where what one GEMM reads another has to
+    /// write, the flows follow from the step on a full batch: an epoch with a short batch may take
+    /// fewer cycles in one dataflow throughout.
     #[serde(rename = "auto")]
     Auto,
 }

@@ -85,13 +85,18 @@ impl Loaded {
         Failure::input(placed(&self.document, error))
     }
 
-    /// Says what was read, and warns of what is odd about it and of formats that keep nothing of it
-    /// or of the initial weights.
+    /// Says what was read, and warns of what is odd about it.
     pub fn warn(&self, data: &DataSet) {
-        let experiment = &self.prepared.experiment;
-        note(&fitness::told(&self.prepared, data));
-        warn(&experiment.name, &fitness::warnings(&self.prepared, data, experiment.seed));
+        warn_of(&self.prepared, data);
     }
+}
+
+/// Says what was read, and warns of what is odd about it and of formats that keep nothing of it or of
+/// the initial weights.
+pub(crate) fn warn_of(prepared: &Prepared, data: &DataSet) {
+    let experiment = &prepared.experiment;
+    note(&fitness::told(prepared, data));
+    warn(&experiment.name, &fitness::warnings(prepared, data, experiment.seed));
 }
 
 /// Reads and checks an accelerator.

@@ -14,7 +14,7 @@
 //! | [`Key::new`]`(seed)` | `mix64(seed + G)`, `G = 0x9e3779b97f4a7c15` |
 //! | [`Key::with`]`(part)` | `mix64((key ^ mix64(part + G)) + G)` |
 //! | [`Key::with_name`]`(name)` | `key.with(fnv1a64(name))` |
-//! | [`Key::word`]`(i)`, `i < 2³²` | `x = i + low32(key); x ^= x >> 17; x *= 0xed5ad4bb; x += high32(key); x ^= x >> 11; x *= 0xac4c1b51; x ^= x >> 15; x *= 0x31848bab; x ^= x >> 14`: the multipliers and shifts of C. Wellons' `triple32`, with the second half of the key added in the middle so that two keys never share a shifted sequence |
+//! | [`Key::word`]`(i)`, `i < 2³²` | `x = i + low32(key); x ^= x >> 17; x *= 0xed5ad4bb; x += high32(key); x ^= x >> 11; x *= 0xac4c1b51; x ^= x >> 15; x *= 0x31848bab; x ^= x >> 14`: the multipliers and shifts of C. Wellons' `triple32`, with the second half of the key added in the middle so that two keys share a shifted sequence only where their high halves agree, one pair in 2³² |
 //! | [`Key::word`]`(i)`, `i ≥ 2³²` | `key.with(i >> 32).word(low32(i))` |
 
 /// The golden-ratio increment of SplitMix64.

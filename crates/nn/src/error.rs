@@ -273,7 +273,7 @@ pub enum Error {
         expected: usize,
     },
     /// A label is none of the classes.
-    #[error("{place} is {found}, expected a class from 0 to {last}", last = .classes - 1)]
+    #[error("{place} is {found}, expected a class from 0 to {last}{hint}", last = .classes - 1)]
     Label {
         /// Where it stands: a file and the number of the sample, or a key.
         place: String,
@@ -281,6 +281,8 @@ pub enum Error {
         found: String,
         /// The number of classes.
         classes: usize,
+        /// What may be the matter.
+        hint: &'static str,
     },
     /// A file holds no samples.
     #[error("{file}: no samples")]

@@ -5,8 +5,9 @@
 //!
 //! | cause | severity |
 //! | --- | --- |
+//! | `coarse_sums` | the noise of the sums of a matrix product whose accumulator states its fraction bits: that of its output in the teacher-forced probes, beyond that of its operands and of its conversion |
 //! | `accumulator_overflow` | the share of sums that overflowed, 16 times where they wrap: a sum that wraps is off by the whole range, some four times a typical one |
-//! | `range`, `resolution` | the noise of the tensor's conversions: over the run, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, else of resolution |
+//! | `range`, `resolution` | the noise of the tensor's conversions: over the run, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, or where golden has negative ones and the format no sign, else of resolution |
 //! | `stalled_updates` | the share of updates lost, where rounding is not stochastic: stochastic rounding loses none in the mean |
 //!
 //! Of a run that diverged, only the probes count for range and resolution: its own conversions show
@@ -73,7 +74,9 @@ pub enum Reason {
 pub enum Cause {
     /// Accumulators left their range.
     AccumulatorOverflow,
-    /// Values are too large for the format.
+    /// Accumulators drop bits that count.
+    CoarseSums,
+    /// Values are too large for the format, or negative, and it has no sign.
     Range,
     /// Values are too small for the format, or it is too coarse.
     Resolution,
@@ -94,13 +97,16 @@ pub struct Finding {
     pub severity: f64,
     /// Of the worst: the share of elements that left its range.
     pub saturation_rate: f64,
+    /// Of the worst: whether golden has negative values in its place, and its format has no sign.
+    pub lacks_sign: bool,
     /// Of the worst: the share of elements that rounded to zero.
     pub underflow_rate: f64,
     /// Of the worst: the share of updates that changed nothing.
     pub stalled_rate: Option<f64>,
     /// Of the worst: the share of its sums that overflowed.
     pub accumulator_overflow_rate: f64,
-    /// What should help, as arguments of `--set`; nothing where the program would warn of it.
+    /// What should help, as arguments of `--set`; nothing where the program would warn of it, or it
+    /// takes nothing away.
     pub set: Vec<Change>,
     /// How much of the noise-to-signal ratio of the logits that takes away in a trial of a few steps;
     /// nothing where it was not tried.
@@ -223,9 +229,10 @@ fn symptoms<'a>(prepared: &'a Prepared, record: &Record) -> Vec<Symptom<'a>> {
                 fitting_frac(record, decl).is_some_and(|fit| fit < decl.plan.format.frac());
             let moving = decl.plan.scale != systoliq_fxp::Scale::Static;
             let mostly = seen.conversion.overflowed > seen.conversion.underflowed;
-            let range = left && if moving { mostly } else { exceeds };
+            let range = is_cut(record, decl) || left && if moving { mostly } else { exceeds };
             let cause = if range { Cause::Range } else { Cause::Resolution };
             add(cause, made.max(converted(prepared, record, id)));
+            add(Cause::CoarseSums, of_sums(prepared, record, id));
         }
         if let Some(stalled_rate) = seen.stalled_rate()
             && decl.plan.rounding != Rounding::Stochastic
@@ -272,6 +279,19 @@ fn converted(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
     }
 }
 
+/// The noise that sums alone add to a tensor in these probes, where a matrix product's accumulator
+/// drops bits: relative errors of factors add up in products.
+fn of_sums(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
+    let gemm = match maker(prepared, id).map(|command| &command.operation) {
+        Some(Operation::Gemm(gemm)) if gemm.accumulator.frac().is_some() => gemm,
+        _ => return 0.0,
+    };
+    let all =
+        |id: TensorId| probed(record, &prepared.program.tensor(id).name, |found| found.sqnr_db);
+    let brought = all(gemm.a.tensor) + all(gemm.b.tensor);
+    (all(id) - brought - converted(prepared, record, id)).max(0.0)
+}
+
 /// The command that makes a tensor.
 fn maker(prepared: &Prepared, id: TensorId) -> Option<&Command> {
     prepared.program.commands.iter().find(|command| command.operation.output() == id)
@@ -285,12 +305,21 @@ fn accumulator_overflow(command: &Command) -> Option<Overflow> {
     }
 }
 
+/// What golden had in place of a tensor in each probe.
+fn goldens<'a>(record: &'a Record, decl: &'a TensorDecl) -> impl Iterator<Item = &'a Figures> {
+    let forced = record.comparison.probes.iter().filter_map(|probe| probe.teacher_forced.as_ref());
+    forced.filter_map(|all| all.get(&decl.name))
+}
+
+/// Whether golden had negative values where the format has no sign.
+fn is_cut(record: &Record, decl: &TensorDecl) -> bool {
+    !decl.plan.format.is_signed() && goldens(record, decl).any(|found| found.golden_negative)
+}
+
 /// The most fraction bits with which a tensor's format holds twice the largest value that golden
 /// had in any probe.
 fn fitting_frac(record: &Record, decl: &TensorDecl) -> Option<i32> {
-    let forced = record.comparison.probes.iter().filter_map(|probe| probe.teacher_forced.as_ref());
-    let largest = forced.filter_map(|all| all.get(&decl.name)).map(|found| found.golden_max.0);
-    let largest = largest.fold(0.0, f64::max);
+    let largest = goldens(record, decl).map(|found| found.golden_max.0).fold(0.0, f64::max);
     let room = decl.plan.format.max_raw() as f64 / (2.0 * largest);
     (largest > 0.0 && largest.is_finite()).then(|| libm::floor(libm::log2(room)) as i32)
 }
@@ -305,6 +334,7 @@ fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<
         cause: worst.cause,
         severity: worst.severity,
         saturation_rate: seen.conversion.saturation_rate(),
+        lacks_sign: is_cut(record, worst.decl),
         underflow_rate: seen.conversion.underflow_rate(),
         stalled_rate: seen.stalled_rate(),
         accumulator_overflow_rate: seen.accumulator_overflow_rate(),

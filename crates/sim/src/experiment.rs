@@ -169,7 +169,7 @@ impl Prepared {
         let mut tally = Tally::default();
         for (at, command) in self.program.commands.iter().enumerate() {
             let work = self.program.work(command, self.experiment.training.batch);
-            tally.add_times(&costs.of(at, work, true)?.tally, 1);
+            tally.add_times(&costs.of(at, work, costs.may_take_second_pass(at))?.tally, 1);
         }
         Ok(tally)
     }

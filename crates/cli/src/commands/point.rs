@@ -57,6 +57,7 @@ impl Point {
                 let store = Store::new(Lines::default(), io::sink());
                 let explorer = Explorer::new(store, &files::open_data);
                 explorer.check(&trial).map_err(|problem| loaded.refuse(anyhow!(problem)))?;
+                loaded.warn(&loaded.data(loaded.prepared.experiment.seed)?);
                 let line = explorer.evaluate(&trial).map_err(Failure::run)?;
                 let text = explorer.into_lines().in_order([trial.key()]);
                 let write = |file: &mut File| file.write_all(text.as_bytes());

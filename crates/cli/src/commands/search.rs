@@ -152,11 +152,12 @@ impl SearchCommand {
         let data = loaded.data(spec.experiment.seed)?;
         let (folder, lines) = RunFolder::open(&self.out, &SEARCH, &subject, self.resume)?;
         let starts = starts(&folder, &loaded.prepared, || analytical(&loaded.prepared, &data))?;
-        drop(data);
         let explorer = Explorer::new(folder.store(lines)?, &files::open_data);
         // What is in the store may be of other data.
         let own = Trial::new(spec.experiment.clone());
         explorer.check(&own).map_err(|problem| loaded.refuse(anyhow!(problem)))?;
+        loaded.warn(&data);
+        drop(data);
         let (report, keys) = self.search(&spec, &starts.starts, &explorer)?;
         let json = serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n";
         let write = || -> Result<(), Error> {

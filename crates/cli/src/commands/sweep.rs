@@ -15,6 +15,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
+use systoliq_sim::Prepared;
 use systoliq_sim::drop::MARGIN;
 use systoliq_sim::drop::looks::LOOKS;
 use systoliq_sim::energy::Picojoules;
@@ -24,7 +25,7 @@ use crate::commands::table::{grouped, joules};
 use crate::failure::{Failure, printable, warn};
 use crate::interrupt;
 use crate::load::sweep::{self, LoadedSweep};
-use crate::load::{experiment, files};
+use crate::load::{experiment, files, warn_of};
 use directory::SweepDirectory;
 
 /// Runs an experiment over values of its settings, several seeds each, and finds how few bits,
@@ -120,6 +121,9 @@ impl SweepCommand {
                 (None, Store::new(Lines::default(), io::sink()))
             }
         };
+        if let Some(&(point, seed)) = runs.first() {
+            warn_of_one(sweep.experiment(point, seed), seed);
+        }
         let (lines, analysis) = pool.install(|| {
             self.evaluate(store, sweep, (&keys, &trial), others.as_deref().unwrap_or_default())
         })?;
@@ -267,6 +271,16 @@ fn keys(runs: usize, key: &(dyn Fn(usize) -> Key + Sync)) -> Vec<Key> {
 fn twice(keys: &[Key]) -> Option<(usize, usize)> {
     let mut first = HashMap::new();
     keys.iter().enumerate().find_map(|(at, key)| Some((first.insert(key, at)?, at)))
+}
+
+/// Says what an experiment reads, and what is odd about it, if it can be run.
+fn warn_of_one(json: serde_json::Value, seed: u64) {
+    let prepared = experiment(&json).ok().and_then(|experiment| Prepared::new(experiment).ok());
+    if let Some(prepared) = prepared
+        && let Ok(data) = prepared.load(seed, &mut files::open_data)
+    {
+        warn_of(&prepared, &data);
+    }
 }
 
 /// As many seeds as a winner may be looked at with, after those of the sweep.

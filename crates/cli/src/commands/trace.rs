@@ -172,6 +172,7 @@ impl Trace {
         let at = (op, self.step);
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
+        loaded.warn(&data);
         if self.format == Format::Scalesim {
             return self.run_scalesim(&loaded, &data, (op, &mapping), part.cycles);
         }
@@ -231,6 +232,7 @@ impl Trace {
         let data = loaded.data(prepared.experiment.seed)?;
         let trace = StepTrace::new(prepared, &data, self.step, self.op.as_deref());
         let trace = trace.map_err(Failure::input)?;
+        loaded.warn(&data);
         write_whole(path, |file| {
             let mut file = BufWriter::new(file);
             match self.format {

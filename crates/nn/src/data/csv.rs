@@ -133,19 +133,19 @@ impl CsvSpec {
         let (all, heading) = self.read(&file, reader)?;
         let rows = all.len();
         let mut remarks = Vec::from_iter(heading);
-        match all.constant_columns() {
-            0 => {}
-            count => remarks.push(format!(
-                "{file}: {count} of {} columns of inputs hold one value alone",
-                all.features()
-            )),
-        }
         let order = match self.shuffle {
             true => Key::new(0).with_name("csv split").permutation(rows as u32),
             false => (0..rows as u32).collect(),
         };
         let [train, validation, test] =
             all.split(&file, &order, self.validation.of(rows), self.test.of(rows))?;
+        match train.constant_columns() {
+            0 => {}
+            count => remarks.push(format!(
+                "{file}: {count} of {} columns of inputs hold one value alone in the training part",
+                all.features()
+            )),
+        }
         Ok(DataSet {
             name: file,
             features: all.features(),
@@ -170,7 +170,7 @@ impl CsvSpec {
 
     /// Reads the samples, and remarks on a first line that is read for something else.
     fn read(&self, file: &str, reader: impl Read) -> Result<(Part, Option<String>), Error> {
-        let mut heading = None;
+        let mut heading = Heading::default();
         let answers = if self.classes.is_some() { 1 } else { self.targets.unwrap_or(1) };
         let mut table = Table { file, answers, classes: self.classes, ..Table::default() };
         let mut lines = BufReader::new(reader);
@@ -188,35 +188,79 @@ impl CsvSpec {
             let cells: Vec<&str> = cells(text).collect();
             let first = table.columns.is_none();
             table.check_columns(line, cells.len())?;
-            if first {
-                heading = heading_remark(&cells, self.header)
-                    .map(|remark| format!("{file}: line {line}: {remark}"));
-            }
+            heading.see(line, &cells, answers);
             if !(first && self.header) {
                 table.add(line, first, &cells)?;
             }
         }
-        Ok((table.finish()?, heading))
+        let remark = heading.remark(self.header);
+        Ok((table.finish()?, remark.map(|remark| format!("{file}: {remark}"))))
     }
 }
 
-/// What is odd about the first line, where it may be meant for a heading and is read as a sample, or
-/// the other way round.
-fn heading_remark(cells: &[&str], header: bool) -> Option<String> {
-    let numbers: Option<Vec<f64>> = cells.iter().map(|cell| cell.parse().ok()).collect();
-    let counts_up = numbers?.iter().enumerate().all(|(at, &number)| number == at as f64);
-    match (header, counts_up) {
-        (true, false) => Some(
-            "it is passed over as the names of the columns, but holds numbers alone, as samples do"
-                .to_owned(),
-        ),
-        (false, true) if cells.len() > 2 => Some(format!(
-            "it is read as a sample, but counts 0, 1, 2, …, {}, as names of columns do that pandas \
-             writes: with \"header\": true it is passed over",
-            cells.len() - 1
-        )),
-        _ => None,
+/// Lines after the first that tell whether it is one of them.
+const COMPARED_MAX: usize = 20;
+
+/// The first line, which may be meant for a heading, beside those that follow it.
+#[derive(Default)]
+struct Heading {
+    /// Its number, and its cells where all are numbers.
+    first: Option<(u64, Option<Vec<f64>>)>,
+    /// Whether it counts up, as names of columns do.
+    counts_up: bool,
+    /// Lines that were compared with it.
+    compared: usize,
+    /// Whether one of these counts up, too.
+    so_do_others: bool,
+}
+
+impl Heading {
+    fn see(&mut self, line: u64, cells: &[&str], answers: usize) {
+        let numbers = || cells.iter().map(|cell| cell.parse().ok()).collect::<Option<Vec<f64>>>();
+        if self.first.is_none() {
+            let numbers = numbers();
+            self.counts_up = numbers.as_deref().is_some_and(|all| counts_up(all, answers));
+            self.first = Some((line, numbers));
+        } else if self.counts_up && self.compared < COMPARED_MAX {
+            self.compared += 1;
+            self.so_do_others |= numbers().is_some_and(|all| counts_up(&all, answers));
+        }
     }
+
+    /// What is odd about it, where it is read as a sample or passed over.
+    fn remark(self, passed_over: bool) -> Option<String> {
+        let (line, numbers) = self.first?;
+        let numbers = numbers?;
+        let alone = self.counts_up && self.compared > 0 && !self.so_do_others;
+        match (passed_over, alone) {
+            (true, false) => Some(format!(
+                "line {line}: it is passed over as the names of the columns, but holds numbers alone, as \
+                 samples do"
+            )),
+            (false, true) => {
+                let shown: Vec<String> = numbers.iter().take(3).map(ToString::to_string).collect();
+                let rest = if numbers.len() > 3 { ", …" } else { "" };
+                Some(format!(
+                    "line {line}: it is read as a sample, but counts {}{rest} in equal steps, as numbers \
+                     that name columns do and no sample below: with \"header\": true it is passed over",
+                    shown.join(", ")
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a line counts up in whole numbers and equal steps: its inputs, or the whole line where
+/// these are few.
+fn counts_up(numbers: &[f64], answers: usize) -> bool {
+    let inputs = &numbers[..numbers.len() - answers];
+    let counted = if inputs.len() > 2 { inputs } else { numbers };
+    let whole = |number: &f64| number.fract() == 0.0;
+    let step = counted[1] - counted[0];
+    step > 0.0
+        && counted.iter().all(whole)
+        && counted.windows(2).all(|pair| pair[1] - pair[0] == step)
 }
 
 /// What has been read of a file.
@@ -231,6 +275,9 @@ struct Table<'a> {
     labels: Vec<u32>,
     targets: Vec<f64>,
 }
+
+/// Line, column, and whether the line is the first.
+type Place = (u64, usize, bool);
 
 impl Table<'_> {
     fn check_columns(&mut self, line: u64, found: usize) -> Result<(), Error> {
@@ -260,10 +307,10 @@ impl Table<'_> {
             let column = at + 1;
             match self.classes {
                 Some(classes) if at == inputs => {
-                    self.labels.push(self.label(line, column, cell, classes)?);
+                    self.labels.push(self.label((line, column, first), cell, classes)?);
                 }
                 _ => {
-                    let value = self.number(line, column, first, cell)?;
+                    let value = self.number((line, column, first), cell)?;
                     (if at < inputs { &mut self.inputs } else { &mut self.targets }).push(value);
                 }
             }
@@ -271,7 +318,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn number(&self, line: u64, column: usize, first: bool, cell: &str) -> Result<f64, Error> {
+    fn number(&self, (line, column, first): Place, cell: &str) -> Result<f64, Error> {
         match cell.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
             _ => Err(Error::CsvNumber {
@@ -279,21 +326,24 @@ impl Table<'_> {
                 line,
                 column,
                 found: excerpt(cell),
-                hint: match first {
-                    true => "; where the first line names the columns, say \"header\": true",
-                    false => "",
-                },
+                hint: heading_hint(first),
             }),
         }
     }
 
-    fn label(&self, line: u64, column: usize, cell: &str, classes: usize) -> Result<u32, Error> {
+    fn label(
+        &self,
+        (line, column, first): Place,
+        cell: &str,
+        classes: usize,
+    ) -> Result<u32, Error> {
         match cell.parse::<u32>() {
             Ok(label) if (label as usize) < classes => Ok(label),
             _ => Err(Error::Label {
                 place: format!("{}: line {line}, column {column}", self.file),
                 found: format!("`{}`", excerpt(cell)),
                 classes,
+                hint: heading_hint(first),
             }),
         }
     }
@@ -312,6 +362,11 @@ impl Table<'_> {
         };
         Ok(Part::from_real(columns - self.answers, self.inputs, answers))
     }
+}
+
+/// What helps where a cell of the first line is no value.
+fn heading_hint(first: bool) -> &'static str {
+    if first { "; where the first line names the columns, say \"header\": true" } else { "" }
 }
 
 /// The text of a line, without its end and, in the first, a byte order mark.

@@ -94,6 +94,7 @@ pub fn parse_labels(file: &str, reader: impl Read, classes: usize) -> Result<Vec
             place: format!("{file}: label {at}"),
             found: labels[at].to_string(),
             classes,
+            hint: "",
         }),
     }
 }

@@ -47,6 +47,7 @@ impl PointsSpec {
                 place: format!("dataset.labels[{at}]"),
                 found: labels[at].to_string(),
                 classes: self.classes,
+                hint: "",
             }),
         }
     }

@@ -21,6 +21,8 @@ pub struct Difference {
     worst_ulp: f64,
     /// The largest `|g|`.
     golden_max: f64,
+    /// Whether some `g` is negative.
+    golden_negative: bool,
     elements: u64,
 }
 
@@ -39,6 +41,9 @@ pub struct Figures {
     pub golden_rms: Extended,
     /// The largest `|g|`.
     pub golden_max: Extended,
+    /// Whether some `g` is negative.
+    #[serde(default)]
+    pub golden_negative: bool,
     /// In a probe, the signal-to-quantization-noise ratio of the conversion alone that made the
     /// tensor from what was before it in fixed point.
     pub conversion_db: Option<Extended>,
@@ -60,6 +65,7 @@ impl Difference {
             self.product += g * q;
             self.error += error * error;
             self.golden_max = self.golden_max.max(g.abs());
+            self.golden_negative |= g < 0.0;
             let ulp = error.abs() * compose(1, -fixed.frac(row, col));
             // Not `max`, which would hide a NaN; once there, it stays.
             if ulp > self.worst_ulp || ulp.is_nan() {
@@ -78,6 +84,7 @@ impl Difference {
             cosine: (self.golden != 0.0 && self.fixed != 0.0).then_some(Extended(cosine)),
             golden_rms: Extended((self.golden / self.elements.max(1) as f64).sqrt()),
             golden_max: Extended(self.golden_max),
+            golden_negative: self.golden_negative,
             conversion_db: None,
         }
     }

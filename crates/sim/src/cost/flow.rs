@@ -70,10 +70,17 @@ impl<'a> Costs<'a> {
         Stationary::ALL.into_iter().filter_map(cycles).collect()
     }
 
-    /// What a product takes in a dataflow, with a second pass if its scale always takes one; nothing
-    /// where it cannot run.
+    /// What a product usually takes in a dataflow; nothing where it cannot always run.
     fn usual(&self, at: usize, shape: GemmShape, flow: Stationary) -> Option<Cost> {
-        self.in_flow(at, shape, flow, self.always_second_pass(at), None).ok()
+        self.if_always(at, |second_pass| self.in_flow(at, shape, flow, second_pass, None))
+    }
+
+    /// What a command usually takes, with a second pass if its scale always takes one; nothing where
+    /// it cannot run, or could not if its scale, which may take one, did.
+    fn if_always(&self, at: usize, cost: impl Fn(bool) -> Result<Cost, Error>) -> Option<Cost> {
+        let (always, ever) = (self.always_second_pass(at), self.may_take_second_pass(at));
+        let usual = cost(always).ok()?;
+        (always == ever || cost(ever).is_ok()).then_some(usual)
     }
 
     /// The flow of the fewest cycles of those that find the copies they read; the first of several,
@@ -160,7 +167,7 @@ impl<'a> Costs<'a> {
     fn step_cycles(&self, batch: usize) -> u64 {
         let add = |sum: u64, (at, command)| {
             let work = self.program.work(command, batch);
-            let cost = self.of(at, work, self.always_second_pass(at)).ok()?;
+            let cost = self.if_always(at, |second_pass| self.of(at, work, second_pass))?;
             sum.checked_add(cost.cycles.total().0)
         };
         self.program.commands.iter().enumerate().try_fold(0, add).unwrap_or(u64::MAX)
@@ -168,8 +175,16 @@ impl<'a> Costs<'a> {
 
     /// Whether the scale of a command's output is chosen from the output itself in every step.
     pub(super) fn always_second_pass(&self, at: usize) -> bool {
-        let output = self.program.commands[at].operation.output();
-        self.arithmetic == Arithmetic::Fixed && self.plan(output).scale == Scale::Dynamic
+        self.arithmetic == Arithmetic::Fixed && self.output_scale(at) == Scale::Dynamic
+    }
+
+    /// Whether it is in some step, such as the first, before which there is nothing to choose it from.
+    pub fn may_take_second_pass(&self, at: usize) -> bool {
+        self.arithmetic == Arithmetic::Fixed && self.output_scale(at).follows_range()
+    }
+
+    fn output_scale(&self, at: usize) -> Scale {
+        self.plan(self.program.commands[at].operation.output()).scale
     }
 
     pub(super) fn product(&self, at: usize) -> &'a Gemm {

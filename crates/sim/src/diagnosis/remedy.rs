@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::plan::SPARE_DEFAULT;
 use systoliq_program::spec::{PrecisionSpec, ScaleKind, TensorSettings};
-use systoliq_program::{Role, TensorPlan, Work};
+use systoliq_program::{Operation, Role, TensorPlan, Work};
 
-use super::{Cause, Symptom, fitting_frac, maker};
+use super::{Cause, Symptom, fitting_frac, is_cut, maker};
 use crate::Prepared;
 use crate::trainer::Record;
 
@@ -70,6 +70,7 @@ impl Remedies<'_> {
         let role = group[0].decl.role;
         match group[0].cause {
             Cause::AccumulatorOverflow => vec![self.wider_accumulators(group)],
+            Cause::CoarseSums => vec![self.finer_accumulators(group)],
             Cause::StalledUpdates => {
                 let role = if role == Role::Bias { Role::Master } else { role };
                 let wider = |plan: &TensorPlan| MASTER_BITS.max(plan.format.bits() + 4);
@@ -143,7 +144,8 @@ impl Remedies<'_> {
         set
     }
 
-    /// More integer bits: as many as twice golden's largest value needs.
+    /// More integer bits, as many as twice golden's largest value needs; a sign, where golden's are
+    /// negative and the format has none.
     fn roomier(
         &self,
         path: &str,
@@ -152,10 +154,13 @@ impl Remedies<'_> {
         stated: Option<&TensorSettings>,
     ) -> Vec<Change> {
         let plan = &symptom.decl.plan;
+        let fit = fitting_frac(self.record, symptom.decl).unwrap_or(plan.format.frac());
+        if is_cut(self.record, symptom.decl) {
+            return given_a_sign(path, plan, stated, plan.format.frac().min(fit));
+        }
         if plan.scale != Scale::Static {
             return vec![Change::new(format!("{path}.scale"), "dynamic")];
         }
-        let fit = fitting_frac(self.record, symptom.decl).unwrap_or(plan.format.frac());
         let more = (plan.format.frac() - fit).max(1);
         if role == Role::Weights && is_initial(role, stated) {
             let general = self.prepared.experiment.precision.weights.as_ref();
@@ -172,9 +177,10 @@ impl Remedies<'_> {
         }
         let (bits, frac) = (plan.format.bits(), plan.format.frac());
         if bits >= BITS_ENOUGH {
-            reformatted(path, plan, stated, bits, frac - more)
+            reformatted(path, plan, stated, (plan.format.is_signed(), bits, frac - more))
         } else {
-            reformatted(path, plan, stated, bits + more.unsigned_abs(), frac)
+            let format = (plan.format.is_signed(), bits + more.unsigned_abs(), frac);
+            reformatted(path, plan, stated, format)
         }
     }
 
@@ -189,18 +195,16 @@ impl Remedies<'_> {
         let fixed = plan.scale == Scale::Static && !is_initial(symptom.decl.role, stated);
         let fit = fitting_frac(self.record, symptom.decl).filter(|_| fixed);
         if let Some(fit) = fit.filter(|&fit| fit > plan.format.frac()) {
-            return reformatted(path, plan, stated, plan.format.bits(), fit);
+            let format = (plan.format.is_signed(), plan.format.bits(), fit);
+            return reformatted(path, plan, stated, format);
         }
-        let short = SQNR_WANTED_DB + 10.0 * libm::log10(symptom.severity);
-        let more = libm::ceil(short / 6.02).clamp(2.0, 8.0) as u32;
-        widened(path, plan, stated, more)
+        widened(path, plan, stated, bits_short(symptom))
     }
 
     /// Accumulators that hold any sum of the commands concerned.
     fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
         let Prepared { experiment, program, .. } = self.prepared;
         let batch = experiment.training.batch;
-        let spec = &experiment.precision;
         let bits = |layer: Option<usize>| {
             let of_layer = program.commands.iter().filter(|c| layer.is_none_or(|l| c.layer == l));
             let needed = of_layer.filter_map(|command| {
@@ -211,6 +215,34 @@ impl Remedies<'_> {
             });
             needed.max().unwrap_or(64).min(64)
         };
+        let change = |path: &str, layer| vec![Change::new(format!("{path}.bits"), bits(layer))];
+        self.of_accumulators(group, change)
+    }
+
+    /// Accumulators of more fraction bits and the same range.
+    fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
+        self.of_accumulators(group, |path, layer| {
+            let of_layer = |symptom: &&Symptom<'_>| layer.is_none_or(|l| symptom.decl.layer == l);
+            let worst = group.iter().find(of_layer).unwrap_or(&group[0]);
+            let operation = maker(self.prepared, worst.id).map(|command| &command.operation);
+            let Some(Operation::Gemm(gemm)) = operation else { return Vec::new() };
+            let (bits, frac) = (gemm.accumulator.bits(), gemm.accumulator.frac().unwrap_or(0));
+            let wider = (bits + bits_short(worst)).min(64);
+            vec![
+                Change::new(format!("{path}.bits"), wider),
+                Change::new(format!("{path}.frac"), frac + (wider - bits) as i32),
+            ]
+        })
+    }
+
+    /// The changes of accumulators, at the path of all layers, or of each concerned where one of these
+    /// has settings of its own.
+    fn of_accumulators(
+        &self,
+        group: &[Symptom<'_>],
+        change: impl Fn(&str, Option<usize>) -> Vec<Change>,
+    ) -> Vec<Change> {
+        let spec = &self.prepared.experiment.precision;
         let mut layers: Vec<usize> = group
             .iter()
             .filter_map(|symptom| maker(self.prepared, symptom.id).map(|command| command.layer))
@@ -220,13 +252,11 @@ impl Remedies<'_> {
         let special =
             |layer: &usize| spec.layers.get(layer).is_some_and(|spec| spec.accumulator.is_some());
         if !layers.iter().any(special) {
-            return vec![Change::new("precision.accumulator.bits".to_owned(), bits(None))];
+            return change("precision.accumulator", None);
         }
-        let change = |layer: usize| {
-            let path = format!("precision.layers.{layer}.accumulator.bits");
-            Change::new(path, bits(Some(layer)))
-        };
-        layers.into_iter().map(change).collect()
+        let of_layer =
+            |layer| change(&format!("precision.layers.{layer}.accumulator"), Some(layer));
+        layers.into_iter().flat_map(of_layer).collect()
     }
 }
 
@@ -274,19 +304,40 @@ fn widened(
     let bits = (plan.format.bits() + more).min(32);
     let frac = plan.format.frac() + (bits - plan.format.bits()) as i32;
     if plan.scale == Scale::Static && stated.is_some_and(|stated| stated.frac.is_some()) {
-        reformatted(path, plan, stated, bits, frac)
+        reformatted(path, plan, stated, (plan.format.is_signed(), bits, frac))
     } else {
         vec![Change::new(format!("{path}.bits"), bits)]
     }
 }
 
-/// A static format of `bits` bits, `frac` of them fraction.
+/// A signed format of the same top, or of that which `frac` fraction bits without a sign have: at the
+/// same width from so many bits on, else wider.
+fn given_a_sign(
+    path: &str,
+    plan: &TensorPlan,
+    stated: Option<&TensorSettings>,
+    frac: i32,
+) -> Vec<Change> {
+    if plan.scale != Scale::Static {
+        return vec![Change::new(format!("{path}.signed"), true)];
+    }
+    let bits = plan.format.bits();
+    let format = if bits >= BITS_ENOUGH { (true, bits, frac - 1) } else { (true, bits + 1, frac) };
+    reformatted(path, plan, stated, format)
+}
+
+/// Bits that a format or an accumulator lacks.
+fn bits_short(symptom: &Symptom<'_>) -> u32 {
+    let short = SQNR_WANTED_DB + 10.0 * libm::log10(symptom.severity);
+    libm::ceil(short / 6.02).clamp(2.0, 8.0) as u32
+}
+
+/// A static format, signed or not, of so many bits, so many of them fraction.
 fn reformatted(
     path: &str,
     plan: &TensorPlan,
     stated: Option<&TensorSettings>,
-    bits: u32,
-    frac: i32,
+    (signed, bits, frac): (bool, u32, i32),
 ) -> Vec<Change> {
     // What may have been written in Q notation has no keys to set.
     let whole = |stated: &TensorSettings| {
@@ -294,7 +345,7 @@ fn reformatted(
         format && stated.rounding.is_none() && stated.overflow.is_none()
     };
     if stated.is_some_and(whole) {
-        let sign = if plan.format.is_signed() { "" } else { "U" };
+        let sign = if signed { "" } else { "U" };
         let notation = format!("{sign}Q{}.{frac}", bits as i32 - frac);
         return vec![Change::new(path.to_owned(), json!(notation))];
     }
@@ -303,8 +354,9 @@ fn reformatted(
         set.push(Change::new(format!("{path}.bits"), bits));
     }
     set.push(Change::new(format!("{path}.frac"), frac));
-    if !plan.format.is_signed() && stated.is_none_or(|stated| stated.signed.is_none()) {
-        set.push(Change::new(format!("{path}.signed"), false));
+    let unsaid = !signed && stated.is_none_or(|stated| stated.signed.is_none());
+    if signed != plan.format.is_signed() || unsaid {
+        set.push(Change::new(format!("{path}.signed"), signed));
     }
     set
 }

@@ -9,7 +9,7 @@ use systoliq_nn::{DataSet, Golden, Parameters, epoch_order};
 use systoliq_program::{Machine, Step};
 
 use super::{Diagnosis, apply};
-use crate::fitness::of_formats;
+use crate::fitness::by_tensor;
 use crate::{Error, Prepared};
 
 /// The most steps of a trial.
@@ -27,9 +27,9 @@ struct Trial<'a> {
 }
 
 impl Diagnosis {
-    /// Drops every suggestion that the program itself would warn of, and orders the findings by the
-    /// noise-to-signal ratio of the logits that their suggestions take away in a trial of a few
-    /// steps.
+    /// Drops every suggestion that the program itself would warn of, or of whose tensor it would still
+    /// warn, and those that take away no noise in a trial of a few steps. Orders the findings by the
+    /// noise-to-signal ratio of the logits that their suggestions take away there.
     ///
     /// # Errors
     ///
@@ -38,17 +38,23 @@ impl Diagnosis {
         if self.findings.is_empty() {
             return Ok(());
         }
-        let known = of_formats(prepared, data, seed);
+        let known = by_tensor(prepared, data, seed);
         let trial = Trial::new(prepared, data, seed);
         let noise = trial.as_ref().map(|trial| trial.noise(prepared));
         for finding in &mut self.findings {
             let changed = apply(prepared, &finding.set)?;
-            if of_formats(&changed, data, seed).iter().any(|warning| !known.contains(warning)) {
+            let about = |tensor: &String| finding.tensors.contains(tensor);
+            let warned = by_tensor(&changed, data, seed);
+            if warned.iter().any(|it| !known.contains(it) || it.tensor.as_ref().is_some_and(about))
+            {
                 finding.set.clear();
                 continue;
             }
             let left = trial.as_ref().map(|trial| trial.noise(&changed));
             finding.noise_taken_away = noise.zip(left).map(|(noise, left)| noise - left);
+            if finding.noise_taken_away.is_some_and(|taken| taken <= 0.0) {
+                finding.set.clear();
+            }
         }
         let taken = |finding: &super::Finding| match finding.noise_taken_away {
             Some(taken) if !finding.set.is_empty() => taken,
@@ -80,7 +86,7 @@ impl<'a> Trial<'a> {
         finite.then_some(Self { data, seed, start, order, logits })
     }
 
-    /// The error energy of the logits in fixed point over their signal energy, at most 1.
+    /// The error energy of the logits in fixed point over their signal energy.
     fn noise(&self, prepared: &Prepared) -> f64 {
         let Prepared { experiment, program, .. } = prepared;
         let batch = experiment.training.batch;
@@ -104,7 +110,7 @@ impl<'a> Trial<'a> {
             signal += golden * golden;
             error += difference * difference;
         }
-        if signal > 0.0 { (error / signal).min(1.0) } else { 0.0 }
+        if signal > 0.0 { error / signal } else { 0.0 }
     }
 }
 

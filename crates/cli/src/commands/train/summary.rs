@@ -93,6 +93,8 @@ fn suffers(finding: &Finding) -> String {
         Cause::AccumulatorOverflow => {
             format!("{} of sums overflow", percent(finding.accumulator_overflow_rate))
         }
+        Cause::CoarseSums => "the accumulator is too coarse".to_owned(),
+        Cause::Range if finding.lacks_sign => "no sign for negative values".to_owned(),
         Cause::Range => format!("{} leave the range", percent(finding.saturation_rate)),
         Cause::Resolution => {
             format!("too coarse, {} become zero", percent(finding.underflow_rate))
@@ -111,6 +113,8 @@ fn worst(report: &Report) -> String {
             Cause::AccumulatorOverflow => {
                 ("sums that overflow in", finding.accumulator_overflow_rate)
             }
+            Cause::CoarseSums => ("sums that drop bits in", 0.0),
+            Cause::Range if finding.lacks_sign => ("no sign for negative values in", 0.0),
             Cause::Range => ("values beyond the range of", finding.saturation_rate),
             Cause::Resolution => ("too coarse a format of", 0.0),
             Cause::StalledUpdates => ("stalled updates in", finding.stalled_rate.unwrap_or(0.0)),
@@ -431,10 +435,20 @@ fn diagnosis(report: &Report) -> String {
         let severity = finding.severity;
         line!(text, " {}. {tensors} ({}): {suffers}, severity {severity:.2}", at + 1, finding.role);
         if finding.set.is_empty() {
-            line!(text, "    no change of this format alone that the program would not warn of");
+            let found = match finding.noise_taken_away {
+                Some(_) => "that takes noise from the logits in a trial of a few steps",
+                None => "that the program would not warn of",
+            };
+            line!(text, "    no change of this format alone {found}");
             continue;
         }
         line!(text, "    {}", finding.arguments());
+        if let Some(taken) = finding.noise_taken_away {
+            line!(
+                text,
+                "    takes {taken:.2e} from noise over signal of the logits in a few steps"
+            );
+        }
         if let Some(check) = finding.check {
             line!(
                 text,
