@@ -10,20 +10,21 @@ use std::time::{Duration, Instant};
 use crate::shell::{experiment, printed, remarks, root, systoliq, text, tree};
 
 /// The command as a process of its own.
-fn start(folder: &Path, arguments: &[&str]) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));
     command.args(arguments).current_dir(folder);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
 }
 
 /// A folder with a small experiment in `x.json`.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("x.json"), text(&experiment())).expect("a new file");
     folder
 }
 
-fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
+/// Asserts that a command is refused as bad input, with a message of these parts.
+pub(crate) fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
     let output = systoliq(folder, arguments);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
