@@ -387,7 +387,7 @@ fn a_store_and_an_analysis_with_any_number_go_on_or_are_refused() {
     replace_numbers(folder, &analysis, 3, &write, &[&["report", "s"]]);
     let cases = [
         ("/points/0/costs/energy_pj", json!(1.0), "points[0].costs.energy_pj was "),
-        ("/points/1/test/mean", json!(0.125), "points[1].test.mean was "),
+        ("/points/1/test/mean", json!(0.7), "points[1].test.mean was "),
         ("/fronts/cycles", json!([1, 0, 1]), "fronts.cycles"),
         ("/seeds", json!([1, 3]), "seeds[1] was 2 and is 3"),
         ("/name", json!("t"), "name was "),
