@@ -381,7 +381,7 @@ fn a_sweep_whose_winners_are_looked_at_says_beforehand_that_nothing_is_kept() {
     };
     assert!(!said(&[]).contains("kept"));
     let expected = "nothing of its 2 runs, and up to 116 more of each winner, is kept";
-    assert!(said(&["--confirm", "--margin=-0.9"]).contains(expected));
+    assert!(said(&["--confirm", "--margin", "0"]).contains(expected));
 }
 
 #[test]
@@ -446,9 +446,13 @@ fn an_interruption_says_what_is_kept_and_how_to_go_on() {
         said[..at].rsplit([' ', '\n']).next().unwrap().parse().unwrap_or_else(|_| panic!("{said}"))
     };
     let stored = |name: &str| fs::read_to_string(folder.join(name)).unwrap().lines().count();
-    assert_eq!(number(&said, " runs are kept in f"), stored("f/points.jsonl"), "{said}");
-    let said = interrupted(folder, &[&search[..], &["--resume"]].concat(), lines("f/points.jsonl"));
-    assert!(number(&said, " runs are kept in f") <= stored("f/points.jsonl"), "{said}");
+    assert!(number(&said, " runs are kept in f") + 2 >= stored("f/points.jsonl"), "{said}");
+    let before = stored("f/points.jsonl");
+    let more = || stored("f/points.jsonl") > before;
+    let said = interrupted(folder, &[&search[..], &["--resume"]].concat(), more);
+    let kept = number(&said, " runs are kept in f");
+    // A line may be on disk just before it is counted.
+    assert!(kept + 2 >= stored("f/points.jsonl") && kept >= before, "{said}");
     let two = ["train", "x.json", "--out", "two", "--seeds", "2"];
     printed(folder, &two);
     let began = Instant::now();

@@ -75,8 +75,8 @@ pub struct Train {
     #[arg(long, requires = "out")]
     resume: bool,
 
-    /// Trains in DIR.next, and replaces the run in --out when this one is complete; with --resume, goes on
-    /// with what DIR.next holds.
+    /// Trains in DIR.next, and replaces the run in --out when this one is complete, unless there are files
+    /// by then that no run has written; with --resume, goes on with what DIR.next holds.
     #[arg(long, requires = "out")]
     force: bool,
 
