@@ -167,6 +167,12 @@ fn memory() -> Vec<Case> {
         })
         .to_string()
     };
+    let toggles = || {
+        json!({
+            "array": { "rows": 16, "cols": 16 }, "activity": "toggles", "toggles": "exact"
+        })
+        .to_string()
+    };
     vec![
         gemms(
             "auto counts stalls, and of equal flows takes the first",
@@ -181,7 +187,19 @@ fn memory() -> Vec<Case> {
             "a, 64, 64, 64,\nb, 64, 64, 64,\n",
         )
         .file("keep.json", keep("keep-if-next"))
-        .says(&["warning: keep.json: residency: a workload knows no residency"]),
+        .says(&["warning: keep.json: residency: it has no effect here"]),
+        gemms("nor have toggles without data", KEEP, "a, 64, 64, 64,\n")
+            .file("keep.json", toggles())
+            .says(&[
+                "keep.json: activity: it has no effect",
+                "keep.json: toggles: it has no effect",
+            ]),
+        Case::new("nor of a single product", "gemm --m 8 --n 8 --k 8 --accelerator keep.json")
+            .file("keep.json", toggles())
+            .says(&[
+                "keep.json: activity: it has no effect",
+                "keep.json: toggles: it has no effect",
+            ]),
         gemms("nothing is said of the default", KEEP, "a, 64, 64, 64,\n")
             .file("keep.json", keep("none"))
             .never(&["warning", "residency"]),

@@ -314,7 +314,7 @@ fn what_is_no_run_or_one_on_other_data_is_refused() {
         ("half", "report.json:"),
         ("lacking", "missing field `cycles`"),
         ("table", "predictions.csv:3: \"9,"),
-        ("labels", "differ"),
+        ("labels", "as predictions.csv has it"),
         ("other", "different test data"),
     ] {
         for sides in [[name, "good"], ["good", name]] {

@@ -577,11 +577,8 @@ fn a_folder_without_results_is_refused() {
             vec!["damaged"],
             "damaged/report.json: no report of a run that this version can read: EOF",
         ),
-        (
-            vec!["other"],
-            "other/report.json: no report of a run that this version can read: missing field",
-        ),
-        (vec!["later"], "later/report.json: layout 9"),
+        (vec!["other"], "other/report.json: schema_version is null, expected 2"),
+        (vec!["later"], "later/report.json: schema_version is 92, expected 2"),
         (
             vec!["unfinished"],
             "unfinished has a sweep or a search that did not end, without analysis.json",

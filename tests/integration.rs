@@ -25,6 +25,7 @@ mod precision;
 mod read_back;
 mod readme;
 mod recompute;
+mod replaced;
 mod rtl;
 mod runs;
 mod search;

@@ -10,20 +10,21 @@ use std::time::{Duration, Instant};
 use crate::shell::{experiment, printed, remarks, root, systoliq, text, tree};
 
 /// The command as a process of its own.
-fn start(folder: &Path, arguments: &[&str]) -> Child {
+pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));
     command.args(arguments).current_dir(folder);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts")
 }
 
 /// A folder with a small experiment in `x.json`.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("x.json"), text(&experiment())).expect("a new file");
     folder
 }
 
-fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
+/// Asserts that a command is refused as bad input, with a message of these parts.
+pub(crate) fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
     let output = systoliq(folder, arguments);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
@@ -367,6 +368,40 @@ fn interrupted(folder: &Path, arguments: &[&str], ready: impl Fn() -> bool) -> S
     remarks(message.as_bytes())
 }
 
+#[test]
+fn a_sweep_whose_winners_are_looked_at_says_beforehand_that_nothing_is_kept() {
+    let folder = folder();
+    let sweep = serde_json::json!({
+        "name": "few", "experiment": "x.json",
+        "axes": [{ "path": "precision.weights.bits", "values": [4, 8] }]
+    });
+    fs::write(folder.path().join("s.json"), text(&sweep)).unwrap();
+    let said = |more: &[&str]| {
+        remarks(&systoliq(folder.path(), &[&["sweep", "s.json"], more].concat()).stderr)
+    };
+    assert!(!said(&[]).contains("kept"));
+    let expected = "nothing of its 2 runs, and up to 116 more of each winner, is kept";
+    assert!(said(&["--confirm", "--margin", "0"]).contains(expected));
+}
+
+#[test]
+fn what_points_that_were_killed_left_half_written_goes_with_the_next_sweep() {
+    let folder = folder();
+    let folder = folder.path();
+    let sweep = serde_json::json!({
+        "name": "s", "experiment": "x.json",
+        "axes": [{ "path": "precision.weights.bits", "values": [4, 8] }]
+    });
+    fs::write(folder.join("s.json"), text(&sweep)).unwrap();
+    printed(folder, &["sweep", "s.json", "--out", "s"]);
+    fs::create_dir(folder.join("s/points")).unwrap();
+    let ours = format!("s/points/.systoliq-partial-abcdef-{}.json", "0".repeat(32));
+    let theirs = "s/points/.systoliq-partial-abcdef-notes.txt";
+    [ours.as_str(), theirs].iter().for_each(|name| fs::write(folder.join(name), "half").unwrap());
+    printed(folder, &["sweep", "s.json", "--out", "s", "--resume"]);
+    assert!(!folder.join(ours).exists() && folder.join(theirs).exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interruption_says_what_is_kept_and_how_to_go_on() {
@@ -405,6 +440,33 @@ fn an_interruption_says_what_is_kept_and_how_to_go_on() {
     let search = ["search", "x.json", "--loss-budget", "0.01", "--out", "f"];
     let said = interrupted(folder, &search, lines("f/points.jsonl"));
     assert!(said.contains("runs are kept in f; the same command with --resume"), "{said}");
+    // What is kept is counted on disk, also where a command goes on that has not looked at it yet.
+    let number = |said: &str, before: &str| -> usize {
+        let at = said.find(before).unwrap_or_else(|| panic!("{said}"));
+        said[..at].rsplit([' ', '\n']).next().unwrap().parse().unwrap_or_else(|_| panic!("{said}"))
+    };
+    let stored = |name: &str| fs::read_to_string(folder.join(name)).unwrap().lines().count();
+    assert!(number(&said, " runs are kept in f") + 2 >= stored("f/points.jsonl"), "{said}");
+    let before = stored("f/points.jsonl");
+    let more = || stored("f/points.jsonl") > before;
+    let said = interrupted(folder, &[&search[..], &["--resume"]].concat(), more);
+    let kept = number(&said, " runs are kept in f");
+    // A line may be on disk just before it is counted.
+    assert!(kept + 2 >= stored("f/points.jsonl") && kept >= before, "{said}");
+    let two = ["train", "x.json", "--out", "two", "--seeds", "2"];
+    printed(folder, &two);
+    let began = Instant::now();
+    let a_while = || began.elapsed() > Duration::from_millis(500);
+    let more = [&two[..], &["--resume", "--threads", "1"], &long].concat();
+    let said = interrupted(folder, &more, a_while);
+    // One epoch of the second seed, which was not reached, and those of the first.
+    let epochs = number(&said, " of 4000 epochs");
+    let first = fs::read_to_string(folder.join("two/checkpoints/seed-1.json")).unwrap();
+    let payload: serde_json::Value =
+        serde_json::from_str(first.lines().nth(1).expect("a second line")).unwrap();
+    let done = payload["record"]["fixed"]["epochs"].as_array().expect("epochs").len();
+    assert!(epochs == done + 1 || epochs == done, "{said}, {done} of the first seed");
+    assert!(epochs >= 2, "{said}");
     // Every line that was kept is whole.
     let kept = fs::read_to_string(folder.join("s/points.jsonl")).unwrap();
     assert!(kept.ends_with('\n'), "{kept:?}");

@@ -175,6 +175,82 @@ fn a_report_with_any_number_is_drawn_and_compared_or_refused() {
     replace_lines(folder, &folder.join("run/predictions.csv"), &commands[1..]);
 }
 
+/// Asserts that commands refuse a file whose values at these places are others, each with its message.
+fn refuse(
+    folder: &Path,
+    (path, value): (&Path, &Value),
+    commands: &[&[&str]],
+    cases: &[(&str, Value, &str)],
+) {
+    for (pointer, other, says) in cases {
+        let mut changed = value.clone();
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        let at = changed.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
+        match at {
+            Value::Array(items) => items[name.parse::<usize>().expect("a number")] = other.clone(),
+            at => at[name] = other.clone(),
+        }
+        fs::write(path, changed.to_string()).expect("a file");
+        for command in commands {
+            let output = systoliq(folder, command);
+            let message = String::from_utf8(output.stderr).expect("text");
+            assert_eq!(output.status.code(), Some(2), "{command:?}, {pointer}: {message}");
+            assert!(message.contains(says), "{command:?}, {pointer}: {message}");
+        }
+    }
+    fs::write(path, value.to_string()).expect("a file");
+    hold(folder, commands, "as it was");
+}
+
+#[test]
+fn a_report_that_no_run_has_is_refused() {
+    let folder = folder();
+    let folder = folder.path();
+    printed(folder, &["train", "x.json", "--out", "run", "--seeds", "2"]);
+    let commands: [&[&str]; 2] = [&["report", "run"], &["compare", "run", "run"]];
+    let path = folder.join("run/report.json");
+    let report = json_of(&path);
+    let versions = ["x".into(), json!(-1), json!(1e300), json!(3), Value::Null]
+        .map(|version| ("/schema_version", version, "schema_version"));
+    refuse(folder, (&path, &report), &commands, &versions);
+    let cases = [
+        ("/energy_pj/total", json!(-1.0), "energy_pj.total: -1.0"),
+        ("/energy_pj/by_component/dram", json!(-1.0), "energy_pj"),
+        ("/energy_pj/by_pass/forward", json!(1.0), "energy_pj.by_pass: "),
+        ("/energy_pj/float32_by_pass/update", json!(1.0), "energy_pj.float32_by_pass: "),
+        ("/cycles/total", json!(0), "cycles.total: 0, expected 1 or more"),
+        ("/cycles/by_pass/forward", json!(1), "cycles.by_pass: "),
+        ("/layers/0/cycles", json!(1), "layers.cycles: "),
+        ("/layers/0/energy_pj", json!(1.0), "layers.energy_pj: "),
+        ("/utilization", json!(1.5), "utilization: 1.5, expected 0 to 1"),
+        ("/macs", json!(0), "macs: 0"),
+        ("/fixed/error_rate", json!([0.5, 0.5]), "fixed.error_rate: 2, expected as many"),
+        ("/golden/loss_bits/0", json!(-1.0), "golden.loss_bits: "),
+        ("/fixed/error_rate/0", json!(1.25), "fixed.error_rate: 1.25, expected 0 to 1"),
+        ("/accuracy_loss", json!(0.75), "accuracy_loss: "),
+        ("/seeds/1/seed", json!(1), "seeds.seed: "),
+        ("/seeds/0/seed", json!(7), "seeds.0.seed: 7, expected 1"),
+        ("/seeds/1/fixed/error_rate", json!(0.03), "seeds.1.fixed.right: "),
+        ("/precision/0/saturation_rate", json!(2.0), "saturation_rate: 2.0, expected 0 to 1"),
+        (
+            "/precision/0/by_epoch/underflow_rate",
+            json!([0.0]),
+            "underflow_rate: 1, expected as many",
+        ),
+        ("/precision/0/name", json!("w0"), "precision: "),
+        ("/comparison/epoch/1", json!(9), "comparison.epoch: "),
+        ("/comparison/mismatch_rate", json!([0.5]), "comparison.mismatch_rate: 1"),
+    ];
+    refuse(folder, (&path, &report), &commands, &cases);
+    // Those of another run.
+    printed(folder, &["train", "x.json", "--out", "other", "--set", "training.rate=0.0001"]);
+    fs::copy(folder.join("other/predictions.csv"), folder.join("run/predictions.csv")).unwrap();
+    let output = systoliq(folder, commands[1]);
+    let message = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("predictions.csv has"), "{message}");
+}
+
 /// A checkpoint with another second line, and the hash that makes it look whole.
 fn write_checkpoint(path: &Path, header: &Value, payload: &Value) {
     let (mut header, payload) = (header.clone(), payload.to_string());
@@ -259,13 +335,25 @@ fn a_store_and_an_analysis_with_any_number_go_on_or_are_refused() {
         },
         &[&resume, &["report", "s"]],
     );
-    let refused: [(&str, Value, &str); 6] = [
+    let refused: [(&str, Value, &str); 18] = [
+        ("/energy_pj/by_pass/forward", json!(1.0), "energy_pj.by_pass: "),
+        ("/energy_pj/float32_by_pass/forward", json!(1.0), "energy_pj.float32_by_pass: "),
+        ("/fixed/test/loss/0", json!(-1.0), "fixed.test.loss: "),
+        ("/golden/training_loss/0", json!(-1.0), "golden.training_loss: "),
+        ("/tensors", json!([]), "tensors: 0, expected 1 or more"),
+        ("/tensors/1/name", line["outcome"]["done"]["tensors"][0]["name"].clone(), "tensors[1]: "),
+        ("/tensors/0/name", json!("other"), "tensors[0].name: \"other\""),
+        ("/tensors/0/role", json!("master"), "tensors[0].role: \"master\""),
+        ("/tensors/0/layer", json!(7), "tensors[0].layer: 7"),
+        ("/tensors/0/format", json!("Q9.9"), "tensors[0].format: \"Q9.9\""),
+        ("/macs", json!(0), "macs: 0, expected 1 or more"),
+        ("/area_mm2", json!(1e300), "area_mm2: 1e300, expected "),
         (
             "/tensors/0/step_elements",
             json!(u64::MAX),
             "tensors[0].step_elements: 18446744073709551615",
         ),
-        ("/tensors/0/bits", json!(0), "tensors[0].bits: 0, expected 1 to 64"),
+        ("/tensors/0/bits", json!(0), "tensors[0].bits: 0, expected 8, as it is planned"),
         ("/fixed/test/errors/0", json!(17), "fixed.test.errors: 17, expected at most 16"),
         ("/cycles/total", json!(7), "cycles.by_cause"),
         ("/energy_pj/total", json!(1.0), "energy_pj.total: 1.0"),
@@ -295,7 +383,16 @@ fn a_store_and_an_analysis_with_any_number_go_on_or_are_refused() {
     hold(folder, &[&resume], "as it was");
     let path = folder.join("s/analysis.json");
     let write = |value: &Value| fs::write(&path, value.to_string()).expect("a file");
-    replace_numbers(folder, &json_of(&path), 3, &write, &[&["report", "s"]]);
+    let analysis = json_of(&path);
+    replace_numbers(folder, &analysis, 3, &write, &[&["report", "s"]]);
+    let cases = [
+        ("/points/0/costs/energy_pj", json!(1.0), "points[0].costs.energy_pj was "),
+        ("/points/1/test/mean", json!(0.7), "points[1].test.mean was "),
+        ("/fronts/cycles", json!([1, 0, 1]), "fronts.cycles"),
+        ("/seeds", json!([1, 3]), "seeds[1] was 2 and is 3"),
+        ("/name", json!("t"), "name was "),
+    ];
+    refuse(folder, (&path, &analysis), &[&["report", "s"]], &cases);
     replace_lines(folder, &path, &[&["report", "s"]]);
     replace_lines(folder, &folder.join("s/sweep.json"), &[&resume]);
     let point = ["point", "x.json", "--out", "p"];

@@ -16,6 +16,8 @@ mod sweep;
 mod table;
 mod trace;
 mod train;
+mod waiting;
+mod without_effect;
 mod workload;
 
 use clap::Subcommand;

@@ -49,7 +49,7 @@ impl Failure {
 }
 
 /// Text that moves no cursor and changes no colour: control characters but line breaks and tabs, and
-/// those that turn the direction of writing, are escaped as JSON does, so that JSON stays the same.
+/// those that turn the direction of writing, part lines or are not seen, are escaped as JSON does, so that JSON stays the same.
 ///
 /// ```
 /// use systoliq::failure::printable;
@@ -59,13 +59,16 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |character| !is_printable(character) && !matches!(character, '\n' | '\t'))
 }
 
-/// Whether a character neither moves the cursor nor turns the direction of writing.
+/// Whether a character is seen or joins others, and neither moves the cursor nor turns the direction of
+/// writing.
 pub(crate) fn is_printable(character: char) -> bool {
     let turns = matches!(
         character,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    !character.is_control() && !turns
+    let breaks = matches!(character, '\u{2028}' | '\u{2029}');
+    let hides = matches!(character, '\u{200b}' | '\u{feff}');
+    !character.is_control() && !turns && !breaks && !hides
 }
 
 /// The same in one line.
@@ -115,6 +118,16 @@ fn flatten(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_turns_parts_or_hides_text_is_escaped_and_what_joins_letters_is_not() {
+        for character in "\u{61c}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2069}\u{feff}".chars() {
+            let escaped = format!("a\\u{:04x}b", u32::from(character));
+            assert_eq!(printable(&format!("a{character}b")), escaped);
+        }
+        let joined = "\u{915}\u{94d}\u{200d}\u{937} \u{200c}\u{e9}";
+        assert_eq!(printable(joined), joined);
+    }
 
     #[test]
     fn a_cause_that_is_already_said_is_not_repeated() {

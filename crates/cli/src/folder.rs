@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Error, bail};
 use serde_json::Value;
 
+use crate::failure::{note, one_line};
+use crate::whole::check_writable;
+
 /// The file whose lock says that a command is writing there.
 pub(crate) const LOCK: &str = ".systoliq-lock";
 
@@ -21,6 +24,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
         bail!("{} is not a folder; expected one, or a name for one", path.display());
     }
     fs::create_dir_all(path)?;
+    check_writable(path)?;
     let name = path.join(LOCK);
     let lock = open_lock(&name).with_context(|| name.display().to_string())?;
     match lock.try_lock() {
@@ -41,6 +45,28 @@ fn open_lock(path: &Path) -> io::Result<File> {
         }
         made => made,
     }
+}
+
+/// The page that `systoliq report` draws of what a folder holds.
+pub(crate) const PAGE: &str = "report.html";
+
+/// Removes the page that was drawn of a result, and says so, before other bytes are written under its
+/// name.
+///
+/// # Errors
+///
+/// If it cannot be removed.
+pub(crate) fn remove_outdated_page(folder: &Path, result: &str, bytes: &[u8]) -> io::Result<()> {
+    let page = folder.join(PAGE);
+    let drawn = fs::read(folder.join(result)).is_ok_and(|drawn| drawn != bytes);
+    if drawn && page.symlink_metadata().is_ok_and(|kind| kind.is_file()) {
+        fs::remove_file(&page)?;
+        note(&one_line(&format!(
+            "{} is removed: it was drawn of another {result}; `systoliq report` draws it anew",
+            page.display()
+        )));
+    }
+    Ok(())
 }
 
 /// The names of what a folder holds.

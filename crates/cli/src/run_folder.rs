@@ -32,11 +32,15 @@ pub(crate) struct Kind {
     pub(crate) beforehand: Option<&'static str>,
     /// What is written at the end, or on the way there.
     pub(crate) results: &'static [&'static str],
+    /// The one of them that a page is drawn of.
+    pub(crate) page_of: &'static str,
 }
 
 /// A folder of many runs.
 pub(crate) struct RunFolder {
     path: PathBuf,
+    /// The result that a page is drawn of.
+    page_of: &'static str,
     /// Held until the folder is left.
     _lock: File,
 }
@@ -56,7 +60,7 @@ impl RunFolder {
     ) -> Result<(Self, Lines), Failure> {
         let cannot = || format!("cannot write to the folder {}", path.display());
         let lock = folder::lock(path).with_context(cannot).map_err(Failure::input::<Error>)?;
-        let folder = Self { path: path.to_owned(), _lock: lock };
+        let folder = Self { path: path.to_owned(), page_of: kind.page_of, _lock: lock };
         let prepare = || -> Result<Lines, Error> {
             let known = check_manifest(path, kind, subject, resume)?;
             let ours =
@@ -105,6 +109,9 @@ impl RunFolder {
     ///
     /// If it cannot be written.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        if name == self.page_of {
+            folder::remove_outdated_page(&self.path, name, text.as_bytes())?;
+        }
         write_whole(&self.path.join(name), |file| file.write_all(text.as_bytes()))
     }
 
@@ -136,18 +143,23 @@ impl Journal for Appended {
 /// Whether the folder holds this subject already.
 fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Result<bool, Error> {
     let shown = path.display();
-    let Kind { what, manifest, beforehand, .. } = *kind;
+    let Kind { what, manifest, beforehand, results, .. } = *kind;
     folder::check_kind(path, what)?;
-    let held = [Some(manifest), Some(STORE), beforehand];
-    match held.into_iter().flatten().find(|name| path.join(name).exists()) {
+    let there = |name: &str| path.join(name).symlink_metadata().is_ok();
+    let alone = [STORE].iter().chain(results).find(|name| there(name));
+    let held = [Some(manifest), alone.copied(), beforehand];
+    match held.into_iter().flatten().find(|name| there(name)) {
         None => return Ok(false),
         Some(name) if !resume => bail!(
             "{shown} holds the results of a {what} ({name}): --resume goes on with it, or choose \
              another folder"
         ),
         Some(name) if name == manifest => {}
-        Some(STORE) => bail!("cannot resume: {shown} has {STORE}, but no {manifest}"),
-        Some(_) => return Ok(false),
+        Some(name) if Some(name) == beforehand => return Ok(false),
+        Some(name) => bail!(
+            "cannot resume: {shown} has {name}, but no {manifest}, so that nothing says what it is of: \
+             move it, or choose another folder"
+        ),
     }
     let file = path.join(manifest);
     let damaged = || format!("cannot resume: {} is damaged", file.display());

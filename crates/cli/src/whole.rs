@@ -9,6 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Error, bail};
 
+use crate::folder::names;
+use crate::load::files::open_regular;
+
 /// What temporary names of files and folders start with; a few letters of chance, a hyphen and the
 /// name that it is for follow.
 const PARTIAL: &str = ".systoliq-partial-";
@@ -101,7 +104,7 @@ impl Drop for Partial {
 ///
 /// # Errors
 ///
-/// If it is a folder, a device or a pipe, or in no folder.
+/// If it is a folder, a device or a pipe, or in no folder, or one that takes no new files.
 pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let problem = if path.file_name().is_none() || path.is_dir() {
@@ -111,9 +114,43 @@ pub(crate) fn check_place(path: &Path) -> Result<(), Error> {
     } else if folder.is_some_and(|folder| !folder.is_dir()) {
         "no such folder"
     } else {
-        return Ok(());
+        let folder = folder.unwrap_or(Path::new("."));
+        return check_writable(folder).with_context(|| format!("cannot write {}", path.display()));
     };
     bail!("cannot write {}: {problem}", path.display())
+}
+
+/// Checks, before long work, that a folder takes new files.
+///
+/// # Errors
+///
+/// If it does not.
+pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
+    temporary(&folder.join("probe")).map(drop)
+}
+
+/// A file under a temporary name beside `path`, locked as long as it is written.
+fn temporary(path: &Path) -> io::Result<(File, Partial)> {
+    let (file, partial) = Partial::beside(path, MODE_OF_FILES, |builder, folder| {
+        Ok(builder.tempfile_in(folder)?.keep()?)
+    })?;
+    // Where files cannot be locked, others cannot lock it either.
+    let _ = file.try_lock();
+    Ok((file, partial))
+}
+
+/// Removes the files that processes left half-written in a folder for names that are `ours`, but none
+/// that one is writing.
+pub(crate) fn remove_abandoned(folder: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
+    for name in names(folder)?.iter().filter(|name| partial_of(name).is_some_and(&ours)) {
+        let path = folder.join(name);
+        let Ok(file) = open_regular(&path) else { continue };
+        // An empty one may be about to be locked.
+        if file.metadata()?.len() > 0 && file.try_lock().is_ok() {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Has `write` fill a file under a temporary name beside `path`, which no other process has, then
@@ -127,9 +164,7 @@ pub(crate) fn write_whole(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), Error> {
     let fill = || {
-        let (mut file, partial) = Partial::beside(path, MODE_OF_FILES, |builder, folder| {
-            Ok(builder.tempfile_in(folder)?.keep()?)
-        })?;
+        let (mut file, partial) = temporary(path)?;
         write(&mut file)?;
         file.sync_all()?;
         partial.keep(path)
@@ -168,8 +203,7 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
-        fs::read_dir(folder).unwrap().map(|entry| name(entry).unwrap()).collect()
+        super::names(folder).unwrap()
     }
 
     #[test]
@@ -204,6 +238,34 @@ mod tests {
             (fs::read_to_string(&path).unwrap().as_str(), names(folder.path()).len()),
             ("old", 1)
         );
+    }
+
+    #[test]
+    fn what_is_being_written_is_not_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let abandoned = folder.path().join(".systoliq-partial-abcdef-x");
+        let other = folder.path().join(".systoliq-partial-abcdef-y");
+        let remove = || remove_abandoned(folder.path(), |name| name == "x").unwrap();
+        [&abandoned, &other].iter().for_each(|path| fs::write(path, "half").unwrap());
+        write_whole(&folder.path().join("x"), |file| {
+            file.write_all(b"who")?;
+            remove();
+            file.write_all(b"le")
+        })
+        .unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("x")).unwrap(), "whole");
+        assert!(!abandoned.exists() && other.exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_takes_no_files_is_refused_beforehand() {
+        assert!(check_writable(Path::new("/proc")).is_err());
+        let message = check_place(Path::new("/proc/x.csv")).unwrap_err().to_string();
+        assert_eq!(message, "cannot write /proc/x.csv");
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(folder.path()).unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[test]

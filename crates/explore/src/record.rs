@@ -13,6 +13,8 @@ use crate::{Key, Measure};
 
 mod check;
 
+pub(crate) use check::Plans;
+
 /// A line of the store: one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -325,16 +327,27 @@ pub struct FoundTensor {
 impl FoundTensor {
     fn new(decl: &TensorDecl, batch: usize, found: &Writes) -> Self {
         Self {
+            sqnr_db: found.conversion.sqnr_db().map(Extended),
+            saturation_rate: found.conversion.saturation_rate(),
+            underflow_rate: found.conversion.underflow_rate(),
+            stalled_rate: found.stalled_rate(),
+            ..Self::planned(decl, batch)
+        }
+    }
+
+    /// A tensor to which nothing has happened.
+    fn planned(decl: &TensorDecl, batch: usize) -> Self {
+        Self {
             name: decl.name.clone(),
             role: decl.role.name().to_owned(),
             layer: decl.layer,
             format: decl.plan.format_name(),
             bits: decl.plan.format.bits(),
             step_elements: (decl.rows.count(batch) * decl.cols) as u64,
-            sqnr_db: found.conversion.sqnr_db().map(Extended),
-            saturation_rate: found.conversion.saturation_rate(),
-            underflow_rate: found.conversion.underflow_rate(),
-            stalled_rate: found.stalled_rate(),
+            sqnr_db: None,
+            saturation_rate: 0.0,
+            underflow_rate: 0.0,
+            stalled_rate: None,
         }
     }
 }

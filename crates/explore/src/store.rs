@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::record::Plans;
 use crate::{Error, Key, Line, Outcome};
 
 /// A line has fewer bytes: several times what an experiment may have that states its data.
@@ -35,15 +36,15 @@ impl Journal for io::Sink {
 pub struct Lines(BTreeMap<Key, Line>);
 
 impl Lines {
-    /// Adds the lines of a store. Returns how many bytes of it were whole lines; what follows these
-    /// was cut short. Of several lines of one key, one that is done counts, else the last.
+    /// Adds the lines of a store, and passes over blank ones. Returns how many bytes of it were whole lines;
+    /// what follows these was cut short. Of several lines of one key, one that is done counts, else the last.
     ///
     /// # Errors
     ///
     /// If it cannot be read, or a line before its last is none.
     pub fn read(&mut self, mut store: impl BufRead) -> Result<u64, Error> {
         let (mut whole, mut number, mut damaged) = (0, 0, None);
-        let mut text = Vec::new();
+        let (mut text, mut plans) = (Vec::new(), Plans::default());
         loop {
             text.clear();
             let mut line = store.by_ref().take(LINE_BYTES_MAX);
@@ -56,6 +57,11 @@ impl Lines {
             if bytes == 0 {
                 return Ok(whole);
             }
+            if text.trim_ascii().is_empty() && text.ends_with(b"\n") {
+                whole += if damaged.is_none() { bytes as u64 } else { 0 };
+                number += 1;
+                continue;
+            }
             // Another line follows, so that this was not cut short.
             if let Some(error) = damaged.take() {
                 return Err(error);
@@ -64,7 +70,7 @@ impl Lines {
             match text.strip_suffix(b"\n").map_or(Err("no line break".to_owned()), parse) {
                 Ok(line) => {
                     // No line that was cut short has the key of its experiment.
-                    line.check().map_err(|problem| {
+                    line.check(&mut plans).map_err(|problem| {
                         let problem = format!("run {}: {problem}", line.key);
                         Error::Damaged { line: number, problem }
                     })?;
@@ -94,6 +100,11 @@ impl Lines {
             Outcome::Stopped(_) => stopped,
             Outcome::Failed(_) => false,
         })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// All, in the order of their keys.
@@ -270,7 +281,7 @@ mod tests {
     fn a_damaged_line_is_refused_but_at_the_end() {
         let (one, two) = (written(&line(1, "a")), written(&line(2, "b")));
         let other = one.replace("\"seed\":1", "\"seed\":3");
-        for damaged in ["\n", "{}\n", "{\"key\": 1}\n", "\0\0\0\n", &other, &one[..one.len() / 2]] {
+        for damaged in ["{}\n", "{\"key\": 1}\n", "\0\0\0\n", &other, &one[..one.len() / 2]] {
             let mut lines = Lines::default();
             let whole = lines.read((one.clone() + damaged).as_bytes()).unwrap();
             assert_eq!((whole, lines.iter().count()), (one.len() as u64, 1), "{damaged:?}");
@@ -280,6 +291,21 @@ mod tests {
             assert!(message.starts_with("line 2 of the store is damaged: "), "{message}");
             assert!(message.ends_with("without that line, its run is done again"), "{message}");
         }
+    }
+
+    #[test]
+    fn blank_lines_are_passed_over() {
+        let (one, two) = (written(&line(1, "a")), written(&line(2, "b")));
+        let text = format!("\n{one}\n \r\n{two}\n\n");
+        let mut lines = Lines::default();
+        assert_eq!(lines.read(text.as_bytes()).unwrap(), text.len() as u64);
+        assert_eq!(lines.iter().count(), 2);
+        // What was cut short before them is dropped with them, and lines are counted as they stand.
+        let cut = format!("{one}\n{}", &two[..two.len() / 2]);
+        let whole = Lines::default().read(format!("{cut}\n\n").as_bytes()).unwrap();
+        assert_eq!(whole, one.len() as u64 + 1);
+        let message = Lines::default().read(format!("{cut}\n\n{two}").as_bytes()).unwrap_err();
+        assert!(message.to_string().starts_with("line 3 of the store is damaged"), "{message}");
     }
 
     #[test]

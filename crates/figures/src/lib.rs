@@ -29,11 +29,9 @@ pub enum Error {
     #[error("no report of a run that this version can read: {0}")]
     Report(#[from] serde_json::Error),
     /// The report is of another layout.
-    #[error("layout {found} of a report, expected {expected}")]
-    Layout {
-        /// The layout that it states.
-        found: u64,
-        /// The layout that is known.
-        expected: u32,
-    },
+    #[error("{0}")]
+    Layout(String),
+    /// No run has such a report.
+    #[error("no report of a run: {0}")]
+    Impossible(String),
 }

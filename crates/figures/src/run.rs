@@ -7,7 +7,7 @@ mod report;
 mod tensors;
 
 use systoliq_sim::drop::words;
-use systoliq_sim::report::SCHEMA_VERSION;
+use systoliq_sim::report::check::{check, check_layout};
 
 use crate::number::{count, decimal, difference, energy, percent, plural};
 use crate::{Error, Figure, Page};
@@ -23,11 +23,9 @@ use systoliq_explore::Measure;
 /// If the text is no report, or one of another layout.
 pub fn of_run(text: &str) -> Result<Page, Error> {
     let layout: serde_json::Value = serde_json::from_str(text)?;
-    let found = layout.get("schema_version").and_then(serde_json::Value::as_u64);
-    if let Some(found) = found.filter(|&found| found != u64::from(SCHEMA_VERSION)) {
-        return Err(Error::Layout { found, expected: SCHEMA_VERSION });
-    }
+    check_layout(&layout).map_err(Error::Layout)?;
     let report: Report = serde_json::from_str(text)?;
+    check(&layout).map_err(Error::Impossible)?;
     let figures = [
         learning::figures(&report),
         cost::figures(&report),

@@ -30,6 +30,7 @@ use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
 
+pub mod check;
 mod comparison;
 mod energy;
 mod target;

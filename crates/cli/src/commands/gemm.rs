@@ -21,7 +21,8 @@ use systoliq_sim::{Accelerator, Error};
 
 use super::hardware;
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
-use crate::failure::Failure;
+use super::without_effect::without_effect;
+use crate::failure::{Failure, warn};
 use crate::load;
 use crate::whole::{check_place, write_whole};
 
@@ -125,6 +126,9 @@ impl Gemm {
     /// What it takes.
     pub fn run(&self) -> Result<String, Failure> {
         let accelerator = self.accelerator()?;
+        if let Some(file) = &self.accelerator {
+            warn(&file.display(), &without_effect(&accelerator));
+        }
         let shape = GemmShape { m: self.m, k: self.k, n: self.n };
         if self.scalesim {
             let report = ScaleSimReport::new(&accelerator, shape).map_err(in_options)?;

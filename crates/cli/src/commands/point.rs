@@ -13,6 +13,7 @@ use super::sweep::{POINTS, point_name};
 use crate::commands::table::{joules, percent, real};
 use crate::failure::Failure;
 use crate::folder::check_kind;
+use crate::interrupt;
 use crate::load::{ExperimentArguments, files};
 use crate::whole::write_whole;
 
@@ -54,6 +55,9 @@ impl Point {
         let (line, how) = match stored {
             Some(line) => (line, "was done"),
             None => {
+                interrupt::says(
+                    "nothing of this run is kept; the same command does it anew".to_owned(),
+                );
                 let store = Store::new(Lines::default(), io::sink());
                 let explorer = Explorer::new(store, &files::open_data);
                 explorer.check(&trial).map_err(|problem| loaded.refuse(anyhow!(problem)))?;

@@ -17,6 +17,7 @@ use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 
 use super::train::progress_bar;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
 
@@ -90,6 +91,7 @@ impl Precision {
         Study::check(&prepared.graph).map_err(refused)?;
         self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
         let data = loaded.data(prepared.experiment.seed)?;
+        interrupt::says("nothing is kept; the same command begins anew".to_owned());
         let run = float_run(prepared, &data)?;
         let part = match self.on {
             None => DataPart::default_of(&data),

@@ -8,10 +8,12 @@ use anyhow::{Context, Error, anyhow, bail};
 use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use systoliq_explore::{Analysis, Lines, SearchReport};
+use systoliq_explore::{Analysis, Lines, SearchReport, Sweep, SweepSpec};
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
+use super::sweep::trial;
 use crate::failure::{Failure, is_printable};
+use crate::folder::{PAGE, difference};
 use crate::load::files::{open_regular, read_text};
 use crate::whole::{check_place, write_whole};
 
@@ -49,6 +51,9 @@ const RUN: &str = "report.json";
 /// What a sweep leaves at its end.
 const SWEEP: &str = "analysis.json";
 
+/// What says of which sweep a folder is.
+const MANIFEST: &str = "sweep.json";
+
 /// What a run leaves after each epoch.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -61,7 +66,7 @@ const STORE: &str = "points.jsonl";
 impl ReportCommand {
     /// Draws and writes everything; returns what was written.
     pub fn run(&self) -> Result<String, Failure> {
-        let output = self.output.clone().unwrap_or_else(|| self.folder.join("report.html"));
+        let output = self.output.clone().unwrap_or_else(|| self.folder.join(PAGE));
         let page = self.read().map_err(Failure::input)?;
         check_place(&output).map_err(Failure::input)?;
         let html = |ending: &std::ffi::OsStr| ending == "html" || ending == "htm";
@@ -127,14 +132,32 @@ fn sweep(folder: &Path) -> Result<Page, Error> {
     let path = folder.join(STORE);
     let mut lines = Lines::default();
     lines.read(opened(&path)?).with_context(|| path.display().to_string())?;
+    let mends = "`systoliq sweep --resume` mends the folder";
     let done = analysis.points.iter().filter(|point| point.costs.is_some());
     if let Some(key) = done.flat_map(|point| &point.keys).find(|key| lines.done(**key).is_none()) {
-        bail!(
-            "{}: no run {key}, which {SWEEP} has; `systoliq sweep --resume` mends the folder",
-            path.display()
-        );
+        bail!("{}: no run {key}, which {SWEEP} has; {mends}", path.display());
+    }
+    let sweep = subject(folder)?;
+    let key = |point, seed| trial(&sweep, point, seed).key();
+    let again = analysis.again(&sweep, &lines, &key);
+    let [ours, theirs] = [&again, &analysis].map(serde_json::to_value);
+    if let Some(difference) = difference(&ours?, &theirs?) {
+        let path = folder.join(SWEEP);
+        bail!("{}: other figures than {STORE} gives: {difference}; {mends}", path.display());
     }
     Ok(of_sweep(&analysis, &lines))
+}
+
+/// The sweep that a folder is of.
+fn subject(folder: &Path) -> Result<Sweep, Error> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        sweep: SweepSpec,
+    }
+    let path = folder.join(MANIFEST);
+    let what = || format!("{}: no sweep that this version can read", path.display());
+    let Manifest { sweep } = serde_json::from_reader(opened(&path)?).with_context(what)?;
+    Sweep::new(sweep, true).with_context(what)
 }
 
 /// What a sweep or a search has found, of the layout that is known.

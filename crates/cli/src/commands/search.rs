@@ -15,8 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_explore::{
-    Cost, Explorer, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName, Trial,
-    Verdict,
+    Cost, Explorer, Lines, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName,
+    Trial, Verdict,
 };
 use systoliq_sim::drop::looks::LOOKS;
 use systoliq_sim::drop::{MARGIN, SEEDS_CONFIRMED};
@@ -39,6 +39,7 @@ const SEARCH: Kind = Kind {
     manifest: "request.json",
     beforehand: None,
     results: &[STARTS, RESULT, PLAN, TIMING],
+    page_of: RESULT,
 };
 
 /// The plans that the search starts from.
@@ -229,7 +230,8 @@ impl SearchCommand {
         let jobs = self.jobs(spec);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
-        let progress = Progress::new((spec.cost, profile.unit()), &self.out);
+        let kept = || explorer.with_lines(Lines::count);
+        let progress = Progress::new((spec.cost, profile.unit()), &self.out, &kept);
         let watch = |seen: Seen<'_>| progress.saw(seen);
         let found = pool.map_err(Failure::run)?.install(|| search.run(explorer, &watch));
         progress.bar.finish_and_clear();
@@ -316,8 +318,9 @@ fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
 /// What is shown on standard error while runs end, if that is a terminal.
 struct Progress<'a> {
     bar: ProgressBar,
-    /// The folder that keeps the runs.
+    /// The folder that keeps the runs, and how many it has.
     out: &'a Path,
+    kept: &'a (dyn Fn() -> usize + Sync),
     /// What is to be least, and the unit of energy.
     cost: (Cost, EnergyUnit),
     stopped: AtomicUsize,
@@ -326,13 +329,13 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(cost: (Cost, EnergyUnit), out: &'a Path) -> Self {
+    fn new(cost: (Cost, EnergyUnit), out: &'a Path, kept: &'a (dyn Fn() -> usize + Sync)) -> Self {
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {pos} runs, {per_sec}{msg}");
         bar.set_style(style.expect("a template that indicatif reads"));
         bar.tick();
         let (stopped, least) = (AtomicUsize::new(0), Mutex::new(f64::INFINITY));
-        let progress = Self { bar, out, cost, stopped, least };
+        let progress = Self { bar, out, kept, cost, stopped, least };
         progress.keeps();
         progress
     }
@@ -341,7 +344,7 @@ impl<'a> Progress<'a> {
     fn keeps(&self) {
         interrupt::says(format!(
             "{} runs are kept in {}; the same command with --resume goes on from them",
-            self.bar.position(),
+            (self.kept)(),
             self.out.display()
         ));
     }

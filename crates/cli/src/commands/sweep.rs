@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -94,7 +95,7 @@ impl SweepCommand {
         let runs: Vec<(usize, u64)> = sweep.runs().collect();
         let trial = |at: usize| {
             let (point, seed) = runs[at];
-            Trial::read(sweep.experiment(point, seed), experiment)
+            trial(sweep, point, seed)
         };
         self.check(&loaded, &trial, runs.len())?;
         let others = self.confirm.then(|| other_seeds(sweep.seeds())).transpose()?;
@@ -113,9 +114,15 @@ impl SweepCommand {
                 (Some(directory), store)
             }
             None => {
-                if runs.len() > RUNS_UNSAID_MAX {
+                let more = others.as_ref().map_or(0, Vec::len);
+                if runs.len() + more > RUNS_UNSAID_MAX {
+                    let more = match more {
+                        0 => String::new(),
+                        more => format!(", and up to {more} more of each winner,"),
+                    };
                     let runs = grouped(runs.len() as u64);
-                    let problem = format!("without --out, nothing of its {runs} runs is kept");
+                    let problem =
+                        format!("without --out, nothing of its {runs} runs{more} is kept");
                     warn(&sweep.spec().name, &[problem]);
                 }
                 (None, Store::new(Lines::default(), io::sink()))
@@ -170,8 +177,19 @@ impl SweepCommand {
         let explorer = Explorer::new(store, &files::open_data);
         let seeds = sweep.seeds().len();
         let runs = sweep.points() * seeds;
-        let progress = Progress::new(runs as u64, self.margin, self.out.as_deref());
-        let saw = |at: usize, line: &Line| progress.saw(line, || summary::point(sweep, at / seeds));
+        let ended = |lines: &Lines, key| lines.ended(key, false).is_some();
+        let stored: Vec<bool> =
+            explorer.with_lines(|lines| keys.iter().map(|&key| ended(lines, key)).collect());
+        let kept = AtomicU64::new(stored.iter().map(|&stored| u64::from(stored)).sum());
+        let out = self.out.as_deref();
+        let progress = Progress::new(runs as u64, self.margin, out);
+        let of_all = |kept| format!("{kept} of {runs} runs");
+        progress.keeps(&of_all(kept.load(Ordering::Relaxed)));
+        let saw = |at: usize, line: &Line| {
+            let new = u64::from(!stored[at]);
+            progress.keeps(&of_all(kept.fetch_add(new, Ordering::Relaxed) + new));
+            progress.saw(line, || summary::point(sweep, at / seeds));
+        };
         let failed = |error: systoliq_explore::Error| match error {
             systoliq_explore::Error::Store { .. } => Failure::run(error),
             _ => Failure::input(error),
@@ -182,9 +200,14 @@ impl SweepCommand {
         let mut analysis =
             explorer.with_lines(|lines| Analysis::new(sweep, keys, lines, self.margin));
         for point in analysis.winners().into_iter().filter(|_| self.confirm) {
-            let of_seed = |seed| Trial::read(sweep.experiment(point, seed), experiment);
-            let progress = Progress::new(others.len() as u64, self.margin, self.out.as_deref());
-            let saw = |line: &Line| progress.saw(line, || summary::point(sweep, point));
+            let of_seed = |seed| self::trial(sweep, point, seed);
+            let progress = Progress::new(others.len() as u64, self.margin, out);
+            let keeps = || progress.keeps(&format!("{} runs", explorer.with_lines(Lines::count)));
+            keeps();
+            let saw = |line: &Line| {
+                keeps();
+                progress.saw(line, || summary::point(sweep, point));
+            };
             let looked = analysis.look_at(point, others, (&explorer, &of_seed), &saw);
             progress.bar.finish_and_clear();
             looked.map_err(failed)?;
@@ -218,27 +241,23 @@ impl<'a> Progress<'a> {
         let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
         bar.tick();
-        let progress = Self { bar, out, margin, best: Mutex::new(None) };
-        progress.keeps();
-        progress
+        Self { bar, out, margin, best: Mutex::new(None) }
     }
 
-    /// Has an interruption say what is kept.
-    fn keeps(&self) {
-        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+    /// Has an interruption say how many runs are kept.
+    fn keeps(&self, runs: &str) {
         interrupt::says(match self.out {
             Some(out) => format!(
-                "{done} of {all} runs are kept in {}; the same command with --resume goes on with the \
+                "{runs} are kept in {}; the same command with --resume goes on with the \
                  others",
                 out.display()
             ),
-            None => format!("without --out, the {done} runs that have ended are not kept"),
+            None => format!("without --out nothing is kept; {runs} had ended"),
         });
     }
 
     fn saw(&self, line: &Line, point: impl FnOnce() -> String) {
         self.bar.inc(1);
-        self.keeps();
         let Some((found, lost)) = line.found().and_then(|found| Some((found, found.lost()?)))
         else {
             return;
@@ -251,6 +270,11 @@ impl<'a> Progress<'a> {
             self.bar.set_message(format!("; best so far {energy}: {}", printable(&point())));
         }
     }
+}
+
+/// A point of a sweep with a seed.
+pub(super) fn trial(sweep: &Sweep, point: usize, seed: u64) -> Trial {
+    Trial::read(sweep.experiment(point, seed), experiment)
 }
 
 /// The keys of so many runs, in the present thread pool.

@@ -6,7 +6,7 @@ mod summary;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,8 @@ pub struct Train {
     #[arg(long, requires = "out")]
     resume: bool,
 
-    /// Trains in DIR.next, and replaces the run in --out when this one is complete; with --resume, goes on
-    /// with what DIR.next holds.
+    /// Trains in DIR.next, and replaces the run in --out when this one is complete, unless there are files
+    /// by then that no run has written; with --resume, goes on with what DIR.next holds.
     #[arg(long, requires = "out")]
     force: bool,
 
@@ -140,7 +140,8 @@ impl Train {
         }
         let directory = match &self.out {
             Some(path) => {
-                let start = Start { resume: self.resume, force: self.force };
+                let Self { resume, force, seeds, dump_step, .. } = *self;
+                let start = Start { resume, force, seeds, dump_step };
                 Some(RunDirectory::open(path, &loaded.prepared, start)?)
             }
             None => None,
@@ -156,9 +157,9 @@ impl Train {
             steps,
             parallel: self.threads() > seeds.len(),
             bar: progress_bar("training", steps * seeds.len() as u64),
-            epochs: AtomicU64::new(0),
+            epochs: Mutex::new(vec![0; seeds.len()]),
         };
-        session.keeps(0);
+        session.keeps_all(&seeds);
         let records = session.run(&seeds, data)?;
         session.bar.finish_and_clear();
         let failed = |error: systoliq_sim::Error| Failure::run(error);
@@ -256,17 +257,31 @@ struct Session<'a> {
     /// Whether a seed has a thread to spare for its golden model.
     parallel: bool,
     bar: ProgressBar,
-    /// Epochs of all seeds that are done.
-    epochs: AtomicU64,
+    /// Epochs that are done, by seed.
+    epochs: Mutex<Vec<u64>>,
 }
 
 impl Session<'_> {
-    /// Counts epochs that are done, so that an interruption says what of them is kept.
-    fn keeps(&self, epochs: u64) {
+    /// Counts what there is of every seed before any is gone on with.
+    fn keeps_all(&self, seeds: &[u64]) {
+        if let Some(directory) = self.directory {
+            let epochs = |&seed: &u64| directory.epochs(seed).unwrap_or(0);
+            *lock(&self.epochs) = seeds.iter().map(epochs).collect();
+        }
+        self.says();
+    }
+
+    /// Counts the epochs of a seed that are done, so that an interruption says what is kept of them.
+    fn keeps(&self, at: usize, epochs: u32) {
+        lock(&self.epochs)[at] = u64::from(epochs);
+        self.says();
+    }
+
+    fn says(&self) {
         let Some(out) = &self.train.out else {
             return interrupt::says("without --out nothing is kept".to_owned());
         };
-        let epochs = self.epochs.fetch_add(epochs, Ordering::Relaxed) + epochs;
+        let epochs: u64 = lock(&self.epochs).iter().sum();
         let of_each = u64::from(self.loaded.prepared.experiment.training.epochs);
         let all = of_each * u64::from(self.train.seeds);
         let again = if self.train.force { "--force --resume" } else { "--resume" };
@@ -288,7 +303,7 @@ impl Session<'_> {
                 let Some(&seed) = seeds.get(at) else { break };
                 let ready = if at == 0 { lock(&first_data).take() } else { None };
                 let data = ready.map_or_else(|| self.loaded.data(seed), Ok);
-                let result = data.and_then(|data| self.seed(seed, &data, at == 0));
+                let result = data.and_then(|data| self.seed(seed, &data, at));
                 if result.is_err() {
                     next.store(seeds.len(), Ordering::Relaxed);
                 }
@@ -306,11 +321,11 @@ impl Session<'_> {
     }
 
     /// Runs one seed to its end.
-    fn seed(&self, seed: u64, data: &DataSet, first: bool) -> Result<Record, Failure> {
+    fn seed(&self, seed: u64, data: &DataSet, at: usize) -> Result<Record, Failure> {
         let engine = self.train.engine.kind();
         let fingerprint = if self.directory.is_some() { data.fingerprint() } else { 0 };
         let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
-        let dump_step = self.train.dump_step.filter(|_| first);
+        let dump_step = self.train.dump_step.filter(|_| at == 0);
         if let Some(directory) = self.directory.filter(|_| self.train.resume) {
             let checkpoint = directory.checkpoint(seed, fingerprint)?;
             let dumped = |step: u64| {
@@ -325,7 +340,6 @@ impl Session<'_> {
             }
         }
         self.bar.inc(trainer.record().steps);
-        self.keeps(u64::from(trainer.epochs_done()));
         let conduct = Conduct {
             parallel: self.parallel,
             progress: &|step| {
@@ -338,7 +352,7 @@ impl Session<'_> {
             if let Some(directory) = self.directory {
                 directory.save(seed, fingerprint, &trainer.checkpoint())?;
             }
-            self.keeps(1);
+            self.keeps(at, trainer.epochs_done());
         }
         Ok(trainer.record().clone())
     }

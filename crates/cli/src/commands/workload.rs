@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
-use systoliq_sim::accelerator::{Dram, Residency};
+use systoliq_sim::accelerator::Dram;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
@@ -18,6 +18,8 @@ use systoliq_sim::{Accelerator, Error};
 use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
+use super::waiting::waiting;
+use super::without_effect::without_effect;
 use crate::failure::{Failure, warn};
 use crate::load;
 use crate::load::files::open_regular;
@@ -87,21 +89,18 @@ impl Workload {
         let topology = read(&self.topology, Topology::parse)?;
         warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
-        if accelerator.residency != Residency::default() && !self.scalesim {
-            let said = "residency: a workload knows no residency; every layer reads its inputs from DRAM \
-                        and writes its results there";
-            warn(&self.accelerator.display(), &[said.to_owned()]);
-        }
+        warn(&self.accelerator.display(), &without_effect(&accelerator));
         let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
         let products = products(&topology, size, self.training);
         let widths = self.widths.widths();
         let in_file = |error| Failure::input(anyhow!("{}: {error}", self.topology.display()));
         let (text, figures) = if self.scalesim {
-            let rows = scalesim(&accelerator, products).map_err(in_file)?;
+            let rows = waiting(COUNTING, || scalesim(&accelerator, products)).map_err(in_file)?;
             let text = if self.json { json(&rows)? } else { scalesim_text(&rows) };
             (text, self.figures(&rows, |row| Figures::theirs(&accelerator, row, widths)))
         } else {
-            let report = WorkloadReport::new(&accelerator, products, widths).map_err(in_file)?;
+            let report = waiting(COUNTING, || WorkloadReport::new(&accelerator, products, widths))
+                .map_err(in_file)?;
             let unpriced = report.unpriced.iter().map(|reason| format!("no energy: {reason}"));
             warn(&self.accelerator.display(), &unpriced.collect::<Vec<_>>());
             if let Some(file) = &self.counts {
@@ -145,6 +144,9 @@ impl Workload {
         Ok(accelerator)
     }
 }
+
+/// What takes long of large layers.
+const COUNTING: &str = "counting folds";
 
 /// The largest input file: far beyond any network.
 const FILE_BYTES_MAX: u64 = 64 << 20;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_sim::drop::{Judgement, looks};
 
 use super::{Analysis, Lost};
-use crate::{Error, Explorer, Line, Trial};
+use crate::{Error, Explorer, Key, Line, Lines, Sweep, Trial};
 
 /// A point with seeds that took no part in choosing it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,27 @@ impl Analysis {
         )?;
         self.looked_at.push(LookedAt { point, seeds: seeds[..looked].to_vec(), test });
         Ok(())
+    }
+}
+
+impl Analysis {
+    /// What follows from the lines of a store for a sweep, with the margin and the looks of this analysis;
+    /// it is this one, unless one of the two was changed. `key` is that of a point with a seed.
+    pub fn again(&self, sweep: &Sweep, lines: &Lines, key: &dyn Fn(usize, u64) -> Key) -> Self {
+        let keys: Vec<Key> = sweep.runs().map(|(point, seed)| key(point, seed)).collect();
+        let margin = self.within.margin;
+        let mut again = Self::new(sweep, &keys, lines, margin);
+        let possible = self.looked_at.iter().filter(|looked| looked.point < again.points.len());
+        let looked_at = possible.map(|looked| {
+            let run = |&seed: &u64| Some((seed, lines.get(key(looked.point, seed))?.found()?));
+            let runs: Option<Vec<_>> = looked.seeds.iter().map(run).collect();
+            let judged = (margin, looks::LEVEL);
+            let test = runs.and_then(|runs| Lost::new(&runs, again.measure, false, judged));
+            LookedAt { test, ..looked.clone() }
+        });
+        let looked_at = looked_at.collect();
+        again.looked_at = looked_at;
+        again
     }
 }
 

@@ -1,27 +1,55 @@
 //! Whether a line that was read can be that of a run: shares are shares, counts are no more than what
-//! they are counted of, and sums are the sums of their parts.
+//! they are counted of, sums are the sums of their parts, and what follows from the experiment does.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use systoliq_array::CyclesByCause;
-use systoliq_program::Pass;
-use systoliq_sim::Prepared;
-use systoliq_sim::energy::Picojoules;
-use systoliq_sim::events::{Component, EnergyByComponent};
-use systoliq_sim::report::{CyclesReport, EnergyReport};
+use serde_json::{Value, json};
+use systoliq_sim::cost::Arithmetic;
+use systoliq_sim::report::check::{Check, amount, expect, losses, share, within};
+use systoliq_sim::{Experiment, Prepared};
 
 use super::{Found, FoundTensor, Learning, Line, Outcome, Scores, Stopped};
 
-/// A key of a line and what is wrong with it.
-type Check = Result<(), String>;
+/// What follows of an experiment before it is run, with any seed. That of the last one is remembered,
+/// as lines of one point follow each other.
+#[derive(Default)]
+pub(crate) struct Plans(Option<(Value, Plan)>);
 
-fn expect(holds: bool, key: &str, found: impl std::fmt::Debug, expected: &str) -> Check {
-    if holds { Ok(()) } else { Err(format!("{key}: {found:?}, expected {expected}")) }
+struct Plan {
+    tensors: Vec<FoundTensor>,
+    pes: f64,
+    area_mm2: f64,
 }
 
-/// Puts a key before the one at fault.
-fn within(key: &str, check: Check) -> Check {
-    check.map_err(|problem| format!("{key}.{problem}"))
+impl Plans {
+    fn of(&mut self, experiment: &Value) -> Result<&Plan, String> {
+        let mut seedless = experiment.clone();
+        if let Some(members) = seedless.as_object_mut() {
+            members.remove("seed");
+        }
+        if self.0.as_ref().is_none_or(|(of, _)| *of != seedless) {
+            let plan = Plan::new(experiment).map_err(|problem| format!("experiment: {problem}"))?;
+            self.0 = Some((seedless, plan));
+        }
+        let (_, plan) = self.0.as_ref().expect("a plan just made");
+        Ok(plan)
+    }
+}
+
+impl Plan {
+    fn new(experiment: &Value) -> Result<Self, String> {
+        let experiment: Experiment =
+            serde_json::from_value(experiment.clone()).map_err(|error| error.to_string())?;
+        let of = |error: systoliq_sim::Error| error.to_string();
+        let prepared = Prepared::new(experiment).map_err(of)?;
+        let Experiment { training, accelerator, .. } = &prepared.experiment;
+        let tensors = prepared.program.tensors.iter();
+        Ok(Self {
+            tensors: tensors.map(|decl| FoundTensor::planned(decl, training.batch)).collect(),
+            pes: accelerator.array.pes() as f64,
+            area_mm2: prepared.prices(Arithmetic::Fixed).map_err(of)?.silicon().total_mm2(),
+        })
+    }
 }
 
 impl Line {
@@ -30,13 +58,15 @@ impl Line {
     /// # Errors
     ///
     /// The first member at fault, with what was found and what was expected.
-    pub(crate) fn check(&self) -> Check {
+    pub(crate) fn check(&self, plans: &mut Plans) -> Check {
         let epochs = self.experiment["training"]["epochs"].as_u64();
         match &self.outcome {
             Outcome::Done(found) if !found.has_epochs(epochs) => {
                 Err("its losses and errors are not those of every epoch".to_owned())
             }
-            Outcome::Done(found) => within("outcome.done", found.check()),
+            Outcome::Done(found) => {
+                within("outcome.done", found.check(plans.of(&self.experiment)?))
+            }
             Outcome::Stopped(stopped) => within("outcome.stopped", stopped.check(epochs)),
             Outcome::Failed(_) => Ok(()),
         }
@@ -53,41 +83,54 @@ impl Stopped {
 }
 
 impl Found {
-    fn check(&self) -> Check {
+    fn check(&self, plan: &Plan) -> Check {
         check_fingerprint(&self.data)?;
         within("golden", self.golden.check())?;
         within("fixed", self.fixed.check())?;
-        within("cycles", check_cycles(&self.cycles))?;
-        // A quotient of exact counts.
-        let busy = (0.0..=1.0 + 1e-9).contains(&self.utilization);
-        expect(busy, "utilization", self.utilization, "0 to 1")?;
-        within("energy_pj", check_energy(&self.energy_pj))?;
-        check_amount("area_mm2", self.area_mm2)?;
-        let mut elements = 0u64;
-        for (at, tensor) in self.tensors.iter().enumerate() {
-            within(&format!("tensors[{at}]"), tensor.check())?;
-            elements = elements.saturating_add(tensor.step_elements);
-        }
-        let most = Prepared::ELEMENTS_MAX;
-        expect(elements <= most, "tensors", elements, &format!("at most {most} elements in a step"))
+        within("cycles", self.cycles.check())?;
+        within("energy_pj", self.energy_pj.check())?;
+        expect(self.macs > 0, "macs", self.macs, "1 or more")?;
+        let busy = self.macs as f64 / (plan.pes * self.cycles.total as f64);
+        share("utilization", self.utilization)?;
+        check_same("utilization", self.utilization, busy)?;
+        check_same("area_mm2", self.area_mm2, plan.area_mm2)?;
+        expect(!self.tensors.is_empty(), "tensors", 0, "1 or more")?;
+        let mut names = BTreeSet::new();
+        self.tensors.iter().enumerate().try_for_each(|(at, tensor)| {
+            let key = format!("tensors[{at}]");
+            let name = &tensor.name;
+            expect(names.insert(name), &key, name, "every name once")?;
+            within(&key, tensor.check(plan))
+        })
     }
 }
 
 impl FoundTensor {
-    fn check(&self) -> Check {
-        expect((1..=64).contains(&self.bits), "bits", self.bits, "1 to 64")?;
-        let most = Prepared::ELEMENTS_MAX;
-        let possible = self.step_elements <= most;
-        expect(possible, "step_elements", self.step_elements, &format!("at most {most}"))?;
+    fn check(&self, plan: &Plan) -> Check {
+        let Some(planned) = plan.tensors.iter().find(|planned| planned.name == self.name) else {
+            return expect(false, "name", &self.name, "that of a tensor of the experiment");
+        };
+        let [found, planned] = [self, planned].map(|tensor| json!(tensor));
+        for key in ["role", "layer", "format", "bits", "step_elements"] {
+            if found[key] != planned[key] {
+                let (found, planned) = (&found[key], &planned[key]);
+                return Err(format!("{key}: {found}, expected {planned}, as it is planned"));
+            }
+        }
         let rates = [
             ("saturation_rate", Some(self.saturation_rate)),
             ("underflow_rate", Some(self.underflow_rate)),
             ("stalled_rate", self.stalled_rate),
         ];
-        rates.into_iter().try_for_each(|(key, rate)| {
-            expect(rate.is_none_or(|rate| (0.0..=1.0).contains(&rate)), key, rate, "0 to 1")
-        })
+        rates.into_iter().try_for_each(|(key, rate)| rate.map_or(Ok(()), |rate| share(key, rate)))
     }
+}
+
+/// Checks what follows from other figures, to the last digits.
+fn check_same(key: &str, found: f64, expected: f64) -> Check {
+    amount(key, found)?;
+    let same = (found - expected).abs() <= 1e-9 * expected;
+    expect(same, key, found, &format!("{expected}, by its experiment"))
 }
 
 impl Learning {
@@ -101,6 +144,8 @@ impl Learning {
             initial,
             "at most one a sample, where there are classes",
         )?;
+        losses("initial.loss", &[self.initial.loss])?;
+        losses("training_loss", &self.training_loss)?;
         within("test", self.test.check())?;
         within("validation", self.validation.as_ref().map_or(Ok(()), Scores::check))?;
         let diverged = self.curve().and_then(|curve| curve.diverged());
@@ -111,6 +156,7 @@ impl Learning {
 
 impl Scores {
     fn check(&self) -> Check {
+        losses("loss", &self.loss)?;
         let most = self.errors.iter().flatten().max().copied().unwrap_or(0);
         expect(most <= self.count, "errors", most, &format!("at most {} samples", self.count))
     }
@@ -119,56 +165,4 @@ impl Scores {
 fn check_fingerprint(data: &str) -> Check {
     let digits = data.len() == 16 && data.bytes().all(|byte| byte.is_ascii_hexdigit());
     expect(digits, "data", data, "16 hexadecimal digits")
-}
-
-/// An amount of something: finite and not negative.
-fn check_amount(key: &str, found: f64) -> Check {
-    expect(found.is_finite() && found >= 0.0, key, found, "a number that is not negative")
-}
-
-fn check_cycles(cycles: &CyclesReport) -> Check {
-    let CyclesReport { total, by_cause, by_pass, by_pass_and_cause } = cycles;
-    let sum = |by: &CyclesByCause| {
-        let CyclesByCause { preload, stream, skew, drain, vector, stall } = *by;
-        let all = [preload, stream, skew, drain, vector, stall];
-        all.iter().map(|cycles| u128::from(cycles.0)).sum::<u128>()
-    };
-    let whole = u128::from(*total);
-    expect(sum(by_cause) == whole, "by_cause", sum(by_cause), &format!("a sum of {whole}"))?;
-    let passes: u128 = by_pass.values().map(|&cycles| u128::from(cycles)).sum();
-    expect(passes == whole, "by_pass", passes, &format!("a sum of {whole}"))?;
-    let causes: BTreeMap<Pass, u128> =
-        by_pass_and_cause.iter().map(|(&pass, by)| (pass, sum(by))).collect();
-    let passes = by_pass.iter().map(|(&pass, &cycles)| (pass, u128::from(cycles))).collect();
-    expect(causes == passes, "by_pass_and_cause", &causes, &format!("sums of {passes:?}"))
-}
-
-fn check_energy(energy: &EnergyReport) -> Check {
-    let wholes = [
-        ("total", &energy.total, &energy.by_component, &energy.by_pass),
-        (
-            "float32_total",
-            &energy.float32_total,
-            &energy.float32_by_component,
-            &energy.float32_by_pass,
-        ),
-    ];
-    let dependent = energy.data_dependent.as_ref();
-    let dependent =
-        dependent.map(|of| ("data_dependent.total", &of.total, &of.by_component, &of.by_pass));
-    for (key, total, by_component, by_pass) in wholes.into_iter().chain(dependent) {
-        check_whole(key, *total, by_component)?;
-        by_pass.values().try_for_each(|energy| check_amount("by_pass", energy.0))?;
-    }
-    Ok(())
-}
-
-/// A sum over components, to the last digits.
-fn check_whole(key: &str, Picojoules(total): Picojoules, parts: &EnergyByComponent) -> Check {
-    check_amount(key, total)?;
-    for component in Component::ALL {
-        check_amount(component.name(), parts.of(component).0)?;
-    }
-    let sum = parts.total().0;
-    expect((total - sum).abs() <= 1e-9 * sum, key, total, &format!("{sum}, the sum of its parts"))
 }

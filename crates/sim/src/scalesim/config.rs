@@ -101,10 +101,9 @@ const RUN: &str = "run_presets";
 
 /// Keys without effect on what is modelled, in lower case: they matter to sparsity, layouts,
 /// Ramulator or Accelergy alone, which a key of their own turns on, or to no version at all.
-const INERT: [&str; 20] = [
+const INERT: [&str; 19] = [
     "readrequestbuffer",
     "writerequestbuffer",
-    "onchipmemorybanks",
     "onchipmemorybankports",
     "ifmapsrambankbandwidth",
     "ifmapsrambanknum",
@@ -366,8 +365,14 @@ impl<'a> Keys<'a> {
                 self.warn(entry, &format!("{what} {verb} not modelled"));
             }
         }
-        for section in [GENERAL, ARCHITECTURE] {
-            let banks = self.optional(section, "MemoryBanks");
+        let banks = [
+            (GENERAL, "MemoryBanks"),
+            (ARCHITECTURE, "MemoryBanks"),
+            (LAYOUT, "OnChipMemoryBanks"),
+            (ARCHITECTURE, "OnChipMemoryBanks"),
+        ];
+        for (section, key) in banks {
+            let banks = self.optional(section, key);
             if let Some(entry) = banks.filter(|entry| entry.value != "1") {
                 self.warn(entry, "banks of memory are not modelled, one is taken");
             }

@@ -154,6 +154,12 @@ fn what_is_not_modelled_is_named_with_its_line() {
             "line 15: MemoryBanks = 4: banks of memory are not modelled, one is taken".to_owned(),
         ),
         (
+            "IfmapCustomLayout: False",
+            "OnChipMemoryBanks: 16",
+            "line 20: OnChipMemoryBanks = 16: banks of memory are not modelled, one is taken"
+                .to_owned(),
+        ),
+        (
             "UseRamulatorTrace: False",
             "UseRamulatorTrace: True",
             "line 38: UseRamulatorTrace = True: Ramulator is not modelled".to_owned(),

@@ -256,6 +256,7 @@ enum Extra {
     Refused {
         name: &'static str,
         neutral: &'static str,
+        reason: &'static str,
     },
     /// No name.
     Unnamed,
@@ -264,6 +265,21 @@ enum Extra {
 }
 
 const BATCH: &str = "Batch";
+
+const PADDING: Extra = Extra::Refused {
+    name: "Padding",
+    neutral: "0",
+    reason: "padding is part of the input's height and width",
+};
+
+const DILATION: Extra =
+    Extra::Refused { name: "Dilation", neutral: "1", reason: "dilation is not modelled" };
+
+const GROUPS: Extra = Extra::Refused {
+    name: "Groups",
+    neutral: "1",
+    reason: "each group is a layer of its own channels and filters",
+};
 
 /// A table below its header.
 #[derive(Debug)]
@@ -274,6 +290,8 @@ struct Table {
     columns: Vec<&'static Column>,
     /// What follows these.
     extras: Vec<Extra>,
+    /// The names of all columns, as they stand.
+    names: Vec<String>,
     /// Line, name and channels of the layers whose names make them depthwise.
     depthwise: Vec<(usize, String, usize)>,
     /// Columns that a warning has named.
@@ -310,14 +328,16 @@ impl Table {
         let extra = |name: &String| match name.as_str() {
             name if name.contains("sparsity") => Extra::Sparsity,
             "batch" | "batchsize" => Extra::Batch,
-            name if name.contains("padding") => Extra::Refused { name: "Padding", neutral: "0" },
-            name if name.contains("dilation") => Extra::Refused { name: "Dilation", neutral: "1" },
+            name if name.starts_with("pad") || name.contains("padding") => PADDING,
+            name if name.contains("dilat") => DILATION,
+            name if name.contains("group") => GROUPS,
             "" => Extra::Unnamed,
             _ => Extra::Unknown,
         };
         let extras = names[1 + columns.len()..].iter().map(extra).collect();
+        let names = header.split(separator).map(|name| name.trim().to_owned()).collect();
         let (depthwise, warned, warnings) = Default::default();
-        Ok(Self { separator, is_gemm, columns, extras, depthwise, warned, warnings })
+        Ok(Self { separator, is_gemm, columns, extras, names, depthwise, warned, warnings })
     }
 
     /// Says what the name of a layer has made of its shape.
@@ -400,11 +420,7 @@ impl Table {
                 Extra::Unnamed if at == first && cell.contains(':') => dense(line, cell)?,
                 Extra::Unnamed | Extra::Unknown if is_ratio(cell) => dense(line, cell)?,
                 Extra::Refused { neutral, .. } if cell == neutral => {}
-                Extra::Refused { name, neutral } => {
-                    let reason = match name {
-                        "Padding" => "padding is part of the input's height and width",
-                        _ => "dilation is not modelled",
-                    };
+                Extra::Refused { name, neutral, reason } => {
                     let expected = format!("{neutral}, since {reason}");
                     return Err(InputError::Cell {
                         line,
@@ -424,7 +440,10 @@ impl Table {
     fn warn(&mut self, line: usize, at: usize, cell: &str) {
         if self.warned.insert(at) {
             let (cell, column) = (quoted(cell), at + 1);
-            self.warnings.push(format!("line {line}: {cell:?} in column {column} is not read"));
+            let name = self.names.get(at).filter(|name| !name.is_empty());
+            let name = name.map_or(String::new(), |name| format!(", {:?},", quoted(name)));
+            let warning = format!("line {line}: {cell:?} in column {column}{name} is not read");
+            self.warnings.push(warning);
         }
     }
 }

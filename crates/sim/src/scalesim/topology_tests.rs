@@ -169,6 +169,9 @@ fn what_is_not_read_is_named_once_with_its_place() {
     let expected =
         ["line 2: \"NPU\" in column 9 is not read", "line 3: \"7\" in column 10 is not read"];
     assert_eq!(convolutions(rows).unwrap().warnings, expected);
+    let named = format!("{CONVOLUTION_HEADER} Note\n{rows}");
+    let expected = "line 2: \"NPU\" in column 9, \"Note\", is not read";
+    assert_eq!(Topology::parse(&named).unwrap().warnings[0], expected);
     let topology = gemms("\nTransformer,\nx, 1, 1, 1,").unwrap();
     assert_eq!(topology.layers.len(), 1);
     assert_eq!(topology.warnings, ["line 3: \"Transformer\" has no sizes and is no layer"]);
@@ -190,12 +193,20 @@ fn a_name_that_makes_layers_depthwise_is_said_and_lines_after_a_hash_are_comment
 
 #[test]
 fn columns_that_would_change_a_size_are_refused_by_name() {
-    for (column, neutral, other) in [("Padding", "0", "1"), ("Dilation Height", "1", "2")] {
+    let columns = [
+        ("Padding", "Padding", "0", "1"),
+        ("Pad", "Padding", "0", "1"),
+        ("Pad Height", "Padding", "0", "2"),
+        ("Dilation Height", "Dilation", "1", "2"),
+        ("Dilated", "Dilation", "1", "2"),
+        ("Groups", "Groups", "1", "2"),
+        ("Num Groups", "Groups", "1", "2"),
+    ];
+    for (column, name, neutral, other) in columns {
         let text = |cell: &str| format!("{CONVOLUTION_HEADER} {column},\na,4,4,1,1,1,1,1,{cell},");
         let neutral = Topology::parse(&text(neutral)).unwrap();
         assert_eq!(neutral.warnings, Vec::<String>::new(), "{column}");
         let error = Topology::parse(&text(other)).unwrap_err().to_string();
-        let name = column.split(' ').next().unwrap();
         assert!(error.starts_with(&format!("line 2: column {name:?}: found {other:?}")), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! The folder of a run, read.
 
+mod fits;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
@@ -8,6 +10,7 @@ use serde_json::Value;
 use systoliq_nn::DataSpec;
 use systoliq_sim::drop::Right;
 use systoliq_sim::energy::EnergyUnit;
+use systoliq_sim::report::check::check;
 use systoliq_sim::report::{Extended, SCHEMA_VERSION};
 
 use crate::load::files::read_text;
@@ -118,6 +121,7 @@ impl Run {
         }
         let found: Found = serde_path_to_error::deserialize(&value)
             .map_err(|error| anyhow!("{file}: {}: {}", error.path(), error.inner()))?;
+        check(&value).map_err(|problem| anyhow!("{file}: no report of a run: {problem}"))?;
         let classifier = found.fixed.error_rate.last().is_some_and(Option::is_some);
         let predictions = classifier.then(|| Predictions::read(&path.join("predictions.csv")));
         let predictions = predictions.transpose()?;
@@ -127,6 +131,9 @@ impl Run {
         let right = found.seeds.iter().filter_map(|seed| seed.fixed.right.as_ref());
         if let Some(other) = right.map(Right::len).find(|&other| other != samples) {
             bail!("{file}: a seed has {other} test samples, predictions.csv {samples}");
+        }
+        if let Some(predictions) = &predictions {
+            fits::check(&found, predictions).map_err(|problem| anyhow!("{file}: {problem}"))?;
         }
         Ok(Self { path: path.to_owned(), found, predictions, outputs })
     }

@@ -13,12 +13,18 @@ use super::{POINTS, point_name};
 use crate::failure::Failure;
 use crate::load::files::open_regular;
 use crate::run_folder::{Kind, RunFolder};
+use crate::whole::remove_abandoned;
 
 /// What is written at the end.
 const RESULTS: [&str; 4] = ["results.csv", "runs.csv", "analysis.json", "timing.json"];
 
-const SWEEP: Kind =
-    Kind { what: "sweep", manifest: "sweep.json", beforehand: Some(POINTS), results: &RESULTS };
+const SWEEP: Kind = Kind {
+    what: "sweep",
+    manifest: "sweep.json",
+    beforehand: Some(POINTS),
+    results: &RESULTS,
+    page_of: "analysis.json",
+};
 
 /// The folder of a sweep.
 pub(super) struct SweepDirectory(RunFolder);
@@ -34,6 +40,16 @@ impl SweepDirectory {
     ) -> Result<(Self, Store), Failure> {
         let subject = serde_json::to_value(sweep.spec()).map_err(Failure::run)?;
         let (folder, mut lines) = RunFolder::open(path, &SWEEP, &subject, resume)?;
+        let points = folder.path(POINTS);
+        if points.is_dir() {
+            let ours = |name: &str| {
+                name.strip_suffix(".json").is_some_and(|key| key.parse::<Key>().is_ok())
+            };
+            let removed = remove_abandoned(&points, ours);
+            removed
+                .with_context(|| format!("cannot write to the folder {}", points.display()))
+                .map_err(Failure::input::<Error>)?;
+        }
         read_points(&folder.path(POINTS), keys, &mut lines).map_err(Failure::input)?;
         let store = folder.store(lines)?;
         Ok((Self(folder), store))

@@ -5,7 +5,9 @@
 //! gets the name, and the old one is removed: whenever the process ends, one of the two is whole.
 
 mod checkpoint;
+mod ours;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,9 +18,13 @@ use systoliq_sim::Prepared;
 use systoliq_sim::dump::Sink;
 
 use crate::failure::Failure;
-use crate::folder::{self, LOCK, names};
-use crate::load::files::read_text;
-use crate::whole::{partial_of, remove, uninterrupted, write_whole, write_whole_folder};
+use crate::folder::{self, names};
+use crate::whole::{check_writable, remove, uninterrupted, write_whole, write_whole_folder};
+use checkpoint::hash;
+use ours::{
+    check_all_ours, check_dump_place, checkpoints, dump_name, held, is_dump, is_partial, resolved,
+    seeds_of,
+};
 
 /// The folder for checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
@@ -29,19 +35,20 @@ const REPORT: &str = "report.json";
 /// What a run writes at its end.
 const RESULTS: [&str; 4] = [REPORT, "curves.csv", "predictions.csv", "timing.json"];
 
-/// The page that `systoliq report` draws of a run.
-const PAGE: &str = "report.html";
-
 /// The folder that was replaced, until it is removed.
 const REPLACED: &str = ".systoliq-replaced";
 
-/// What is done with a run that is there.
+/// How a run begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// It goes on.
+    /// The run that is there goes on.
     pub(super) resume: bool,
-    /// It is replaced when another is complete.
+    /// The run that is there is replaced when another is complete.
     pub(super) force: bool,
+    /// How many seeds are run.
+    pub(super) seeds: u32,
+    /// The step that is to be dumped.
+    pub(super) dump_step: Option<u64>,
 }
 
 /// The folder of a run.
@@ -62,32 +69,34 @@ impl RunDirectory {
         let experiment = serde_json::to_value(&prepared.experiment).map_err(Failure::run)?;
         let cannot = || format!("cannot write to the folder {}", path.display());
         let ready = || -> Result<_, Error> {
-            finish_replacing(path)?;
-            if !start.force {
-                let locks = vec![lock(path)?];
-                return Ok((path.to_owned(), None, locks));
-            }
             // What is replaced is the folder itself, and no link to it.
-            let target = if path.exists() { path.canonicalize()? } else { path.to_owned() };
-            let mut locks = Vec::new();
-            if target.exists() {
-                check_all_ours(&target)?;
-                locks.push(lock(&target)?);
+            let target = resolved(path)?;
+            finish_replacing(&target)?;
+            if !start.force {
+                let path = if path.exists() { path.to_owned() } else { target };
+                let locks = vec![lock(&path)?];
+                return Ok((path, None, locks));
             }
-            let next = next(&target).context("expected the name of a folder")?;
-            locks.push(lock(&next)?);
+            let (next, locks) = beside(&target)?;
             Ok((next, Some(target), locks))
         };
         let ready = ready().with_context(cannot).map_err(Failure::input::<Error>)?;
         let (path, replaces, locks) = ready;
         let directory = Self { path, experiment, replaces, _locks: locks };
         directory.check_held(start).map_err(Failure::input)?;
-        remove_partials(&directory.path).with_context(cannot).map_err(Failure::input::<Error>)?;
+        let tidy = || -> Result<(), Error> {
+            remove_partials(&directory.path)?;
+            if directory.replaces.is_none() { remove_replaced(&directory.path) } else { Ok(()) }
+        };
+        tidy().with_context(cannot).map_err(Failure::input::<Error>)?;
         Ok(directory)
     }
 
     /// Checks that what the folder holds may be gone on with.
     fn check_held(&self, start: Start) -> Result<(), Error> {
+        if let Some(step) = start.dump_step {
+            check_dump_place(&self.path, step)?;
+        }
         let Some(held) = held(&self.path)? else { return Ok(()) };
         let shown = self.path.display();
         match (&self.replaces, start.resume) {
@@ -100,34 +109,53 @@ impl RunDirectory {
                  with it; or remove it",
                 replaced.display()
             ),
-            (_, true) => self.check_checkpoints(&held),
+            (_, true) => {}
         }
+        if let Some(seeds) = seeds_of(&self.path).filter(|&seeds| seeds > start.seeds as usize) {
+            bail!(
+                "cannot resume: {shown} holds the report of a run with {seeds} seeds: --seeds {seeds} goes \
+                 on with it; or choose another folder"
+            );
+        }
+        self.check_checkpoints(&held)
     }
 
     /// Writes a file.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-        write_bytes(&self.path.join(name), bytes).map_err(Failure::run::<Error>)
+        let write = || {
+            if name == REPORT {
+                folder::remove_outdated_page(&self.path, REPORT, bytes)?;
+            }
+            write_bytes(&self.path.join(name), bytes)
+        };
+        write().map_err(Failure::run::<Error>)
     }
 
     /// Takes the place of the run that is to be replaced, when this one is complete.
     pub(super) fn finish(&self) -> Result<(), Failure> {
         let Some(target) = &self.replaces else { return Ok(()) };
-        let replace = || {
-            uninterrupted(|| {
-                if target.exists() {
-                    fs::rename(target, self.path.join(REPLACED))?;
-                }
-                fs::rename(&self.path, target)
-            })?;
-            remove_if_there(&target.join(REPLACED))
+        let replace = || -> Result<(), Error> {
+            if target.exists() {
+                // Much may have been put there while this run was trained.
+                check_all_ours(target)?;
+            }
+            Ok(uninterrupted(|| take_place(&self.path, target))?)
         };
-        let cannot = || format!("cannot put {} in place of it", self.path.display());
-        replace().with_context(cannot).map_err(Failure::run::<Error>)
+        let complete = || {
+            let (next, target) = (self.path.display(), target.display());
+            format!(
+                "the complete run is in {next}: the same command with --force --resume puts it in place \
+                 of {target}"
+            )
+        };
+        replace().with_context(complete).map_err(Failure::run::<Error>)?;
+        let left = || format!("the complete run is in {}", target.display());
+        remove_replaced(target).with_context(left).map_err(Failure::run::<Error>)
     }
 
     /// Whether the dump of a step is there.
     pub(super) fn has_dump(&self, step: u64) -> bool {
-        self.path.join(dump_name(step)).is_dir()
+        is_dump(&self.path, &dump_name(step))
     }
 
     /// Has `make` write the files of a dump, and names its folder when all are written.
@@ -136,20 +164,62 @@ impl RunDirectory {
         step: u64,
         make: impl FnOnce(&mut Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let write = |folder: &Path| make(&mut |name, bytes| fs::write(folder.join(name), bytes));
+        let write = |folder: &Path| {
+            make(&mut |name, bytes| fs::write(folder.join(name), bytes))?;
+            check_dump_place(&self.path, step).map_err(Failure::run)
+        };
         write_whole_folder(&self.path.join(dump_name(step)), write, Failure::run)
     }
 }
 
-fn dump_name(step: u64) -> String {
-    format!("dump-step-{step}")
+/// Makes the folder in which a run is trained that is to replace `target`, and holds both.
+fn beside(target: &Path) -> Result<(PathBuf, Vec<File>), Error> {
+    let next = next(target).context("expected the name of a folder")?;
+    let mut locks = Vec::new();
+    if target.exists() {
+        check_all_ours(target)?;
+        locks.push(lock(target)?);
+        let replaced = next.join(REPLACED);
+        if replaced.exists() {
+            bail!("{} is a run that was replaced before: move it away", replaced.display());
+        }
+    }
+    if next.is_symlink() {
+        bail!("{} is a link, expected a folder, or none", next.display());
+    }
+    if next.is_dir() {
+        check_all_ours(&next)?;
+    }
+    locks.push(lock(&next)?);
+    let folder = next.parent().filter(|folder| !folder.as_os_str().is_empty());
+    check_writable(folder.unwrap_or(Path::new(".")))?;
+    Ok((next, locks))
 }
 
-/// The folder beside one that is to be replaced.
+/// The most bytes of a name, as file systems allow them.
+const NAME_MAX: usize = 255;
+
+/// The folder beside one that is to be replaced: `NAME.next`, or a hash of a name that is too long.
 fn next(target: &Path) -> Option<PathBuf> {
-    let mut name = target.file_name()?.to_owned();
-    name.push(".next");
-    Some(target.with_file_name(name))
+    const NEXT: &str = ".next";
+    let name = target.file_name()?;
+    let mut stem = name.to_owned();
+    if name.len() + NEXT.len() > NAME_MAX {
+        stem = OsString::from(hash(&name.to_string_lossy()));
+    }
+    stem.push(NEXT);
+    Some(target.with_file_name(stem))
+}
+
+/// Gives a run the name of the one that it replaces, which then stands in it.
+fn take_place(next: &Path, target: &Path) -> io::Result<()> {
+    let replaced = next.join(REPLACED);
+    if !target.exists() {
+        return fs::rename(next, target);
+    }
+    fs::rename(target, &replaced)?;
+    // Where the name cannot be given, the old run has it again.
+    fs::rename(next, target).inspect_err(|_| drop(fs::rename(&replaced, target)))
 }
 
 /// Makes a folder for a run, and holds it.
@@ -180,94 +250,22 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_whole(path, |file| file.write_all(bytes))
 }
 
-/// Whether a name is `prefix`, a number, `suffix`.
-fn is_numbered(name: &str, prefix: &str, suffix: &str) -> bool {
-    let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
-    number.is_some_and(|number| number.parse::<u64>().is_ok())
-}
-
-fn is_checkpoint(name: &str) -> bool {
-    is_numbered(name, "seed-", ".json")
-}
-
-fn is_dump(path: &Path, name: &str) -> bool {
-    is_numbered(name, "dump-step-", "") && path.join(name).join("manifest.json").is_file()
-}
-
-/// The names of checkpoints, in order.
-fn checkpoints(path: &Path) -> io::Result<Vec<String>> {
-    let folder = path.join(CHECKPOINTS);
-    let mut found = if folder.is_dir() { names(&folder)? } else { Vec::new() };
-    found.retain(|name| is_checkpoint(name));
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// What says that a folder holds a run, if it does.
-fn held(path: &Path) -> io::Result<Option<String>> {
-    if let Some(name) = RESULTS.iter().find(|name| path.join(name).exists()) {
-        return Ok(Some((*name).to_owned()));
-    }
-    if let Some(name) = checkpoints(path)?.first() {
-        return Ok(Some(format!("{CHECKPOINTS}/{name}")));
-    }
-    Ok(names(path)?.into_iter().find(|name| is_dump(path, name)))
-}
-
-/// Whether a temporary name is for something that a run writes.
-fn is_partial(name: &str) -> bool {
-    let ours = |name: &str| {
-        RESULTS.contains(&name) || is_checkpoint(name) || is_numbered(name, "dump-step-", "")
-    };
-    partial_of(name).is_some_and(ours)
-}
-
-/// Removes what a killed run left half-written or half-removed.
+/// Removes what a killed run left half-written.
 fn remove_partials(path: &Path) -> io::Result<()> {
     for folder in [path, &path.join(CHECKPOINTS)].into_iter().filter(|folder| folder.is_dir()) {
         for name in names(folder)?.iter().filter(|name| is_partial(name)) {
             remove(&folder.join(name))?;
         }
     }
-    remove_if_there(&path.join(REPLACED))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    if path.symlink_metadata().is_ok() { remove(path) } else { Ok(()) }
-}
-
-/// Checks that a folder that is to be replaced holds nothing but what runs write.
-fn check_all_ours(path: &Path) -> Result<(), Error> {
-    let other = |name: &str| {
-        anyhow!(
-            "it holds {name}, which no run has written: expected the results of a run alone; move it, \
-             or choose another folder"
-        )
-    };
-    for name in names(path)? {
-        let ours = match name.as_str() {
-            REPORT => is_report(&path.join(REPORT)),
-            LOCK | PAGE | REPLACED => true,
-            CHECKPOINTS => {
-                let below = names(&path.join(CHECKPOINTS))?;
-                if let Some(name) = below.iter().find(|n| !is_checkpoint(n) && !is_partial(n)) {
-                    return Err(other(&format!("{CHECKPOINTS}/{name}")));
-                }
-                true
-            }
-            name => RESULTS.contains(&name) || is_dump(path, name) || is_partial(name),
-        };
-        if !ours {
-            return Err(other(&name));
-        }
-    }
     Ok(())
 }
 
-/// Whether a file is what a run writes under this name.
-fn is_report(path: &Path) -> bool {
-    let value = read_text(path).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    value.is_some_and(|value| {
-        value["schema_version"].is_u64() && value["experiment"]["training"].is_object()
-    })
+/// Removes the run that was replaced, which stands in the one that replaced it.
+fn remove_replaced(path: &Path) -> Result<(), Error> {
+    let replaced = path.join(REPLACED);
+    if replaced.symlink_metadata().is_ok() {
+        check_all_ours(&replaced)?;
+        remove(&replaced)?;
+    }
+    Ok(())
 }

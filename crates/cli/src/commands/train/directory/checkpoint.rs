@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use systoliq_keyed_random::Key;
@@ -111,6 +112,26 @@ impl RunDirectory {
         read().map_err(Failure::input::<Error>)
     }
 
+    /// How many epochs the checkpoint of a seed has, if there is one that can be read.
+    pub(crate) fn epochs(&self, seed: u64) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Payload {
+            record: Record,
+        }
+        #[derive(Deserialize)]
+        struct Record {
+            fixed: Curve,
+        }
+        #[derive(Deserialize)]
+        struct Curve {
+            epochs: Vec<IgnoredAny>,
+        }
+        let path = self.place(seed);
+        let (_, rest) = header(&path).ok()?;
+        let Payload { record } = serde_json::from_reader(BufReader::new(rest)).ok()?;
+        Some(record.fixed.epochs.len() as u64)
+    }
+
     /// Checks that every checkpoint is of this experiment, and that there is one where `held` is a result
     /// of a run.
     pub(super) fn check_checkpoints(&self, held: &str) -> Result<(), Error> {
@@ -153,6 +174,16 @@ fn header(path: &Path) -> Result<(Header, impl std::io::Read), Error> {
     Ok((header, file))
 }
 
+/// Whether a file begins as checkpoints do, of whatever program.
+pub(super) fn is_checkpoint_file(path: &Path) -> bool {
+    let mut line = String::new();
+    let read = open_regular(path)
+        .map(|file| BufReader::new(file).take(LINE_BYTES_MAX).read_line(&mut line));
+    let members = read.ok().and_then(|_| serde_json::from_str::<Map<String, Value>>(&line).ok());
+    let has = |name: &str| members.as_ref().is_some_and(|members| members.contains_key(name));
+    ["semantics", "experiment", "hash"].into_iter().all(has)
+}
+
 fn damaged(path: &Path, error: &dyn Display) -> Error {
     anyhow!(
         "cannot resume: {} is damaged: {error}; delete it to start this seed afresh",
@@ -178,6 +209,7 @@ fn hex(number: u64) -> String {
     format!("{number:016x}")
 }
 
-fn hash(text: &str) -> String {
+/// A hash of a text, in 16 digits.
+pub(super) fn hash(text: &str) -> String {
     hex(Key::new(0).with_name(text).value())
 }

@@ -1,0 +1,27 @@
+//! What an accelerator states that means nothing to products by themselves, one after another.
+
+use systoliq_sim::Accelerator;
+use systoliq_sim::accelerator::Residency;
+use systoliq_sim::activity::{Dependence, Toggles};
+
+/// A warning for each setting that is read past.
+pub(super) fn without_effect(accelerator: &Accelerator) -> Vec<String> {
+    let Accelerator { residency, activity, toggles, .. } = accelerator;
+    let settings = [
+        (
+            *residency != Residency::default(),
+            "residency: it has no effect here: every product reads its operands from DRAM and writes its \
+             result there",
+        ),
+        (
+            *activity != Dependence::default(),
+            "activity: it has no effect here: sizes have no data, energy is that of average ones",
+        ),
+        (
+            *toggles != Toggles::default(),
+            "toggles: it has no effect here: sizes have no data whose bits could flip",
+        ),
+    ];
+    let said = settings.into_iter().filter(|(stated, _)| *stated);
+    said.map(|(_, warning)| warning.to_owned()).collect()
+}
