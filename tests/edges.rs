@@ -231,8 +231,7 @@ fn names_of_every_script_and_of_any_length_become_files() {
     assert!(
         folder.join(out).join("report.json").is_file() && folder.join("c".repeat(255)).is_file()
     );
-    let message = refused(folder, &["train", "x.json", "--force", "--out", &"o".repeat(255)]);
-    assert!(message.contains("too long"), "{message}");
+    printed(folder, &["train", "x.json", "--force", "--out", &"o".repeat(255)]);
 }
 
 #[test]

@@ -101,10 +101,10 @@ impl Precision {
         };
         let samples = part.of(&data).len().min(self.samples.get() as usize);
         let study = Study::new(prepared, &data, run, part, samples).map_err(refused)?;
-        loaded.warn(&data);
         let requested = Requested { mismatch: self.mismatch, part: part.name(), samples };
         let sweep = self.sweep.clone().into_iter().flatten();
         let mut report = study.report(requested, sweep).map_err(refused)?;
+        loaded.warn(&data);
         if self.train {
             report.trained = Some(train(&loaded, &data, &report)?);
         }

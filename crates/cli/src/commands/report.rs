@@ -12,7 +12,7 @@ use systoliq_explore::{Analysis, Lines, SearchReport, Sweep, SweepSpec};
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
 use super::sweep::trial;
-use crate::failure::{Failure, is_printable};
+use crate::failure::{Failure, is_printable, warn};
 use crate::folder::{PAGE, difference};
 use crate::load::files::{open_regular, read_text};
 use crate::whole::{check_place, write_whole};
@@ -143,9 +143,11 @@ fn sweep(folder: &Path) -> Result<Page, Error> {
     let [ours, theirs] = [&again, &analysis].map(serde_json::to_value);
     if let Some(difference) = difference(&ours?, &theirs?) {
         let path = folder.join(SWEEP);
-        bail!("{}: other figures than {STORE} gives: {difference}; {mends}", path.display());
+        let other =
+            format!("other figures than {STORE} gives, by which is drawn: {difference}; {mends}");
+        warn(&path.display(), &[other]);
     }
-    Ok(of_sweep(&analysis, &lines))
+    Ok(of_sweep(&again, &lines))
 }
 
 /// The sweep that a folder is of.
