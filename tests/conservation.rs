@@ -2,7 +2,7 @@
 
 use crate::support::{prepared, train};
 use serde_json::Value;
-use systoliq_sim::energy::Profile;
+use systoliq_energy::Profile;
 use systoliq_sim::{EngineKind, Report};
 
 fn report(name: &str, overrides: &[(&str, &str)]) -> Value {

@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
     ("program", &["keyed-random", "fxp", "nn"]),
     ("array", &["keyed-random", "fxp", "program"]),
-    ("sim", &["keyed-random", "fxp", "nn", "program", "array"]),
-    ("explore", &["keyed-random", "fxp", "nn", "program", "array", "sim"]),
-    ("figures", &["fxp", "sim", "explore"]),
-    ("cli", &["keyed-random", "fxp", "nn", "program", "array", "sim", "explore", "figures"]),
+    ("energy", &[]),
+    ("sim", &["keyed-random", "fxp", "nn", "program", "array", "energy"]),
+    ("explore", &["keyed-random", "fxp", "nn", "program", "array", "energy", "sim"]),
+    ("figures", &["fxp", "energy", "sim", "explore"]),
+    (
+        "cli",
+        &["keyed-random", "fxp", "nn", "program", "array", "energy", "sim", "explore", "figures"],
+    ),
 ];
 
 /// The most lines of a file.

@@ -7,9 +7,9 @@ use std::fs;
 
 use serde_json::Value;
 use systoliq::load;
+use systoliq_energy::{DramKind, Picojoules, Profile};
 use systoliq_program::GemmShape;
 use systoliq_sim::Accelerator;
-use systoliq_sim::energy::{DramKind, Picojoules, Profile};
 use systoliq_sim::events::{Buffer, Component, EnergyByComponent, Event, Tally};
 use systoliq_sim::hardware::peak_tops;
 use systoliq_sim::prices::Prices;

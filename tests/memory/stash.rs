@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use systoliq_energy::Profile;
 use systoliq_sim::Prepared;
 use systoliq_sim::cost::{Arithmetic, Cost};
-use systoliq_sim::energy::Profile;
 use systoliq_sim::events::{Component, ScratchpadRows};
 use systoliq_sim::memory::Moved;
 use systoliq_sim::stash::Stash;

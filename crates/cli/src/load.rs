@@ -17,8 +17,8 @@ use anyhow::{Error, anyhow};
 use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use systoliq_energy::Profile;
 use systoliq_nn::DataSet;
-use systoliq_sim::energy::Profile;
 use systoliq_sim::{Accelerator, Experiment, Prepared, fitness, path};
 
 use crate::failure::{Failure, note, warn};

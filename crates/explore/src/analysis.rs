@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use systoliq_energy::EnergyUnit;
 use systoliq_sim::drop::Level;
-use systoliq_sim::energy::EnergyUnit;
 
 use crate::{Axis, Found, Key, Line, Lines, Outcome, Sweep};
 

@@ -1,8 +1,8 @@
 //! Numbers as figures show them: a few digits, and a unit of a fitting size.
 
+use systoliq_energy::EnergyUnit;
 use systoliq_explore::Measure;
 use systoliq_sim::drop::words;
-use systoliq_sim::energy::EnergyUnit;
 
 /// A size of units: so many of the base unit, and its name.
 #[derive(Clone, Copy, Debug, PartialEq)]

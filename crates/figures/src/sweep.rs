@@ -9,7 +9,7 @@ use systoliq_explore::{
     AnalysedAxis, Analysis, Cost, Costs, Lines, Lost, Measure, PointAnalysis, SelectedOn,
 };
 
-use systoliq_sim::energy::EnergyUnit;
+use systoliq_energy::EnergyUnit;
 
 use crate::chart::Point;
 use systoliq_explore::shown;

@@ -7,8 +7,8 @@ use systoliq_program::GemmShape;
 
 use crate::Error;
 use crate::activity::{Dependence, Toggles};
-use crate::energy::{DramKind, Profile, shown};
 use crate::events::Buffer;
+use systoliq_energy::{DramKind, Profile, shown};
 
 /// The `accelerator` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -33,11 +33,11 @@ use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
 use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work};
 
 use crate::accelerator::Layout;
-use crate::energy::FloatFormat;
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
+use systoliq_energy::FloatFormat;
 
 use flow::{Choice, Flows};
 use mask::Mask;

@@ -21,10 +21,10 @@ use systoliq_array::Stationary;
 
 use crate::Error;
 use crate::activity::Observed;
-use crate::energy::Picojoules;
 use crate::events::{Component, EnergyByComponent, Event};
 use crate::prices::Prices;
 use crate::timeline::Entry;
+use systoliq_energy::Picojoules;
 
 /// The energy of some runs for their data, by component; of those that were not looked at, the average.
 ///

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::energy::{FloatFormat, Picojoules};
 use crate::prices::Prices;
+use systoliq_energy::{FloatFormat, Picojoules};
 
 /// A part of the machine that energy is charged to.
 #[derive(

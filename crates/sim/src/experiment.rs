@@ -9,10 +9,10 @@ use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
 use crate::cost::{Arithmetic, Costs};
-use crate::energy::Profile;
 use crate::events::Tally;
 use crate::prices::Prices;
 use crate::{Accelerator, Error};
+use systoliq_energy::Profile;
 
 /// One experiment, as its JSON file states it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

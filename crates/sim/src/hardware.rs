@@ -3,10 +3,10 @@
 use serde::Serialize;
 use systoliq_array::{Array, Stationary};
 
-use crate::energy::{EnergyUnit, Picojoules};
 use crate::prices::Prices;
 use crate::silicon::Silicon;
 use crate::{Accelerator, Error};
+use systoliq_energy::{EnergyUnit, Picojoules};
 
 /// What a machine is, and how well it did its work. An operation is a product or a sum, so that a
 /// multiply-accumulate is two.

@@ -3,7 +3,7 @@
 //! An [`Experiment`] is checked and lowered to a [`Prepared`] one. A [`Trainer`]
 //! runs its steps in fixed point and in floating point, and counts in a
 //! [`Timeline`](timeline::Timeline) which command ran how often on which sizes. [`cost`] says, per
-//! command, which events that takes; [`energy`] prices the events; [`report`] sums up.
+//! command, which events that takes; [`prices`] has what they cost; [`report`] sums up.
 //!
 //! *Invariant:* cycles and events are exact integers. Energy is computed from them once, when
 //! they are summed. Nothing here opens a file.
@@ -20,7 +20,6 @@ pub mod dependence;
 pub mod diagnosis;
 pub mod drop;
 pub mod dump;
-pub mod energy;
 pub mod error;
 pub mod events;
 pub mod experiment;

@@ -3,10 +3,10 @@
 //! Most prices follow from an event's widths alone; that of a wire also from the size of a PE, and that of
 //! a cycle from all that leaks, which is why the [circuits](Silicon) come first.
 
-use crate::energy::{self, Picojoules, Profile};
 use crate::events::{Buffer, Event, Tally};
 use crate::silicon::Silicon;
 use crate::{Accelerator, Error};
+use systoliq_energy::{Picojoules, Profile};
 
 /// Prices events on one accelerator.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl<'a> Prices<'a> {
     fn scratchpad(
         &self,
         buffer: Buffer,
-        price: impl Fn(u64) -> Result<Picojoules, energy::Error>,
+        price: impl Fn(u64) -> Result<Picojoules, systoliq_energy::Error>,
     ) -> Result<Picojoules, Error> {
         let (key, bytes) = self.accelerator.scratchpad.of(buffer);
         price(bytes).map_err(|error| Error::at(format!("accelerator.scratchpad.{key}"), error))

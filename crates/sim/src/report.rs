@@ -17,7 +17,6 @@ use crate::cost::Arithmetic;
 use crate::diagnosis::Diagnosis;
 use crate::drop::ratio::{LossRatio, RatioOverSeeds, SeedRatio};
 use crate::drop::{Judgement, Level, MARGIN, Networks, Right};
-use crate::energy::Picojoules;
 use crate::events::ScratchpadRows;
 use crate::hardware::HardwareReport;
 use crate::mcnemar::McNemar;
@@ -29,6 +28,7 @@ use crate::stash::Stash;
 use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
+use systoliq_energy::Picojoules;
 
 pub mod check;
 mod comparison;

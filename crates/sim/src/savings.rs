@@ -14,11 +14,11 @@ use serde::Serialize;
 use systoliq_array::{Array, SIDE_MAX};
 
 use crate::cost::Arithmetic;
-use crate::energy::{FloatFormat, Picojoules, Profile};
 use crate::events::{Component, EnergyByComponent};
 use crate::hardware::HardwareReport;
 use crate::timeline::{Timeline, Totals};
 use crate::{Error, Prepared};
+use systoliq_energy::{FloatFormat, Picojoules, Profile};
 
 /// What float hardware has the same of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

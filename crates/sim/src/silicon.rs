@@ -14,10 +14,10 @@ use serde::Serialize;
 use systoliq_array::{Array, Stationary};
 
 use crate::accelerator::Layout;
-use crate::energy::{self, Milliwatts, Profile};
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::prices::TABLE_BYTES;
 use crate::{Accelerator, Error};
+use systoliq_energy::{Milliwatts, Profile};
 
 /// Areas in µm², and what all of it leaks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -60,8 +60,9 @@ impl Silicon {
             if bytes == 0 && buffer == Buffer::Stash {
                 return Ok((0.0, Milliwatts(0.0)));
             }
-            let refused =
-                |error: energy::Error| Error::at(format!("accelerator.scratchpad.{key}"), error);
+            let refused = |error: systoliq_energy::Error| {
+                Error::at(format!("accelerator.scratchpad.{key}"), error)
+            };
             let area = profile.sram_area(bytes).map_err(refused)?;
             Ok((area, profile.sram_leakage(bytes).map_err(refused)?))
         };

@@ -12,7 +12,6 @@ use systoliq_program::{
 };
 
 use crate::cost::{Arithmetic, Costs};
-use crate::energy::Picojoules;
 use crate::events::{EnergyByComponent, ScratchpadRows, Tally};
 use crate::hardware::HardwareReport;
 use crate::im2col::Im2col;
@@ -20,6 +19,7 @@ use crate::memory::Moved;
 use crate::prices::Prices;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
+use systoliq_energy::Picojoules;
 
 /// Widths of a GEMM's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

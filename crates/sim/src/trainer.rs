@@ -19,11 +19,11 @@ use crate::activity::Observing;
 use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
 use crate::cost::{Arithmetic, Costs};
 use crate::dump::Dump;
-use crate::energy::Picojoules;
 use crate::events::Buffer;
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
+use systoliq_energy::Picojoules;
 
 mod curve;
 mod following;

@@ -13,13 +13,13 @@ use systoliq_array::{Stationary, mapping::Axis};
 use systoliq_program::{GemmShape, Pass};
 
 use crate::actions::Actions;
-use crate::energy::{EnergyUnit, Picojoules};
 use crate::im2col::{Im2col, Sliding};
 use crate::roofline::Roofline;
 use crate::scalesim::ScaleSimReport;
 use crate::scalesim::topology::{Convolution, Layer, LayerShape, OutputSize, Topology};
 use crate::single::{GemmReport, Widths};
 use crate::{Accelerator, Error};
+use systoliq_energy::{EnergyUnit, Picojoules};
 
 /// One product of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use anyhow::{Error, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
+use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_sim::drop::{Judgement, MARGIN};
-use systoliq_sim::energy::{EnergyUnit, Picojoules};
 use systoliq_sim::mcnemar::{discordant, exact_p};
 use systoliq_sim::report::Extended;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
-use systoliq_sim::energy::{PricedAt, Profile, Provenance};
+use systoliq_energy::{PricedAt, Profile, Provenance};
 
 use super::gemm::json;
 use super::table::Columns;

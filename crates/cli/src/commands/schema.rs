@@ -3,10 +3,10 @@
 use clap::{Args, ValueEnum};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
+use systoliq_energy::Profile;
 use systoliq_explore::SweepSpec;
 use systoliq_nn::{DataSpec, Network, Training};
 use systoliq_program::PrecisionSpec;
-use systoliq_sim::energy::Profile;
 use systoliq_sim::{Accelerator, Experiment};
 
 /// Prints the JSON Schema of an experiment or of a part of one.

@@ -14,13 +14,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use systoliq_energy::EnergyUnit;
 use systoliq_explore::{
     Cost, Explorer, Lines, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName,
     Trial, Verdict,
 };
 use systoliq_sim::drop::looks::LOOKS;
 use systoliq_sim::drop::{MARGIN, SEEDS_CONFIRMED};
-use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::{Experiment, Prepared, path};
 
 use super::margin::margin;

@@ -15,11 +15,11 @@ use anyhow::anyhow;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
+use systoliq_energy::Picojoules;
 use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
 use systoliq_sim::Prepared;
 use systoliq_sim::drop::MARGIN;
 use systoliq_sim::drop::looks::LOOKS;
-use systoliq_sim::energy::Picojoules;
 
 use crate::commands::margin::margin;
 use crate::commands::table::{grouped, joules};

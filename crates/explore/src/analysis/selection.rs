@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_sim::energy::EnergyUnit;
+use systoliq_energy::EnergyUnit;
 
 use super::{Analysis, Cost};
 

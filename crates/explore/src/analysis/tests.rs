@@ -3,9 +3,9 @@
 use std::io;
 
 use serde_json::json;
+use systoliq_energy::Picojoules;
 use systoliq_sim::Experiment;
 use systoliq_sim::drop::{DropVerdict, failing_at_most};
-use systoliq_sim::energy::Picojoules;
 
 use systoliq_sim::report::Extended;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use systoliq_energy::EnergyUnit;
 use systoliq_sim::Experiment;
 use systoliq_sim::drop::{Level, looks};
-use systoliq_sim::energy::EnergyUnit;
 
 use super::report::{NothingWithin, Trainings};
 use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};

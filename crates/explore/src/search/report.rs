@@ -1,8 +1,8 @@
 //! What a search found.
 
 use serde::{Deserialize, Serialize};
+use systoliq_energy::EnergyUnit;
 use systoliq_sim::Experiment;
-use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
 use super::{Place, StartName};

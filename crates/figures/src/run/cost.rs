@@ -1,6 +1,6 @@
 //! Where cycles and energy go, and what bounds each product.
 
-use systoliq_sim::energy::EnergyUnit;
+use systoliq_energy::EnergyUnit;
 
 use super::report::{Energy, Report, Work};
 use crate::Figure;

@@ -5,10 +5,10 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use systoliq_energy::EnergyUnit;
 use systoliq_sim::Experiment;
 use systoliq_sim::comparison::Histogram;
 use systoliq_sim::drop::{Judgement, LossRatio, RatioOverSeeds};
-use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::Extended;
 
 /// A report.

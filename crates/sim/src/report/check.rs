@@ -10,8 +10,8 @@ use systoliq_program::Pass;
 
 use super::{CyclesReport, EnergyReport, Extended, SCHEMA_VERSION};
 use crate::drop::Right;
-use crate::energy::Picojoules;
 use crate::events::{Component, EnergyByComponent};
+use systoliq_energy::Picojoules;
 
 /// Nothing, or a key and what is wrong with it.
 pub type Check = Result<(), String>;

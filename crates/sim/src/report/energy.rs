@@ -7,13 +7,13 @@ use systoliq_program::{Operation, Pass, Work};
 
 use super::Float32;
 use crate::activity::Dependence;
-use crate::energy::{EnergyUnit, Picojoules};
 use crate::events::EnergyByComponent;
 use crate::precision::Complexity;
 use crate::prices::Prices;
 use crate::timeline::{Entry, Totals};
 use crate::trainer::Record;
 use crate::{Error, Prepared, dependence};
+use systoliq_energy::{EnergyUnit, Picojoules};
 
 /// Energy of the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,8 +10,8 @@ use systoliq_nn::Evaluation;
 
 use super::Extended;
 use crate::Prepared;
-use crate::energy::Picojoules;
 use crate::trainer::{Curve, Epoch, Record, Spent};
+use systoliq_energy::Picojoules;
 
 /// Epochs in the mean that has to be at the target: an epoch and those before it.
 pub const WINDOW: usize = 3;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, anyhow, bail};
 use serde::Deserialize;
 use serde_json::Value;
+use systoliq_energy::EnergyUnit;
 use systoliq_nn::DataSpec;
 use systoliq_sim::drop::Right;
-use systoliq_sim::energy::EnergyUnit;
 use systoliq_sim::report::check::check;
 use systoliq_sim::report::{Extended, SCHEMA_VERSION};
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_explore::{
     Cost, Costs, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, StartName,
     Step, Verdict,
 };
 use systoliq_sim::drop::words;
-use systoliq_sim::energy::{EnergyUnit, Picojoules};
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
 use crate::failure::one_line;

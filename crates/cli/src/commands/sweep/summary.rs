@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use systoliq_energy::Picojoules;
 use systoliq_explore::{Analysis, Cost, Lost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
 use systoliq_sim::drop::words;
-use systoliq_sim::energy::Picojoules;
 use systoliq_sim::report::Extended;
 
 use crate::commands::table::{Columns, grouped, joules, percent, real};

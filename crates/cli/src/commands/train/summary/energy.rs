@@ -1,7 +1,7 @@
 //! Energy, area and efficiency of a run, and what the saved bits are worth.
 
+use systoliq_energy::Picojoules;
 use systoliq_sim::Report;
-use systoliq_sim::energy::Picojoules;
 use systoliq_sim::events::{Component, EnergyByComponent};
 use systoliq_sim::hardware::HardwareReport;
 use systoliq_sim::savings::{Equal, FloatHardware, Ratio};

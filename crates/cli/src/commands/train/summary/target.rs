@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use systoliq_energy::Picojoules;
 use systoliq_sim::Report;
-use systoliq_sim::energy::Picojoules;
 use systoliq_sim::report::{
     BestEpoch, CurveReport, Judging, Reached, ReachedOverSeeds, ToTarget, WINDOW,
 };

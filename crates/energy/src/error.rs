@@ -3,7 +3,7 @@
 use super::figure::{EnergyUnit, Unit};
 
 /// A number as a person writes it.
-pub(crate) fn shown(value: f64) -> String {
+pub fn shown(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || (1e-6..1e15).contains(&size) {
         value.to_string()

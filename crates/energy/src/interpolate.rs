@@ -5,7 +5,7 @@
 ///
 /// Bisects by geometric means, which need only a product and a root: unlike `ln` and `exp`, these
 /// give the same bits on every machine, and the result is monotone in `x`.
-pub(super) fn log_interpolate(x: f64, mut low: (f64, f64), mut high: (f64, f64)) -> f64 {
+pub(crate) fn log_interpolate(x: f64, mut low: (f64, f64), mut high: (f64, f64)) -> f64 {
     for _ in 0..f64::MANTISSA_DIGITS {
         if x <= low.0 {
             return low.1;
@@ -28,7 +28,7 @@ pub(super) fn log_interpolate(x: f64, mut low: (f64, f64), mut high: (f64, f64))
 /// # Panics
 ///
 /// If there are no points.
-pub(super) fn log_polygon(x: f64, points: &[(f64, f64)]) -> f64 {
+pub(crate) fn log_polygon(x: f64, points: &[(f64, f64)]) -> f64 {
     let upper = points.partition_point(|point| point.0 < x).min(points.len() - 1);
     log_interpolate(x, points[upper.saturating_sub(1)], points[upper])
 }
@@ -38,7 +38,7 @@ pub(super) fn log_polygon(x: f64, points: &[(f64, f64)]) -> f64 {
 /// # Panics
 ///
 /// If `x` lies outside the nodes.
-pub(super) fn enclosing<T: Copy + PartialOrd + std::fmt::Display>(
+pub(crate) fn enclosing<T: Copy + PartialOrd + std::fmt::Display>(
     nodes: &[T],
     x: T,
 ) -> (usize, usize) {

@@ -10,7 +10,7 @@ use super::super::figure::check_source;
 use super::super::interpolate::{enclosing, log_interpolate};
 use super::super::node::{NODE_MAX_NM, NODE_MIN_NM, Scaling, sram_from_45_to_7};
 use super::{Cell, Columns, SramTable};
-use crate::energy::Certainty;
+use crate::Certainty;
 
 /// SRAM macros at several nodes.
 ///
@@ -78,7 +78,7 @@ impl SramTables {
     /// 90 nm, which is an assumption.
     pub fn cacti() -> &'static Self {
         static TABLES: LazyLock<SramTables> = LazyLock::new(|| {
-            SramTables::parse(include_str!("../../../../../models/energy/sram_cacti.json"))
+            SramTables::parse(include_str!("../../../../models/energy/sram_cacti.json"))
                 .and_then(SramTables::extended)
                 .expect("the embedded tables are valid")
         });

@@ -22,9 +22,9 @@ use super::synthesis::{Column, Synthesis, mac_45nm};
 #[serde(try_from = "Figures", into = "Figures")]
 #[schemars(with = "Figures")]
 pub struct Profile {
-    pub(super) figures: Figures,
-    pub(super) scratchpads: Scratchpads,
-    pub(super) scaling: Scaling,
+    pub(crate) figures: Figures,
+    pub(crate) scratchpads: Scratchpads,
+    pub(crate) scaling: Scaling,
 }
 
 /// The profile of published operations at 7 nm, which no other node is known of.
@@ -82,7 +82,7 @@ impl Profile {
     /// 32-bit operations of Horowitz, "Computing's energy problem", ISSCC 2014; blocks that he does
     /// not list from gate-level synthesis, brought to his scale by kappa.
     pub fn horowitz45() -> Self {
-        embedded(include_str!("../../../../models/energy/horowitz45.json"))
+        embedded(include_str!("../../../models/energy/horowitz45.json"))
     }
 
     /// A profile that is part of the program, if it has this name:
@@ -98,7 +98,7 @@ impl Profile {
     /// - `eyeriss-rel`, `models/energy/eyeriss_rel.json`: the relative costs of Chen et al., ISCA
     ///   2016, in multiply-accumulates of 16 bits.
     pub fn named(name: &str) -> Option<Self> {
-        let nangate45 = include_str!("../../../../models/energy/nangate45.json");
+        let nangate45 = include_str!("../../../models/energy/nangate45.json");
         Some(match name {
             "horowitz45" => Self::horowitz45(),
             "nangate45" => embedded(nangate45),
@@ -116,7 +116,7 @@ impl Profile {
                 profile.figures.clock = measured.clock.clone();
                 profile
             }
-            "eyeriss-rel" => embedded(include_str!("../../../../models/energy/eyeriss_rel.json")),
+            "eyeriss-rel" => embedded(include_str!("../../../models/energy/eyeriss_rel.json")),
             _ => return None,
         })
     }
@@ -156,7 +156,7 @@ impl Profile {
     /// [`figures`](Self::figures) lists stay as they are.
     ///
     /// ```
-    /// use systoliq_sim::energy::Profile;
+    /// use systoliq_energy::Profile;
     ///
     /// let seven = Profile::horowitz45().at_node(7.0).unwrap();
     /// // Jouppi et al., ISCA 2021, Table 2:
@@ -228,7 +228,7 @@ impl Profile {
     /// operand is as one of 2.
     ///
     /// ```
-    /// # let profile = systoliq_sim::energy::Profile::horowitz45();
+    /// # let profile = systoliq_energy::Profile::horowitz45();
     /// assert!((profile.multiply(8, 8).0 - 0.2).abs() < 1e-8);
     /// // Half the bits cost a little more than a quarter; an unequal pair more than its product.
     /// assert!((profile.multiply(4, 4).0 - 0.0521).abs() < 1e-4);
@@ -290,7 +290,7 @@ impl Profile {
     /// both operands and of the accumulator, clocked and written once.
     ///
     /// ```
-    /// # let profile = systoliq_sim::energy::Profile::horowitz45();
+    /// # let profile = systoliq_energy::Profile::horowitz45();
     /// // 0.200 multiplier + 0.077 adder + 0.142 registers:
     /// assert!((profile.mac(8, 8, 24).0 - 0.418).abs() < 1e-3);
     /// ```
@@ -427,7 +427,7 @@ impl Profile {
     }
 
     /// Which energies of synthesized circuits count.
-    pub(super) fn energy_column(&self) -> Column {
+    pub(crate) fn energy_column(&self) -> Column {
         if self.figures.glitches { Column::Glitch } else { Column::Zero }
     }
 
@@ -460,7 +460,7 @@ impl MultiplierFigures {
 
 impl SynthesisName {
     /// The table of this name.
-    pub(super) fn table(self) -> &'static Synthesis {
+    pub(crate) fn table(self) -> &'static Synthesis {
         match self {
             Self::Mac45nm => mac_45nm(),
         }

@@ -104,7 +104,7 @@ units! {
 
 impl Unit {
     /// The same with `energy` for picojoules.
-    pub(super) fn with_energy(self, energy: EnergyUnit) -> Self {
+    pub(crate) fn with_energy(self, energy: EnergyUnit) -> Self {
         match (energy, self) {
             (EnergyUnit::Mac16, Unit::Picojoule) => Unit::Mac16,
             (EnergyUnit::Mac16, Unit::PicojoulePerBit) => Unit::Mac16PerBit,
@@ -147,7 +147,7 @@ impl Figure {
     ///
     /// `intercept_of` is the slope of the line that the figure is the intercept of: it alone may be
     /// negative (gate-level fits are), as long as one bit takes no less than nothing.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         path: &'static str,
         expected: Unit,
@@ -188,7 +188,7 @@ impl Figure {
 const FIGURE_MAX: f64 = 1e9;
 
 /// Refuses an empty source.
-pub(super) fn check_source(path: &'static str, source: &str) -> Result<(), Error> {
+pub(crate) fn check_source(path: &'static str, source: &str) -> Result<(), Error> {
     match source.trim() {
         "" => Err(Error::Source { path }),
         _ => Ok(()),

@@ -21,7 +21,7 @@
 //! every machine: the laws use only `+ − × ÷ √`, which IEEE 754 rounds correctly.
 //!
 //! ```
-//! use systoliq_sim::energy::Profile;
+//! use systoliq_energy::Profile;
 //!
 //! let profile = Profile::horowitz45();
 //! let thousand_products = profile.multiply(8, 8) * 1000;
@@ -50,7 +50,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
-pub(crate) use error::shown;
+pub use error::shown;
 pub use figure::{Certainty, EnergyUnit, Figure, Unit};
 pub use figures::{DramKind, FloatFormat};
 pub use profile::{Profile, Update};
@@ -62,7 +62,7 @@ pub use sram::{Access, Banked, Cell, SramTable, SramTables};
 /// A count times the energy of one event:
 ///
 /// ```
-/// use systoliq_sim::energy::Picojoules;
+/// use systoliq_energy::Picojoules;
 ///
 /// assert_eq!(Picojoules(0.5) * 6 + Picojoules(1.0), Picojoules(4.0));
 /// ```
@@ -112,7 +112,7 @@ const NANOWATTS_PER_MILLIWATT: f64 = 1e6;
 /// Power in milliwatts.
 ///
 /// ```
-/// use systoliq_sim::energy::{Milliwatts, Picojoules};
+/// use systoliq_energy::{Milliwatts, Picojoules};
 ///
 /// // 1 mW over 1 µs is 1 nJ:
 /// assert_eq!(Milliwatts(1.0).over_cycles(500, 500.0), Picojoules(1000.0));

@@ -111,7 +111,7 @@ impl fmt::Display for FloatFormat {
 
 /// A table of synthesized circuits that is embedded in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) enum SynthesisName {
+pub(crate) enum SynthesisName {
     /// `models/energy/mac_45nm.json`.
     #[serde(rename = "mac_45nm")]
     Mac45nm,
@@ -119,7 +119,7 @@ pub(super) enum SynthesisName {
 
 /// A table of scratchpads that is embedded in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) enum SramName {
+pub(crate) enum SramName {
     /// `models/energy/sram_cacti.json`.
     #[serde(rename = "sram_cacti")]
     Cacti,
@@ -130,14 +130,14 @@ macro_rules! group {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct $name { $($(#[$key])* pub(super) $field: $type,)* }
+        pub(crate) struct $name { $($(#[$key])* pub(crate) $field: $type,)* }
     };
 }
 
 /// Either an equation in the width, or a table of circuits that were synthesized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Rule<T> {
+pub(crate) enum Rule<T> {
     /// Parameters of the equation.
     Law(T),
     /// The table.
@@ -147,7 +147,7 @@ pub(super) enum Rule<T> {
 /// What prices scratchpads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ScratchpadFigures {
+pub(crate) enum ScratchpadFigures {
     /// A table of macros by size and width.
     Table(SramFigures),
     /// The same for every bit of a row, whatever the size.
@@ -258,7 +258,7 @@ macro_rules! by_format {
     ($group:ident) => {
         impl $group {
             /// The figures of a floating-point unit.
-            pub(super) fn float(&self, format: FloatFormat) -> &FloatFigures {
+            pub(crate) fn float(&self, format: FloatFormat) -> &FloatFigures {
                 match format {
                     FloatFormat::Float32 => &self.float32,
                     FloatFormat::Bfloat16 => &self.bfloat16,
@@ -298,7 +298,7 @@ impl DramFigures {
     }
 
     /// The figures of one kind.
-    pub(super) fn of(&self, kind: DramKind) -> &ChannelFigures {
+    pub(crate) fn of(&self, kind: DramKind) -> &ChannelFigures {
         match kind {
             DramKind::Hbm2 => &self.hbm2,
             DramKind::Lpddr4 => &self.lpddr4,
@@ -312,7 +312,7 @@ impl DramFigures {
 
 impl Figures {
     /// Every figure with its path and the unit of its law, in the order of the file.
-    pub(super) fn rows(&self) -> Vec<(&'static str, &Figure, Unit)> {
+    pub(crate) fn rows(&self) -> Vec<(&'static str, &Figure, Unit)> {
         use Unit::*;
         let Self { register, wire, requantizer, float32, bfloat16, float16, dram, area, .. } = self;
         let mut rows = vec![
@@ -374,7 +374,7 @@ impl Figures {
     }
 
     /// Checks units, signs, ranges and sources.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let slope = |rule: &Rule<LineFigures>| match rule {
             Rule::Law(law) => Some(law.slope.value),
             Rule::Table(_) => None,
@@ -414,7 +414,7 @@ impl Figures {
 
 impl<T> Rule<T> {
     /// The table, if it is one.
-    pub(super) fn table(&self) -> Option<&SynthesisFigures> {
+    pub(crate) fn table(&self) -> Option<&SynthesisFigures> {
         match self {
             Rule::Law(_) => None,
             Rule::Table(table) => Some(table),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const TEXT: &str = include_str!("../../../../../models/energy/sram_cacti.json");
+const TEXT: &str = include_str!("../../../../models/energy/sram_cacti.json");
 
 /// One entry of the embedded file, as JSON has it.
 struct Entry {

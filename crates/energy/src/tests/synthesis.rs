@@ -7,7 +7,7 @@ use super::super::{Picojoules, Profile};
 use super::close;
 
 fn table() -> Value {
-    serde_json::from_str(include_str!("../../../../../models/energy/mac_45nm.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../models/energy/mac_45nm.json")).unwrap()
 }
 
 /// Every synthesized multiplier: wider operand, narrower operand, number of `column`.

@@ -8,7 +8,7 @@ use super::{Milliwatts, NANOWATTS_PER_MILLIWATT, Picojoules};
 
 /// Prices of scratchpads at one node.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scratchpads {
+pub(crate) enum Scratchpads {
     /// By size and width.
     Table(Cell, SramTable),
     /// The same for every bit of a row, whatever the size.
@@ -17,7 +17,7 @@ pub(super) enum Scratchpads {
 
 impl Scratchpads {
     /// What `figures` say, at `node_nm`.
-    pub(super) fn new(
+    pub(crate) fn new(
         figures: &ScratchpadFigures,
         node_nm: f64,
         scaling: Scaling,
@@ -31,7 +31,7 @@ impl Scratchpads {
     }
 
     /// One access.
-    pub(super) fn access(
+    pub(crate) fn access(
         &self,
         access: Access,
         bytes: u64,
@@ -49,7 +49,7 @@ impl Scratchpads {
     }
 
     /// Area in um².
-    pub(super) fn area_um2(&self, bytes: u64) -> Result<f64, Error> {
+    pub(crate) fn area_um2(&self, bytes: u64) -> Result<f64, Error> {
         match self {
             Self::Table(cell, table) => table.area_um2(*cell, bytes),
             Self::Flat(flat, scaling) => {
@@ -60,7 +60,7 @@ impl Scratchpads {
     }
 
     /// Leakage; where it is flat, per area as at the node of the figures.
-    pub(super) fn leakage(&self, bytes: u64) -> Result<Milliwatts, Error> {
+    pub(crate) fn leakage(&self, bytes: u64) -> Result<Milliwatts, Error> {
         match self {
             Self::Table(cell, table) => table.leakage(*cell, bytes),
             Self::Flat(flat, scaling) => {

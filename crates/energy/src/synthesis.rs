@@ -10,7 +10,7 @@ use super::interpolate::{enclosing, log_interpolate};
 
 /// What is known of a synthesized circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
+pub(crate) enum Column {
     /// pJ of one operation without glitches.
     Zero,
     /// pJ of one operation with the glitches of gates that have delays and no timing optimisation.
@@ -24,7 +24,7 @@ pub(super) enum Column {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "every key is required, some are for the reader and for tests alone")]
-pub(super) struct Synthesis {
+pub(crate) struct Synthesis {
     name: String,
     what: String,
     source: String,
@@ -60,9 +60,9 @@ struct Adders {
 }
 
 /// The embedded table.
-pub(super) fn mac_45nm() -> &'static Synthesis {
+pub(crate) fn mac_45nm() -> &'static Synthesis {
     static TABLE: LazyLock<Synthesis> = LazyLock::new(|| {
-        serde_json::from_str(include_str!("../../../../models/energy/mac_45nm.json"))
+        serde_json::from_str(include_str!("../../../models/energy/mac_45nm.json"))
             .expect("the embedded table is valid")
     });
     &TABLE
@@ -75,7 +75,7 @@ impl Synthesis {
     /// one. (The other order of a pair costs 12 % more on average, from 4 bits on.) Between them
     /// the logarithm is linear in the logarithms of both widths. A width of 1 is as 2; beyond 32
     /// bits it goes with the product of the widths.
-    pub(super) fn multiplier(&self, column: Column, bits_a: u32, bits_b: u32) -> f64 {
+    pub(crate) fn multiplier(&self, column: Column, bits_a: u32, bits_b: u32) -> f64 {
         let grid = match column {
             Column::Zero => &self.booth.zero_pj,
             Column::Glitch => &self.booth.glitch_pj,
@@ -102,7 +102,7 @@ impl Synthesis {
     /// One adder of `bits` bits, at least 1. Synthesized widths, 4 to 64 bits, are met exactly;
     /// between them the logarithm is linear in that of the width, beyond them it goes with the
     /// width.
-    pub(super) fn adder(&self, column: Column, bits: u32) -> f64 {
+    pub(crate) fn adder(&self, column: Column, bits: u32) -> f64 {
         let Adders { width_bits: widths, area_um2, zero_pj, glitch_pj } = &self.adder;
         let line = match column {
             Column::Zero => zero_pj,

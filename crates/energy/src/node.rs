@@ -11,11 +11,11 @@ use super::figures::FloatFormat;
 use super::interpolate::{log_interpolate, log_polygon};
 
 /// The node that figures are scaled from.
-pub(super) const BASE_NM: f64 = 45.0;
+pub(crate) const BASE_NM: f64 = 45.0;
 /// The smallest node.
-pub(super) const NODE_MIN_NM: f64 = 7.0;
+pub(crate) const NODE_MIN_NM: f64 = 7.0;
 /// The largest node.
-pub(super) const NODE_MAX_NM: f64 = 130.0;
+pub(crate) const NODE_MAX_NM: f64 = 130.0;
 
 /// One operation at both nodes.
 #[derive(Debug, Deserialize)]
@@ -36,10 +36,10 @@ struct Operations {
 /// ISCA 2021, Table 2).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tpuv4i {
-    pub(super) name: String,
-    pub(super) about: String,
-    pub(super) clock: Figure,
+pub(crate) struct Tpuv4i {
+    pub(crate) name: String,
+    pub(crate) about: String,
+    pub(crate) clock: Figure,
     int8: Operations,
     int32: Operations,
     float32: Operations,
@@ -85,9 +85,9 @@ impl Measured {
 }
 
 /// The embedded operations.
-pub(super) fn tpuv4i() -> &'static Tpuv4i {
+pub(crate) fn tpuv4i() -> &'static Tpuv4i {
     static MEASURED: LazyLock<Tpuv4i> = LazyLock::new(|| {
-        serde_json::from_str(include_str!("../../../../models/energy/tpuv4i_7.json"))
+        serde_json::from_str(include_str!("../../../models/energy/tpuv4i_7.json"))
             .expect("the embedded operations are valid")
     });
     &MEASURED
@@ -95,7 +95,7 @@ pub(super) fn tpuv4i() -> &'static Tpuv4i {
 
 fn equations() -> &'static Equations {
     static EQUATIONS: LazyLock<Equations> = LazyLock::new(|| {
-        serde_json::from_str(include_str!("../../../../models/energy/node_scaling.json"))
+        serde_json::from_str(include_str!("../../../models/energy/node_scaling.json"))
             .expect("the embedded factors are valid")
     });
     &EQUATIONS
@@ -103,7 +103,7 @@ fn equations() -> &'static Equations {
 
 /// Whether an operation multiplies or adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Multiply,
     Add,
 }
@@ -132,19 +132,19 @@ pub(super) enum Operation {
 ///
 /// Stillmaker & Baas at every node: 0.059 at 7 nm. Leakage per area is kept, which is an assumption.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Scaling {
+pub(crate) struct Scaling {
     node_nm: f64,
 }
 
 impl Scaling {
     /// From 45 nm to `node_nm`, 7 to 130.
-    pub(super) fn to(node_nm: f64) -> Self {
+    pub(crate) fn to(node_nm: f64) -> Self {
         assert!((NODE_MIN_NM..=NODE_MAX_NM).contains(&node_nm), "{node_nm} nm");
         Self { node_nm }
     }
 
     /// No scaling.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::to(BASE_NM)
     }
 
@@ -158,7 +158,7 @@ impl Scaling {
     }
 
     /// Energy of an integer operation on `bits_a` and `bits_b`.
-    pub(super) fn integer(self, operation: Operation, bits_a: u32, bits_b: u32) -> f64 {
+    pub(crate) fn integer(self, operation: Operation, bits_a: u32, bits_b: u32) -> f64 {
         let measured = tpuv4i();
         let factor = |operations: &Operations| operations.of(operation).factor();
         let width = (f64::from(bits_a) * f64::from(bits_b)).sqrt();
@@ -167,7 +167,7 @@ impl Scaling {
     }
 
     /// Energy of a floating-point operation.
-    pub(super) fn float(self, operation: Operation, format: FloatFormat) -> f64 {
+    pub(crate) fn float(self, operation: Operation, format: FloatFormat) -> f64 {
         let measured = tpuv4i();
         let operations = match format {
             FloatFormat::Float32 => &measured.float32,
@@ -178,17 +178,17 @@ impl Scaling {
     }
 
     /// Energy of every other circuit.
-    pub(super) fn other(self) -> f64 {
+    pub(crate) fn other(self) -> f64 {
         self.energy(tpuv4i().unlisted.value)
     }
 
     /// Area.
-    pub(super) fn area(self) -> f64 {
+    pub(crate) fn area(self) -> f64 {
         equations().area.at(self.node_nm)
     }
 
     /// How sure a scaled energy can be, and whence its factor.
-    pub(super) fn energy_origin(self) -> (Certainty, &'static str) {
+    pub(crate) fn energy_origin(self) -> (Certainty, &'static str) {
         if self.node_nm < BASE_NM {
             let figure = &tpuv4i().int8.multiply.at_7;
             (figure.certainty.max(Certainty::Derived), &figure.source)
@@ -201,7 +201,7 @@ impl Scaling {
 /// Energy of an access to a memory of `bytes` bytes at 7 nm over that at 45 nm, from caches of
 /// 8 KB, 32 KB and 1 MB that were published at both: 0.75, 0.425, 0.14. Between them the logarithm
 /// is linear in that of the size; beyond them it is that of the nearer.
-pub(super) fn sram_from_45_to_7(bytes: u64) -> f64 {
+pub(crate) fn sram_from_45_to_7(bytes: u64) -> f64 {
     let points: Vec<_> =
         tpuv4i().cache.iter().map(|(&bytes, cache)| (bytes as f64, cache.factor())).collect();
     log_polygon(bytes as f64, &points)

@@ -109,7 +109,7 @@ impl Profile {
     /// whence.
     ///
     /// ```
-    /// use systoliq_sim::energy::{Certainty, Profile};
+    /// use systoliq_energy::{Certainty, Profile};
     ///
     /// let rows = Profile::horowitz45().provenance(&Default::default()).unwrap();
     /// let product = rows.iter().find(|row| row.event == "multiply" && row.widths == "8 x 8 bits");

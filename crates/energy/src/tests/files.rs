@@ -7,7 +7,7 @@ use super::all;
 
 macro_rules! file {
     ($name:literal) => {
-        ($name, include_str!(concat!("../../../../../models/energy/", $name, ".json")))
+        ($name, include_str!(concat!("../../../../models/energy/", $name, ".json")))
     };
 }
 

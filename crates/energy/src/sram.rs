@@ -15,7 +15,7 @@ use super::{Milliwatts, Picojoules};
 pub use nodes::SramTables;
 
 /// The nodes that CACTI was run at, smallest to largest.
-pub(super) const CACTI_NM: std::ops::RangeInclusive<f64> = 22.0..=90.0;
+pub(crate) const CACTI_NM: std::ops::RangeInclusive<f64> = 22.0..=90.0;
 
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl SramTable {
     /// the cheapest banking; of equally cheap ones, that of the fewest banks.
     ///
     /// ```
-    /// use systoliq_sim::energy::{Access, Cell, SramTable};
+    /// use systoliq_energy::{Access, Cell, SramTable};
     ///
     /// let table = SramTable::cacti45();
     /// let read = |bits| table.banked(Cell::LowOperatingPower, Access::Read, 8192, bits).unwrap();
@@ -237,7 +237,7 @@ impl SramTable {
 }
 
 /// Refuses a scratchpad without bytes, and a row without bits or wider than the scratchpad.
-pub(super) fn check_row(bytes: u64, row_bits: u32) -> Result<(), Error> {
+pub(crate) fn check_row(bytes: u64, row_bits: u32) -> Result<(), Error> {
     if bytes == 0 {
         return Err(Error::ScratchpadSize { bytes, min: 1, max: u64::MAX });
     }
