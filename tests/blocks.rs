@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::support::{data, prepared, train};
 use serde_json::Value;
-use systoliq_array::{Array, Fast, Register, Stationary};
+use systoliq_array::{Array, Register, Stationary};
+use systoliq_engine::Fast;
 use systoliq_fxp::Tensor;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;

@@ -1,9 +1,8 @@
 //! Engines must agree in every bit, cycle and count on a real network.
 
 use crate::support::{data, prepared, train};
-use systoliq_array::{
-    Array, ArrayCounts, Fast, Mapping, Overlap, PartialFolds, Register, Stationary,
-};
+use systoliq_array::{Array, ArrayCounts, Mapping, Overlap, PartialFolds, Register, Stationary};
+use systoliq_engine::Fast;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};

@@ -4,7 +4,7 @@ use crate::shell;
 use std::f64::consts::LN_10;
 
 use crate::support::{data, fashion, prepared};
-use systoliq_array::Fast;
+use systoliq_engine::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
 use systoliq_sim::drop::of_values;

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
     ("program", &["keyed-random", "fxp", "nn"]),
     ("array", &["keyed-random", "fxp", "program"]),
+    ("engine", &["keyed-random", "fxp", "program"]),
     ("energy", &[]),
-    ("sim", &["keyed-random", "fxp", "nn", "program", "array", "energy"]),
+    ("sim", &["keyed-random", "fxp", "nn", "program", "array", "engine", "energy"]),
     ("explore", &["keyed-random", "fxp", "nn", "program", "array", "energy", "sim"]),
     ("figures", &["fxp", "energy", "sim", "explore"]),
     (

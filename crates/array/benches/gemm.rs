@@ -5,7 +5,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ndarray::Array2;
 use std::hint::black_box;
 use systoliq_array::activity::accumulator_toggles;
-use systoliq_array::{Activity, Array, ArrayCounts, Fast, Mapping, Register, Stationary};
+use systoliq_array::{Activity, Array, ArrayCounts, Mapping, Register, Stationary};
+use systoliq_engine::Fast;
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;

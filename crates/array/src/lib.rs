@@ -2,10 +2,9 @@
 //! out.
 //!
 //! An [`Array`] is a grid of processing elements (PEs) and the way it is used. A GEMM is cut into
-//! [tiles](mapping) that fit the grid; each is one *fold*. Two engines run it, and give the same
-//! bits: [`Register`] clocks every register of every PE, and counts what it sees; [`Fast`] steps
-//! no PE, but multiplies matrices with whatever the machine does best. Beside it stand the closed
-//! forms of [`timing`], [`ArrayCounts`] and [`Activity`], which equal what [`Register`] counts.
+//! [tiles](mapping) that fit the grid; each is one *fold*. The engine [`Register`] clocks every
+//! register of every PE, and counts what it sees. Beside it stand the closed forms of [`timing`],
+//! [`ArrayCounts`] and [`Activity`], which equal what [`Register`] counts.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -16,7 +15,6 @@
 //! | [`counts`] | events, in closed form |
 //! | [`activity`] | what depends on the data: zero operands and bits that flip |
 //! | [`register`] | the engine that steps |
-//! | [`fast`] | the engine that does not |
 //! | [`instant`] | the registers in any cycle, without stepping |
 //! | [`demand`] | the elements that pass the grid's edges in a cycle |
 //! | [`trace`] | the registers in a range of cycles, written down |
@@ -29,7 +27,6 @@ pub mod config;
 pub mod counts;
 pub mod demand;
 mod error;
-pub mod fast;
 pub mod instant;
 pub mod mapping;
 pub mod register;
@@ -41,7 +38,6 @@ pub use activity::Activity;
 pub use config::{Array, Dataflow, FoldOrder, Overlap, PartialFolds, SIDE_MAX};
 pub use counts::ArrayCounts;
 pub use error::Error;
-pub use fast::Fast;
 pub use instant::Instants;
 pub use mapping::{Mapping, Stationary, Tile};
 pub use register::Register;

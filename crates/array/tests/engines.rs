@@ -6,7 +6,8 @@ use std::num::NonZero;
 
 use cases::{Case, accumulators, any_case, array, for_each_small_case, format, policies};
 use systoliq_array::register::Seen;
-use systoliq_array::{ArrayCounts, Fast, Mapping};
+use systoliq_array::{ArrayCounts, Mapping};
+use systoliq_engine::Fast;
 use systoliq_fxp::OverflowAt;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Reference, Sums};

@@ -15,6 +15,7 @@ pub mod gemm;
 pub mod listing;
 mod lower;
 pub mod machine;
+pub mod panels;
 pub mod plan;
 pub mod spec;
 mod width;

@@ -3,7 +3,8 @@
 //! The steps before it run in fixed point alone, with the fast engine and without evaluations: the
 //! golden model and evaluations change no bit of training.
 
-use systoliq_array::{Fast, Mapping};
+use systoliq_array::Mapping;
+use systoliq_engine::Fast;
 use systoliq_fxp::{Adder, Tensor};
 use systoliq_nn::{DataSet, epoch_order, initial_weights};
 use systoliq_program::{

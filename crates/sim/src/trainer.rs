@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use systoliq_array::Register;
 use systoliq_array::register::Seen;
-use systoliq_array::{Fast, Register};
+use systoliq_engine::Fast;
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{

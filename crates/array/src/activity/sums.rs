@@ -18,9 +18,9 @@ use super::{Run, sum_words, word};
 use crate::Mapping;
 use systoliq_fxp::vectors::{Work, with_widest_vectors};
 
-use crate::fast::{Side, Word, word_panels};
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
+use systoliq_program::panels::{Side, Word, word_panels};
 
 /// Bits that flip in the registers of sums during one GEMM: in accumulators and, where outputs
 /// stay, in the chains through which they leave.

@@ -4,7 +4,7 @@
 //! same few steps of the second, and compares their logits on the first batch of training samples. So
 //! it sees what a format does to the forward pass, and what it does to updates.
 
-use systoliq_array::Fast;
+use systoliq_engine::Fast;
 use systoliq_nn::{DataSet, Golden, Parameters, epoch_order};
 use systoliq_program::{Machine, Step};
 

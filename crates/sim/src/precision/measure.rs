@@ -1,7 +1,7 @@
 //! The mismatch that widths cause on the integer machine: quantization after training.
 
 use serde::Serialize;
-use systoliq_array::Fast;
+use systoliq_engine::Fast;
 use systoliq_nn::Parameters;
 use systoliq_program::{Machine, Plan, Program, Step, Verdict};
 

@@ -3,23 +3,23 @@
 use systoliq_fxp::{Accumulator, Overflow, OverflowAt, Tensor, with_codes};
 use systoliq_program::GemmTask;
 
-use super::bias::Bias;
+use crate::bias::Bias;
 
 /// The largest and smallest code of an operand, or bounds of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CodeRange {
+pub(crate) struct CodeRange {
     min: i64,
     max: i64,
 }
 
 impl CodeRange {
     /// What the format can hold.
-    pub(super) fn of_format(tensor: &Tensor) -> Self {
+    pub(crate) fn of_format(tensor: &Tensor) -> Self {
         Self { min: tensor.format().min_raw(), max: tensor.format().max_raw() }
     }
 
     /// What the tensor holds, and 0.
-    pub(super) fn of_codes(tensor: &Tensor) -> Self {
+    pub(crate) fn of_codes(tensor: &Tensor) -> Self {
         with_codes!(tensor, |codes| {
             let codes = codes.as_slice().expect("tensors are contiguous");
             let min = codes.iter().fold(0, |min, &code| code.min(min));
@@ -29,19 +29,19 @@ impl CodeRange {
     }
 
     /// The largest magnitude.
-    pub(super) fn magnitude(self) -> u128 {
+    pub(crate) fn magnitude(self) -> u128 {
         self.min.unsigned_abs().max(self.max.unsigned_abs()).into()
     }
 
     /// Whether all codes fit 16 bits.
-    pub(super) fn fits_i16(self) -> bool {
+    pub(crate) fn fits_i16(self) -> bool {
         i16::try_from(self.min).is_ok() && i16::try_from(self.max).is_ok()
     }
 }
 
 /// How to sum, cheapest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     /// By integer GEMM.
     Dot(DotBounds),
     /// By additions one after the other in 32-bit lanes.
@@ -56,18 +56,18 @@ pub(super) enum Method {
 
 /// What integer GEMM must know of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DotBounds {
+pub(crate) struct DotBounds {
     /// No code of B is larger.
-    pub(super) b_magnitude: u128,
+    pub(crate) b_magnitude: u128,
     /// No product is larger.
-    pub(super) product_magnitude: u128,
+    pub(crate) product_magnitude: u128,
     /// Whether a sum may leave the accumulator's range.
-    pub(super) may_overflow: bool,
+    pub(crate) may_overflow: bool,
 }
 
 /// What is left to do with an exact sum as it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(crate) enum Limit {
     /// Nothing: it fits.
     Fits,
     /// It is taken modulo 2^bits.
@@ -77,7 +77,7 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    pub(super) fn of(accumulator: &Accumulator) -> Self {
+    pub(crate) fn of(accumulator: &Accumulator) -> Self {
         let (low, high) = accumulator.ends();
         match accumulator.overflow {
             Overflow::Wrap => Self::Wrap { bits: accumulator.bits() },
@@ -88,7 +88,7 @@ impl Limit {
 
 impl DotBounds {
     /// Whether sums of `k` products surely fit 32 bits and the accumulator.
-    pub(super) fn are_narrow(&self, k: usize) -> bool {
+    pub(crate) fn are_narrow(&self, k: usize) -> bool {
         let total = self.product_magnitude.checked_mul(k as u128);
         !self.may_overflow && total.is_some_and(|total| total < 1 << 31)
     }
@@ -96,7 +96,7 @@ impl DotBounds {
 
 impl Method {
     /// The cheapest exact way to sum the products of codes in these ranges.
-    pub(super) fn of(task: &GemmTask<'_>, a: CodeRange, b: CodeRange, bias: &Bias) -> Self {
+    pub(crate) fn of(task: &GemmTask<'_>, a: CodeRange, b: CodeRange, bias: &Bias) -> Self {
         let adder = &task.adder;
         let k = task.a.cols() as u128;
         let outputs = task.a.rows() as u128 * task.b.cols() as u128;

@@ -6,13 +6,14 @@ use systoliq_fxp::Sum;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
 
-use super::kernels::{BLOCK_MAX, Kernel};
-use super::panels::{Part, Side, pair_panels};
-use super::plan::CodeRange;
+use crate::kernels::{BLOCK_MAX, Kernel};
+use crate::pairs::{Part, pair_panels};
+use crate::plan::CodeRange;
+use systoliq_program::panels::Side;
 
 /// All sums; `None` where codes or the sum of a block do not fit the integer GEMM, or blocks do not
 /// fall into whole pairs.
-pub(super) fn gemm(task: &GemmTask<'_>, kernel: Kernel) -> Option<Sums> {
+pub(crate) fn gemm(task: &GemmTask<'_>, kernel: Kernel) -> Option<Sums> {
     let GemmShape { m, k, n } = task.shape();
     let size = task.adder.block().map(NonZero::get)? as usize;
     let [a, b] = [task.a.tensor, task.b.tensor].map(CodeRange::of_format);

@@ -14,18 +14,18 @@
 use std::fmt;
 
 /// Two codes of neighbouring k, the even one in the low half.
-pub(super) type Pair = i32;
+pub(crate) type Pair = i32;
 
 /// The pair of an even and an odd code.
 #[inline(always)]
-pub(super) fn pair(even: i16, odd: i16) -> Pair {
+pub(crate) fn pair(even: i16, odd: i16) -> Pair {
     i32::from(odd) << 16 | i32::from(even as u16)
 }
 
 /// Has `fill` write the codes of pairs one by one, in place: a detour through another array costs
 /// more than all else when panels are packed.
 #[inline(always)]
-pub(super) fn fill_pairs(pairs: &mut [Pair], fill: impl FnOnce(&mut [i16])) {
+pub(crate) fn fill_pairs(pairs: &mut [Pair], fill: impl FnOnce(&mut [i16])) {
     let halves = pairs.as_mut_ptr().cast();
     // SAFETY: a pair has the bytes of two codes, is aligned at least as they are, and any bytes are
     // integers; `pairs` is not used until `fill` is done.
@@ -36,16 +36,16 @@ pub(super) fn fill_pairs(pairs: &mut [Pair], fill: impl FnOnce(&mut [i16])) {
 }
 
 /// The largest block of any kernel.
-pub(super) const BLOCK_MAX: usize = 12 * 32;
+pub(crate) const BLOCK_MAX: usize = 12 * 32;
 
 /// `block[i][j] = Σ a[k][i] · b[k][j]` modulo 2³², for panels of pairs.
 #[derive(Clone, Copy)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     name: &'static str,
     /// Rows of a block: the width of a panel of A.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Columns of a block: the width of a panel of B.
-    pub(super) cols: usize,
+    pub(crate) cols: usize,
     /// Must be called only where the instructions it is compiled for are available.
     run: unsafe fn(&[Pair], &[Pair], &mut [i32]),
 }
@@ -58,7 +58,7 @@ impl fmt::Debug for Kernel {
 
 impl Kernel {
     /// Every kernel that this machine can run, the best first.
-    pub(super) fn available() -> Vec<Self> {
+    pub(crate) fn available() -> Vec<Self> {
         let portable = Self { name: "portable", rows: 4, cols: 8, run: portable };
         #[cfg(target_arch = "x86_64")]
         return x86::available().into_iter().chain([portable]).collect();
@@ -72,7 +72,7 @@ impl Kernel {
     ///
     /// Unless the panels have as many pairs, and the block `rows · cols` elements.
     #[inline]
-    pub(super) fn run(&self, a: &[Pair], b: &[Pair], block: &mut [i32]) {
+    pub(crate) fn run(&self, a: &[Pair], b: &[Pair], block: &mut [i32]) {
         let Self { rows, cols, .. } = *self;
         assert_eq!((a.len() % rows, b.len() % cols), (0, 0), "{self:?}: whole panels");
         assert_eq!(a.len() / rows, b.len() / cols, "{self:?}: pairs of the panels");
@@ -103,7 +103,7 @@ mod x86 {
     use std::arch::x86_64::*;
     use systoliq_fxp::vectors::has_avx512;
 
-    pub(super) fn available() -> Vec<Kernel> {
+    pub(crate) fn available() -> Vec<Kernel> {
         let kernel = |name, rows, cols, run| Kernel { name, rows, cols, run };
         let mut kernels = Vec::new();
         if has_avx512() && is_x86_feature_detected!("avx512vnni") {

@@ -3,42 +3,22 @@
 //! This honours the order of additions where it matters: products are rounded and sums limited at
 //! every addition. Beside each limited sum runs the exact one, which tells whether it overflowed.
 
-use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul};
+use num_traits::AsPrimitive;
 use systoliq_fxp::rounding::Wide;
 use systoliq_fxp::{Overflow, OverflowAt, Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
 
-use super::bias::Bias;
-use super::panels::{Side, word_panels};
+use crate::bias::Bias;
 use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_program::panels::{Side, Word, word_panels};
 
 /// How many columns of C are summed side by side.
 const LANES: usize = 16;
 
 /// How many rows of C are summed at once.
 const ROWS: usize = 4;
-
-/// An integer type to sum in.
-pub(crate) trait Word:
-    PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug
-{
-    /// Its width.
-    const BITS: u32;
-}
-
-impl Word for i32 {
-    const BITS: u32 = i32::BITS;
-}
-
-impl Word for i64 {
-    const BITS: u32 = i64::BITS;
-}
-
-impl Word for i128 {
-    const BITS: u32 = i128::BITS;
-}
 
 /// How a product becomes a term of the sum.
 trait Align<W>: Copy {
@@ -81,7 +61,7 @@ impl<W: Wide, const MODE: usize> Align<W> for Drop<'_, MODE> {
 ///
 /// The word must hold, with one bit to spare, every product, every exact sum with its bias, and
 /// every value of the accumulator; the latter only where sums saturate.
-pub(super) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+pub(crate) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: &Bias) -> Sums
 where
     i64: AsPrimitive<W>,
 {
@@ -90,7 +70,7 @@ where
 
 /// Sums of rounded products, in words of type `W`, which must hold what [`unrounded`] tells; for at
 /// most 2³² outputs, so that their random words take 32-bit arithmetic.
-pub(super) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+pub(crate) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: &Bias) -> Sums
 where
     i64: AsPrimitive<W>,
 {

@@ -6,7 +6,7 @@ use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
 
 /// What is added to each output last, at the accumulators' fraction bits.
-pub(super) enum Bias {
+pub(crate) enum Bias {
     /// The same in every row of C.
     Columns(Vec<i64>),
     /// Rounded anew for every output.
@@ -15,7 +15,7 @@ pub(super) enum Bias {
 
 impl Bias {
     /// The bias of a GEMM, zeros if it has none; `None` where an element does not fit 62 bits.
-    pub(super) fn new(task: &GemmTask<'_>) -> Option<Self> {
+    pub(crate) fn new(task: &GemmTask<'_>) -> Option<Self> {
         let adder = &task.adder;
         let Some(bias) = task.bias else {
             return Some(Self::Columns(vec![0; task.b.cols()]));
@@ -42,7 +42,7 @@ impl Bias {
     }
 
     /// The largest magnitude that an element may have.
-    pub(super) fn magnitude(&self) -> u128 {
+    pub(crate) fn magnitude(&self) -> u128 {
         let (codes, shift) = match self {
             Self::Columns(codes) => (codes, 0),
             Self::Drawn { codes, shift, .. } => (codes, *shift),
@@ -53,7 +53,7 @@ impl Bias {
 
     /// The biases of row `i` of C in the columns `cols`; `buffer` has room for them.
     #[inline(always)]
-    pub(super) fn row<'a>(
+    pub(crate) fn row<'a>(
         &'a self,
         i: usize,
         cols: Range<usize>,

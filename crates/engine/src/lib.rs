@@ -1,6 +1,6 @@
-//! The engine that steps no PE.
+//! Programs as fast as this machine can.
 //!
-//! Bits depend on the GEMM alone, so this engine is free to multiply matrices as the machine likes
+//! Bits depend on the GEMM alone, so this engine, which knows no array and steps no PE, is free to multiply matrices as the machine likes
 //! best. It picks the cheapest way that is provably exact for the widths and values at hand:
 //!
 //! | where | sums |
@@ -15,7 +15,7 @@ mod blocks;
 mod dot;
 mod kernels;
 mod lanes;
-mod panels;
+mod pairs;
 mod plan;
 
 use systoliq_fxp::Sum;
@@ -25,14 +25,12 @@ use systoliq_program::{Engine, GemmTask, Sums};
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
-pub(crate) use lanes::Word;
-pub(crate) use panels::{Side, word_panels};
 use plan::{CodeRange, Method};
+use systoliq_program::panels::{Side, word_panels};
 
 /// The engine that multiplies matrices as fast as this machine can.
 ///
-/// It has no array: bits do not depend on one, and cycles and counts have closed forms, in
-/// [`ArrayCounts::of`](crate::ArrayCounts::of).
+/// It has no array: bits do not depend on one, and cycles and counts have closed forms.
 #[derive(Clone, Copy, Debug)]
 pub struct Fast {
     kernel: Kernel,

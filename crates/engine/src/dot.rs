@@ -6,12 +6,13 @@
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{GemmTask, Sums};
 
-use super::bias::Bias;
+use crate::bias::Bias;
 use systoliq_fxp::vectors::{Work, with_widest_vectors};
 
-use super::kernels::{BLOCK_MAX, Kernel, Pair};
-use super::panels::{Panels, Part, Side, pair_panels};
-use super::plan::{DotBounds, Limit};
+use crate::kernels::{BLOCK_MAX, Kernel, Pair};
+use crate::pairs::{Panels, Part, pair_panels};
+use crate::plan::{DotBounds, Limit};
+use systoliq_program::panels::Side;
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
 const PAIRS_MIN: u128 = 32;
@@ -20,14 +21,14 @@ const PAIRS_MIN: u128 = 32;
 const CACHE_BYTES: usize = 1 << 18;
 
 /// A GEMM whose codes fit 16 bits and whose sums, bias included, stay below 2⁶².
-pub(super) struct Dot<'a> {
-    pub(super) task: &'a GemmTask<'a>,
-    pub(super) bias: &'a Bias,
-    pub(super) bounds: DotBounds,
+pub(crate) struct Dot<'a> {
+    pub(crate) task: &'a GemmTask<'a>,
+    pub(crate) bias: &'a Bias,
+    pub(crate) bounds: DotBounds,
 }
 
 impl Dot<'_> {
-    pub(super) fn run(&self, kernel: Kernel) -> Sums {
+    pub(crate) fn run(&self, kernel: Kernel) -> Sums {
         let Self { task, bias, bounds } = *self;
         let shape = task.shape();
         let whole = pairs_max(bounds.product_magnitude);

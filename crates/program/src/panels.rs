@@ -1,53 +1,44 @@
-//! Operands, packed for the inner loops.
+//! Operands, packed for inner loops.
 //!
 //! The *lines* of an operand are what the products of one output run along: rows of A, columns of
 //! B. A *panel* holds some lines side by side, k by k, so that an inner loop reads it in one
-//! stream; where lines are missing in the last panel, it holds zeros.
+//! stream; where lines are missing in the last panel, it holds zeros. A [`Group`] says what becomes
+//! of codes on the way.
 
-use num_traits::{AsPrimitive, Zero};
 use std::array::from_fn;
 use std::ops::Range;
-use systoliq_fxp::{Lane, with_codes};
-use systoliq_program::Operand;
 
+use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul, Zero};
 use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_fxp::{Lane, with_codes};
 
-use super::kernels::{Pair, fill_pairs, pair};
-use super::lanes::Word;
+use crate::Operand;
+
+/// An integer type to sum in.
+pub trait Word: PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug {
+    /// Its width.
+    const BITS: u32;
+}
+
+impl Word for i32 {
+    const BITS: u32 = i32::BITS;
+}
+
+impl Word for i64 {
+    const BITS: u32 = i64::BITS;
+}
+
+impl Word for i128 {
+    const BITS: u32 = i128::BITS;
+}
 
 /// Which operand of a GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
+    /// The left one, whose lines are rows.
     A,
+    /// The right one, whose lines are columns.
     B,
-}
-
-/// What of each code becomes 16 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// The code, which fits.
-    Whole,
-    /// `⌊code / 2⁸⌋`.
-    High,
-    /// The code modulo 2⁸.
-    Low,
-}
-
-/// Panels of pairs, `[panel][k / 2][line]`.
-pub(super) struct Panels {
-    words: Vec<Pair>,
-    /// Pairs per line.
-    pairs: usize,
-    /// Lines per panel.
-    width: usize,
-}
-
-impl Panels {
-    /// The panel that begins with line `line`.
-    #[inline(always)]
-    pub(super) fn at(&self, line: usize) -> &[Pair] {
-        &self.words[line * self.pairs..][..self.width * self.pairs]
-    }
 }
 
 /// An operand as lines of codes.
@@ -70,60 +61,45 @@ impl<'a, L: Lane> Lines<'a, L> {
     }
 }
 
-/// Evaluates `$body` with `$lines` bound to the lines of an operand, whatever their type.
-macro_rules! with_lines {
-    ($operand:expr, $side:expr, |$lines:ident| $body:expr) => {
-        with_codes!($operand.tensor, |codes| {
-            let codes = codes.as_slice().expect("tensors are contiguous");
-            let $lines = Lines::new(codes, $operand, $side);
-            $body
-        })
-    };
-}
-
-/// Panels of `width` lines, `[panel][k][line]`, each code times `2^zeros` as far as it fits.
-pub(crate) fn word_panels<W: Word>(
-    operand: &Operand<'_>,
-    side: Side,
-    width: usize,
-    zeros: u32,
-) -> Vec<W>
-where
-    i64: AsPrimitive<W>,
-{
-    let scale = if zeros < W::BITS { W::one() << zeros as usize } else { W::zero() };
-    let group = Scaled { scale };
-    with_lines!(operand, side, |lines| with_widest_vectors(Pack { lines, width, group }))
-}
-
-/// Panels of `width` lines of pairs of codes whose `part` fits 16 bits.
-pub(super) fn pair_panels(operand: &Operand<'_>, side: Side, width: usize, part: Part) -> Panels {
-    let group = match part {
-        Part::Whole => Paired { shift: 0, mask: !0 },
-        Part::High => Paired { shift: 8, mask: !0 },
-        Part::Low => Paired { shift: 0, mask: 0xff },
-    };
-    with_lines!(operand, side, |lines| {
-        let pairs = lines.k.div_ceil(2);
-        Panels { words: with_widest_vectors(Pack { lines, width, group }), pairs, width }
-    })
-}
-
 /// How many words of a line are made before it is the next line's turn.
-const AT_ONCE: usize = 32;
+pub const AT_ONCE: usize = 32;
 
 /// How many lines are turned into columns at once.
 const ABREAST: usize = 8;
 
 /// How `N` codes of neighbouring k become one word of a panel.
-trait Group<L, const N: usize>: Copy {
+pub trait Group<const N: usize>: Copy {
+    /// The word.
     type Word: Copy + Zero;
 
     /// The words of a piece of one line of at most `N · AT_ONCE` codes.
-    fn line(self, codes: &[L], words: &mut [Self::Word; AT_ONCE]);
+    fn line<L: Lane>(self, codes: &[L], words: &mut [Self::Word; AT_ONCE]);
 
     /// One word per line, from rows of codes of neighbouring lines.
-    fn rows(self, rows: [&[L]; N], words: &mut [Self::Word]);
+    fn rows<L: Lane>(self, rows: [&[L]; N], words: &mut [Self::Word]);
+}
+
+/// Panels of `width` lines, `[panel][k / N][line]`, of words that `group` makes.
+pub fn panels<G: Group<N>, const N: usize>(
+    operand: &Operand<'_>,
+    side: Side,
+    width: usize,
+    group: G,
+) -> Vec<G::Word> {
+    with_codes!(operand.tensor, |codes| {
+        let codes = codes.as_slice().expect("tensors are contiguous");
+        let lines = Lines::new(codes, operand, side);
+        with_widest_vectors(Pack { lines, width, group })
+    })
+}
+
+/// Panels of `width` lines, `[panel][k][line]`, each code times `2^zeros` as far as it fits.
+pub fn word_panels<W: Word>(operand: &Operand<'_>, side: Side, width: usize, zeros: u32) -> Vec<W>
+where
+    i64: AsPrimitive<W>,
+{
+    let scale = if zeros < W::BITS { W::one() << zeros as usize } else { W::zero() };
+    panels(operand, side, width, Scaled { scale })
 }
 
 /// Each code by itself, times `2^zeros`.
@@ -132,56 +108,21 @@ struct Scaled<W> {
     scale: W,
 }
 
-impl<L: Lane, W: Word> Group<L, 1> for Scaled<W>
+impl<W: Word> Group<1> for Scaled<W>
 where
     i64: AsPrimitive<W>,
 {
     type Word = W;
 
     #[inline(always)]
-    fn line(self, codes: &[L], words: &mut [W; AT_ONCE]) {
+    fn line<L: Lane>(self, codes: &[L], words: &mut [W; AT_ONCE]) {
         self.rows([codes], words);
     }
 
     #[inline(always)]
-    fn rows(self, [codes]: [&[L]; 1], words: &mut [W]) {
+    fn rows<L: Lane>(self, [codes]: [&[L]; 1], words: &mut [W]) {
         for (word, &code) in words.iter_mut().zip(codes) {
             *word = code.code().as_().wrapping_mul(&self.scale);
-        }
-    }
-}
-
-/// Two codes, of each the bits `mask` after a shift.
-#[derive(Clone, Copy)]
-struct Paired {
-    shift: u32,
-    mask: i32,
-}
-
-impl Paired {
-    #[inline(always)]
-    fn half<L: Lane>(self, code: L) -> i16 {
-        let code: i32 = code.as_();
-        (code.wrapping_shr(self.shift) & self.mask) as i16
-    }
-}
-
-impl<L: Lane> Group<L, 2> for Paired {
-    type Word = Pair;
-
-    #[inline(always)]
-    fn line(self, codes: &[L], words: &mut [Pair; AT_ONCE]) {
-        fill_pairs(words, |halves| {
-            for (half, &code) in halves.iter_mut().zip(codes) {
-                *half = self.half(code);
-            }
-        });
-    }
-
-    #[inline(always)]
-    fn rows(self, [even, odd]: [&[L]; 2], words: &mut [Pair]) {
-        for ((word, &even), &odd) in words.iter_mut().zip(even).zip(odd) {
-            *word = pair(self.half(even), self.half(odd));
         }
     }
 }
@@ -193,7 +134,7 @@ struct Pack<'a, L, G, const N: usize> {
     group: G,
 }
 
-impl<L: Lane, G: Group<L, N>, const N: usize> Work for Pack<'_, L, G, N> {
+impl<L: Lane, G: Group<N>, const N: usize> Work for Pack<'_, L, G, N> {
     type Output = Vec<G::Word>;
 
     #[inline(always)]
@@ -217,7 +158,7 @@ impl<L: Lane, G: Group<L, N>, const N: usize> Work for Pack<'_, L, G, N> {
     }
 }
 
-impl<L: Lane, G: Group<L, N>, const N: usize> Pack<'_, L, G, N> {
+impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
     /// Fills a panel from lines that are stored whole, some k of all lines after the other, so that
     /// the part of the panel that is written stays in the nearest cache.
     #[inline(always)]
@@ -299,20 +240,6 @@ mod tests {
         for (at, &word) in words.iter().enumerate() {
             let (panel, at, lane) = (at / (k * width), at / width % k, at % width);
             assert_eq!(word, code(panel * width + lane, at) << 3, "{case}");
-        }
-        let [whole, high, low] = [Part::Whole, Part::High, Part::Low]
-            .map(|part| pair_panels(operand, side, width, part).words);
-        let pairs = k.div_ceil(2);
-        assert_eq!(whole.len(), count.next_multiple_of(width) * pairs, "{case}");
-        for at in 0..whole.len() {
-            let (panel, lane) = (at / (pairs * width), at % width);
-            for half in 0..2 {
-                let expected = code(panel * width + lane, 2 * (at / width % pairs) + half);
-                let value = |pair: Pair| i64::from((pair >> (16 * half)) as i16);
-                assert_eq!(value(whole[at]), expected, "{case}");
-                assert_eq!(value(high[at]) * 256 + value(low[at]), expected, "{case}");
-                assert!((0..256).contains(&value(low[at])), "{case}");
-            }
         }
     }
 }
