@@ -404,6 +404,12 @@ fn runs() -> Vec<Case> {
         Case { right: "decay that a finer master holds is not", ..decay(16) }
             .json("/precision/1/stalled_rate", 0.0),
         Case {
+            right: "decay that momentum rounds away is stalled, too",
+            command: "train case.json --json --set training.momentum=0.5 --set precision.momentum=Q2.6",
+            ..decay(6)
+        }
+        .json("/precision/1/stalled_rate", 1.0),
+        Case {
             same: Some(["run/report.json", "long/report.json"]),
             ..resumed(
                 "a run goes on to more epochs",

@@ -110,6 +110,8 @@ pub struct Machine<'p> {
     targets: Vec<f64>,
     /// What an update leaves to the command that keeps its residual.
     passing: Option<Passing>,
+    /// Where a momentum that was gathered is not zero before rounding, until its update is done.
+    gathered: Option<Vec<bool>>,
     initial: Vec<(TensorId, ConversionStatistics)>,
 }
 
@@ -178,6 +180,7 @@ impl<'p> Machine<'p> {
             labels: Vec::new(),
             targets: Vec::new(),
             passing: None,
+            gathered: None,
             initial: Vec::new(),
         }
     }

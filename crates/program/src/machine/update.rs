@@ -94,6 +94,7 @@ impl Machine<'_> {
         let (conversion, second_pass) =
             self.conversion(momentum, || exact.range(), key, step.training);
         let (tensor, statistics) = exact.convert(&conversion);
+        self.gathered = Some(exact.nonzero());
         self.observe(momentum, &statistics, step.training);
         self.finish(momentum, tensor, statistics, second_pass)
     }
@@ -106,18 +107,22 @@ impl Machine<'_> {
         decay: Option<Multiplier>,
         key: Key,
     ) -> Outcome {
-        let before = self.read(weights);
         let mut change = Combination::of(rate, self.read(gradient));
         if let Some(decay) = decay {
-            change = change.plus(decay, before);
+            change = change.plus(decay, self.read(weights));
         }
-        let asked = change.nonzero();
-        let mut exact = Combination::of(Multiplier::ONE, before);
+        // What momentum lost to rounding was asked for, too.
+        let asked = match self.program.tensor(gradient).role {
+            Role::Momentum => self.gathered.take().expect("momentum before its update"),
+            _ => change.nonzero(),
+        };
+        let mut exact = Combination::of(Multiplier::ONE, self.read(weights));
         if let Some(residual) = residual {
             exact = exact.plus(Multiplier::ONE, self.read(residual));
         }
         exact = exact.less(change);
         let (tensor, statistics) = exact.convert(&self.kept_scale(weights, key));
+        let before = self.read(weights);
         if residual.is_some() {
             // Whether an element is stalled is known with its residual.
             self.passing = Some(Passing { exact, weights: before.clone(), asked });
