@@ -7,20 +7,21 @@ use crate::support::{data, models, prepared, train};
 use systoliq_array::{Dataflow, Stationary, timing};
 use systoliq_energy::FloatFormat;
 use systoliq_fxp::Scale;
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::Toggles;
+use systoliq_hardware::memory::Stored;
+use systoliq_hardware::{accelerator::Layout, accelerator::Residency};
+use systoliq_hardware::{cost::Arithmetic, cost::Costs};
+use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_nn::DataSet;
 use systoliq_program::{GemmShape, Pass, TensorId, Work};
-use systoliq_sim::accelerator::{Layout, Residency};
-use systoliq_sim::activity::Toggles;
 use systoliq_sim::capture::mapping_in_step;
-use systoliq_sim::cost::{Arithmetic, Costs};
-use systoliq_sim::memory::Stored;
 use systoliq_sim::scalesim::Topology;
 use systoliq_sim::scalesim::topology::OutputSize;
-use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::timeline::{Entry, Run};
 use systoliq_sim::trainer::Record;
 use systoliq_sim::workload::{WorkloadReport, products};
-use systoliq_sim::{Accelerator, EngineKind, Experiment, Prepared};
+use systoliq_sim::{EngineKind, Experiment, Prepared};
 
 const EDGE: &str = "edge-16x16";
 

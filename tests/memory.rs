@@ -10,13 +10,16 @@ mod stash;
 mod steps;
 
 use systoliq_array::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::Dram;
+use systoliq_hardware::{
+    memory::Moment, memory::Moved, memory::Step, memory::Stored, memory::Transfer, memory::Walk,
+    memory::Walked,
+};
+use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_keyed_random::Key;
 use systoliq_program::{GemmShape, TensorId};
-use systoliq_sim::Accelerator;
-use systoliq_sim::accelerator::Dram;
-use systoliq_sim::im2col::{Im2col, Sliding};
-use systoliq_sim::memory::{Moment, Moved, Step, Stored, Transfer, Walk, Walked};
-use systoliq_sim::single::{GemmReport, Widths};
+use systoliq_program::{im2col::Im2col, im2col::Sliding};
 
 use burst_by_burst::{Work, follow};
 

@@ -8,15 +8,17 @@ use std::fs;
 use serde_json::Value;
 use systoliq::load;
 use systoliq_energy::{DramKind, Picojoules, Profile};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::efficiency::peak_tops;
+use systoliq_hardware::prices::Prices;
+use systoliq_hardware::{
+    events::Buffer, events::Component, events::EnergyByComponent, events::Event, events::Tally,
+};
+use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
+use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_program::GemmShape;
-use systoliq_sim::Accelerator;
-use systoliq_sim::events::{Buffer, Component, EnergyByComponent, Event, Tally};
-use systoliq_sim::hardware::peak_tops;
-use systoliq_sim::prices::Prices;
-use systoliq_sim::roofline::{BoundBy, Roofline};
 use systoliq_sim::scalesim::Topology;
 use systoliq_sim::scalesim::topology::OutputSize;
-use systoliq_sim::single::{GemmReport, Widths};
 use systoliq_sim::workload::products;
 
 fn machine(name: &str) -> Accelerator {

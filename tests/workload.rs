@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use systoliq_array::{Array, Dataflow};
-use systoliq_sim::Accelerator;
+use systoliq_hardware::Accelerator;
 use systoliq_sim::scalesim::Topology;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::workload::{products, scalesim};

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use systoliq_sim::accelerator::Dram;
-use systoliq_sim::memory::{Moved, Transfer};
+use systoliq_hardware::accelerator::Dram;
+use systoliq_hardware::{memory::Moved, memory::Transfer};
 
 /// A step, with its times as they would be without memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What the commands of a training step move.
 
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 use systoliq_program::{Operation, TensorId};
 use systoliq_sim::Prepared;
-use systoliq_sim::cost::Arithmetic;
-use systoliq_sim::memory::{Moment, Stored, Transfer};
 
 use super::properties::experiment;
 

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_hardware::{cost::Arithmetic, cost::Cost, cost::Costs};
+use systoliq_hardware::{memory::Moment, memory::Moved, memory::Stored, memory::Transfer};
 use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
 use systoliq_program::{
     Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
 };
-use systoliq_sim::cost::{Arithmetic, Cost, Costs};
-use systoliq_sim::memory::{Moment, Moved, Stored, Transfer};
 
 use super::burst_by_burst::{Work as Step, follow};
 use super::steps::{self, Given};

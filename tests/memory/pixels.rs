@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use systoliq_sim::im2col::{Im2col, Sliding};
+use systoliq_program::{im2col::Im2col, im2col::Sliding};
 
 type Pixel = [usize; 3];
 

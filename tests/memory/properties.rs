@@ -3,11 +3,11 @@
 use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_array::{Dataflow, Mapping};
+use systoliq_hardware::accelerator::Scratchpads;
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::memory::Moment;
+use systoliq_hardware::single::GemmReport;
 use systoliq_program::GemmShape;
-use systoliq_sim::accelerator::Scratchpads;
-use systoliq_sim::cost::Arithmetic;
-use systoliq_sim::memory::Moment;
-use systoliq_sim::single::GemmReport;
 use systoliq_sim::trainer::Record;
 use systoliq_sim::{EngineKind, Prepared, Report};
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use systoliq_energy::Profile;
+use systoliq_hardware::memory::Moved;
+use systoliq_hardware::stash::Stash;
+use systoliq_hardware::{cost::Arithmetic, cost::Cost};
+use systoliq_hardware::{events::Component, events::ScratchpadRows};
 use systoliq_sim::Prepared;
-use systoliq_sim::cost::{Arithmetic, Cost};
-use systoliq_sim::events::{Component, ScratchpadRows};
-use systoliq_sim::memory::Moved;
-use systoliq_sim::stash::Stash;
 
 use super::properties::experiment;
 
@@ -61,11 +61,14 @@ fn sums<'m>(moved: impl IntoIterator<Item = &'m Moved>) -> BTreeMap<(usize, bool
 
 /// The names of what is kept on chip, masks with a mark.
 fn kept(prepared: &Prepared) -> Vec<String> {
-    let kept = Stash::new(prepared).kept.into_iter().flat_map(|kept| {
-        let mask = (kept.mask_on_chip_bytes > 0).then(|| format!("{}?", kept.tensor));
-        let elements = (kept.on_chip_bytes > 0).then_some(kept.tensor);
-        [mask, elements]
-    });
+    let kept = Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch)
+        .kept
+        .into_iter()
+        .flat_map(|kept| {
+            let mask = (kept.mask_on_chip_bytes > 0).then(|| format!("{}?", kept.tensor));
+            let elements = (kept.on_chip_bytes > 0).then_some(kept.tensor);
+            [mask, elements]
+        });
     kept.flatten().collect()
 }
 
@@ -85,7 +88,8 @@ fn masks_and_activations_are_kept_as_they_are_made_until_one_does_not_fit() {
     ] {
         let prepared = with(bytes, &[]);
         assert_eq!(kept(&prepared), all[..count], "{bytes} bytes");
-        let stash = Stash::new(&prepared);
+        let stash =
+            Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
         let sizes = [256, 2048, 128, 1024];
         let on_chip: u64 = sizes[..count].iter().sum();
         assert_eq!(stash.capacity_bytes, bytes);

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{Schedule, Stationary};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::single::Widths;
+use systoliq_hardware::{memory::Stored, memory::Transfer};
+use systoliq_program::im2col::Im2col;
 use systoliq_program::{GemmShape, TensorId};
-use systoliq_sim::Accelerator;
-use systoliq_sim::im2col::Im2col;
-use systoliq_sim::memory::{Stored, Transfer};
-use systoliq_sim::single::Widths;
 
 use super::burst_by_burst::Work;
 use super::pixels::{Kept, of_block};

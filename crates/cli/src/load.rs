@@ -18,8 +18,9 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use systoliq_energy::Profile;
+use systoliq_hardware::Accelerator;
 use systoliq_nn::DataSet;
-use systoliq_sim::{Accelerator, Experiment, Prepared, fitness, path};
+use systoliq_sim::{Experiment, Prepared, fitness, path};
 
 use crate::failure::{Failure, note, warn};
 use document::{Document, Layout};

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
+use systoliq_hardware::accelerator::Toggles;
 use systoliq_nn::DataSet;
-use systoliq_sim::activity::Toggles;
 use systoliq_sim::report::Extended;
 use systoliq_sim::trainer::{Curve, FixedRun, golden_curve};
 use systoliq_sim::{Experiment, Prepared};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use systoliq_sim::csv::quoted;
+use systoliq_hardware::csv::quoted;
 use systoliq_sim::drop::Judgement;
 use systoliq_sim::report::Extended;
 

@@ -6,7 +6,8 @@ use std::num::NonZero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Accumulator, Along, SoftmaxFormat};
-use systoliq_nn::{BatchGradient, LossUnit, Schedule};
+// How a program learns is stated as networks state it.
+pub use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
 use crate::GemmShape;
 use crate::plan::{Role, TensorPlan};

@@ -12,6 +12,7 @@
 pub mod command;
 pub mod error;
 pub mod gemm;
+pub mod im2col;
 pub mod listing;
 mod lower;
 pub mod machine;

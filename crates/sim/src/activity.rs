@@ -1,51 +1,16 @@
 //! What the data itself does in the array: operands that are zero, and bits that flip.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_array::Activity;
 use systoliq_array::activity::accumulator_toggles;
+use systoliq_hardware::accelerator::Toggles;
 use systoliq_program::command::Gemm;
 use systoliq_program::{Engine, GemmTask, Sums};
 
-use crate::cost::Costs;
-
-/// Which toggles are counted while training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Toggles {
-    /// None.
-    Off,
-    /// Those of operands in every step, and those of accumulators in one step of 16.
-    #[default]
-    Sampled,
-    /// All.
-    Exact,
-}
-
-/// What energy is given for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Dependence {
-    /// Data of which half the bits flip, and none is zero.
-    #[default]
-    Average,
-    /// Also for the data at hand, by the bits that flipped and the operands that were zero.
-    Toggles,
-}
+use systoliq_hardware::cost::Costs;
 
 /// One step in so many has its accumulators looked at, from the first.
 const SAMPLE_EVERY: u64 = 16;
-
-impl Toggles {
-    /// What is looked at in a step of training.
-    pub(crate) fn in_step(self, step: u64) -> Watch {
-        match self {
-            Self::Off => Watch::Nothing,
-            Self::Sampled if !step.is_multiple_of(SAMPLE_EVERY) => Watch::Operands,
-            Self::Sampled | Self::Exact => Watch::Everything,
-        }
-    }
-}
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +18,17 @@ pub(crate) enum Watch {
     Nothing,
     Operands,
     Everything,
+}
+
+impl Watch {
+    /// What is looked at in a step of training.
+    pub(crate) fn in_step(toggles: Toggles, step: u64) -> Self {
+        match toggles {
+            Toggles::Off => Self::Nothing,
+            Toggles::Sampled if !step.is_multiple_of(SAMPLE_EVERY) => Self::Operands,
+            Toggles::Sampled | Toggles::Exact => Self::Everything,
+        }
+    }
 }
 
 /// What was counted of one GEMM or of many.

@@ -11,8 +11,8 @@ use systoliq_program::{
     Command, Engine, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
 };
 
-use crate::cost::Arithmetic;
 use crate::{Error, Prepared};
+use systoliq_hardware::cost::Arithmetic;
 
 /// A GEMM that was run, with all that decides its bits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,10 +21,10 @@ use systoliq_array::Stationary;
 
 use crate::Error;
 use crate::activity::Observed;
-use crate::events::{Component, EnergyByComponent, Event};
-use crate::prices::Prices;
 use crate::timeline::Entry;
 use systoliq_energy::Picojoules;
+use systoliq_hardware::prices::Prices;
+use systoliq_hardware::{events::Component, events::EnergyByComponent, events::Event};
 
 /// The energy of some runs for their data, by component; of those that were not looked at, the average.
 ///
@@ -130,8 +130,8 @@ mod tests {
     use systoliq_program::{GemmShape, Work};
 
     use super::*;
-    use crate::cost::Cost;
     use crate::timeline::Run;
+    use systoliq_hardware::cost::Cost;
 
     /// 100 multiply-accumulates of 4 x 6 bits into 16; each operand is written once for each, over a
     /// wire, and `moved` of the sums come over one.

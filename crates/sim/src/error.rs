@@ -88,3 +88,12 @@ impl Error {
         Self::Invalid { path: path.into(), problem: problem.to_string() }
     }
 }
+
+impl From<systoliq_hardware::Error> for Error {
+    fn from(error: systoliq_hardware::Error) -> Self {
+        match error {
+            systoliq_hardware::Error::Invalid { path, problem } => Self::Invalid { path, problem },
+            systoliq_hardware::Error::Program(error) => Self::Precision(error),
+        }
+    }
+}

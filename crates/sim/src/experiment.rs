@@ -8,11 +8,12 @@ use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
 use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
-use crate::cost::{Arithmetic, Costs};
-use crate::events::Tally;
-use crate::prices::Prices;
-use crate::{Accelerator, Error};
+use crate::Error;
 use systoliq_energy::Profile;
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::events::Tally;
+use systoliq_hardware::prices::Prices;
+use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 
 /// One experiment, as its JSON file states it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -190,7 +191,7 @@ impl Prepared {
     ///
     /// Those of [`prices`](Self::prices).
     pub fn prices_by(&self, profile: Profile, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
-        Prices::new(&self.experiment.accelerator, profile, &self.step(arithmetic)?)
+        Ok(Prices::new(&self.experiment.accelerator, profile, &self.step(arithmetic)?)?)
     }
 
     /// Loads the data of the run with `seed`, and checks that it fits the network.

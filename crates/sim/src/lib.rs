@@ -8,43 +8,29 @@
 //! *Invariant:* cycles and events are exact integers. Energy is computed from them once, when
 //! they are summed. Nothing here opens a file.
 
-pub mod accelerator;
 pub mod accumulators;
-pub mod actions;
 pub mod activity;
 pub mod capture;
 pub mod comparison;
-pub mod cost;
-pub mod csv;
 pub mod dependence;
 pub mod diagnosis;
 pub mod drop;
 pub mod dump;
 pub mod error;
-pub mod events;
 pub mod experiment;
 pub mod fitness;
-pub mod hardware;
-pub mod im2col;
 mod judge;
 pub mod mcnemar;
-pub mod memory;
 pub mod path;
 pub mod precision;
-pub mod prices;
 pub mod report;
-pub mod roofline;
 pub mod savings;
 pub mod scalesim;
-pub mod silicon;
-pub mod single;
-pub mod stash;
 pub mod step_trace;
 pub mod timeline;
 pub mod trainer;
 pub mod workload;
 
-pub use accelerator::Accelerator;
 pub use error::Error;
 pub use experiment::{Experiment, Prepared};
 pub use report::Report;

@@ -13,22 +13,22 @@ use systoliq_program::{Operation, Pass, Work};
 use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::activity::ActivityReport;
 use crate::comparison::Predictions;
-use crate::cost::Arithmetic;
 use crate::diagnosis::Diagnosis;
 use crate::drop::ratio::{LossRatio, RatioOverSeeds, SeedRatio};
 use crate::drop::{Judgement, Level, MARGIN, Networks, Right};
-use crate::events::ScratchpadRows;
-use crate::hardware::HardwareReport;
 use crate::mcnemar::McNemar;
-use crate::memory::Moved;
-use crate::prices::Prices;
-use crate::roofline::Roofline;
 use crate::savings::Savings;
-use crate::stash::Stash;
 use crate::timeline::{Entry, Totals};
 use crate::trainer::{Curve, Record, Spent};
 use crate::{Error, Experiment, Prepared};
 use systoliq_energy::Picojoules;
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::efficiency::HardwareReport;
+use systoliq_hardware::events::ScratchpadRows;
+use systoliq_hardware::memory::Moved;
+use systoliq_hardware::prices::Prices;
+use systoliq_hardware::roofline::Roofline;
+use systoliq_hardware::stash::Stash;
 
 pub mod check;
 mod comparison;
@@ -359,7 +359,10 @@ impl Report {
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices, &float32)?,
             dram_bytes: traffic(prepared, &entries),
-            stash: Stash::new(prepared),
+            stash: Stash::new(
+                &prepared.costs(Arithmetic::Fixed),
+                prepared.experiment.training.batch,
+            ),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
     }

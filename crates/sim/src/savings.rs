@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use systoliq_array::{Array, SIDE_MAX};
 
-use crate::cost::Arithmetic;
-use crate::events::{Component, EnergyByComponent};
-use crate::hardware::HardwareReport;
 use crate::timeline::{Timeline, Totals};
 use crate::{Error, Prepared};
 use systoliq_energy::{FloatFormat, Picojoules, Profile};
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::efficiency::HardwareReport;
+use systoliq_hardware::{events::Component, events::EnergyByComponent};
 
 /// What float hardware has the same of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,7 +114,8 @@ impl Savings {
         let own = prepared.experiment.accelerator.profile()?;
         let priced = |profile: &Profile| {
             let energy = |totals: &Totals, arithmetic| {
-                totals.tally.energy(&prepared.prices_by(profile.clone(), arithmetic)?)
+                let prices = prepared.prices_by(profile.clone(), arithmetic)?;
+                Ok::<_, Error>(totals.tally.energy(&prices)?)
             };
             let fixed = energy(&fixed, Arithmetic::Fixed)?;
             Ok::<_, Error>((fixed, energy(&float32, Arithmetic::FLOAT32)?))

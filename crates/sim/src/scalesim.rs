@@ -7,7 +7,7 @@
 //! drain, the last cycle is not counted, folds neither overlap nor are trimmed, partial sums are
 //! written but never read back, and with stationary outputs R + C writes per fold are counted that
 //! no output asks for. Our own figures, which differ in these points, are those of
-//! [`GemmReport`](crate::single::GemmReport).
+//! [`GemmReport`](systoliq_hardware::single::GemmReport).
 //!
 //! Source: scalesim-project/SCALE-Sim at commit 1d62b68, and its release 3.0.0; A. Samajdar et al., "A systematic
 //! methodology for characterizing scalability of DNN accelerators using SCALE-Sim", ISPASS 2020.
@@ -17,7 +17,8 @@ use systoliq_array::mapping::{Axis, Extents};
 use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
-use crate::{Accelerator, Error};
+use crate::Error;
+use systoliq_hardware::Accelerator;
 
 pub mod config;
 mod error;

@@ -23,9 +23,9 @@ use systoliq_nn::DataSet;
 use systoliq_program::{TensorId, Work};
 
 use crate::capture::batch_in_step;
-use crate::cost::Arithmetic;
-use crate::memory::{Moment, Stored, Transfer};
 use crate::{Error, Prepared};
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 
 /// A command as a step runs it.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +149,7 @@ impl<'p> StepTrace<'p> {
                 }
             };
             let cost = costs.watch(command, work, second_pass, &mut show);
-            let total = cost.map_err(Ended::Refused)?.cycles.total().0;
+            let total = cost.map_err(|error| Ended::Refused(error.into()))?.cycles.total().0;
             std::mem::replace(&mut failed, Ok(())).map_err(Ended::Failed)?;
             elapsed += total;
             cycles.push(total);

@@ -7,9 +7,10 @@ use systoliq_array::{ArrayCounts, CyclesByCause};
 use systoliq_program::{Pass, Work};
 
 use crate::activity::Observed;
-use crate::cost::{Arithmetic, Cost};
-use crate::events::Tally;
 use crate::{Error, Prepared};
+use systoliq_hardware::actions::Actions;
+use systoliq_hardware::events::Tally;
+use systoliq_hardware::{cost::Arithmetic, cost::Cost};
 
 /// One kind of run: a command of the program, on work of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -181,4 +182,20 @@ impl Totals {
         let commands = &prepared.program.commands;
         Self::of(entries.iter().filter(|entry| commands[entry.run.command].pass == pass))
     }
+}
+
+/// Raw counts of what ran, by layer and pass.
+///
+/// # Panics
+///
+/// If a count of a layer and pass leaves 64 bits.
+pub fn actions(prepared: &Prepared, entries: &[Entry]) -> Actions {
+    let mut actions = Actions::default();
+    for entry in entries {
+        let command = &prepared.program.commands[entry.run.command];
+        let layer = command.layer.to_string();
+        let added = actions.add(layer, command.pass, &entry.once.tally, entry.calls);
+        added.expect("the counts of a run fit 64 bits");
+    }
+    actions
 }

@@ -16,15 +16,15 @@ use systoliq_program::command::Gemm;
 use systoliq_program::machine::Snapshot;
 use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
 
-use crate::activity::Observing;
+use crate::activity::{Observing, Watch};
 use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
-use crate::cost::{Arithmetic, Costs};
 use crate::dump::Dump;
-use crate::events::Buffer;
 use crate::judge::{Judge, UnitWatch};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
 use systoliq_energy::Picojoules;
+use systoliq_hardware::events::Buffer;
+use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 
 mod curve;
 mod following;
@@ -590,7 +590,7 @@ impl FixedEpoch<'_, '_> {
             dump.begin(self.machine, batch, &step)?;
         }
         let toggles = self.prepared.experiment.accelerator.toggles;
-        let watch = toggles.in_step(self.record.steps);
+        let watch = Watch::in_step(toggles, self.record.steps);
         for (at, command) in self.prepared.program.commands.iter().enumerate() {
             let (engine, costs) = (&mut *self.engine, &self.costs);
             let mut engine = Observing { engine, costs, at, watch, observed: None };

@@ -12,14 +12,15 @@ use serde::Serialize;
 use systoliq_array::{Stationary, mapping::Axis};
 use systoliq_program::{GemmShape, Pass};
 
-use crate::actions::Actions;
-use crate::im2col::{Im2col, Sliding};
-use crate::roofline::Roofline;
+use crate::Error;
 use crate::scalesim::ScaleSimReport;
 use crate::scalesim::topology::{Convolution, Layer, LayerShape, OutputSize, Topology};
-use crate::single::{GemmReport, Widths};
-use crate::{Accelerator, Error};
 use systoliq_energy::{EnergyUnit, Picojoules};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::actions::Actions;
+use systoliq_hardware::roofline::Roofline;
+use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_program::{im2col::Im2col, im2col::Sliding};
 
 /// One product of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -221,8 +222,8 @@ fn too_much() -> Error {
     )
 }
 
-fn of_layer(product: &Product, error: Error) -> Error {
-    match error {
+fn of_layer(product: &Product, error: impl Into<Error>) -> Error {
+    match error.into() {
         Error::Invalid { path, problem } => {
             Error::at(format!("layer `{}`: {path}", product.layer), problem)
         }

@@ -7,10 +7,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::Scale;
+use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::{stash::Kept, stash::Stash};
 use systoliq_nn::{DataSet, Dense, Schedule, Training};
 use systoliq_program::command::Rows;
 use systoliq_program::{Command, Program, TensorDecl};
-use systoliq_sim::stash::{Kept, Stash};
 use systoliq_sim::{Experiment, Prepared, accumulators};
 
 use super::table::Columns;
@@ -132,7 +133,8 @@ impl<'a> Found<'a> {
             test: data.test.len(),
         };
         let parameters = layers.iter().map(|layer| layer.parameters).sum();
-        let stash = Stash::new(prepared);
+        let stash =
+            Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
         Self { experiment: &prepared.experiment, data, parameters, stash, layers }
     }
 

@@ -9,15 +9,19 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use systoliq_array::{Array, CyclesByCause, Dataflow, Overlap, PartialFolds};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::{Dependence, Toggles};
+use systoliq_hardware::actions::Actions;
+use systoliq_hardware::events::Component;
+use systoliq_hardware::{
+    accelerator::Dram, accelerator::EnergyModel, accelerator::Layout, accelerator::Residency,
+    accelerator::Scratchpads,
+};
+use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
+use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_program::{GemmShape, Pass};
-use systoliq_sim::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
-use systoliq_sim::actions::Actions;
-use systoliq_sim::activity::{Dependence, Toggles};
-use systoliq_sim::events::Component;
-use systoliq_sim::roofline::{BoundBy, Roofline};
+use systoliq_sim::Error;
 use systoliq_sim::scalesim::ScaleSimReport;
-use systoliq_sim::single::{GemmReport, Widths};
-use systoliq_sim::{Accelerator, Error};
 
 use super::hardware;
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
@@ -197,7 +201,8 @@ pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 /// Names the options in place of the parts of a GEMM.
-fn in_options(error: Error) -> Failure {
+fn in_options(error: impl Into<Error>) -> Failure {
+    let error = error.into();
     let Error::Invalid { path, problem } = error else { return Failure::input(error) };
     let place = match path.as_str() {
         "a" => "--bits-a",

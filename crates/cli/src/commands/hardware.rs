@@ -1,6 +1,6 @@
 //! Area, peak and efficiency, as lines for a person.
 
-use systoliq_sim::hardware::HardwareReport;
+use systoliq_hardware::efficiency::HardwareReport;
 
 use super::table::scaled;
 

@@ -5,9 +5,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 use systoliq_energy::Profile;
 use systoliq_explore::SweepSpec;
+use systoliq_hardware::Accelerator;
 use systoliq_nn::{DataSpec, Network, Training};
 use systoliq_program::PrecisionSpec;
-use systoliq_sim::{Accelerator, Experiment};
+use systoliq_sim::Experiment;
 
 /// Prints the JSON Schema of an experiment or of a part of one.
 #[derive(Clone, Debug, Args)]

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use systoliq_energy::{EnergyUnit, Picojoules};
-use systoliq_sim::accelerator::Dram;
+use systoliq_hardware::accelerator::Dram;
 use systoliq_sim::report::Extended;
 
 pub(super) use systoliq_sim::drop::words::points;

@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use systoliq_hardware::cost::Arithmetic;
 use systoliq_nn::DataSet;
-use systoliq_sim::actions::Actions;
 use systoliq_sim::comparison::{Outputs, Predictions};
-use systoliq_sim::cost::Arithmetic;
 use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
 use systoliq_sim::drop::MARGIN;
 use systoliq_sim::dump::Dump;
@@ -174,7 +173,8 @@ impl Train {
         }
         if let Some(file) = &self.counts {
             let entries = records[0].timeline.entries(&loaded.prepared, Arithmetic::Fixed);
-            let actions = Actions::of(&loaded.prepared, &entries.map_err(failed)?);
+            let actions =
+                systoliq_sim::timeline::actions(&loaded.prepared, &entries.map_err(failed)?);
             write_whole(file, |out| out.write_all(actions.csv().as_bytes()))
                 .map_err(Failure::run)?;
         }

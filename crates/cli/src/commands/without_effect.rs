@@ -1,8 +1,8 @@
 //! What an accelerator states that means nothing to products by themselves, one after another.
 
-use systoliq_sim::Accelerator;
-use systoliq_sim::accelerator::Residency;
-use systoliq_sim::activity::{Dependence, Toggles};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::Residency;
+use systoliq_hardware::accelerator::{Dependence, Toggles};
 
 /// A warning for each setting that is read past.
 pub(super) fn without_effect(accelerator: &Accelerator) -> Vec<String> {

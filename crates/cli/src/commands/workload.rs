@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use systoliq_array::Dataflow;
-use systoliq_sim::accelerator::Dram;
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::Dram;
+use systoliq_sim::Error;
 use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
-use systoliq_sim::{Accelerator, Error};
 
 use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};

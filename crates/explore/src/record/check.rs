@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use systoliq_sim::cost::Arithmetic;
+use systoliq_hardware::cost::Arithmetic;
 use systoliq_sim::report::check::{Check, amount, expect, losses, share, within};
 use systoliq_sim::{Experiment, Prepared};
 

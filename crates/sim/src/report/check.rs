@@ -10,8 +10,8 @@ use systoliq_program::Pass;
 
 use super::{CyclesReport, EnergyReport, Extended, SCHEMA_VERSION};
 use crate::drop::Right;
-use crate::events::{Component, EnergyByComponent};
 use systoliq_energy::Picojoules;
+use systoliq_hardware::{events::Component, events::EnergyByComponent};
 
 /// Nothing, or a key and what is wrong with it.
 pub type Check = Result<(), String>;

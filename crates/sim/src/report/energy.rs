@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use systoliq_program::{Operation, Pass, Work};
 
 use super::Float32;
-use crate::activity::Dependence;
-use crate::events::EnergyByComponent;
 use crate::precision::Complexity;
-use crate::prices::Prices;
 use crate::timeline::{Entry, Totals};
 use crate::trainer::Record;
 use crate::{Error, Prepared, dependence};
 use systoliq_energy::{EnergyUnit, Picojoules};
+use systoliq_hardware::accelerator::Dependence;
+use systoliq_hardware::events::EnergyByComponent;
+use systoliq_hardware::prices::Prices;
 
 /// Energy of the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -21,9 +21,12 @@ use std::collections::BTreeMap;
 use systoliq_array::config::{Overlap, PartialFolds, SIDE_MAX};
 use systoliq_array::{Array, Dataflow};
 
-use crate::Accelerator;
-use crate::accelerator::{Dram, EnergyModel, Layout, Residency, Scratchpads};
-use crate::activity::{Dependence, Toggles};
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::{Dependence, Toggles};
+use systoliq_hardware::{
+    accelerator::Dram, accelerator::EnergyModel, accelerator::Layout, accelerator::Residency,
+    accelerator::Scratchpads,
+};
 
 use super::InputError;
 use super::error::{lines, quoted, whole_number};

@@ -28,7 +28,7 @@ use systoliq_program::GemmShape;
 
 use super::InputError;
 use super::error::{lines, quoted, whole_number};
-use crate::cost::{ELEMENTS_MAX, MACS_MAX};
+use systoliq_hardware::{cost::ELEMENTS_MAX, cost::MACS_MAX};
 
 /// The header of a topology of convolutions. The size of an input map includes its padding.
 pub const CONVOLUTION_HEADER: &str = "Layer name, IFMAP Height, IFMAP Width, Filter Height, \

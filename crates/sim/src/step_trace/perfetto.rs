@@ -9,7 +9,7 @@ use serde_json::json;
 use systoliq_program::Pass;
 
 use super::StepTrace;
-use crate::memory::Moment;
+use systoliq_hardware::memory::Moment;
 
 /// What has a track of its own, from the top.
 #[derive(Clone, Copy)]

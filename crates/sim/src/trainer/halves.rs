@@ -9,10 +9,10 @@ use systoliq_program::Machine;
 
 use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
 use crate::comparison::Comparison;
-use crate::cost::Arithmetic;
 use crate::judge::Judge;
 use crate::timeline::Timeline;
 use crate::{EngineKind, Error, Prepared};
+use systoliq_hardware::cost::Arithmetic;
 
 /// Trains the golden model alone with `seed`, to the end.
 pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {

@@ -10,10 +10,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::anyhow;
+use systoliq_hardware::Accelerator;
+use systoliq_hardware::{single::Widths, single::dram_bytes};
 use systoliq_program::GemmShape;
-use systoliq_sim::single::{Widths, dram_bytes};
+use systoliq_sim::Error;
 use systoliq_sim::workload::{ProductReport, ScaleSimRow};
-use systoliq_sim::{Accelerator, Error};
 
 use crate::failure::Failure;
 use crate::whole::write_whole;

@@ -1,9 +1,9 @@
 //! Energy, area and efficiency of a run, and what the saved bits are worth.
 
 use systoliq_energy::Picojoules;
+use systoliq_hardware::efficiency::HardwareReport;
+use systoliq_hardware::{events::Component, events::EnergyByComponent};
 use systoliq_sim::Report;
-use systoliq_sim::events::{Component, EnergyByComponent};
-use systoliq_sim::hardware::HardwareReport;
 use systoliq_sim::savings::{Equal, FloatHardware, Ratio};
 
 use crate::commands::hardware;

@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
-use systoliq_nn::{BatchGradient, LossUnit, Schedule};
+use systoliq_program::command::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
 use systoliq_program::{
     Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
 };
 
 use crate::cost::{Arithmetic, Costs};
+use crate::efficiency::HardwareReport;
 use crate::events::{EnergyByComponent, ScratchpadRows, Tally};
-use crate::hardware::HardwareReport;
-use crate::im2col::Im2col;
 use crate::memory::Moved;
 use crate::prices::Prices;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
 use systoliq_energy::Picojoules;
+use systoliq_program::im2col::Im2col;
 
 /// Widths of a GEMM's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

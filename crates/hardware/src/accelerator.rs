@@ -6,7 +6,6 @@ use systoliq_array::{Array, Mapping, Stationary};
 use systoliq_program::GemmShape;
 
 use crate::Error;
-use crate::activity::{Dependence, Toggles};
 use crate::events::Buffer;
 use systoliq_energy::{DramKind, Profile, shown};
 
@@ -219,6 +218,30 @@ impl JsonSchema for EnergyModel {
     }
 }
 
+/// Which toggles are counted while training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Toggles {
+    /// None.
+    Off,
+    /// Those of operands in every step, and those of accumulators in one step of 16.
+    #[default]
+    Sampled,
+    /// All.
+    Exact,
+}
+
+/// What energy is given for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependence {
+    /// Data of which half the bits flip, and none is zero.
+    #[default]
+    Average,
+    /// Also for the data at hand, by the bits that flipped and the operands that were zero.
+    Toggles,
+}
+
 impl Accelerator {
     /// Checks sizes.
     ///
@@ -300,7 +323,7 @@ impl Accelerator {
     }
 
     /// Bits of the half of a scratchpad that the array works on.
-    pub(crate) fn half_bits(&self, buffer: Buffer) -> u64 {
+    pub fn half_bits(&self, buffer: Buffer) -> u64 {
         4 * self.scratchpad.of(buffer).1
     }
 

@@ -12,8 +12,8 @@ use systoliq_array::mapping::{Axis, Loop, Pieces, Tile};
 use systoliq_program::TensorId;
 
 use crate::events::Buffer;
-use crate::im2col::{Block, Im2col};
 use crate::memory::{Stored, TooLong};
+use systoliq_program::im2col::{Block, Im2col};
 
 /// A matrix on its way to the grid.
 #[derive(Clone, Copy, Debug)]

@@ -34,10 +34,10 @@ use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work
 
 use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
-use crate::im2col::Im2col;
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
 use systoliq_energy::FloatFormat;
+use systoliq_program::im2col::Im2col;
 
 use flow::{Choice, Flows};
 use mask::Mask;
@@ -88,8 +88,10 @@ pub struct Cost {
 /// Says what commands of one program take on one accelerator.
 #[derive(Clone, Debug)]
 pub struct Costs<'a> {
-    pub(crate) program: &'a Program,
-    pub(crate) accelerator: &'a Accelerator,
+    /// The program.
+    pub program: &'a Program,
+    /// The accelerator that runs it.
+    pub accelerator: &'a Accelerator,
     arithmetic: Arithmetic,
     /// Bytes of a row of the DRAM.
     row_bytes: u64,

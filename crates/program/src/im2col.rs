@@ -68,7 +68,7 @@ impl Im2col {
     /// How many pixels some blocks need together, each counted once.
     ///
     /// ```
-    /// use systoliq_sim::im2col::{Block, Im2col, Sliding};
+    /// use systoliq_program::im2col::{Block, Im2col, Sliding};
     /// let axis = Sliding { positions: 4, taps: 3, step: 1, dilation: 1, pad: 0, extent: 6 };
     /// let view = Im2col { down: axis, along: axis, channels: 2 };
     /// // Two windows side by side, in the first channel: 3 rows of 4 pixels.

@@ -2,7 +2,7 @@
 
 use systoliq_array::timing;
 use systoliq_fxp::{Accumulator, Interpolation};
-use systoliq_nn::BatchGradient;
+use systoliq_program::command::BatchGradient;
 use systoliq_program::{Operation, Role, TensorId};
 
 use super::traffic::Outgoing;

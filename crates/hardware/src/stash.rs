@@ -9,8 +9,7 @@ use serde::Serialize;
 use systoliq_program::command::{Command, Edge, Gemm};
 use systoliq_program::{Operation, Pass, TensorId};
 
-use crate::Prepared;
-use crate::cost::{Arithmetic, Costs};
+use crate::cost::Costs;
 use crate::memory::Stored;
 
 /// What is kept of one tensor.
@@ -99,13 +98,13 @@ fn reads(command: &Command, tensor: TensorId, stored: Stored) -> bool {
 }
 
 impl Stash {
-    /// Of a step of an experiment, on a full batch.
+    /// Of a step on a full batch.
     ///
     /// The forward pass keeps everything until the backward pass begins, which frees one tensor
     /// after the other: so the peak is all of it.
-    pub fn new(prepared: &Prepared) -> Self {
-        let program = &prepared.program;
-        let items = items(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
+    pub fn new(costs: &Costs<'_>, batch: usize) -> Self {
+        let program = costs.program;
+        let items = items(costs, batch);
         let sum = |is: &dyn Fn(&Item) -> bool| {
             items.iter().filter(|item| is(item)).map(|item| item.bytes).sum()
         };
@@ -124,7 +123,7 @@ impl Stash {
         tensors.dedup();
         Self {
             peak_bytes: sum(&|_| true),
-            capacity_bytes: prepared.experiment.accelerator.scratchpad.stash_bytes,
+            capacity_bytes: costs.accelerator.scratchpad.stash_bytes,
             on_chip_bytes: sum(&|item| item.on_chip),
             spilled_bytes: sum(&|item| !item.on_chip && item.tensor != program.input),
             kept: tensors.into_iter().map(of).collect(),

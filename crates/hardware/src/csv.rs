@@ -3,7 +3,7 @@
 /// A cell as RFC 4180 has it: in quotes where it needs them.
 ///
 /// ```
-/// use systoliq_sim::csv::quoted;
+/// use systoliq_hardware::csv::quoted;
 /// assert_eq!(["8 bit", "a,b", "say \"x\""].map(quoted), ["8 bit", "\"a,b\"", "\"say \"\"x\"\"\""]);
 /// assert_eq!(quoted("a\nb"), "\"a\nb\"");
 /// ```

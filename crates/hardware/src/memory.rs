@@ -114,7 +114,7 @@ pub struct Moment {
 
 impl Moment {
     /// The same, so many cycles later.
-    pub(crate) fn later(self, by: u64) -> Self {
+    pub fn later(self, by: u64) -> Self {
         let transfers = self.transfers.into_iter();
         Self {
             start: self.start + by,

@@ -7,10 +7,8 @@ use std::fmt::Write as _;
 
 use systoliq_program::Pass;
 
-use crate::Prepared;
 use crate::csv::quoted;
 use crate::events::{Buffer, Component, Event, Tally};
-use crate::timeline::Entry;
 
 impl Event {
     /// What happens, as a word.
@@ -59,18 +57,6 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Of a run.
-    pub fn of(prepared: &Prepared, entries: &[Entry]) -> Self {
-        let mut actions = Self::default();
-        for entry in entries {
-            let command = &prepared.program.commands[entry.run.command];
-            let layer = command.layer.to_string();
-            let added = actions.add(layer, command.pass, &entry.once.tally, entry.calls);
-            added.expect("the counts of a run fit 64 bits");
-        }
-        actions
-    }
-
     /// Adds everything in a tally, so many times; nothing where a count leaves 64 bits.
     pub fn add(&mut self, layer: String, pass: Pass, tally: &Tally, times: u64) -> Option<()> {
         self.tallies.entry((layer, pass)).or_default().checked_add_times(tally, times)
