@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on, but in its tests.
-const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
@@ -17,6 +17,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
     ("engine", &["keyed-random", "fxp", "program"]),
     ("energy", &[]),
     ("hardware", &["fxp", "program", "array", "energy"]),
+    ("import", &["keyed-random", "nn", "program", "array", "hardware"]),
     ("sim", &["keyed-random", "fxp", "nn", "program", "array", "engine", "energy", "hardware"]),
     ("explore", &["keyed-random", "fxp", "nn", "program", "array", "energy", "hardware", "sim"]),
     ("figures", &["fxp", "energy", "hardware", "sim", "explore"]),
@@ -30,6 +31,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
             "array",
             "energy",
             "hardware",
+            "import",
             "sim",
             "explore",
             "figures",

@@ -16,9 +16,9 @@ use systoliq_hardware::{
 };
 use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
 use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_import::scalesim::Topology;
+use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_program::GemmShape;
-use systoliq_sim::scalesim::Topology;
-use systoliq_sim::scalesim::topology::OutputSize;
 use systoliq_sim::workload::products;
 
 fn machine(name: &str) -> Accelerator {

@@ -9,8 +9,8 @@ use std::time::Instant;
 use serde_json::Value;
 use systoliq_array::{Array, Dataflow};
 use systoliq_hardware::Accelerator;
-use systoliq_sim::scalesim::Topology;
-use systoliq_sim::scalesim::topology::OutputSize;
+use systoliq_import::scalesim::Topology;
+use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_sim::workload::{products, scalesim};
 
 const TOPOLOGIES: [&str; 6] =

@@ -19,7 +19,7 @@ pub enum Error {
     Precision(#[from] systoliq_program::Error),
     /// A topology or a configuration for SCALE-Sim that cannot be read.
     #[error(transparent)]
-    ScaleSim(#[from] crate::scalesim::InputError),
+    ScaleSim(#[from] systoliq_import::scalesim::InputError),
     /// A file of a dump that cannot be written.
     #[error("cannot write {file} of the dump: {problem}")]
     Dump {

@@ -25,7 +25,6 @@ pub mod path;
 pub mod precision;
 pub mod report;
 pub mod savings;
-pub mod scalesim;
 pub mod step_trace;
 pub mod timeline;
 pub mod trainer;

@@ -13,13 +13,16 @@ use systoliq_array::{Stationary, mapping::Axis};
 use systoliq_program::{GemmShape, Pass};
 
 use crate::Error;
-use crate::scalesim::ScaleSimReport;
-use crate::scalesim::topology::{Convolution, Layer, LayerShape, OutputSize, Topology};
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::actions::Actions;
 use systoliq_hardware::roofline::Roofline;
 use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_import::scalesim::ScaleSimReport;
+use systoliq_import::{
+    scalesim::topology::Convolution, scalesim::topology::Layer, scalesim::topology::LayerShape,
+    scalesim::topology::OutputSize, scalesim::topology::Topology,
+};
 use systoliq_program::{im2col::Im2col, im2col::Sliding};
 
 /// One product of a layer.

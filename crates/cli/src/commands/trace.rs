@@ -11,11 +11,11 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
 use systoliq_array::{self as array, Instants, Mapping, Schedule};
+use systoliq_import::{scalesim::trace::Matrix, scalesim::trace::scratchpad};
 use systoliq_nn::DataSet;
 use systoliq_program::Operation;
 use systoliq_sim::Prepared;
 use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
-use systoliq_sim::scalesim::trace::{Matrix, scratchpad};
 use systoliq_sim::step_trace::StepTrace;
 
 use crate::failure::{Failure, one_line};

@@ -11,9 +11,9 @@ use clap::Args;
 use systoliq_array::Dataflow;
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
+use systoliq_import::scalesim::topology::OutputSize;
+use systoliq_import::{scalesim::ScaleSimConfig, scalesim::Topology};
 use systoliq_sim::Error;
-use systoliq_sim::scalesim::topology::OutputSize;
-use systoliq_sim::scalesim::{ScaleSimConfig, Topology};
 use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
 
 use self::reports::Figures;

@@ -17,8 +17,7 @@ use systoliq_array::mapping::{Axis, Extents};
 use systoliq_array::{Mapping, Stationary};
 use systoliq_program::GemmShape;
 
-use crate::Error;
-use systoliq_hardware::Accelerator;
+use systoliq_hardware::{Accelerator, Error};
 
 pub mod config;
 mod error;

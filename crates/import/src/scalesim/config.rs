@@ -141,7 +141,7 @@ impl ScaleSimConfig {
     /// Reads the text of a file.
     ///
     /// ```
-    /// use systoliq_sim::scalesim::ScaleSimConfig;
+    /// use systoliq_import::scalesim::ScaleSimConfig;
     /// let text = "[general]\nrun_name = tiny\n\
     ///     [architecture_presets]\nArrayHeight: 4\nArrayWidth: 8\nDataflow: ws\n\
     ///     IfmapSramSzkB: 64\nFilterSramSzkB: 64\nOfmapSramSzkB: 32\n\
@@ -150,7 +150,7 @@ impl ScaleSimConfig {
     /// let config = ScaleSimConfig::parse(text)?;
     /// assert_eq!((config.array().rows, config.array().cols), (4, 8));
     /// assert_eq!(config.warnings, ["line 15: UseRamulatorTrace = True: Ramulator is not modelled"]);
-    /// # Ok::<(), systoliq_sim::scalesim::InputError>(())
+    /// # Ok::<(), systoliq_import::scalesim::InputError>(())
     /// ```
     ///
     /// # Errors

@@ -65,7 +65,7 @@ pub enum OutputSize {
 /// A layer: one GEMM that runs once, or several times on other operands.
 ///
 /// ```
-/// use systoliq_sim::scalesim::topology::{OutputSize, Topology};
+/// use systoliq_import::scalesim::topology::{OutputSize, Topology};
 /// // Of 4 inputs and a filter of 1, a stride of 2 meets two, and SCALE-Sim counts a third.
 /// let text = "Layer, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, \
 ///             Num Filter, Strides,\n shortcut, 4, 4, 1, 1, 64, 128, 2,";
@@ -73,7 +73,7 @@ pub enum OutputSize {
 /// let gemm = layer.gemm(OutputSize::Floor);
 /// assert_eq!((gemm.m, gemm.k, gemm.n), (2 * 2, 64, 128));
 /// assert_eq!(layer.gemm(OutputSize::Ceiling).m, 3 * 3);
-/// # Ok::<(), systoliq_sim::scalesim::InputError>(())
+/// # Ok::<(), systoliq_import::scalesim::InputError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
