@@ -6,7 +6,8 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::command::Gemm;
 use systoliq_program::{Engine, GemmTask, Machine, Operand, Operation, Program, Reference, Step};
-use systoliq_sim::{EngineKind, Report};
+use systoliq_run::EngineKind;
+use systoliq_study::Report;
 
 /// Whether any output overflows in an accumulator of `bits` bits that saturates, one row of A per
 /// output so chosen that it is as large, or as small, as it can be.

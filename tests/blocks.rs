@@ -10,9 +10,10 @@ use systoliq_fxp::Tensor;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, Machine, Reference, Snapshot, Step, TensorId};
-use systoliq_sim::dump::Dump;
-use systoliq_sim::trainer::Conduct;
-use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
+use systoliq_run::dump::Dump;
+use systoliq_run::trainer::Conduct;
+use systoliq_run::{EngineKind, Prepared, Trainer};
+use systoliq_study::Report;
 
 fn new_machine(prepared: &Prepared) -> Machine<'_> {
     let seed = prepared.experiment.seed;

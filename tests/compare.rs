@@ -5,8 +5,9 @@ use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_nn::{Golden, initial_weights};
 use systoliq_program::{Machine, Reference, Step};
-use systoliq_sim::comparison::Figures;
-use systoliq_sim::{EngineKind, Report};
+use systoliq_run::EngineKind;
+use systoliq_run::comparison::Figures;
+use systoliq_study::Report;
 
 /// 32-bit tensors and 64-bit accumulators, all with fraction bits to spare.
 const WIDE: [(&str, &str); 9] = [

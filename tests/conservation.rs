@@ -3,7 +3,8 @@
 use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_energy::Profile;
-use systoliq_sim::{EngineKind, Report};
+use systoliq_run::EngineKind;
+use systoliq_study::Report;
 
 fn report(name: &str, overrides: &[(&str, &str)]) -> Value {
     let prepared = prepared(name, overrides);

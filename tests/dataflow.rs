@@ -17,11 +17,11 @@ use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_nn::DataSet;
 use systoliq_program::{GemmShape, Pass, TensorId, Work};
-use systoliq_sim::capture::mapping_in_step;
-use systoliq_sim::timeline::{Entry, Run};
-use systoliq_sim::trainer::Record;
-use systoliq_sim::workload::{WorkloadReport, products};
-use systoliq_sim::{EngineKind, Experiment, Prepared};
+use systoliq_run::capture::mapping_in_step;
+use systoliq_run::trainer::Record;
+use systoliq_run::{EngineKind, Experiment, Prepared};
+use systoliq_run::{timeline::Entry, timeline::Run};
+use systoliq_study::workload::{WorkloadReport, products};
 
 const EDGE: &str = "edge-16x16";
 

@@ -1,7 +1,8 @@
 //! The run at the top of README.md: what 8 bits cost on real digits.
 
 use crate::support::{prepared, train};
-use systoliq_sim::{EngineKind, Report};
+use systoliq_run::EngineKind;
+use systoliq_study::Report;
 
 /// Ten paired seeds: golden at most 4 % test error, fixed within half a point of it in the mean,
 /// and no seed worse by more than one point.

@@ -13,10 +13,11 @@ use systoliq_hardware::prices::Prices;
 use systoliq_hardware::{events::Buffer, events::Component};
 use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_program::GemmShape;
-use systoliq_sim::savings::{Equal, Savings};
-use systoliq_sim::timeline::{Timeline, Totals};
-use systoliq_sim::trainer::Record;
-use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_run::trainer::Record;
+use systoliq_run::{EngineKind, Prepared};
+use systoliq_run::{timeline::Timeline, timeline::Totals};
+use systoliq_study::Report;
+use systoliq_study::savings::{Equal, Savings};
 
 const SHORT: (&str, &str) = ("training.epochs", "1");
 
@@ -73,7 +74,7 @@ fn by_every_profile_components_passes_and_layers_add_up() {
 fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
     let (prepared, record) = run(&[("training.momentum", "0.5")]);
     let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).unwrap();
-    let csv = systoliq_sim::timeline::actions(&prepared, &entries).csv();
+    let csv = systoliq_run::timeline::actions(&prepared, &entries).csv();
     let prices = prepared.prices(Arithmetic::Fixed).unwrap();
     let (profile, silicon) = (Profile::horowitz45(), prices.silicon());
     let scratchpad = prepared.experiment.accelerator.scratchpad;

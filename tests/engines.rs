@@ -6,7 +6,8 @@ use systoliq_engine::Fast;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::machine::Outcome;
 use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};
-use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_run::{EngineKind, Prepared};
+use systoliq_study::Report;
 
 /// Every tensor after every command of the first `steps` steps.
 fn tensors(

@@ -12,7 +12,8 @@ use systoliq_nn::golden::{LayerParameters, Parameters};
 use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits};
 use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
 use systoliq_program::{Machine, Operation, Reference, Role, Step};
-use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_run::{EngineKind, Prepared};
+use systoliq_study::Report;
 
 /// A table of docs/lecture.md, line by line.
 struct Table(Vec<String>);
@@ -338,7 +339,7 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
     let floor = system.noise * system.noise;
     let mut table = Table::new("| epoch | golden | fixed |");
     let evaluations = |at: Option<usize>| {
-        let of = |curve: &systoliq_sim::trainer::Curve| {
+        let of = |curve: &systoliq_run::trainer::Curve| {
             2.0 * at.map_or(curve.initial.loss, |at| curve.epochs[at].test.loss)
         };
         [of(&record.golden), of(&record.fixed)]
@@ -508,7 +509,7 @@ fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
     );
     let epochs = prepared.experiment.training.epochs as usize;
     for at in 0..epochs {
-        let of = |curve: &systoliq_sim::report::CurveReport| {
+        let of = |curve: &systoliq_study::report::CurveReport| {
             let found = curve.information[at].expect("a classifier");
             assert_eq!(found.label_entropy_bits, 0.0);
             let difference = (found.cross_entropy_bits - found.kl_divergence_bits).abs();

@@ -7,11 +7,11 @@ use crate::support::{data, fashion, prepared};
 use systoliq_engine::Fast;
 use systoliq_nn::DataSet;
 use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
-use systoliq_sim::drop::of_values;
-use systoliq_sim::precision::measure::quantized;
-use systoliq_sim::precision::{Allocation, Assignment, DataPart, FloatRun, Study};
-use systoliq_sim::trainer::{Conduct, Record};
-use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_run::{trainer::Conduct, trainer::Record};
+use systoliq_study::drop::of_values;
+use systoliq_study::precision::measure::quantized;
+use systoliq_study::precision::{Allocation, Assignment, DataPart, FloatRun, Study};
 
 /// The largest bound of the mismatch that plans keep below here.
 const MISMATCH: f64 = 0.01;
@@ -40,7 +40,7 @@ fn train(prepared: &Prepared, data: &DataSet, seed: u64) -> Record {
 
 fn errors(record: &Record) -> (f64, f64) {
     let rate =
-        |curve: &systoliq_sim::trainer::Curve| curve.final_error_rate().expect("a classifier");
+        |curve: &systoliq_run::trainer::Curve| curve.final_error_rate().expect("a classifier");
     (rate(&record.fixed), rate(&record.golden))
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::models;
 use serde_json::Value;
-use systoliq_sim::SEMANTICS;
+use systoliq_run::SEMANTICS;
 
 fn train(out: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_systoliq-under-test"));

@@ -432,7 +432,7 @@ fn the_widths_that_are_named_are_those_of_the_plan() {
         }
         let report = json_of(&folder.join(out).join("search.json"));
         let plan = serde_json::from_value(json_of(&folder.join(out).join("plan.json"))).unwrap();
-        let prepared = systoliq_sim::Prepared::new(plan).unwrap();
+        let prepared = systoliq_run::Prepared::new(plan).unwrap();
         let widths = report["found"]["widths"].as_array().unwrap();
         for width in widths {
             let role = width["place"]["role"].as_str().unwrap();

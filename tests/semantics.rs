@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use systoliq_keyed_random::Key;
-use systoliq_sim::{EngineKind, SEMANTICS};
+use systoliq_run::{EngineKind, SEMANTICS};
 
 use crate::support::{prepared, train};
 
@@ -42,7 +42,7 @@ fn the_number_of_the_semantics_is_tied_to_results() {
     assert_eq!(
         format!("{SEMANTICS}: {:016x}", results()),
         "2: 07a2028a8e396e65",
-        "results of experiments have changed: raise `SEMANTICS` in crates/sim/src/lib.rs, so that stores and \
+        "results of experiments have changed: raise `SEMANTICS` in crates/run/src/lib.rs, so that stores and \
          checkpoints of other programs are refused, and pin the pair on the left here"
     );
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use systoliq_nn::DataSet;
-use systoliq_sim::path::{put, split};
-use systoliq_sim::trainer::{Conduct, Record};
-use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_run::{path::put, path::split};
+use systoliq_run::{trainer::Conduct, trainer::Record};
 
 /// The folder of the experiments that ship with the project.
 pub(crate) fn models() -> PathBuf {

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use systoliq_sim::SEMANTICS;
+use systoliq_run::SEMANTICS;
 
 /// A sweep of a small experiment over 2 x 2 points and 2 seeds.
 fn sweep() -> Value {

@@ -8,19 +8,20 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// Which crates of the workspace each may depend on, but in its tests.
-const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
     ("keyed-random", &[]),
     ("fxp", &["keyed-random"]),
     ("nn", &["keyed-random"]),
     ("program", &["keyed-random", "fxp", "nn"]),
-    ("array", &["keyed-random", "fxp", "program"]),
     ("engine", &["keyed-random", "fxp", "program"]),
+    ("array", &["keyed-random", "fxp", "program"]),
     ("energy", &[]),
     ("hardware", &["fxp", "program", "array", "energy"]),
-    ("import", &["keyed-random", "nn", "program", "array", "hardware"]),
-    ("sim", &["keyed-random", "fxp", "nn", "program", "array", "engine", "energy", "hardware"]),
-    ("explore", &["keyed-random", "fxp", "nn", "program", "array", "energy", "hardware", "sim"]),
-    ("figures", &["fxp", "energy", "hardware", "sim", "explore"]),
+    ("import", &["nn", "program", "array", "hardware"]),
+    ("run", &["fxp", "nn", "program", "engine", "array", "energy", "hardware"]),
+    ("study", &["fxp", "nn", "program", "engine", "array", "energy", "hardware", "import", "run"]),
+    ("explore", &["fxp", "nn", "program", "energy", "hardware", "run", "study"]),
+    ("figures", &["fxp", "nn", "energy", "run", "study", "explore"]),
     (
         "cli",
         &[
@@ -32,7 +33,8 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
             "energy",
             "hardware",
             "import",
-            "sim",
+            "run",
+            "study",
             "explore",
             "figures",
         ],

@@ -5,8 +5,9 @@ use serde_json::Value;
 use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
 use systoliq_program::{Machine, Reference, Role, Step, TensorId};
-use systoliq_sim::trainer::{Checkpoint, Conduct};
-use systoliq_sim::{EngineKind, Prepared, Report, Trainer};
+use systoliq_run::{EngineKind, Prepared, Trainer};
+use systoliq_run::{trainer::Checkpoint, trainer::Conduct};
+use systoliq_study::Report;
 
 const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
 

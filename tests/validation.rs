@@ -19,7 +19,7 @@ use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_program::GemmShape;
-use systoliq_sim::workload::products;
+use systoliq_study::workload::products;
 
 fn machine(name: &str) -> Accelerator {
     let file = shell::root().join(format!("models/validation/{name}.json"));

@@ -11,7 +11,7 @@ use systoliq_array::{Array, Dataflow};
 use systoliq_hardware::Accelerator;
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
-use systoliq_sim::workload::{products, scalesim};
+use systoliq_study::workload::{products, scalesim};
 
 const TOPOLOGIES: [&str; 6] =
     ["alexnet", "resnet18", "resnet50", "vgg16", "mobilenet_v1", "bert_base"];

@@ -3,7 +3,7 @@
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 use systoliq_program::{Operation, TensorId};
-use systoliq_sim::Prepared;
+use systoliq_run::Prepared;
 
 use super::properties::experiment;
 

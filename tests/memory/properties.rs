@@ -8,8 +8,9 @@ use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::memory::Moment;
 use systoliq_hardware::single::GemmReport;
 use systoliq_program::GemmShape;
-use systoliq_sim::trainer::Record;
-use systoliq_sim::{EngineKind, Prepared, Report};
+use systoliq_run::trainer::Record;
+use systoliq_run::{EngineKind, Prepared};
+use systoliq_study::Report;
 
 use super::Case;
 

@@ -7,7 +7,7 @@ use systoliq_hardware::memory::Moved;
 use systoliq_hardware::stash::Stash;
 use systoliq_hardware::{cost::Arithmetic, cost::Cost};
 use systoliq_hardware::{events::Component, events::ScratchpadRows};
-use systoliq_sim::Prepared;
+use systoliq_run::Prepared;
 
 use super::properties::experiment;
 

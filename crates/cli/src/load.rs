@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
 use systoliq_nn::DataSet;
-use systoliq_sim::{Experiment, Prepared, fitness, path};
+use systoliq_run::{Experiment, Prepared, fitness, path};
 
 use crate::failure::{Failure, note, warn};
 use document::{Document, Layout};

@@ -12,7 +12,7 @@ use anyhow::{Context, Error, anyhow, bail};
 use serde_json::{Map, Value, json};
 use systoliq_explore::{Journal, Lines, Store};
 use systoliq_nn::golden::product_fingerprint;
-use systoliq_sim::SEMANTICS;
+use systoliq_run::SEMANTICS;
 
 use crate::failure::{Failure, warn};
 use crate::folder;

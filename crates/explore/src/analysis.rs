@@ -3,7 +3,7 @@
 //! The loss of a run is what fixed point loses against the golden model of the same seed: the
 //! difference of error rates after the last epoch, from whole numbers of errors, or of losses where
 //! there are no classes. Points are selected by its mean on the validation part and quoted on the
-//! test part, both with what [`systoliq_sim::drop`] says of seeds and samples.
+//! test part, both with what [`systoliq_study::drop`] says of seeds and samples.
 //!
 //! Only points are selected whose every run is done; a run that diverged is done, and has lost what
 //! it lost. Against a golden model that diverged nothing is lost that could be compared: such a seed is
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use systoliq_energy::EnergyUnit;
-use systoliq_sim::drop::Level;
+use systoliq_study::drop::Level;
 
 use crate::{Axis, Found, Key, Line, Lines, Outcome, Sweep};
 

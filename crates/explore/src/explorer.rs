@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use systoliq_hardware::accelerator::Toggles;
 use systoliq_nn::DataSet;
-use systoliq_sim::report::Extended;
-use systoliq_sim::trainer::{Curve, FixedRun, golden_curve};
-use systoliq_sim::{Experiment, Prepared};
+use systoliq_nn::Extended;
+use systoliq_run::{Experiment, Prepared};
+use systoliq_run::{trainer::Curve, trainer::FixedRun, trainer::golden_curve};
 
 use crate::{Error, Found, GiveUp, Key, Line, Lines, Outcome, Stopped, Store};
 
@@ -189,7 +189,7 @@ impl<'a> Explorer<'a> {
         let mut experiment = trial.experiment.clone().map_err(Stop::Failed)?;
         // What is counted of bits that flip is not kept.
         experiment.accelerator.toggles = Toggles::Off;
-        let failed = |error: systoliq_sim::Error| Stop::Failed(error.to_string());
+        let failed = |error: systoliq_run::Error| Stop::Failed(error.to_string());
         let prepared = Prepared::new(experiment).map_err(failed)?;
         if prepared.experiment.training.teacher_forced {
             let problem = "training.teacher_forced: its steps need golden's weights, so that it has no \
@@ -247,7 +247,7 @@ impl<'a> Explorer<'a> {
             Ok(golden_curve(&prepared, data, seed))
         });
         let golden = Curve::clone(&*golden.map_err(Stop::Failed)?);
-        let train = || -> Result<Outcome, systoliq_sim::Error> {
+        let train = || -> Result<Outcome, systoliq_run::Error> {
             let mut run = FixedRun::new(&prepared, data, seed, golden)?;
             while !run.is_done() {
                 run.epoch(&|_| {})?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use systoliq_sim::SEMANTICS;
+use systoliq_run::SEMANTICS;
 
 /// The hash of an experiment with its seed, in 32 hexadecimal digits: the first half of SHA-256 over
 /// [`SEMANTICS`] in decimal, a line break, and the experiment as JSON without blanks, with the names

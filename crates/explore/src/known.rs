@@ -3,7 +3,7 @@
 
 use schemars::SchemaGenerator;
 use serde_json::Value;
-use systoliq_sim::Experiment;
+use systoliq_run::Experiment;
 
 /// The paths of experiments.
 pub(crate) struct KnownPaths {
@@ -121,7 +121,7 @@ fn is_number(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use systoliq_sim::path::split;
+    use systoliq_run::path::split;
 
     use super::*;
 

@@ -3,11 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use systoliq_nn::Evaluation;
+use systoliq_nn::Extended;
 use systoliq_program::TensorDecl;
-use systoliq_sim::drop::Right;
-use systoliq_sim::report::{CyclesReport, EnergyReport, Extended};
-use systoliq_sim::trainer::{Curve, Epoch, Record, RightByPart, Writes};
-use systoliq_sim::{Error, Prepared, Report};
+use systoliq_run::Right;
+use systoliq_run::{Error, Prepared};
+use systoliq_run::{
+    trainer::Curve, trainer::Epoch, trainer::Record, trainer::RightByPart, trainer::Writes,
+};
+use systoliq_study::Report;
+use systoliq_study::report::{CyclesReport, EnergyReport};
 
 use crate::{Key, Measure};
 

@@ -24,8 +24,8 @@ mod report;
 mod widths;
 
 use serde::{Deserialize, Serialize};
-use systoliq_sim::drop::Level;
-use systoliq_sim::{Error as SimError, Experiment};
+use systoliq_run::{Error as SimError, Experiment};
+use systoliq_study::drop::Level;
 
 use crate::{Cost, Error, Explorer, Key, Line};
 use bench::Bench;

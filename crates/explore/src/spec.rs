@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use systoliq_sim::Experiment;
+use systoliq_run::Experiment;
 
 /// A sweep: an experiment, and the settings that vary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

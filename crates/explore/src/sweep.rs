@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use systoliq_keyed_random::Key as RandomKey;
-use systoliq_sim::path;
+use systoliq_run::path;
 
 use crate::Error;
 use crate::known::KnownPaths;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use systoliq_hardware::csv::quoted;
-use systoliq_sim::drop::Judgement;
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_study::drop::Judgement;
 
 use crate::{Analysis, Cost, Costs, Key, Lines, Lost, Outcome, Sweep};
 

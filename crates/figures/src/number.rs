@@ -2,7 +2,7 @@
 
 use systoliq_energy::EnergyUnit;
 use systoliq_explore::Measure;
-use systoliq_sim::drop::words;
+use systoliq_study::drop::words;
 
 /// A size of units: so many of the base unit, and its name.
 #[derive(Clone, Copy, Debug, PartialEq)]

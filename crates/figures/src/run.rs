@@ -6,8 +6,8 @@ mod rates;
 mod report;
 mod tensors;
 
-use systoliq_sim::drop::words;
-use systoliq_sim::report::check::{check, check_layout};
+use systoliq_study::drop::words;
+use systoliq_study::report::check::{check, check_layout};
 
 use crate::number::{count, decimal, difference, energy, percent, plural};
 use crate::{Error, Figure, Page};

@@ -2,18 +2,25 @@
 //!
 //! JSON has no infinity, yet a cross-entropy can be infinite and a diverged model's loss undefined.
 //! For `#[serde(with = "systoliq_nn::extended")]`: finite numbers stay numbers; the others are the
-//! strings `"inf"`, `"-inf"` and `"nan"`. For `#[schemars(with = "Extended")]`: [`Extended`].
+//! strings `"inf"`, `"-inf"` and `"nan"`. For `#[schemars(with = "ExtendedShape")]`: [`ExtendedShape`].
+//! [`Extended`] is such a number by itself.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::de::{Error, Visitor};
-use serde::{Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A real number that JSON writes as a string where it is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Extended(#[serde(with = "crate::extended")] pub f64);
 
 /// The shape in JSON of what this module writes.
 #[derive(JsonSchema)]
+#[schemars(rename = "Extended")]
 #[serde(untagged)]
-pub enum Extended {
+pub enum ExtendedShape {
     /// A finite value.
     Finite(f64),
     /// One that is not.

@@ -45,6 +45,7 @@ pub mod schedule;
 pub use batch_order::epoch_order;
 pub use data::{Answers, Batch, DataSet, DataSpec, Part};
 pub use error::Error;
+pub use extended::Extended;
 pub use golden::{Evaluation, Golden, Gradients, Parameters, Predicted, Real, StepRecord};
 pub use graph::{Dense, Graph, initial_weights};
 pub use metrics::Information;

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::extended::{self, Extended};
+use crate::extended::{self, ExtendedShape};
 
 /// What predictions say about labels, in bits: means over the samples.
 ///
@@ -18,15 +18,15 @@ pub struct Information {
     pub label_entropy_bits: f64,
     /// `H(P, P̃)` of labels and predictions.
     #[serde(with = "extended")]
-    #[schemars(with = "Extended")]
+    #[schemars(with = "ExtendedShape")]
     pub cross_entropy_bits: f64,
     /// `D_KL(P‖P̃) = H(P, P̃) − H(P)`.
     #[serde(with = "extended")]
-    #[schemars(with = "Extended")]
+    #[schemars(with = "ExtendedShape")]
     pub kl_divergence_bits: f64,
     /// `H(P̃)` of the predictions: how unsure the network is.
     #[serde(with = "extended")]
-    #[schemars(with = "Extended")]
+    #[schemars(with = "ExtendedShape")]
     pub prediction_entropy_bits: f64,
 }
 

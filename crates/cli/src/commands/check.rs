@@ -12,7 +12,8 @@ use systoliq_hardware::{stash::Kept, stash::Stash};
 use systoliq_nn::{DataSet, Dense, Schedule, Training};
 use systoliq_program::command::Rows;
 use systoliq_program::{Command, Program, TensorDecl};
-use systoliq_sim::{Experiment, Prepared, accumulators};
+use systoliq_run::{Experiment, Prepared};
+use systoliq_study::accumulators;
 
 use super::table::Columns;
 use crate::failure::Failure;

@@ -10,9 +10,9 @@ use anyhow::{Error, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
 use systoliq_energy::{EnergyUnit, Picojoules};
-use systoliq_sim::drop::{Judgement, MARGIN};
-use systoliq_sim::mcnemar::{discordant, exact_p};
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_study::drop::{Judgement, MARGIN};
+use systoliq_study::mcnemar::{discordant, exact_p};
 
 use crate::commands::margin::margin;
 use crate::commands::table::{Columns, decibels, grouped, joules, percent, real};

@@ -21,7 +21,7 @@ use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
 use systoliq_hardware::{single::GemmReport, single::Widths};
 use systoliq_import::scalesim::ScaleSimReport;
 use systoliq_program::{GemmShape, Pass};
-use systoliq_sim::Error;
+use systoliq_run::Error;
 
 use super::hardware;
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, anyhow};
 use clap::Args;
 use systoliq_explore::{Explorer, Found, Key, Line, Lines, Lost, Measure, Outcome, Store, Trial};
-use systoliq_sim::drop::words;
+use systoliq_study::drop::words;
 
 use super::sweep::{POINTS, point_name};
 use crate::commands::table::{joules, percent, real};

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use systoliq_nn::DataSet;
 use systoliq_program::PrecisionSpec;
-use systoliq_sim::precision::{
+use systoliq_run::trainer::Conduct;
+use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
+use systoliq_study::precision::{
     Allocation, DataPart, FloatRun, PrecisionReport, Requested, Study, Trained,
 };
-use systoliq_sim::trainer::Conduct;
-use systoliq_sim::{EngineKind, Experiment, Prepared, Trainer};
 
 use super::train::progress_bar;
 use crate::failure::Failure;
@@ -87,7 +87,7 @@ impl Precision {
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;
         let prepared = &loaded.prepared;
-        let refused = |error: systoliq_sim::Error| loaded.refuse(error);
+        let refused = |error: systoliq_run::Error| loaded.refuse(error);
         Study::check(&prepared.graph).map_err(refused)?;
         self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
         let data = loaded.data(prepared.experiment.seed)?;
@@ -123,7 +123,7 @@ impl Precision {
 
 /// The plan that the command finds when it is not told otherwise, or why there is none.
 pub(super) fn analytical(prepared: &Prepared, data: &DataSet) -> Result<PrecisionSpec, String> {
-    let plan = || -> Result<PrecisionSpec, systoliq_sim::Error> {
+    let plan = || -> Result<PrecisionSpec, systoliq_run::Error> {
         Study::check(&prepared.graph)?;
         let run = FloatRun::train(prepared, data, &mut |_| {})?;
         let samples = SAMPLES.get() as usize;

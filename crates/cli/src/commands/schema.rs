@@ -8,7 +8,7 @@ use systoliq_explore::SweepSpec;
 use systoliq_hardware::Accelerator;
 use systoliq_nn::{DataSpec, Network, Training};
 use systoliq_program::PrecisionSpec;
-use systoliq_sim::Experiment;
+use systoliq_run::Experiment;
 
 /// Prints the JSON Schema of an experiment or of a part of one.
 #[derive(Clone, Debug, Args)]

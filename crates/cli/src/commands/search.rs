@@ -19,9 +19,9 @@ use systoliq_explore::{
     Cost, Explorer, Lines, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName,
     Trial, Verdict,
 };
-use systoliq_sim::drop::looks::LOOKS;
-use systoliq_sim::drop::{MARGIN, SEEDS_CONFIRMED};
-use systoliq_sim::{Experiment, Prepared, path};
+use systoliq_run::{Experiment, Prepared, path};
+use systoliq_study::drop::looks::LOOKS;
+use systoliq_study::drop::{MARGIN, SEEDS_CONFIRMED};
 
 use super::margin::margin;
 use super::precision::analytical;

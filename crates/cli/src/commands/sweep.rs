@@ -17,9 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use systoliq_energy::Picojoules;
 use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
-use systoliq_sim::Prepared;
-use systoliq_sim::drop::MARGIN;
-use systoliq_sim::drop::looks::LOOKS;
+use systoliq_run::Prepared;
+use systoliq_study::drop::MARGIN;
+use systoliq_study::drop::looks::LOOKS;
 
 use crate::commands::margin::margin;
 use crate::commands::table::{grouped, joules};

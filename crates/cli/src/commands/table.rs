@@ -3,9 +3,9 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::accelerator::Dram;
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
 
-pub(super) use systoliq_sim::drop::words::points;
+pub(super) use systoliq_study::drop::words::points;
 
 /// A table under construction.
 pub(super) struct Columns {

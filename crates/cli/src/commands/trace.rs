@@ -14,9 +14,9 @@ use systoliq_array::{self as array, Instants, Mapping, Schedule};
 use systoliq_import::{scalesim::trace::Matrix, scalesim::trace::scratchpad};
 use systoliq_nn::DataSet;
 use systoliq_program::Operation;
-use systoliq_sim::Prepared;
-use systoliq_sim::capture::{capture, find_gemm, mapping_in_step};
-use systoliq_sim::step_trace::StepTrace;
+use systoliq_run::Prepared;
+use systoliq_run::step_trace::StepTrace;
+use systoliq_run::{capture::capture, capture::find_gemm, capture::mapping_in_step};
 
 use crate::failure::{Failure, one_line};
 use crate::load::{ExperimentArguments, Loaded};
@@ -150,7 +150,7 @@ struct Part {
 impl Trace {
     /// Writes the trace; returns it, or what was written.
     pub fn run(&self) -> Result<String, Failure> {
-        let input = |error: systoliq_sim::Error| Failure::input(error);
+        let input = |error: systoliq_run::Error| Failure::input(error);
         let loaded = self.experiment.load()?;
         if !self.format.is_of_registers() {
             return self.run_step(&loaded);

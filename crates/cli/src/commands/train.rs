@@ -15,12 +15,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_nn::DataSet;
-use systoliq_sim::comparison::{Outputs, Predictions};
-use systoliq_sim::diagnosis::{Diagnosis, check, check_epochs};
-use systoliq_sim::drop::MARGIN;
-use systoliq_sim::dump::Dump;
-use systoliq_sim::trainer::{Conduct, Record};
-use systoliq_sim::{EngineKind, Report, Trainer};
+use systoliq_run::dump::Dump;
+use systoliq_run::{EngineKind, Trainer};
+use systoliq_run::{comparison::Outputs, comparison::Predictions};
+use systoliq_run::{trainer::Conduct, trainer::Record};
+use systoliq_study::Report;
+use systoliq_study::diagnosis::{Diagnosis, check, check_epochs};
+use systoliq_study::drop::MARGIN;
 
 use crate::commands::margin::margin;
 use crate::failure::Failure;
@@ -161,7 +162,7 @@ impl Train {
         session.keeps_all(&seeds);
         let records = session.run(&seeds, data)?;
         session.bar.finish_and_clear();
-        let failed = |error: systoliq_sim::Error| Failure::run(error);
+        let failed = |error: systoliq_run::Error| Failure::run(error);
         let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
         let mut report = report.judged_against(self.margin);
         if !report.diagnosis.findings.is_empty() {
@@ -174,7 +175,7 @@ impl Train {
         if let Some(file) = &self.counts {
             let entries = records[0].timeline.entries(&loaded.prepared, Arithmetic::Fixed);
             let actions =
-                systoliq_sim::timeline::actions(&loaded.prepared, &entries.map_err(failed)?);
+                systoliq_run::timeline::actions(&loaded.prepared, &entries.map_err(failed)?);
             write_whole(file, |out| out.write_all(actions.csv().as_bytes()))
                 .map_err(Failure::run)?;
         }
@@ -363,7 +364,7 @@ impl Session<'_> {
         conduct: &Conduct<'_>,
         dump_step: Option<u64>,
     ) -> Result<(), Failure> {
-        let failed = |error: systoliq_sim::Error| Failure::run(error);
+        let failed = |error: systoliq_run::Error| Failure::run(error);
         let steps = trainer.record().steps..trainer.record().steps + trainer.steps_per_epoch();
         let (Some(step), Some(directory)) = (dump_step, self.directory) else {
             return trainer.epoch(conduct, None).map_err(failed);

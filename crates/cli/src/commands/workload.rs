@@ -13,8 +13,8 @@ use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_import::{scalesim::ScaleSimConfig, scalesim::Topology};
-use systoliq_sim::Error;
-use systoliq_sim::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
+use systoliq_run::Error;
+use systoliq_study::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
 
 use self::reports::Figures;
 use super::gemm::{WidthOptions, json, word};

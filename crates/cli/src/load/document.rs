@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
-use systoliq_sim::path;
+use systoliq_run::path;
 
 use super::position::locate;
 use super::{files, json};

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Error, anyhow};
 use serde_json::Value;
 use systoliq_explore::{Axis, AxisSpec, Bundle, Paths, Sweep, SweepSpec};
-use systoliq_sim::path;
+use systoliq_run::path;
 
 use super::document::{Document, Layout};
 use super::{placed, typed};

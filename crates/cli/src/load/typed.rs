@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
-use systoliq_sim::path;
+use systoliq_run::path;
 
 /// What does not fit its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ fn plain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use systoliq_sim::Experiment;
+    use systoliq_run::Experiment;
 
     use super::*;
 

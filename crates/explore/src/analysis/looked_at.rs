@@ -1,7 +1,7 @@
 //! Looking at a winner with more seeds until its margin is decided.
 
 use serde::{Deserialize, Serialize};
-use systoliq_sim::drop::{Judgement, looks};
+use systoliq_study::drop::{Judgement, looks};
 
 use super::{Analysis, Lost};
 use crate::{Error, Explorer, Key, Line, Lines, Sweep, Trial};

@@ -1,9 +1,9 @@
 //! What a point lost.
 
 use serde::{Deserialize, Serialize};
-use systoliq_sim::drop::ratio::SeedRatio;
-use systoliq_sim::drop::{Judgement, Level, MARGIN, Networks, RatioOverSeeds, of_values, words};
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_study::drop::ratio::SeedRatio;
+use systoliq_study::drop::{Judgement, Level, MARGIN, Networks, RatioOverSeeds, of_values, words};
 
 use super::Measure;
 use crate::{Found, Learning};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use systoliq_sim::drop::{of_counts, of_values};
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_study::drop::{of_counts, of_values};
 
 use super::Analysis;
 use crate::{Level, Sweep};

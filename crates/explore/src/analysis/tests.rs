@@ -4,10 +4,10 @@ use std::io;
 
 use serde_json::json;
 use systoliq_energy::Picojoules;
-use systoliq_sim::Experiment;
-use systoliq_sim::drop::{DropVerdict, failing_at_most};
+use systoliq_run::Experiment;
+use systoliq_study::drop::{DropVerdict, failing_at_most};
 
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
 
 use super::*;
 use crate::{Explorer, Scores, Store, SweepSpec, Trial, results_csv, runs_csv};

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Deserialize;
-use systoliq_sim::trainer::Conduct;
-use systoliq_sim::{EngineKind, Report, Trainer};
+use systoliq_run::trainer::Conduct;
+use systoliq_run::{EngineKind, Trainer};
+use systoliq_study::Report;
 
 use super::*;
 

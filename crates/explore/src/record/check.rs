@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use systoliq_hardware::cost::Arithmetic;
-use systoliq_sim::report::check::{Check, amount, expect, losses, share, within};
-use systoliq_sim::{Experiment, Prepared};
+use systoliq_run::{Experiment, Prepared};
+use systoliq_study::report::check::{Check, amount, expect, losses, share, within};
 
 use super::{Found, FoundTensor, Learning, Line, Outcome, Scores, Stopped};
 
@@ -40,7 +40,7 @@ impl Plan {
     fn new(experiment: &Value) -> Result<Self, String> {
         let experiment: Experiment =
             serde_json::from_value(experiment.clone()).map_err(|error| error.to_string())?;
-        let of = |error: systoliq_sim::Error| error.to_string();
+        let of = |error: systoliq_run::Error| error.to_string();
         let prepared = Prepared::new(experiment).map_err(of)?;
         let Experiment { training, accelerator, .. } = &prepared.experiment;
         let tensors = prepared.program.tensors.iter();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use systoliq_energy::EnergyUnit;
-use systoliq_sim::Experiment;
-use systoliq_sim::drop::{Level, looks};
+use systoliq_run::Experiment;
+use systoliq_study::drop::{Level, looks};
 
 use super::report::{NothingWithin, Trainings};
 use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};

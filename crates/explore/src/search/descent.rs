@@ -1,6 +1,6 @@
 //! Lowers the widths of one start.
 
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
 
 use super::bench::{Bench, Tried};
 use super::{Adjustable, Change, How, StartName, Step, Verdict};

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use systoliq_energy::EnergyUnit;
-use systoliq_sim::Experiment;
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_run::Experiment;
 
 use super::{Place, StartName};
 use crate::{Cost, Costs, Lost, Measure, SelectedOn};

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::{Role, TensorDecl, TensorPlan};
-use systoliq_sim::{Error, Experiment, Prepared, accumulators, path};
+use systoliq_run::{Error, Experiment, Prepared, path};
+use systoliq_study::accumulators;
 
 /// The fewest bits that are tried.
 const BITS_MIN: u32 = 2;

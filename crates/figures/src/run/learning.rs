@@ -39,7 +39,7 @@ fn networks(report: &Report) -> [(&Curve, usize, &'static str); 2] {
 fn loss(report: &Report, classes: bool) -> Figure {
     let mut lines = Vec::new();
     for (curve, style, name) in networks(report) {
-        let all = |values: &[systoliq_sim::report::Extended]| -> Vec<Option<f64>> {
+        let all = |values: &[systoliq_nn::Extended]| -> Vec<Option<f64>> {
             values.iter().map(|loss| Some(loss.0)).collect()
         };
         let mut values = vec![Some(curve.initial.loss_bits.0)];

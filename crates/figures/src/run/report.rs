@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_energy::EnergyUnit;
-use systoliq_sim::Experiment;
-use systoliq_sim::comparison::Histogram;
-use systoliq_sim::drop::{Judgement, LossRatio, RatioOverSeeds};
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_run::Experiment;
+use systoliq_run::comparison::Histogram;
+use systoliq_study::drop::{Judgement, LossRatio, RatioOverSeeds};
 
 /// A report.
 #[derive(Clone, Debug, Deserialize)]

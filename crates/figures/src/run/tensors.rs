@@ -1,8 +1,8 @@
 //! What the formats do to each tensor.
 
 use systoliq_fxp::Format;
-use systoliq_sim::comparison::Histogram;
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_run::comparison::Histogram;
 
 use super::report::{Compared, Report, Tensor, TensorHistogram};
 use crate::Figure;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::loss::{losses, softmax};
 use super::{Golden, Real};
 use crate::data::{Answers, Part};
-use crate::extended::{self, Extended};
+use crate::extended::{self, ExtendedShape};
 use crate::metrics::{Information, InformationSum, argmax};
 
 /// How good a network is on a part of the data.
@@ -18,7 +18,7 @@ pub struct Evaluation {
     pub count: u64,
     /// The mean loss: cross-entropy in bits, whatever unit the gradient is in, or `½ Σ e²`.
     #[serde(with = "extended")]
-    #[schemars(with = "Extended")]
+    #[schemars(with = "ExtendedShape")]
     pub loss: f64,
     /// Samples whose largest logit, the first of equal ones, is not of their class, or that have a
     /// logit that is not a number; `None` where

@@ -1,8 +1,8 @@
 //! What two runs say of each other.
 
 use serde::Serialize;
-use systoliq_sim::drop::ratio::{SeedRatio, Sides};
-use systoliq_sim::drop::{Judgement, Level, LossRatio, Networks, RatioOverSeeds, words};
+use systoliq_study::drop::ratio::{SeedRatio, Sides};
+use systoliq_study::drop::{Judgement, Level, LossRatio, Networks, RatioOverSeeds, words};
 
 use super::run::{Outcome, Run};
 

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use systoliq_energy::EnergyUnit;
 use systoliq_nn::DataSpec;
-use systoliq_sim::drop::Right;
-use systoliq_sim::report::check::check;
-use systoliq_sim::report::{Extended, SCHEMA_VERSION};
+use systoliq_nn::Extended;
+use systoliq_run::Right;
+use systoliq_study::report::SCHEMA_VERSION;
+use systoliq_study::report::check::check;
 
 use crate::load::files::read_text;
 use crate::load::json;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use systoliq_sim::Prepared;
-use systoliq_sim::drop::words;
-use systoliq_sim::precision::{AssignmentReport, PrecisionReport};
+use systoliq_run::Prepared;
+use systoliq_study::drop::words;
+use systoliq_study::precision::{AssignmentReport, PrecisionReport};
 
 use crate::commands::table::{Columns, grouped};
 use crate::failure::one_line;

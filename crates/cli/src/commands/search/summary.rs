@@ -8,7 +8,7 @@ use systoliq_explore::{
     Cost, Costs, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, StartName,
     Step, Verdict,
 };
-use systoliq_sim::drop::words;
+use systoliq_study::drop::words;
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
 use crate::failure::one_line;

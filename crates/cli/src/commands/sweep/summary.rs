@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use systoliq_energy::Picojoules;
 use systoliq_explore::{Analysis, Cost, Lost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
-use systoliq_sim::drop::words;
-use systoliq_sim::report::Extended;
+use systoliq_nn::Extended;
+use systoliq_study::drop::words;
 
 use crate::commands::table::{Columns, grouped, joules, percent, real};
 use crate::failure::one_line;

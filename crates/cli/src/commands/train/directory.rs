@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
-use systoliq_sim::Prepared;
-use systoliq_sim::dump::Sink;
+use systoliq_run::Prepared;
+use systoliq_run::dump::Sink;
 
 use crate::failure::Failure;
 use crate::folder::{self, names};

@@ -6,13 +6,15 @@ mod target;
 use std::fmt::Write as _;
 
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
+use systoliq_nn::Extended;
 use systoliq_program::Pass;
-use systoliq_sim::activity::ActivityReport;
-use systoliq_sim::diagnosis::{Cause, Finding, Reason};
-use systoliq_sim::drop::words;
-use systoliq_sim::mcnemar::McNemar;
-use systoliq_sim::report::{ComparisonReport, CurveReport, Extended, LayerReport, Series};
-use systoliq_sim::{Prepared, Report};
+use systoliq_run::Prepared;
+use systoliq_run::activity::ActivityReport;
+use systoliq_study::Report;
+use systoliq_study::diagnosis::{Cause, Finding, Reason};
+use systoliq_study::drop::words;
+use systoliq_study::mcnemar::McNemar;
+use systoliq_study::report::{ComparisonReport, CurveReport, LayerReport, Series};
 
 use crate::commands::table::{
     self, Columns, UNLIMITED, decibels, grouped, percent, points, real, time,

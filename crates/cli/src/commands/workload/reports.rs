@@ -13,8 +13,8 @@ use anyhow::anyhow;
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::{single::Widths, single::dram_bytes};
 use systoliq_program::GemmShape;
-use systoliq_sim::Error;
-use systoliq_sim::workload::{ProductReport, ScaleSimRow};
+use systoliq_run::Error;
+use systoliq_study::workload::{ProductReport, ScaleSimRow};
 
 use crate::failure::Failure;
 use crate::whole::write_whole;

@@ -1,7 +1,7 @@
 //! Whether `predictions.csv` is that of the run whose report lies beside it.
 
-use systoliq_sim::drop::Right;
-use systoliq_sim::report::check::{Check, expect};
+use systoliq_run::Right;
+use systoliq_study::report::check::{Check, expect};
 
 use super::{Found, Predictions};
 

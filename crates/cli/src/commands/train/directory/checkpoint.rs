@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use systoliq_keyed_random::Key;
 use systoliq_nn::golden::product_fingerprint;
-use systoliq_sim::SEMANTICS;
-use systoliq_sim::trainer::Checkpoint;
+use systoliq_run::SEMANTICS;
+use systoliq_run::trainer::Checkpoint;
 
 use super::{CHECKPOINTS, RESULTS, RunDirectory, checkpoints, write_bytes};
 use crate::failure::Failure;

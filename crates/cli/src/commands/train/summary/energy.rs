@@ -3,8 +3,8 @@
 use systoliq_energy::Picojoules;
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
-use systoliq_sim::Report;
-use systoliq_sim::savings::{Equal, FloatHardware, Ratio};
+use systoliq_study::Report;
+use systoliq_study::savings::{Equal, FloatHardware, Ratio};
 
 use crate::commands::hardware;
 use crate::commands::table::{Columns, grouped, joules, time};

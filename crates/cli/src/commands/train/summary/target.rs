@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use systoliq_energy::Picojoules;
-use systoliq_sim::Report;
-use systoliq_sim::report::{
+use systoliq_study::Report;
+use systoliq_study::report::{
     BestEpoch, CurveReport, Judging, Reached, ReachedOverSeeds, ToTarget, WINDOW,
 };
 

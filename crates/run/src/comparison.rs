@@ -1,0 +1,315 @@
+//! How far a fixed-point network is from its golden model, tensor by tensor.
+//!
+//! A *probe* takes one batch, the first training samples in data order, through forward and
+//! backward pass of both networks, between epochs and without an update. It looks at a copy of the
+//! machine under random words of its own, so that the run goes on as if nobody had looked. Each
+//! tensor that has a counterpart in floating point is compared twice:
+//!
+//! - `own`: with the run's own weights and scales, so that what drifted apart over the run is part
+//!   of the difference;
+//! - `teacher_forced`: with the golden model's parameters, converted, and scales that remember
+//!   nothing: what one step alone loses.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use systoliq_nn::golden::Real;
+use systoliq_nn::{Answers, Batch, DataSet, Golden, Gradients, Parameters, Predicted, Training};
+use systoliq_program::{Engine, Machine, Operation, Program, Role, Step, TensorId};
+
+use systoliq_nn::Extended;
+
+mod difference;
+mod histogram;
+
+pub use difference::{Difference, Figures};
+pub use histogram::Histogram;
+
+/// Figures by tensor name.
+pub type ByTensor = BTreeMap<String, Figures>;
+
+/// What comparing found over a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// Before training and after each epoch.
+    pub probes: Vec<Probe>,
+    /// The codes of each tensor in the last epoch's probe of the run's own weights.
+    pub histograms: BTreeMap<String, Histogram>,
+    /// In the last epoch's evaluation on the test part.
+    pub units: Vec<Units>,
+    /// In the same; nothing for a regression.
+    pub predictions: Option<Predictions>,
+    /// In the same, of a regression.
+    pub outputs: Option<Outputs>,
+}
+
+impl Comparison {
+    /// Keeps what the networks make of the test samples.
+    ///
+    /// # Panics
+    ///
+    /// If classes are answered by values, or the other way round.
+    pub(crate) fn keep(&mut self, answers: &Answers, golden: Predicted, fixed: Predicted) {
+        match (answers, golden, fixed) {
+            (Answers::Labels(labels), Predicted::Classes(golden), Predicted::Classes(fixed)) => {
+                let labels = labels.clone();
+                self.predictions = Some(Predictions { labels, golden, fixed });
+            }
+            (Answers::Targets(targets), Predicted::Values(golden), Predicted::Values(fixed)) => {
+                let extended = |values: Vec<f64>| values.into_iter().map(Extended).collect();
+                self.outputs = Some(Outputs {
+                    columns: targets.ncols(),
+                    targets: extended(targets.iter().copied().collect()),
+                    golden: extended(golden),
+                    fixed: extended(fixed),
+                });
+            }
+            (answers, ..) => panic!("predictions of another kind than {} answers", answers.len()),
+        }
+    }
+
+    /// Leaves out what is found in the last epoch alone.
+    pub(crate) fn forget_the_last_epoch(&mut self) {
+        let probes = std::mem::take(&mut self.probes);
+        *self = Self { probes, ..Self::default() };
+    }
+}
+
+/// What the networks of a regression say of the test samples, row by row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outputs {
+    /// Values of a sample.
+    pub columns: usize,
+    /// What they should say.
+    pub targets: Vec<Extended>,
+    /// What the golden model says.
+    pub golden: Vec<Extended>,
+    /// What fixed point says.
+    pub fixed: Vec<Extended>,
+}
+
+impl Outputs {
+    /// `predictions.csv`: a row per sample, in data order, with three cells for each output.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("sample");
+        for at in 0..self.columns {
+            let column = if self.columns == 1 { String::new() } else { format!("_{at}") };
+            write!(text, ",target{column},golden{column},fixed{column}")
+                .expect("writing to a string");
+        }
+        text.push('\n');
+        let columns = self.columns;
+        for sample in 0..self.targets.len() / columns {
+            write!(text, "{sample}").expect("writing to a string");
+            for at in sample * columns..(sample + 1) * columns {
+                let [target, golden, fixed] =
+                    [&self.targets, &self.golden, &self.fixed].map(|values| values[at].0);
+                write!(text, ",{target},{golden},{fixed}").expect("writing to a string");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The squared error of each sample, Σe² over its outputs, of the golden model and in fixed point.
+    pub fn squared_errors(&self) -> [Vec<f64>; 2] {
+        [&self.golden, &self.fixed].map(|outputs| {
+            let pairs: Vec<f64> =
+                outputs.iter().zip(&self.targets).map(|(y, t)| (y.0 - t.0) * (y.0 - t.0)).collect();
+            pairs.chunks(self.columns).map(|sample| sample.iter().sum()).collect()
+        })
+    }
+}
+
+/// Which classes the test samples are taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predictions {
+    /// The true classes.
+    pub labels: Vec<u32>,
+    /// By the golden model; `None` where it names no class.
+    pub golden: Vec<Option<u32>>,
+    /// In fixed point.
+    pub fixed: Vec<Option<u32>>,
+}
+
+impl Predictions {
+    /// `predictions.csv`: a row per sample, in data order; an empty cell for no class.
+    pub fn csv(&self) -> String {
+        let mut text = String::from("sample,label,golden,fixed\n");
+        let class = |class: Option<u32>| class.map_or(String::new(), |class| class.to_string());
+        for (at, ((label, &golden), &fixed)) in
+            self.labels.iter().zip(&self.golden).zip(&self.fixed).enumerate()
+        {
+            writeln!(text, "{at},{label},{},{}", class(golden), class(fixed))
+                .expect("writing to a string");
+        }
+        text
+    }
+}
+
+/// How far the networks are apart at one time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Test samples that the two networks take for different classes; nothing for a regression.
+    pub mismatches: Option<u64>,
+    /// With the run's own weights and scales.
+    pub own: ByTensor,
+    /// With golden's parameters; nothing where one of these is not finite.
+    pub teacher_forced: Option<ByTensor>,
+    /// Over all steps of the epoch, in a run that is teacher-forced.
+    pub steps: Option<ByTensor>,
+}
+
+/// Units of one layer that do not tell one sample from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Units {
+    /// Units of the layer.
+    pub units: usize,
+    /// Of these, those whose ReLU is 0 for every sample; nothing without a ReLU.
+    pub dead: Option<usize>,
+    /// Of these, those at the largest code for every sample.
+    pub saturated: usize,
+}
+
+/// What floating point has for the tensors of a program, on one batch.
+pub(crate) struct Counterparts<'a, F> {
+    pub(crate) parameters: &'a Parameters<F>,
+    pub(crate) gradients: &'a Gradients<F>,
+    pub(crate) batch: &'a Batch,
+    /// What fixed point multiplies its errors and gradients by.
+    pub(crate) loss_scale: f64,
+}
+
+impl<F: Real> Counterparts<'_, F> {
+    /// The values that tensor `id` stands for, row by row; `None` if golden has none.
+    fn of(&self, program: &Program, id: TensorId) -> Option<Vec<f64>> {
+        let decl = program.tensor(id);
+        let parameters = &self.parameters.layers[decl.layer];
+        let found = &self.gradients.layers[decl.layer];
+        let plain = |values: &Array2<F>| values.iter().map(|value| value.widen()).collect();
+        let scaled = |value: &F| value.widen() * self.loss_scale;
+        Some(match decl.role {
+            Role::Input => self.batch.inputs.iter().map(|&value| F::of(value).widen()).collect(),
+            Role::Master | Role::Weights => plain(&parameters.weights),
+            Role::Bias => parameters.bias.as_ref()?.iter().map(|value| value.widen()).collect(),
+            Role::Activations | Role::Logits => plain(&found.activations),
+            Role::Error | Role::Gradients => found.dz.iter().map(scaled).collect(),
+            Role::WeightGradients if is_bias_gradient(program, id) => {
+                found.db.as_ref()?.iter().map(scaled).collect()
+            }
+            Role::WeightGradients => found.dw.iter().map(scaled).collect(),
+            Role::Targets | Role::Momentum | Role::Residual => return None,
+        })
+    }
+}
+
+/// Whether a weight gradient is that of a bias.
+pub(crate) fn is_bias_gradient(program: &Program, id: TensorId) -> bool {
+    let sums = |operation: &Operation| matches!(operation, Operation::SumRows { .. });
+    program.commands.iter().any(|c| c.operation.output() == id && sums(&c.operation))
+}
+
+/// Whether a tensor is compared before its step, whose update writes it.
+pub(crate) fn is_parameter(role: Role) -> bool {
+    matches!(role, Role::Master | Role::Weights | Role::Bias)
+}
+
+/// Differences of every tensor, summed over any number of batches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Differences(BTreeMap<String, Difference>);
+
+impl Differences {
+    /// Adds what the tensors of `machine` hold that `wanted` names.
+    pub(crate) fn add<F: Real>(
+        &mut self,
+        machine: &Machine<'_>,
+        counterparts: &Counterparts<'_, F>,
+        wanted: impl Fn(Role) -> bool,
+    ) {
+        let program = machine.program();
+        for id in (0..program.tensors.len()).map(TensorId) {
+            let decl = program.tensor(id);
+            let written = machine.tensor(id).filter(|_| wanted(decl.role));
+            if let (Some(fixed), Some(golden)) = (written, counterparts.of(program, id)) {
+                self.0.entry(decl.name.clone()).or_default().add(fixed, &golden);
+            }
+        }
+    }
+
+    pub(crate) fn figures(&self) -> ByTensor {
+        self.0.iter().map(|(name, difference)| (name.clone(), difference.figures())).collect()
+    }
+}
+
+/// Where and when a run is looked at.
+pub(crate) struct Look<'a> {
+    pub(crate) data: &'a DataSet,
+    pub(crate) training: &'a Training,
+    pub(crate) seed: u64,
+    /// Epochs done.
+    pub(crate) epochs: u64,
+}
+
+impl Look<'_> {
+    /// Compares `machine` with `golden` under their own and under golden's parameters. Gives the
+    /// copy of the machine that ran with its own, too.
+    pub(crate) fn probe<'p, F: Real>(
+        &self,
+        machine: &Machine<'p>,
+        engine: &mut dyn Engine,
+        golden: &Golden<F>,
+    ) -> (Probe, Machine<'p>) {
+        let rows: Vec<u32> = (0..self.training.batch as u32).collect();
+        let batch = &self.data.train.batch(&rows);
+        let step = Step::probe(self.seed, self.epochs);
+        let counterparts = Counterparts {
+            parameters: golden.parameters(),
+            gradients: &golden.gradients(batch, self.training),
+            batch,
+            loss_scale: f64::from(self.training.loss_scale),
+        };
+        let mut compare = |machine: &mut Machine<'p>| {
+            machine.load(batch, &step);
+            let conversions = machine.gradients(&step, engine);
+            let mut differences = Differences::default();
+            differences.add(machine, &counterparts, |_| true);
+            let mut figures = differences.figures();
+            for (id, conversion) in conversions {
+                if let Some(found) = figures.get_mut(&machine.program().tensor(id).name) {
+                    found.conversion_db = conversion.sqnr_db().map(Extended);
+                }
+            }
+            figures
+        };
+        let mut copy = machine.clone();
+        let own = compare(&mut copy);
+        let teacher_forced = finite(golden).map(|parameters| {
+            compare(&mut Machine::with_parameters(machine.program(), &parameters, &step))
+        });
+        (Probe { mismatches: None, own, teacher_forced, steps: None }, copy)
+    }
+}
+
+/// The parameters of a model, unless one of them is not finite.
+pub fn finite<F: Real>(golden: &Golden<F>) -> Option<Parameters<f64>> {
+    let parameters: Parameters<f64> = golden.parameters().cast();
+    let all = parameters.layers.iter().all(|layer| {
+        layer.weights.iter().chain(layer.bias.iter().flatten()).all(|v| v.is_finite())
+    });
+    all.then_some(parameters)
+}
+
+/// The codes of every tensor of a machine.
+pub(crate) fn histograms(machine: &Machine<'_>) -> BTreeMap<String, Histogram> {
+    let program = machine.program();
+    let tensors = (0..program.tensors.len()).map(TensorId);
+    let found = |id| Some((program.tensor(id).name.clone(), Histogram::of(machine.tensor(id)?)));
+    tensors.filter_map(found).collect()
+}

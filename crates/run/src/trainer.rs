@@ -1,0 +1,632 @@
+//! Training in fixed point beside the golden model, on the same seed and batches.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use systoliq_array::Register;
+use systoliq_array::register::Seen;
+use systoliq_engine::Fast;
+use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
+use systoliq_nn::golden::{LayerParameters, Real};
+use systoliq_nn::{
+    Batch, DataSet, Golden, Parameters, Part, Precision, Predicted, Training, epoch_order,
+    initial_weights,
+};
+use systoliq_program::command::Gemm;
+use systoliq_program::machine::Snapshot;
+use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
+
+use crate::activity::{Observing, Watch};
+use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
+use crate::dump::Dump;
+use crate::judge::{Judge, UnitWatch};
+use crate::timeline::{Run, Timeline, Totals};
+use crate::{Error, Prepared};
+use systoliq_energy::Picojoules;
+use systoliq_hardware::events::Buffer;
+use systoliq_hardware::{cost::Arithmetic, cost::Costs};
+
+mod curve;
+mod following;
+mod validity;
+
+use curve::Judged;
+pub use curve::{Curve, Epoch, RightByPart};
+
+/// What multiplies matrices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Integer GEMM; the closed forms give cycles.
+    #[default]
+    Fast,
+    /// Every register in every cycle; what it counts is checked against the closed forms.
+    Register,
+    /// The plain loop that defines the bits; the closed forms give cycles.
+    Reference,
+}
+
+impl EngineKind {
+    fn build(self, prepared: &Prepared) -> Box<dyn Engine + Send + '_> {
+        match self {
+            Self::Fast => Box::new(Fast::default()),
+            Self::Register => {
+                Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed), product: None })
+            }
+            Self::Reference => Box::new(Reference),
+        }
+    }
+}
+
+/// The register engine, held to the closed forms at every GEMM.
+struct Stepped<'a> {
+    costs: Costs<'a>,
+    /// The place in the program of the product that runs next.
+    product: Option<usize>,
+}
+
+impl Engine for Stepped<'_> {
+    fn begin(&mut self, product: &Gemm) {
+        let makes = |command: &Command| command.operation.output() == product.output;
+        self.product = self.costs.program.commands.iter().position(makes);
+    }
+
+    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        let product = self.product.expect("a product of the program");
+        let mapping = self.costs.mapping(product, task.shape());
+        let accelerator = self.costs.accelerator;
+        let register = Register::new(accelerator.array, mapping.stationary);
+        let mut register = register
+            .expect("an array that was checked")
+            .with_partial_sum_bits(accelerator.half_bits(Buffer::C));
+        let sums = register.gemm(task);
+        let expected = Seen::of(&mapping, task).expect("a GEMM that was stepped");
+        assert_eq!(register.seen(), expected, "counts stepped and in closed form");
+        sums
+    }
+}
+
+/// What happened to one tensor over a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorRecord {
+    /// The conversion of its initial values, if it is a weight.
+    pub initial: Option<ConversionStatistics>,
+    /// In the steps of each epoch.
+    pub epochs: Vec<Writes>,
+    /// Fraction bits at the last step.
+    pub frac: i32,
+}
+
+/// What happened to one tensor as some steps wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Writes {
+    /// Its conversions.
+    pub conversion: ConversionStatistics,
+    /// Its updates, if it is trained.
+    pub update: Option<UpdateStatistics>,
+    /// Sums that accumulators made for it.
+    pub sums: u64,
+    /// Of these, how many left the accumulator's range on the way.
+    pub overflowed_sums: u64,
+}
+
+impl TensorRecord {
+    /// In all steps.
+    pub fn total(&self) -> Writes {
+        let mut total = Writes::default();
+        self.epochs.iter().for_each(|epoch| total.merge(epoch));
+        total
+    }
+
+    /// In the steps of an epoch, from 0.
+    fn in_epoch(&mut self, epoch: u32) -> &mut Writes {
+        let epoch = epoch as usize;
+        if self.epochs.len() <= epoch {
+            self.epochs.resize_with(epoch + 1, Writes::default);
+        }
+        &mut self.epochs[epoch]
+    }
+}
+
+impl Writes {
+    fn merge(&mut self, other: &Self) {
+        self.conversion.merge(&other.conversion);
+        if let Some(update) = &other.update {
+            self.update.get_or_insert_default().merge(update);
+        }
+        self.sums += other.sums;
+        self.overflowed_sums += other.overflowed_sums;
+    }
+
+    /// Share of its sums that left the accumulator's range on the way.
+    pub fn accumulator_overflow_rate(&self) -> f64 {
+        self.overflowed_sums as f64 / self.sums.max(1) as f64
+    }
+
+    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
+    pub fn stalled_rate(&self) -> Option<f64> {
+        self.update.as_ref().map(UpdateStatistics::stalled_rate)
+    }
+}
+
+/// Cycles and energy of all training up to the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// Clock cycles.
+    pub cycles: u64,
+    /// Energy in fixed point.
+    pub energy_pj: Picojoules,
+    /// Clock cycles of the same program on float32 hardware.
+    pub float32_cycles: u64,
+    /// Energy of the same program on float32 hardware.
+    pub float32_energy_pj: Picojoules,
+}
+
+/// All that one seed's run has found so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The seed.
+    pub seed: u64,
+    /// A hash of the test samples and their answers.
+    pub test_fingerprint: u64,
+    /// Training steps done.
+    pub steps: u64,
+    /// The fixed-point network.
+    pub fixed: Curve,
+    /// The golden model.
+    pub golden: Curve,
+    /// By tensor name.
+    pub tensors: BTreeMap<String, TensorRecord>,
+    /// What ran how often.
+    pub timeline: Timeline,
+    /// By the end of each epoch.
+    pub spent: Vec<Spent>,
+    /// The width of accumulators that the present weights need, by command; nothing for commands that
+    /// read no weights, and before the first epoch.
+    pub widths_for_weights: Vec<Option<u32>>,
+    /// How far the networks are apart.
+    pub comparison: Comparison,
+}
+
+/// A run between two epochs, enough to go on from there with the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    record: Record,
+    machine: Snapshot,
+    golden: Vec<GoldenLayer>,
+    /// What momentum has gathered in the golden model.
+    golden_velocity: Option<Vec<GoldenLayer>>,
+}
+
+impl Checkpoint {
+    /// Training steps done.
+    pub fn steps(&self) -> u64 {
+        self.record.steps
+    }
+}
+
+/// Weights and bias of one layer of the golden model, or what momentum has gathered for them, exact
+/// also for `f32`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoldenLayer {
+    weights: Vec<Real64>,
+    bias: Vec<Real64>,
+}
+
+/// A real number that JSON keeps also where it is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Real64(#[serde(with = "systoliq_nn::extended")] f64);
+
+/// The golden model in either precision.
+#[derive(Clone, Debug)]
+enum AnyGolden {
+    F32(Golden<f32>),
+    F64(Golden<f64>),
+}
+
+/// Evaluates `$body` with `$golden` bound to the model of either precision.
+macro_rules! with_golden {
+    ($any:expr, |$golden:ident| $body:expr) => {
+        match $any {
+            AnyGolden::F32($golden) => $body,
+            AnyGolden::F64($golden) => $body,
+        }
+    };
+}
+
+// Below the macro that it uses.
+mod halves;
+
+pub use halves::{FixedRun, golden_curve};
+
+/// How a run is carried out; nothing here changes a bit of its result.
+pub struct Conduct<'a> {
+    /// Whether the golden model trains beside, in a thread of its own.
+    pub parallel: bool,
+    /// Called after each step with the number of steps done.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// One seed's run of an experiment.
+pub struct Trainer<'a> {
+    prepared: &'a Prepared,
+    data: &'a DataSet,
+    machine: Machine<'a>,
+    engine: Box<dyn Engine + Send + 'a>,
+    golden: AnyGolden,
+    record: Record,
+}
+
+impl<'a> Trainer<'a> {
+    /// The run with `seed`, before its first epoch.
+    pub fn new(prepared: &'a Prepared, data: &'a DataSet, seed: u64, engine: EngineKind) -> Self {
+        let Prepared { experiment, graph, program, .. } = prepared;
+        let initial: Vec<_> =
+            (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
+        let mut machine = Machine::new(program, &initial, seed);
+        let mut engine = engine.build(prepared);
+        let golden = match experiment.training.golden {
+            Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
+            Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
+        };
+        let batch = experiment.training.batch;
+        let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };
+        let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let (fixed, ours) = judge.predict(&mut machine, engine.as_mut(), None);
+        let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
+        let record = Record {
+            seed,
+            test_fingerprint: data.test.fingerprint(),
+            steps: 0,
+            fixed: curve(fixed),
+            golden: curve(float),
+            tensors: initial_tensors(&machine),
+            timeline: Timeline::default(),
+            spent: Vec::new(),
+            widths_for_weights: Vec::new(),
+            comparison: Comparison::default(),
+        };
+        let mut trainer = Self { prepared, data, machine, engine, golden, record };
+        trainer.compare(&ours, &theirs, None);
+        trainer
+    }
+
+    /// Compares the networks as they are, which make this of the samples of the test part, and were so
+    /// far apart in the steps of a teacher-forced epoch.
+    fn compare(&mut self, fixed: &Predicted, golden: &Predicted, steps: Option<ByTensor>) {
+        let training = &self.prepared.experiment.training;
+        let epochs = self.record.fixed.epochs.len() as u32;
+        let look =
+            Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
+        let (probe, machine) = with_golden!(&self.golden, |golden| {
+            look.probe(&self.machine, self.engine.as_mut(), golden)
+        });
+        let mismatches = match (fixed, golden) {
+            (Predicted::Classes(fixed), Predicted::Classes(golden)) => {
+                Some(fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden).count()
+                    as u64)
+            }
+            _ => None,
+        };
+        let comparison = &mut self.record.comparison;
+        comparison.probes.push(Probe { mismatches, steps, ..probe });
+        if epochs == training.epochs {
+            comparison.histograms = histograms(&machine);
+            comparison.keep(self.data.test.answers(), golden.clone(), fixed.clone());
+        }
+    }
+
+    /// Goes on from a checkpoint of the same experiment, perhaps of one with fewer epochs.
+    ///
+    /// # Errors
+    ///
+    /// If the checkpoint is of another seed or cannot be one of the experiment.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let problem = |problem: &str| Error::Checkpoint {
+            seed: self.record.seed,
+            problem: problem.to_owned(),
+        };
+        let Checkpoint { mut record, machine, golden, golden_velocity } = checkpoint;
+        if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
+            record.comparison.forget_the_last_epoch();
+        }
+        let of = validity::Of { prepared: self.prepared, data: self.data, fresh: &self.record };
+        of.check(&record).map_err(|found| problem(&format!("record.{found}")))?;
+        let restored = with_golden!(&mut self.golden, |model| {
+            restore_golden(model, &golden, golden_velocity.as_deref())
+        });
+        restored.ok_or_else(|| problem("golden: its sizes are others"))?;
+        self.machine
+            .restore(&machine)
+            .ok_or_else(|| problem("machine: its weights have other sizes or formats"))?;
+        self.record = record;
+        Ok(())
+    }
+
+    /// Enough to go on from here.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let kept = |parameters: Parameters<f64>| {
+            let layer = |layer: LayerParameters<f64>| GoldenLayer {
+                weights: layer.weights.into_iter().map(Real64).collect(),
+                bias: layer.bias.into_iter().flatten().map(Real64).collect(),
+            };
+            parameters.layers.into_iter().map(layer).collect::<Vec<_>>()
+        };
+        let (parameters, velocity) = with_golden!(&self.golden, |golden| {
+            (golden.parameters().cast(), golden.velocity().map(Parameters::cast))
+        });
+        Checkpoint {
+            record: self.record.clone(),
+            machine: self.machine.snapshot(),
+            golden: kept(parameters),
+            golden_velocity: velocity.map(kept),
+        }
+    }
+
+    /// Epochs done.
+    pub fn epochs_done(&self) -> u32 {
+        self.record.fixed.epochs.len() as u32
+    }
+
+    /// Whether every epoch is done.
+    pub fn is_done(&self) -> bool {
+        self.epochs_done() >= self.prepared.experiment.training.epochs
+    }
+
+    /// Steps of one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.data.train.len().div_ceil(self.prepared.experiment.training.batch) as u64
+    }
+
+    /// What the run has found so far.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Trains both networks for one epoch and evaluates them. `dump` receives the tensors of the
+    /// step that it asks for, if that is in this epoch.
+    ///
+    /// # Errors
+    ///
+    /// If `dump` cannot write, or a count leaves 64 bits.
+    pub fn epoch(
+        &mut self,
+        conduct: &Conduct<'_>,
+        dump: Option<&mut Dump<'_>>,
+    ) -> Result<(), Error> {
+        let Self { prepared, data, golden, record, .. } = self;
+        let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
+        let training = &prepared.experiment.training;
+        let mut fixed = FixedEpoch {
+            prepared,
+            data,
+            machine: &mut self.machine,
+            engine: self.engine.as_mut(),
+            costs: prepared.costs(Arithmetic::Fixed),
+            record,
+            epoch,
+        };
+        let (golden, fixed, steps) = if training.teacher_forced {
+            let followed = with_golden!(&mut *golden, |model| fixed.follow(model, conduct, dump))?;
+            let fixed = fixed.judge(followed.fixed_loss);
+            let golden = judge_golden(golden, data, training, followed.golden_loss);
+            (golden, fixed, Some(followed.steps))
+        } else {
+            let mut golden_epoch = || {
+                let loss = with_golden!(&mut *golden, |golden| {
+                    golden.train_epoch(&data.train, training, seed, epoch)
+                });
+                judge_golden(golden, data, training, loss)
+            };
+            let (golden, loss) = if conduct.parallel {
+                std::thread::scope(|scope| {
+                    let golden = scope.spawn(golden_epoch);
+                    let loss = fixed.train(conduct, dump);
+                    (golden.join().expect("the golden model's thread"), loss)
+                })
+            } else {
+                let loss = fixed.train(conduct, dump);
+                (golden_epoch(), loss)
+            };
+            (golden, fixed.judge(loss?), None)
+        };
+        let theirs = self.record.golden.push(golden);
+        let ours = self.record.fixed.push(fixed);
+        let spent = self.record.spent(self.prepared)?;
+        self.record.spent.push(spent);
+        let commands = &self.prepared.program.commands;
+        self.record.widths_for_weights =
+            commands.iter().map(|command| self.machine.width_for_weights(command)).collect();
+        self.compare(&ours, &theirs, steps);
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Final fixed less final golden error rate, from whole numbers of errors; nothing for a
+    /// regression or before the first epoch.
+    pub fn accuracy_loss(&self) -> Option<f64> {
+        let (fixed, golden) = (self.fixed.epochs.last()?, self.golden.epochs.last()?);
+        let difference = fixed.test.errors? as f64 - golden.test.errors? as f64;
+        Some(difference / fixed.test.count as f64)
+    }
+
+    /// What everything up to here took.
+    fn spent(&self, prepared: &Prepared) -> Result<Spent, Error> {
+        let spent = |arithmetic| {
+            let entries = self.timeline.entries(prepared, arithmetic)?;
+            let totals = Totals::of(&entries);
+            let energy = totals.tally.energy(&prepared.prices(arithmetic)?)?.total();
+            Ok::<_, Error>((totals.cycles.total().0, energy))
+        };
+        let (cycles, energy_pj) = spent(Arithmetic::Fixed)?;
+        let (float32_cycles, float32_energy_pj) = spent(Arithmetic::FLOAT32)?;
+        Ok(Spent { cycles, energy_pj, float32_cycles, float32_energy_pj })
+    }
+}
+
+/// The records of the tensors that have initial values.
+fn initial_tensors(machine: &Machine<'_>) -> BTreeMap<String, TensorRecord> {
+    let record = |(id, statistics): &(TensorId, ConversionStatistics)| {
+        let initial = Some(statistics.clone());
+        let name = machine.program().tensor(*id).name.clone();
+        (name, TensorRecord { initial, ..TensorRecord::default() })
+    };
+    machine.initial_statistics().iter().map(record).collect()
+}
+
+/// Puts what a checkpoint kept into a golden model; `None` if it does not fit.
+fn restore_golden<F: Real>(
+    model: &mut Golden<F>,
+    parameters: &[GoldenLayer],
+    velocity: Option<&[GoldenLayer]>,
+) -> Option<()> {
+    let parameters = shaped(model, parameters)?;
+    let velocity = match velocity {
+        Some(velocity) => Some(shaped(model, velocity)?),
+        None => None,
+    };
+    let restored = Golden::from_parameters(model.graph(), parameters).ok()?;
+    *model = restored.with_velocity(velocity).ok()?;
+    Some(())
+}
+
+/// What was kept of each layer, in the shapes of a model; `None` if it does not fit.
+fn shaped<F: Real>(model: &Golden<F>, layers: &[GoldenLayer]) -> Option<Parameters<F>> {
+    let mut parameters: Parameters<f64> = model.parameters().cast();
+    if parameters.layers.len() != layers.len() {
+        return None;
+    }
+    for (ours, kept) in parameters.layers.iter_mut().zip(layers) {
+        let bias = ours.bias.as_ref().map_or(0, |bias| bias.len());
+        if ours.weights.len() != kept.weights.len() || bias != kept.bias.len() {
+            return None;
+        }
+        ours.weights.iter_mut().zip(&kept.weights).for_each(|(ours, kept)| *ours = kept.0);
+        ours.bias.iter_mut().flatten().zip(&kept.bias).for_each(|(ours, kept)| *ours = kept.0);
+    }
+    Some(parameters.cast())
+}
+
+/// Evaluates the golden model as it is after an epoch of this training loss.
+fn judge_golden(
+    golden: &AnyGolden,
+    data: &DataSet,
+    training: &Training,
+    training_loss: f64,
+) -> Judged {
+    with_golden!(golden, |golden| {
+        let evaluate = |part: &Part| golden.predict(part, training.batch);
+        let validation = Some(&data.validation).filter(|part| !part.is_empty()).map(evaluate);
+        Judged::new(data, training_loss, validation, evaluate(&data.test))
+    })
+}
+
+/// One epoch of the fixed-point network.
+struct FixedEpoch<'t, 'a> {
+    prepared: &'a Prepared,
+    data: &'a DataSet,
+    machine: &'t mut Machine<'a>,
+    engine: &'t mut (dyn Engine + Send),
+    costs: Costs<'a>,
+    record: &'t mut Record,
+    epoch: u32,
+}
+
+impl FixedEpoch<'_, '_> {
+    /// Trains; returns the mean loss of the samples, each before its step's update.
+    fn train(
+        &mut self,
+        conduct: &Conduct<'_>,
+        mut dump: Option<&mut Dump<'_>>,
+    ) -> Result<f64, Error> {
+        let train = &self.data.train;
+        let order = epoch_order(self.record.seed, self.epoch, train.len());
+        let mut loss = ExactSum::default();
+        for rows in order.chunks(self.prepared.experiment.training.batch) {
+            self.step(&train.batch(rows), &mut loss, dump.as_deref_mut())?;
+            (conduct.progress)(self.record.steps);
+        }
+        Ok(loss.to_f64() / train.len() as f64)
+    }
+
+    /// Evaluates the network as it is after an epoch of this training loss.
+    fn judge(&mut self, training_loss: f64) -> Judged {
+        let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
+        let judge =
+            |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
+        let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
+        let validation = validation
+            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None));
+        let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
+        let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
+        let judge = judge(&self.data.test, "test");
+        let test = judge.predict(self.machine, self.engine, watch.as_mut());
+        if let Some(watch) = watch {
+            self.record.comparison.units = watch.units();
+        }
+        Judged::new(self.data, training_loss, validation, test)
+    }
+
+    /// One training step.
+    fn step(
+        &mut self,
+        batch: &Batch,
+        loss: &mut ExactSum,
+        dump: Option<&mut Dump<'_>>,
+    ) -> Result<(), Error> {
+        let mut dump = dump.filter(|dump| dump.step == self.record.steps);
+        let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
+        for (id, statistics) in self.machine.load(batch, &step) {
+            self.writes(id).conversion.merge(&statistics);
+        }
+        if let Some(dump) = &mut dump {
+            dump.begin(self.machine, batch, &step)?;
+        }
+        let toggles = self.prepared.experiment.accelerator.toggles;
+        let watch = Watch::in_step(toggles, self.record.steps);
+        for (at, command) in self.prepared.program.commands.iter().enumerate() {
+            let (engine, costs) = (&mut *self.engine, &self.costs);
+            let mut engine = Observing { engine, costs, at, watch, observed: None };
+            let outcome = self.machine.execute(command, &step, &mut engine);
+            let observed = engine.observed;
+            let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
+            self.record.timeline.record(run, observed);
+            if let Some(sum) = &outcome.loss_sum {
+                loss.merge(sum);
+            }
+            self.writes(command.operation.output()).merge(&Writes {
+                conversion: outcome.conversion,
+                update: outcome.update,
+                sums: outcome.sums,
+                overflowed_sums: outcome.overflowed_sums,
+            });
+            if let Some(dump) = &mut dump {
+                dump.command(self.machine, at, &step)?;
+            }
+        }
+        if let Some(dump) = dump {
+            dump.end()?;
+        }
+        self.record.steps += 1;
+        Ok(())
+    }
+
+    /// What happens to a tensor in this epoch, in a record brought up to its present scale.
+    fn writes(&mut self, id: TensorId) -> &mut Writes {
+        let frac = self.machine.tensor(id).expect("a tensor just written").format().frac();
+        let name = &self.prepared.program.tensor(id).name;
+        if !self.record.tensors.contains_key(name) {
+            self.record.tensors.insert(name.clone(), TensorRecord::default());
+        }
+        let record = self.record.tensors.get_mut(name).expect("a record just made");
+        record.frac = frac;
+        record.in_epoch(self.epoch)
+    }
+}

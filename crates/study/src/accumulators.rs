@@ -1,0 +1,71 @@
+//! How wide the accumulators of a run are, and how wide they have to be.
+
+use serde::Serialize;
+use systoliq_fxp::Accumulator;
+use systoliq_program::{Command, Operation, Pass, SafeWidth, Work};
+
+use systoliq_run::Prepared;
+use systoliq_run::trainer::Record;
+
+/// The accumulators of one command.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AccumulatorReport {
+    /// The layer with weights.
+    pub layer: usize,
+    /// The pass.
+    pub pass: Pass,
+    /// The tensor that is made.
+    pub output: String,
+    /// How many terms each sums, in a full batch.
+    pub k: usize,
+    /// Bits that it has.
+    pub bits: u32,
+    /// Bits at which none overflows, whatever operands of the planned formats hold; nothing where
+    /// stated fraction bits meet a scale that moves.
+    pub safe_bits: Option<u32>,
+    /// Whether the bias, if there is one, is part of these; not where its alignment moves.
+    pub safe_bits_count_bias: bool,
+    /// Bits at which none overflows with the weights as trained, whatever the other operand holds in
+    /// its last format; nothing where no weights are summed.
+    pub bits_for_weights: Option<u32>,
+    /// Share of elements in training whose accumulator left its range.
+    pub overflow_rate: f64,
+}
+
+/// The accumulator of a command that sums.
+pub fn of(command: &Command) -> Option<&Accumulator> {
+    match &command.operation {
+        Operation::Gemm(gemm) => Some(&gemm.accumulator),
+        Operation::SumRows { accumulator, .. } => Some(accumulator),
+        _ => None,
+    }
+}
+
+/// One row per command that sums.
+pub(crate) fn accumulators(prepared: &Prepared, record: &Record) -> Vec<AccumulatorReport> {
+    let program = &prepared.program;
+    let batch = prepared.experiment.training.batch;
+    let row = |(at, command): (usize, &Command)| {
+        let accumulator = of(command)?;
+        let output = &program.tensor(command.operation.output()).name;
+        let safe = program.safe_width(command, batch);
+        Some(AccumulatorReport {
+            layer: command.layer,
+            pass: command.pass,
+            output: output.clone(),
+            k: match program.work(command, batch) {
+                Work::Gemm(shape) => shape.k,
+                Work::Vector { rows, .. } => rows,
+            },
+            bits: accumulator.bits(),
+            safe_bits: safe.map(|SafeWidth { bits, .. }| bits),
+            safe_bits_count_bias: safe.is_some_and(|safe| safe.counts_bias),
+            bits_for_weights: record.widths_for_weights.get(at).copied().flatten(),
+            overflow_rate: record
+                .tensors
+                .get(output)
+                .map_or(0.0, |found| found.total().accumulator_overflow_rate()),
+        })
+    };
+    program.commands.iter().enumerate().filter_map(row).collect()
+}

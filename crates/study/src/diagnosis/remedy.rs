@@ -1,0 +1,362 @@
+//! Changes of format that should help.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+use systoliq_fxp::Scale;
+use systoliq_program::plan::SPARE_DEFAULT;
+use systoliq_program::spec::{PrecisionSpec, ScaleKind, TensorSettings};
+use systoliq_program::{Operation, Role, TensorPlan, Work};
+
+use super::{Cause, Symptom, fitting_frac, is_cut, maker};
+use systoliq_run::Prepared;
+use systoliq_run::trainer::Record;
+
+/// A setting to change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its path in the experiment.
+    pub path: String,
+    /// Its new value.
+    pub value: Value,
+}
+
+/// As `--set` takes it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::String(text) => write!(f, "{}={text}", self.path),
+            value => write!(f, "{}={value}", self.path),
+        }
+    }
+}
+
+impl Change {
+    fn new(path: String, value: impl Into<Value>) -> Self {
+        Self { path, value: value.into() }
+    }
+
+    /// Puts the value into an experiment; objects that are missing are made.
+    pub(super) fn put(&self, experiment: &mut Value) {
+        let mut at = experiment;
+        for key in self.path.split('.') {
+            if !at.is_object() {
+                *at = Value::Object(Map::new());
+            }
+            at = &mut at[key];
+        }
+        *at = self.value.clone();
+    }
+}
+
+/// Signal over noise that a wider format should have.
+const SQNR_WANTED_DB: f64 = 26.0;
+
+/// A format narrower than this is made wider, rather than to lose bits at its other end.
+const BITS_ENOUGH: u32 = 8;
+
+/// A master that is too narrow is given at least so many bits.
+const MASTER_BITS: u32 = 16;
+
+/// Finds remedies.
+pub(super) struct Remedies<'a> {
+    pub(super) prepared: &'a Prepared,
+    pub(super) record: &'a Record,
+}
+
+impl Remedies<'_> {
+    /// Sets of changes for symptoms of one cause and role, the most promising first.
+    pub(super) fn of(&self, group: &[Symptom<'_>]) -> Vec<Vec<Change>> {
+        let role = group[0].decl.role;
+        match group[0].cause {
+            Cause::AccumulatorOverflow => vec![self.wider_accumulators(group)],
+            Cause::CoarseSums => vec![self.finer_accumulators(group)],
+            Cause::StalledUpdates => {
+                let role = if role == Role::Bias { Role::Master } else { role };
+                let wider = |plan: &TensorPlan| MASTER_BITS.max(plan.format.bits() + 4);
+                vec![
+                    self.each(group, role, |path, _, _| {
+                        vec![Change::new(format!("{path}.rounding"), "stochastic")]
+                    }),
+                    self.each(group, role, |path, symptom, stated| {
+                        let plan = &symptom.decl.plan;
+                        widened(path, plan, stated, wider(plan) - plan.format.bits())
+                    }),
+                ]
+            }
+            Cause::Range => {
+                // Unless it states its own, a master has the range of the weights.
+                let own = |layer| stated(&self.prepared.experiment.precision, role, layer);
+                let owned = own(group[0].decl.layer)
+                    .is_some_and(|own| own.frac.is_some() || own.scale.is_some());
+                let trained = matches!(role, Role::Master | Role::Bias);
+                let role = if trained && !owned { Role::Weights } else { role };
+                vec![self.each(group, role, |path, symptom, stated| {
+                    self.roomier(path, symptom, role, stated)
+                })]
+            }
+            Cause::Resolution => {
+                vec![
+                    self.each(group, role, |path, symptom, stated| {
+                        self.finer(path, symptom, stated)
+                    }),
+                ]
+            }
+        }
+    }
+
+    /// The changes for each symptom, at the path of `role` in its layer; at the path of all layers
+    /// where all are concerned, none has settings of its own, and one change suits the worst.
+    fn each(
+        &self,
+        group: &[Symptom<'_>],
+        role: Role,
+        changes: impl Fn(&str, &Symptom<'_>, Option<&TensorSettings>) -> Vec<Change>,
+    ) -> Vec<Change> {
+        let spec = &self.prepared.experiment.precision;
+        let layers = |decls: &mut dyn Iterator<Item = usize>| {
+            let mut layers: Vec<usize> = decls.collect();
+            layers.sort_unstable();
+            layers.dedup();
+            layers
+        };
+        let sick = layers(&mut group.iter().map(|symptom| symptom.decl.layer));
+        let own = group[0].decl.role;
+        let tensors = self.prepared.program.tensors.iter();
+        let all = layers(&mut tensors.filter(|d| d.role == own).map(|decl| decl.layer));
+        let special =
+            |layer: &usize| spec.layers.get(layer).is_some_and(|spec| select(spec, role).is_some());
+        if sick == all && !all.iter().any(special) {
+            let path = format!("precision.{}", role.name());
+            return changes(&path, &group[0], select(spec, role));
+        }
+        let mut set = Vec::new();
+        for symptom in group {
+            let layer = symptom.decl.layer;
+            let path = format!("precision.layers.{layer}.{}", role.name());
+            let special = spec.layers.get(&layer).and_then(|spec| select(spec, role));
+            for change in changes(&path, symptom, special) {
+                if !set.iter().any(|known: &Change| known.path == change.path) {
+                    set.push(change);
+                }
+            }
+        }
+        set
+    }
+
+    /// More integer bits, as many as twice golden's largest value needs; a sign, where golden's are
+    /// negative and the format has none.
+    fn roomier(
+        &self,
+        path: &str,
+        symptom: &Symptom<'_>,
+        role: Role,
+        stated: Option<&TensorSettings>,
+    ) -> Vec<Change> {
+        let plan = &symptom.decl.plan;
+        let fit = fitting_frac(self.record, symptom.decl).unwrap_or(plan.format.frac());
+        if is_cut(self.record, symptom.decl) {
+            return given_a_sign(path, plan, stated, plan.format.frac().min(fit));
+        }
+        if plan.scale != Scale::Static {
+            return vec![Change::new(format!("{path}.scale"), "dynamic")];
+        }
+        let more = (plan.format.frac() - fit).max(1);
+        if role == Role::Weights && is_initial(role, stated) {
+            let general = self.prepared.experiment.precision.weights.as_ref();
+            let spare = |settings: &TensorSettings| settings.spare;
+            let spare = stated.and_then(spare).or_else(|| general.and_then(|w| spare(&w.0)));
+            let spare = spare.unwrap_or(SPARE_DEFAULT) + more.unsigned_abs();
+            let mut set = vec![Change::new(format!("{path}.spare"), spare)];
+            let weights = self.prepared.program.find(Role::Weights, symptom.decl.layer);
+            let bits = weights.map(|id| self.prepared.program.tensor(id).plan.format.bits());
+            if let Some(bits) = bits.filter(|&bits| bits < BITS_ENOUGH) {
+                set.push(Change::new(format!("{path}.bits"), bits + more.unsigned_abs()));
+            }
+            return set;
+        }
+        let (bits, frac) = (plan.format.bits(), plan.format.frac());
+        if bits >= BITS_ENOUGH {
+            reformatted(path, plan, stated, (plan.format.is_signed(), bits, frac - more))
+        } else {
+            let format = (plan.format.is_signed(), bits + more.unsigned_abs(), frac);
+            reformatted(path, plan, stated, format)
+        }
+    }
+
+    /// More fraction bits: as many as the range has to spare, or else a wider format.
+    fn finer(
+        &self,
+        path: &str,
+        symptom: &Symptom<'_>,
+        stated: Option<&TensorSettings>,
+    ) -> Vec<Change> {
+        let plan = &symptom.decl.plan;
+        let fixed = plan.scale == Scale::Static && !is_initial(symptom.decl.role, stated);
+        let fit = fitting_frac(self.record, symptom.decl).filter(|_| fixed);
+        if let Some(fit) = fit.filter(|&fit| fit > plan.format.frac()) {
+            let format = (plan.format.is_signed(), plan.format.bits(), fit);
+            return reformatted(path, plan, stated, format);
+        }
+        widened(path, plan, stated, bits_short(symptom))
+    }
+
+    /// Accumulators that hold any sum of the commands concerned.
+    fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
+        let Prepared { experiment, program, .. } = self.prepared;
+        let batch = experiment.training.batch;
+        let bits = |layer: Option<usize>| {
+            let of_layer = program.commands.iter().filter(|c| layer.is_none_or(|l| c.layer == l));
+            let needed = of_layer.filter_map(|command| {
+                let Work::Gemm(shape) = program.work(command, batch) else { return None };
+                let inputs = command.operation.inputs();
+                let widths = inputs[..2].iter().map(|&id| program.tensor(id).plan.format.bits());
+                Some(widths.sum::<u32>() + usize::BITS - shape.k.leading_zeros() + 1)
+            });
+            needed.max().unwrap_or(64).min(64)
+        };
+        let change = |path: &str, layer| vec![Change::new(format!("{path}.bits"), bits(layer))];
+        self.of_accumulators(group, change)
+    }
+
+    /// Accumulators of more fraction bits and the same range.
+    fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
+        self.of_accumulators(group, |path, layer| {
+            let of_layer = |symptom: &&Symptom<'_>| layer.is_none_or(|l| symptom.decl.layer == l);
+            let worst = group.iter().find(of_layer).unwrap_or(&group[0]);
+            let operation = maker(self.prepared, worst.id).map(|command| &command.operation);
+            let Some(Operation::Gemm(gemm)) = operation else { return Vec::new() };
+            let (bits, frac) = (gemm.accumulator.bits(), gemm.accumulator.frac().unwrap_or(0));
+            let wider = (bits + bits_short(worst)).min(64);
+            vec![
+                Change::new(format!("{path}.bits"), wider),
+                Change::new(format!("{path}.frac"), frac + (wider - bits) as i32),
+            ]
+        })
+    }
+
+    /// The changes of accumulators, at the path of all layers, or of each concerned where one of these
+    /// has settings of its own.
+    fn of_accumulators(
+        &self,
+        group: &[Symptom<'_>],
+        change: impl Fn(&str, Option<usize>) -> Vec<Change>,
+    ) -> Vec<Change> {
+        let spec = &self.prepared.experiment.precision;
+        let mut layers: Vec<usize> = group
+            .iter()
+            .filter_map(|symptom| maker(self.prepared, symptom.id).map(|command| command.layer))
+            .collect();
+        layers.sort_unstable();
+        layers.dedup();
+        let special =
+            |layer: &usize| spec.layers.get(layer).is_some_and(|spec| spec.accumulator.is_some());
+        if !layers.iter().any(special) {
+            return change("precision.accumulator", None);
+        }
+        let of_layer =
+            |layer| change(&format!("precision.layers.{layer}.accumulator"), Some(layer));
+        layers.into_iter().flat_map(of_layer).collect()
+    }
+}
+
+/// The settings of a role in a `precision` section.
+fn select(spec: &PrecisionSpec, role: Role) -> Option<&TensorSettings> {
+    let written = match role {
+        Role::Input => &spec.input,
+        Role::Weights => &spec.weights,
+        Role::Master => &spec.master,
+        Role::Bias => &spec.bias,
+        Role::Activations => &spec.activations,
+        Role::Logits => &spec.logits,
+        Role::Targets => &spec.targets,
+        Role::Error => &spec.error,
+        Role::Gradients => &spec.gradients,
+        Role::WeightGradients => &spec.weight_gradients,
+        Role::Momentum => &spec.momentum,
+        Role::Residual => &spec.residual,
+    };
+    written.as_ref().map(|written| &written.0)
+}
+
+/// What is stated of a role in a layer, or else in all.
+fn stated(spec: &PrecisionSpec, role: Role, layer: usize) -> Option<&TensorSettings> {
+    let special = spec.layers.get(&layer).and_then(|spec| select(spec, role));
+    special.or_else(|| select(spec, role))
+}
+
+/// Whether a static format follows from the initial weights.
+fn is_initial(role: Role, stated: Option<&TensorSettings>) -> bool {
+    let trained = matches!(role, Role::Weights | Role::Master | Role::Bias);
+    let kind = stated.and_then(|stated| stated.scale);
+    trained
+        && stated.is_none_or(|stated| stated.frac.is_none())
+        && kind.is_none_or(|kind| kind == ScaleKind::Initial)
+}
+
+/// A format of more bits and the same range.
+fn widened(
+    path: &str,
+    plan: &TensorPlan,
+    stated: Option<&TensorSettings>,
+    more: u32,
+) -> Vec<Change> {
+    let bits = (plan.format.bits() + more).min(32);
+    let frac = plan.format.frac() + (bits - plan.format.bits()) as i32;
+    if plan.scale == Scale::Static && stated.is_some_and(|stated| stated.frac.is_some()) {
+        reformatted(path, plan, stated, (plan.format.is_signed(), bits, frac))
+    } else {
+        vec![Change::new(format!("{path}.bits"), bits)]
+    }
+}
+
+/// A signed format of the same top, or of that which `frac` fraction bits without a sign have: at the
+/// same width from so many bits on, else wider.
+fn given_a_sign(
+    path: &str,
+    plan: &TensorPlan,
+    stated: Option<&TensorSettings>,
+    frac: i32,
+) -> Vec<Change> {
+    if plan.scale != Scale::Static {
+        return vec![Change::new(format!("{path}.signed"), true)];
+    }
+    let bits = plan.format.bits();
+    let format = if bits >= BITS_ENOUGH { (true, bits, frac - 1) } else { (true, bits + 1, frac) };
+    reformatted(path, plan, stated, format)
+}
+
+/// Bits that a format or an accumulator lacks.
+fn bits_short(symptom: &Symptom<'_>) -> u32 {
+    let short = SQNR_WANTED_DB + 10.0 * libm::log10(symptom.severity);
+    libm::ceil(short / 6.02).clamp(2.0, 8.0) as u32
+}
+
+/// A static format, signed or not, of so many bits, so many of them fraction.
+fn reformatted(
+    path: &str,
+    plan: &TensorPlan,
+    stated: Option<&TensorSettings>,
+    (signed, bits, frac): (bool, u32, i32),
+) -> Vec<Change> {
+    // What may have been written in Q notation has no keys to set.
+    let whole = |stated: &TensorSettings| {
+        let format = stated.bits.is_some() && stated.frac.is_some() && stated.signed.is_some();
+        format && stated.rounding.is_none() && stated.overflow.is_none()
+    };
+    if stated.is_some_and(whole) {
+        let sign = if signed { "" } else { "U" };
+        let notation = format!("{sign}Q{}.{frac}", bits as i32 - frac);
+        return vec![Change::new(path.to_owned(), json!(notation))];
+    }
+    let mut set = Vec::new();
+    if bits != plan.format.bits() {
+        set.push(Change::new(format!("{path}.bits"), bits));
+    }
+    set.push(Change::new(format!("{path}.frac"), frac));
+    let unsaid = !signed && stated.is_none_or(|stated| stated.signed.is_none());
+    if signed != plan.format.is_signed() || unsaid {
+        set.push(Change::new(format!("{path}.signed"), signed));
+    }
+    set
+}

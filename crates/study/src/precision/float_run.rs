@@ -1,0 +1,78 @@
+//! The run in floating point that widths follow from.
+
+use std::convert::Infallible;
+
+use systoliq_nn::golden::{Observation, Real};
+use systoliq_nn::{DataSet, Evaluation, Golden, Graph, Parameters, Precision};
+
+use systoliq_run::{Error, Prepared};
+
+/// An experiment's golden model after its last epoch, and what its tensors were like on the way.
+#[derive(Clone, Debug)]
+pub struct FloatRun {
+    /// Weights and biases; exact, whatever the golden model's precision.
+    pub parameters: Parameters<f64>,
+    /// What was seen of every tensor.
+    pub observation: Observation,
+    /// On the test part.
+    pub test: Evaluation,
+}
+
+impl FloatRun {
+    /// Trains the golden model of `prepared` with its own seed. `progress` is called after each
+    /// step with the number of steps done.
+    ///
+    /// # Errors
+    ///
+    /// If the loss of an epoch is not finite.
+    pub fn train(
+        prepared: &Prepared,
+        data: &DataSet,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, Error> {
+        match prepared.experiment.training.golden {
+            Precision::F32 => Self::train_in::<f32>(prepared, data, progress),
+            Precision::F64 => Self::train_in::<f64>(prepared, data, progress),
+        }
+    }
+
+    fn train_in<F: Real>(
+        prepared: &Prepared,
+        data: &DataSet,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Self, Error> {
+        let Prepared { experiment, graph, .. } = prepared;
+        let (training, seed) = (&experiment.training, experiment.seed);
+        let mut golden = Golden::<F>::new(graph, seed);
+        let mut observation = Observation::new(graph.layers.len());
+        let mut steps = 0;
+        for epoch in 0..training.epochs {
+            let mut first = true;
+            let Ok(loss) = golden.train_epoch_with(
+                &data.train,
+                training,
+                seed,
+                epoch,
+                |golden, batch, gradients| {
+                    // The noise gain moves slowly: it is taken once an epoch.
+                    observation.see(golden, batch, gradients, training, first);
+                    first = false;
+                    steps += 1;
+                    progress(steps);
+                    Ok::<_, Infallible>(())
+                },
+            );
+            if !loss.is_finite() {
+                return Err(Error::FloatRun { epoch: epoch + 1, loss });
+            }
+        }
+        observation.see_parameters(&golden);
+        let test = golden.evaluate(&data.test, training.batch);
+        Ok(Self { parameters: golden.parameters().cast(), observation, test })
+    }
+
+    /// The trained network, in `f64`.
+    pub(super) fn golden(&self, graph: &Graph) -> Golden<f64> {
+        Golden::from_parameters(graph, self.parameters.clone()).expect("parameters of this graph")
+    }
+}

@@ -1,0 +1,268 @@
+//! Widths of the forward pass: the bound of the mismatch, and how bits are shared out under it.
+
+use ndarray::{Array2, Axis};
+use serde::Serialize;
+use systoliq_nn::golden::{Extremes, NoiseGains, Observation};
+use systoliq_nn::{Golden, Part};
+use systoliq_program::Role;
+
+use super::grid::{BITS_MAX, range_above};
+use super::{CHUNK, Grid, Study};
+use systoliq_run::Error;
+
+/// The share of samples, those with the least margins, that the balance of widths leaves out: the
+/// mean of a gain can be that of a single sample with hardly any margin.
+const TRIMMED: f64 = 0.01;
+
+/// The fewest bits that are tried.
+const BITS_MIN: u32 = 2;
+
+/// A tensor of the forward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForwardTensor {
+    /// Its name in the program.
+    pub name: String,
+    /// `input`, `activations`, `logits` or `weights`.
+    pub role: Role,
+    /// The layer whose settings it has.
+    pub layer: usize,
+    /// Whether it has negative values.
+    pub signed: bool,
+    /// log₂ of its range.
+    pub range_log2: i32,
+    /// Its noise gain over the samples.
+    pub gain: Gain,
+    /// Bits that it has beyond the least sensitive tensor where widths are balanced.
+    pub offset: u32,
+}
+
+/// A noise gain `E` over samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Gain {
+    /// The mean, `E` of ICML 2017; one sample with hardly any margin can dominate it.
+    #[serde(with = "systoliq_nn::extended")]
+    pub mean: f64,
+    /// The mean without the 1 % of samples with the least margins.
+    #[serde(with = "systoliq_nn::extended")]
+    pub trimmed_mean: f64,
+    /// The median.
+    #[serde(with = "systoliq_nn::extended")]
+    pub median: f64,
+}
+
+impl ForwardTensor {
+    /// Its grid with codes of `bits` bits.
+    pub fn grid(&self, bits: u32) -> Grid {
+        Grid::of_bits(self.range_log2, bits, self.signed)
+    }
+
+    /// `D² · 4^bits`: what the square of the step would be with codes of no bits.
+    fn step_square(&self) -> f64 {
+        4_f64.powi(self.grid(0).step_log2)
+    }
+}
+
+/// How bits are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// Every tensor adds about the same noise: `B_l = B_min + round(log₂ √(D_l² E_l / least))`, the
+    /// `D_l` those of equal widths (ICASSP 2018, where all ranges are alike).
+    Balanced,
+    /// Every tensor has `B_min` bits.
+    Uniform,
+}
+
+/// The widths of the forward pass.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Assignment {
+    /// How bits are shared out.
+    pub allocation: Allocation,
+    /// `B_min`, the width of the least sensitive tensor.
+    pub b_min: u32,
+    /// One width for each of [`Study::tensors`].
+    pub bits: Vec<u32>,
+    /// The bound of the mismatch: the mean over the samples of `min(1, Σ_l D_l² E_l)`.
+    pub bound: f64,
+}
+
+impl Study<'_> {
+    /// The widths with this `B_min`; `None` if a tensor would have more than 32 bits.
+    pub fn assign(&self, allocation: Allocation, b_min: u32) -> Option<Assignment> {
+        let bits = |tensor: &ForwardTensor| match allocation {
+            Allocation::Balanced => b_min + tensor.offset,
+            Allocation::Uniform => b_min,
+        };
+        let bits: Vec<u32> = self.tensors.iter().map(bits).collect();
+        if bits.iter().any(|&bits| bits > BITS_MAX) {
+            return None;
+        }
+        let bound = self.bound(&bits);
+        Some(Assignment { allocation, b_min, bits, bound })
+    }
+
+    /// The mean over the samples of `min(1, Σ_l D_l² E_l)`, the `D_l` those of these widths: a
+    /// bound of the mismatch probability, to first order, on samples like those of the gains.
+    ///
+    /// # Panics
+    ///
+    /// Unless there is a width for each of [`tensors`](Self::tensors).
+    pub fn bound(&self, bits: &[u32]) -> f64 {
+        self.capped_mean(&self.gains, bits)
+    }
+
+    /// The same on the test part, whose mismatch is measured.
+    ///
+    /// # Panics
+    ///
+    /// As [`bound`](Self::bound).
+    pub fn bound_on_test(&self, bits: &[u32]) -> f64 {
+        self.capped_mean(&self.test_gains, bits)
+    }
+
+    fn capped_mean(&self, gains: &Array2<f64>, bits: &[u32]) -> f64 {
+        assert_eq!(bits.len(), self.tensors.len(), "a width for every tensor");
+        let squares = self.tensors.iter().zip(bits);
+        let squares: Vec<f64> =
+            squares.map(|(tensor, &bits)| 4_f64.powi(tensor.grid(bits).step_log2)).collect();
+        let capped = |gains: ndarray::ArrayView1<'_, f64>| {
+            let noise: f64 = gains.iter().zip(&squares).map(|(gain, square)| gain * square).sum();
+            noise.min(1.0)
+        };
+        gains.axis_iter(Axis(0)).map(capped).sum::<f64>() / gains.nrows() as f64
+    }
+
+    /// The least widths whose bound is at most `mismatch`.
+    ///
+    /// # Errors
+    ///
+    /// If not even the widest have one.
+    pub fn smallest(&self, allocation: Allocation, mismatch: f64) -> Result<Assignment, Error> {
+        let mut last = None;
+        for b_min in BITS_MIN.. {
+            let Some(assignment) = self.assign(allocation, b_min) else { break };
+            if assignment.bound <= mismatch {
+                return Ok(assignment);
+            }
+            last = Some(assignment.bound);
+        }
+        let best =
+            last.map_or(String::new(), |bound| format!("; that of the widest is {bound:.2e}"));
+        let problem = format!(
+            "no widths of up to {BITS_MAX} bits have a bound of {mismatch:e} or less{best}; \
+             expected a larger mismatch"
+        );
+        Err(Error::at("mismatch", problem))
+    }
+}
+
+/// The noise gains on the first `rows` samples of `part`: `[rows, tensors]`, of each layer what it
+/// reads and its weights, and the logits.
+pub(super) fn gains(golden: &Golden<f64>, part: &Part, rows: usize) -> Array2<f64> {
+    let mut gains = NoiseGains::default();
+    for x in inputs(part, rows) {
+        gains.extend(golden.noise_gains(&x));
+    }
+    let NoiseGains { mut activations, weights } = gains;
+    let logits = activations.pop().expect("a network has logits");
+    let read_and_weights = activations.into_iter().zip(weights);
+    let mut columns: Vec<_> =
+        read_and_weights.flat_map(|(read, weights)| [read, weights]).collect();
+    columns.push(logits);
+    let shape = (columns.len(), rows);
+    let gains = Array2::from_shape_vec(shape, columns.concat()).expect("a gain for each sample");
+    gains.reversed_axes()
+}
+
+/// The first `rows` samples of a part, some at a time.
+fn inputs(part: &Part, rows: usize) -> impl Iterator<Item = Array2<f64>> + '_ {
+    part.batches(CHUNK).enumerate().map_while(move |(at, batch)| {
+        let left = rows.saturating_sub(at * CHUNK).min(batch.len());
+        (left > 0).then(|| batch.inputs.slice(ndarray::s![..left, ..]).to_owned())
+    })
+}
+
+/// The tensors of the forward pass, in the order of the columns of `gains`, which are those on the
+/// first samples of `part`. Their ranges are those of the run and of these samples.
+pub(super) fn tensors(
+    golden: &Golden<f64>,
+    observation: &Observation,
+    part: &Part,
+    gains: &Array2<f64>,
+) -> Result<Vec<ForwardTensor>, Error> {
+    let graph = golden.graph();
+    let mut input = observation.input;
+    let mut outputs: Vec<Extremes> = observation.layers.iter().map(|layer| layer.outputs).collect();
+    for x in inputs(part, gains.nrows()) {
+        input.see(&x);
+        for (extremes, stored) in outputs.iter_mut().zip(&golden.stored(&x)[1..]) {
+            extremes.see(stored);
+        }
+    }
+    let last = graph.layers.len() - 1;
+    let mut tensors = Vec::new();
+    let mut add = |name: String, role, layer, signed, extremes: Extremes| {
+        let range_log2 = range_above(extremes.magnitude()).unwrap_or(0);
+        let values = gains.column(tensors.len()).to_vec();
+        // The trimmed mean follows from all tensors together.
+        let gain = Gain { mean: mean(&values), trimmed_mean: 0.0, median: median(values) };
+        tensors.push(ForwardTensor { name, role, layer, signed, range_log2, gain, offset: 0 });
+    };
+    for layer in 0..graph.layers.len() {
+        match layer.checked_sub(1) {
+            None => add("x".into(), Role::Input, 0, input.min < 0.0, input),
+            Some(below) => {
+                let signed = !graph.layers[below].relu;
+                add(format!("y{below}"), Role::Activations, below, signed, outputs[below]);
+            }
+        }
+        add(format!("w{layer}"), Role::Weights, layer, true, observation.layers[layer].weights);
+    }
+    add(format!("z{last}"), Role::Logits, last, true, outputs[last]);
+    balance(&mut tensors, gains)?;
+    Ok(tensors)
+}
+
+/// Fills in the trimmed means, and the offsets that follow.
+fn balance(tensors: &mut [ForwardTensor], gains: &Array2<f64>) -> Result<(), Error> {
+    let squares: Vec<f64> = tensors.iter().map(ForwardTensor::step_square).collect();
+    let noise = |sample: usize| -> f64 {
+        gains.row(sample).iter().zip(&squares).map(|(gain, square)| gain * square).sum()
+    };
+    let mut order: Vec<(f64, usize)> =
+        (0..gains.nrows()).map(|sample| (noise(sample), sample)).collect();
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let kept = order.len() - (TRIMMED * order.len() as f64).ceil() as usize;
+    // Of few samples, one is left out; of a single one, none.
+    order.truncate(kept.max(1));
+    order.retain(|(noise, _)| noise.is_finite());
+    if order.is_empty() {
+        let problem = "no sample has a margin between its classes: every one is a tie, or its \
+                       outputs are not finite";
+        return Err(Error::at("network", problem));
+    }
+    for (at, tensor) in tensors.iter_mut().enumerate() {
+        let sum: f64 = order.iter().map(|&(_, sample)| gains[(sample, at)]).sum();
+        tensor.gain.trimmed_mean = sum / order.len() as f64;
+    }
+    let noise = |tensor: &ForwardTensor| tensor.step_square() * tensor.gain.trimmed_mean;
+    let least =
+        tensors.iter().map(noise).filter(|&noise| noise > 0.0).fold(f64::INFINITY, f64::min);
+    for tensor in tensors {
+        let noise = noise(tensor);
+        // A tensor whose noise reaches nothing has the least width.
+        let offset = if noise > 0.0 { (0.5 * (noise / least).log2()).round() } else { 0.0 };
+        tensor.offset = offset as u32;
+    }
+    Ok(())
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}

@@ -1,0 +1,110 @@
+//! What happened to each tensor, as `report.json` holds it.
+
+use serde::Serialize;
+
+use systoliq_nn::Extended;
+use systoliq_run::Prepared;
+use systoliq_run::{trainer::Record, trainer::TensorRecord, trainer::Writes};
+
+/// What happened to one tensor, over all steps unless said.
+#[derive(Clone, Debug, Serialize)]
+pub struct TensorReport {
+    /// Its name in the program.
+    pub name: String,
+    /// Its role.
+    pub role: &'static str,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// Its format as planned.
+    pub format: String,
+    /// Its format at the last step.
+    pub last_format: String,
+    /// The conversion of its initial values, if it is a weight.
+    pub initial: Option<InitialConversion>,
+    /// Elements converted in training.
+    pub elements: u64,
+    /// Signal-to-quantization-noise ratio; nothing where all was zero.
+    pub sqnr_db: Option<Extended>,
+    /// Share of elements that left the range.
+    pub saturation_rate: f64,
+    /// Share of elements that rounded to zero without being zero.
+    pub underflow_rate: f64,
+    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
+    pub stalled_rate: Option<f64>,
+    /// Share of elements whose accumulator left its range on the way.
+    pub accumulator_overflow_rate: f64,
+    /// The same figures epoch by epoch.
+    pub by_epoch: TensorByEpoch,
+}
+
+/// What the conversion of initial weights did.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct InitialConversion {
+    pub sqnr_db: Option<Extended>,
+    pub saturation_rate: f64,
+    pub underflow_rate: f64,
+}
+
+/// What happened to one tensor in each epoch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TensorByEpoch {
+    /// Signal-to-quantization-noise ratios; nothing where all was zero.
+    pub sqnr_db: Vec<Option<Extended>>,
+    /// Shares of elements that left the range.
+    pub saturation_rate: Vec<f64>,
+    /// Shares of elements that rounded to zero without being zero.
+    pub underflow_rate: Vec<f64>,
+    /// Shares of the updates asked for that changed nothing; nothing where there are no updates.
+    pub stalled_rate: Option<Vec<f64>>,
+    /// Shares of elements whose accumulator left its range on the way.
+    pub accumulator_overflow_rate: Vec<f64>,
+}
+
+impl TensorByEpoch {
+    fn new(record: &TensorRecord) -> Self {
+        fn each<T>(record: &TensorRecord, figure: impl Fn(&Writes) -> T) -> Vec<T> {
+            record.epochs.iter().map(figure).collect()
+        }
+        Self {
+            sqnr_db: each(record, |writes| writes.conversion.sqnr_db().map(Extended)),
+            saturation_rate: each(record, |writes| writes.conversion.saturation_rate()),
+            underflow_rate: each(record, |writes| writes.conversion.underflow_rate()),
+            stalled_rate: record.epochs.iter().map(Writes::stalled_rate).collect(),
+            accumulator_overflow_rate: each(record, Writes::accumulator_overflow_rate),
+        }
+    }
+}
+
+/// Every tensor that a step writes, in the order of the program.
+pub(super) fn tensors(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
+    let tensors = prepared.program.tensors.iter();
+    let recorded = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
+    recorded
+        .map(|(decl, found)| {
+            let total = found.total();
+            TensorReport {
+                name: decl.name.clone(),
+                role: decl.role.name(),
+                layer: decl.layer,
+                format: decl.plan.format_name(),
+                last_format: match decl.plan.block() {
+                    None => decl.plan.format.with_frac(found.frac).to_string(),
+                    Some(_) => decl.plan.format_name(),
+                },
+                initial: found.initial.as_ref().map(|initial| InitialConversion {
+                    sqnr_db: initial.sqnr_db().map(Extended),
+                    saturation_rate: initial.saturation_rate(),
+                    underflow_rate: initial.underflow_rate(),
+                }),
+                elements: total.conversion.elements,
+                sqnr_db: total.conversion.sqnr_db().map(Extended),
+                saturation_rate: total.conversion.saturation_rate(),
+                underflow_rate: total.conversion.underflow_rate(),
+                stalled_rate: total.stalled_rate(),
+                accumulator_overflow_rate: total.accumulator_overflow_rate(),
+                by_epoch: TensorByEpoch::new(found),
+            }
+        })
+        .collect()
+}
