@@ -20,7 +20,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
     ("import", &["nn", "program", "array", "hardware"]),
     ("run", &["fxp", "nn", "program", "engine", "array", "energy", "hardware"]),
     ("study", &["fxp", "nn", "program", "engine", "array", "energy", "hardware", "import", "run"]),
-    ("explore", &["fxp", "nn", "program", "energy", "hardware", "run", "study"]),
+    ("explore", &["keyed-random", "fxp", "nn", "program", "energy", "hardware", "run", "study"]),
     ("figures", &["fxp", "nn", "energy", "run", "study", "explore"]),
     (
         "cli",

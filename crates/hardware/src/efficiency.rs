@@ -87,7 +87,7 @@ impl HardwareReport {
 ///
 /// ```
 /// use systoliq_array::Array;
-/// use systoliq_hardware::hardware::peak_tops;
+/// use systoliq_hardware::efficiency::peak_tops;
 /// // 256 x 256 PEs at 700 MHz:
 /// assert!((peak_tops(&Array::new(256, 256)?, 700.0) - 91.75).abs() < 0.005);
 /// # Ok::<(), systoliq_array::Error>(())
