@@ -179,7 +179,7 @@ fn the_plan_for_784_100_10_keeps_its_bound_and_trains_to_what_float_does() {
     let overrides =
         [("dataset.dir", dir.as_str()), ("dataset.validation", "100"), ("training.epochs", "20")];
     let prepared = prepared("mnist-mlp", &overrides);
-    let mut open = systoliq::load::files::open_data;
+    let mut open = systoliq_load::files::open_data;
     let data = prepared.load(1, &mut open).expect("images");
     let study = study(&prepared, &data, DataPart::Validation);
     for allocation in [Allocation::Uniform, Allocation::Balanced] {

@@ -1,29 +1,19 @@
-//! Reads an experiment: files, overrides, checks.
-//!
-//! The sections of an experiment are inline or the path of another file ([`document`]); overrides
-//! by `--set` come last. What results is read into its type ([`typed`]) and checked. A mistake is
-//! reported at its file, line and column, or at its override, with its path in the whole.
+//! Experiments as commands are given them: files, overrides, data.
 
-pub mod document;
-pub mod files;
-pub mod json;
-pub mod position;
 pub mod sweep;
-pub mod typed;
 
 use std::path::PathBuf;
 
-use anyhow::{Error, anyhow};
+use anyhow::Error;
 use clap::Args;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
+use systoliq_load::document::{Document, Layout};
+use systoliq_load::{files, placed, typed};
 use systoliq_nn::DataSet;
-use systoliq_run::{Experiment, Prepared, fitness, path};
+use systoliq_run::{Prepared, fitness};
 
 use crate::failure::{Failure, note, warn};
-use document::{Document, Layout};
 
 /// The arguments of every command that works on an experiment.
 #[derive(Clone, Debug, Args)]
@@ -106,13 +96,7 @@ pub(crate) fn warn_of(prepared: &Prepared, data: &DataSet) {
 ///
 /// If a file is at fault, or the accelerator is impossible.
 pub fn accelerator(file: &std::path::Path) -> Result<Accelerator, Failure> {
-    let read = || -> Result<Accelerator, Error> {
-        let document = Document::read(file, Layout::ACCELERATOR)?;
-        let accelerator: Accelerator = typed(&document)?;
-        accelerator.validate().map_err(|error| placed(&document, error))?;
-        Ok(accelerator)
-    };
-    read().map_err(Failure::input)
+    systoliq_load::accelerator(file).map_err(Failure::input)
 }
 
 /// Reads an energy profile.
@@ -121,34 +105,5 @@ pub fn accelerator(file: &std::path::Path) -> Result<Accelerator, Failure> {
 ///
 /// If the file is at fault.
 pub fn profile(file: &std::path::Path) -> Result<Profile, Failure> {
-    let read = || -> Result<Profile, Error> {
-        typed(&Document::read(file, Layout { sections: &[], data: &[] })?)
-    };
-    read().map_err(Failure::input)
-}
-
-/// Reads a document into its type.
-fn typed<T: DeserializeOwned + Serialize>(document: &Document) -> Result<T, Error> {
-    typed::read(document.value())
-        .map_err(|misfit| anyhow!("{}: {}", document.origin(&misfit.path), misfit.message))
-}
-
-/// Reads JSON as an experiment, or says what is wrong with it.
-pub(crate) fn experiment(value: &serde_json::Value) -> Result<Experiment, String> {
-    typed::read(value).map_err(|misfit| misfit.message)
-}
-
-/// Adds where the node came from whose path a message starts with, or the data path that it names;
-/// else, the first file's name.
-fn placed(document: &Document, error: impl Into<Error>) -> Error {
-    let message = error.into().to_string();
-    let first_word = message.split([' ', ',']).next().unwrap_or_default().trim_end_matches(':');
-    let path = path::split(first_word).ok();
-    if let Some(path) = path.filter(|path| document.value().get(&path[0]).is_some()) {
-        return anyhow!("{}: {message}", document.origin(&path));
-    }
-    match document.data_path_in(&message) {
-        Some(path) => anyhow!("{}: {}: {message}", document.origin(path), path.join(".")),
-        None => anyhow!("{}: {message}", document.name()),
-    }
+    systoliq_load::profile(file).map_err(Failure::input)
 }

@@ -16,8 +16,8 @@ use systoliq_run::SEMANTICS;
 
 use crate::failure::{Failure, warn};
 use crate::folder;
-use crate::load::files::{open_regular, read_text};
 use crate::whole::{partial_of, remove, uninterrupted, write_whole};
+use systoliq_load::files::{open_regular, read_text};
 
 /// What the runs found.
 const STORE: &str = "points.jsonl";

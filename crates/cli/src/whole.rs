@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Error, bail};
 
 use crate::folder::names;
-use crate::load::files::open_regular;
+use systoliq_load::files::open_regular;
 
 /// What temporary names of files and folders start with; a few letters of chance, a hyphen and the
 /// name that it is for follow.

@@ -1,6 +1,6 @@
 //! What runs say: reports, judgements, diagnoses, and plans that follow from a float run.
 //!
-//! [`Report`] sums up what runs of several seeds found; [`drop`] and [`drop::ratio`] say what may be
+//! [`Report`] sums up what runs of several seeds found; [`drop`](mod@drop) and [`drop::ratio`] say what may be
 //! said of what fixed point loses; [`diagnosis`] which tensors explain it; [`savings`] what it saves
 //! beside float hardware. [`precision`] plans bit widths, [`workload`] takes a network layer by layer.
 //!

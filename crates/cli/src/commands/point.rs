@@ -14,8 +14,9 @@ use crate::commands::table::{joules, percent, real};
 use crate::failure::Failure;
 use crate::folder::check_kind;
 use crate::interrupt;
-use crate::load::{ExperimentArguments, files};
+use crate::load::ExperimentArguments;
 use crate::whole::write_whole;
+use systoliq_load::files;
 
 /// Runs an experiment with its seed, if the folder does not hold that run yet.
 #[derive(Clone, Debug, Args)]

@@ -14,8 +14,8 @@ use systoliq_figures::{Page, of_run, of_search, of_sweep};
 use super::sweep::trial;
 use crate::failure::{Failure, is_printable, warn};
 use crate::folder::{PAGE, difference};
-use crate::load::files::{open_regular, read_text};
 use crate::whole::{check_place, write_whole};
+use systoliq_load::files::{open_regular, read_text};
 
 /// Draws the figures of a run, a sweep or a search: one page that needs no other file, and SVG for papers.
 ///

@@ -27,11 +27,11 @@ use super::margin::margin;
 use super::precision::analytical;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::load::document::Layout;
-use crate::load::files::{self, read_text};
 use crate::load::{ExperimentArguments, Loaded};
 use crate::run_folder::{Kind, RunFolder};
 use seeds::Seeds;
+use systoliq_load::document::Layout;
+use systoliq_load::files::{self, read_text};
 
 /// The folder of a search.
 const SEARCH: Kind = Kind {

@@ -26,8 +26,9 @@ use crate::commands::table::{grouped, joules};
 use crate::failure::{Failure, printable, warn};
 use crate::interrupt;
 use crate::load::sweep::{self, LoadedSweep};
-use crate::load::{experiment, files, warn_of};
+use crate::load::warn_of;
 use directory::SweepDirectory;
+use systoliq_load::{experiment, files};
 
 /// Runs an experiment over values of its settings, several seeds each, and finds how few bits,
 /// joules and cycles a given loss of accuracy takes.

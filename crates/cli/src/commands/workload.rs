@@ -23,8 +23,8 @@ use super::waiting::waiting;
 use super::without_effect::without_effect;
 use crate::failure::{Failure, warn};
 use crate::load;
-use crate::load::files::open_regular;
 use crate::whole::{check_place, write_whole};
+use systoliq_load::files::open_regular;
 
 /// Cycles, stalls, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
 #[derive(Clone, Debug, Args)]

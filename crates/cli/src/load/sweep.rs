@@ -7,9 +7,9 @@ use serde_json::Value;
 use systoliq_explore::{Axis, AxisSpec, Bundle, Paths, Sweep, SweepSpec};
 use systoliq_run::path;
 
-use super::document::{Document, Layout};
-use super::{placed, typed};
 use crate::failure::Failure;
+use systoliq_load::document::{Document, Layout};
+use systoliq_load::{placed, typed};
 
 /// A sweep that has been read and checked.
 pub struct LoadedSweep {

@@ -14,8 +14,8 @@ use systoliq_run::Right;
 use systoliq_study::report::SCHEMA_VERSION;
 use systoliq_study::report::check::check;
 
-use crate::load::files::read_text;
-use crate::load::json;
+use systoliq_load::files::read_text;
+use systoliq_load::json;
 
 /// A run, as its folder tells.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use systoliq_explore::{Analysis, Key, Lines, Store, Sweep, results_csv, runs_csv
 
 use super::{POINTS, point_name};
 use crate::failure::Failure;
-use crate::load::files::open_regular;
 use crate::run_folder::{Kind, RunFolder};
 use crate::whole::remove_abandoned;
+use systoliq_load::files::open_regular;
 
 /// What is written at the end.
 const RESULTS: [&str; 4] = ["results.csv", "runs.csv", "analysis.json", "timing.json"];

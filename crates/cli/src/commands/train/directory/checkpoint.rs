@@ -17,8 +17,8 @@ use systoliq_run::trainer::Checkpoint;
 use super::{CHECKPOINTS, RESULTS, RunDirectory, checkpoints, write_bytes};
 use crate::failure::Failure;
 use crate::folder::difference;
-use crate::load::files::{TEXT_BYTES_MAX, open_regular};
 use crate::run_folder::{check_semantics, warn_of_float};
+use systoliq_load::files::{TEXT_BYTES_MAX, open_regular};
 
 /// The most bytes of the first line: several times what an experiment may have that states its data.
 const LINE_BYTES_MAX: u64 = 4 * TEXT_BYTES_MAX;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::checkpoint::is_checkpoint_file;
 use super::{CHECKPOINTS, REPLACED, REPORT, RESULTS};
 use crate::folder::{LOCK, PAGE, names};
-use crate::load::files::read_text;
 use crate::whole::partial_of;
+use systoliq_load::files::read_text;
 
 /// Checks that a folder that is to be replaced or removed holds nothing but what runs write.
 pub(super) fn check_all_ours(path: &Path) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use systoliq_run::path;
 
 /// What does not fit its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub(crate) struct Misfit {
     /// The names that lead to it.
     pub path: Vec<String>,
     /// The path as messages write it, and what was found and expected there.
@@ -31,7 +31,7 @@ impl Misfit {
 /// # Errors
 ///
 /// If `value` is no `T`.
-pub fn read<T: DeserializeOwned + Serialize>(value: &Value) -> Result<T, Misfit> {
+pub(crate) fn read<T: DeserializeOwned + Serialize>(value: &Value) -> Result<T, Misfit> {
     let typed =
         deserialize::<T>(value).map_err(|(path, problem)| misfit::<T>(value, path, &problem))?;
     let written = serde_json::to_value(&typed).expect("what was read as JSON can be written");

@@ -11,8 +11,8 @@ use anyhow::{Context, Error, anyhow, bail};
 use serde_json::Value;
 use systoliq_run::path;
 
-use super::position::locate;
-use super::{files, json};
+use crate::position::locate;
+use crate::{files, json};
 
 /// Places in a JSON document that hold paths.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,7 @@ impl fmt::Display for Position {
 /// Array elements are named by their number. `text` must be valid JSON without duplicate keys.
 ///
 /// ```
-/// use systoliq::load::position::locate;
+/// use systoliq_load::position::locate;
 /// let text = "{ \"a\": [1,\n  {\"b\": 2}] }";
 /// assert_eq!(locate(text, &["a", "1", "b"]).to_string(), "2:4");
 /// assert_eq!(locate(text, &["a", "7"]).to_string(), "1:3");

@@ -36,7 +36,7 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// Opens a data file for [`DataSpec::load`](systoliq_nn::DataSpec::load).
+/// Opens a data file for `DataSpec::load`.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn open_data(name: &str) -> io::Result<Box<dyn Read>> {
 }
 
 /// Opens a file that is neither folder nor device nor pipe.
-pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?;
     if kind.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, expected a file"));

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::position::Position;
+use crate::position::Position;
 
 /// Text that is no JSON, or has a key twice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +20,7 @@ pub struct SyntaxError {
 /// Reads a JSON text.
 ///
 /// ```
-/// use systoliq::load::json::parse;
+/// use systoliq_load::json::parse;
 /// assert_eq!(parse("[1, 2.5]").unwrap(), serde_json::json!([1, 2.5]));
 /// let refused = parse("{ \"bits\": 8,\n  \"bits\": 6 }").unwrap_err();
 /// assert_eq!(refused.to_string(), "2:8: key `bits` stands twice in one object");
