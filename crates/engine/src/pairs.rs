@@ -87,9 +87,10 @@ impl Group<2> for Paired {
 mod tests {
     use super::*;
     use systoliq_fxp::{Format, Tensor};
+    use systoliq_program::panels::word_panels;
 
     #[test]
-    fn panels_hold_every_code_at_its_place() {
+    fn pairs_are_neighbouring_words_of_a_panel() {
         for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 6), (7, 9), (33, 65), (40, 32)] {
             let codes: Vec<i64> =
                 (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000).collect();
@@ -104,28 +105,21 @@ mod tests {
     }
 
     fn check(operand: &Operand<'_>, side: Side, width: usize) {
-        let (count, k) = match side {
-            Side::A => (operand.rows(), operand.cols()),
-            Side::B => (operand.cols(), operand.rows()),
-        };
-        let code = |line: usize, at: usize| match (line < count && at < k, side) {
-            (false, _) => 0,
-            (_, Side::A) => operand.code(line, at),
-            (_, Side::B) => operand.code(at, line),
-        };
-        let case = format!("{side:?} of {count} lines of {k}, {width} wide");
+        let words: Vec<i64> = word_panels(operand, side, width, 0);
         let [whole, high, low] = [Part::Whole, Part::High, Part::Low]
-            .map(|part| pair_panels(operand, side, width, part).words);
-        let pairs = k.div_ceil(2);
-        assert_eq!(whole.len(), count.next_multiple_of(width) * pairs, "{case}");
-        for at in 0..whole.len() {
-            let (panel, lane) = (at / (pairs * width), at % width);
+            .map(|part| pair_panels(operand, side, width, part));
+        let (pairs, k) =
+            (whole.pairs, if side == Side::A { operand.cols() } else { operand.rows() });
+        assert_eq!((pairs, whole.words.len()), (k.div_ceil(2), words.len() / k * k.div_ceil(2)));
+        for at in 0..whole.words.len() {
+            let (panel, step, lane) = (at / (pairs * width), at / width % pairs, at % width);
             for half in 0..2 {
-                let expected = code(panel * width + lane, 2 * (at / width % pairs) + half);
-                let value = |pair: Pair| i64::from((pair >> (16 * half)) as i16);
-                assert_eq!(value(whole[at]), expected, "{case}");
-                assert_eq!(value(high[at]) * 256 + value(low[at]), expected, "{case}");
-                assert!((0..256).contains(&value(low[at])), "{case}");
+                let k_at = 2 * step + half;
+                let word = if k_at < k { words[(panel * k + k_at) * width + lane] } else { 0 };
+                let value = |panels: &Panels| i64::from((panels.words[at] >> (16 * half)) as i16);
+                assert_eq!(value(&whole), word, "{side:?}, {width} wide, {at}");
+                assert_eq!(value(&high) * 256 + value(&low), word, "{side:?}, {width} wide, {at}");
+                assert!((0..256).contains(&value(&low)));
             }
         }
     }
