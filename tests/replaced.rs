@@ -180,7 +180,13 @@ fn a_page_goes_with_the_report_that_it_was_drawn_of() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{message}");
     assert!(message.contains("report.html is removed"), "{message}");
-    assert!(!folder.join("run/report.html").exists());
+    let page = folder.join("run/report.html");
+    assert!(!page.exists());
+    // A page that somebody else wrote stays, and keeps its folder.
+    put(&page);
+    printed(folder, &[&resume[..], &["--set", "training.epochs=3"]].concat());
+    assert!(page.is_file());
+    refused_unchanged(folder, &FORCE, &["run holds report.html, which no run has written"]);
 }
 
 #[cfg(unix)]

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::failure::{note, one_line};
 use crate::whole::check_writable;
+use systoliq_figures::Page;
+use systoliq_load::files::read_text;
 
 /// The file whose lock says that a command is writing there.
 pub(crate) const LOCK: &str = ".systoliq-lock";
@@ -50,6 +52,12 @@ fn open_lock(path: &Path) -> io::Result<File> {
 /// The page that `systoliq report` draws of what a folder holds.
 pub(crate) const PAGE: &str = "report.html";
 
+/// Whether a file is a page that `systoliq report` drew.
+pub(crate) fn is_page(path: &Path) -> bool {
+    let regular = path.symlink_metadata().is_ok_and(|kind| kind.is_file());
+    regular && read_text(path).is_ok_and(|html| Page::is_one(&html))
+}
+
 /// Removes the page that was drawn of a result, and says so, before other bytes are written under its
 /// name.
 ///
@@ -59,7 +67,7 @@ pub(crate) const PAGE: &str = "report.html";
 pub(crate) fn remove_outdated_page(folder: &Path, result: &str, bytes: &[u8]) -> io::Result<()> {
     let page = folder.join(PAGE);
     let drawn = fs::read(folder.join(result)).is_ok_and(|drawn| drawn != bytes);
-    if drawn && page.symlink_metadata().is_ok_and(|kind| kind.is_file()) {
+    if drawn && is_page(&page) {
         fs::remove_file(&page)?;
         note(&one_line(&format!(
             "{} is removed: it was drawn of another {result}; `systoliq report` draws it anew",

@@ -97,10 +97,16 @@ impl Page {
         &self.figures
     }
 
+    /// Whether a text is a page that was written here.
+    pub fn is_one(html: &str) -> bool {
+        html.contains(r#"<meta name="generator" content="systoliq"/>"#)
+    }
+
     /// The page as an HTML file that needs no other, and is well-formed XML, too.
     pub fn html(&self) -> String {
         let meta = [
             Element::new("meta").with("charset", "utf-8"),
+            Element::new("meta").with("name", "generator").with("content", "systoliq"),
             Element::new("meta")
                 .with("name", "viewport")
                 .with("content", "width=device-width, initial-scale=1"),

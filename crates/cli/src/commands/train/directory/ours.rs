@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::checkpoint::is_checkpoint_file;
 use super::{CHECKPOINTS, REPLACED, REPORT, RESULTS};
-use crate::folder::{LOCK, PAGE, names};
+use crate::folder::{LOCK, PAGE, is_page, names};
 use crate::whole::partial_of;
 use systoliq_load::files::read_text;
 
@@ -51,7 +51,8 @@ fn foreign(path: &Path) -> io::Result<Option<String>> {
             }
             REPORT if is_report(&at) => None,
             LOCK if is_file(&at) => None,
-            file if is_run && file != REPORT && is_result_or_page(file) && is_file(&at) => None,
+            PAGE if is_page(&at) => None,
+            file if is_run && file != REPORT && RESULTS.contains(&file) && is_file(&at) => None,
             name if is_partial(name) || is_dump(path, name) => None,
             _ => Some(name),
         };
@@ -66,10 +67,6 @@ fn foreign(path: &Path) -> io::Result<Option<String>> {
 fn is_run(path: &Path) -> io::Result<bool> {
     let checkpoint = |name: &String| is_checkpoint_file(&path.join(CHECKPOINTS).join(name));
     Ok(is_report(&path.join(REPORT)) || checkpoints(path)?.iter().any(checkpoint))
-}
-
-fn is_result_or_page(name: &str) -> bool {
-    RESULTS.contains(&name) || name == PAGE
 }
 
 fn is_file(path: &Path) -> bool {
