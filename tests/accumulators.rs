@@ -1,18 +1,20 @@
 //! How wide accumulators have to be, on a real network.
 
+use std::sync::Arc;
+
 use crate::support::{data, prepared, train};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_nn::{epoch_order, initial_weights};
-use systoliq_program::command::Gemm;
-use systoliq_program::{Engine, GemmTask, Machine, Operand, Operation, Program, Reference, Step};
+use systoliq_program::operation::Product;
+use systoliq_program::{Engine, GemmTask, Operand, Program, Reference, Step, Store};
 use systoliq_run::EngineKind;
 use systoliq_study::Report;
 
 /// Whether any output overflows in an accumulator of `bits` bits that saturates, one row of A per
 /// output so chosen that it is as large, or as small, as it can be.
-fn overflows(machine: &Machine<'_>, gemm: &Gemm, bits: u32) -> bool {
-    let (a, b) = (machine.tensor(gemm.a.tensor).unwrap(), machine.tensor(gemm.b.tensor).unwrap());
+fn overflows(store: &Store, gemm: &Product, bits: u32) -> bool {
+    let (a, b) = (store.tensor(gemm.a.tensor).unwrap(), store.tensor(gemm.b.tensor).unwrap());
     let b = Operand { tensor: b, transposed: gemm.b.transposed };
     let format: Format = a.format();
     let (k, n) = (b.rows(), b.cols());
@@ -33,7 +35,7 @@ fn overflows(machine: &Machine<'_>, gemm: &Gemm, bits: u32) -> bool {
         a: Operand { tensor: &worst, transposed: false },
         b,
         adder: Adder::new(&accumulator, product_frac, Key::new(0)),
-        bias: gemm.bias.map(|bias| machine.tensor(bias).unwrap()),
+        bias: gemm.finish.bias.map(|bias| store.tensor(bias).unwrap()),
     };
     Reference.gemm(&task).overflowed > 0
 }
@@ -41,28 +43,28 @@ fn overflows(machine: &Machine<'_>, gemm: &Gemm, bits: u32) -> bool {
 #[test]
 fn the_width_for_weights_is_enough_for_the_worst_operands_and_one_bit_less_is_not() {
     let prepared = prepared("digits-mlp", &[]);
-    let program: &Program = &prepared.program;
+    let program: &Arc<Program> = &prepared.program;
     let seed = prepared.experiment.seed;
     let data = data(&prepared, seed);
     let layers = 0..prepared.graph.layers.len();
     let initial: Vec<_> =
         layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
-    let mut machine = Machine::new(program, &initial, seed);
+    let mut store = Store::new(program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let batch = prepared.experiment.training.batch;
     let mut found = 0;
     for (number, rows) in order.chunks(batch).take(5).enumerate() {
         let step = Step::training(seed, number as u64);
-        machine.load(&data.train.batch(rows), &step);
-        for command in &program.commands {
-            machine.execute(command, &step, &mut Reference);
+        store.load(&data.train.batch(rows), &step);
+        for &command in &program.step {
+            Reference.run(command, &mut store, &step);
         }
-        for command in &program.commands {
-            let Some(bits) = machine.width_for_weights(command) else { continue };
-            let Operation::Gemm(gemm) = &command.operation else { panic!("{command:?}") };
-            assert!(!overflows(&machine, gemm, bits), "{bits} bits: {command:?}");
-            assert!(overflows(&machine, gemm, bits - 1), "{} bits: {command:?}", bits - 1);
-            let safe = program.safe_width(command, batch).unwrap();
+        for (at, _, command) in program.all_writes() {
+            let Some(bits) = store.width_for_weights(command) else { continue };
+            let gemm = command.operation.product().expect("a product");
+            assert!(!overflows(&store, gemm, bits), "{bits} bits: {command:?}");
+            assert!(overflows(&store, gemm, bits - 1), "{} bits: {command:?}", bits - 1);
+            let safe = program.safe_width(at, batch).unwrap();
             assert!(bits <= safe.bits || !safe.counts_bias, "{safe:?} {command:?}");
             found += 1;
         }

@@ -8,35 +8,38 @@ use systoliq_array::{Array, Register, Stationary};
 use systoliq_engine::Fast;
 use systoliq_fxp::Tensor;
 use systoliq_nn::{epoch_order, initial_weights};
-use systoliq_program::machine::Outcome;
-use systoliq_program::{Engine, Machine, Reference, Snapshot, Step, TensorId};
+use systoliq_program::{Engine, Reference, Snapshot, Step, Store, TensorId, Written};
 use systoliq_run::dump::Dump;
 use systoliq_run::trainer::Conduct;
 use systoliq_run::{EngineKind, Prepared, Trainer};
 use systoliq_study::Report;
 
-fn new_machine(prepared: &Prepared) -> Machine<'_> {
+fn new_store(prepared: &Prepared) -> Store {
     let seed = prepared.experiment.seed;
     let layers = 0..prepared.graph.layers.len();
     let initial: Vec<_> =
         layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
-    Machine::new(&prepared.program, &initial, seed)
+    Store::new(&prepared.program, &initial, seed)
 }
 
 /// Every copy of every tensor after every command of two steps.
-fn tensors(prepared: &Prepared, engine: &mut dyn Engine) -> Vec<(String, Vec<Tensor>, Outcome)> {
+fn tensors(prepared: &Prepared, engine: &mut dyn Engine) -> Vec<(String, Vec<Tensor>, Written)> {
     let seed = prepared.experiment.seed;
     let data = data(prepared, seed);
-    let mut machine = new_machine(prepared);
+    let mut store = new_store(prepared);
     let order = epoch_order(seed, 0, data.train.len());
     let mut found = Vec::new();
     for (number, rows) in order.chunks(prepared.experiment.training.batch).take(2).enumerate() {
         let step = Step::training(seed, number as u64);
-        machine.load(&data.train.batch(rows), &step);
-        for command in &prepared.program.commands {
-            let outcome = machine.execute(command, &step, engine);
-            let copies = machine.copies(command.operation.output()).to_vec();
-            found.push((format!("{number} {}", command.name), copies, outcome));
+        store.load(&data.train.batch(rows), &step);
+        for &command in &prepared.program.step {
+            let outcome = engine.run(command, &mut store, &step);
+            for (written, (_, write)) in
+                outcome.written.into_iter().zip(prepared.program.writes_of(command))
+            {
+                let copies = store.copies(write.tensor).iter().map(|copy| Tensor::clone(copy));
+                found.push((format!("{number} {}", write.name), copies.collect(), written));
+            }
         }
     }
     found
@@ -177,15 +180,15 @@ fn a_dumped_step_recomputes_its_forward_pass_block_by_block() {
 #[test]
 fn a_machine_restored_from_its_snapshot_has_every_copy_and_block() {
     let prepared = prepared("digits-mxint8", &[]);
-    let machine = new_machine(&prepared);
-    let text = serde_json::to_string(&machine.snapshot()).unwrap();
+    let store = new_store(&prepared);
+    let text = serde_json::to_string(&store.snapshot()).unwrap();
     let snapshot: Snapshot = serde_json::from_str(&text).unwrap();
-    let mut other = new_machine(&prepared);
+    let mut other = new_store(&prepared);
     other.restore(&snapshot).unwrap();
     let w1 = prepared.program.tensors.iter().position(|decl| decl.name == "w1").unwrap();
-    assert_eq!(machine.copies(TensorId(w1)).len(), 2);
+    assert_eq!(store.copies(TensorId(w1)).len(), 2);
     for id in (0..prepared.program.tensors.len()).map(TensorId) {
-        assert_eq!(machine.copies(id), other.copies(id));
+        assert_eq!(store.copies(id), other.copies(id));
     }
     let damaged = text.replacen("\"fracs\":[", "\"fracs\":[99,", 1);
     let damaged: Snapshot = serde_json::from_str(&damaged).unwrap();

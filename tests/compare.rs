@@ -4,7 +4,7 @@ use crate::shell;
 use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_nn::{Golden, initial_weights};
-use systoliq_program::{Machine, Reference, Step};
+use systoliq_program::{Reference, Step, Store};
 use systoliq_run::EngineKind;
 use systoliq_run::comparison::Figures;
 use systoliq_study::Report;
@@ -61,7 +61,7 @@ fn with_formats_wide_enough_every_tensor_is_its_counterpart() {
     }
 }
 
-/// The probe of the initial weights, by hand: the same machine, looked at through its own tensors.
+/// The probe of the initial weights, by hand: the same store, looked at through its own tensors.
 #[test]
 fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
     let prepared = prepared("digits-mlp", &[("training.epochs", "1")]);
@@ -70,10 +70,10 @@ fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
     let data = data(&prepared, 1);
     let batch = data.train.batch(&(0..32).collect::<Vec<_>>());
     let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, 1)).collect();
-    let mut machine = Machine::new(&prepared.program, &initial, 1);
+    let mut store = Store::new(&prepared.program, &initial, 1);
     let step = Step::probe(1, 0);
-    machine.load(&batch, &step);
-    machine.gradients(&step, &mut Reference);
+    store.load(&batch, &step);
+    store.gradients(&step, &mut Reference);
     let golden = Golden::<f32>::new(graph, 1).gradients(&batch, training);
     for (name, expected) in [
         ("y0", golden.layers[0].activations.mapv(f64::from)),
@@ -83,7 +83,7 @@ fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
     ] {
         let tensors = &prepared.program.tensors;
         let id = tensors.iter().position(|decl| decl.name == name).unwrap();
-        let tensor = machine.tensor(systoliq_program::TensorId(id)).unwrap();
+        let tensor = store.tensor(systoliq_program::TensorId(id)).unwrap();
         let difference = &expected - &tensor.to_reals();
         let square = |values: &ndarray::Array2<f64>| values.mapv(|v| v * v).sum();
         let sqnr = 10.0 * (square(&expected) / square(&difference)).log10();

@@ -83,7 +83,7 @@ fn draw(number: u64) -> Prepared {
 /// Whether a run is one of those by which its dataflow is chosen: the scale of its output takes a
 /// second pass if it always does.
 fn is_usual(prepared: &Prepared, run: &Run) -> bool {
-    let output = prepared.program.commands[run.command].operation.output();
+    let output = prepared.program.write(run.write).tensor;
     run.second_pass == (prepared.program.tensor(output).plan.scale == Scale::Dynamic)
 }
 
@@ -96,15 +96,14 @@ fn products_of(prepared: &Prepared, record: &Record) -> Vec<Entry> {
 
 /// The trace of a product in the step that has this batch: full, then short.
 fn traced(prepared: &Prepared, data: &DataSet, entry: &Entry) {
-    let commands = &prepared.program.commands;
     for (step, batch) in
         [prepared.experiment.training.batch, data.train.len()].into_iter().enumerate()
     {
         let batch = if step == 0 { batch } else { batch - prepared.experiment.training.batch };
-        if prepared.program.work(&commands[entry.run.command], batch) != entry.run.work {
+        if prepared.program.work(entry.run.write, batch) != entry.run.work {
             continue;
         }
-        let mapping = mapping_in_step(prepared, data, (entry.run.command, step as u64));
+        let mapping = mapping_in_step(prepared, data, (entry.run.write, step as u64));
         let mapping = mapping.expect("a step");
         assert_eq!(Some(mapping.stationary), entry.once.dataflow, "{entry:?}");
         let cycles = &entry.once.cycles;
@@ -252,8 +251,8 @@ fn fewest_cycles_are_not_least_energy() {
 /// The cycles of a step on so many samples.
 fn step_cycles(prepared: &Prepared, arithmetic: Arithmetic, batch: usize) -> u64 {
     let (program, costs) = (&prepared.program, prepared.costs(arithmetic));
-    let cycles = program.commands.iter().enumerate().map(|(at, command)| {
-        let run = Run { command: at, work: program.work(command, batch), second_pass: true };
+    let cycles = program.all_writes().map(|(at, ..)| {
+        let run = Run { write: at, work: program.work(at, batch), second_pass: true };
         let second_pass = is_usual(prepared, &run);
         costs.of(at, run.work, second_pass).expect("a cost").cycles.total().0
     });
@@ -293,11 +292,11 @@ fn no_dataflow_takes_fewer_cycles_than_auto_over_a_step_of_any_arithmetic() {
     assert!(strictly > 1000 && as_one > 100, "{strictly}, {as_one}");
 }
 
-/// Copies that commands read, and those that they write, on so many samples.
+/// Copies that are read, and those that are written, on so many samples.
 fn copies(costs: &Costs<'_>, prepared: &Prepared, batch: usize) -> [Vec<TensorId>; 2] {
     let mut found = [Vec::new(), Vec::new()];
-    for (at, command) in prepared.program.commands.iter().enumerate() {
-        let work = prepared.program.work(command, batch);
+    for (at, ..) in prepared.program.all_writes() {
+        let work = prepared.program.work(at, batch);
         let cost = costs.watch(at, work, false, &mut |moment| {
             for (transfer, _) in moment.transfers {
                 if transfer.stored == Stored::Copy {
@@ -401,11 +400,10 @@ fn auto_runs_wherever_some_dataflow_does() {
             ARITHMETIC.into_iter().flat_map(|it| [(it, false), (it, true)])
         {
             let (program, costs) = (&auto.program, auto.costs(arithmetic));
-            for (at, command) in program.commands.iter().enumerate() {
+            for (at, write, _) in program.all_writes() {
                 let second_pass = second_pass && costs.may_take_second_pass(at);
-                let cost =
-                    costs.of(at, program.work(command, experiment.training.batch), second_pass);
-                assert!(cost.is_ok(), "{number}, {}: {cost:?}", command.name);
+                let cost = costs.of(at, program.work(at, experiment.training.batch), second_pass);
+                assert!(cost.is_ok(), "{number}, {}: {cost:?}", write.name);
             }
         }
         run += 1;

@@ -4,8 +4,7 @@ use crate::support::{data, prepared, train};
 use systoliq_array::{Array, ArrayCounts, Mapping, Overlap, PartialFolds, Register, Stationary};
 use systoliq_engine::Fast;
 use systoliq_nn::{epoch_order, initial_weights};
-use systoliq_program::machine::Outcome;
-use systoliq_program::{Engine, GemmTask, Machine, Reference, Step, Sums};
+use systoliq_program::{Engine, GemmTask, Reference, Step, Store, Sums, Written};
 use systoliq_run::{EngineKind, Prepared};
 use systoliq_study::Report;
 
@@ -14,26 +13,27 @@ fn tensors(
     prepared: &Prepared,
     steps: usize,
     engine: &mut dyn Engine,
-) -> Vec<(String, Vec<i64>, Outcome)> {
+) -> Vec<(String, Vec<i64>, Written)> {
     let seed = prepared.experiment.seed;
     let data = data(prepared, seed);
     let layers = 0..prepared.graph.layers.len();
     let initial: Vec<_> =
         layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
-    let mut machine = Machine::new(&prepared.program, &initial, seed);
+    let mut store = Store::new(&prepared.program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let mut found = Vec::new();
     for (number, rows) in order.chunks(prepared.experiment.training.batch).take(steps).enumerate() {
         let step = Step::training(seed, number as u64);
-        machine.load(&data.train.batch(rows), &step);
-        for command in &prepared.program.commands {
-            let outcome = machine.execute(command, &step, engine);
-            let tensor = machine.tensor(command.operation.output()).unwrap();
-            found.push((
-                format!("{number} {} {}", command.name, tensor.format()),
-                tensor.to_codes(),
-                outcome,
-            ));
+        store.load(&data.train.batch(rows), &step);
+        for &command in &prepared.program.step {
+            let outcome = engine.run(command, &mut store, &step);
+            for (written, (_, write)) in
+                outcome.written.into_iter().zip(prepared.program.writes_of(command))
+            {
+                let tensor = store.tensor(write.tensor).unwrap();
+                let name = format!("{number} {} {}", write.name, tensor.format());
+                found.push((name, tensor.to_codes(), written));
+            }
         }
     }
     found
@@ -71,7 +71,7 @@ fn three_steps_of_the_digits_give_the_same_tensors_on_every_engine_and_array() {
     for accumulator in ["{}", narrow, chunks, late, all] {
         let prepared = prepared("digits-mlp", &[("precision.accumulator", accumulator)]);
         let expected = tensors(&prepared, 3, &mut Reference);
-        assert_eq!(expected.len(), 3 * prepared.program.commands.len());
+        assert_eq!(expected.len(), 3 * prepared.program.writes.len());
         let overflowed: u64 = expected.iter().map(|(_, _, outcome)| outcome.overflowed_sums).sum();
         assert_eq!(overflowed > 0, accumulator != "{}", "{overflowed} sums overflowed");
         let fast = tensors(&prepared, 3, &mut Fast::default());

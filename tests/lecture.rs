@@ -11,7 +11,7 @@ use systoliq_fxp::{SoftmaxFormat, SoftmaxUnit};
 use systoliq_nn::golden::{LayerParameters, Parameters};
 use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits};
 use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
-use systoliq_program::{Machine, Operation, Reference, Role, Step};
+use systoliq_program::{Engine, Reference, Role, Step, Store};
 use systoliq_run::{EngineKind, Prepared};
 use systoliq_study::Report;
 
@@ -78,19 +78,19 @@ fn golden_with(prepared: &Prepared, weights: &Array2<f64>) -> Golden<f64> {
 }
 
 /// Runs the commands of step 0, each on what the ones before it left.
-fn one_step<'p>(prepared: &'p Prepared, weights: &Array2<f64>, batch: &Batch) -> Machine<'p> {
-    let mut machine = Machine::new(&prepared.program, std::slice::from_ref(weights), 1);
+fn one_step(prepared: &Prepared, weights: &Array2<f64>, batch: &Batch) -> Store {
+    let mut store = Store::new(&prepared.program, std::slice::from_ref(weights), 1);
     let step = Step::training(1, 0);
-    machine.load(batch, &step);
-    for command in &prepared.program.commands {
-        machine.execute(command, &step, &mut Reference);
+    store.load(batch, &step);
+    for &command in &prepared.program.step {
+        Reference.run(command, &mut store, &step);
     }
-    machine
+    store
 }
 
-fn codes(machine: &Machine<'_>, role: Role) -> (Vec<i64>, Vec<f64>, String) {
-    let id = machine.program().find(role, 0).expect("a tensor of this role");
-    let tensor = machine.tensor(id).expect("a tensor that is written");
+fn codes(store: &Store, role: Role) -> (Vec<i64>, Vec<f64>, String) {
+    let id = store.program().find(role, 0).expect("a tensor of this role");
+    let tensor = store.tensor(id).expect("a tensor that is written");
     let reals = tensor.to_reals().into_iter().collect();
     (tensor.to_codes(), reals, tensor.format().to_string())
 }
@@ -135,10 +135,10 @@ fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
         let weights = initial_weights(&prepared.graph, 0, seed);
         for (x, _) in samples(&prepared) {
             for c in [1, 2] {
-                let machine = one_step(&prepared, &weights, &sample(x, c));
-                assert_eq!(codes(&machine, Role::Input).1, x, "x is exact in its format");
-                let stored = codes(&machine, Role::Logits).1;
-                let found = codes(&machine, Role::WeightGradients).1;
+                let store = one_step(&prepared, &weights, &sample(x, c));
+                assert_eq!(codes(&store, Role::Input).1, x, "x is exact in its format");
+                let stored = codes(&store, Role::Logits).1;
+                let found = codes(&store, Role::WeightGradients).1;
                 let weight = half(&plan.master) + half(&plan.weights);
                 let logit = half(&plan.outputs) + weight * (x[0].abs() + x[1].abs());
                 let exact = first_probability(logits(&weights, x));
@@ -173,7 +173,7 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     assert_eq!((x, &batch.answers), ([1.5, -0.5], &Answers::Labels(vec![0])));
     let weights = initial_weights(&prepared.graph, 0, seed);
     let mut golden = golden_with(&prepared, &weights);
-    let machine = one_step(&prepared, &weights, &batch);
+    let store = one_step(&prepared, &weights, &batch);
     let gradients = golden.gradients(&batch, &prepared.experiment.training);
     golden.step(&batch, &prepared.experiment.training, 0);
 
@@ -186,15 +186,14 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
             shown.line(format!("| {name} | {theirs:.6} | {ours:.6} | {} | {format} |", raw[at]));
         }
     };
-    table(&["x₁", "x₂"], &x, codes(&machine, Role::Input));
-    let before = Machine::new(&prepared.program, std::slice::from_ref(&weights), seed);
+    table(&["x₁", "x₂"], &x, codes(&store, Role::Input));
+    let before = Store::new(&prepared.program, std::slice::from_ref(&weights), seed);
     let flat = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<_>>();
     table(&["w₁", "w₂", "w₃", "w₄"], &flat(&weights), codes(&before, Role::Weights));
-    table(&["ŷ₁", "ŷ₂"], &flat(gradients.logits()), codes(&machine, Role::Logits));
+    table(&["ŷ₁", "ŷ₂"], &flat(gradients.logits()), codes(&store, Role::Logits));
 
     let id = prepared.program.logits;
-    let softmax =
-        SoftmaxUnit::new(SoftmaxFormat::default()).of(machine.tensor(id).expect("logits"));
+    let softmax = SoftmaxUnit::new(SoftmaxFormat::default()).of(store.tensor(id).expect("logits"));
     let raw: Vec<i64> = softmax.probabilities.iter().map(|&p| p.into()).collect();
     let reals = raw.iter().map(|&p| p as f64 / 2f64.powi(30)).collect();
     let p = first_probability(logits(&weights, x));
@@ -203,11 +202,11 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     let raw = (d * 2f64.powi(30)) as i64;
     table(&["d"], &[gradients.loss], (vec![raw], vec![d], "30 fraction bits".to_owned()));
 
-    table(&["∂d/∂ŷ₁", "∂d/∂ŷ₂"], &flat(gradients.error()), codes(&machine, Role::Error));
+    table(&["∂d/∂ŷ₁", "∂d/∂ŷ₂"], &flat(gradients.error()), codes(&store, Role::Error));
     let names = ["∂d/∂w₁", "∂d/∂w₂", "∂d/∂w₃", "∂d/∂w₄"];
-    table(&names, &flat(&gradients.layers[0].dw), codes(&machine, Role::WeightGradients));
+    table(&names, &flat(&gradients.layers[0].dw), codes(&store, Role::WeightGradients));
     let after = &golden.parameters().layers[0].weights;
-    table(&["w₁'", "w₂'", "w₃'", "w₄'"], &flat(after), codes(&machine, Role::Master));
+    table(&["w₁'", "w₂'", "w₃'", "w₄'"], &flat(after), codes(&store, Role::Master));
     shown.check();
 }
 
@@ -260,7 +259,7 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
     let training = &prepared.experiment.training;
     let mut golden = Golden::<f64>::new(&prepared.graph, seed);
     let initial = initial_weights(&prepared.graph, 0, seed);
-    let mut machine = Machine::new(&prepared.program, &[initial], seed);
+    let mut store = Store::new(&prepared.program, &[initial], seed);
     let order = epoch_order(seed, 0, data.train.len());
     let mut mean_taps = vec![0.0; data.features];
     let (mut asked, mut stalled) = (0, 0);
@@ -269,19 +268,17 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
         let batch = data.train.batch(&[row]);
         golden_curve.push(2.0 * golden.step(&batch, training, 0).loss);
         let step = Step::training(seed, number as u64);
-        machine.load(&batch, &step);
-        for command in &prepared.program.commands {
-            let outcome = machine.execute(command, &step, &mut Reference);
-            if let Operation::SquaredError { .. } = command.operation {
-                fixed_curve.push(2.0 * outcome.loss_sum.expect("a loss").to_f64());
-            }
-            if let Some(update) = outcome.update {
+        store.load(&batch, &step);
+        for &command in &prepared.program.step {
+            let outcome = Reference.run(command, &mut store, &step);
+            fixed_curve.extend(outcome.loss.map(|loss| 2.0 * loss.to_f64()));
+            for update in outcome.written.into_iter().filter_map(|written| written.update) {
                 asked += update.asked;
                 stalled += update.stalled;
             }
         }
         if number >= order.len() / 2 {
-            let taps = codes(&machine, Role::Master).1;
+            let taps = codes(&store, Role::Master).1;
             let share = 1.0 / (order.len() - order.len() / 2) as f64;
             mean_taps.iter_mut().zip(taps).for_each(|(mean, tap)| *mean += share * tap);
         }
@@ -290,7 +287,7 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
         golden: golden_curve,
         fixed: fixed_curve,
         golden_taps: golden.parameters().layers[0].weights.iter().copied().collect(),
-        fixed_taps: codes(&machine, Role::Master).1,
+        fixed_taps: codes(&store, Role::Master).1,
         mean_taps,
         stalled_rate: stalled as f64 / asked.max(1) as f64,
     }

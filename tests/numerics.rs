@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use systoliq_keyed_random::Key;
 use systoliq_nn::initial_weights;
-use systoliq_program::{Machine, Operation, Program, Role, Step, TensorDecl, Work};
+use systoliq_program::{Operation, Program, Role, Step, Store, TensorDecl, Work};
+
+use std::sync::Arc;
 
 use crate::support::prepared;
 
@@ -47,10 +49,10 @@ fn the_first_initial_weights_in_the_document_are_those_of_the_digits() {
     let key = Key::new(1).with_name("initial weights").with(0);
     let weights: Vec<_> = (0..2).map(|layer| initial_weights(&prepared.graph, layer, 1)).collect();
     let reals: Vec<f64> = weights[0].iter().take(3).copied().collect();
-    let machine = Machine::new(&prepared.program, &weights, 1);
+    let store = Store::new(&prepared.program, &weights, 1);
     let codes = |role| {
         let id = prepared.program.find(role, 0).expect("a tensor");
-        let codes = machine.tensor(id).expect("a written tensor").to_codes();
+        let codes = store.tensor(id).expect("a written tensor").to_codes();
         codes[..3].iter().map(|code| signed(&code.to_string())).collect::<Vec<_>>().join(", ")
     };
     let multiples = reals.iter().map(|real| signed(&(real * 2f64.powi(24)).to_string()));
@@ -71,7 +73,7 @@ fn signed(number: &str) -> String {
 }
 
 /// Programs with every kind of conversion that there is.
-fn programs() -> Vec<Program> {
+fn programs() -> Vec<Arc<Program>> {
     let deep = r#"[{"dense": {"units": 9}}, "relu", {"dense": {"units": 7, "bias": false}}, "relu",
         {"dense": {"units": 5}}, "relu", {"dense": {"units": 10}}]"#;
     let momentum = ("training.momentum", "0.9");
@@ -93,14 +95,14 @@ fn programs() -> Vec<Program> {
 fn ids(program: &Program, batch: usize) -> Vec<(String, Option<u64>)> {
     let mut ids = vec![(program.tensor(program.input).load_id(), None)];
     ids.extend(program.targets.map(|targets| (program.tensor(targets).load_id(), None)));
-    for command in &program.commands {
-        ids.push((program.output_id(command), None));
-        let additions = match (&command.operation, program.work(command, batch)) {
-            (Operation::Gemm(_), Work::Gemm(shape)) => Some(shape.k as u64 + 1),
-            (Operation::SumRows { .. }, _) => Some(batch as u64),
+    for (at, write, command) in program.all_writes() {
+        ids.push((program.output_id(write.command, write.tensor), None));
+        let additions = match (&command.operation, program.work(at, batch)) {
+            (Operation::Product(_), Work::Gemm(shape)) => Some(shape.k as u64 + 1),
+            (Operation::Reduce(_), _) => Some(batch as u64),
             _ => None,
         };
-        ids.extend(additions.map(|count| (program.accumulator_id(command), Some(count))));
+        ids.extend(additions.map(|count| (program.accumulator_id(write.command), Some(count))));
     }
     let entered = [Role::Master, Role::Weights, Role::Bias, Role::Residual];
     for decl in program.tensors.iter().filter(|decl| entered.contains(&decl.role)) {

@@ -1,4 +1,4 @@
-//! Widths by analysis, against what the integer machine does with them.
+//! Widths by analysis, against what the integer store does with them.
 
 use crate::shell;
 use std::f64::consts::LN_10;
@@ -6,7 +6,7 @@ use std::f64::consts::LN_10;
 use crate::support::{data, fashion, prepared};
 use systoliq_engine::Fast;
 use systoliq_nn::DataSet;
-use systoliq_program::{Operation, Pass, Plan, Program, Role, Step};
+use systoliq_program::{Engine, Plan, Program, Role, Step};
 use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
 use systoliq_run::{trainer::Conduct, trainer::Record};
 use systoliq_study::drop::of_values;
@@ -121,22 +121,21 @@ fn sqnr_db(
             "accumulator": {{"bits": 64}} }}"#
     );
     let plan = Plan::resolve(&prepared.graph, &serde_json::from_str(&section).unwrap()).unwrap();
-    let program = Program::lower(&prepared.graph, &plan, &prepared.experiment.training).unwrap();
-    let mut machine = quantized(&program, study.parameters(), 1);
+    let program =
+        Program::lower(&prepared.graph, &plan, &prepared.experiment.training).unwrap().into();
+    let mut store = quantized(&program, study.parameters(), 1);
     let name = |id| program.tensor(id).name.clone();
-    let mut found: Vec<_> = (machine.initial_statistics().iter())
+    let mut found: Vec<_> = (store.initial_statistics().iter())
         .filter(|(id, _)| program.tensor(*id).role == Role::Weights)
         .map(|(id, statistics)| (name(*id), statistics.clone()))
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let all: Vec<u32> = (0..data.test.len() as u32).collect();
     let step = Step::evaluation(1, "test", 0, 0);
-    machine.load(&data.test.batch(&all), &step);
-    for command in &program.commands {
-        if let (Pass::Forward, Operation::Gemm(gemm)) = (command.pass, &command.operation) {
-            let outcome = machine.execute(command, &step, &mut Fast::default());
-            found.push((name(gemm.output), outcome.conversion));
-        }
+    store.load(&data.test.batch(&all), &step);
+    for &command in &program.inference {
+        let written = Fast::default().run(command, &mut store, &step).written;
+        found.extend(written.into_iter().map(|written| (name(written.tensor), written.conversion)));
     }
     let found = found.into_iter().map(|(name, statistics)| {
         assert_eq!(statistics.overflowed, 0, "{name} saturates with {bits} bits");

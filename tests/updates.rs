@@ -4,19 +4,19 @@ use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
-use systoliq_program::{Machine, Reference, Role, Step, TensorId};
+use systoliq_program::{Engine, Reference, Role, Step, Store, TensorId};
 use systoliq_run::{EngineKind, Prepared, Trainer};
 use systoliq_run::{trainer::Checkpoint, trainer::Conduct};
 use systoliq_study::Report;
 
 const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
 
-/// A machine at the beginning of a run.
-fn machine(prepared: &Prepared, seed: u64) -> Machine<'_> {
+/// A store at the beginning of a run.
+fn store(prepared: &Prepared, seed: u64) -> Store {
     let layers = 0..prepared.graph.layers.len();
     let initial: Vec<_> =
         layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
-    Machine::new(&prepared.program, &initial, seed)
+    Store::new(&prepared.program, &initial, seed)
 }
 
 #[test]
@@ -28,15 +28,15 @@ fn an_epoch_of_a_schedule_takes_the_steps_of_its_rate() {
     let slow = prepared("digits-mlp", &[("training.rate", &rate.to_string())]);
     let data = data(&scheduled, seed);
     let order = epoch_order(seed, 0, data.train.len());
-    let (mut ours, mut theirs) = (machine(&scheduled, seed), machine(&slow, seed));
+    let (mut ours, mut theirs) = (store(&scheduled, seed), store(&slow, seed));
     let mut golden = [Golden::<f32>::new(&scheduled.graph, seed), Golden::new(&slow.graph, seed)];
     for (number, rows) in order.chunks(32).take(4).enumerate() {
         let batch = data.train.batch(rows);
         let step = Step::training(seed, number as u64);
-        for (machine, step) in [(&mut ours, step.in_epoch(1)), (&mut theirs, step)] {
-            machine.load(&batch, &step);
-            for command in &machine.program().commands {
-                machine.execute(command, &step, &mut Reference);
+        for (store, step) in [(&mut ours, step.in_epoch(1)), (&mut theirs, step)] {
+            store.load(&batch, &step);
+            for command in store.program().step.clone() {
+                Reference.run(command, store, &step);
             }
         }
         golden[0].step(&batch, &scheduled.experiment.training, 1);
@@ -108,8 +108,8 @@ fn nearest_even(value: i128, shift: u32) -> i128 {
 }
 
 /// Codes and fraction bits of the tensor of a role in layer 0.
-fn codes(machine: &Machine<'_>, role: Role) -> (Vec<i128>, i32) {
-    let tensor = machine.tensor(machine.program().find(role, 0).expect("a tensor")).expect("codes");
+fn codes(store: &Store, role: Role) -> (Vec<i128>, i32) {
+    let tensor = store.tensor(store.program().find(role, 0).expect("a tensor")).expect("codes");
     (tensor.to_codes().into_iter().map(i128::from).collect(), tensor.format().frac())
 }
 
@@ -133,20 +133,20 @@ fn momentum_and_weights_are_each_rounded_once_from_an_exact_sum() {
         );
         let data = data(&prepared, 1);
         let order = epoch_order(1, 0, data.train.len());
-        let mut machine = machine(&prepared, 1);
+        let mut store = store(&prepared, 1);
         for (number, rows) in order.chunks(32).take(3).enumerate() {
-            let (v, v_frac) = codes(&machine, Role::Momentum);
-            let (w, w_frac) = codes(&machine, Role::Master);
+            let (v, v_frac) = codes(&store, Role::Momentum);
+            let (w, w_frac) = codes(&store, Role::Master);
             assert_eq!((v_frac, w_frac), (14, 15));
             let step = Step::training(1, number as u64);
-            machine.load(&data.train.batch(rows), &step);
-            for command in &prepared.program.commands {
-                machine.execute(command, &step, &mut Reference);
+            store.load(&data.train.batch(rows), &step);
+            for &command in &prepared.program.step {
+                Reference.run(command, &mut store, &step);
             }
-            let (g, g_frac) = codes(&machine, Role::WeightGradients);
+            let (g, g_frac) = codes(&store, Role::WeightGradients);
             let g_frac = g_frac + 3 + if batch_gradient == "sum" { 5 } else { 0 };
             let (v_after, w_after) =
-                (codes(&machine, Role::Momentum).0, codes(&machine, Role::Master).0);
+                (codes(&store, Role::Momentum).0, codes(&store, Role::Master).0);
             let mut moved = 0;
             for at in 0..w.len() {
                 let (beta, lambda) = (58982 * v[at], 41943 * w[at]);
@@ -179,15 +179,15 @@ fn weight_decay_without_momentum_is_rounded_with_the_step_and_spares_biases() {
             ],
         );
         let data = data(&prepared, 1);
-        let mut machine = machine(&prepared, 1);
-        let (w, _) = codes(&machine, Role::Master);
+        let mut store = store(&prepared, 1);
+        let (w, _) = codes(&store, Role::Master);
         let step = Step::training(1, 0);
-        machine.load(&data.train.batch(&epoch_order(1, 0, data.train.len())[..32]), &step);
-        for command in &prepared.program.commands {
-            machine.execute(command, &step, &mut Reference);
+        store.load(&data.train.batch(&epoch_order(1, 0, data.train.len())[..32]), &step);
+        for &command in &prepared.program.step {
+            Reference.run(command, &mut store, &step);
         }
         let after = [Role::WeightGradients, Role::Master, Role::Bias];
-        (w, after.map(|role| codes(&machine, role)))
+        (w, after.map(|role| codes(&store, role)))
     };
     let (w, [(g, g_frac), (after, _), bias]) = run("0.01");
     for at in 0..w.len() {
@@ -251,12 +251,12 @@ fn momentum_costs_twice_its_width_in_traffic_per_parameter_and_step() {
 }
 
 /// Runs a step of the first epoch.
-fn run_step(machine: &mut Machine<'_>, data: &DataSet, number: usize) {
+fn run_step(store: &mut Store, data: &DataSet, number: usize) {
     let step = Step::training(1, number as u64);
     let order = epoch_order(1, 0, data.train.len());
-    machine.load(&data.train.batch(order.chunks(32).nth(number).expect("a batch")), &step);
-    for command in &machine.program().commands {
-        machine.execute(command, &step, &mut Reference);
+    store.load(&data.train.batch(order.chunks(32).nth(number).expect("a batch")), &step);
+    for command in store.program().step.clone() {
+        Reference.run(command, store, &step);
     }
 }
 
@@ -281,7 +281,7 @@ fn weights_and_a_wide_residual_follow_a_wide_master_exactly() {
         ];
         let narrow = prepared("digits-mlp", &[&shared[..], &residual].concat());
         let data = data(&wide, 1);
-        let (mut theirs, mut ours) = (machine(&wide, 1), machine(&narrow, 1));
+        let (mut theirs, mut ours) = (store(&wide, 1), store(&narrow, 1));
         for number in 0..=30 {
             for role in [Role::Weights, Role::Bias] {
                 assert!(codes(&ours, role) == codes(&theirs, role), "{role} of step {number}");
@@ -310,13 +310,13 @@ fn weights_and_residual_are_each_rounded_once_from_one_exact_sum() {
         ],
     );
     let data = data(&prepared, 1);
-    let mut machine = machine(&prepared, 1);
+    let mut store = store(&prepared, 1);
     for number in 0..4 {
-        let before = [Role::Weights, Role::Residual].map(|role| codes(&machine, role));
+        let before = [Role::Weights, Role::Residual].map(|role| codes(&store, role));
         let [(w, 7), (acc, 12)] = before else { panic!("{before:?}") };
-        run_step(&mut machine, &data, number);
-        let (g, g_frac) = codes(&machine, Role::WeightGradients);
-        let after = [Role::Weights, Role::Residual].map(|role| codes(&machine, role).0);
+        run_step(&mut store, &data, number);
+        let (g, g_frac) = codes(&store, Role::WeightGradients);
+        let after = [Role::Weights, Role::Residual].map(|role| codes(&store, role).0);
         let mut kept = 0;
         for at in 0..w.len() {
             let exact = (w[at] << (60 - 7)) + (acc[at] << (60 - 12))
@@ -357,9 +357,9 @@ fn a_residual_costs_twice_its_width_in_traffic_per_weight_and_step_and_saves_the
 }
 
 /// Codes of every tensor that two runs share by name, step by step.
-fn same_codes(ours: &Machine<'_>, theirs: &Machine<'_>, number: usize) {
+fn same_codes(ours: &Store, theirs: &Store, number: usize) {
     for (id, decl) in ours.program().tensors.iter().enumerate() {
-        let of = |machine: &Machine<'_>| machine.tensor(TensorId(id)).map(Tensor::to_codes);
+        let of = |store: &Store| store.tensor(TensorId(id)).map(Tensor::to_codes);
         assert!(of(ours) == of(theirs), "{} of step {number}", decl.name);
     }
 }
@@ -384,7 +384,7 @@ fn a_loss_scale_moves_the_point_of_gradients_and_is_divided_out_of_the_step() {
         let plain = run("1", &stochastic(6), &stochastic(7), "Q2.14");
         let scaled = run("8", &stochastic(3), &stochastic(4), "Q5.11");
         let data = data(&plain, 1);
-        let (mut ours, mut theirs) = (machine(&scaled, 1), machine(&plain, 1));
+        let (mut ours, mut theirs) = (store(&scaled, 1), store(&plain, 1));
         for number in 0..5 {
             run_step(&mut ours, &data, number);
             run_step(&mut theirs, &data, number);
@@ -427,7 +427,7 @@ fn sums_over_a_batch_take_the_steps_of_means() {
         };
         let (mean, sum) = (run("mean", "Q2.14"), run("sum", "Q7.9"));
         let data = data(&mean, 1);
-        let (mut ours, mut theirs) = (machine(&sum, 1), machine(&mean, 1));
+        let (mut ours, mut theirs) = (store(&sum, 1), store(&mean, 1));
         for number in 0..5 {
             run_step(&mut ours, &data, number);
             run_step(&mut theirs, &data, number);
@@ -444,26 +444,27 @@ fn controlled(every: usize, limit: f64, steps: usize) -> Vec<(i32, ConversionSta
     );
     let prepared = prepared("digits-mlp", &[("precision.gradients", &scale)]);
     let data = data(&prepared, 1);
-    let mut machine = machine(&prepared, 1);
+    let mut store = store(&prepared, 1);
     let id = prepared.program.find(Role::Gradients, 0).expect("dz0");
     let mut found = Vec::new();
     for number in 0..steps {
         let epoch = (number / 38) as u32;
         let order = epoch_order(1, epoch, data.train.len());
         let step = Step::training(1, number as u64);
-        machine.load(&data.train.batch(order.chunks(32).nth(number % 38).expect("a batch")), &step);
-        for command in &prepared.program.commands {
-            let outcome = machine.execute(command, &step, &mut Reference);
-            if command.operation.output() == id {
-                assert!(!outcome.second_pass, "step {number}");
-                let frac = machine.tensor(id).expect("dz0").format().frac();
-                found.push((frac, outcome.conversion));
+        store.load(&data.train.batch(order.chunks(32).nth(number % 38).expect("a batch")), &step);
+        for &command in &prepared.program.step {
+            for written in Reference.run(command, &mut store, &step).written {
+                if written.tensor == id {
+                    assert!(!written.second_pass, "step {number}");
+                    let frac = store.tensor(id).expect("dz0").format().frac();
+                    found.push((frac, written.conversion));
+                }
             }
         }
         // An evaluation counts nothing.
         let judged = Step::evaluation(1, "test", 0, number as u64);
-        machine.load(&data.test.batch(&[0, 1, 2]), &judged);
-        machine.judge(&judged, &mut Reference);
+        store.load(&data.test.batch(&[0, 1, 2]), &judged);
+        store.judge(&judged, &mut Reference);
     }
     found
 }

@@ -2,15 +2,15 @@
 
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
-use systoliq_program::{Operation, TensorId};
+use systoliq_program::{TensorId, WriteId};
 use systoliq_run::Prepared;
 
 use super::properties::experiment;
 
-/// What a command reads and writes, in the order of the channel.
-fn transfers(prepared: &Prepared, at: usize) -> Vec<Transfer> {
+/// What is read and written for a write, in the order of the channel.
+fn transfers(prepared: &Prepared, at: WriteId) -> Vec<Transfer> {
     let costs = prepared.costs(Arithmetic::Fixed);
-    let work = prepared.program.work(&prepared.program.commands[at], 32);
+    let work = prepared.program.work(at, 32);
     let mut moved = Vec::new();
     let mut see = |moment: Moment| moved.extend(moment.transfers.into_iter().map(|(of, _)| of));
     costs.watch(at, work, false, &mut see).expect("a cost");
@@ -34,7 +34,7 @@ fn an_operand_that_is_read_across_its_layout_comes_from_its_second_copy() {
         };
         let (one, two) = (with("transposer"), with("two-copies"));
         let mut products = 0;
-        for (at, command) in two.program.commands.iter().enumerate() {
+        for (at, _, command) in two.program.all_writes() {
             let reads = |prepared: &Prepared| -> Vec<Transfer> {
                 transfers(prepared, at).into_iter().filter(|transfer| !transfer.write).collect()
             };
@@ -48,7 +48,7 @@ fn an_operand_that_is_read_across_its_layout_comes_from_its_second_copy() {
                 let of_tensor = found.iter().filter(|of| of.tensor == tensor);
                 of_tensor.map(|of| of.stored == Stored::Copy).collect()
             };
-            let Operation::Gemm(gemm) = &command.operation else {
+            let Some(gemm) = command.operation.product() else {
                 assert!(found.iter().all(|of| of.stored != Stored::Copy), "{command:?}");
                 continue;
             };

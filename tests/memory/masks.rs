@@ -6,9 +6,12 @@ use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat
 use systoliq_hardware::{cost::Arithmetic, cost::Cost, cost::Costs};
 use systoliq_hardware::{memory::Moment, memory::Moved, memory::Stored, memory::Transfer};
 use systoliq_nn::{BatchGradient, LossUnit, Schedule};
-use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
+use systoliq_program::command::Learning;
+use systoliq_program::operation::Product;
+use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::{
-    Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
+    Edge, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId,
+    TensorPlan, Work, WriteId,
 };
 
 use super::burst_by_burst::{Work as Step, follow};
@@ -52,9 +55,9 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
         Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap).expect("one");
     let [a, b] = [A, B].map(|tensor| OperandRef { tensor, transposed: false });
     let bias = has_bias.then_some(BIAS);
-    let gemm = Gemm { a, b, accumulator, bias, edge, scale: BatchScale::One, output: C };
-    let operation = Operation::Gemm(gemm);
-    let command = Command { name: "gemm".into(), layer: 0, pass: Pass::Forward, operation };
+    let edges = vec![edge];
+    let finish = Finish { bias, edges, factor: Factor::One, output: C };
+    let operation = Operation::Product(Product { a, b, accumulator, finish });
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),
@@ -64,9 +67,21 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
         loss_unit: LossUnit::Bits,
         loss_scale_log2: 0,
     };
-    let commands = vec![command];
-    let softmax = SoftmaxFormat::default();
-    Program { tensors, commands, input: A, targets: None, logits: C, outputs: n, learning, softmax }
+    let mut program = Program {
+        tensors,
+        commands: Vec::new(),
+        writes: Vec::new(),
+        step: Vec::new(),
+        inference: Vec::new(),
+        input: A,
+        targets: None,
+        logits: C,
+        outputs: n,
+        learning,
+        softmax: SoftmaxFormat::default(),
+    };
+    program.push(0, Pass::Forward, operation);
+    program
 }
 
 /// Steps whose results have consecutive tiles of one row of tiles, no more than fill a burst by their
@@ -110,9 +125,8 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
         let elements = group.iter().map(|(_, given)| given.elements).sum();
         let (first, last) = (group[0].0, group[group.len() - 1].0);
         match edge {
-            Edge::Pass => {}
             Edge::Relu => work[last].writes.push(transfer(C, Stored::Mask, true, elements, 1)),
-            Edge::Mask(of) => {
+            Edge::Positive(of) => {
                 work[first].reads.insert(0, transfer(of, Stored::Mask, false, elements, 1));
             }
         }
@@ -130,7 +144,7 @@ fn cost(case: &Case, edge: Edge, has_bias: bool) -> Option<(Cost, Vec<Transfer>)
     let Case { accelerator, shape, views, .. } = case;
     let costs = Costs::viewing(&program, accelerator, Arithmetic::Fixed, shape.m, *views);
     let work = Work::Gemm(case.shape);
-    let cost = match costs.of(0, work, false) {
+    let cost = match costs.of(WriteId(0), work, false) {
         Ok(cost) => cost,
         Err(error) => {
             assert!(
@@ -142,7 +156,7 @@ fn cost(case: &Case, edge: Edge, has_bias: bool) -> Option<(Cost, Vec<Transfer>)
     };
     let mut all = Vec::new();
     let mut see = |moment: Moment| all.extend(moment.transfers.into_iter().map(|(of, _)| of));
-    assert_eq!(costs.watch(0, work, false, &mut see).expect("a cost"), cost);
+    assert_eq!(costs.watch(WriteId(0), work, false, &mut see).expect("a cost"), cost);
     Some((cost, all))
 }
 
@@ -158,7 +172,7 @@ fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
         let mut draws = Draws::new("edges", number);
         let has_bias = draws.below(2) == 0;
         let mut places = Vec::new();
-        for edge in [Edge::Relu, Edge::Mask(ACTIVATION)] {
+        for edge in [Edge::Relu, Edge::Positive(ACTIVATION)] {
             let Some((cost, all)) = cost(&case, edge, has_bias) else { continue };
             let shown = || format!("case {number}: {edge:?}, bias {has_bias}, {case:?}");
             let work = spelled_out(&case, edge, has_bias);

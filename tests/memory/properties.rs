@@ -196,27 +196,27 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
             accelerator.dram.bytes_per_cycle = Some(per_cycle);
             let prepared = Prepared::new(experiment).expect("an experiment");
             let costs = prepared.costs(Arithmetic::Fixed);
-            for (at, command) in prepared.program.commands.iter().enumerate() {
+            for (at, write, _) in prepared.program.all_writes() {
                 for second_pass in [false, true] {
-                    let work = prepared.program.work(command, 32);
+                    let work = prepared.program.work(at, 32);
                     let mut moments = Vec::new();
                     let mut see = |moment: Moment| moments.push(moment);
                     let watched = costs.watch(at, work, second_pass, &mut see).expect("a cost");
                     let cost = costs.of(at, work, second_pass).expect("a cost");
-                    assert_eq!(watched, cost, "{command:?} on {array}");
+                    assert_eq!(watched, cost, "{write:?} on {array}");
                     let (mut free, mut before, mut bytes) = (0, 0, 0);
                     for Moment { start, transfers, .. } in moments {
                         for (transfer, cycles) in transfers {
                             let moved = transfer.bytes.div_ceil(per_cycle);
                             assert_eq!(cycles.end - cycles.start, latency + moved);
-                            assert!(free <= cycles.start && cycles.end <= start, "{command:?}");
-                            assert!(transfer.write || before <= cycles.start, "{command:?}");
+                            assert!(free <= cycles.start && cycles.end <= start, "{write:?}");
+                            assert!(transfer.write || before <= cycles.start, "{write:?}");
                             (free, bytes) = (cycles.end, bytes + transfer.bytes);
                         }
                         before = start;
                     }
                     let moved: u64 = cost.moved.iter().map(|moved| moved.bytes).sum();
-                    assert_eq!(bytes, moved, "{command:?} on {array}");
+                    assert_eq!(bytes, moved, "{write:?} on {array}");
                 }
             }
         }
@@ -226,9 +226,8 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
 /// Bytes from and to DRAM of one training step on a batch.
 fn step_bytes(prepared: &Prepared, batch: usize) -> u64 {
     let costs = prepared.costs(Arithmetic::Fixed);
-    let commands = prepared.program.commands.iter().enumerate();
-    let bytes = commands.map(|(at, command)| {
-        let work = prepared.program.work(command, batch);
+    let bytes = prepared.program.all_writes().map(|(at, ..)| {
+        let work = prepared.program.work(at, batch);
         let cost = costs.of(at, work, false).expect("a cost");
         cost.moved.iter().map(|moved| moved.bytes).sum::<u64>()
     });

@@ -7,6 +7,7 @@ use systoliq_hardware::memory::Moved;
 use systoliq_hardware::stash::Stash;
 use systoliq_hardware::{cost::Arithmetic, cost::Cost};
 use systoliq_hardware::{events::Component, events::ScratchpadRows};
+use systoliq_program::{Command, Write, WriteId};
 use systoliq_run::Prepared;
 
 use super::properties::experiment;
@@ -32,11 +33,11 @@ fn costs(
     second_pass: bool,
 ) -> BTreeMap<String, Cost> {
     let (program, costs) = (&prepared.program, prepared.costs(arithmetic));
-    let of = |(at, command)| {
-        let cost = costs.of(at, program.work(command, batch), second_pass).expect("a cost");
-        (command.name.clone(), cost)
+    let of = |(at, write, _): (WriteId, &Write, &Command)| {
+        let cost = costs.of(at, program.work(at, batch), second_pass).expect("a cost");
+        (write.name.clone(), cost)
     };
-    program.commands.iter().enumerate().map(of).collect()
+    program.all_writes().map(of).collect()
 }
 
 /// The tensors of which something was not moved because it stays, by direction.

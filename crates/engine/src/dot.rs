@@ -3,16 +3,18 @@
 //! This is enough where no addition can overflow, where sums are limited at the end, and where they
 //! wrap: wrapping at every addition or once at the end leaves the same low bits.
 
+use std::ops::Range;
+
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::{GemmTask, Sums};
+use systoliq_program::panels::Side;
 
 use crate::bias::Bias;
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
-
 use crate::kernels::{BLOCK_MAX, Kernel, Pair};
 use crate::pairs::{Panels, Part, pair_panels};
 use crate::plan::{DotBounds, Limit};
-use systoliq_program::panels::Side;
+use crate::strips::Strips;
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
 const PAIRS_MIN: u128 = 32;
@@ -21,15 +23,23 @@ const PAIRS_MIN: u128 = 32;
 const CACHE_BYTES: usize = 1 << 18;
 
 /// A GEMM whose codes fit 16 bits and whose sums, bias included, stay below 2⁶².
-pub(crate) struct Dot<'a> {
-    pub(crate) task: &'a GemmTask<'a>,
-    pub(crate) bias: &'a Bias,
-    pub(crate) bounds: DotBounds,
+pub(crate) struct Dot {
+    kernel: Kernel,
+    shape: GemmShape,
+    /// Panels of A or of its parts, each with the zeros to append to its sums.
+    a: Vec<(Panels, u32)>,
+    b: Panels,
+    /// How many pairs are summed in 32 bits before they are widened.
+    pairs_at_once: usize,
+    bias: Bias,
+    /// The zeros to append to exact sums.
+    zeros: u32,
+    /// How a sum is brought into the accumulator's range.
+    limit: Limit,
 }
 
-impl Dot<'_> {
-    pub(crate) fn run(&self, kernel: Kernel) -> Sums {
-        let Self { task, bias, bounds } = *self;
+impl Dot {
+    pub(crate) fn new(task: &GemmTask<'_>, bias: Bias, bounds: DotBounds, kernel: Kernel) -> Self {
         let shape = task.shape();
         let whole = pairs_max(bounds.product_magnitude);
         // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
@@ -41,7 +51,7 @@ impl Dot<'_> {
         let a = parts
             .iter()
             .map(|&(part, zeros)| (pair_panels(&task.a, Side::A, kernel.rows, part), zeros));
-        with_widest_vectors(Blocks {
+        Self {
             kernel,
             shape,
             a: a.collect(),
@@ -54,7 +64,17 @@ impl Dot<'_> {
                 true => Limit::of(&task.adder.accumulator),
                 false => Limit::Fits,
             },
-        })
+        }
+    }
+}
+
+impl Strips for Dot {
+    fn granularity(&self) -> usize {
+        self.kernel.rows
+    }
+
+    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
+        with_widest_vectors(Strip { dot: self, rows, values })
     }
 }
 
@@ -63,54 +83,48 @@ fn pairs_max(product_magnitude: u128) -> u128 {
     i32::MAX as u128 / (2 * product_magnitude).max(1)
 }
 
-/// All blocks of C.
-struct Blocks<'a> {
-    kernel: Kernel,
-    shape: GemmShape,
-    /// Panels of A or of its parts, each with the zeros to append to its sums.
-    a: Vec<(Panels, u32)>,
-    b: Panels,
-    /// How many pairs are summed in 32 bits before they are widened.
-    pairs_at_once: usize,
-    bias: &'a Bias,
-    /// The zeros to append to exact sums.
-    zeros: u32,
-    /// How a sum is brought into the accumulator's range.
-    limit: Limit,
+/// All blocks of some rows of C.
+struct Strip<'a> {
+    dot: &'a Dot,
+    rows: Range<usize>,
+    values: &'a mut [i64],
 }
 
-impl Work for Blocks<'_> {
-    type Output = Sums;
+impl Work for Strip<'_> {
+    type Output = u64;
 
     #[inline(always)]
-    fn run(self) -> Sums {
-        let GemmShape { m, k, n } = self.shape;
-        let Kernel { rows, cols, .. } = self.kernel;
-        let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
+    fn run(self) -> u64 {
+        let Self { dot, rows: strip_rows, values } = self;
+        let GemmShape { k, n, .. } = dot.shape;
+        let Kernel { rows, cols, .. } = dot.kernel;
+        let mut overflowed = 0;
         let mut narrow = [0i32; BLOCK_MAX];
         let narrow = &mut narrow[..rows * cols];
         let mut wide = [0i64; BLOCK_MAX];
         let wide = &mut wide[..rows * cols];
-        let fits = self.a.len() == 1 && k.div_ceil(2) <= self.pairs_at_once;
-        for strip in (0..n).step_by(cols * self.panels_at_once()) {
-            let strip = strip..n.min(strip + cols * self.panels_at_once());
-            for row in (0..m).step_by(rows) {
+        let fits = dot.a.len() == 1 && k.div_ceil(2) <= dot.pairs_at_once;
+        for strip in (0..n).step_by(cols * dot.panels_at_once()) {
+            let strip = strip..n.min(strip + cols * dot.panels_at_once());
+            for row in strip_rows.clone().step_by(rows) {
+                let lines = row..strip_rows.end.min(row + rows);
+                let from = row - strip_rows.start;
                 for col in strip.clone().step_by(cols) {
-                    sums.overflowed += if fits {
-                        self.kernel.run(self.a[0].0.at(row), self.b.at(col), narrow);
-                        self.leave(narrow, (row, col), &mut sums.values)
+                    overflowed += if fits {
+                        dot.kernel.run(dot.a[0].0.at(row), dot.b.at(col), narrow);
+                        dot.leave(narrow, (lines.clone(), col), &mut values[from * n..])
                     } else {
-                        self.sum_wide(row, col, narrow, wide);
-                        self.leave(wide, (row, col), &mut sums.values)
+                        dot.sum_wide(row, col, narrow, wide);
+                        dot.leave(wide, (lines.clone(), col), &mut values[from * n..])
                     };
                 }
             }
         }
-        sums
+        overflowed
     }
 }
 
-impl Blocks<'_> {
+impl Dot {
     /// How many panels of B stay in the second cache while all panels of A pass by.
     fn panels_at_once(&self) -> usize {
         let panel_bytes = self.shape.k.div_ceil(2) * self.kernel.cols * size_of::<Pair>();
@@ -134,21 +148,22 @@ impl Blocks<'_> {
         }
     }
 
-    /// Writes a block of sums to its place in C; returns how many overflowed.
+    /// Writes a block of sums to its place in the rows that begin with its first; returns how many
+    /// overflowed.
     #[inline(always)]
     fn leave<S: Copy + Into<i64>>(
         &self,
         block: &[S],
-        (row, col): (usize, usize),
+        (rows, col): (Range<usize>, usize),
         values: &mut [i64],
     ) -> u64 {
-        let GemmShape { m, n, .. } = self.shape;
+        let n = self.shape.n;
         let cols = col..n.min(col + self.kernel.cols);
         let mut overflowed = 0;
         let mut buffer = [0; BLOCK_MAX];
-        for (i, sums) in (row..m).zip(block.chunks_exact(self.kernel.cols)) {
+        for (at, (i, sums)) in rows.zip(block.chunks_exact(self.kernel.cols)).enumerate() {
             let biases = self.bias.row(i, cols.clone(), &mut buffer);
-            let values = &mut values[i * n..][cols.clone()];
+            let values = &mut values[at * n..][cols.clone()];
             let totals = sums.iter().zip(biases).map(|(&sum, &bias)| {
                 let sum: i64 = sum.into();
                 sum.wrapping_shl(self.zeros).wrapping_add(bias)

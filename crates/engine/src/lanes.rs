@@ -3,16 +3,19 @@
 //! This honours the order of additions where it matters: products are rounded and sums limited at
 //! every addition. Beside each limited sum runs the exact one, which tells whether it overflowed.
 
+use std::ops::Range;
+
 use num_traits::AsPrimitive;
 use systoliq_fxp::rounding::Wide;
+use systoliq_fxp::vectors::{Work, with_widest_vectors};
 use systoliq_fxp::{Overflow, OverflowAt, Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
+use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::{GemmTask, Sums};
+use systoliq_program::panels::{Side, Word, word_panels};
 
 use crate::bias::Bias;
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
-use systoliq_program::panels::{Side, Word, word_panels};
+use crate::strips::Strips;
 
 /// How many columns of C are summed side by side.
 const LANES: usize = 16;
@@ -21,13 +24,12 @@ const LANES: usize = 16;
 const ROWS: usize = 4;
 
 /// How a product becomes a term of the sum.
-trait Align<W>: Copy {
+trait Align<W> {
     /// Aligns product `k` of output `index`.
     fn align(&self, product: W, k: usize, index: u32) -> W;
 }
 
 /// Products are terms.
-#[derive(Clone, Copy)]
 struct Keep;
 
 impl<W> Align<W> for Keep {
@@ -38,14 +40,13 @@ impl<W> Align<W> for Keep {
 }
 
 /// Bits are dropped under mode `Rounding::ALL[MODE]`.
-#[derive(Clone, Copy)]
-struct Drop<'a, const MODE: usize> {
+struct Drop<const MODE: usize> {
     shift: u32,
     /// The stream of random words of each k.
-    keys: &'a [Key],
+    keys: Vec<Key>,
 }
 
-impl<W: Wide, const MODE: usize> Align<W> for Drop<'_, MODE> {
+impl<W: Wide, const MODE: usize> Align<W> for Drop<MODE> {
     #[inline(always)]
     fn align(&self, product: W, k: usize, index: u32) -> W {
         let rounding = const { Rounding::ALL[MODE] };
@@ -61,16 +62,16 @@ impl<W: Wide, const MODE: usize> Align<W> for Drop<'_, MODE> {
 ///
 /// The word must hold, with one bit to spare, every product, every exact sum with its bias, and
 /// every value of the accumulator; the latter only where sums saturate.
-pub(crate) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+pub(crate) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips>
 where
     i64: AsPrimitive<W>,
 {
-    with_widest_vectors(Lanes::new(task, bias, Keep))
+    Box::new(Lanes::<W, _>::new(task, bias, Keep))
 }
 
 /// Sums of rounded products, in words of type `W`, which must hold what [`unrounded`] tells; for at
 /// most 2³² outputs, so that their random words take 32-bit arithmetic.
-pub(crate) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: &Bias) -> Sums
+pub(crate) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips>
 where
     i64: AsPrimitive<W>,
 {
@@ -84,11 +85,7 @@ where
     };
     macro_rules! run {
         ($mode:literal) => {
-            with_widest_vectors(Lanes::<W, _>::new(
-                task,
-                bias,
-                Drop::<$mode> { shift, keys: &keys },
-            ))
+            Box::new(Lanes::<W, _>::new(task, bias, Drop::<$mode> { shift, keys }))
         };
     }
     match mode {
@@ -103,7 +100,7 @@ where
 }
 
 /// A GEMM, packed.
-struct Lanes<'a, W, A> {
+struct Lanes<W, A> {
     shape: GemmShape,
     /// Rows of A.
     a: Vec<W>,
@@ -117,7 +114,7 @@ struct Lanes<'a, W, A> {
     at_end: Ends<W>,
     /// Upper bits of 64 that are dropped at the end, where sums wrap.
     unused: u32,
-    bias: &'a Bias,
+    bias: Bias,
 }
 
 /// The smallest and the largest that passes.
@@ -134,11 +131,11 @@ impl<W: Word> Ends<W> {
     }
 }
 
-impl<'a, W: Word, A: Align<W>> Lanes<'a, W, A>
+impl<W: Word, A: Align<W>> Lanes<W, A>
 where
     i64: AsPrimitive<W>,
 {
-    fn new(task: &GemmTask<'_>, bias: &'a Bias, align: A) -> Self {
+    fn new(task: &GemmTask<'_>, bias: Bias, align: A) -> Self {
         let adder = &task.adder;
         let zeros = adder.shift.min(0).unsigned_abs();
         let accumulator = &adder.accumulator;
@@ -164,25 +161,48 @@ where
     }
 }
 
-impl<W: Word, A: Align<W>> Work for Lanes<'_, W, A>
+impl<W: Word, A: Align<W>> Strips for Lanes<W, A>
 where
     i64: AsPrimitive<W>,
 {
-    type Output = Sums;
+    fn granularity(&self) -> usize {
+        ROWS
+    }
+
+    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
+        with_widest_vectors(Strip { lanes: self, rows, values })
+    }
+}
+
+/// Some rows of C.
+struct Strip<'a, W, A> {
+    lanes: &'a Lanes<W, A>,
+    rows: Range<usize>,
+    values: &'a mut [i64],
+}
+
+impl<W: Word, A: Align<W>> Work for Strip<'_, W, A>
+where
+    i64: AsPrimitive<W>,
+{
+    type Output = u64;
 
     #[inline(always)]
-    fn run(self) -> Sums {
-        let GemmShape { m, k, n } = self.shape;
-        let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
+    fn run(self) -> u64 {
+        let Self { lanes, rows, values } = self;
+        let GemmShape { k, n, .. } = lanes.shape;
+        let mut overflowed = 0;
         for col in (0..n).step_by(LANES) {
-            let b = &self.b[col * k..(col + LANES) * k];
-            for row in (0..m).step_by(ROWS) {
-                let a = &self.a[row * k..(row + ROWS) * k];
-                let block = self.sum(a, b, (row * n + col) as u32);
-                sums.overflowed += self.leave(&block, (row, col), &mut sums.values);
+            let b = &lanes.b[col * k..(col + LANES) * k];
+            for row in rows.clone().step_by(ROWS) {
+                let a = &lanes.a[row * k..(row + ROWS) * k];
+                let block = lanes.sum(a, b, (row * n + col) as u32);
+                let values = &mut values[(row - rows.start) * n..];
+                let lines = row..rows.end.min(row + ROWS);
+                overflowed += lanes.leave(&block, (lines, col), values);
             }
         }
-        sums
+        overflowed
     }
 }
 
@@ -192,7 +212,7 @@ struct Block<W> {
     exact: [[W; LANES]; ROWS],
 }
 
-impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
+impl<W: Word, A: Align<W>> Lanes<W, A> {
     /// Sums the products of a panel of A and a panel of B; `index` is that of the first output.
     #[inline(always)]
     fn sum(&self, a: &[W], b: &[W], index: u32) -> Block<W> {
@@ -227,20 +247,21 @@ impl<W: Word, A: Align<W>> Lanes<'_, W, A> {
         self.at_each.limit(limited.wrapping_add(&term))
     }
 
-    /// Adds the bias to a block of sums and writes them to their place in C; returns how many
-    /// overflowed.
+    /// Adds the bias to a block of sums and writes them to their place in the rows that begin with its
+    /// first; returns how many overflowed.
     #[inline(always)]
-    fn leave(&self, block: &Block<W>, (row, col): (usize, usize), values: &mut [i64]) -> u64
+    fn leave(&self, block: &Block<W>, (rows, col): (Range<usize>, usize), values: &mut [i64]) -> u64
     where
         i64: AsPrimitive<W>,
     {
-        let GemmShape { m, n, .. } = self.shape;
+        let n = self.shape.n;
         let cols = col..n.min(col + LANES);
         let mut buffer = [0; LANES];
         let mut overflowed = 0;
-        for (i, (limited, exact)) in (row..m).zip(block.limited.iter().zip(&block.exact)) {
+        let sums = block.limited.iter().zip(&block.exact);
+        for (at, (i, (limited, exact))) in rows.zip(sums).enumerate() {
             let biases = self.bias.row(i, cols.clone(), &mut buffer);
-            let values = values[i * n..][cols.clone()].iter_mut().zip(biases);
+            let values = values[at * n..][cols.clone()].iter_mut().zip(biases);
             for ((value, &bias), (&limited, &exact)) in values.zip(limited.iter().zip(exact)) {
                 let exact = exact.wrapping_add(&bias.as_());
                 let total = self.at_end.limit(self.add(limited, bias.as_()));

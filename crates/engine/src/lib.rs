@@ -17,40 +17,86 @@ mod kernels;
 mod lanes;
 mod pairs;
 mod plan;
+mod strips;
 
-use systoliq_fxp::Sum;
-use systoliq_program::gemm::GemmShape;
-use systoliq_program::{Engine, GemmTask, Sums};
+use std::sync::Arc;
+
+use systoliq_program::{CommandId, Engine, GemmTask, Operation, Outcome, Step, Store, Sums};
 
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
 use plan::{CodeRange, Method};
-use systoliq_program::panels::{Side, word_panels};
+use strips::{Adders, Strips};
 
-/// The engine that multiplies matrices as fast as this machine can.
+/// The engine that runs programs as fast as this machine can.
 ///
 /// It has no array: bits do not depend on one, and cycles and counts have closed forms.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fast {
     kernel: Kernel,
+    /// Sums of a strip of rows.
+    values: Vec<i64>,
 }
 
 impl Default for Fast {
     fn default() -> Self {
-        let kernel = *Kernel::available().first().expect("one kernel runs everywhere");
-        Self { kernel }
+        Self::with(*Kernel::available().first().expect("one kernel runs everywhere"))
     }
 }
 
 impl Engine for Fast {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
+        let shape = task.shape();
+        let mut values = vec![0; shape.m * shape.n];
+        let overflowed = self.strips(task).strip(0..shape.m, &mut values);
+        Sums { values, overflowed }
+    }
+
+    fn run(&mut self, command: CommandId, store: &mut Store, step: &Step) -> Outcome {
+        let program = Arc::clone(store.program());
+        match program.command(command).operation {
+            Operation::Product(_) => {}
+            Operation::Reduce(_) | Operation::Loss(_) | Operation::Update(_) => {
+                return store.run(command, step, &mut |task| self.gemm(task));
+            }
+        }
+        let mut exit = store.exit(command, step);
+        let task = store.task(command, step);
+        let shape = task.shape();
+        let strips = self.strips(&task);
+        let rows = match exit.waits() {
+            true => shape.m.max(1),
+            false => strips::rows_at_once(strips.granularity(), shape.n),
+        };
+        let mut overflowed = 0;
+        for first in (0..shape.m).step_by(rows) {
+            let rows = first..shape.m.min(first + rows);
+            self.values.resize(rows.len() * shape.n, 0);
+            overflowed += strips.strip(rows, &mut self.values);
+            exit.leave(&mut self.values);
+        }
+        drop(strips);
+        store.accept(exit).with_sums((shape.m * shape.n) as u64, overflowed).into()
+    }
+}
+
+impl Fast {
+    fn with(kernel: Kernel) -> Self {
+        Self { kernel, values: Vec::new() }
+    }
+
+    /// The cheapest way to sum that is exact.
+    fn strips<'t>(&self, task: &'t GemmTask<'_>) -> Box<dyn Strips + 't> {
         if task.adder.block().is_some() {
-            return blocks::gemm(task, self.kernel).unwrap_or_else(|| by_adders(task));
+            return match blocks::Blocks::new(task, self.kernel) {
+                Some(blocks) => Box::new(blocks),
+                None => Box::new(Adders::new(task)),
+            };
         }
         task.shape();
         let Some(bias) = Bias::new(task) else {
-            return by_adders(task);
+            return Box::new(Adders::new(task));
         };
         let (a, b) = (task.a.tensor, task.b.tensor);
         let of = |range: fn(&_) -> CodeRange| Method::of(task, range(a), range(b), &bias);
@@ -61,36 +107,15 @@ impl Engine for Fast {
         };
         let rounds = task.adder.shift > 0;
         match method {
-            Method::Dot(bounds) => Dot { task, bias: &bias, bounds }.run(self.kernel),
-            Method::Lanes32 => lanes::unrounded::<i32>(task, &bias),
-            Method::Lanes64 if rounds => lanes::rounded::<i64>(task, &bias),
-            Method::Lanes64 => lanes::unrounded::<i64>(task, &bias),
-            Method::Lanes128 if rounds => lanes::rounded::<i128>(task, &bias),
-            Method::Lanes128 => lanes::unrounded::<i128>(task, &bias),
-            Method::Adders => by_adders(task),
+            Method::Dot(bounds) => Box::new(Dot::new(task, bias, bounds, self.kernel)),
+            Method::Lanes32 => lanes::unrounded::<i32>(task, bias),
+            Method::Lanes64 if rounds => lanes::rounded::<i64>(task, bias),
+            Method::Lanes64 => lanes::unrounded::<i64>(task, bias),
+            Method::Lanes128 if rounds => lanes::rounded::<i128>(task, bias),
+            Method::Lanes128 => lanes::unrounded::<i128>(task, bias),
+            Method::Adders => Box::new(Adders::new(task)),
         }
     }
-}
-
-/// Adds each product through the adder.
-fn by_adders(task: &GemmTask<'_>) -> Sums {
-    let GemmShape { m, k, n } = task.shape();
-    let a: Vec<i64> = word_panels(&task.a, Side::A, 1, 0);
-    let b: Vec<i64> = word_panels(&task.b, Side::B, 1, 0);
-    let mut sums = Sums { values: Vec::with_capacity(m * n), overflowed: 0 };
-    for i in 0..m {
-        for j in 0..n {
-            let index = i * n + j;
-            let mut sum = Sum::default();
-            for (at, (&a, &b)) in a[i * k..][..k].iter().zip(&b[j * k..][..k]).enumerate() {
-                let product = i128::from(a) * i128::from(b);
-                task.add_product(&mut sum, product, index, at);
-            }
-            sums.overflowed += u64::from(task.finish(&mut sum, index));
-            sums.values.push(sum.value);
-        }
-    }
-    sums
 }
 
 #[cfg(test)]
@@ -99,7 +124,7 @@ mod tests {
     use std::num::NonZero;
     use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
     use systoliq_keyed_random::Key;
-    use systoliq_program::{Operand, Reference};
+    use systoliq_program::{GemmShape, Operand, Reference};
 
     /// The accumulator's width, how many bits it drops of each product, and its rules.
     type Rules = (u32, i32, Rounding, Overflow, OverflowAt, u32);
@@ -169,7 +194,10 @@ mod tests {
                             );
                             let case =
                                 format!("{kernel:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
-                            assert!(Fast { kernel }.gemm(&task) == Reference.gemm(&task), "{case}");
+                            assert!(
+                                Fast::with(kernel).gemm(&task) == Reference.gemm(&task),
+                                "{case}"
+                            );
                         }
                     }
                 }

@@ -1,11 +1,12 @@
 //! Exact linear combinations of tensors: what an update computes before its one rounding.
 
+use std::ops::Range;
+
 use num_bigint::BigInt;
 use num_traits::Zero;
 
 use crate::real::decompose;
-use crate::scale::Range;
-use crate::{Conversion, ConversionStatistics, Multiplier, Tensor};
+use crate::{Conversion, ConversionStatistics, Multiplier, Tensor, scale};
 
 /// `Σ factor · tensor`, element by element, as integers at common fraction bits, without rounding.
 ///
@@ -15,7 +16,7 @@ use crate::{Conversion, ConversionStatistics, Multiplier, Tensor};
 /// let tensor = |format: &str, code| Tensor::from_codes(format.parse().unwrap(), 1, 1, &[code]);
 /// let (w, g) = (tensor("Q1.15", 1000), tensor("Q-4.20", 600));
 /// let rate = Multiplier::nearest(0.5, 16)?;
-/// let exact = Combination::of(Multiplier::ONE, &w).minus(rate, &g);
+/// let exact = Combination::of(Multiplier::ONE, &w).minus(Combination::of(rate, &g));
 /// let conversion = Conversion {
 ///     from_frac: 0,
 ///     scale: 1,
@@ -24,13 +25,13 @@ use crate::{Conversion, ConversionStatistics, Multiplier, Tensor};
 ///     overflow: Overflow::Saturate,
 ///     key: Key::new(0),
 /// };
-/// assert_eq!(exact.convert(&conversion).0.to_codes(), [991]); // 1000 − 9.375
+/// let mut updated = Tensor::zeros(w.format(), 1, 1);
+/// exact.write(&conversion, &mut updated, 0);
+/// assert_eq!(updated.to_codes(), [991]); // 1000 − 9.375
 /// # Ok::<(), systoliq_fxp::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Combination {
-    rows: usize,
-    cols: usize,
     /// Fraction bits of all values.
     frac: i32,
     values: Values,
@@ -55,9 +56,18 @@ fn mantissa_bits(factor: Multiplier) -> i32 {
 impl Combination {
     /// `factor · tensor`.
     pub fn of(factor: Multiplier, tensor: &Tensor) -> Self {
+        Self::of_part(factor, tensor, 0..tensor.len())
+    }
+
+    /// The same of some elements, counted row by row.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many elements.
+    pub fn of_part(factor: Multiplier, tensor: &Tensor, places: Range<usize>) -> Self {
         let mantissa = i64::from(factor.mantissa);
         let bits = mantissa_bits(factor) + tensor.format().bits() as i32;
-        let codes = tensor.to_codes();
+        let codes = tensor.part(places);
         let values = if bits <= NARROW {
             // As many bits hold every product.
             let raws = codes.into_iter().map(|code| mantissa.wrapping_mul(code)).collect();
@@ -66,50 +76,39 @@ impl Combination {
             Values::Wide(codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect())
         };
         let frac = factor.exponent + tensor.format().frac();
-        Self { rows: tensor.rows(), cols: tensor.cols(), frac, values }
+        Self { frac, values }
     }
 
-    /// Real values row by row, each exactly.
+    /// Real values, each exactly.
     ///
     /// # Panics
     ///
-    /// If a value is not finite, or `values` does not hold `rows · cols` elements.
-    pub fn of_reals(rows: usize, cols: usize, values: &[f64]) -> Self {
-        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+    /// If a value is not finite.
+    pub fn of_reals(values: &[f64]) -> Self {
         let exact = |&value| decompose(value).expect("a finite value");
         let exact: Vec<(i64, i32)> = values.iter().map(exact).collect();
         let frac = exact.iter().map(|&(_, frac)| frac).max().unwrap_or_default();
         let aligned = exact.into_iter().map(|(raw, own)| BigInt::from(raw) << (frac - own));
-        Self { rows, cols, frac, values: Values::Wide(aligned.collect()) }
+        Self { frac, values: Values::Wide(aligned.collect()) }
     }
 
-    /// This and `factor · tensor`.
+    /// This and `other`.
     ///
     /// # Panics
     ///
-    /// Unless the tensors have one shape.
+    /// Unless they have as many elements.
     #[must_use]
-    pub fn plus(self, factor: Multiplier, tensor: &Tensor) -> Self {
-        self.and(Self::of(factor, tensor), false)
-    }
-
-    /// This less `factor · tensor`.
-    ///
-    /// # Panics
-    ///
-    /// Unless the tensors have one shape.
-    #[must_use]
-    pub fn minus(self, factor: Multiplier, tensor: &Tensor) -> Self {
-        self.less(Self::of(factor, tensor))
+    pub fn plus(self, other: Self) -> Self {
+        self.and(other, false)
     }
 
     /// This less `other`.
     ///
     /// # Panics
     ///
-    /// Unless they have one shape.
+    /// Unless they have as many elements.
     #[must_use]
-    pub fn less(self, other: Self) -> Self {
+    pub fn minus(self, other: Self) -> Self {
         self.and(other, true)
     }
 
@@ -122,8 +121,7 @@ impl Combination {
     }
 
     fn and(self, other: Self, negative: bool) -> Self {
-        let shape = (self.rows, self.cols);
-        assert_eq!(shape, (other.rows, other.cols), "shapes of tensors that are added");
+        assert_eq!(self.values.len(), other.values.len(), "elements of tensors that are added");
         let frac = self.frac.max(other.frac);
         // Zeros appended to either, so that both have `frac`.
         let (ours, theirs) = (frac - self.frac, frac - other.frac);
@@ -156,31 +154,52 @@ impl Combination {
                 Values::Wide(pairs.map(sum).collect())
             }
         };
-        Self { frac, values, ..self }
+        Self { frac, values }
     }
 
     /// The smallest and the largest value.
-    pub fn range(&self) -> Range {
+    pub fn range(&self) -> scale::Range {
         match &self.values {
-            Values::Narrow { raws, .. } => Range::of(raws, 1, self.frac),
+            Values::Narrow { raws, .. } => scale::Range::of(raws, 1, self.frac),
             Values::Wide(raws) => {
                 let end = |end: Option<&BigInt>| end.cloned().unwrap_or_default();
-                Range { min: end(raws.iter().min()), max: end(raws.iter().max()), frac: self.frac }
+                scale::Range {
+                    min: end(raws.iter().min()),
+                    max: end(raws.iter().max()),
+                    frac: self.frac,
+                }
             }
         }
     }
 
-    /// Rounds every value once, as `conversion` tells; its `from_frac` is not used.
-    pub fn convert(&self, conversion: &Conversion) -> (Tensor, ConversionStatistics) {
+    /// Rounds every value once, as `conversion` tells, to its place in a tensor from position `first` on;
+    /// `from_frac` of the conversion is not used.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor has another format than the conversion gives, or fewer elements.
+    pub fn write(
+        &self,
+        conversion: &Conversion,
+        tensor: &mut Tensor,
+        first: usize,
+    ) -> ConversionStatistics {
         let conversion = Conversion { from_frac: self.frac, ..*conversion };
         match &self.values {
-            Values::Narrow { raws, .. } => conversion.tensor(self.rows, self.cols, raws),
-            Values::Wide(raws) => conversion.big_tensor(self.rows, self.cols, raws),
+            Values::Narrow { raws, .. } => conversion.write(raws, tensor, first),
+            Values::Wide(raws) => conversion.write_big(raws, tensor, first),
         }
     }
 }
 
 impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow { raws, .. } => raws.len(),
+            Self::Wide(raws) => raws.len(),
+        }
+    }
+
     fn wide(self) -> Vec<BigInt> {
         match self {
             Self::Narrow { raws, .. } => raws.into_iter().map(BigInt::from).collect(),
@@ -255,11 +274,8 @@ mod tests {
             let mut expected = exact(&(first.clone(), *factor, false));
             for term in &drawn[1..] {
                 let (tensor, factor, negative) = term;
-                found = if *negative {
-                    found.minus(*factor, tensor)
-                } else {
-                    found.plus(*factor, tensor)
-                };
+                let combined = Combination::of(*factor, tensor);
+                found = if *negative { found.minus(combined) } else { found.plus(combined) };
                 expected += exact(term);
             }
             let (rounding, overflow, seed) = mode;
@@ -271,7 +287,8 @@ mod tests {
                 overflow: Overflow::ALL[overflow],
                 key: Key::new(seed),
             };
-            let (tensor, statistics) = found.convert(&conversion);
+            let mut tensor = Tensor::zeros(conversion.to, 1, 1);
+            let statistics = found.write(&conversion, &mut tensor, 0);
             // Words of stochastic rounding count from the fraction bits that are dropped.
             let zeros = 512 - found.frac;
             prop_assert_eq!(&expected % (BigInt::from(1) << zeros), BigInt::from(0));
@@ -290,17 +307,21 @@ mod tests {
         for exponent in [4, 40] {
             let half = Multiplier { mantissa: 1 << 15, exponent: 16 + exponent };
             let twice = Multiplier { mantissa: 1 << 15, exponent: 14 + exponent };
-            let found = Combination::of(half, &tensor(-8)).plus(twice, &tensor(2));
+            let of = |factor, code| Combination::of(factor, &tensor(code));
+            let found = of(half, -8).plus(of(twice, 2));
             assert_eq!(found.nonzero(), [false, true]);
-            let far = found.plus(Multiplier { mantissa: 1 << 15, exponent: -40 }, &tensor(0));
+            let far = found.plus(of(Multiplier { mantissa: 1 << 15, exponent: -40 }, 0));
             assert_eq!(far.nonzero(), [false, true]);
         }
     }
 
     #[test]
-    #[should_panic(expected = "shapes of tensors that are added")]
-    fn tensors_of_two_shapes_are_refused() {
-        let tensor = |rows| Tensor::zeros("Q1.7".parse().unwrap(), rows, 2);
-        let _ = Combination::of(Multiplier::ONE, &tensor(1)).plus(Multiplier::ONE, &tensor(2));
+    #[should_panic(expected = "elements of tensors that are added")]
+    fn tensors_of_two_sizes_are_refused() {
+        let of = |rows| {
+            let tensor = Tensor::zeros("Q1.7".parse().unwrap(), rows, 2);
+            Combination::of(Multiplier::ONE, &tensor)
+        };
+        let _ = of(1).plus(of(2));
     }
 }

@@ -182,19 +182,32 @@ impl Conversion {
     /// Unless `raws` holds `rows · cols` elements.
     pub fn tensor(&self, rows: usize, cols: usize, raws: &[i64]) -> (Tensor, ConversionStatistics) {
         assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        let longest = narrow::longest(raws);
         let mut tensor = Tensor::zeros(self.to, rows, cols);
+        let statistics = self.write(raws, &mut tensor, 0);
+        (tensor, statistics)
+    }
+
+    /// Converts elements of a tensor, given row by row, to their place in it, from position `first` on.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor has another format or fewer elements.
+    pub fn write(&self, raws: &[i64], tensor: &mut Tensor, first: usize) -> ConversionStatistics {
+        assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
+        let longest = narrow::longest(raws);
         let scale_bits = if self.scale == 1 { 0 } else { bit_length(self.scale.into()) };
-        let fits_i64 = longest as i32 + scale_bits <= 61;
-        let statistics = fill_codes!(tensor, |codes| {
-            if fits_i64 && (0..=61).contains(&self.shift()) {
-                narrow::convert(self, raws, longest, codes)
+        let fits_i64 = longest as i32 + scale_bits <= 61
+            && (0..=61).contains(&self.shift())
+            && narrow::numbers(first, raws.len());
+        fill_codes!(tensor, |codes| {
+            let codes = &mut codes[first..first + raws.len()];
+            if fits_i64 {
+                narrow::convert(self, first as u64, raws, longest, codes)
             } else {
                 let raws = raws.iter().map(|&raw| raw.into());
-                self.convert_wide(0, raws, codes)
+                self.convert_wide(first as u64, raws, codes)
             }
-        });
-        (tensor, statistics)
+        })
     }
 
     /// Converts a whole tensor of integers of any size.
@@ -209,11 +222,28 @@ impl Conversion {
         raws: &[BigInt],
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let mut tensor = Tensor::zeros(self.to, rows, cols);
+        let statistics = self.write_big(raws, &mut tensor, 0);
+        (tensor, statistics)
+    }
+
+    /// Converts elements of any size to their place in a tensor, as [`write`](Self::write) does.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor has another format or fewer elements.
+    pub fn write_big(
+        &self,
+        raws: &[BigInt],
+        tensor: &mut Tensor,
+        first: usize,
+    ) -> ConversionStatistics {
+        assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
         let mut statistics = ConversionStatistics::default();
         let mut products = Products::default();
-        let mut tensor = Tensor::zeros(self.to, rows, cols);
         fill_codes!(tensor, |codes| {
-            for (index, (raw, code)) in (0..).zip(raws.iter().zip(codes)) {
+            let codes = &mut codes[first..first + raws.len()];
+            for (index, (raw, code)) in (first as u64..).zip(raws.iter().zip(codes)) {
                 let converted = self.convert_big(raw, index);
                 *code = Lane::from_code(converted.code);
                 statistics.count(converted);
@@ -223,7 +253,7 @@ impl Conversion {
             }
         });
         self.finish(&mut statistics, products);
-        (tensor, statistics)
+        statistics
     }
 
     /// Converts real values, each exactly: `values[i]` is `m · 2^-f` for integers `m` and `f`, and

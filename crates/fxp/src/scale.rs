@@ -104,14 +104,27 @@ impl Work for Ends<'_> {
     }
 }
 
+/// The smallest and the largest of `raws`; `None` of nothing.
+pub fn ends(raws: &[i64]) -> Option<(i64, i64)> {
+    (!raws.is_empty()).then(|| with_widest_vectors(Ends(raws)))
+}
+
 impl Range {
     /// The range of `raws`, each times `scale`, at `frac` fraction bits; of nothing, 0 … 0.
     pub fn of(raws: &[i64], scale: u32, frac: i32) -> Self {
-        let (min, max) = match raws {
-            [] => (0, 0),
-            raws => with_widest_vectors(Ends(raws)),
-        };
+        let (min, max) = ends(raws).unwrap_or_default();
         Self { min: BigInt::from(min) * scale, max: BigInt::from(max) * scale, frac }
+    }
+
+    /// The range of both.
+    ///
+    /// # Panics
+    ///
+    /// Unless both have as many fraction bits.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        assert_eq!(self.frac, other.frac, "fraction bits of ranges");
+        Self { min: self.min.min(other.min), max: self.max.max(other.max), frac: self.frac }
     }
 
     /// The range between two integers with fraction bits of their own.

@@ -106,6 +106,24 @@ impl Tensor {
         Self { format, codes, blocks: None }
     }
 
+    /// Room for a tensor whose codes are all about to be written, in the memory of `spare` where that holds
+    /// codes of the same width. What the codes are until then means nothing.
+    pub fn room(format: Format, rows: usize, cols: usize, spare: Option<Self>) -> Self {
+        let lanes = |format: Format| (format.bits().div_ceil(8), format.is_signed());
+        let Some(mut tensor) = spare.filter(|spare| lanes(spare.format) == lanes(format)) else {
+            return Self::zeros(format, rows, cols);
+        };
+        macro_rules! reshape {
+            ($($lane:ident),*) => {
+                match &mut tensor.codes {
+                    $(Codes::$lane(codes) => *codes = reshaped(std::mem::take(codes), (rows, cols)),)*
+                }
+            };
+        }
+        reshape!(I8, U8, I16, U16, I32, U32);
+        Self { format, blocks: None, ..tensor }
+    }
+
     /// A tensor of the given codes, row by row.
     ///
     /// # Panics
@@ -188,9 +206,18 @@ impl Tensor {
 
     /// All codes row by row, widened.
     pub fn to_codes(&self) -> Vec<i64> {
-        let mut wide = vec![0; self.len()];
+        self.part(0..self.len())
+    }
+
+    /// Some codes, counted row by row, widened.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many codes.
+    pub fn part(&self, places: std::ops::Range<usize>) -> Vec<i64> {
+        let mut wide = vec![0; places.len()];
         with_codes!(self, |codes| {
-            let codes = codes.as_slice().expect("tensors are contiguous");
+            let codes = &codes.as_slice().expect("tensors are contiguous")[places];
             with_widest_vectors(Widen { codes, wide: &mut wide });
         });
         wide
@@ -201,6 +228,16 @@ impl Tensor {
         let real = |(row, col)| crate::real::compose(self.code(row, col), self.frac(row, col));
         Array2::from_shape_fn((self.rows(), self.cols()), real)
     }
+}
+
+/// As many codes as a shape has, in the memory of others.
+fn reshaped<T: Lane>(codes: Array2<T>, shape: (usize, usize)) -> Array2<T> {
+    if codes.dim() == shape {
+        return codes;
+    }
+    let (mut storage, _) = codes.into_raw_vec_and_offset();
+    storage.resize(shape.0 * shape.1, T::zero());
+    Array2::from_shape_vec(shape, storage).expect("as many codes")
 }
 
 /// Widens codes.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::real::decompose;
 use crate::vectors::{Work, with_widest_vectors};
-use crate::{Error, Overflow, Tensor};
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +88,20 @@ impl Multiplier {
     }
 }
 
-/// A tensor before and after an update.
+/// Codes of a tensor before and after an update.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// The tensor as it was.
-    pub before: &'a Tensor,
-    /// The tensor as it is.
-    pub after: &'a Tensor,
+    /// The codes as they were.
+    pub before: &'a [i64],
+    /// The codes as they are.
+    pub after: &'a [i64],
 }
 
 impl Change<'_> {
     /// Whether each element kept its code.
     fn unchanged(&self) -> Vec<bool> {
-        let shape = |tensor: &Tensor| (tensor.rows(), tensor.cols());
-        assert_eq!(shape(self.before), shape(self.after), "before and after");
-        let codes = self.before.to_codes().into_iter().zip(self.after.to_codes());
-        codes.map(|(before, after)| before == after).collect()
+        assert_eq!(self.before.len(), self.after.len(), "codes before and after");
+        self.before.iter().zip(self.after).map(|(before, after)| before == after).collect()
     }
 }
 
@@ -131,26 +129,26 @@ impl UpdateStatistics {
 }
 
 impl UpdateStatistics {
-    /// What an update of `weights` under `overflow` did where a change was `asked` for; where they
-    /// have a residual, an element is stalled only if that did not change either.
+    /// What an update of weights did whose codes reach from `low` to `high`, where a change was `asked`
+    /// for; where they have a residual, an element is stalled only if that did not change either.
     ///
     /// # Panics
     ///
-    /// Unless the tensors have one shape, and `asked` as many elements.
+    /// Unless there are as many codes of each, and `asked` as many elements.
     pub fn of(
         weights: Change<'_>,
+        (low, high): (i64, i64),
         residual: Option<Change<'_>>,
         asked: &[bool],
-        overflow: Overflow,
     ) -> Self {
-        let (low, high) = overflow.ends(weights.before.format());
-        let before = weights.before.to_codes();
         let mut same = weights.unchanged();
         if let Some(residual) = residual {
-            same.iter_mut().zip(residual.unchanged()).for_each(|(same, other)| *same &= other);
+            let others = residual.unchanged();
+            assert_eq!(same.len(), others.len(), "codes of weights and of their residual");
+            same.iter_mut().zip(others).for_each(|(same, other)| *same &= other);
         }
         assert_eq!(same.len(), asked.len(), "weights and what is asked of them");
-        with_widest_vectors(Count { before: &before, asked, same: &same, low, high })
+        with_widest_vectors(Count { before: weights.before, asked, same: &same, low, high })
     }
 }
 
@@ -217,20 +215,15 @@ mod tests {
 
     #[test]
     fn an_update_stalls_where_what_is_asked_moves_nothing_between_the_ends() {
-        let codes = |codes: &[i64]| Tensor::from_codes("Q1.7".parse().unwrap(), 1, 5, codes);
-        let before = codes(&[127, -128, 5, 5, 5]);
+        let before = [127, -128, 5, 5, 5];
         let asked = [true, true, true, false, true];
-        let after = codes(&[127, -128, 5, 5, 4]);
-        let weights = Change { before: &before, after: &after };
-        let found = |overflow| UpdateStatistics::of(weights, None, &asked, overflow);
-        let expected = UpdateStatistics { asked: 4, stalled: 1 };
-        assert_eq!(found(Overflow::Saturate), expected);
+        let weights = Change { before: &before, after: &[127, -128, 5, 5, 4] };
+        let found = |ends| UpdateStatistics::of(weights, ends, None, &asked);
+        assert_eq!(found((-128, 127)), UpdateStatistics { asked: 4, stalled: 1 });
         // −128 is beyond the end −127 of a symmetric range.
-        let expected = UpdateStatistics { asked: 4, stalled: 2 };
-        assert_eq!(found(Overflow::SaturateSymmetric), expected);
-        let (zeros, moved) = (codes(&[0; 5]), codes(&[0, 0, 1, 0, 0]));
-        let residual = Some(Change { before: &zeros, after: &moved });
-        let found = UpdateStatistics::of(weights, residual, &asked, Overflow::Saturate);
+        assert_eq!(found((-127, 127)), UpdateStatistics { asked: 4, stalled: 2 });
+        let residual = Some(Change { before: &[0; 5], after: &[0, 0, 1, 0, 0] });
+        let found = UpdateStatistics::of(weights, (-128, 127), residual, &asked);
         assert_eq!(found, UpdateStatistics { asked: 4, stalled: 0 });
     }
 }

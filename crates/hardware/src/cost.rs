@@ -1,4 +1,4 @@
-//! What a command takes: cycles, events, and bytes moved.
+//! What a command takes for each tensor that it writes: cycles, events, and bytes moved.
 //!
 //! Everything is a closed form of the command, the sizes of its work and the accelerator, and an
 //! exact integer. `docs/energy.md` states each rule; in short:
@@ -14,6 +14,7 @@
 //! - The same program on float hardware has the width of its format in place of every width, one copy of
 //!   the weights, and no conversions.
 
+mod edge;
 mod flow;
 mod gemm;
 mod mask;
@@ -29,8 +30,11 @@ use systoliq_array::{
 };
 use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Accumulator, Rounding, Scale};
-use systoliq_program::command::{BatchScale, Edge, Gemm, OperandRef};
-use systoliq_program::{GemmShape, Operation, Program, TensorId, TensorPlan, Work};
+use systoliq_program::operation::Product;
+use systoliq_program::tensor::OperandRef;
+use systoliq_program::{
+    Edge, Factor, GemmShape, Operation, Program, TensorId, TensorPlan, Work, WriteId,
+};
 
 use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
@@ -66,7 +70,7 @@ fn sum_format(format: FloatFormat) -> FloatFormat {
     }
 }
 
-/// What one run of a command takes.
+/// What one write takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Cycles by cause.
@@ -157,24 +161,24 @@ impl<'a> Costs<'a> {
         Self { on_chip: on_chip.collect(), ..self }
     }
 
-    /// What the command in place `at` of the program takes once, on work of these sizes. `second_pass` says that its output's
-    /// scale was chosen from the output itself.
+    /// What a write takes once, on work of these sizes. `second_pass` says that the scale of what is
+    /// written was chosen from itself.
     ///
     /// # Errors
     ///
     /// If the work has more cycles or events than 64 bits count.
-    pub fn of(&self, at: usize, work: Work, second_pass: bool) -> Result<Cost, Error> {
+    pub fn of(&self, at: WriteId, work: Work, second_pass: bool) -> Result<Cost, Error> {
         self.watched(at, work, second_pass, None)
     }
 
-    /// The same, with every step shown, in cycles from the beginning of the command.
+    /// The same, with every step shown, in cycles from the beginning of the write.
     ///
     /// # Errors
     ///
     /// Those of [`of`](Self::of), or if there are too many steps to be shown.
     pub fn watch(
         &self,
-        at: usize,
+        at: WriteId,
         work: Work,
         second_pass: bool,
         see: &mut dyn FnMut(Moment),
@@ -184,14 +188,14 @@ impl<'a> Costs<'a> {
 
     fn watched(
         &self,
-        at: usize,
+        at: WriteId,
         work: Work,
         second_pass: bool,
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
         let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
-        match (&self.program.commands[at].operation, work) {
-            (Operation::Gemm(_), Work::Gemm(shape)) => {
+        match (&self.program.command_of(at).operation, work) {
+            (Operation::Product(_), Work::Gemm(shape)) => {
                 let Choice { flow, once } = self.choice(at, shape);
                 match once {
                     Some(once) if see.is_none() && second_pass == self.always_second_pass(at) => {
@@ -200,6 +204,7 @@ impl<'a> Costs<'a> {
                     _ => self.in_flow(at, shape, flow, second_pass, see),
                 }
             }
+            (Operation::Product(_), work) => panic!("a matrix product on {work:?}"),
             (operation, Work::Vector { rows, cols }) => self.billed(at, see, |bill| {
                 bill.vector(operation, rows as u64, cols as u64, second_pass)
             }),
@@ -210,7 +215,7 @@ impl<'a> Costs<'a> {
     /// What a matrix product takes in a dataflow, whatever is chosen for it.
     fn in_flow(
         &self,
-        at: usize,
+        at: WriteId,
         shape: GemmShape,
         flow: Stationary,
         second_pass: bool,
@@ -220,10 +225,10 @@ impl<'a> Costs<'a> {
         self.billed(at, see, |bill| bill.gemm(gemm, shape, flow, second_pass))
     }
 
-    /// What a command takes by the bill that is written for it.
+    /// What a write takes by the bill that is made out for it.
     fn billed<'b, 'w>(
         &'b self,
-        at: usize,
+        at: WriteId,
         see: Option<&'w mut dyn FnMut(Moment)>,
         write: impl FnOnce(&mut Bill<'a, 'b, 'w>) -> Result<(), Error>,
     ) -> Result<Cost, Error> {
@@ -233,8 +238,8 @@ impl<'a> Costs<'a> {
         bill.event(Component::Leakage, Event::Cycle, total);
         let Cost { cycles, walked, .. } = &bill.cost;
         let without_stall = total - cycles.stall.0;
-        let command = &self.program.commands[at];
-        assert_eq!(*walked, without_stall, "cycles of {command:?}, walked through");
+        let write = self.program.write(at);
+        assert_eq!(*walked, without_stall, "cycles of {write:?}, walked through");
         Ok(bill.cost)
     }
 
@@ -268,7 +273,7 @@ impl<'a> Costs<'a> {
     }
 
     /// The registers of a sum of `k` products on its way; float hardware knows no chunks.
-    fn sum_widths(&self, gemm: &Gemm, k: usize) -> Widths {
+    fn sum_widths(&self, gemm: &Product, k: usize) -> Widths {
         match self.arithmetic {
             Arithmetic::Fixed => self.program.widths(gemm, k),
             Arithmetic::Float(format) => Widths { sum: sum_format(format).bits(), chunk: 0 },
@@ -317,11 +322,11 @@ impl Exponents {
     }
 }
 
-/// The cost of one command as it is added up.
+/// The cost of one write as it is added up.
 struct Bill<'a, 'b, 'w> {
     costs: &'b Costs<'a>,
-    /// The command's place in the program.
-    at: usize,
+    /// The write.
+    at: WriteId,
     cost: Cost,
     /// The cycles of the walks so far, and who is told of their steps.
     elapsed: u64,

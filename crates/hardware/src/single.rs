@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_program::command::Learning;
 use systoliq_program::command::{BatchGradient, LossUnit, Schedule};
-use systoliq_program::command::{BatchScale, Edge, Gemm, Learning, OperandRef, Rows, TensorDecl};
+use systoliq_program::operation::Product;
+use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::{
-    Command, GemmShape, Operation, Pass, Program, Role, TensorId, TensorPlan, Work,
+    Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId, TensorPlan,
+    Work, WriteId,
 };
 
 use crate::cost::{Arithmetic, Costs};
@@ -111,7 +114,7 @@ impl GemmReport {
         }
         let program = program(shape, widths)?;
         let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m);
-        Ok(Self { cycles_by_dataflow: costs.cycles_by_dataflow(0, shape), ..report })
+        Ok(Self { cycles_by_dataflow: costs.cycles_by_dataflow(WriteId(0), shape), ..report })
     }
 
     /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels;
@@ -138,7 +141,7 @@ impl GemmReport {
         let program = program(shape, widths)?;
         let cost = |arithmetic| {
             let costs = Costs::viewing(&program, accelerator, arithmetic, shape.m, views);
-            costs.of(0, Work::Gemm(shape), false)
+            costs.of(WriteId(0), Work::Gemm(shape), false)
         };
         let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::FLOAT32)?);
         let total = fixed.cycles.total().0;
@@ -204,7 +207,7 @@ pub fn dram_bytes(
     let mut accelerator = accelerator.clone();
     accelerator.array.dataflow = flow.into();
     let costs = Costs::viewing(&program, &accelerator, Arithmetic::Fixed, shape.m, views);
-    let cost = costs.of(0, Work::Gemm(shape), false)?;
+    let cost = costs.of(WriteId(0), Work::Gemm(shape), false)?;
     Ok(ByMatrix::of(&cost.moved, |moved| moved.bytes))
 }
 
@@ -258,17 +261,14 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
         return Err(Error::at("accumulator", problem));
     }
     let [a, b, c] = [0, 1, 2].map(TensorId);
-    let gemm = Gemm {
+    let finish = Finish { bias: None, edges: Vec::new(), factor: Factor::One, output: c };
+    let product = Product {
         a: OperandRef { tensor: a, transposed: false },
         b: OperandRef { tensor: b, transposed: false },
         accumulator,
-        bias: None,
-        edge: Edge::Pass,
-        scale: BatchScale::One,
-        output: c,
+        finish,
     };
-    let operation = Operation::Gemm(gemm);
-    let command = Command { name: "gemm".into(), layer: 0, pass: Pass::Forward, operation };
+    let operation = Operation::Product(product);
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),
@@ -278,16 +278,20 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
         loss_unit: LossUnit::Bits,
         loss_scale_log2: 0,
     };
-    let commands = vec![command];
     let softmax = SoftmaxFormat::default();
-    Ok(Program {
+    let mut program = Program {
         tensors,
-        commands,
+        commands: Vec::new(),
+        writes: Vec::new(),
+        step: Vec::new(),
+        inference: Vec::new(),
         input: a,
         targets: None,
         logits: c,
         outputs: n,
         learning,
         softmax,
-    })
+    };
+    program.push(0, Pass::Forward, operation);
+    Ok(program)
 }

@@ -6,8 +6,7 @@
 //! full one does.
 
 use serde::Serialize;
-use systoliq_program::command::{Command, Edge, Gemm};
-use systoliq_program::{Operation, Pass, TensorId};
+use systoliq_program::{Command, Pass, TensorId};
 
 use crate::cost::Costs;
 use crate::memory::Stored;
@@ -70,10 +69,8 @@ pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
         let bytes = (elements * u64::from(bits)).div_ceil(8) * if twice { 2 } else { 1 };
         Item { tensor, stored, bytes, on_chip: false }
     };
-    let made = passes(true).filter_map(|command| match &command.operation {
-        Operation::Gemm(gemm) => Some(gemm.output),
-        _ => None,
-    });
+    let made = passes(true).filter_map(|command| command.operation.product());
+    let made = made.map(|product| product.finish.output);
     let made = made.flat_map(|tensor| [(tensor, Stored::Mask), (tensor, Stored::Elements)]);
     let mut free = Some(costs.accelerator.scratchpad.stash_bytes);
     let placed =
@@ -89,11 +86,14 @@ pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
 
 /// Whether a command reads elements, or a mask, of a tensor.
 fn reads(command: &Command, tensor: TensorId, stored: Stored) -> bool {
-    match (&command.operation, stored) {
-        (Operation::Gemm(Gemm { edge, .. }), Stored::Mask) => *edge == Edge::Mask(tensor),
-        (_, Stored::Mask) => false,
-        (Operation::Gemm(Gemm { a, b, .. }), _) => [a.tensor, b.tensor].contains(&tensor),
-        (other, _) => other.inputs().contains(&tensor),
+    let operation = &command.operation;
+    match (operation.product(), stored) {
+        (Some(product), Stored::Mask) => product.finish.mask() == Some(tensor),
+        (None, Stored::Mask) => false,
+        (Some(product), _) => [product.a, product.b].iter().any(|operand| operand.tensor == tensor),
+        (None, _) => {
+            operation.writes().into_iter().any(|output| operation.reads(output).contains(&tensor))
+        }
     }
 }
 

@@ -1,16 +1,17 @@
-//! Commands, tensors and programs.
+//! Commands and programs.
 
 use std::fmt;
 use std::num::NonZero;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use systoliq_fxp::{Accumulator, Along, SoftmaxFormat};
+use systoliq_fxp::{Along, SoftmaxFormat};
 // How a program learns is stated as networks state it.
 pub use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
-use crate::GemmShape;
-use crate::plan::{Role, TensorPlan};
+use crate::operation::{Operation, Product, Work};
+use crate::plan::Role;
+use crate::tensor::{OperandRef, TensorDecl, TensorId};
 
 /// The pass of a training step that a command belongs to.
 #[derive(
@@ -50,251 +51,35 @@ impl fmt::Display for Pass {
     }
 }
 
-/// The place of a tensor in its program.
+/// The place of a command in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TensorId(pub usize);
+pub struct CommandId(pub usize);
 
-/// The number of rows of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// One per sample of the batch.
-    Batch,
-    /// A fixed number.
-    Fixed(usize),
-}
+/// The place of a write in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WriteId(pub usize);
 
-impl Rows {
-    /// The number of rows with `batch` samples.
-    pub fn count(self, batch: usize) -> usize {
-        match self {
-            Self::Batch => batch,
-            Self::Fixed(rows) => rows,
-        }
-    }
-}
-
-/// A named tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorDecl {
-    /// Short and unique: `x`, `w0`, `dz1`.
-    pub name: String,
-    /// What the tensor is.
-    pub role: Role,
-    /// The layer with weights that it belongs to.
-    pub layer: usize,
-    /// The number of rows.
-    pub rows: Rows,
-    /// The number of columns.
-    pub cols: usize,
-    /// Format, scale, and how it is converted to.
-    pub plan: TensorPlan,
-}
-
-impl TensorDecl {
-    /// The id of the conversion of real values that enter: `layer/forward/role`.
-    pub fn load_id(&self) -> String {
-        format!("{}/{}/{}", self.layer, Pass::Forward, self.role)
-    }
-}
-
-/// A tensor read as it is stored or transposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperandRef {
-    /// The tensor.
-    pub tensor: TensorId,
-    /// Whether the operand is its transpose.
-    pub transposed: bool,
-}
-
-impl OperandRef {
-    /// Along what of the tensor a product sums, whose left (`is_a`) or right operand this is.
-    pub fn summed_along(self, is_a: bool) -> Along {
-        if self.transposed == is_a { Along::Column } else { Along::Row }
-    }
-}
-
-/// What happens at the array's edge between bias and conversion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edge {
-    /// Nothing.
-    Pass,
-    /// Negative values become 0.
-    Relu,
-    /// Values become 0 where the named tensor is not positive.
-    Mask(TensorId),
-}
-
-/// Whether sums over a batch become means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchScale {
-    /// Sums stay sums.
-    One,
-    /// Sums are multiplied by 1/B as they are converted.
-    Mean,
-}
-
-/// `output = convert(edge(a · b + bias))`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gemm {
-    /// The left operand.
-    pub a: OperandRef,
-    /// The right operand.
-    pub b: OperandRef,
-    /// The accumulator of each output.
-    pub accumulator: Accumulator,
-    /// One row, added last.
-    pub bias: Option<TensorId>,
-    /// What follows the bias.
-    pub edge: Edge,
-    /// Whether 1/B is part of the conversion.
-    pub scale: BatchScale,
-    /// The result.
-    pub output: TensorId,
-}
-
-/// What a command does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A matrix product on the array.
-    Gemm(Gemm),
-    /// The sum over the rows of `input`, in ascending order, on the vector unit.
-    SumRows {
-        /// The tensor summed.
-        input: TensorId,
-        /// The accumulator of each column, with its fraction stated.
-        accumulator: Accumulator,
-        /// Fraction bits of the accumulator are, unless stated, those of the product of `input`
-        /// and this tensor.
-        product_with: TensorId,
-        /// Whether 1/B is part of the conversion.
-        scale: BatchScale,
-        /// One row.
-        output: TensorId,
-    },
-    /// Softmax, and its gradient with respect to the logits.
-    SoftmaxCrossEntropy {
-        /// The logits.
-        logits: TensorId,
-        /// The gradient.
-        error: TensorId,
-    },
-    /// The difference between outputs and targets.
-    SquaredError {
-        /// The outputs.
-        outputs: TensorId,
-        /// The targets.
-        targets: TensorId,
-        /// The gradient.
-        error: TensorId,
-    },
-    /// `momentum ← β · momentum + (gradient + λ · weights)`, the gradient as the mean over the batch
-    /// and without loss scale; λ where `decay` says so.
-    Momentum {
-        /// What is gathered.
-        momentum: TensorId,
-        /// The gradient that is added.
-        gradient: TensorId,
-        /// The weights or the bias that the update after it changes.
-        weights: TensorId,
-        /// Whether these decay.
-        decay: bool,
-    },
-    /// `weights ← weights + residual − rate · gradient − rate · λ · weights`: the residual if there is
-    /// one, the decay where `decay` says so.
-    Update {
-        /// What is updated.
-        weights: TensorId,
-        /// What the weights did not hold before.
-        residual: Option<TensorId>,
-        /// Its gradient, or its momentum.
-        gradient: TensorId,
-        /// Whether the weights decay here; beside momentum, they decay there.
-        decay: bool,
-        /// Mantissa bits of the rates.
-        rate_bits: u32,
-    },
-    /// `residual ←` what the update just before it could not put into `weights`: its exact result less
-    /// the weights that it wrote.
-    Residual {
-        /// What is left.
-        residual: TensorId,
-        /// The weights, updated.
-        weights: TensorId,
-    },
-    /// A change of format.
-    Convert {
-        /// What is read.
-        from: TensorId,
-        /// What is written.
-        to: TensorId,
-    },
-}
-
-impl Operation {
-    /// The tensor that the operation writes.
-    pub fn output(&self) -> TensorId {
-        match self {
-            Self::Gemm(Gemm { output, .. }) | Self::SumRows { output, .. } => *output,
-            Self::SoftmaxCrossEntropy { error, .. } | Self::SquaredError { error, .. } => *error,
-            Self::Momentum { momentum, .. } => *momentum,
-            Self::Update { weights, .. } => *weights,
-            Self::Residual { residual, .. } => *residual,
-            Self::Convert { to, .. } => *to,
-        }
-    }
-
-    /// The tensors that the operation reads.
-    pub fn inputs(&self) -> Vec<TensorId> {
-        match self {
-            Self::Gemm(gemm) => {
-                let mask = match gemm.edge {
-                    Edge::Mask(tensor) => Some(tensor),
-                    Edge::Pass | Edge::Relu => None,
-                };
-                let operands = [gemm.a.tensor, gemm.b.tensor];
-                operands.into_iter().chain(gemm.bias).chain(mask).collect()
-            }
-            Self::SumRows { input, .. } => vec![*input],
-            Self::SoftmaxCrossEntropy { logits, .. } => vec![*logits],
-            Self::SquaredError { outputs, targets, .. } => vec![*outputs, *targets],
-            Self::Momentum { momentum, gradient, weights, decay } => {
-                let decaying = decay.then_some(*weights);
-                [*momentum, *gradient].into_iter().chain(decaying).collect()
-            }
-            Self::Update { weights, gradient, residual, .. } => {
-                [*weights, *gradient].into_iter().chain(*residual).collect()
-            }
-            Self::Residual { weights, .. } => vec![*weights],
-            Self::Convert { from, .. } => vec![*from],
-        }
-    }
-}
-
-/// How much a command has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Work {
-    /// A matrix product of these sizes.
-    Gemm(GemmShape),
-    /// An operation of the vector unit over a tensor of these sizes.
-    Vector {
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        cols: usize,
-    },
-}
-
-/// One step of a program.
+/// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Unique: layer, pass and what is made.
-    pub name: String,
     /// The layer with weights that it belongs to.
     pub layer: usize,
     /// The pass that it belongs to.
     pub pass: Pass,
     /// What it does.
     pub operation: Operation,
+}
+
+/// One tensor that a command writes: each has a name, a conversion and a cost of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Unique: layer, pass and tensor.
+    pub name: String,
+    /// The command.
+    pub command: CommandId,
+    /// What is written.
+    pub tensor: TensorId,
 }
 
 /// The learning rate and what else scales gradients.
@@ -316,13 +101,19 @@ pub struct Learning {
     pub loss_scale_log2: i32,
 }
 
-/// The commands of a training step over their tensors.
+/// Commands over their tensors, and the orders in which they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     /// Every tensor; [`TensorId`]s are places in this list.
     pub tensors: Vec<TensorDecl>,
-    /// In the order in which they run.
+    /// Every command; [`CommandId`]s are places in this list.
     pub commands: Vec<Command>,
+    /// What they write, command by command; [`WriteId`]s are places in this list.
+    pub writes: Vec<Write>,
+    /// The commands of a training step.
+    pub step: Vec<CommandId>,
+    /// The commands that make outputs of inputs.
+    pub inference: Vec<CommandId>,
     /// The samples.
     pub input: TensorId,
     /// The targets of a regression.
@@ -338,62 +129,98 @@ pub struct Program {
 }
 
 impl Program {
+    /// Appends a command to the training step, named after layer, pass and what it writes.
+    pub fn push(&mut self, layer: usize, pass: Pass, operation: Operation) -> CommandId {
+        let id = CommandId(self.commands.len());
+        for tensor in operation.writes() {
+            let name = format!("{layer}.{pass}.{}", self.tensor(tensor).name);
+            self.writes.push(Write { name, command: id, tensor });
+        }
+        self.commands.push(Command { layer, pass, operation });
+        self.step.push(id);
+        id
+    }
+
     /// The declaration of a tensor.
     pub fn tensor(&self, id: TensorId) -> &TensorDecl {
         &self.tensors[id.0]
     }
 
-    /// The id of the rounding of `command`'s sums: `layer/pass/accumulator`; see
-    /// [`output_id`](Self::output_id).
-    pub fn accumulator_id(&self, command: &Command) -> String {
-        self.conversion_id(command, "accumulator")
+    /// A command.
+    pub fn command(&self, id: CommandId) -> &Command {
+        &self.commands[id.0]
     }
 
-    /// The id of the conversion into `command`'s output: `layer/pass/role`, with `.bias` behind it
+    /// A write.
+    pub fn write(&self, id: WriteId) -> &Write {
+        &self.writes[id.0]
+    }
+
+    /// The command that a write belongs to.
+    pub fn command_of(&self, id: WriteId) -> &Command {
+        self.command(self.write(id).command)
+    }
+
+    /// Every write with its place and its command.
+    pub fn all_writes(&self) -> impl Iterator<Item = (WriteId, &Write, &Command)> {
+        let ids = (0..).map(WriteId);
+        ids.zip(&self.writes).map(|(id, write)| (id, write, self.command(write.command)))
+    }
+
+    /// The writes of a command, in the order in which they are made.
+    pub fn writes_of(&self, id: CommandId) -> impl Iterator<Item = (WriteId, &Write)> {
+        let all = (0..).map(WriteId).zip(&self.writes);
+        all.filter(move |(_, write)| write.command == id)
+    }
+
+    /// The first write of a tensor, with its command; nothing of what enters.
+    pub fn made(&self, tensor: TensorId) -> Option<(&Write, &Command)> {
+        let mut all = self.all_writes().filter(|(_, write, _)| write.tensor == tensor);
+        all.next().map(|(_, write, command)| (write, command))
+    }
+
+    /// What is read for a write.
+    pub fn reads(&self, id: WriteId) -> Vec<TensorId> {
+        let write = self.write(id);
+        self.command(write.command).operation.reads(write.tensor)
+    }
+
+    /// The id of the rounding of the sums of a command: `layer/pass/accumulator`; see
+    /// [`output_id`](Self::output_id).
+    pub fn accumulator_id(&self, id: CommandId) -> String {
+        self.conversion_id(self.command(id), "accumulator")
+    }
+
+    /// The id of the conversion into what a command writes: `layer/pass/role`, with `.bias` behind it
     /// for what a bias has in the role of its weights: gradient and momentum.
-    pub fn output_id(&self, command: &Command) -> String {
-        self.conversion_id(command, self.tensor(command.operation.output()).role.name())
+    pub fn output_id(&self, id: CommandId, output: TensorId) -> String {
+        let command = self.command(id);
+        self.conversion_id(command, self.tensor(output).role.name())
     }
 
     fn conversion_id(&self, command: &Command, role: &str) -> String {
         let bias = match &command.operation {
-            Operation::SumRows { .. } => true,
-            Operation::Momentum { weights, .. } => self.tensor(*weights).role == Role::Bias,
-            _ => false,
+            Operation::Reduce(_) => true,
+            Operation::Update(update) => {
+                role == Role::Momentum.name() && self.tensor(update.written).role == Role::Bias
+            }
+            Operation::Product(_) | Operation::Loss(_) => false,
         };
         format!("{}/{}/{role}{}", command.layer, command.pass, if bias { ".bias" } else { "" })
     }
 
-    /// How much `command` has to do for a batch of `batch` samples.
-    pub fn work(&self, command: &Command, batch: usize) -> Work {
-        let sizes = |id: TensorId| {
-            let decl = self.tensor(id);
-            (decl.rows.count(batch), decl.cols)
-        };
-        let operand = |operand: OperandRef| {
-            let (rows, cols) = sizes(operand.tensor);
-            if operand.transposed { (cols, rows) } else { (rows, cols) }
-        };
-        match &command.operation {
-            Operation::Gemm(gemm) => {
-                let ((m, k), (_, n)) = (operand(gemm.a), operand(gemm.b));
-                Work::Gemm(GemmShape { m, k, n })
-            }
-            Operation::SumRows { input, .. } => {
-                let (rows, cols) = sizes(*input);
-                Work::Vector { rows, cols }
-            }
-            other => {
-                let (rows, cols) = sizes(other.output());
-                Work::Vector { rows, cols }
-            }
-        }
+    /// How much there is to do for a write with `batch` samples.
+    pub fn work(&self, id: WriteId, batch: usize) -> Work {
+        let write = self.write(id);
+        self.command(write.command)
+            .operation
+            .work(write.tensor, |tensor| self.tensor(tensor).shape(batch))
     }
 
     /// The block of the operands of a product, if either has blocks.
-    pub fn block_of(&self, gemm: &Gemm) -> Option<NonZero<u32>> {
+    pub fn block_of(&self, product: &Product) -> Option<NonZero<u32>> {
         let block = |operand: OperandRef| self.tensor(operand.tensor).plan.block();
-        block(gemm.a).or(block(gemm.b))
+        block(product.a).or(block(product.b))
     }
 
     /// The axes along which the blocks of a tensor lie: those along which products that read it sum,
@@ -404,8 +231,8 @@ impl Program {
             return axes;
         }
         for command in &self.commands {
-            let Operation::Gemm(gemm) = &command.operation else { continue };
-            for (operand, is_a) in [(gemm.a, true), (gemm.b, false)] {
+            let Some(product) = command.operation.product() else { continue };
+            for (operand, is_a) in [(product.a, true), (product.b, false)] {
                 let along = operand.summed_along(is_a);
                 if operand.tensor == id && !axes.contains(&along) {
                     axes.push(along);

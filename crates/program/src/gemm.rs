@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Adder, Sum, Tensor};
 
-use crate::command::Gemm;
+use crate::Engine;
 
 /// A matrix operand: a tensor as it is stored, or transposed.
 #[derive(Clone, Copy, Debug)]
@@ -132,15 +132,6 @@ pub struct Sums {
     pub values: Vec<i64>,
     /// Outputs that differ from the sum of the same rounded products without any overflow.
     pub overflowed: u64,
-}
-
-/// What multiplies matrices. All engines give the same sums.
-pub trait Engine {
-    /// Says which product of the program runs next: for engines that run different ones differently.
-    fn begin(&mut self, _product: &Gemm) {}
-
-    /// Runs one GEMM.
-    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums;
 }
 
 /// The plain triple loop that defines the bits of a GEMM.

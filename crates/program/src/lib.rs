@@ -1,30 +1,38 @@
 //! The integer program of a training step: the only thing that decides bits.
 //!
 //! A [`Graph`](systoliq_nn::Graph) and a [precision plan](plan) are lowered once to a [`Program`]:
-//! a short list of GEMM and vector [commands](command) over named tensors, each tagged with the
-//! layer and pass it came from. A [`Machine`] holds the tensors and runs the commands in order;
-//! whatever multiplies matrices for it is an [`Engine`], of which [`Reference`] is the plain loop
-//! that defines every bit. [`listing`] writes a program down for a person.
+//! a short list of [commands](command) over named [tensors](tensor), each with its
+//! [operation](operation), layer and pass. A [`Store`] holds the tensors, an [`Engine`] runs the
+//! commands on it; [`Reference`] runs all of them plainly, which defines every bit. Every result leaves
+//! through its [`Finish`]. [`listing`] writes a program down for a person.
 //!
 //! Absent: cycles, energy, files. Which grid runs a program, and how long it takes, never changes
 //! a bit.
 
 pub mod command;
+pub mod engine;
 pub mod error;
+pub mod finish;
 pub mod gemm;
 pub mod im2col;
 pub mod listing;
 mod lower;
-pub mod machine;
+pub mod operation;
 pub mod panels;
 pub mod plan;
 pub mod spec;
+pub mod store;
+pub mod tensor;
 mod width;
 
-pub use command::{Command, Operation, Pass, Program, TensorDecl, TensorId, Work};
+pub use command::{Command, CommandId, Pass, Program, Write, WriteId};
+pub use engine::{Engine, Outcome, Written};
 pub use error::Error;
-pub use gemm::{Engine, GemmShape, GemmTask, Operand, Reference, Sums};
-pub use machine::{Machine, Outcome, Snapshot, Step, Verdict};
+pub use finish::{Edge, Exit, Factor, Finish};
+pub use gemm::{GemmShape, GemmTask, Operand, Reference, Sums};
+pub use operation::{Operation, Work};
 pub use plan::{Plan, Role, TensorPlan};
 pub use spec::PrecisionSpec;
+pub use store::{Snapshot, Step, Store, Verdict};
+pub use tensor::{TensorDecl, TensorId};
 pub use width::SafeWidth;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use systoliq_fxp::OverflowAt;
+use systoliq_fxp::{Accumulator, OverflowAt};
 
-use crate::command::{
-    BatchScale, Command, Edge, Gemm, OperandRef, Operation, Program, Rows, TensorId,
-};
+use crate::command::Program;
+use crate::finish::Factor;
 use crate::plan::name;
+use crate::tensor::{OperandRef, Rows};
 
 /// The tensors and the commands of a program as plain text, one a line.
 pub fn listing(program: &Program) -> String {
@@ -23,81 +23,30 @@ pub fn listing(program: &Program) -> String {
             .expect("writing to a string");
     }
     text.push_str("\none training step\n");
-    for command in &program.commands {
+    for (_, write, command) in program.all_writes() {
         let place = format!("{}.{}", command.layer, command.pass);
-        writeln!(text, "  {place:<18} {}", describe(program, command))
+        writeln!(text, "  {place:<18} {}", command.operation.describe(program, write.tensor))
             .expect("writing to a string");
     }
     text
 }
 
-fn describe(program: &Program, command: &Command) -> String {
-    let name_of = |id: TensorId| program.tensor(id).name.as_str();
-    let operand = |operand: OperandRef| {
-        format!("{}{}", name_of(operand.tensor), if operand.transposed { "'" } else { "" })
-    };
-    match &command.operation {
-        Operation::Gemm(gemm) => {
-            let Gemm { a, b, bias, edge, scale, output, .. } = gemm;
-            let mut product = format!("{} * {}", operand(*a), operand(*b));
-            if let Some(bias) = bias {
-                product = format!("{product} + {}", name_of(*bias));
-            }
-            let product = match edge {
-                Edge::Pass => product,
-                Edge::Relu => format!("relu({product})"),
-                Edge::Mask(mask) => format!("{product} where {} > 0", name_of(*mask)),
-            };
-            let output = name_of(*output);
-            format!("{output} = {product}{}  [{}]", scaled(*scale), registers(&gemm.accumulator))
-        }
-        Operation::SumRows { input, accumulator, scale, output, .. } => format!(
-            "{} = sum of rows of {}{}  [{}]",
-            name_of(*output),
-            name_of(*input),
-            scaled(*scale),
-            registers(accumulator)
-        ),
-        Operation::SoftmaxCrossEntropy { logits, error } => {
-            format!(
-                "{} = gradient of softmax cross-entropy of {}",
-                name_of(*error),
-                name_of(*logits)
-            )
-        }
-        Operation::SquaredError { outputs, targets, error } => {
-            format!("{} = {} - {}", name_of(*error), name_of(*outputs), name_of(*targets))
-        }
-        Operation::Momentum { momentum, gradient, weights, decay } => {
-            let (momentum, gradient) = (name_of(*momentum), name_of(*gradient));
-            let decay = decaying(*decay, "+ decay", name_of(*weights));
-            format!("{momentum} = momentum * {momentum} + {gradient}{decay}")
-        }
-        Operation::Update { weights, gradient, residual, decay, .. } => {
-            let (weights, gradient) = (name_of(*weights), name_of(*gradient));
-            let residual = residual.map(|id| format!(" + {}", name_of(id))).unwrap_or_default();
-            let decay = decaying(*decay, "- rate * decay", weights);
-            format!("{weights} = {weights}{residual} - rate * {gradient}{decay}")
-        }
-        Operation::Residual { residual, weights } => {
-            format!("{} = what {} does not hold of that", name_of(*residual), name_of(*weights))
-        }
-        Operation::Convert { from, to } => format!("{} = {}", name_of(*to), name_of(*from)),
+/// An operand by name, with a prime where it is transposed.
+pub(crate) fn operand(program: &Program, operand: OperandRef) -> String {
+    let name = &program.tensor(operand.tensor).name;
+    format!("{name}{}", if operand.transposed { "'" } else { "" })
+}
+
+/// What a factor does to a result.
+pub(crate) fn scaled(factor: Factor) -> &'static str {
+    match factor {
+        Factor::One => "",
+        Factor::Mean => " / batch",
     }
 }
 
-fn decaying(decay: bool, factor: &str, weights: &str) -> String {
-    if decay { format!(" {factor} * {weights}") } else { String::new() }
-}
-
-fn scaled(scale: BatchScale) -> &'static str {
-    match scale {
-        BatchScale::One => "",
-        BatchScale::Mean => " / batch",
-    }
-}
-
-fn registers(accumulator: &systoliq_fxp::Accumulator) -> String {
+/// An accumulator in words.
+pub(crate) fn registers(accumulator: &Accumulator) -> String {
     let frac = accumulator.frac().map(|frac| format!(" with {frac} fraction")).unwrap_or_default();
     let at_end = match accumulator.overflow_at {
         OverflowAt::Each => "",

@@ -6,11 +6,11 @@ use systoliq_fxp::{Accumulator, Multiplier};
 use systoliq_nn::{Dense, Graph, Loss, Training};
 
 use crate::Error;
-use crate::command::{
-    BatchScale, Command, Edge, Gemm, Learning, OperandRef, Operation, Pass, Program, Rows,
-    TensorDecl, TensorId,
-};
+use crate::command::{Learning, Pass, Program};
+use crate::finish::{Edge, Factor, Finish};
+use crate::operation::{self, Operation, Product, Reduce, Update};
 use crate::plan::{Plan, Role, TensorPlan};
+use crate::tensor::{OperandRef, Rows, TensorDecl, TensorId};
 
 impl Program {
     /// Lowers one training step of `graph` under `plan`.
@@ -57,7 +57,8 @@ struct LayerTensors {
 struct Lowering<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
-    scale: BatchScale,
+    /// Whether gradients of weights are means over the batch.
+    factor: Factor,
     layers: Vec<LayerTensors>,
     program: Program,
 }
@@ -88,13 +89,16 @@ impl<'a> Lowering<'a> {
             loss_unit: training.loss_unit,
             loss_scale_log2: training.loss_scale.ilog2() as i32,
         };
-        let scale = match training.batch_gradient {
-            systoliq_nn::BatchGradient::Mean => BatchScale::Mean,
-            systoliq_nn::BatchGradient::Sum => BatchScale::One,
+        let factor = match training.batch_gradient {
+            systoliq_nn::BatchGradient::Mean => Factor::Mean,
+            systoliq_nn::BatchGradient::Sum => Factor::One,
         };
         let program = Program {
             tensors: tensors.decls,
             commands: Vec::new(),
+            writes: Vec::new(),
+            step: Vec::new(),
+            inference: Vec::new(),
             input,
             targets,
             logits: layers[last].output,
@@ -102,13 +106,7 @@ impl<'a> Lowering<'a> {
             learning,
             softmax: plan.softmax,
         };
-        Self { graph, plan, scale, layers, program }
-    }
-
-    fn push(&mut self, layer: usize, pass: Pass, operation: Operation) {
-        let output = &self.program.tensor(operation.output()).name;
-        let name = format!("{layer}.{pass}.{output}");
-        self.program.commands.push(Command { name, layer, pass, operation });
+        Self { graph, plan, factor, layers, program }
     }
 
     /// The accumulator of `layer` for the product of two tensors.
@@ -142,16 +140,19 @@ impl<'a> Lowering<'a> {
     fn forward(&mut self, layer: usize) -> Result<(), Error> {
         let tensors = self.layers[layer];
         let relu = self.graph.layers[layer].relu;
-        let gemm = Gemm {
+        let product = Product {
             a: as_stored(tensors.input),
             b: transposed(tensors.weights),
             accumulator: self.accumulator(layer, tensors.input, tensors.weights)?,
-            bias: tensors.bias,
-            edge: if relu { Edge::Relu } else { Edge::Pass },
-            scale: BatchScale::One,
-            output: tensors.output,
+            finish: Finish {
+                bias: tensors.bias,
+                edges: relu.then_some(Edge::Relu).into_iter().collect(),
+                factor: Factor::One,
+                output: tensors.output,
+            },
         };
-        self.push(layer, Pass::Forward, Operation::Gemm(gemm));
+        let id = self.program.push(layer, Pass::Forward, Operation::Product(product));
+        self.program.inference.push(id);
         Ok(())
     }
 
@@ -159,11 +160,8 @@ impl<'a> Lowering<'a> {
     fn loss(&mut self) {
         let last = self.layers.len() - 1;
         let LayerTensors { output, gradient: error, .. } = self.layers[last];
-        let operation = match self.program.targets {
-            None => Operation::SoftmaxCrossEntropy { logits: output, error },
-            Some(targets) => Operation::SquaredError { outputs: output, targets, error },
-        };
-        self.push(last, Pass::Forward, operation);
+        let loss = operation::Loss { outputs: output, targets: self.program.targets, error };
+        self.program.push(last, Pass::Forward, Operation::Loss(loss));
     }
 
     /// `dX = dZ · W` masked, `dW = dZᵀ · X` and `db`, the sum of dZ over the batch.
@@ -172,79 +170,68 @@ impl<'a> Lowering<'a> {
         if layer > 0 {
             let below = self.layers[layer - 1];
             let relu = self.graph.layers[layer - 1].relu;
-            let gemm = Gemm {
+            let mask = relu.then_some(Edge::Positive(below.output));
+            let product = Product {
                 a: as_stored(tensors.gradient),
                 b: as_stored(tensors.weights),
                 accumulator: self.accumulator(layer, tensors.gradient, tensors.weights)?,
-                bias: None,
-                edge: if relu { Edge::Mask(below.output) } else { Edge::Pass },
-                scale: BatchScale::One,
-                output: below.gradient,
+                finish: Finish {
+                    bias: None,
+                    edges: mask.into_iter().collect(),
+                    factor: Factor::One,
+                    output: below.gradient,
+                },
             };
-            self.push(layer, Pass::InputGradient, Operation::Gemm(gemm));
+            self.program.push(layer, Pass::InputGradient, Operation::Product(product));
         }
         let accumulator = self.accumulator(layer, tensors.gradient, tensors.input)?;
-        let gemm = Gemm {
+        let factor = self.factor;
+        let finish = |output| Finish { bias: None, edges: Vec::new(), factor, output };
+        let product = Product {
             a: transposed(tensors.gradient),
             b: as_stored(tensors.input),
             accumulator,
-            bias: None,
-            edge: Edge::Pass,
-            scale: self.scale,
-            output: tensors.weight_gradient,
+            finish: finish(tensors.weight_gradient),
         };
-        self.push(layer, Pass::WeightGradient, Operation::Gemm(gemm));
+        self.program.push(layer, Pass::WeightGradient, Operation::Product(product));
         if let Some(output) = tensors.bias_gradient {
-            let sum = Operation::SumRows {
+            let reduce = Reduce {
                 input: tensors.gradient,
                 accumulator,
                 product_with: tensors.input,
-                scale: self.scale,
-                output,
+                finish: finish(output),
             };
-            self.push(layer, Pass::WeightGradient, sum);
+            self.program.push(layer, Pass::WeightGradient, Operation::Reduce(reduce));
         }
         Ok(())
     }
 
+    /// The steps of weights and bias against their gradients.
     fn update(&mut self, layer: usize) {
         let tensors = self.layers[layer];
-        let decay = self.program.learning.weight_decay > 0.0;
-        self.descend(layer, tensors.master, tensors.weight_gradient, tensors.momentum, decay);
-        if let Some(residual) = tensors.residual {
-            let operation = Operation::Residual { residual, weights: tensors.weights };
-            self.push(layer, Pass::Update, operation);
-        }
-        if tensors.weights != tensors.master {
-            let convert = Operation::Convert { from: tensors.master, to: tensors.weights };
-            self.push(layer, Pass::Update, convert);
-        }
-        if let (Some(bias), Some(gradient)) = (tensors.bias, tensors.bias_gradient) {
-            self.descend(layer, bias, gradient, tensors.bias_momentum, false);
-        }
-    }
-
-    /// The step of weights, or of a bias, against their gradient.
-    fn descend(
-        &mut self,
-        layer: usize,
-        weights: TensorId,
-        gradient: TensorId,
-        momentum: Option<TensorId>,
-        decay: bool,
-    ) {
         let rate_bits = self.plan.layers[layer].rate_bits;
-        let of_layer = &self.layers[layer];
-        let residual = of_layer.residual.filter(|_| weights == of_layer.weights);
-        let update = match momentum {
-            None => Operation::Update { weights, residual, gradient, decay, rate_bits },
-            Some(momentum) => {
-                let gather = Operation::Momentum { momentum, gradient, weights, decay };
-                self.push(layer, Pass::Update, gather);
-                Operation::Update { weights, residual, gradient: momentum, decay: false, rate_bits }
-            }
+        let weights = Update {
+            gradient: tensors.weight_gradient,
+            momentum: tensors.momentum,
+            written: tensors.master,
+            residual: tensors.residual,
+            working: (tensors.weights != tensors.master).then_some(tensors.weights),
+            decay: self.program.learning.weight_decay > 0.0,
+            rate_bits,
         };
-        self.push(layer, Pass::Update, update);
+        self.program.push(layer, Pass::Update, Operation::Update(weights));
+        if let (Some(bias), Some(gradient)) = (tensors.bias, tensors.bias_gradient) {
+            let bias = Update {
+                gradient,
+                momentum: tensors.bias_momentum,
+                written: bias,
+                residual: None,
+                working: None,
+                decay: false,
+                rate_bits,
+            };
+            self.program.push(layer, Pass::Update, Operation::Update(bias));
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::num::NonZero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::{Share, initial_frac};
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_fxp::{Accumulator, Conversion, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_keyed_random::Key;
 use systoliq_nn::{Graph, Loss};
 
 use crate::Error;
@@ -138,6 +139,13 @@ impl TensorPlan {
             Scale::Block { size } => NonZero::new(size),
             _ => None,
         }
+    }
+
+    /// The conversion of integers without fraction bits into the stated format, with random words of a
+    /// key.
+    pub fn conversion(&self, key: Key) -> Conversion {
+        let Self { format: to, rounding, overflow, .. } = *self;
+        Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key }
     }
 
     /// The format in Q notation, or only the width where the scale moves.

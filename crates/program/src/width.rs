@@ -4,9 +4,11 @@ use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::bounds::{Alignment, Ends, SumBounds};
 use systoliq_fxp::{Accumulator, Scale, Tensor};
 
-use crate::command::{Command, Gemm, Operation, Program, TensorId};
+use crate::command::{Command, Program, WriteId};
+use crate::operation::{Operation, Product, Reduce};
 use crate::plan::{Role, TensorPlan};
-use crate::{Machine, Operand, Work};
+use crate::tensor::TensorId;
+use crate::{Operand, Store, Work};
 
 /// A width at which no sum of a command overflows, whatever its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +21,8 @@ pub struct SafeWidth {
 }
 
 impl Program {
-    /// The registers that hold a sum of `k` products of `gemm` on its way.
-    pub fn widths(&self, gemm: &Gemm, k: usize) -> Widths {
+    /// The registers that hold a sum of `k` products on its way.
+    pub fn widths(&self, gemm: &Product, k: usize) -> Widths {
         let bits = |id: TensorId| self.tensor(id).plan.format.bits();
         match self.block_of(gemm) {
             None => gemm.accumulator.widths(k),
@@ -31,20 +33,20 @@ impl Program {
         }
     }
 
-    /// The smallest width at which no sum of `command` overflows for any operands of the planned
-    /// formats, for a batch of `batch` samples. Nothing where the command sums nothing, or where
+    /// The smallest width at which no sum for a write overflows for any operands of the planned
+    /// formats, for a batch of `batch` samples. Nothing where nothing is summed, or where
     /// stated fraction bits meet a scale that moves, so that no width is enough.
-    pub fn safe_width(&self, command: &Command, batch: usize) -> Option<SafeWidth> {
+    pub fn safe_width(&self, id: WriteId, batch: usize) -> Option<SafeWidth> {
         let plan = |id: TensorId| &self.tensor(id).plan;
-        match (&command.operation, self.work(command, batch)) {
-            (Operation::Gemm(gemm), Work::Gemm(shape)) => {
+        match (&self.command_of(id).operation, self.work(id, batch)) {
+            (Operation::Product(gemm), Work::Gemm(shape)) => {
                 let [a, b] = [gemm.a, gemm.b].map(|operand| plan(operand.tensor));
                 let accumulator = &gemm.accumulator;
                 let frac = static_frac(a).zip(static_frac(b)).map(|(a, b)| a + b);
                 let alignment = alignment(accumulator, frac)?;
                 let bounds = SumBounds::of_products(ends(a), ends(b), shape.k as u64, alignment);
                 let register_frac = accumulator.frac().or(frac);
-                let bias = gemm.bias.map(plan);
+                let bias = gemm.finish.bias.map(plan);
                 let (bounds, counts_bias) = match (bias, register_frac) {
                     (None, _) => (bounds, true),
                     (Some(_), None) => (bounds, false),
@@ -56,7 +58,7 @@ impl Program {
                 };
                 Some(SafeWidth { bits: bounds.bits(accumulator.overflow), counts_bias })
             }
-            (Operation::SumRows { input, accumulator, product_with, .. }, _) => {
+            (Operation::Reduce(Reduce { input, accumulator, product_with, .. }), _) => {
                 // Unless it is stated, the fraction is that of the product with the other tensor.
                 let appended = static_frac(plan(*product_with)).map(|frac| -frac);
                 let shift = match accumulator.frac() {
@@ -73,15 +75,12 @@ impl Program {
     }
 }
 
-impl Machine<'_> {
+impl Store {
     /// The smallest width at which no sum of `command` overflows with the present weights and bias,
     /// whatever codes the other operand has in its present format. Nothing for commands that read
     /// no weights, operands with blocks, or tensors that are not written yet.
     pub fn width_for_weights(&self, command: &Command) -> Option<u32> {
-        let Operation::Gemm(gemm @ Gemm { a, b, accumulator, bias, .. }) = &command.operation
-        else {
-            return None;
-        };
+        let gemm @ Product { a, b, accumulator, finish } = command.operation.product()?;
         if self.program().block_of(gemm).is_some() {
             return None;
         }
@@ -95,8 +94,8 @@ impl Machine<'_> {
         let alignment = alignment(accumulator, Some(product_frac))?;
         let other = self.program().tensor(a.tensor).plan.overflow.ends(other);
         let frac = accumulator.frac().unwrap_or(product_frac);
-        let bias: Option<&Tensor> = match bias {
-            Some(bias) => Some(self.tensor(*bias)?),
+        let bias: Option<&Tensor> = match finish.bias {
+            Some(bias) => Some(self.tensor(bias)?),
             None => None,
         };
         let bounds = (0..weights.cols()).map(|col| {

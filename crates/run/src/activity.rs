@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_array::Activity;
 use systoliq_array::activity::accumulator_toggles;
 use systoliq_hardware::accelerator::Toggles;
-use systoliq_program::command::Gemm;
-use systoliq_program::{Engine, GemmTask, Sums};
+use systoliq_program::{CommandId, Program, Step, Store};
 
 use systoliq_hardware::cost::Costs;
 
@@ -69,35 +68,33 @@ impl Observed {
     }
 }
 
-/// An engine, with a look at what the operands that it is given do in an array.
-pub(crate) struct Observing<'e> {
-    pub(crate) engine: &'e mut (dyn Engine + Send),
-    pub(crate) costs: &'e Costs<'e>,
-    /// The place of the command in the program.
-    pub(crate) at: usize,
-    pub(crate) watch: Watch,
-    /// What the last GEMM did.
-    pub(crate) observed: Option<Observed>,
+impl Watch {
+    /// What a command is about to do in the array; nothing if that is not looked at, or the command is
+    /// no matrix product.
+    pub(crate) fn observe(
+        self,
+        command: CommandId,
+        (store, step): (&Store, &Step),
+        costs: &Costs<'_>,
+    ) -> Option<Observed> {
+        if self == Self::Nothing || !is_product(store.program(), command) {
+            return None;
+        }
+        let task = store.task(command, step);
+        let (write, _) = store.program().writes_of(command).next()?;
+        let mapping = costs.mapping(write, task.shape());
+        let operands = Activity::of(&mapping, &task);
+        let mut observed = Observed { operands, ..Observed::default() };
+        if self == Self::Everything {
+            observed.accumulator_toggles = accumulator_toggles(&mapping, &task);
+            observed.accumulator_macs = task.shape().macs();
+        }
+        Some(observed)
+    }
 }
 
-impl Engine for Observing<'_> {
-    fn begin(&mut self, product: &Gemm) {
-        self.engine.begin(product);
-    }
-
-    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        if self.watch != Watch::Nothing {
-            let mapping = self.costs.mapping(self.at, task.shape());
-            let operands = Activity::of(&mapping, task);
-            let mut observed = Observed { operands, ..Observed::default() };
-            if self.watch == Watch::Everything {
-                observed.accumulator_toggles = accumulator_toggles(&mapping, task);
-                observed.accumulator_macs = task.shape().macs();
-            }
-            self.observed = Some(observed);
-        }
-        self.engine.gemm(task)
-    }
+fn is_product(program: &Program, command: CommandId) -> bool {
+    program.command(command).operation.product().is_some()
 }
 
 /// What a report says of it.

@@ -8,7 +8,7 @@ use systoliq_engine::Fast;
 use systoliq_fxp::{Adder, Tensor};
 use systoliq_nn::{DataSet, epoch_order, initial_weights};
 use systoliq_program::{
-    Command, Engine, GemmTask, Machine, Operand, Operation, Program, Step, Sums, Work,
+    Command, Engine, GemmTask, Operand, Program, Step, Store, Work, Write, WriteId,
 };
 
 use crate::{Error, Prepared};
@@ -49,33 +49,20 @@ impl CapturedGemm {
     }
 }
 
-/// The fast engine, which keeps what it was given last.
-struct Keeping {
-    engine: Fast,
-    kept: Option<CapturedGemm>,
-}
-
-impl Engine for Keeping {
-    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        self.kept = Some(CapturedGemm::of(task));
-        self.engine.gemm(task)
-    }
-}
-
 /// The place of a GEMM in a program by name: `0.forward`, as a listing has it, or
 /// `0.forward.y0`, the name of the command.
 ///
 /// # Errors
 ///
 /// If there is no such GEMM; the message names those that there are.
-pub fn find_gemm(program: &Program, name: &str) -> Result<usize, Error> {
-    let is_gemm = |command: &Command| matches!(command.operation, Operation::Gemm(_));
+pub fn find_gemm(program: &Program, name: &str) -> Result<WriteId, Error> {
     let place = |command: &Command| format!("{}.{}", command.layer, command.pass);
-    let named =
-        |command: &Command| is_gemm(command) && (command.name == name || place(command) == name);
-    program.commands.iter().position(named).ok_or_else(|| {
-        let gemms = program.commands.iter().filter(|command| is_gemm(command)).map(place);
-        let gemms = gemms.collect::<Vec<_>>().join(", ");
+    let named = |write: &Write, command: &Command| write.name == name || place(command) == name;
+    let gemms =
+        || program.all_writes().filter(|(.., command)| command.operation.product().is_some());
+    let found = gemms().find(|(_, write, command)| named(write, command));
+    found.map(|(id, ..)| id).ok_or_else(|| {
+        let gemms = gemms().map(|(.., command)| place(command)).collect::<Vec<_>>().join(", ");
         Error::NoSuchGemm { name: name.to_owned(), gemms }
     })
 }
@@ -102,7 +89,7 @@ pub fn batch_in_step(prepared: &Prepared, data: &DataSet, step: u64) -> Result<u
     Ok(batch.min(samples - before))
 }
 
-/// How the array runs the GEMM of command `command` of the program in step `step`, from 0.
+/// How the array runs a GEMM of the program in step `step`, from 0.
 ///
 /// # Errors
 ///
@@ -110,22 +97,21 @@ pub fn batch_in_step(prepared: &Prepared, data: &DataSet, step: u64) -> Result<u
 ///
 /// # Panics
 ///
-/// If the command is no GEMM.
+/// If it is no GEMM.
 pub fn mapping_in_step(
     prepared: &Prepared,
     data: &DataSet,
-    (command, step): (usize, u64),
+    (write, step): (WriteId, u64),
 ) -> Result<Mapping, Error> {
     let batch = batch_in_step(prepared, data, step)?;
     let program = &prepared.program;
-    match program.work(&program.commands[command], batch) {
-        Work::Gemm(shape) => Ok(prepared.costs(Arithmetic::Fixed).mapping(command, shape)),
-        Work::Vector { .. } => panic!("{} is no GEMM", program.commands[command].name),
+    match program.work(write, batch) {
+        Work::Gemm(shape) => Ok(prepared.costs(Arithmetic::Fixed).mapping(write, shape)),
+        Work::Vector { .. } => panic!("{} is no GEMM", program.write(write).name),
     }
 }
 
-/// Trains up to step `step`, from 0, and gives the GEMM that command `command` of the program runs
-/// in it. `progress` is told how many steps are done.
+/// Trains up to step `step`, from 0, and gives a GEMM of the program as it runs in it. `progress` is told how many steps are done.
 ///
 /// # Errors
 ///
@@ -134,12 +120,12 @@ pub fn mapping_in_step(
 ///
 /// # Panics
 ///
-/// If the command is no GEMM.
+/// If it is no GEMM.
 pub fn capture(
     prepared: &Prepared,
     data: &DataSet,
     seed: u64,
-    (command, step): (usize, u64),
+    (write, step): (WriteId, u64),
     progress: &dyn Fn(u64),
 ) -> Result<CapturedGemm, Error> {
     let steps = steps(prepared, data);
@@ -154,38 +140,23 @@ pub fn capture(
     }
     let initial: Vec<_> =
         (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-    let mut machine = Machine::new(program, &initial, seed);
+    let mut store = Store::new(program, &initial, seed);
+    let mut engine = Fast::default();
     let mut done = 0;
     for epoch in 0..experiment.training.epochs {
         let order = epoch_order(seed, epoch, data.train.len());
         for rows in order.chunks(experiment.training.batch) {
             let now = Step::training(seed, done).in_epoch(epoch);
-            machine.load(&data.train.batch(rows), &now);
-            if done == step {
-                return Ok(capture_in(&mut machine, &now, command));
-            }
-            let mut engine = Fast::default();
-            for command in &program.commands {
-                machine.execute(command, &now, &mut engine);
+            store.load(&data.train.batch(rows), &now);
+            for &command in &program.step {
+                if done == step && command == program.write(write).command {
+                    return Ok(CapturedGemm::of(&store.task(command, &now)));
+                }
+                engine.run(command, &mut store, &now);
             }
             done += 1;
             progress(done);
         }
     }
     unreachable!("step {step} of {steps} steps")
-}
-
-/// The GEMM of a command in the step that is loaded.
-fn capture_in(machine: &mut Machine<'_>, step: &Step, command: usize) -> CapturedGemm {
-    let mut engine = Keeping { engine: Fast::default(), kept: None };
-    let commands = &machine.program().commands;
-    assert!(
-        matches!(commands[command].operation, Operation::Gemm(_)),
-        "{}",
-        commands[command].name
-    );
-    for command in &commands[..=command] {
-        machine.execute(command, step, &mut engine);
-    }
-    engine.kept.expect("the last command is a GEMM")
 }

@@ -2,7 +2,7 @@
 //!
 //! A *probe* takes one batch, the first training samples in data order, through forward and
 //! backward pass of both networks, between epochs and without an update. It looks at a copy of the
-//! machine under random words of its own, so that the run goes on as if nobody had looked. Each
+//! store under random words of its own, so that the run goes on as if nobody had looked. Each
 //! tensor that has a counterpart in floating point is compared twice:
 //!
 //! - `own`: with the run's own weights and scales, so that what drifted apart over the run is part
@@ -17,7 +17,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::golden::Real;
 use systoliq_nn::{Answers, Batch, DataSet, Golden, Gradients, Parameters, Predicted, Training};
-use systoliq_program::{Engine, Machine, Operation, Program, Role, Step, TensorId};
+use systoliq_program::{Engine, Operation, Program, Role, Step, Store, TensorId};
 
 use systoliq_nn::Extended;
 
@@ -212,8 +212,10 @@ impl<F: Real> Counterparts<'_, F> {
 
 /// Whether a weight gradient is that of a bias.
 pub(crate) fn is_bias_gradient(program: &Program, id: TensorId) -> bool {
-    let sums = |operation: &Operation| matches!(operation, Operation::SumRows { .. });
-    program.commands.iter().any(|c| c.operation.output() == id && sums(&c.operation))
+    program.made(id).is_some_and(|(_, command)| match command.operation {
+        Operation::Reduce(_) => true,
+        Operation::Product(_) | Operation::Loss(_) | Operation::Update(_) => false,
+    })
 }
 
 /// Whether a tensor is compared before its step, whose update writes it.
@@ -226,17 +228,17 @@ pub(crate) fn is_parameter(role: Role) -> bool {
 pub(crate) struct Differences(BTreeMap<String, Difference>);
 
 impl Differences {
-    /// Adds what the tensors of `machine` hold that `wanted` names.
+    /// Adds what the tensors of `store` hold that `wanted` names.
     pub(crate) fn add<F: Real>(
         &mut self,
-        machine: &Machine<'_>,
+        store: &Store,
         counterparts: &Counterparts<'_, F>,
         wanted: impl Fn(Role) -> bool,
     ) {
-        let program = machine.program();
+        let program = store.program();
         for id in (0..program.tensors.len()).map(TensorId) {
             let decl = program.tensor(id);
-            let written = machine.tensor(id).filter(|_| wanted(decl.role));
+            let written = store.tensor(id).filter(|_| wanted(decl.role));
             if let (Some(fixed), Some(golden)) = (written, counterparts.of(program, id)) {
                 self.0.entry(decl.name.clone()).or_default().add(fixed, &golden);
             }
@@ -258,14 +260,14 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Compares `machine` with `golden` under their own and under golden's parameters. Gives the
-    /// copy of the machine that ran with its own, too.
-    pub(crate) fn probe<'p, F: Real>(
+    /// Compares `store` with `golden` under their own and under golden's parameters. Gives the
+    /// copy of the store that ran with its own, too.
+    pub(crate) fn probe<F: Real>(
         &self,
-        machine: &Machine<'p>,
+        store: &Store,
         engine: &mut dyn Engine,
         golden: &Golden<F>,
-    ) -> (Probe, Machine<'p>) {
+    ) -> (Probe, Store) {
         let rows: Vec<u32> = (0..self.training.batch as u32).collect();
         let batch = &self.data.train.batch(&rows);
         let step = Step::probe(self.seed, self.epochs);
@@ -275,23 +277,24 @@ impl Look<'_> {
             batch,
             loss_scale: f64::from(self.training.loss_scale),
         };
-        let mut compare = |machine: &mut Machine<'p>| {
-            machine.load(batch, &step);
-            let conversions = machine.gradients(&step, engine);
+        let mut compare = |store: &mut Store| {
+            store.load(batch, &step);
+            let written = store.gradients(&step, engine);
             let mut differences = Differences::default();
-            differences.add(machine, &counterparts, |_| true);
+            differences.add(store, &counterparts, |_| true);
             let mut figures = differences.figures();
-            for (id, conversion) in conversions {
-                if let Some(found) = figures.get_mut(&machine.program().tensor(id).name) {
-                    found.conversion_db = conversion.sqnr_db().map(Extended);
+            for written in written {
+                let name = &store.program().tensor(written.tensor).name;
+                if let Some(found) = figures.get_mut(name) {
+                    found.conversion_db = written.conversion.sqnr_db().map(Extended);
                 }
             }
             figures
         };
-        let mut copy = machine.clone();
+        let mut copy = store.clone();
         let own = compare(&mut copy);
         let teacher_forced = finite(golden).map(|parameters| {
-            compare(&mut Machine::with_parameters(machine.program(), &parameters, &step))
+            compare(&mut Store::with_parameters(store.program(), &parameters, &step))
         });
         (Probe { mismatches: None, own, teacher_forced, steps: None }, copy)
     }
@@ -306,10 +309,10 @@ pub fn finite<F: Real>(golden: &Golden<F>) -> Option<Parameters<f64>> {
     all.then_some(parameters)
 }
 
-/// The codes of every tensor of a machine.
-pub(crate) fn histograms(machine: &Machine<'_>) -> BTreeMap<String, Histogram> {
-    let program = machine.program();
+/// The codes of every tensor of a store.
+pub(crate) fn histograms(store: &Store) -> BTreeMap<String, Histogram> {
+    let program = store.program();
     let tensors = (0..program.tensors.len()).map(TensorId);
-    let found = |id| Some((program.tensor(id).name.clone(), Histogram::of(machine.tensor(id)?)));
+    let found = |id| Some((program.tensor(id).name.clone(), Histogram::of(store.tensor(id)?)));
     tensors.filter_map(found).collect()
 }

@@ -1,21 +1,26 @@
 //! Every tensor of one training step as raw integers, and how each came from the others.
 //!
-//! Each tensor is an `.npy` file of its codes, in the machine integer that holds its format.
+//! Each tensor is an `.npy` file of its codes, in the store integer that holds its format.
 //! `manifest.json` names format, shape and role of each file, and for every command its operands,
 //! the order of its sums, its accumulator and its conversion, so that anyone can recompute each
 //! result from its inputs. Where a command overwrites a tensor, the new one has a file of its own.
 
 use std::io;
+use std::sync::Arc;
 
 use ndarray::{Array1, Array2};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
 use systoliq_fxp::{Accumulator, Along, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
-use systoliq_program::command::{Edge, Gemm, OperandRef};
-use systoliq_program::{Command, Machine, Operation, Step, TensorDecl, TensorId};
+use systoliq_program::operation::UpdateOutput;
+use systoliq_program::tensor::OperandRef;
+use systoliq_program::{
+    CommandId, Edge, Finish, Operation, Outcome, Program, Step, Store, TensorDecl, TensorId, Write,
+};
 
 use crate::Error;
+use crate::observer::Observer;
 
 /// Writes a file of the dump: its name and its bytes.
 pub type Sink<'s> = dyn FnMut(&str, &[u8]) -> io::Result<()> + Send + 's;
@@ -45,13 +50,8 @@ impl<'s> Dump<'s> {
     }
 
     /// Writes what the step starts from: the batch, weights and biases.
-    pub(crate) fn begin(
-        &mut self,
-        machine: &Machine<'_>,
-        batch: &Batch,
-        step: &Step,
-    ) -> Result<(), Error> {
-        self.files = vec![None; machine.program().tensors.len()];
+    pub(crate) fn begin(&mut self, store: &Store, batch: &Batch, step: &Step) -> Result<(), Error> {
+        self.files = vec![None; store.program().tensors.len()];
         self.write("inputs", &npy(&batch.inputs))?;
         match &batch.answers {
             systoliq_nn::Answers::Labels(labels) => {
@@ -59,10 +59,10 @@ impl<'s> Dump<'s> {
             }
             systoliq_nn::Answers::Targets(targets) => self.write("targets", &npy(targets))?,
         }
-        let inputs = Some((machine.program().input, "inputs.npy"));
-        let targets = machine.program().targets.map(|id| (id, "targets.npy"));
+        let inputs = Some((store.program().input, "inputs.npy"));
+        let targets = store.program().targets.map(|id| (id, "targets.npy"));
         for (id, from) in inputs.into_iter().chain(targets) {
-            let decl = machine.program().tensor(id);
+            let decl = store.program().tensor(id);
             self.commands.push(json!({
                 "operation": "load", "from": from, "output": format!("{}.npy", decl.name),
                 "conversion": {
@@ -72,41 +72,24 @@ impl<'s> Dump<'s> {
                 },
             }));
         }
-        let written = |id: &TensorId| machine.tensor(*id).is_some();
-        let program = machine.program();
+        let written = |id: &TensorId| store.tensor(*id).is_some();
+        let program = store.program();
         let read: Vec<TensorId> =
             (0..program.tensors.len()).map(TensorId).filter(written).collect();
         // What commands overwrite before reading is left over from another step.
         let starts = |id: &TensorId| {
-            let first = program.commands.iter().find_map(|command| {
-                let operation = &command.operation;
-                if operation.inputs().contains(id) {
+            let first = program.all_writes().find_map(|(at, write, _)| {
+                if program.reads(at).contains(id) {
                     Some(true)
                 } else {
-                    (operation.output() == *id).then_some(false)
+                    (write.tensor == *id).then_some(false)
                 }
             });
             first == Some(true)
         };
         for id in read.into_iter().filter(starts) {
-            self.tensor(machine, id)?;
+            self.tensor(store, id)?;
         }
-        Ok(())
-    }
-
-    /// Writes what a command has just made.
-    pub(crate) fn command(
-        &mut self,
-        machine: &Machine<'_>,
-        at: usize,
-        step: &Step,
-    ) -> Result<(), Error> {
-        let command = &machine.program().commands[at];
-        let mut entry = self.describe(machine, command, step);
-        self.tensor(machine, command.operation.output())?;
-        let output = &self.files[command.operation.output().0];
-        entry["output"] = json!(output.as_ref().map(|name| format!("{name}.npy")));
-        self.commands.push(entry);
         Ok(())
     }
 
@@ -132,14 +115,14 @@ impl<'s> Dump<'s> {
         (self.sink)(&file, bytes).map_err(|error| failed(&file, &error))
     }
 
-    fn tensor(&mut self, machine: &Machine<'_>, id: TensorId) -> Result<(), Error> {
-        let decl = machine.program().tensor(id);
+    fn tensor(&mut self, store: &Store, id: TensorId) -> Result<(), Error> {
+        let decl = store.program().tensor(id);
         let name = match self.files[id.0] {
             None => decl.name.clone(),
             Some(_) => format!("{}.updated", decl.name),
         };
-        for copy in machine.copies(id) {
-            self.copy(decl, copy, copy_name(&name, machine, id, copy))?;
+        for copy in store.copies(id) {
+            self.copy(decl, copy, copy_name(&name, store, id, copy))?;
         }
         self.files[id.0] = Some(name);
         Ok(())
@@ -172,23 +155,24 @@ impl<'s> Dump<'s> {
         Ok(())
     }
 
-    /// Operands, sums and conversion of a command, before it has run on them.
-    fn describe(&self, machine: &Machine<'_>, command: &Command, step: &Step) -> Value {
-        let program = machine.program();
+    /// How a command makes one of the tensors that it writes, of those that have files.
+    fn describe(&self, write: &Write, store: &Store, step: &Step) -> Value {
+        let program = store.program();
         let name = |id: TensorId| self.files[id.0].as_ref();
         let file = |id: TensorId| name(id).map(|name| format!("{name}.npy"));
         let file_along = |id: TensorId, along: Along| {
-            let copies = machine.copies(id).iter();
-            let lies = |copy: &&Tensor| copy.blocks().is_none_or(|blocks| blocks.along() == along);
+            let copies = store.copies(id).iter();
+            let lies =
+                |copy: &&Arc<Tensor>| copy.blocks().is_none_or(|blocks| blocks.along() == along);
             let copy = copies.clone().find(lies)?;
-            Some(format!("{}.npy", copy_name(name(id)?, machine, id, copy)))
+            Some(format!("{}.npy", copy_name(name(id)?, store, id, copy)))
         };
         let operand = |operand: OperandRef, is_a: bool| {
             let file = file_along(operand.tensor, operand.summed_along(is_a));
             json!({ "file": file, "transposed": operand.transposed })
         };
         let accumulator = |accumulator: &Accumulator, a: TensorId, b: TensorId| {
-            let frac = |id| machine.tensor(id).expect("an operand").format().frac();
+            let frac = |id| store.tensor(id).expect("an operand").format().frac();
             json!({
                 "bits": accumulator.bits(),
                 "frac": accumulator.frac().unwrap_or(frac(a) + frac(b)),
@@ -196,84 +180,111 @@ impl<'s> Dump<'s> {
                 "overflow": accumulator.overflow,
                 "overflow_at": accumulator.overflow_at,
                 "chunk": accumulator.chunk,
-                "key": hex(step.key(&program.accumulator_id(command)).value()),
+                "key": hex(step.key(&program.accumulator_id(write.command)).value()),
             })
         };
-        let scale = |scale: systoliq_program::command::BatchScale| {
-            factor(scale.multiplier(machine.batch()))
-        };
-        let mut entry = match &command.operation {
-            Operation::Gemm(gemm) => {
-                let Gemm { a, b, bias, edge, .. } = gemm;
-                let (edge, mask) = match edge {
-                    Edge::Pass => ("pass", None),
-                    Edge::Relu => ("relu", None),
-                    Edge::Mask(mask) => ("mask", Some(file(*mask))),
+        let scale = |finish: &Finish| factor(finish.factor.multiplier(store.batch()));
+        match &program.command(write.command).operation {
+            Operation::Product(product) => {
+                let finish = &product.finish;
+                let (edge, mask) = match finish.edges[..] {
+                    [] => ("pass", None),
+                    [Edge::Relu] => ("relu", None),
+                    [Edge::Positive(mask)] => ("mask", Some(file(mask))),
+                    _ => panic!("edges that no layer has: {:?}", finish.edges),
                 };
                 json!({
-                    "operation": "gemm", "a": operand(*a, true), "b": operand(*b, false),
-                    "block": program.block_of(gemm),
-                    "bias": bias.map(file), "edge": edge, "mask": mask,
-                    "accumulator": accumulator(&gemm.accumulator, a.tensor, b.tensor),
-                    "scale": scale(gemm.scale),
+                    "operation": "gemm",
+                    "a": operand(product.a, true), "b": operand(product.b, false),
+                    "block": program.block_of(product),
+                    "bias": finish.bias.map(file), "edge": edge, "mask": mask,
+                    "accumulator":
+                        accumulator(&product.accumulator, product.a.tensor, product.b.tensor),
+                    "scale": scale(finish),
                 })
             }
-            Operation::SumRows { input, accumulator: sums, product_with, scale: mean, .. } => {
-                json!({
-                    "operation": "sum_rows", "input": file_along(*input, Along::Column),
-                    "block": program.tensor(*input).plan.block(),
-                    "accumulator": accumulator(sums, *input, *product_with), "scale": scale(*mean),
-                })
-            }
-            Operation::SoftmaxCrossEntropy { logits, .. } => json!({
-                "operation": "softmax_cross_entropy", "logits": file(*logits),
-                "labels": "labels.npy", "loss_unit": program.learning.loss_unit,
-                "softmax": program.softmax,
-                "loss_scale_log2": program.learning.loss_scale_log2,
+            Operation::Reduce(reduce) => json!({
+                "operation": "sum_rows", "input": file_along(reduce.input, Along::Column),
+                "block": program.tensor(reduce.input).plan.block(),
+                "accumulator": accumulator(&reduce.accumulator, reduce.input, reduce.product_with),
+                "scale": scale(&reduce.finish),
             }),
-            Operation::SquaredError { outputs, targets, .. } => json!({
-                "operation": "squared_error", "outputs": file(*outputs), "targets": file(*targets),
-                "loss_scale_log2": program.learning.loss_scale_log2,
-            }),
-            Operation::Momentum { momentum, gradient, weights, decay } => {
-                let factors = machine.gathering(*decay);
-                json!({
-                    "operation": "momentum", "momentum": file(*momentum),
-                    "gradient": file(*gradient), "weights": decay.then(|| file(*weights)),
-                    "factors": {
-                        "momentum": factor(factors.momentum),
-                        "gradient": factor(factors.gradient),
-                        "weights": factors.decay.map(factor),
-                    },
-                })
-            }
-            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
-                let decay = decay.then(|| machine.decay_rate(*rate_bits, step));
-                json!({
-                    "operation": "update", "weights": file(*weights), "gradient": file(*gradient),
-                    "residual": residual.map(file),
-                    "rate": factor(machine.rate(*gradient, *rate_bits, step)),
-                    "decay": decay.map(factor),
-                })
-            }
-            // What the update before it made, not rounded, less the weights that it wrote.
-            Operation::Residual { weights, .. } => {
-                json!({ "operation": "residual", "weights": file(*weights) })
-            }
-            Operation::Convert { from, .. } => {
-                json!({ "operation": "convert", "from": file(*from) })
-            }
-        };
-        let output = program.tensor(command.operation.output());
-        entry["command"] = json!(command.name);
+            Operation::Loss(loss) => match loss.targets {
+                None => json!({
+                    "operation": "softmax_cross_entropy", "logits": file(loss.outputs),
+                    "labels": "labels.npy", "loss_unit": program.learning.loss_unit,
+                    "softmax": program.softmax,
+                    "loss_scale_log2": program.learning.loss_scale_log2,
+                }),
+                Some(targets) => json!({
+                    "operation": "squared_error",
+                    "outputs": file(loss.outputs), "targets": file(targets),
+                    "loss_scale_log2": program.learning.loss_scale_log2,
+                }),
+            },
+            Operation::Update(update) => match update.output(write.tensor) {
+                UpdateOutput::Momentum => {
+                    let factors = update.gathering(store);
+                    json!({
+                        "operation": "momentum", "momentum": file(write.tensor),
+                        "gradient": file(update.gradient),
+                        "weights": update.decay.then(|| file(update.written)),
+                        "factors": {
+                            "momentum": factor(factors.momentum),
+                            "gradient": factor(factors.gradient),
+                            "weights": factors.decay.map(factor),
+                        },
+                    })
+                }
+                UpdateOutput::Written => json!({
+                    "operation": "update", "weights": file(update.written),
+                    "gradient": file(update.multiplied()),
+                    "residual": update.residual.map(file),
+                    "rate": factor(update.rate(store, step)),
+                    "decay": update.decay_rate(store, step).map(factor),
+                }),
+                // What the update before it made, not rounded, less the weights that it wrote.
+                UpdateOutput::Residual => {
+                    json!({ "operation": "residual", "weights": file(update.written) })
+                }
+                UpdateOutput::Working => {
+                    json!({ "operation": "convert", "from": file(update.written) })
+                }
+            },
+        }
+    }
+
+    /// Writes one of the tensors that a command has just made, and says how.
+    fn made(&mut self, write: &Write, store: &Store, step: &Step) -> Result<(), Error> {
+        let program = store.program();
+        let mut entry = self.describe(write, store, step);
+        let (command, output) = (program.command(write.command), program.tensor(write.tensor));
+        entry["command"] = json!(write.name);
         entry["layer"] = json!(command.layer);
         entry["pass"] = json!(command.pass);
         entry["conversion"] = json!({
             "rounding": output.plan.rounding,
             "overflow": output.plan.overflow,
-            "key": hex(step.key(&program.output_id(command)).value()),
+            "key": hex(step.key(&program.output_id(write.command, write.tensor)).value()),
         });
-        entry
+        self.tensor(store, write.tensor)?;
+        let file = &self.files[write.tensor.0];
+        entry["output"] = json!(file.as_ref().map(|name| format!("{name}.npy")));
+        self.commands.push(entry);
+        Ok(())
+    }
+}
+
+impl Observer for Dump<'_> {
+    fn after(
+        &mut self,
+        command: CommandId,
+        store: &Store,
+        step: &Step,
+        _: &Outcome,
+    ) -> Result<(), Error> {
+        let program: &Program = store.program();
+        program.writes_of(command).try_for_each(|(_, write)| self.made(write, store, step))
     }
 }
 
@@ -282,8 +293,8 @@ fn factor(multiplier: Multiplier) -> Value {
 }
 
 /// The name of the file of a copy of a tensor: of the first, that of the tensor.
-fn copy_name(name: &str, machine: &Machine<'_>, id: TensorId, copy: &Tensor) -> String {
-    match (machine.tensor(id), copy.blocks()) {
+fn copy_name(name: &str, store: &Store, id: TensorId, copy: &Tensor) -> String {
+    match (store.tensor(id), copy.blocks()) {
         (Some(first), Some(blocks)) if first != copy => {
             format!("{name}.{}", along_name(blocks.along()))
         }

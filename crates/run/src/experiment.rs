@@ -1,12 +1,14 @@
 //! An experiment: what is trained, on what, in which formats, on which machine.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::bounds::{Alignment, SumBounds};
 use systoliq_fxp::{Overflow, Scale};
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
-use systoliq_program::{Operation, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
+use systoliq_program::{Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
 use crate::Error;
 use systoliq_energy::Profile;
@@ -46,7 +48,7 @@ pub struct Prepared {
     /// The formats of every layer.
     pub plan: Plan,
     /// The commands of a training step.
-    pub program: Program,
+    pub program: Arc<Program>,
 }
 
 /// Longest name of an experiment.
@@ -79,7 +81,7 @@ impl Prepared {
             shape.check(&graph, &experiment.training)?;
         }
         let plan = Plan::resolve(&graph, &experiment.precision)?;
-        let program = Program::lower(&graph, &plan, &experiment.training)?;
+        let program = Arc::new(Program::lower(&graph, &plan, &experiment.training)?);
         let prepared = Self { experiment, graph, plan, program };
         prepared.check_accumulators()?;
         prepared.check_sizes()?;
@@ -90,8 +92,8 @@ impl Prepared {
     /// Checks that every accumulator of the array holds one product, where the formats tell: an
     /// accumulator of stated fraction bits under moving scales may drop any number of bits.
     fn check_accumulators(&self) -> Result<(), Error> {
-        for command in &self.program.commands {
-            let Operation::Gemm(gemm) = &command.operation else { continue };
+        for (_, write, command) in self.program.all_writes() {
+            let Some(gemm) = command.operation.product() else { continue };
             let [a, b] = [gemm.a.tensor, gemm.b.tensor].map(|id| &self.program.tensor(id).plan);
             let accumulator = &gemm.accumulator;
             let dropped = match accumulator.frac() {
@@ -115,7 +117,7 @@ impl Prepared {
                     accumulator.bits(),
                     a.format,
                     b.format,
-                    command.name
+                    write.name
                 );
                 return Err(Error::at("precision.accumulator", problem));
             }
@@ -168,8 +170,8 @@ impl Prepared {
     fn step(&self, arithmetic: Arithmetic) -> Result<Tally, Error> {
         let costs = self.costs(arithmetic);
         let mut tally = Tally::default();
-        for (at, command) in self.program.commands.iter().enumerate() {
-            let work = self.program.work(command, self.experiment.training.batch);
+        for (at, ..) in self.program.all_writes() {
+            let work = self.program.work(at, self.experiment.training.batch);
             tally.add_times(&costs.of(at, work, costs.may_take_second_pass(at))?.tally, 1);
         }
         Ok(tally)

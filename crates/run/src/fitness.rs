@@ -3,7 +3,7 @@
 
 use systoliq_fxp::{ConversionStatistics, Format, Overflow, Scale};
 use systoliq_nn::{DataSet, initial_weights};
-use systoliq_program::{Machine, Program, Step, TensorDecl, TensorId};
+use systoliq_program::{Program, Step, Store, TensorDecl, TensorId};
 
 use crate::Prepared;
 
@@ -135,11 +135,11 @@ fn of_formats(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<Warning> {
     let Prepared { experiment, graph, program, .. } = prepared;
     let initial: Vec<_> =
         (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-    let mut machine = Machine::new(program, &initial, seed);
-    let mut found: Vec<(TensorId, ConversionStatistics)> = machine.initial_statistics().to_vec();
+    let mut store = Store::new(program, &initial, seed);
+    let mut found: Vec<(TensorId, ConversionStatistics)> = store.initial_statistics().to_vec();
     for (at, batch) in data.train.batches(experiment.training.batch).take(BATCHES_MAX).enumerate() {
         let step = Step::evaluation(seed, "fitness", 0, at as u64);
-        for (id, statistics) in machine.load(&batch, &step) {
+        for (id, statistics) in store.load(&batch, &step) {
             match found.iter_mut().find(|(known, _)| *known == id) {
                 Some((_, sum)) => sum.merge(&statistics),
                 None => found.push((id, statistics)),

@@ -4,7 +4,7 @@ use ndarray::Axis;
 use systoliq_fxp::{ExactSum, Lane, with_codes};
 use systoliq_nn::metrics::InformationSum;
 use systoliq_nn::{Evaluation, Graph, Part, Predicted};
-use systoliq_program::{Engine, Machine, Role, Step, Verdict};
+use systoliq_program::{Engine, Role, Step, Store, Verdict};
 
 use crate::comparison::Units;
 
@@ -18,10 +18,10 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Evaluates `machine`, and says what it makes of each sample. `watch` sees the outputs of every layer.
+    /// Evaluates `store`, and says what it makes of each sample. `watch` sees the outputs of every layer.
     pub(crate) fn predict(
         &self,
-        machine: &mut Machine<'_>,
+        store: &mut Store,
         engine: &mut dyn Engine,
         mut watch: Option<&mut UnitWatch>,
     ) -> (Evaluation, Predicted) {
@@ -31,10 +31,10 @@ impl Judge<'_> {
         let (mut classes, mut values) = (Vec::new(), Vec::new());
         for (at, batch) in self.part.batches(self.batch).enumerate() {
             let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
-            machine.load(&batch, &step);
-            match machine.judge(&step, engine) {
+            store.load(&batch, &step);
+            match store.judge(&step, engine) {
                 Verdict::Classes(softmax) => {
-                    let labels = machine.labels();
+                    let labels = store.labels();
                     loss.merge(&softmax.loss_sum(labels));
                     *errors.get_or_insert(0) += softmax.errors(labels);
                     classes.extend(softmax.predictions().iter().copied().map(Some));
@@ -44,12 +44,12 @@ impl Judge<'_> {
                 }
                 Verdict::Values(sum) => {
                     loss.merge(&sum);
-                    let outputs = machine.tensor(machine.program().logits);
+                    let outputs = store.tensor(store.program().logits);
                     values.extend(outputs.expect("a forward pass has run").to_reals());
                 }
             }
             if let Some(watch) = &mut watch {
-                watch.see(machine);
+                watch.see(store);
             }
         }
         let count = self.part.len() as u64;
@@ -90,11 +90,11 @@ impl UnitWatch {
         Self { layers: graph.layers.iter().map(layer).collect() }
     }
 
-    fn see(&mut self, machine: &Machine<'_>) {
+    fn see(&mut self, store: &Store) {
         for (at, layer) in self.layers.iter_mut().enumerate() {
-            let of = |role| machine.program().find(role, at);
+            let of = |role| store.program().find(role, at);
             let output = of(Role::Activations).or_else(|| of(Role::Logits)).expect("an output");
-            let outputs = machine.tensor(output).expect("a forward pass has run");
+            let outputs = store.tensor(output).expect("a forward pass has run");
             let largest = outputs.format().max_raw();
             with_codes!(outputs, |codes| {
                 for (unit, column) in codes.axis_iter(Axis(1)).enumerate() {
@@ -141,20 +141,20 @@ mod tests {
             serde_json::from_value(parse(r#"{"epochs": 1, "batch": 2, "rate": 1}"#)).unwrap();
         let graph = Graph::new(&network).unwrap();
         let plan = Plan::resolve(&graph, &precision).unwrap();
-        let program = Program::lower(&graph, &plan, &training).unwrap();
+        let program = Program::lower(&graph, &plan, &training).unwrap().into();
         // x is 0 or 0.5. Units: dead; beyond 15.94 with any x; 0 for one x only; saturated for one.
         let layer = |weights, bias| LayerParameters { weights, bias: Some(bias) };
         let hidden = layer(array![[1.0], [1.0], [1.0], [7.0]], array![-1.0, 7.0, 0.0, 7.0]);
         let last = layer(ndarray::Array2::from_elem((2, 4), 7.0), array![7.0, -7.0]);
         let parameters = Parameters { layers: vec![hidden, last] };
         let step = Step::probe(1, 0);
-        let mut machine = Machine::with_parameters(&program, &parameters, &step);
+        let mut store = Store::with_parameters(&program, &parameters, &step);
         let mut watch = UnitWatch::new(&graph);
         for x in [0.0, 0.5] {
             let answers = Answers::Labels(vec![0]);
-            machine.load(&Batch { inputs: array![[x]], answers }, &step);
-            machine.judge(&step, &mut Reference);
-            watch.see(&machine);
+            store.load(&Batch { inputs: array![[x]], answers }, &step);
+            store.judge(&step, &mut Reference);
+            watch.see(&store);
         }
         let [hidden, last] = watch.units()[..] else { panic!("two layers") };
         assert_eq!(hidden, Units { units: 4, dead: Some(1), saturated: 0 });

@@ -14,6 +14,7 @@ pub mod error;
 pub mod experiment;
 pub mod fitness;
 mod judge;
+mod observer;
 pub mod path;
 mod right;
 pub mod step_trace;

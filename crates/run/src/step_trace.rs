@@ -20,7 +20,7 @@ use std::io::{self, Write};
 
 use systoliq_fxp::Scale;
 use systoliq_nn::DataSet;
-use systoliq_program::{TensorId, Work};
+use systoliq_program::{TensorId, Work, WriteId};
 
 use crate::capture::batch_in_step;
 use crate::{Error, Prepared};
@@ -30,7 +30,7 @@ use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 /// A command as a step runs it.
 #[derive(Clone, Copy, Debug)]
 struct Planned {
-    command: usize,
+    write: WriteId,
     work: Work,
     second_pass: bool,
 }
@@ -71,21 +71,21 @@ impl<'p> StepTrace<'p> {
                 full.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
-        let commands = program.commands.iter().enumerate();
-        let planned: Vec<Planned> = commands
-            .filter(|(_, command)| named(&command.name))
-            .map(|(at, command)| {
-                let scale = program.tensor(command.operation.output()).plan.scale;
+        let planned: Vec<Planned> = program
+            .all_writes()
+            .filter(|(_, write, _)| named(&write.name))
+            .map(|(at, write, _)| {
+                let scale = program.tensor(write.tensor).plan.scale;
                 let second_pass = match scale {
                     Scale::Dynamic => true,
                     Scale::History { .. } => step == 0,
                     _ => false,
                 };
-                Planned { command: at, work: program.work(command, batch), second_pass }
+                Planned { write: at, work: program.work(at, batch), second_pass }
             })
             .collect();
         if planned.is_empty() {
-            let names: Vec<&str> = program.commands.iter().map(|c| c.name.as_str()).collect();
+            let names: Vec<&str> = program.writes.iter().map(|w| w.name.as_str()).collect();
             return Err(Error::NoSuchCommand {
                 name: name.unwrap_or_default().to_owned(),
                 commands: names.join(", "),
@@ -138,17 +138,17 @@ impl<'p> StepTrace<'p> {
     /// cycles of each command.
     fn walk(
         &self,
-        see: &mut dyn FnMut(usize, Moment) -> io::Result<()>,
+        see: &mut dyn FnMut(WriteId, Moment) -> io::Result<()>,
     ) -> Result<Vec<u64>, Ended> {
         let costs = self.prepared.costs(Arithmetic::Fixed);
         let (mut elapsed, mut failed, mut cycles) = (0, Ok(()), Vec::new());
-        for &Planned { command, work, second_pass } in &self.planned {
+        for &Planned { write, work, second_pass } in &self.planned {
             let mut show = |moment: Moment| {
                 if failed.is_ok() {
-                    failed = see(command, moment.later(elapsed));
+                    failed = see(write, moment.later(elapsed));
                 }
             };
-            let cost = costs.watch(command, work, second_pass, &mut show);
+            let cost = costs.watch(write, work, second_pass, &mut show);
             let total = cost.map_err(|error| Ended::Refused(error.into()))?.cycles.total().0;
             std::mem::replace(&mut failed, Ok(())).map_err(Ended::Failed)?;
             elapsed += total;
@@ -158,7 +158,7 @@ impl<'p> StepTrace<'p> {
     }
 
     /// The same, of a step that was laid out.
-    fn show(&self, see: &mut dyn FnMut(usize, Moment) -> io::Result<()>) -> io::Result<Vec<u64>> {
+    fn show(&self, see: &mut dyn FnMut(WriteId, Moment) -> io::Result<()>) -> io::Result<Vec<u64>> {
         self.walk(see).map_err(|ended| match ended {
             Ended::Failed(error) => error,
             Ended::Refused(error) => panic!("it was followed once: {error}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause};
-use systoliq_program::{Pass, Work};
+use systoliq_program::{Pass, Work, WriteId};
 
 use crate::activity::Observed;
 use crate::{Error, Prepared};
@@ -12,19 +12,20 @@ use systoliq_hardware::actions::Actions;
 use systoliq_hardware::events::Tally;
 use systoliq_hardware::{cost::Arithmetic, cost::Cost};
 
-/// One kind of run: a command of the program, on work of some size.
+/// One kind of run: a write of the program, on work of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// Place of the command in the program.
-    pub command: usize,
+    /// The write.
+    #[serde(rename = "command")]
+    pub write: WriteId,
     /// How much there was to do.
     pub work: Work,
     /// Whether the output's scale was chosen from the output itself.
     pub second_pass: bool,
 }
 
-/// How often each command ran on which sizes. All figures of time, traffic and energy follow from
+/// How often each write was made on which sizes. All figures of time, traffic and energy follow from
 /// these counts, so that it does not matter in what order, or in how many sittings, they arose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(Run, Runs)>", into = "Vec<(Run, Runs)>")]
@@ -42,14 +43,18 @@ pub struct Runs {
     pub observed: Option<Observed>,
 }
 
-/// How often each command has so much to do in so many epochs over so many samples.
-fn expected_runs(prepared: &Prepared, samples: usize, epochs: u64) -> BTreeMap<(usize, Work), u64> {
+/// How often each write has so much to do in so many epochs over so many samples.
+fn expected_runs(
+    prepared: &Prepared,
+    samples: usize,
+    epochs: u64,
+) -> BTreeMap<(WriteId, Work), u64> {
     let batch = prepared.experiment.training.batch;
     let batches = [(batch, (samples / batch) as u64), (samples % batch, 1)];
     let mut expected = BTreeMap::new();
-    for (at, command) in prepared.program.commands.iter().enumerate() {
+    for (at, ..) in prepared.program.all_writes() {
         for (size, count) in batches.into_iter().filter(|&(size, _)| size > 0) {
-            let work = prepared.program.work(command, size);
+            let work = prepared.program.work(at, size);
             *expected.entry((at, work)).or_insert(0) += count * epochs;
         }
     }
@@ -69,7 +74,7 @@ impl From<Timeline> for Vec<(Run, Runs)> {
     }
 }
 
-/// The cost of all runs of one command on one size of work.
+/// The cost of all runs of one write on one size of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// What ran.
@@ -92,12 +97,12 @@ impl Timeline {
         }
     }
 
-    /// Checks that it has what each command does in so many epochs over so many samples, and that what
+    /// Checks that it has what each write takes in so many epochs over so many samples, and that what
     /// was observed of the data can be summed.
     ///
     /// # Errors
     ///
-    /// The first command at fault.
+    /// The first write at fault.
     pub(crate) fn check(
         &self,
         prepared: &Prepared,
@@ -108,20 +113,20 @@ impl Timeline {
         let mut found = BTreeMap::new();
         let mut observed = Observed::default();
         for (run, Runs { calls, observed: seen }) in &self.runs {
-            let wrong = |what: &str| format!("command {}: {what}", run.command);
-            let sum: &mut u64 = found.entry((run.command, run.work)).or_default();
+            let wrong = |what: &str| format!("command {}: {what}", run.write.0);
+            let sum: &mut u64 = found.entry((run.write, run.work)).or_default();
             *sum = sum.checked_add(*calls).ok_or_else(|| wrong("its calls exceed 64 bits"))?;
             if let Some(seen) = seen {
                 let sum = observed.checked_add(seen);
                 observed = sum.ok_or_else(|| wrong("what was observed exceeds 64 bits"))?;
             }
         }
-        let differs = |(key, calls): (&(usize, Work), &u64)| expected.get(key) != Some(calls);
-        if let Some((command, _)) = found.iter().find(|of| differs(*of)).map(|of| of.0) {
-            return Err(format!("command {command}: not what it does in {epochs} epochs"));
+        let differs = |(key, calls): (&(WriteId, Work), &u64)| expected.get(key) != Some(calls);
+        if let Some((WriteId(write), _)) = found.iter().find(|of| differs(*of)).map(|of| of.0) {
+            return Err(format!("command {write}: not what it does in {epochs} epochs"));
         }
         match expected.keys().find(|key| !found.contains_key(key)) {
-            Some((command, _)) => Err(format!("command {command}: expected")),
+            Some((WriteId(write), _)) => Err(format!("command {write}: expected")),
             None => Ok(()),
         }
     }
@@ -142,7 +147,7 @@ impl Timeline {
                 run,
                 calls,
                 observed,
-                once: costs.of(run.command, run.work, run.second_pass)?,
+                once: costs.of(run.write, run.work, run.second_pass)?,
             })
         };
         self.runs.iter().map(entry).collect()
@@ -179,8 +184,8 @@ impl Totals {
 
     /// The sums over those of `entries` that belong to `pass`.
     pub fn of_pass(entries: &[Entry], prepared: &Prepared, pass: Pass) -> Self {
-        let commands = &prepared.program.commands;
-        Self::of(entries.iter().filter(|entry| commands[entry.run.command].pass == pass))
+        let pass_of = |entry: &&Entry| prepared.program.command_of(entry.run.write).pass;
+        Self::of(entries.iter().filter(|entry| pass_of(entry) == pass))
     }
 }
 
@@ -192,7 +197,7 @@ impl Totals {
 pub fn actions(prepared: &Prepared, entries: &[Entry]) -> Actions {
     let mut actions = Actions::default();
     for entry in entries {
-        let command = &prepared.program.commands[entry.run.command];
+        let command = prepared.program.command_of(entry.run.write);
         let layer = command.layer.to_string();
         let added = actions.add(layer, command.pass, &entry.once.tally, entry.calls);
         added.expect("the counts of a run fit 64 bits");

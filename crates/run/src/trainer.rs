@@ -12,14 +12,16 @@ use systoliq_nn::{
     Batch, DataSet, Golden, Parameters, Part, Precision, Predicted, Training, epoch_order,
     initial_weights,
 };
-use systoliq_program::command::Gemm;
-use systoliq_program::machine::Snapshot;
-use systoliq_program::{Command, Engine, GemmTask, Machine, Reference, Step, Sums, TensorId};
+use systoliq_program::{
+    CommandId, Engine, GemmTask, Outcome, Reference, Snapshot, Step, Store, Sums, TensorId,
+    WriteId, Written,
+};
 
-use crate::activity::{Observing, Watch};
+use crate::activity::{Observed, Watch};
 use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
 use crate::dump::Dump;
 use crate::judge::{Judge, UnitWatch};
+use crate::observer::{Observer, run_step};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
 use systoliq_energy::Picojoules;
@@ -49,9 +51,7 @@ impl EngineKind {
     fn build(self, prepared: &Prepared) -> Box<dyn Engine + Send + '_> {
         match self {
             Self::Fast => Box::new(Fast::default()),
-            Self::Register => {
-                Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed), product: None })
-            }
+            Self::Register => Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed) }),
             Self::Reference => Box::new(Reference),
         }
     }
@@ -60,19 +60,23 @@ impl EngineKind {
 /// The register engine, held to the closed forms at every GEMM.
 struct Stepped<'a> {
     costs: Costs<'a>,
-    /// The place in the program of the product that runs next.
-    product: Option<usize>,
 }
 
 impl Engine for Stepped<'_> {
-    fn begin(&mut self, product: &Gemm) {
-        let makes = |command: &Command| command.operation.output() == product.output;
-        self.product = self.costs.program.commands.iter().position(makes);
+    fn gemm(&mut self, _: &GemmTask<'_>) -> Sums {
+        unreachable!("a product of a program has its own mapping")
     }
 
-    fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        let product = self.product.expect("a product of the program");
-        let mapping = self.costs.mapping(product, task.shape());
+    fn run(&mut self, command: CommandId, store: &mut Store, step: &Step) -> Outcome {
+        let (write, _) = self.costs.program.writes_of(command).next().expect("a write");
+        store.run(command, step, &mut |task| self.clocked(write, task))
+    }
+}
+
+impl Stepped<'_> {
+    /// The sums of the product for a write.
+    fn clocked(&self, write: WriteId, task: &GemmTask<'_>) -> Sums {
+        let mapping = self.costs.mapping(write, task.shape());
         let accelerator = self.costs.accelerator;
         let register = Register::new(accelerator.array, mapping.stationary);
         let mut register = register
@@ -131,12 +135,27 @@ impl TensorRecord {
 
 impl Writes {
     fn merge(&mut self, other: &Self) {
-        self.conversion.merge(&other.conversion);
-        if let Some(update) = &other.update {
+        let Self { conversion, update, sums, overflowed_sums } = other;
+        self.count(conversion, update.as_ref(), (*sums, *overflowed_sums));
+    }
+
+    fn add(&mut self, written: &Written) {
+        let Written { conversion, update, sums, overflowed_sums, .. } = written;
+        self.count(conversion, update.as_ref(), (*sums, *overflowed_sums));
+    }
+
+    fn count(
+        &mut self,
+        conversion: &ConversionStatistics,
+        update: Option<&UpdateStatistics>,
+        (sums, overflowed): (u64, u64),
+    ) {
+        self.conversion.merge(conversion);
+        if let Some(update) = update {
             self.update.get_or_insert_default().merge(update);
         }
-        self.sums += other.sums;
-        self.overflowed_sums += other.overflowed_sums;
+        self.sums += sums;
+        self.overflowed_sums += overflowed;
     }
 
     /// Share of its sums that left the accumulator's range on the way.
@@ -184,8 +203,8 @@ pub struct Record {
     pub timeline: Timeline,
     /// By the end of each epoch.
     pub spent: Vec<Spent>,
-    /// The width of accumulators that the present weights need, by command; nothing for commands that
-    /// read no weights, and before the first epoch.
+    /// The width of accumulators that the present weights need, by write; nothing for those that read no
+    /// weights, and before the first epoch.
     pub widths_for_weights: Vec<Option<u32>>,
     /// How far the networks are apart.
     pub comparison: Comparison,
@@ -196,7 +215,7 @@ pub struct Record {
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     record: Record,
-    machine: Snapshot,
+    store: Snapshot,
     golden: Vec<GoldenLayer>,
     /// What momentum has gathered in the golden model.
     golden_velocity: Option<Vec<GoldenLayer>>,
@@ -257,7 +276,7 @@ pub struct Conduct<'a> {
 pub struct Trainer<'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
-    machine: Machine<'a>,
+    store: Store,
     engine: Box<dyn Engine + Send + 'a>,
     golden: AnyGolden,
     record: Record,
@@ -269,7 +288,7 @@ impl<'a> Trainer<'a> {
         let Prepared { experiment, graph, program, .. } = prepared;
         let initial: Vec<_> =
             (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-        let mut machine = Machine::new(program, &initial, seed);
+        let mut store = Store::new(program, &initial, seed);
         let mut engine = engine.build(prepared);
         let golden = match experiment.training.golden {
             Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
@@ -278,7 +297,7 @@ impl<'a> Trainer<'a> {
         let batch = experiment.training.batch;
         let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
-        let (fixed, ours) = judge.predict(&mut machine, engine.as_mut(), None);
+        let (fixed, ours) = judge.predict(&mut store, engine.as_mut(), None);
         let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
         let record = Record {
             seed,
@@ -286,13 +305,13 @@ impl<'a> Trainer<'a> {
             steps: 0,
             fixed: curve(fixed),
             golden: curve(float),
-            tensors: initial_tensors(&machine),
+            tensors: initial_tensors(&store),
             timeline: Timeline::default(),
             spent: Vec::new(),
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        let mut trainer = Self { prepared, data, machine, engine, golden, record };
+        let mut trainer = Self { prepared, data, store, engine, golden, record };
         trainer.compare(&ours, &theirs, None);
         trainer
     }
@@ -304,8 +323,8 @@ impl<'a> Trainer<'a> {
         let epochs = self.record.fixed.epochs.len() as u32;
         let look =
             Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
-        let (probe, machine) = with_golden!(&self.golden, |golden| {
-            look.probe(&self.machine, self.engine.as_mut(), golden)
+        let (probe, store) = with_golden!(&self.golden, |golden| {
+            look.probe(&self.store, self.engine.as_mut(), golden)
         });
         let mismatches = match (fixed, golden) {
             (Predicted::Classes(fixed), Predicted::Classes(golden)) => {
@@ -317,7 +336,7 @@ impl<'a> Trainer<'a> {
         let comparison = &mut self.record.comparison;
         comparison.probes.push(Probe { mismatches, steps, ..probe });
         if epochs == training.epochs {
-            comparison.histograms = histograms(&machine);
+            comparison.histograms = histograms(&store);
             comparison.keep(self.data.test.answers(), golden.clone(), fixed.clone());
         }
     }
@@ -332,7 +351,7 @@ impl<'a> Trainer<'a> {
             seed: self.record.seed,
             problem: problem.to_owned(),
         };
-        let Checkpoint { mut record, machine, golden, golden_velocity } = checkpoint;
+        let Checkpoint { mut record, store, golden, golden_velocity } = checkpoint;
         if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
             record.comparison.forget_the_last_epoch();
         }
@@ -342,9 +361,9 @@ impl<'a> Trainer<'a> {
             restore_golden(model, &golden, golden_velocity.as_deref())
         });
         restored.ok_or_else(|| problem("golden: its sizes are others"))?;
-        self.machine
-            .restore(&machine)
-            .ok_or_else(|| problem("machine: its weights have other sizes or formats"))?;
+        self.store
+            .restore(&store)
+            .ok_or_else(|| problem("store: its weights have other sizes or formats"))?;
         self.record = record;
         Ok(())
     }
@@ -363,7 +382,7 @@ impl<'a> Trainer<'a> {
         });
         Checkpoint {
             record: self.record.clone(),
-            machine: self.machine.snapshot(),
+            store: self.store.snapshot(),
             golden: kept(parameters),
             golden_velocity: velocity.map(kept),
         }
@@ -406,7 +425,7 @@ impl<'a> Trainer<'a> {
         let mut fixed = FixedEpoch {
             prepared,
             data,
-            machine: &mut self.machine,
+            store: &mut self.store,
             engine: self.engine.as_mut(),
             costs: prepared.costs(Arithmetic::Fixed),
             record,
@@ -440,9 +459,9 @@ impl<'a> Trainer<'a> {
         let ours = self.record.fixed.push(fixed);
         let spent = self.record.spent(self.prepared)?;
         self.record.spent.push(spent);
-        let commands = &self.prepared.program.commands;
+        let writes = self.prepared.program.all_writes();
         self.record.widths_for_weights =
-            commands.iter().map(|command| self.machine.width_for_weights(command)).collect();
+            writes.map(|(.., command)| self.store.width_for_weights(command)).collect();
         self.compare(&ours, &theirs, steps);
         Ok(())
     }
@@ -472,13 +491,13 @@ impl Record {
 }
 
 /// The records of the tensors that have initial values.
-fn initial_tensors(machine: &Machine<'_>) -> BTreeMap<String, TensorRecord> {
+fn initial_tensors(store: &Store) -> BTreeMap<String, TensorRecord> {
     let record = |(id, statistics): &(TensorId, ConversionStatistics)| {
         let initial = Some(statistics.clone());
-        let name = machine.program().tensor(*id).name.clone();
+        let name = store.program().tensor(*id).name.clone();
         (name, TensorRecord { initial, ..TensorRecord::default() })
     };
-    machine.initial_statistics().iter().map(record).collect()
+    store.initial_statistics().iter().map(record).collect()
 }
 
 /// Puts what a checkpoint kept into a golden model; `None` if it does not fit.
@@ -532,7 +551,7 @@ fn judge_golden(
 struct FixedEpoch<'t, 'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
-    machine: &'t mut Machine<'a>,
+    store: &'t mut Store,
     engine: &'t mut (dyn Engine + Send),
     costs: Costs<'a>,
     record: &'t mut Record,
@@ -562,12 +581,12 @@ impl FixedEpoch<'_, '_> {
         let judge =
             |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
-        let validation = validation
-            .map(|part| judge(part, "validation").predict(self.machine, self.engine, None));
+        let validation =
+            validation.map(|part| judge(part, "validation").predict(self.store, self.engine, None));
         let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
         let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
         let judge = judge(&self.data.test, "test");
-        let test = judge.predict(self.machine, self.engine, watch.as_mut());
+        let test = judge.predict(self.store, self.engine, watch.as_mut());
         if let Some(watch) = watch {
             self.record.comparison.units = watch.units();
         }
@@ -583,50 +602,75 @@ impl FixedEpoch<'_, '_> {
     ) -> Result<(), Error> {
         let mut dump = dump.filter(|dump| dump.step == self.record.steps);
         let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
-        for (id, statistics) in self.machine.load(batch, &step) {
-            self.writes(id).conversion.merge(&statistics);
+        for (id, statistics) in self.store.load(batch, &step) {
+            self.record.writes(self.store, id, self.epoch).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
-            dump.begin(self.machine, batch, &step)?;
+            dump.begin(self.store, batch, &step)?;
         }
         let toggles = self.prepared.experiment.accelerator.toggles;
         let watch = Watch::in_step(toggles, self.record.steps);
-        for (at, command) in self.prepared.program.commands.iter().enumerate() {
-            let (engine, costs) = (&mut *self.engine, &self.costs);
-            let mut engine = Observing { engine, costs, at, watch, observed: None };
-            let outcome = self.machine.execute(command, &step, &mut engine);
-            let observed = engine.observed;
-            let run = Run { command: at, work: outcome.work, second_pass: outcome.second_pass };
-            self.record.timeline.record(run, observed);
-            if let Some(sum) = &outcome.loss_sum {
-                loss.merge(sum);
-            }
-            self.writes(command.operation.output()).merge(&Writes {
-                conversion: outcome.conversion,
-                update: outcome.update,
-                sums: outcome.sums,
-                overflowed_sums: outcome.overflowed_sums,
-            });
-            if let Some(dump) = &mut dump {
-                dump.command(self.machine, at, &step)?;
-            }
-        }
+        let (epoch, costs) = (self.epoch, &self.costs);
+        let mut recording =
+            Recording { record: self.record, epoch, costs, watch, observed: None, loss };
+        let mut observers: Vec<&mut dyn Observer> = vec![&mut recording];
+        observers.extend(dump.as_deref_mut().map(|dump| dump as &mut dyn Observer));
+        run_step(self.engine, self.store, &step, &mut observers)?;
         if let Some(dump) = dump {
             dump.end()?;
         }
         self.record.steps += 1;
         Ok(())
     }
+}
 
-    /// What happens to a tensor in this epoch, in a record brought up to its present scale.
-    fn writes(&mut self, id: TensorId) -> &mut Writes {
-        let frac = self.machine.tensor(id).expect("a tensor just written").format().frac();
-        let name = &self.prepared.program.tensor(id).name;
-        if !self.record.tensors.contains_key(name) {
-            self.record.tensors.insert(name.clone(), TensorRecord::default());
+/// Keeps a record of what commands do.
+struct Recording<'r> {
+    record: &'r mut Record,
+    epoch: u32,
+    costs: &'r Costs<'r>,
+    watch: Watch,
+    /// What the command that runs does in the array.
+    observed: Option<Observed>,
+    loss: &'r mut ExactSum,
+}
+
+impl Observer for Recording<'_> {
+    fn before(&mut self, command: CommandId, store: &Store, step: &Step) {
+        self.observed = self.watch.observe(command, (store, step), self.costs);
+    }
+
+    fn after(
+        &mut self,
+        command: CommandId,
+        store: &Store,
+        _: &Step,
+        outcome: &Outcome,
+    ) -> Result<(), Error> {
+        let program = store.program();
+        for ((write, _), written) in program.writes_of(command).zip(&outcome.written) {
+            let work = program.work(write, store.batch());
+            let run = Run { write, work, second_pass: written.second_pass };
+            self.record.timeline.record(run, self.observed);
+            self.record.writes(store, written.tensor, self.epoch).add(written);
         }
-        let record = self.record.tensors.get_mut(name).expect("a record just made");
+        if let Some(sum) = &outcome.loss {
+            self.loss.merge(sum);
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// What happens to a tensor in this epoch, in a record brought up to its present scale.
+    fn writes(&mut self, store: &Store, id: TensorId, epoch: u32) -> &mut Writes {
+        let frac = store.tensor(id).expect("a tensor just written").format().frac();
+        let name = &store.program().tensor(id).name;
+        if !self.tensors.contains_key(name) {
+            self.tensors.insert(name.clone(), TensorRecord::default());
+        }
+        let record = self.tensors.get_mut(name).expect("a record just made");
         record.frac = frac;
-        record.in_epoch(self.epoch)
+        record.in_epoch(epoch)
     }
 }

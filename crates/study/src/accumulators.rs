@@ -1,8 +1,7 @@
 //! How wide the accumulators of a run are, and how wide they have to be.
 
 use serde::Serialize;
-use systoliq_fxp::Accumulator;
-use systoliq_program::{Command, Operation, Pass, SafeWidth, Work};
+use systoliq_program::{Command, Pass, SafeWidth, Work, Write, WriteId};
 
 use systoliq_run::Prepared;
 use systoliq_run::trainer::Record;
@@ -32,40 +31,31 @@ pub struct AccumulatorReport {
     pub overflow_rate: f64,
 }
 
-/// The accumulator of a command that sums.
-pub fn of(command: &Command) -> Option<&Accumulator> {
-    match &command.operation {
-        Operation::Gemm(gemm) => Some(&gemm.accumulator),
-        Operation::SumRows { accumulator, .. } => Some(accumulator),
-        _ => None,
-    }
-}
-
 /// One row per command that sums.
 pub(crate) fn accumulators(prepared: &Prepared, record: &Record) -> Vec<AccumulatorReport> {
     let program = &prepared.program;
     let batch = prepared.experiment.training.batch;
-    let row = |(at, command): (usize, &Command)| {
-        let accumulator = of(command)?;
-        let output = &program.tensor(command.operation.output()).name;
-        let safe = program.safe_width(command, batch);
+    let row = |(at, write, command): (WriteId, &Write, &Command)| {
+        let accumulator = command.operation.accumulator()?;
+        let output = &program.tensor(write.tensor).name;
+        let safe = program.safe_width(at, batch);
         Some(AccumulatorReport {
             layer: command.layer,
             pass: command.pass,
             output: output.clone(),
-            k: match program.work(command, batch) {
+            k: match program.work(at, batch) {
                 Work::Gemm(shape) => shape.k,
                 Work::Vector { rows, .. } => rows,
             },
             bits: accumulator.bits(),
             safe_bits: safe.map(|SafeWidth { bits, .. }| bits),
             safe_bits_count_bias: safe.is_some_and(|safe| safe.counts_bias),
-            bits_for_weights: record.widths_for_weights.get(at).copied().flatten(),
+            bits_for_weights: record.widths_for_weights.get(at.0).copied().flatten(),
             overflow_rate: record
                 .tensors
                 .get(output)
                 .map_or(0.0, |found| found.total().accumulator_overflow_rate()),
         })
     };
-    program.commands.iter().enumerate().filter_map(row).collect()
+    program.all_writes().filter_map(row).collect()
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::{Overflow, Rounding};
 use systoliq_nn::DataSet;
-use systoliq_program::{Command, Operation, Role, TensorDecl, TensorId};
+use systoliq_program::{Command, Role, TensorDecl, TensorId};
 
 use crate::drop::LossRatio;
 use crate::drop::ratio::SIGNIFICANT;
@@ -283,10 +283,8 @@ fn converted(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
 /// The noise that sums alone add to a tensor in these probes, where a matrix product's accumulator
 /// drops bits: relative errors of factors add up in products.
 fn of_sums(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
-    let gemm = match maker(prepared, id).map(|command| &command.operation) {
-        Some(Operation::Gemm(gemm)) if gemm.accumulator.frac().is_some() => gemm,
-        _ => return 0.0,
-    };
+    let gemm = maker(prepared, id).and_then(|command| command.operation.product());
+    let Some(gemm) = gemm.filter(|gemm| gemm.accumulator.frac().is_some()) else { return 0.0 };
     let all =
         |id: TensorId| probed(record, &prepared.program.tensor(id).name, |found| found.sqnr_db);
     let brought = all(gemm.a.tensor) + all(gemm.b.tensor);
@@ -295,15 +293,11 @@ fn of_sums(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
 
 /// The command that makes a tensor.
 fn maker(prepared: &Prepared, id: TensorId) -> Option<&Command> {
-    prepared.program.commands.iter().find(|command| command.operation.output() == id)
+    prepared.program.made(id).map(|(_, command)| command)
 }
 
 fn accumulator_overflow(command: &Command) -> Option<Overflow> {
-    match &command.operation {
-        Operation::Gemm(gemm) => Some(gemm.accumulator.overflow),
-        Operation::SumRows { accumulator, .. } => Some(accumulator.overflow),
-        _ => None,
-    }
+    command.operation.accumulator().map(|accumulator| accumulator.overflow)
 }
 
 /// What golden had in place of a tensor in each probe.

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
-use systoliq_program::{Operation, Pass, Work};
+use systoliq_program::operation::UpdateOutput;
+use systoliq_program::{Operation, Pass, TensorId, Work, WriteId};
 
 use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::diagnosis::Diagnosis;
@@ -532,7 +533,7 @@ fn utilization(prepared: &Prepared, macs: u64, cycles: u64) -> f64 {
     if cycles == 0 { 0.0 } else { macs as f64 / (pes as f64 * cycles as f64) }
 }
 
-/// One row per command and size of work.
+/// One row per write and size of work.
 fn layers(
     prepared: &Prepared,
     entries: &[Entry],
@@ -540,10 +541,10 @@ fn layers(
     float32: &Float32<'_>,
 ) -> Result<Vec<LayerReport>, Error> {
     let mut float32_groups = groups(&float32.entries);
-    let row = |((at, work), entries): ((usize, Work), Vec<Entry>)| {
+    let row = |((at, work), entries): ((WriteId, Work), Vec<Entry>)| {
         let on_float32 = float32_groups.remove(&(at, work)).expect("the same runs");
         let on_float32 = Totals::of(&on_float32).tally.energy(&float32.prices)?;
-        let command = &prepared.program.commands[at];
+        let (write, command) = (prepared.program.write(at), prepared.program.command_of(at));
         let totals = Totals::of(&entries);
         let shape = match work {
             Work::Gemm(shape) => Some(shape),
@@ -552,17 +553,8 @@ fn layers(
         Ok(LayerReport {
             layer: command.layer,
             pass: command.pass,
-            output: prepared.program.tensor(command.operation.output()).name.clone(),
-            operation: match command.operation {
-                Operation::Gemm(_) => "gemm",
-                Operation::SumRows { .. } => "sum_rows",
-                Operation::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
-                Operation::SquaredError { .. } => "squared_error",
-                Operation::Momentum { .. } => "momentum",
-                Operation::Update { .. } => "update",
-                Operation::Residual { .. } => "residual",
-                Operation::Convert { .. } => "convert",
-            },
+            output: prepared.program.tensor(write.tensor).name.clone(),
+            operation: name_of(&command.operation, write.tensor),
             m: shape.map(|shape| shape.m),
             n: shape.map(|shape| shape.n),
             k: shape.map(|shape| shape.k),
@@ -589,11 +581,27 @@ fn layers(
     groups(entries).into_iter().map(row).collect()
 }
 
-/// Entries by command and size of work.
-fn groups(entries: &[Entry]) -> BTreeMap<(usize, Work), Vec<Entry>> {
+/// What reports call what an operation does for one of the tensors that it writes.
+fn name_of(operation: &Operation, output: TensorId) -> &'static str {
+    match operation {
+        Operation::Product(_) => "gemm",
+        Operation::Reduce(_) => "sum_rows",
+        Operation::Loss(loss) if loss.targets.is_none() => "softmax_cross_entropy",
+        Operation::Loss(_) => "squared_error",
+        Operation::Update(update) => match update.output(output) {
+            UpdateOutput::Momentum => "momentum",
+            UpdateOutput::Written => "update",
+            UpdateOutput::Residual => "residual",
+            UpdateOutput::Working => "convert",
+        },
+    }
+}
+
+/// Entries by write and size of work.
+fn groups(entries: &[Entry]) -> BTreeMap<(WriteId, Work), Vec<Entry>> {
     let mut groups: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
-        groups.entry((entry.run.command, entry.run.work)).or_default().push(entry.clone());
+        groups.entry((entry.run.write, entry.run.work)).or_default().push(entry.clone());
     }
     groups
 }

@@ -10,10 +10,9 @@ use systoliq_fxp::Scale;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Kept, stash::Stash};
 use systoliq_nn::{DataSet, Dense, Schedule, Training};
-use systoliq_program::command::Rows;
-use systoliq_program::{Command, Program, TensorDecl};
+use systoliq_program::tensor::Rows;
+use systoliq_program::{Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
-use systoliq_study::accumulators;
 
 use super::table::Columns;
 use crate::failure::Failure;
@@ -181,7 +180,7 @@ impl<'a> Layer<'a> {
     fn new(layer: usize, dense: &Dense, program: &'a Program, batch: usize) -> Self {
         let units = dense.units as u64;
         let own = program.tensors.iter().filter(|decl| decl.layer == layer);
-        let commands = program.commands.iter().filter(|command| command.layer == layer);
+        let writes = program.all_writes().filter(|(.., command)| command.layer == layer);
         Self {
             layer,
             inputs: dense.inputs,
@@ -190,9 +189,7 @@ impl<'a> Layer<'a> {
             relu: dense.relu,
             parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
             tensors: own.map(Tensor::new).collect(),
-            accumulators: commands
-                .filter_map(|command| Sum::new(program, command, batch))
-                .collect(),
+            accumulators: writes.filter_map(|(at, ..)| Sum::new(program, at, batch)).collect(),
         }
     }
 
@@ -272,12 +269,12 @@ impl<'a> Tensor<'a> {
 }
 
 impl<'a> Sum<'a> {
-    /// `None` if the command sums nothing.
-    fn new(program: &Program, command: &'a Command, batch: usize) -> Option<Self> {
-        let accumulator = accumulators::of(command)?;
-        let safe = program.safe_width(command, batch);
+    /// `None` if nothing is summed.
+    fn new(program: &'a Program, at: WriteId, batch: usize) -> Option<Self> {
+        let accumulator = program.command_of(at).operation.accumulator()?;
+        let safe = program.safe_width(at, batch);
         Some(Self {
-            command: &command.name,
+            command: &program.write(at).name,
             bits: accumulator.bits(),
             frac: accumulator.frac(),
             rounding: word(&accumulator.rounding),

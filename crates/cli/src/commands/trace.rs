@@ -13,7 +13,7 @@ use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
 use systoliq_array::{self as array, Instants, Mapping, Schedule};
 use systoliq_import::{scalesim::trace::Matrix, scalesim::trace::scratchpad};
 use systoliq_nn::DataSet;
-use systoliq_program::Operation;
+use systoliq_program::WriteId;
 use systoliq_run::Prepared;
 use systoliq_run::step_trace::StepTrace;
 use systoliq_run::{capture::capture, capture::find_gemm, capture::mapping_in_step};
@@ -252,14 +252,13 @@ impl Trace {
         &self,
         loaded: &Loaded,
         data: &DataSet,
-        (op, mapping): (usize, &Mapping),
+        (op, mapping): (WriteId, &Mapping),
         cycles: Range<u64>,
     ) -> Result<String, Failure> {
         let folder = self.out.as_deref().expect("a folder that was checked");
         let Prepared { program, .. } = &loaded.prepared;
-        let command = &program.commands[op];
-        let Operation::Gemm(gemm) = &command.operation else { unreachable!("a GEMM was found") };
-        let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&command.name));
+        let gemm = program.command_of(op).operation.product().expect("a GEMM was found");
+        let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&program.write(op).name));
         let step = step.map_err(Failure::input)?;
         std::fs::create_dir_all(folder).map_err(|error| {
             Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
@@ -267,7 +266,7 @@ impl Trace {
         let file = |matrix: Matrix, memory: &str| {
             folder.join(format!("{}_{memory}_TRACE.csv", matrix.name()))
         };
-        let tensors = [(gemm.a.tensor, false), (gemm.b.tensor, false), (gemm.output, true)];
+        let tensors = [(gemm.a.tensor, false), (gemm.b.tensor, false), (gemm.finish.output, true)];
         for (matrix, (tensor, write)) in Matrix::ALL.into_iter().zip(tensors) {
             write_whole(&file(matrix, "SRAM"), |out| {
                 let mut out = BufWriter::new(out);
@@ -374,9 +373,9 @@ impl Trace {
         self.op.as_deref().unwrap_or_default()
     }
 
-    fn title(&self, loaded: &Loaded, op: usize) -> String {
+    fn title(&self, loaded: &Loaded, op: WriteId) -> String {
         let (experiment, program) = (&loaded.prepared.experiment, &loaded.prepared.program);
-        let (name, op) = (one_line(&experiment.name), &program.commands[op].name);
+        let (name, op) = (one_line(&experiment.name), &program.write(op).name);
         format!("{name}, seed {}: {op} of step {}", experiment.seed, self.step)
     }
 

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::{Role, TensorDecl, TensorPlan};
 use systoliq_run::{Error, Experiment, Prepared, path};
-use systoliq_study::accumulators;
 
 /// The fewest bits that are tried.
 const BITS_MIN: u32 = 2;
@@ -69,7 +68,7 @@ impl Adjustable {
         }
         let mut sums = BTreeMap::new();
         for command in &prepared.program.commands {
-            if let Some(accumulator) = accumulators::of(command) {
+            if let Some(accumulator) = command.operation.accumulator() {
                 let bits = sums.entry(command.layer).or_insert(0);
                 *bits = accumulator.bits().max(*bits);
             }
@@ -195,9 +194,10 @@ mod tests {
         let weights = prepared.plan.layers.iter().enumerate().map(|(layer, plan)| {
             ((place(layer, Role::Weights), format!("w{layer}")), format(&plan.weights))
         });
-        let sums = prepared.program.commands.iter().filter_map(|command| {
+        let sums = prepared.program.all_writes().filter_map(|(_, write, command)| {
             let place = Place { layer: command.layer, role: ACCUMULATOR.to_owned() };
-            Some(((place, command.name.clone()), (accumulators::of(command)?.bits(), None)))
+            let accumulator = command.operation.accumulator()?;
+            Some(((place, write.name.clone()), (accumulator.bits(), None)))
         });
         tensors.chain(weights).chain(sums).collect()
     }

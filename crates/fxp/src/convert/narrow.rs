@@ -8,10 +8,17 @@ use crate::statistics::{CHUNK, Products};
 use crate::vectors::{Work, with_widest_vectors};
 use crate::{ConversionStatistics, Lane, Rounding, shift_right_round};
 
-/// Converts elements whose scaled magnitude has at most 61 bits, dropping 0 to 61 of them; the
-/// longest has `longest` bits unscaled.
+/// Whether the positions of `count` elements from `first` on have 32 bits beside bits that all share.
+pub(super) fn numbers(first: usize, count: usize) -> bool {
+    first as u64 >> 32 == (first + count.max(1) - 1) as u64 >> 32
+}
+
+/// Converts elements from position `first` on whose scaled magnitude has at most 61 bits, dropping 0 to
+/// 61 of them; the longest has `longest` bits unscaled. Their positions must be ones that
+/// [`numbers`] tells.
 pub(super) fn convert<T: Lane>(
     conversion: &Conversion,
+    first: u64,
     raws: &[i64],
     longest: u32,
     codes: &mut [T],
@@ -20,7 +27,7 @@ pub(super) fn convert<T: Lane>(
     let mut products = Products::default();
     let mut fitted = [0; CHUNK];
     for (at, (raws, codes)) in raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)).enumerate() {
-        let first = (at * CHUNK) as u64;
+        let first = first + (at * CHUNK) as u64;
         let fitted = &mut fitted[..raws.len()];
         let counts = with_widest_vectors(Fit { conversion, first, raws, fitted });
         statistics.overflowed += counts.overflowed;
@@ -105,7 +112,7 @@ impl Fit<'_> {
         let (bits, signed) = (conversion.to.bits(), conversion.to.is_signed());
         let (low, high) = conversion.overflow.ends(conversion.to);
         let (half_low, half_high) = conversion.overflow.half_ends(conversion.to);
-        // A chunk never crosses a multiple of 2^32, so that 32 bits number its elements.
+        // No multiple of 2^32 is crossed, so that 32 bits number the elements.
         let key = match first >> 32 {
             0 => conversion.key,
             upper => conversion.key.with(upper),

@@ -21,7 +21,7 @@ pub(super) enum Flows {
     /// The same for all.
     All(Stationary),
     /// Each its own: those that were asked for, by command and sizes.
-    Each(RefCell<BTreeMap<(usize, GemmShape), Choice>>),
+    Each(RefCell<BTreeMap<(WriteId, GemmShape), Choice>>),
 }
 
 /// The flow of a product.
@@ -39,14 +39,13 @@ impl Flows {
 }
 
 impl<'a> Costs<'a> {
-    /// How the array runs the command in place `at` of the program, a matrix product, on these
-    /// sizes.
-    pub fn mapping(&self, at: usize, shape: GemmShape) -> Mapping {
+    /// How the array runs a matrix product on these sizes.
+    pub fn mapping(&self, at: WriteId, shape: GemmShape) -> Mapping {
         self.mapping_as(self.product(at), shape, self.choice(at, shape).flow)
     }
 
     /// The flow of a product on these sizes.
-    pub(super) fn choice(&self, at: usize, shape: GemmShape) -> Choice {
+    pub(super) fn choice(&self, at: WriteId, shape: GemmShape) -> Choice {
         let known = match &self.flows {
             Flows::All(flow) => return Choice { flow: *flow, once: None },
             Flows::Each(known) => known,
@@ -59,25 +58,30 @@ impl<'a> Costs<'a> {
         choice
     }
 
-    pub(super) fn mapping_as(&self, gemm: &Gemm, shape: GemmShape, stays: Stationary) -> Mapping {
+    pub(super) fn mapping_as(
+        &self,
+        gemm: &Product,
+        shape: GemmShape,
+        stays: Stationary,
+    ) -> Mapping {
         let sum_bits = self.sum_widths(gemm, shape.k).total();
         self.accelerator.mapping(shape, sum_bits, stays)
     }
 
     /// The cycles of a product in each dataflow that can run it.
-    pub fn cycles_by_dataflow(&self, at: usize, shape: GemmShape) -> BTreeMap<Stationary, u64> {
+    pub fn cycles_by_dataflow(&self, at: WriteId, shape: GemmShape) -> BTreeMap<Stationary, u64> {
         let cycles = |flow| Some((flow, self.usual(at, shape, flow)?.cycles.total().0));
         Stationary::ALL.into_iter().filter_map(cycles).collect()
     }
 
     /// What a product usually takes in a dataflow; nothing where it cannot always run.
-    fn usual(&self, at: usize, shape: GemmShape, flow: Stationary) -> Option<Cost> {
+    fn usual(&self, at: WriteId, shape: GemmShape, flow: Stationary) -> Option<Cost> {
         self.if_always(at, |second_pass| self.in_flow(at, shape, flow, second_pass, None))
     }
 
-    /// What a command usually takes, with a second pass if its scale always takes one; nothing where
+    /// What a write usually takes, with a second pass if its scale always takes one; nothing where
     /// it cannot run, or could not if its scale, which may take one, did.
-    fn if_always(&self, at: usize, cost: impl Fn(bool) -> Result<Cost, Error>) -> Option<Cost> {
+    fn if_always(&self, at: WriteId, cost: impl Fn(bool) -> Result<Cost, Error>) -> Option<Cost> {
         let (always, ever) = (self.always_second_pass(at), self.may_take_second_pass(at));
         let usual = cost(always).ok()?;
         (always == ever || cost(ever).is_ok()).then_some(usual)
@@ -85,7 +89,7 @@ impl<'a> Costs<'a> {
 
     /// The flow of the fewest cycles of those that find the copies they read; the first of several,
     /// and the first of all where none can run.
-    fn fewest_cycles(&self, at: usize, shape: GemmShape) -> Choice {
+    fn fewest_cycles(&self, at: WriteId, shape: GemmShape) -> Choice {
         let gemm = self.product(at);
         // Stalls only add to this.
         let at_least = |flow| {
@@ -113,7 +117,7 @@ impl<'a> Costs<'a> {
 
     /// Whether every operand that a flow reads across its layout has the copy for it, as far as
     /// copies are laid out.
-    fn serves(&self, gemm: &Gemm, flow: Stationary) -> bool {
+    fn serves(&self, gemm: &Product, flow: Stationary) -> bool {
         let copies = self.copies.as_deref();
         copies.is_none_or(|copies| across(gemm, flow).all(|tensor| copies.contains(&tensor)))
     }
@@ -141,11 +145,11 @@ impl<'a> Costs<'a> {
 
     fn copied(self, batch: usize) -> Self {
         let mut copies: Vec<TensorId> = Vec::new();
-        for (at, command) in self.program.commands.iter().enumerate() {
-            if let (Operation::Gemm(gemm), Work::Gemm(shape)) =
-                (&command.operation, self.program.work(command, batch))
+        for (at, _, command) in self.program.all_writes() {
+            if let (Some(product), Work::Gemm(shape)) =
+                (command.operation.product(), self.program.work(at, batch))
             {
-                copies.extend(across(gemm, self.choice(at, shape).flow));
+                copies.extend(across(product, self.choice(at, shape).flow));
             }
         }
         let mut costs = Self { copies: Some(copies), ..self };
@@ -156,47 +160,43 @@ impl<'a> Costs<'a> {
         costs.with_stash(batch)
     }
 
-    /// Whether a command writes a second copy: those of the input are there.
+    /// Whether a second copy is written: those of the input are there.
     fn writes_copies(&self) -> bool {
         let copies = self.copies.as_deref().unwrap_or_default();
-        let mut written = self.program.commands.iter().map(|command| command.operation.output());
-        written.any(|output| copies.contains(&output))
+        self.program.writes.iter().any(|write| copies.contains(&write.tensor))
     }
 
     /// The cycles of a step on a full batch; the most where it cannot run.
     fn step_cycles(&self, batch: usize) -> u64 {
-        let add = |sum: u64, (at, command)| {
-            let work = self.program.work(command, batch);
+        let add = |sum: u64, at| {
+            let work = self.program.work(at, batch);
             let cost = self.if_always(at, |second_pass| self.of(at, work, second_pass))?;
             sum.checked_add(cost.cycles.total().0)
         };
-        self.program.commands.iter().enumerate().try_fold(0, add).unwrap_or(u64::MAX)
+        self.program.all_writes().map(|(at, ..)| at).try_fold(0, add).unwrap_or(u64::MAX)
     }
 
-    /// Whether the scale of a command's output is chosen from the output itself in every step.
-    pub(super) fn always_second_pass(&self, at: usize) -> bool {
+    /// Whether the scale of what is written is chosen from itself in every step.
+    pub(super) fn always_second_pass(&self, at: WriteId) -> bool {
         self.arithmetic == Arithmetic::Fixed && self.output_scale(at) == Scale::Dynamic
     }
 
     /// Whether it is in some step, such as the first, before which there is nothing to choose it from.
-    pub fn may_take_second_pass(&self, at: usize) -> bool {
+    pub fn may_take_second_pass(&self, at: WriteId) -> bool {
         self.arithmetic == Arithmetic::Fixed && self.output_scale(at).follows_range()
     }
 
-    fn output_scale(&self, at: usize) -> Scale {
-        self.plan(self.program.commands[at].operation.output()).scale
+    fn output_scale(&self, at: WriteId) -> Scale {
+        self.plan(self.program.write(at).tensor).scale
     }
 
-    pub(super) fn product(&self, at: usize) -> &'a Gemm {
-        match &self.program.commands[at].operation {
-            Operation::Gemm(gemm) => gemm,
-            operation => panic!("{operation:?} is no matrix product"),
-        }
+    pub(super) fn product(&self, at: WriteId) -> &'a Product {
+        self.program.command_of(at).operation.product().expect("a matrix product")
     }
 }
 
 /// The operands of which a flow takes elements in one cycle that are no neighbours in the tensor.
-fn across(gemm: &Gemm, flow: Stationary) -> impl Iterator<Item = TensorId> {
+fn across(gemm: &Product, flow: Stationary) -> impl Iterator<Item = TensorId> {
     let operands = [(gemm.a, true), (gemm.b, false)].into_iter();
     operands.filter(move |&(operand, is_a)| !is_along(flow, operand, is_a)).map(|(of, _)| of.tensor)
 }

@@ -1,5 +1,6 @@
 //! What a matrix product takes: the grid, its operands' way to it, and the results' way out.
 
+use super::edge::{mask_of, masks};
 use super::*;
 
 /// What the scratchpads see of an operand of a GEMM.
@@ -15,7 +16,7 @@ impl Bill<'_, '_, '_> {
     /// A matrix product in a dataflow.
     pub(super) fn gemm(
         &mut self,
-        gemm: &Gemm,
+        gemm: &Product,
         shape: GemmShape,
         flow: Stationary,
         second_pass: bool,
@@ -47,13 +48,8 @@ impl Bill<'_, '_, '_> {
             mapping,
             operands: [operands[0].operand, operands[1].operand],
             bias: self.bias(gemm, shape),
-            mask: match gemm.edge {
-                // Which activations are positive is known when they are converted.
-                Edge::Relu if second_pass => None,
-                Edge::Relu => Some(Mask { tensor: gemm.output, write: true }),
-                Edge::Mask(activation) => Some(Mask { tensor: activation, write: false }),
-                Edge::Pass => None,
-            },
+            // Which activations are positive is known when they are converted.
+            mask: masks(gemm).find(|mask| !(mask.write && second_pass)),
             results,
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
@@ -66,8 +62,8 @@ impl Bill<'_, '_, '_> {
         if second_pass {
             let results = shape.m as u64 * shape.n as u64;
             let bits = costs.result_bits(&gemm.accumulator);
-            let relu = (gemm.edge == Edge::Relu).then(|| mask_of(gemm.output));
-            self.second_pass(gemm.output, results, bits, relu)?;
+            let written = masks(gemm).find(|mask| mask.write).map(|mask| mask_of(mask.tensor));
+            self.second_pass(gemm.finish.output, results, bits, written)?;
         }
         Ok(())
     }
@@ -92,7 +88,7 @@ impl Bill<'_, '_, '_> {
     }
 
     /// Multipliers, adders and registers of the grid.
-    fn processing_elements(&mut self, gemm: &Gemm, mapping: &Mapping, counts: &ArrayCounts) {
+    fn processing_elements(&mut self, gemm: &Product, mapping: &Mapping, counts: &ArrayCounts) {
         let costs = self.costs;
         let (a, b) = (costs.bits(gemm.a.tensor), costs.bits(gemm.b.tensor));
         let GemmShape { m, k, n } = mapping.shape;
@@ -174,7 +170,7 @@ impl Bill<'_, '_, '_> {
     }
 
     /// The operands as the dataflow takes them.
-    fn operands(&self, gemm: &Gemm, mapping: &Mapping) -> Result<[Rows; 2], TooLong> {
+    fn operands(&self, gemm: &Product, mapping: &Mapping) -> Result<[Rows; 2], TooLong> {
         let costs = self.costs;
         let output_stays = mapping.output_stays();
         let rows = |operand: OperandRef, is_a: bool| {
@@ -271,80 +267,28 @@ impl Bill<'_, '_, '_> {
         self.rows(Buffer::C, false, row_bits, rows);
     }
 
-    /// Bias, ReLU or mask, and conversion, per result.
-    fn edge(&mut self, gemm: &Gemm, mapping: &Mapping) {
-        let costs = self.costs;
-        let shape = mapping.shape;
-        let results = shape.m as u64 * shape.n as u64;
-        let sum = costs.result_bits(&gemm.accumulator);
-        let c_row = costs.array().cols as u64;
-        if let Some(bias) = gemm.bias {
-            let bits = costs.bits(bias);
-            let widths = costs.sum_widths(gemm, shape.k);
-            self.add(Component::Adder, widths.sum, results);
-            let row_bits = c_row * u64::from(bits);
-            self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
-            let [row_pieces, col_pieces] =
-                [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
-            // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
-            let reads = match mapping.stationary {
-                Stationary::Output => row_pieces * col_pieces,
-                Stationary::Weight => col_pieces,
-                Stationary::Input => col_pieces * (shape.n as u64).div_ceil(c_row),
-            };
-            self.rows(Buffer::C, false, row_bits, reads);
-        }
-        // The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
-        let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
-        match gemm.edge {
-            Edge::Pass => {}
-            Edge::Relu => {
-                self.event(Component::Activation, Event::Relu { bits: sum }, results);
-                self.rows(Buffer::C, true, c_row, rows);
-                self.drain((gemm.output, Stored::Mask), c_row, rows);
-            }
-            Edge::Mask(activation) => {
-                self.event(Component::Activation, Event::Relu { bits: sum }, results);
-                self.fill(Buffer::C, (activation, Stored::Mask), c_row, rows);
-                self.rows(Buffer::C, false, c_row, rows);
-            }
-        }
-        if gemm.scale == BatchScale::Mean {
-            self.multiply(Component::Requantizer, sum, 16, results);
-        }
-    }
-
-    /// The bias on its way to the edge.
-    fn bias(&self, gemm: &Gemm, shape: GemmShape) -> Option<Transfer> {
-        gemm.bias.map(|bias| {
-            let bits = self.costs.bits(bias);
-            let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
-            self.transfer(of, false, shape.n as u64)
-        })
-    }
-
     /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the
     /// folds give them. Where the scale needs the whole tensor first, that is nothing, or all of it
     /// at full width if it does not fit.
-    fn results(&mut self, gemm: &Gemm, mapping: &Mapping, second_pass: bool) -> Vec<Outgoing> {
+    fn results(&mut self, gemm: &Product, mapping: &Mapping, second_pass: bool) -> Vec<Outgoing> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
         let sum = costs.result_bits(&gemm.accumulator);
         let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
-        self.requantize(gemm.output, sum, moves, results);
+        self.requantize(gemm.finish.output, sum, moves, results);
         // Results that leave side by side along m pass a transposer.
         if mapping.stationary == Stationary::Input {
             self.event(Component::Registers, Event::Transpose { bits: sum }, results);
         }
         let row = costs.array().cols as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
-        let waits = second_pass || costs.block(gemm.output).is_some();
-        self.output_rows(gemm.output, rows, waits.then_some((results, sum)));
+        let waits = second_pass || costs.block(gemm.finish.output).is_some();
+        self.output_rows(gemm.finish.output, rows, waits.then_some((results, sum)));
         match second_pass {
-            false => self.copies(gemm.output, results),
+            false => self.copies(gemm.finish.output, results),
             true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),
-            true => vec![Outgoing { tensor: gemm.output, stored: Stored::Sums, bits: sum }],
+            true => vec![Outgoing { tensor: gemm.finish.output, stored: Stored::Sums, bits: sum }],
         }
     }
 }
@@ -354,8 +298,4 @@ fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
     let Pieces { side, full, rest } = pieces;
     let sizes = [(side as u64, full as u64), (rest as u64, 1)];
     sizes.into_iter().filter(|&(size, count)| size > 0 && count > 0).collect()
-}
-
-fn mask_of(tensor: TensorId) -> Outgoing {
-    Outgoing { tensor, stored: Stored::Mask, bits: 1 }
 }

@@ -3,7 +3,8 @@
 use systoliq_array::timing;
 use systoliq_fxp::{Accumulator, Interpolation};
 use systoliq_program::command::BatchGradient;
-use systoliq_program::{Operation, Role, TensorId};
+use systoliq_program::operation::{Loss, Update, UpdateOutput};
+use systoliq_program::{Operation, TensorId, WriteId};
 
 use super::traffic::Outgoing;
 use super::{Arithmetic, Bill, FACTOR_BITS, SOFTMAX_PASSES, too_large};
@@ -34,8 +35,19 @@ fn common_multiple(lanes: u64, burst_bytes: u64) -> u64 {
     (lanes >> shared) * burst_bits
 }
 
+/// Whether what an update writes is a copy in another format, or what that does not hold.
+fn is_copy_or_residual(operation: &Operation, output: TensorId) -> bool {
+    match operation {
+        Operation::Update(update) => match update.output(output) {
+            UpdateOutput::Residual | UpdateOutput::Working => true,
+            UpdateOutput::Momentum | UpdateOutput::Written => false,
+        },
+        Operation::Product(_) | Operation::Reduce(_) | Operation::Loss(_) => false,
+    }
+}
+
 impl Bill<'_, '_, '_> {
-    /// A command of the vector unit.
+    /// A write of the vector unit.
     pub(super) fn vector(
         &mut self,
         operation: &Operation,
@@ -44,74 +56,26 @@ impl Bill<'_, '_, '_> {
         second_pass: bool,
     ) -> Result<(), Error> {
         let elements = rows * cols;
-        let output = operation.output();
+        let output = self.costs.program.write(self.at).tensor;
+        // Float hardware has no residual, and one copy of the weights.
+        if self.is_float() && is_copy_or_residual(operation, output) {
+            return Ok(());
+        }
         // Passes, width of the value that is converted into the output, and how many there are.
         let (passes, width, outputs) = match operation {
-            Operation::Gemm(_) => unreachable!("the array runs GEMMs"),
-            Operation::SumRows { input, accumulator, scale, .. } => {
-                let bits = self.costs.result_bits(accumulator);
-                self.sum_rows(*input, accumulator, rows, cols);
-                if *scale == super::BatchScale::Mean {
-                    self.multiply(Component::Requantizer, bits, 16, cols);
-                }
+            Operation::Product(_) => unreachable!("the array runs matrix products"),
+            Operation::Reduce(reduce) => {
+                let bits = self.costs.result_bits(&reduce.accumulator);
+                self.sum_rows(reduce.input, &reduce.accumulator, rows, cols);
+                self.factor(reduce.finish.factor, bits, cols);
                 (1, bits, cols)
             }
-            Operation::SoftmaxCrossEntropy { logits, .. } => {
-                self.softmax(*logits, rows, cols);
-                let softmax = &self.costs.program.softmax;
-                // P − [i = c] as a code, times 1/ln 2 at the tables' width.
-                (SOFTMAX_PASSES, softmax.probability_frac + 2 + softmax.table_bits(), elements)
-            }
-            Operation::SquaredError { outputs, targets, .. } => {
-                let bits = self.costs.bits(*outputs).max(self.costs.bits(*targets)) + 1;
-                self.add(Component::Loss, bits, elements);
-                self.multiply(Component::Loss, bits, bits, elements);
-                (1, bits, elements)
-            }
-            Operation::Momentum { momentum, gradient, weights, decay } => {
-                let bits = self.costs.bits(*momentum);
-                let width = FACTOR_BITS + bits;
-                self.multiply(Component::Update, FACTOR_BITS, bits, elements);
-                self.add(Component::Update, width, elements);
-                if self.costs.program.learning.batch_gradient == BatchGradient::Sum {
-                    let bits = self.costs.bits(*gradient);
-                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
-                }
-                if *decay {
-                    let bits = self.costs.bits(*weights);
-                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
-                    self.add(Component::Update, width, elements);
-                }
-                (1, width, elements)
-            }
-            Operation::Update { weights, residual, gradient, decay, rate_bits } => {
-                let (bits, own) = (self.costs.bits(*gradient), self.costs.bits(*weights));
-                self.multiply(Component::Update, *rate_bits, bits, elements);
-                self.add(Component::Update, own, elements);
-                if *decay {
-                    self.multiply(Component::Update, *rate_bits, own, elements);
-                    self.add(Component::Update, own, elements);
-                }
-                if let Some(residual) = residual.filter(|_| !self.is_float()) {
-                    let bits = own + self.costs.bits(residual);
-                    self.add(Component::Update, bits, elements);
-                }
-                (1, rate_bits + bits, elements)
-            }
-            // Float hardware has no residual, and one copy of the weights.
-            Operation::Residual { .. } | Operation::Convert { .. } if self.is_float() => {
-                return Ok(());
-            }
-            Operation::Residual { residual, weights } => {
-                let bits = self.costs.bits(*weights) + self.costs.bits(*residual);
-                self.add(Component::Update, bits, elements);
-                (1, bits, elements)
-            }
-            Operation::Convert { from, .. } => (1, self.costs.bits(*from), elements),
+            Operation::Loss(loss) => self.loss(loss, rows, cols),
+            Operation::Update(update) => (1, self.update(update, output, elements), elements),
         };
-        let moves = self.moves(&operation.inputs());
+        let moves = self.moves(&self.costs.program.reads(self.at));
         self.requantize(output, width, moves, outputs);
-        let inputs = self.fetched(operation);
+        let inputs = self.fetched(operation, output);
         for &input in &inputs {
             self.input_rows(input, elements);
         }
@@ -144,24 +108,83 @@ impl Bill<'_, '_, '_> {
         Ok(())
     }
 
+    /// The loss and its gradient: passes, width of a gradient, and how many there are.
+    fn loss(&mut self, loss: &Loss, rows: u64, cols: u64) -> (u64, u32, u64) {
+        let elements = rows * cols;
+        let Some(targets) = loss.targets else {
+            self.softmax(loss.outputs, rows, cols);
+            let softmax = &self.costs.program.softmax;
+            // P − [i = c] as a code, times 1/ln 2 at the tables' width.
+            let width = softmax.probability_frac + 2 + softmax.table_bits();
+            return (SOFTMAX_PASSES, width, elements);
+        };
+        let bits = self.costs.bits(loss.outputs).max(self.costs.bits(targets)) + 1;
+        self.add(Component::Loss, bits, elements);
+        self.multiply(Component::Loss, bits, bits, elements);
+        (1, bits, elements)
+    }
+
+    /// What an update does for one of the tensors that it writes; the width of what is converted.
+    fn update(&mut self, update: &Update, output: TensorId, elements: u64) -> u32 {
+        let own = self.costs.bits(update.written);
+        match update.output(output) {
+            UpdateOutput::Momentum => {
+                let bits = self.costs.bits(output);
+                let width = FACTOR_BITS + bits;
+                self.multiply(Component::Update, FACTOR_BITS, bits, elements);
+                self.add(Component::Update, width, elements);
+                if self.costs.program.learning.batch_gradient == BatchGradient::Sum {
+                    let bits = self.costs.bits(update.gradient);
+                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
+                }
+                if update.decay {
+                    self.multiply(Component::Update, FACTOR_BITS, own, elements);
+                    self.add(Component::Update, width, elements);
+                }
+                width
+            }
+            UpdateOutput::Written => {
+                let bits = self.costs.bits(update.multiplied());
+                self.multiply(Component::Update, update.rate_bits, bits, elements);
+                self.add(Component::Update, own, elements);
+                if update.decays_as_written() {
+                    self.multiply(Component::Update, update.rate_bits, own, elements);
+                    self.add(Component::Update, own, elements);
+                }
+                if let Some(residual) = update.residual.filter(|_| !self.is_float()) {
+                    let bits = own + self.costs.bits(residual);
+                    self.add(Component::Update, bits, elements);
+                }
+                update.rate_bits + bits
+            }
+            UpdateOutput::Residual => {
+                let bits = own + self.costs.bits(output);
+                self.add(Component::Update, bits, elements);
+                bits
+            }
+            UpdateOutput::Working => own,
+        }
+    }
+
     fn is_float(&self) -> bool {
         self.costs.arithmetic != Arithmetic::Fixed
     }
 
-    /// The inputs that come from memory. The commands of an update work on one stream: weights are
-    /// converted from the master on its way out, momentum and what is left to a residual are taken on
-    /// their way, and what decays into a momentum is fetched once, for the update behind it.
-    fn fetched(&self, operation: &Operation) -> Vec<TensorId> {
-        match operation {
-            Operation::Convert { .. } | Operation::Residual { .. } => Vec::new(),
-            Operation::Momentum { momentum, gradient, .. } => vec![*momentum, *gradient],
-            Operation::Update { weights, residual, gradient, .. } => {
-                let gathered = self.costs.program.tensor(*gradient).role == Role::Momentum;
-                let gradient = (!gathered).then_some(*gradient);
-                let residual = residual.filter(|_| !self.is_float());
-                [*weights].into_iter().chain(gradient).chain(residual).collect()
+    /// What comes from memory. The writes of an update work on one stream: weights are converted from
+    /// the master on its way out, momentum and what is left to a residual are taken on their way, and
+    /// what decays into a momentum is fetched once, for the weights behind it.
+    fn fetched(&self, operation: &Operation, output: TensorId) -> Vec<TensorId> {
+        let Operation::Update(update) = operation else {
+            return operation.reads(output);
+        };
+        match update.output(output) {
+            UpdateOutput::Momentum => vec![output, update.gradient],
+            UpdateOutput::Written => {
+                let gradient = update.momentum.is_none().then_some(update.gradient);
+                let residual = update.residual.filter(|_| !self.is_float());
+                [output].into_iter().chain(gradient).chain(residual).collect()
             }
-            _ => operation.inputs(),
+            UpdateOutput::Residual | UpdateOutput::Working => Vec::new(),
         }
     }
 
@@ -251,10 +274,10 @@ impl Bill<'_, '_, '_> {
         })
     }
 
-    /// Whether a tensor that this command reads is still on chip.
+    /// Whether a tensor that is read is still on chip.
     pub(super) fn is_resident(&self, tensor: TensorId, elements: u64) -> bool {
-        let commands = &self.costs.program.commands;
-        let made = self.at.checked_sub(1).map(|before| commands[before].operation.output());
+        let writes = &self.costs.program.writes;
+        let made = self.at.0.checked_sub(1).map(|before| writes[before].tensor);
         self.keeps(tensor, elements) && made == Some(tensor)
     }
 
@@ -264,16 +287,15 @@ impl Bill<'_, '_, '_> {
             && self.costs.fits_half(Buffer::C, elements, bits)
     }
 
-    /// What of this command's output goes to DRAM: a copy, or two where one is read across its
-    /// layout, or none where only the next command reads it and it stays on chip.
+    /// What of what is written goes to DRAM: a copy, or two where one is read across its layout, or
+    /// none where it is read only for the next write and stays on chip.
     pub(super) fn copies(&self, output: TensorId, elements: u64) -> Vec<Outgoing> {
         let program = self.costs.program;
-        let read_by = |at: usize| {
-            program.commands.get(at).is_some_and(|c| c.operation.inputs().contains(&output))
-        };
+        let count = program.writes.len();
+        let read_for = |at: usize| at < count && program.reads(WriteId(at)).contains(&output);
         let lasts = program.tensor(output).role.outlasts_a_step();
-        let later = (self.at + 2..program.commands.len()).any(read_by);
-        if self.keeps(output, elements) && read_by(self.at + 1) && !later && !lasts {
+        let later = (self.at.0 + 2..count).any(read_for);
+        if self.keeps(output, elements) && read_for(self.at.0 + 1) && !later && !lasts {
             return Vec::new();
         }
         let first = elements_of(output, self.costs.bits(output));

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use serde_json::json;
-use systoliq_program::Pass;
+use systoliq_program::{Pass, WriteId};
 
 use super::StepTrace;
 use systoliq_hardware::memory::Moment;
@@ -82,12 +82,13 @@ impl StepTrace<'_> {
         let mut events = Events { out, clock_mhz };
         events.names(&format!("{}, step {}", experiment.name, self.step))?;
         // A step of work ends when the next one starts, at the latest.
-        let mut open: Option<(usize, u64, Moment)> = None;
-        let mut numbers = (usize::MAX, 0);
+        let mut open: Option<(WriteId, u64, Moment)> = None;
+        let mut numbers = (None, 0);
         let cycles = self.show(&mut |command, moment| {
             let until = moment.start - moment.stall;
             self.close(&mut events, open.take(), Some((command, until)))?;
-            numbers = if numbers.0 == command { (command, numbers.1 + 1) } else { (command, 0) };
+            let number = if numbers.0 == Some(command) { numbers.1 + 1 } else { 0 };
+            numbers = (Some(command), number);
             self.moment(&mut events, command, &moment)?;
             open = Some((command, numbers.1, moment));
             Ok(())
@@ -101,8 +102,8 @@ impl StepTrace<'_> {
     fn close<W: Write>(
         &self,
         events: &mut Events<W>,
-        open: Option<(usize, u64, Moment)>,
-        next: Option<(usize, u64)>,
+        open: Option<(WriteId, u64, Moment)>,
+        next: Option<(WriteId, u64)>,
     ) -> io::Result<()> {
         let Some((command, number, Moment { start, end, .. })) = open else { return Ok(()) };
         let end = match next {
@@ -112,7 +113,7 @@ impl StepTrace<'_> {
         if start >= end {
             return Ok(());
         }
-        let args = json!({ "command": self.prepared.program.commands[command].name });
+        let args = json!({ "command": self.prepared.program.write(command).name });
         events.span(Track::Work, &format!("step {number}"), start..end, args)
     }
 
@@ -120,7 +121,7 @@ impl StepTrace<'_> {
     fn moment<W: Write>(
         &self,
         events: &mut Events<W>,
-        command: usize,
+        command: WriteId,
         moment: &Moment,
     ) -> io::Result<()> {
         let program = &self.prepared.program;
@@ -128,7 +129,7 @@ impl StepTrace<'_> {
             let what = if write { "write" } else { "read" };
             format!("{what} {}", program.tensor(tensor).name)
         };
-        let command = &program.commands[command].name;
+        let command = &program.write(command).name;
         if let Some((tensor, write)) = moment.waited_for {
             let stall = moment.start - moment.stall..moment.start;
             events.span(
@@ -158,14 +159,16 @@ impl StepTrace<'_> {
         let (mut elapsed, mut pass_from) = (0, 0);
         let pass = |at: usize| -> Option<Pass> {
             let planned = self.planned.get(at)?;
-            Some(self.prepared.program.commands[planned.command].pass)
+            Some(self.prepared.program.command_of(planned.write).pass)
         };
         for (at, (planned, &cycles)) in self.planned.iter().zip(cycles).enumerate() {
-            let command = &self.prepared.program.commands[planned.command];
+            let program = &self.prepared.program;
+            let (write, command) =
+                (program.write(planned.write), program.command_of(planned.write));
             let until = elapsed + cycles;
             let args = json!({ "layer": command.layer, "pass": command.pass.name() });
             if cycles > 0 {
-                events.span(Track::Commands, &command.name, elapsed..until, args)?;
+                events.span(Track::Commands, &write.name, elapsed..until, args)?;
             }
             if pass(at + 1) != Some(command.pass) {
                 events.span(Track::Passes, command.pass.name(), pass_from..until, json!({}))?;

@@ -23,7 +23,7 @@ pub(super) struct Followed {
 impl FixedEpoch<'_, '_> {
     /// Trains `golden` for an epoch, and runs every step in fixed point from the weights that
     /// golden starts it with. What a step's own update makes of them is counted, and gone with the
-    /// next step. At the end the machine has golden's weights, converted.
+    /// next step. At the end the store has golden's weights, converted.
     pub(super) fn follow<F: Real>(
         &mut self,
         golden: &mut Golden<F>,
@@ -50,16 +50,16 @@ impl FixedEpoch<'_, '_> {
                     loss_scale: f64::from(training.loss_scale),
                 };
                 let step = Step::training(seed, self.record.steps);
-                self.machine.set_parameters(&parameters, &step);
-                differences.add(self.machine, &counterparts, is_parameter);
+                self.store.set_parameters(&parameters, &step);
+                differences.add(self.store, &counterparts, is_parameter);
                 self.step(batch, &mut loss, dump.as_deref_mut())?;
-                differences.add(self.machine, &counterparts, |role| !is_parameter(role));
+                differences.add(self.store, &counterparts, |role| !is_parameter(role));
                 (conduct.progress)(self.record.steps);
                 Ok::<_, Error>(())
             },
         )?;
         let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
-        self.machine.set_parameters(&parameters, &Step::probe(seed, u64::from(epoch) + 1));
+        self.store.set_parameters(&parameters, &Step::probe(seed, u64::from(epoch) + 1));
         let fixed_loss = loss.to_f64() / data.train.len() as f64;
         Ok(Followed { golden_loss, fixed_loss, steps: differences.figures() })
     }

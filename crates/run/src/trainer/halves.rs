@@ -5,7 +5,7 @@
 //! a [`Comparison`] finds of single tensors and samples.
 
 use systoliq_nn::{DataSet, Golden, Precision};
-use systoliq_program::Machine;
+use systoliq_program::Store;
 
 use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
 use crate::comparison::Comparison;
@@ -37,7 +37,7 @@ pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
 pub struct FixedRun<'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
-    machine: Machine<'a>,
+    store: Store,
     engine: Box<dyn systoliq_program::Engine + Send + 'a>,
     record: Record,
 }
@@ -63,24 +63,24 @@ impl<'a> FixedRun<'a> {
         let initial: Vec<_> = (0..graph.layers.len())
             .map(|layer| systoliq_nn::initial_weights(graph, layer, seed))
             .collect();
-        let mut machine = Machine::new(program, &initial, seed);
+        let mut store = Store::new(program, &initial, seed);
         let mut engine = EngineKind::Fast.build(prepared);
         let batch = experiment.training.batch;
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
-        let (initial, _) = judge.predict(&mut machine, engine.as_mut(), None);
+        let (initial, _) = judge.predict(&mut store, engine.as_mut(), None);
         let record = Record {
             seed,
             test_fingerprint: data.test.fingerprint(),
             steps: 0,
             fixed: Curve { initial, epochs: Vec::new(), right: None },
             golden,
-            tensors: initial_tensors(&machine),
+            tensors: initial_tensors(&store),
             timeline: Timeline::default(),
             spent: Vec::new(),
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        Ok(Self { prepared, data, machine, engine, record })
+        Ok(Self { prepared, data, store, engine, record })
     }
 
     /// Trains for one epoch and evaluates; calls `progress` after each step with the number of
@@ -94,7 +94,7 @@ impl<'a> FixedRun<'a> {
         let mut half = FixedEpoch {
             prepared: self.prepared,
             data: self.data,
-            machine: &mut self.machine,
+            store: &mut self.store,
             engine: self.engine.as_mut(),
             costs: self.prepared.costs(Arithmetic::Fixed),
             record: &mut self.record,

@@ -63,12 +63,12 @@ impl Of<'_> {
             .check(prepared, data.train.len(), expected)
             .map_err(|problem| format!("timeline: {problem}"))?;
         self.check_spent(record)?;
-        let (widths, commands) = (&record.widths_for_weights, prepared.program.commands.len());
+        let (widths, writes) = (&record.widths_for_weights, prepared.program.writes.len());
         let possible = |bits: &u32| (1..=WIDTH_MAX).contains(bits);
         let none = epochs == 0 && widths.is_empty();
-        let all = widths.len() == commands && widths.iter().flatten().all(possible);
+        let all = widths.len() == writes && widths.iter().flatten().all(possible);
         expect(none || all, "widths_for_weights", || {
-            format!("expected {commands}, each from 1 to {WIDTH_MAX} or nothing")
+            format!("expected {writes}, each from 1 to {WIDTH_MAX} or nothing")
         })?;
         self.check_comparison(&record.comparison, epochs)
             .map_err(|problem| format!("comparison.{problem}"))

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::plan::SPARE_DEFAULT;
 use systoliq_program::spec::{PrecisionSpec, ScaleKind, TensorSettings};
-use systoliq_program::{Operation, Role, TensorPlan, Work};
+use systoliq_program::{Role, TensorPlan, Work};
 
 use super::{Cause, Symptom, fitting_frac, is_cut, maker};
 use systoliq_run::Prepared;
@@ -206,12 +206,15 @@ impl Remedies<'_> {
         let Prepared { experiment, program, .. } = self.prepared;
         let batch = experiment.training.batch;
         let bits = |layer: Option<usize>| {
-            let of_layer = program.commands.iter().filter(|c| layer.is_none_or(|l| c.layer == l));
-            let needed = of_layer.filter_map(|command| {
-                let Work::Gemm(shape) = program.work(command, batch) else { return None };
-                let inputs = command.operation.inputs();
-                let widths = inputs[..2].iter().map(|&id| program.tensor(id).plan.format.bits());
-                Some(widths.sum::<u32>() + usize::BITS - shape.k.leading_zeros() + 1)
+            let writes = program.all_writes();
+            let of_layer = writes.filter(|(.., c)| layer.is_none_or(|l| c.layer == l));
+            let needed = of_layer.filter_map(|(at, _, command)| {
+                let gemm = command.operation.product()?;
+                let Work::Gemm(shape) = program.work(at, batch) else { return None };
+                let widths = [gemm.a, gemm.b]
+                    .map(|operand| program.tensor(operand.tensor).plan.format.bits());
+                let product = widths.iter().sum::<u32>();
+                Some(product + usize::BITS - shape.k.leading_zeros() + 1)
             });
             needed.max().unwrap_or(64).min(64)
         };
@@ -224,8 +227,9 @@ impl Remedies<'_> {
         self.of_accumulators(group, |path, layer| {
             let of_layer = |symptom: &&Symptom<'_>| layer.is_none_or(|l| symptom.decl.layer == l);
             let worst = group.iter().find(of_layer).unwrap_or(&group[0]);
-            let operation = maker(self.prepared, worst.id).map(|command| &command.operation);
-            let Some(Operation::Gemm(gemm)) = operation else { return Vec::new() };
+            let command = maker(self.prepared, worst.id);
+            let gemm = command.and_then(|command| command.operation.product());
+            let Some(gemm) = gemm else { return Vec::new() };
             let (bits, frac) = (gemm.accumulator.bits(), gemm.accumulator.frac().unwrap_or(0));
             let wider = (bits + bits_short(worst)).min(64);
             vec![

@@ -6,7 +6,7 @@
 
 use systoliq_engine::Fast;
 use systoliq_nn::{DataSet, Golden, Parameters, epoch_order};
-use systoliq_program::{Machine, Step};
+use systoliq_program::{Engine, Step, Store};
 
 use super::{Diagnosis, apply};
 use systoliq_run::fitness::by_tensor;
@@ -93,17 +93,17 @@ impl<'a> Trial<'a> {
         let number = self.data.train.len().div_ceil(batch) as u64;
         let step = |at: usize| Step::training(self.seed, number + at as u64).in_epoch(1);
         let mut engine = Fast::default();
-        let mut machine = Machine::with_parameters(program, &self.start, &step(0));
+        let mut store = Store::with_parameters(program, &self.start, &step(0));
         for (at, rows) in self.order.chunks(batch).enumerate() {
-            machine.load(&self.data.train.batch(rows), &step(at));
-            for command in &program.commands {
-                machine.execute(command, &step(at), &mut engine);
+            store.load(&self.data.train.batch(rows), &step(at));
+            for &command in &program.step {
+                engine.run(command, &mut store, &step(at));
             }
         }
         let probe = Step::probe(self.seed, 1);
-        machine.load(&self.data.train.batch(&first(batch)), &probe);
-        machine.judge(&probe, &mut engine);
-        let logits = machine.tensor(program.logits).expect("a forward pass has run");
+        store.load(&self.data.train.batch(&first(batch)), &probe);
+        store.judge(&probe, &mut engine);
+        let logits = store.tensor(program.logits).expect("a forward pass has run");
         let (mut signal, mut error) = (0.0, 0.0);
         for (fixed, golden) in logits.to_reals().iter().zip(&self.logits) {
             let difference = fixed - golden;

@@ -1,9 +1,11 @@
-//! The mismatch that widths cause on the integer machine: quantization after training.
+//! The mismatch that widths cause on the integer store: quantization after training.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use systoliq_engine::Fast;
 use systoliq_nn::Parameters;
-use systoliq_program::{Machine, Plan, Program, Step, Verdict};
+use systoliq_program::{Plan, Program, Step, Store, Verdict};
 
 use super::{Assignment, Study};
 use systoliq_run::Error;
@@ -31,21 +33,21 @@ impl Measured {
     }
 }
 
-/// The machine of `program` with trained parameters in place of the initial ones: quantization
+/// The store of `program` with trained parameters in place of the initial ones: quantization
 /// after training.
 ///
 /// # Panics
 ///
 /// If `parameters` are of another network than `program`.
-pub fn quantized<'p>(program: &'p Program, parameters: &Parameters<f64>, seed: u64) -> Machine<'p> {
+pub fn quantized(program: &Arc<Program>, parameters: &Parameters<f64>, seed: u64) -> Store {
     let weights: Vec<_> = parameters.layers.iter().map(|layer| layer.weights.clone()).collect();
-    let mut machine = Machine::new(program, &weights, seed);
+    let mut store = Store::new(program, &weights, seed);
     for (layer, bias) in parameters.layers.iter().enumerate() {
         if let Some(bias) = &bias.bias {
-            machine.set_bias(layer, bias, seed);
+            store.set_bias(layer, bias, seed);
         }
     }
-    machine
+    store
 }
 
 impl Study<'_> {
@@ -59,22 +61,22 @@ impl Study<'_> {
         let experiment = &self.prepared.experiment;
         let (graph, training, seed) = (&self.prepared.graph, &experiment.training, experiment.seed);
         let plan = Plan::resolve(graph, &self.spec(assignment)?)?;
-        let program = Program::lower(graph, &plan, training)?;
-        let mut machine = quantized(&program, self.parameters(), seed);
+        let program = Arc::new(Program::lower(graph, &plan, training)?);
+        let mut store = quantized(&program, self.parameters(), seed);
         let mut engine = Fast::default();
         let mut measured = Measured::default();
         let mut decisions = self.decisions.as_slice();
         for (at, batch) in self.data.test.batches(super::CHUNK).enumerate() {
             let step = Step::evaluation(seed, "test", 0, at as u64);
-            machine.load(&batch, &step);
-            let Verdict::Classes(softmax) = machine.judge(&step, &mut engine) else {
+            store.load(&batch, &step);
+            let Verdict::Classes(softmax) = store.judge(&step, &mut engine) else {
                 unreachable!("a classifier names classes");
             };
             let (ours, rest) = decisions.split_at(batch.len());
             decisions = rest;
             measured.samples += batch.len() as u64;
             measured.mismatches += softmax.errors(ours);
-            measured.errors += softmax.errors(machine.labels());
+            measured.errors += softmax.errors(store.labels());
         }
         Ok(measured)
     }

@@ -186,21 +186,21 @@ fn plans_are_sections_that_resolve_and_whose_sums_cannot_overflow() {
         let declared = planned.program.tensors.iter().find(|decl| decl.name == tensor.name);
         assert_eq!(declared.unwrap().plan.format.to_string(), tensor.format, "{}", tensor.name);
     }
-    for command in &planned.program.commands {
-        let systoliq_program::Operation::Gemm(gemm) = &command.operation else { continue };
+    for (at, write, command) in planned.program.all_writes() {
+        let Some(gemm) = command.operation.product() else { continue };
         let ends = |id| {
             let format = planned.program.tensor(id).plan.format;
             i128::from(format.max_raw().max(-format.min_raw()))
         };
-        let k = planned.program.work(command, 10);
+        let k = planned.program.work(at, 10);
         let systoliq_program::Work::Gemm(shape) = k else { unreachable!("a GEMM") };
         let mut largest = ends(gemm.a.tensor) * ends(gemm.b.tensor) * shape.k as i128;
-        if let Some(bias) = gemm.bias {
+        if let Some(bias) = gemm.finish.bias {
             let frac = |id| planned.program.tensor(id).plan.format.frac();
             let shift = frac(gemm.a.tensor) + frac(gemm.b.tensor) - frac(bias);
             largest += if shift < 0 { ends(bias) >> -shift } else { ends(bias) << shift } + 1;
         }
-        assert!(largest < 1 << (gemm.accumulator.bits() - 1), "{}: {largest}", command.name);
+        assert!(largest < 1 << (gemm.accumulator.bits() - 1), "{}: {largest}", write.name);
     }
 }
 

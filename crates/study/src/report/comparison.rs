@@ -137,8 +137,7 @@ fn compared(prepared: &Prepared, probes: &[Probe]) -> Vec<ComparedTensor> {
 
 /// The pass that makes a tensor; what enters does so in the forward pass.
 fn made_in(prepared: &Prepared, id: TensorId) -> Pass {
-    let mut commands = prepared.program.commands.iter();
-    commands.find(|c| c.operation.output() == id).map_or(Pass::Forward, |command| command.pass)
+    prepared.program.made(id).map_or(Pass::Forward, |(_, command)| command.pass)
 }
 
 impl Series {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use systoliq_program::{Operation, Pass, Work};
+use systoliq_program::{Pass, Work};
 
 use super::Float32;
 use crate::dependence;
@@ -97,10 +97,11 @@ impl EnergyReport {
 
 impl DataDependent {
     fn new(prepared: &Prepared, entries: &[Entry], prices: &Prices<'_>) -> Result<Self, Error> {
-        let commands = &prepared.program.commands;
+        let program = &prepared.program;
         let mut by_pass = BTreeMap::new();
         for pass in Pass::ALL {
-            let of_pass = entries.iter().filter(|entry| commands[entry.run.command].pass == pass);
+            let of_pass =
+                entries.iter().filter(|entry| program.command_of(entry.run.write).pass == pass);
             by_pass.insert(pass, dependence::energy(of_pass, prices)?.total());
         }
         let by_component = dependence::energy(entries, prices)?;
@@ -116,18 +117,20 @@ impl TrainingCost {
         entries: &[Entry],
         total: Picojoules,
     ) -> Self {
-        let commands = &prepared.program.commands;
+        let program = &prepared.program;
         let products = entries.iter().filter_map(|entry| match entry.run.work {
             Work::Gemm(shape) => Some((entry, shape)),
             Work::Vector { .. } => None,
         });
-        let first = commands.iter().position(|c| matches!(c.operation, Operation::Gemm(_)));
-        let forward = products.clone().filter(|(entry, _)| Some(entry.run.command) == first);
+        let mut writes = program.all_writes();
+        let first = writes.find(|(.., command)| command.operation.product().is_some());
+        let first = first.map(|(at, ..)| at);
+        let forward = products.clone().filter(|(entry, _)| Some(entry.run.write) == first);
         let samples: u64 = forward.map(|(entry, shape)| entry.calls * shape.m as u64).sum();
         let full_adders = products.map(|(entry, shape)| {
-            let Operation::Gemm(gemm) = &commands[entry.run.command].operation else { return None };
-            let [a, b] = [gemm.a, gemm.b]
-                .map(|operand| prepared.program.tensor(operand.tensor).plan.format.bits());
+            let gemm = program.command_of(entry.run.write).operation.product()?;
+            let [a, b] =
+                [gemm.a, gemm.b].map(|operand| program.tensor(operand.tensor).plan.format.bits());
             let sums = (shape.m as u64).checked_mul(shape.n as u64)?.checked_mul(entry.calls)?;
             Complexity::dot_product(shape.k as u64, a, b)?.checked_mul(sums)
         });

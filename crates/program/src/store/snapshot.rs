@@ -1,12 +1,14 @@
-//! What of a machine is carried from step to step, to be kept and returned to.
+//! What of a store is carried from step to step, to be kept and returned to.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Along, Blocks, History, Scale, Tensor};
 
-use super::Machine;
-use crate::command::{TensorDecl, TensorId};
+use super::Store;
+use crate::tensor::{TensorDecl, TensorId};
 
-/// What of a machine outlasts a step.
+/// What of a store outlasts a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
@@ -51,45 +53,46 @@ impl Kept {
     }
 }
 
-impl Machine<'_> {
+impl Store {
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
-        let kept = |(decl, copies): (&TensorDecl, &Vec<Tensor>)| {
-            let copies = copies.iter().filter(|_| decl.role.outlasts_a_step());
-            copies.map(Kept::of).collect()
+        let kept = |(at, decl): (usize, &TensorDecl)| {
+            let copies = self.copies(TensorId(at)).iter();
+            copies.filter(|_| decl.role.outlasts_a_step()).map(|copy| Kept::of(copy)).collect()
         };
-        let tensors = self.program.tensors.iter().zip(&self.tensors).map(kept).collect();
+        let tensors = self.program.tensors.iter().enumerate().map(kept).collect();
         Snapshot { tensors, scales: self.scales.clone() }
     }
 
-    /// Returns to a snapshot of a machine of the same program; `None` if it is of another.
+    /// Returns to a snapshot of a store of the same program; `None` if it is of another.
     #[must_use]
     pub fn restore(&mut self, snapshot: &Snapshot) -> Option<()> {
-        let count = self.program.tensors.len();
+        let program = Arc::clone(&self.program);
+        let count = program.tensors.len();
         if snapshot.tensors.len() != count || snapshot.scales.len() != count {
             return None;
         }
-        for (at, (decl, kept)) in self.program.tensors.iter().zip(&snapshot.tensors).enumerate() {
+        for (at, (decl, kept)) in program.tensors.iter().zip(&snapshot.tensors).enumerate() {
             if !decl.role.outlasts_a_step() {
                 if !kept.is_empty() {
                     return None;
                 }
                 continue;
             }
-            let axes = self.program.block_axes(TensorId(at)).into_iter().map(Some);
+            let axes = program.block_axes(TensorId(at)).into_iter().map(Some);
             let axes: Vec<_> =
                 if decl.plan.block().is_some() { axes.collect() } else { vec![None] };
             if kept.len() != axes.len() {
                 return None;
             }
             let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
-            self.tensors[at] = copies.collect::<Option<_>>()?;
+            self.put(TensorId(at), copies.collect::<Option<_>>()?);
         }
         let possible = |(decl, history): (&TensorDecl, &History)| {
             // A step converts fewer elements of a tensor than memory holds.
             history.is_possible(decl.plan.scale, u64::from(u32::MAX))
         };
-        if !self.program.tensors.iter().zip(&snapshot.scales).all(possible) {
+        if !program.tensors.iter().zip(&snapshot.scales).all(possible) {
             return None;
         }
         self.scales.clone_from(&snapshot.scales);

@@ -1,0 +1,68 @@
+//! Sums of a matrix product, some rows at a time.
+
+use std::ops::Range;
+
+use systoliq_fxp::Sum;
+use systoliq_program::GemmTask;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::panels::{Side, word_panels};
+
+/// What the sums of a strip may take: what the second cache of most machines holds.
+const STRIP_BYTES: usize = 1 << 19;
+
+/// The fewest rows that are worth reading all of B again.
+const ROWS_MIN: usize = 48;
+
+/// A matrix product with its operands packed.
+pub(crate) trait Strips {
+    /// Rows come in multiples of so many, but for the last.
+    fn granularity(&self) -> usize;
+
+    /// Sums all outputs of some rows, row by row; says how many overflowed.
+    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64;
+}
+
+/// How many rows of `cols` sums make a strip.
+pub(crate) fn rows_at_once(granularity: usize, cols: usize) -> usize {
+    let rows = (STRIP_BYTES / (8 * cols.max(1))).max(ROWS_MIN);
+    (rows / granularity).max(1) * granularity
+}
+
+/// Each product through the adder.
+pub(crate) struct Adders<'t> {
+    task: &'t GemmTask<'t>,
+    /// Rows of A and columns of B.
+    a: Vec<i64>,
+    b: Vec<i64>,
+}
+
+impl<'t> Adders<'t> {
+    pub(crate) fn new(task: &'t GemmTask<'_>) -> Self {
+        let [a, b] = [(&task.a, Side::A), (&task.b, Side::B)]
+            .map(|(operand, side)| word_panels(operand, side, 1, 0));
+        Self { task, a, b }
+    }
+}
+
+impl Strips for Adders<'_> {
+    fn granularity(&self) -> usize {
+        1
+    }
+
+    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
+        let GemmShape { k, n, .. } = self.task.shape();
+        let mut overflowed = 0;
+        for (index, value) in (rows.start * n..).zip(values) {
+            let (i, j) = (index / n, index % n);
+            let mut sum = Sum::default();
+            for (at, (&a, &b)) in self.a[i * k..][..k].iter().zip(&self.b[j * k..][..k]).enumerate()
+            {
+                let product = i128::from(a) * i128::from(b);
+                self.task.add_product(&mut sum, product, index, at);
+            }
+            overflowed += u64::from(self.task.finish(&mut sum, index));
+            *value = sum.value;
+        }
+        overflowed
+    }
+}

@@ -1,0 +1,78 @@
+//! What the way out of results takes between their sums and their conversion: bias, edges, factor.
+
+use super::*;
+
+/// The masks that come or go with the results of a product.
+pub(super) fn masks(gemm: &Product) -> impl Iterator<Item = Mask> {
+    let output = gemm.finish.output;
+    gemm.finish.edges.iter().map(move |edge| match edge {
+        Edge::Relu => Mask { tensor: output, write: true },
+        Edge::Positive(activation) => Mask { tensor: *activation, write: false },
+    })
+}
+
+/// A mask on its way, a bit an element.
+pub(super) fn mask_of(tensor: TensorId) -> Outgoing {
+    Outgoing { tensor, stored: Stored::Mask, bits: 1 }
+}
+
+impl Bill<'_, '_, '_> {
+    /// Bias, edges and factor of every result.
+    pub(super) fn edge(&mut self, gemm: &Product, mapping: &Mapping) {
+        let costs = self.costs;
+        let shape = mapping.shape;
+        let results = shape.m as u64 * shape.n as u64;
+        let sum = costs.result_bits(&gemm.accumulator);
+        let c_row = costs.array().cols as u64;
+        if let Some(bias) = gemm.finish.bias {
+            let bits = costs.bits(bias);
+            let widths = costs.sum_widths(gemm, shape.k);
+            self.add(Component::Adder, widths.sum, results);
+            let row_bits = c_row * u64::from(bits);
+            self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
+            let [row_pieces, col_pieces] =
+                [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
+            // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
+            let reads = match mapping.stationary {
+                Stationary::Output => row_pieces * col_pieces,
+                Stationary::Weight => col_pieces,
+                Stationary::Input => col_pieces * (shape.n as u64).div_ceil(c_row),
+            };
+            self.rows(Buffer::C, false, row_bits, reads);
+        }
+        // The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
+        let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
+        for edge in &gemm.finish.edges {
+            match edge {
+                Edge::Relu => {
+                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
+                    self.rows(Buffer::C, true, c_row, rows);
+                    self.drain((gemm.finish.output, Stored::Mask), c_row, rows);
+                }
+                Edge::Positive(activation) => {
+                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
+                    self.fill(Buffer::C, (*activation, Stored::Mask), c_row, rows);
+                    self.rows(Buffer::C, false, c_row, rows);
+                }
+            }
+        }
+        self.factor(gemm.finish.factor, sum, results);
+    }
+
+    /// The bias on its way to the edge.
+    pub(super) fn bias(&self, gemm: &Product, shape: GemmShape) -> Option<Transfer> {
+        gemm.finish.bias.map(|bias| {
+            let bits = self.costs.bits(bias);
+            let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
+            self.transfer(of, false, shape.n as u64)
+        })
+    }
+
+    /// The factor of conversions from `bits` bits.
+    pub(super) fn factor(&mut self, factor: Factor, bits: u32, count: u64) {
+        match factor {
+            Factor::One => {}
+            Factor::Mean => self.multiply(Component::Requantizer, bits, FACTOR_BITS, count),
+        }
+    }
+}

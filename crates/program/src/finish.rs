@@ -1,0 +1,185 @@
+//! The way out of every result: bias, edges, a factor, one conversion, one output.
+//!
+//! An [`Exit`] is that way on a store: sums go in, a strip at a time, and codes are in the output when
+//! the last has left. Where a scale has to see all values before it converts the first, there is one
+//! strip.
+
+use std::sync::Arc;
+
+use systoliq_fxp::block::Values;
+use systoliq_fxp::scale::{Range, ends};
+use systoliq_fxp::{
+    Along, Conversion, ConversionStatistics, History, Lane, Multiplier, Tensor, with_codes,
+};
+
+use crate::plan::TensorPlan;
+use crate::tensor::TensorId;
+
+/// How sums become a tensor: `output = convert(factor · edge(sum + bias))`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finish {
+    /// One row, added last.
+    pub bias: Option<TensorId>,
+    /// What follows the bias, in this order.
+    pub edges: Vec<Edge>,
+    /// What the conversion multiplies by.
+    pub factor: Factor,
+    /// The result.
+    pub output: TensorId,
+}
+
+/// What happens at the array's edge between bias and conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// Negative values become 0.
+    Relu,
+    /// Values become 0 where the named tensor is not positive.
+    Positive(TensorId),
+}
+
+/// A factor of a conversion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// Sums stay sums.
+    One,
+    /// Sums over a batch of B samples are multiplied by 1/B.
+    Mean,
+}
+
+impl Finish {
+    /// The mask that an edge reads.
+    pub fn mask(&self) -> Option<TensorId> {
+        self.edges.iter().find_map(|edge| match edge {
+            Edge::Positive(tensor) => Some(*tensor),
+            Edge::Relu => None,
+        })
+    }
+}
+
+impl Factor {
+    /// The factor for a batch of `batch` samples.
+    pub fn multiplier(self, batch: usize) -> Multiplier {
+        match self {
+            Self::One => Multiplier::ONE,
+            Self::Mean => Multiplier::reciprocal(batch as u32),
+        }
+    }
+}
+
+/// The wider of two ranges.
+fn union(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+    (a.0.min(b.0), a.1.max(b.1))
+}
+
+/// An edge with what it reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Gate {
+    Relu,
+    Positive(Arc<Tensor>),
+}
+
+impl Gate {
+    /// Lets values pass, of elements from position `first` on.
+    fn pass(&self, values: &mut [i64], first: usize) {
+        match self {
+            Self::Relu => values.iter_mut().for_each(|value| *value = (*value).max(0)),
+            Self::Positive(tensor) => with_codes!(tensor, |codes| {
+                let codes = codes.as_slice().expect("tensors are contiguous");
+                for (value, code) in values.iter_mut().zip(&codes[first..]) {
+                    *value = if code.code() > 0 { *value } else { 0 };
+                }
+            }),
+        }
+    }
+}
+
+/// Results on their way into a tensor.
+#[derive(Debug)]
+pub struct Exit {
+    pub(crate) output: TensorId,
+    pub(crate) plan: TensorPlan,
+    pub(crate) shape: (usize, usize),
+    pub(crate) gates: Vec<Gate>,
+    /// From the results' fraction bits, by the factor; of the format what is known.
+    pub(crate) conversion: Conversion,
+    /// The axes along which the output has blocks.
+    pub(crate) axes: Vec<Along>,
+    pub(crate) training: bool,
+    /// The scale, as it chooses.
+    pub(crate) history: History,
+    /// Whether it has to see all values first.
+    pub(crate) second_pass: bool,
+    /// What is written.
+    pub(crate) copies: Vec<Tensor>,
+    pub(crate) statistics: ConversionStatistics,
+    /// The smallest and the largest value so far.
+    pub(crate) ends: Option<(i64, i64)>,
+    /// How many results have left.
+    pub(crate) left: usize,
+}
+
+impl Exit {
+    /// How many results there are, row by row.
+    pub fn len(&self) -> usize {
+        self.shape.0 * self.shape.1
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether all have to leave at once.
+    pub fn waits(&self) -> bool {
+        self.second_pass || !self.axes.is_empty()
+    }
+
+    /// Lets results leave, those behind the ones that left before; they are changed on the way.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than are left, or not all where they have to leave at once.
+    pub fn leave(&mut self, values: &mut [i64]) {
+        let first = self.left;
+        assert!(first + values.len() <= self.len(), "results of {:?}", self.shape);
+        assert!(!self.waits() || values.len() == self.len(), "all results of {:?}", self.shape);
+        self.left += values.len();
+        self.gates.iter().for_each(|gate| gate.pass(values, first));
+        if !self.axes.is_empty() {
+            return self.leave_in_blocks(values);
+        }
+        if self.plan.scale.follows_range() && (self.training || self.second_pass) {
+            self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);
+        }
+        if self.second_pass {
+            let frac = self.history.choose(self.plan.scale, self.plan.format, self.fit());
+            self.conversion.to = self.plan.format.with_frac(frac);
+            let spare = self.copies.pop();
+            self.copies.push(self.room(spare));
+        }
+        self.statistics.merge(&self.conversion.write(values, &mut self.copies[0], first));
+    }
+
+    fn leave_in_blocks(&mut self, values: &[i64]) {
+        let size = self.plan.block().expect("a tensor with blocks").get() as usize;
+        for &along in &self.axes {
+            let (tensor, statistics) =
+                self.conversion.blocks(self.shape, Values::Narrow(values), along, size);
+            self.statistics.merge(&statistics);
+            self.copies.push(tensor);
+        }
+    }
+
+    /// Room for the output in the format of the conversion, in the memory of a spare tensor.
+    pub(crate) fn room(&self, spare: Option<Tensor>) -> Tensor {
+        Tensor::room(self.conversion.to, self.shape.0, self.shape.1, spare)
+    }
+
+    /// The fraction bits that fit all values so far, if the scale asks for them.
+    pub(crate) fn fit(&self) -> Option<i32> {
+        let asked = self.plan.scale.follows_range() && (self.training || self.second_pass);
+        let (min, max) = self.ends.unwrap_or_default();
+        let range = || Range::of(&[min, max], self.conversion.scale, self.conversion.from_frac);
+        asked.then(|| range().largest_frac(self.plan.format, self.plan.overflow)).flatten()
+    }
+}

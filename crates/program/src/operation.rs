@@ -1,0 +1,123 @@
+//! What commands do: for each operation a file with what it reads and writes, how much work that is, how
+//! it is written down, and how it is run plainly.
+
+mod loss;
+mod product;
+mod reduce;
+mod update;
+
+use serde::{Deserialize, Serialize};
+use systoliq_fxp::Accumulator;
+
+use crate::GemmShape;
+use crate::command::Program;
+use crate::engine::{Outcome, Products};
+use crate::store::{Running, Store};
+use crate::tensor::TensorId;
+
+pub use loss::Loss;
+pub use product::Product;
+pub use reduce::Reduce;
+pub use update::{Gathering, Update, UpdateOutput};
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A matrix product on the array.
+    Product(Product),
+    /// Sums of columns, on the vector unit.
+    Reduce(Reduce),
+    /// The loss, and its gradient with respect to the outputs.
+    Loss(Loss),
+    /// A step of weights or of a bias against their gradient.
+    Update(Update),
+}
+
+/// How much there is to do for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Work {
+    /// A matrix product of these sizes.
+    Gemm(GemmShape),
+    /// An operation of the vector unit over a tensor of these sizes.
+    Vector {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        cols: usize,
+    },
+}
+
+impl Operation {
+    /// The tensors that it writes, in the order in which it makes them.
+    pub fn writes(&self) -> Vec<TensorId> {
+        match self {
+            Self::Product(product) => vec![product.finish.output],
+            Self::Reduce(reduce) => vec![reduce.finish.output],
+            Self::Loss(loss) => vec![loss.error],
+            Self::Update(update) => update.outputs().map(|(_, tensor)| tensor).collect(),
+        }
+    }
+
+    /// The tensors that are read for one of those that it writes.
+    pub fn reads(&self, output: TensorId) -> Vec<TensorId> {
+        match self {
+            Self::Product(product) => product.reads(),
+            Self::Reduce(reduce) => vec![reduce.input],
+            Self::Loss(loss) => [loss.outputs].into_iter().chain(loss.targets).collect(),
+            Self::Update(update) => update.reads(output),
+        }
+    }
+
+    /// How much there is to do for one of the tensors that it writes, where `shape` says the rows and
+    /// columns of tensors.
+    pub fn work(&self, output: TensorId, shape: impl Fn(TensorId) -> (usize, usize)) -> Work {
+        let (rows, cols) = match self {
+            Self::Product(product) => return Work::Gemm(product.shape(shape)),
+            Self::Reduce(reduce) => shape(reduce.input),
+            Self::Loss(_) | Self::Update(_) => shape(output),
+        };
+        Work::Vector { rows, cols }
+    }
+
+    /// The product, if it is one.
+    pub fn product(&self) -> Option<&Product> {
+        match self {
+            Self::Product(product) => Some(product),
+            Self::Reduce(_) | Self::Loss(_) | Self::Update(_) => None,
+        }
+    }
+
+    /// The accumulator of its sums, if it sums.
+    pub fn accumulator(&self) -> Option<&Accumulator> {
+        match self {
+            Self::Product(product) => Some(&product.accumulator),
+            Self::Reduce(reduce) => Some(&reduce.accumulator),
+            Self::Loss(_) | Self::Update(_) => None,
+        }
+    }
+
+    /// How one of the tensors that it writes is made, for a person.
+    pub(crate) fn describe(&self, program: &Program, output: TensorId) -> String {
+        match self {
+            Self::Product(product) => product.describe(program),
+            Self::Reduce(reduce) => reduce.describe(program),
+            Self::Loss(loss) => loss.describe(program),
+            Self::Update(update) => update.describe(program, output),
+        }
+    }
+
+    /// Runs it plainly, with matrix products by `products`.
+    pub(crate) fn run(
+        &self,
+        store: &mut Store,
+        running: &Running<'_>,
+        products: &mut Products<'_>,
+    ) -> Outcome {
+        match self {
+            Self::Product(product) => product.run(store, running, products),
+            Self::Reduce(reduce) => reduce.run(store, running),
+            Self::Loss(loss) => loss.run(store, running),
+            Self::Update(update) => update.run(store, running),
+        }
+    }
+}

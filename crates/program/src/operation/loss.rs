@@ -1,0 +1,87 @@
+//! The loss of a batch, and its gradient with respect to the outputs.
+
+use systoliq_fxp::squared_error::loss_sum;
+use systoliq_fxp::{Multiplier, SquaredError};
+use systoliq_nn::LossUnit;
+
+use crate::command::Program;
+use crate::engine::{Outcome, Written};
+use crate::store::{Running, Store};
+use crate::tensor::TensorId;
+
+/// Softmax cross-entropy against labels, or the squared error against targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// What the network says: logits of a classifier.
+    pub outputs: TensorId,
+    /// What a regression should say.
+    pub targets: Option<TensorId>,
+    /// The gradient.
+    pub error: TensorId,
+}
+
+impl Loss {
+    pub(super) fn describe(&self, program: &Program) -> String {
+        let name_of = |id: TensorId| program.tensor(id).name.as_str();
+        let (error, outputs) = (name_of(self.error), name_of(self.outputs));
+        match self.targets {
+            None => format!("{error} = gradient of softmax cross-entropy of {outputs}"),
+            Some(targets) => format!("{error} = {outputs} - {}", name_of(targets)),
+        }
+    }
+
+    pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
+        match self.targets {
+            None => self.softmax(store, running),
+            Some(targets) => self.squared_error(targets, store, running),
+        }
+    }
+
+    fn softmax(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
+        let learning = &running.program.learning;
+        let softmax = store.softmax(self.outputs);
+        let (mut differences, frac) = match learning.loss_unit {
+            LossUnit::Bits => {
+                (softmax.differences_in_bits(store.labels()), softmax.format.gradient_frac())
+            }
+            LossUnit::Nats => {
+                (softmax.differences(store.labels()), softmax.format.probability_frac as i32)
+            }
+        };
+        let loss = softmax.loss_sum(store.labels());
+        let frac = frac - learning.loss_scale_log2;
+        let (key, training) = (running.output_key(self.error), running.step.is_training());
+        let mut exit = store.exit_into(self.error, (Multiplier::ONE, frac), key, training);
+        exit.leave(&mut differences);
+        Outcome { loss: Some(loss), ..store.accept(exit).into() }
+    }
+
+    fn squared_error(
+        &self,
+        targets: TensorId,
+        store: &mut Store,
+        running: &Running<'_>,
+    ) -> Outcome {
+        let difference = SquaredError::of(store.read(self.outputs), store.read(targets));
+        let loss = loss_sum(store.read(self.outputs), store.targets().iter().copied());
+        let (scale, key) =
+            (running.program.learning.loss_scale_log2, running.output_key(self.error));
+        let (conversion, second_pass) = if running.program.tensor(self.error).plan.block().is_some()
+        {
+            let statistics = store.write_blocks(self.error, key, |conversion, along, size| {
+                difference.blocks(conversion, scale, along, size)
+            });
+            (statistics, false)
+        } else {
+            let training = running.step.is_training();
+            let (conversion, second_pass) =
+                store.conversion(self.error, || difference.range(scale), key, training);
+            let (tensor, statistics) = difference.convert(&conversion, scale);
+            store.observe(self.error, &statistics, training);
+            store.put(self.error, vec![tensor]);
+            (statistics, second_pass)
+        };
+        let written = Written::converted(self.error, conversion, second_pass);
+        Outcome { loss: Some(loss), ..written.into() }
+    }
+}

@@ -1,0 +1,425 @@
+//! The tensors of a program and the state of their scales.
+//!
+//! A store owns its program. Each of its tensors has a [`Version`] that is unique in the process, also
+//! across clones of a store: what an engine keeps of a tensor is good for as long as the version is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ndarray::Array2;
+use systoliq_fxp::scale::Range;
+use systoliq_fxp::squared_error::loss_sum;
+use systoliq_fxp::{
+    Along, Conversion, ConversionStatistics, ExactSum, Format, History, Multiplier, Softmax,
+    SoftmaxUnit, Tensor,
+};
+use systoliq_keyed_random::Key;
+use systoliq_nn::{Answers, Batch};
+
+use crate::command::{CommandId, Program};
+use crate::engine::{Engine, Outcome, Products, Written};
+use crate::finish::{Edge, Exit, Finish, Gate};
+use crate::operation::Product;
+use crate::tensor::{OperandRef, Rows, TensorId};
+use crate::{GemmTask, Operand, Pass};
+
+mod enter;
+mod snapshot;
+mod step;
+
+pub use snapshot::Snapshot;
+pub(crate) use step::Running;
+pub use step::Step;
+
+/// What a command is told to be that is asked for its product.
+const NO_PRODUCT: &str = "a matrix product";
+
+/// What the outputs of a batch are worth.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Of a classifier.
+    Classes(Softmax),
+    /// Of a regression: the sum of `½Σe²`.
+    Values(ExactSum),
+}
+
+/// Stands for the codes that a tensor has, and for none that it or another ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(u64);
+
+impl Version {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A tensor once it is written: a copy for each axis along which it has blocks, or one.
+#[derive(Clone, Debug)]
+struct Slot {
+    copies: Vec<Arc<Tensor>>,
+    version: Version,
+}
+
+/// The tensors of a program and the state of their scales.
+#[derive(Debug)]
+pub struct Store {
+    program: Arc<Program>,
+    slots: Vec<Slot>,
+    scales: Vec<History>,
+    softmax: Arc<SoftmaxUnit>,
+    labels: Vec<u32>,
+    /// Real targets of the loaded batch, row by row; none for a classifier.
+    targets: Vec<f64>,
+    initial: Vec<(TensorId, ConversionStatistics)>,
+    /// Memory of tensors that were replaced, for those that will be.
+    spare: Vec<Tensor>,
+}
+
+impl Clone for Store {
+    fn clone(&self) -> Self {
+        Self {
+            program: Arc::clone(&self.program),
+            slots: self.slots.clone(),
+            scales: self.scales.clone(),
+            softmax: Arc::clone(&self.softmax),
+            labels: self.labels.clone(),
+            targets: self.targets.clone(),
+            initial: self.initial.clone(),
+            spare: Vec::new(),
+        }
+    }
+}
+
+impl Store {
+    /// A store without weights, whose scales remember nothing.
+    fn blank(program: &Arc<Program>) -> Self {
+        let count = program.tensors.len();
+        let slot = || Slot { copies: Vec::new(), version: Version::next() };
+        Self {
+            program: Arc::clone(program),
+            slots: std::iter::repeat_with(slot).take(count).collect(),
+            scales: vec![History::default(); count],
+            softmax: Arc::new(SoftmaxUnit::new(program.softmax)),
+            labels: Vec::new(),
+            targets: Vec::new(),
+            initial: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// A tensor, once it is written; of one with blocks, the copy that is read first.
+    pub fn tensor(&self, id: TensorId) -> Option<&Tensor> {
+        self.slots[id.0].copies.first().map(Arc::as_ref)
+    }
+
+    /// A tensor, once it is written: a copy for each of its [axes](Program::block_axes), or one.
+    pub fn copies(&self, id: TensorId) -> &[Arc<Tensor>] {
+        &self.slots[id.0].copies
+    }
+
+    /// What stands for the codes that a tensor has.
+    pub fn version(&self, id: TensorId) -> Version {
+        self.slots[id.0].version
+    }
+
+    /// The labels of the loaded batch; empty for a regression.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The real targets of the loaded batch, row by row; empty for a classifier.
+    pub(crate) fn targets(&self) -> &[f64] {
+        &self.targets
+    }
+
+    /// The number of samples of the loaded batch.
+    pub fn batch(&self) -> usize {
+        self.read(self.program.input).rows()
+    }
+
+    /// Rows and columns of a tensor on the loaded batch.
+    pub(crate) fn shape(&self, id: TensorId) -> (usize, usize) {
+        let decl = self.program.tensor(id);
+        match decl.rows {
+            Rows::Batch => (self.batch(), decl.cols),
+            Rows::Fixed(rows) => (rows, decl.cols),
+        }
+    }
+
+    pub(crate) fn read(&self, id: TensorId) -> &Tensor {
+        let name = || &self.program.tensor(id).name;
+        self.tensor(id).unwrap_or_else(|| panic!("{} is read unwritten", name()))
+    }
+
+    /// The copy of a tensor whose blocks, if it has any, lie along an axis.
+    pub(crate) fn read_along(&self, id: TensorId, along: Along) -> &Tensor {
+        let lies = |copy: &&Arc<Tensor>| copy.blocks().is_none_or(|blocks| blocks.along() == along);
+        self.copies(id).iter().find(lies).map_or_else(|| self.read(id), Arc::as_ref)
+    }
+
+    /// The operand of a product.
+    pub fn operand(&self, operand: OperandRef, is_a: bool) -> Operand<'_> {
+        let tensor = self.read_along(operand.tensor, operand.summed_along(is_a));
+        Operand { tensor, transposed: operand.transposed }
+    }
+
+    /// Loads a batch: converts its inputs and targets.
+    ///
+    /// # Panics
+    ///
+    /// If the batch does not fit the program.
+    pub fn load(&mut self, batch: &Batch, step: &Step) -> Vec<(TensorId, ConversionStatistics)> {
+        let program = Arc::clone(&self.program);
+        let mut loaded = Vec::new();
+        let mut write = |store: &mut Self, id, values: &Array2<f64>| {
+            let key = step.key(&program.tensor(id).load_id());
+            loaded.push((id, store.write_reals(id, values, key, step.is_training())));
+        };
+        write(self, program.input, &batch.inputs);
+        match (&batch.answers, program.targets) {
+            (Answers::Labels(labels), None) => self.labels.clone_from(labels),
+            (Answers::Targets(targets), Some(id)) => {
+                write(self, id, targets);
+                self.targets = targets.iter().copied().collect();
+            }
+            _ => panic!("a batch whose answers do not go with the loss"),
+        }
+        loaded
+    }
+
+    /// Runs a command plainly, with matrix products by `products`.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor that it reads is not written yet.
+    pub fn run(&mut self, id: CommandId, step: &Step, products: &mut Products<'_>) -> Outcome {
+        let program = Arc::clone(&self.program);
+        let running = Running { program: &program, id, step };
+        program.command(id).operation.run(self, &running, products)
+    }
+
+    /// Runs the forward pass on the loaded batch and judges the outputs, changing nothing that
+    /// outlasts a step.
+    pub fn judge(&mut self, step: &Step, engine: &mut dyn Engine) -> Verdict {
+        assert!(!step.is_training(), "judging is not a training step");
+        let program = Arc::clone(&self.program);
+        for &command in &program.inference {
+            engine.run(command, self, step);
+        }
+        match program.targets {
+            None => Verdict::Classes(self.softmax(program.logits)),
+            Some(_) => {
+                let outputs = self.read(program.logits);
+                Verdict::Values(loss_sum(outputs, self.targets.iter().copied()))
+            }
+        }
+    }
+
+    /// Runs forward and backward pass on the loaded batch, without an update; tells what happened to
+    /// each tensor.
+    pub fn gradients(&mut self, step: &Step, engine: &mut dyn Engine) -> Vec<Written> {
+        let program = Arc::clone(&self.program);
+        let commands = program.step.iter().filter(|&&id| program.command(id).pass != Pass::Update);
+        commands.flat_map(|&id| engine.run(id, self, step).written).collect()
+    }
+
+    /// Softmax of logits.
+    pub(crate) fn softmax(&self, logits: TensorId) -> Softmax {
+        self.softmax.of(self.read(logits))
+    }
+
+    /// What a command sums that is a matrix product.
+    ///
+    /// # Panics
+    ///
+    /// If it is none, or a tensor that it reads is not written yet.
+    pub fn task(&self, id: CommandId, step: &Step) -> GemmTask<'_> {
+        let running = Running { program: &self.program, id, step };
+        self.product(id).task(self, &running)
+    }
+
+    /// The way out of the sums of a command that is a matrix product. Its output is not there until
+    /// [`accept`](Self::accept) puts it back.
+    ///
+    /// # Panics
+    ///
+    /// As [`task`](Self::task).
+    pub fn exit(&mut self, id: CommandId, step: &Step) -> Exit {
+        let program = Arc::clone(&self.program);
+        let running = Running { program: &program, id, step };
+        program.command(id).operation.product().expect(NO_PRODUCT).exit(self, &running)
+    }
+
+    fn product(&self, id: CommandId) -> &Product {
+        self.program.command(id).operation.product().expect(NO_PRODUCT)
+    }
+
+    /// The way out of a command's results of `frac` fraction bits.
+    pub(crate) fn exit_of(&mut self, finish: &Finish, frac: i32, running: &Running<'_>) -> Exit {
+        let factor = finish.factor.multiplier(self.batch());
+        let gate = |edge: &Edge| match edge {
+            Edge::Relu => Gate::Relu,
+            Edge::Positive(tensor) => {
+                self.read(*tensor);
+                Gate::Positive(Arc::clone(&self.copies(*tensor)[0]))
+            }
+        };
+        let gates = finish.edges.iter().map(gate).collect();
+        let key = running.output_key(finish.output);
+        Exit {
+            gates,
+            ..self.exit_into(finish.output, (factor, frac), key, running.step.is_training())
+        }
+    }
+
+    /// The way out of results of `frac` fraction bits into a tensor, times `factor`. The tensor is not
+    /// there until [`accept`](Self::accept) puts it back.
+    pub(crate) fn exit_into(
+        &mut self,
+        output: TensorId,
+        (factor, frac): (Multiplier, i32),
+        key: Key,
+        training: bool,
+    ) -> Exit {
+        let (plan, shape) = (self.program.tensor(output).plan, self.shape(output));
+        let axes = self.program.block_axes(output);
+        let history = std::mem::take(&mut self.scales[output.0]);
+        let second_pass = history.needs_range(plan.scale);
+        let mut conversion = plan.conversion(key);
+        conversion.from_frac = frac + factor.exponent;
+        conversion.scale = factor.mantissa;
+        if !second_pass {
+            conversion.to = plan.format.with_frac(history.choose(plan.scale, plan.format, None));
+        }
+        let spare = self.slots[output.0].copies.pop().and_then(|copy| Arc::try_unwrap(copy).ok());
+        let mut exit = Exit {
+            output,
+            plan,
+            shape,
+            gates: Vec::new(),
+            conversion,
+            axes,
+            training,
+            history,
+            second_pass,
+            copies: Vec::new(),
+            statistics: ConversionStatistics::default(),
+            ends: None,
+            left: 0,
+        };
+        if exit.axes.is_empty() {
+            exit.copies.push(exit.room(spare));
+        }
+        exit
+    }
+
+    /// Puts a tensor in its place of which all results have left, and lets its scale learn.
+    ///
+    /// # Panics
+    ///
+    /// Unless all have left.
+    pub fn accept(&mut self, exit: Exit) -> Written {
+        assert_eq!(exit.left, exit.len(), "results that have left");
+        let fit = exit.fit();
+        let Exit { output, plan, second_pass, training, statistics, .. } = exit;
+        self.scales[output.0] = exit.history;
+        if training && exit.axes.is_empty() {
+            let frac = exit.conversion.to.frac();
+            self.scales[output.0].record(plan.scale, fit, frac);
+            self.observe(output, &statistics, training);
+        }
+        self.put(output, exit.copies);
+        Written::converted(output, statistics, second_pass)
+    }
+
+    /// Whether the scale of a tensor looks at the range of values that are about to be converted.
+    pub(crate) fn looks_at_range(&self, id: TensorId, training: bool) -> bool {
+        let scale = self.program.tensor(id).plan.scale;
+        scale.follows_range() && (training || self.scales[id.0].needs_range(scale))
+    }
+
+    /// The conversion into a tensor of values whose range is `range`, and whether its scale had to see
+    /// them first. In training the scale remembers them.
+    pub(crate) fn conversion(
+        &mut self,
+        id: TensorId,
+        range: impl FnOnce() -> Range,
+        key: Key,
+        training: bool,
+    ) -> (Conversion, bool) {
+        let plan = self.program.tensor(id).plan;
+        let looks = self.looks_at_range(id, training);
+        let history = &mut self.scales[id.0];
+        let second_pass = history.needs_range(plan.scale);
+        let fit = looks.then(|| range().largest_frac(plan.format, plan.overflow)).flatten();
+        let frac = history.choose(plan.scale, plan.format, fit);
+        if training {
+            history.record(plan.scale, fit, frac);
+        }
+        let mut conversion = plan.conversion(key);
+        conversion.to = plan.format.with_frac(frac);
+        (conversion, second_pass)
+    }
+
+    /// Tells the scale of a tensor what a conversion did, if that was in training.
+    pub(crate) fn observe(
+        &mut self,
+        id: TensorId,
+        statistics: &ConversionStatistics,
+        training: bool,
+    ) {
+        let plan = self.program.tensor(id).plan;
+        if training {
+            self.scales[id.0].observe(plan.scale, plan.format, statistics);
+        }
+    }
+
+    /// Converts into every copy of a tensor with blocks. Copies share their random words.
+    pub(crate) fn write_blocks(
+        &mut self,
+        id: TensorId,
+        key: Key,
+        convert: impl Fn(&Conversion, Along, usize) -> (Tensor, ConversionStatistics),
+    ) -> ConversionStatistics {
+        let plan = self.program.tensor(id).plan;
+        let size = plan.block().expect("a tensor with blocks").get() as usize;
+        let conversion = plan.conversion(key);
+        let mut statistics = ConversionStatistics::default();
+        let mut copies = Vec::new();
+        for along in self.program.block_axes(id) {
+            let (tensor, of_copy) = convert(&conversion, along, size);
+            statistics.merge(&of_copy);
+            copies.push(tensor);
+        }
+        self.put(id, copies);
+        statistics
+    }
+
+    /// Gives a tensor other codes.
+    pub(crate) fn put(&mut self, id: TensorId, copies: Vec<Tensor>) {
+        let copies = copies.into_iter().map(Arc::new).collect();
+        self.slots[id.0] = Slot { copies, version: Version::next() };
+    }
+
+    /// The same, and keeps the memory of the ones it had.
+    pub(crate) fn replace(&mut self, id: TensorId, tensor: Tensor) {
+        let before = std::mem::take(&mut self.slots[id.0].copies);
+        self.spare.extend(before.into_iter().filter_map(|copy| Arc::try_unwrap(copy).ok()));
+        self.put(id, vec![tensor]);
+    }
+
+    /// Room for a tensor of a format and so many rows and columns, in the memory of one that was
+    /// replaced.
+    pub(crate) fn spare_room(&mut self, format: Format, (rows, cols): (usize, usize)) -> Tensor {
+        let fits =
+            |spare: &Tensor| spare.len() == rows * cols && spare.format().bits() == format.bits();
+        let at = self.spare.iter().position(fits);
+        Tensor::room(format, rows, cols, at.map(|at| self.spare.swap_remove(at)))
+    }
+}

@@ -1,0 +1,194 @@
+//! Real values that enter: initial weights, those of a model in floating point, and batches.
+
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, Axis};
+use systoliq_fxp::scale::Range;
+use systoliq_fxp::{Combination, ConversionStatistics, Multiplier, Tensor};
+use systoliq_keyed_random::Key;
+use systoliq_nn::Parameters;
+
+use super::{Step, Store};
+use crate::command::Program;
+use crate::operation::Operation;
+use crate::plan::Role;
+use crate::tensor::{TensorDecl, TensorId};
+
+impl Store {
+    /// A store whose weights are converted from `initial`, one matrix `[units, inputs]` a layer,
+    /// with what they do not hold in their residuals, and whose biases and momenta are 0.
+    ///
+    /// # Panics
+    ///
+    /// If `initial` does not fit the program.
+    pub fn new(program: &Arc<Program>, initial: &[Array2<f64>], seed: u64) -> Self {
+        let step = Step::initial(seed);
+        let mut store = Self::blank(program);
+        let weights: Vec<&Array2<f64>> = initial.iter().collect();
+        let key = |layer: usize, role: Role| step.key(&format!("{layer}/initial/{role}"));
+        store.initial = store.enter(&weights, key);
+        store
+    }
+
+    /// Replaces the bias of a layer, which is 0 at first.
+    ///
+    /// # Panics
+    ///
+    /// If the layer has no bias, or one of another size.
+    pub fn set_bias(&mut self, layer: usize, bias: &Array1<f64>, seed: u64) {
+        let is_bias = |decl: &TensorDecl| decl.role == Role::Bias && decl.layer == layer;
+        let at = self.program.tensors.iter().position(is_bias);
+        let id = TensorId(at.unwrap_or_else(|| panic!("layer {layer} has no bias")));
+        let key = Step::initial(seed).key(&format!("{layer}/initial/{}", Role::Bias));
+        let statistics = self.write_reals(id, &bias.clone().insert_axis(Axis(0)), key, false);
+        self.initial.push((id, statistics));
+    }
+
+    /// What the conversions of the initial weights did.
+    pub fn initial_statistics(&self) -> &[(TensorId, ConversionStatistics)] {
+        &self.initial
+    }
+
+    /// A store with given parameters, whose scales remember nothing.
+    ///
+    /// # Panics
+    ///
+    /// As [`set_parameters`](Self::set_parameters).
+    pub fn with_parameters(
+        program: &Arc<Program>,
+        parameters: &Parameters<f64>,
+        step: &Step,
+    ) -> Self {
+        let mut store = Self::blank(program);
+        store.set_parameters(parameters, step);
+        store
+    }
+
+    /// Converts `parameters` into weights and biases, each exactly and under the rules of its role,
+    /// as initial weights are. Random words have the ids `layer/teaching/role` of `step`. Scales of
+    /// weights remember nothing of it; momenta stay what they are.
+    ///
+    /// # Panics
+    ///
+    /// If `parameters` are of another network, or one is not finite.
+    pub fn set_parameters(&mut self, parameters: &Parameters<f64>, step: &Step) {
+        let key = |layer: usize, role: Role| step.key(&format!("{layer}/teaching/{role}"));
+        let weights: Vec<_> = parameters.layers.iter().map(|layer| &layer.weights).collect();
+        self.enter(&weights, key);
+        let program = Arc::clone(&self.program);
+        for (id, decl) in program.tensors.iter().enumerate() {
+            if decl.role == Role::Bias {
+                let bias = parameters.layers[decl.layer].bias.clone();
+                let bias = bias.expect("a bias where the program has one").insert_axis(Axis(0));
+                self.write_reals(TensorId(id), &bias, key(decl.layer, decl.role), false);
+            }
+        }
+    }
+
+    /// Converts real weights into what updates write, and that into what the array reads and what is
+    /// left in residuals, under the keys of layer and role. Other tensors that outlast a step and have
+    /// no value yet start at 0. Says what the conversions did.
+    fn enter(
+        &mut self,
+        weights: &[&Array2<f64>],
+        key: impl Fn(usize, Role) -> Key,
+    ) -> Vec<(TensorId, ConversionStatistics)> {
+        let program = Arc::clone(&self.program);
+        let mut entered = Vec::new();
+        for (id, decl) in program.tensors.iter().enumerate() {
+            let id = TensorId(id);
+            if is_updated(&program, decl) {
+                let key = key(decl.layer, decl.role);
+                entered.push((id, self.write_reals(id, weights[decl.layer], key, false)));
+            } else if decl.role.outlasts_a_step() && self.tensor(id).is_none() {
+                self.put(id, vec![Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols)]);
+            }
+        }
+        for command in &program.commands {
+            let layer = command.layer;
+            let Operation::Update(update) = &command.operation else { continue };
+            if let Some(residual) = update.residual {
+                let key = key(layer, Role::Residual);
+                let left = self.leave(residual, update.written, weights[layer], key);
+                entered.push((residual, left));
+            }
+            if let Some(working) = update.working {
+                let key = key(layer, Role::Weights);
+                entered.push((working, self.convert(update.written, working, key)));
+            }
+        }
+        entered
+    }
+
+    /// Writes what real weights leave to their residual.
+    fn leave(
+        &mut self,
+        residual: TensorId,
+        weights: TensorId,
+        reals: &Array2<f64>,
+        key: Key,
+    ) -> ConversionStatistics {
+        let reals: Vec<f64> = reals.iter().copied().collect();
+        let held = Combination::of(Multiplier::ONE, self.read(weights));
+        let left = Combination::of_reals(&reals).minus(held);
+        let conversion = self.program.tensor(residual).plan.conversion(key);
+        let weights = self.read(weights);
+        let mut tensor = Tensor::zeros(conversion.to, weights.rows(), weights.cols());
+        let statistics = left.write(&conversion, &mut tensor, 0);
+        self.put(residual, vec![tensor]);
+        statistics
+    }
+
+    /// Writes a tensor in another format.
+    fn convert(&mut self, from: TensorId, to: TensorId, key: Key) -> ConversionStatistics {
+        let frac = self.read(from).format().frac();
+        let mut exit = self.exit_into(to, (Multiplier::ONE, frac), key, false);
+        exit.leave(&mut self.read(from).to_codes());
+        self.accept(exit).conversion
+    }
+
+    /// Converts real values, row by row, into a tensor.
+    pub(super) fn write_reals(
+        &mut self,
+        id: TensorId,
+        values: &Array2<f64>,
+        key: Key,
+        training: bool,
+    ) -> ConversionStatistics {
+        let program = Arc::clone(&self.program);
+        let decl = program.tensor(id);
+        assert_eq!(values.ncols(), decl.cols, "columns of {}", decl.name);
+        let values_by_row: Vec<f64> = values.iter().copied().collect();
+        let shape = values.dim();
+        if decl.plan.block().is_some() {
+            return self.write_blocks(id, key, |conversion, along, size| {
+                conversion.real_blocks(shape, &values_by_row, along, size)
+            });
+        }
+        let range = || range_of_reals(&values_by_row);
+        let (conversion, _) = self.conversion(id, range, key, training);
+        let (tensor, statistics) = conversion.reals(shape.0, shape.1, &values_by_row);
+        self.observe(id, &statistics, training);
+        self.put(id, vec![tensor]);
+        statistics
+    }
+}
+
+/// Whether real weights are converted into a tensor: a master or, where there is none, weights.
+fn is_updated(program: &Program, decl: &TensorDecl) -> bool {
+    match decl.role {
+        Role::Master => true,
+        Role::Weights => program.find(Role::Master, decl.layer).is_none(),
+        _ => false,
+    }
+}
+
+/// The range of real values, each exactly.
+fn range_of_reals(values: &[f64]) -> Range {
+    let ends = values.iter().fold(None, |ends: Option<(f64, f64)>, &value| {
+        Some(ends.map_or((value, value), |(min, max)| (min.min(value), max.max(value))))
+    });
+    let (min, max) = ends.unwrap_or_default();
+    let exact = |value| systoliq_fxp::real::decompose(value).expect("a finite value");
+    Range::between(exact(min), exact(max))
+}

@@ -1,0 +1,74 @@
+//! The tensors of a program: their places, shapes and roles.
+
+use systoliq_fxp::Along;
+
+use crate::command::Pass;
+use crate::plan::{Role, TensorPlan};
+
+/// The place of a tensor in its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub usize);
+
+/// The number of rows of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One per sample of the batch.
+    Batch,
+    /// A fixed number.
+    Fixed(usize),
+}
+
+impl Rows {
+    /// The number of rows with `batch` samples.
+    pub fn count(self, batch: usize) -> usize {
+        match self {
+            Self::Batch => batch,
+            Self::Fixed(rows) => rows,
+        }
+    }
+}
+
+/// A named tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorDecl {
+    /// Short and unique: `x`, `w0`, `dz1`.
+    pub name: String,
+    /// What the tensor is.
+    pub role: Role,
+    /// The layer with weights that it belongs to.
+    pub layer: usize,
+    /// The number of rows.
+    pub rows: Rows,
+    /// The number of columns.
+    pub cols: usize,
+    /// Format, scale, and how it is converted to.
+    pub plan: TensorPlan,
+}
+
+impl TensorDecl {
+    /// The id of the conversion of real values that enter: `layer/forward/role`.
+    pub fn load_id(&self) -> String {
+        format!("{}/{}/{}", self.layer, Pass::Forward, self.role)
+    }
+
+    /// Rows and columns with `batch` samples.
+    pub fn shape(&self, batch: usize) -> (usize, usize) {
+        (self.rows.count(batch), self.cols)
+    }
+}
+
+/// A tensor read as it is stored or transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandRef {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Whether the operand is its transpose.
+    pub transposed: bool,
+}
+
+impl OperandRef {
+    /// Along what of the tensor a product sums, whose left (`is_a`) or right operand this is.
+    pub fn summed_along(self, is_a: bool) -> Along {
+        if self.transposed == is_a { Along::Column } else { Along::Row }
+    }
+}
