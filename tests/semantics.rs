@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use systoliq_keyed_random::Key;
@@ -231,5 +232,36 @@ fn a_digest_has_all_of_its_kind_and_nothing_else() {
         for golden in ["training.golden=f32", "training.golden=f64"] {
             assert_eq!(said(name, golden), None);
         }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn side_by_side_reports_silence_failure_and_difference() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = |name: &str, does: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{does}\n")).expect("a new file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        path
+    };
+    let (silent, failing) = (program("silent", "exit 0"), program("failing", "echo no; exit 1"));
+    let script = |programs: &[&Path]| {
+        let mut command = Command::new(root().join("tests/side_by_side.sh"));
+        let output = command.args(programs).env("TMPDIR", folder.path()).output();
+        let output = output.expect("the script runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    assert_eq!(script(&[&silent]), (Some(2), String::new()));
+    assert_eq!(script(&[&silent, folder.path()]), (Some(2), String::new()));
+    let (status, said) = script(&[&silent, &failing]);
+    assert_eq!(status, Some(1), "{said}");
+    for line in [
+        "gemm/1: old says nothing: systoliq gemm ",
+        "gemm/1: new ends with 1, not 0: systoliq gemm ",
+        "Files old/found/gemm/1.out and new/found/gemm/1.out differ",
+    ] {
+        assert!(said.lines().any(|found| found.starts_with(line)), "{line} {said}");
     }
 }
