@@ -114,16 +114,19 @@ fn bytes_of(report: &Value) -> Value {
 /// Evaluations in fixed point, and how often codes saturate, vanish and stand still.
 fn errors_of(report: &Value, predictions: &str) -> Value {
     let rates = ["saturation_rate", "underflow_rate", "stalled_rate", "accumulator_overflow_rate"];
+    let curve =
+        ["initial", "error_rate", "loss_bits", "validation_error_rate", "training_loss", "best"];
+    let sums = ["output", "k", "bits", "safe_bits", "bits_for_weights", "overflow_rate"];
     let predicted: Vec<_> =
         predictions.lines().filter_map(|line| line.rsplit(',').next()).collect();
     let by_epoch =
         list(&report["precision"]).iter().map(|tensor| picked(&tensor["by_epoch"], &rates));
     json!([
-        report["fixed"],
+        picked(&report["fixed"], &curve),
         predicted,
         each(&report["precision"], &[&["name", "last_format", "elements"][..], &rates].concat()),
         by_epoch.collect::<Vec<_>>(),
-        report["accumulators"],
+        each(&report["accumulators"], &sums),
         report["comparison"]["units"],
     ])
 }
