@@ -12,7 +12,7 @@ use systoliq_hardware::accelerator::Toggles;
 use systoliq_hardware::memory::Stored;
 use systoliq_hardware::{accelerator::Layout, accelerator::Residency};
 use systoliq_hardware::{cost::Arithmetic, cost::Costs};
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_nn::DataSet;
@@ -191,7 +191,7 @@ fn a_product_by_itself_takes_the_fewest_cycles_of_three_dataflows_also_as_a_view
     assert!(run > 900 && refused > 50, "{run} run, {refused} refused");
 }
 
-const WIDTHS: Widths = Widths { a: 8, b: 8, accumulator: 32, output: 8 };
+const WIDTHS: GemmWidths = GemmWidths { a: 8, b: 8, accumulator: 32, output: 8 };
 
 /// Cycles and energy of the forward pass and of training, after a look at every product.
 fn networks(machine: &str, network: &str) -> [[(u64, f64); 4]; 2] {

@@ -11,7 +11,7 @@ use systoliq_energy::{FloatFormat, Profile};
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::prices::Prices;
 use systoliq_hardware::{events::Buffer, events::Component};
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_program::GemmShape;
 use systoliq_run::trainer::Record;
 use systoliq_run::{EngineKind, Prepared};
@@ -148,7 +148,7 @@ fn gemm(bits: u32, side: usize, scratchpad: u64) -> GemmReport {
     accelerator.scratchpad.a_bytes = scratchpad;
     accelerator.scratchpad.b_bytes = scratchpad;
     let shape = GemmShape { m: side, k: 1 << 15, n: side };
-    let widths = Widths { a: bits, b: bits, accumulator: 32, output: bits };
+    let widths = GemmWidths { a: bits, b: bits, accumulator: 32, output: bits };
     GemmReport::new(&accelerator, shape, widths).unwrap()
 }
 
@@ -394,7 +394,7 @@ fn one_product_costs_what_it_costs_on_paper() {
     let mut accelerator = prepared("digits-mlp", &[]).experiment.accelerator;
     accelerator.array = Array::new(8, 8).unwrap();
     let shape = GemmShape { m: 32, k: 64, n: 64 };
-    let widths = Widths { a: 8, b: 8, accumulator: 32, output: 8 };
+    let widths = GemmWidths { a: 8, b: 8, accumulator: 32, output: 8 };
     let report = GemmReport::new(&accelerator, shape, widths).unwrap();
     let energy = &report.energy_pj.as_ref().unwrap().by_component;
     let (macs, cycles) = (32.0 * 64.0 * 64.0, 32.0 * 86.0);

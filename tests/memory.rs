@@ -13,10 +13,10 @@ use systoliq_array::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
 use systoliq_hardware::{
-    memory::Moment, memory::Moved, memory::Step, memory::Stored, memory::Transfer, memory::Walk,
-    memory::Walked,
+    memory::Moment, memory::Moved, memory::Stored, memory::Transfer, memory::Walk,
+    memory::WalkStep, memory::Walked,
 };
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_keyed_random::Key;
 use systoliq_program::{GemmShape, TensorId};
 use systoliq_program::{im2col::Im2col, im2col::Sliding};
@@ -67,7 +67,7 @@ fn spelled_out(parts: &[Part]) -> Vec<Work> {
 
 fn step(walk: &mut Walk<'_>, work: &Work) {
     let Work { gap, length, reads, writes } = work;
-    walk.step(&Step { gap: *gap, length: *length, reads, writes }).expect("a short walk");
+    walk.step(&WalkStep { gap: *gap, length: *length, reads, writes }).expect("a short walk");
 }
 
 fn walk_through(walk: &mut Walk<'_>, parts: &[Part]) {
@@ -244,7 +244,7 @@ fn any_list_of_steps_takes_what_moving_every_burst_takes() {
 pub(crate) struct Case {
     pub(crate) accelerator: Accelerator,
     pub(crate) shape: GemmShape,
-    pub(crate) widths: Widths,
+    pub(crate) widths: GemmWidths,
     pub(crate) views: [Option<Im2col>; 2],
 }
 
@@ -285,7 +285,7 @@ impl Case {
             1 + draws.below(most) as usize
         });
         let [a, b] = [(); 2].map(|()| draws.of(&[2, 5, 8, 16, 32]));
-        let widths = Widths { a, b, accumulator: 64, output: draws.of(&[4, 8, 16, 32]) };
+        let widths = GemmWidths { a, b, accumulator: 64, output: draws.of(&[4, 8, 16, 32]) };
         let shape = GemmShape { m, k, n };
         Self { accelerator, shape, widths, views: [None; 2] }
     }

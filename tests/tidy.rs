@@ -75,6 +75,37 @@ fn texts(endings: &[&str]) -> Vec<(PathBuf, String)> {
     files().into_iter().filter(ends).map(read).collect()
 }
 
+/// Every source of a crate, without unit tests, which are modules at the end of a file or files of their own: the
+/// crate, the path from the root, and the text.
+fn product() -> Vec<(String, PathBuf, String)> {
+    let of_crate = |(path, mut text): (PathBuf, String)| {
+        let below = path.strip_prefix("crates").ok()?;
+        let name = below.iter().next()?;
+        let inner = below.strip_prefix(name).ok()?;
+        let of_tests = inner.iter().any(|part| part.to_string_lossy().contains("tests"));
+        let end = text.find("\n#[cfg(test)]\nmod tests {\n").map_or(text.len(), |at| at + 1);
+        text.truncate(end);
+        (inner.starts_with("src") && !of_tests)
+            .then(|| (name.to_string_lossy().into_owned(), path.clone(), text))
+    };
+    texts(&["rs"]).into_iter().filter_map(of_crate).collect()
+}
+
+/// The name of the type that a line declares. An indented alias is an associated type, which belongs to its trait.
+fn declared(line: &str) -> Option<&str> {
+    let code = line.trim_start();
+    let public = code.starts_with("pub ") || code.starts_with("pub(");
+    let code = if public { code.split_once(' ')?.1 } else { code };
+    let (kind, rest) = code.strip_prefix("unsafe ").unwrap_or(code).split_once(' ')?;
+    let declares = match kind {
+        "struct" | "enum" | "union" | "trait" => true,
+        "type" => !line.starts_with(' '),
+        _ => false,
+    };
+    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    (declares && end > 0).then(|| &rest[..end])
+}
+
 /// Fails with every line that breaks a rule.
 fn assert_none(rule: &str, broken: Vec<String>) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
@@ -218,25 +249,54 @@ fn no_file_is_too_long_to_read() {
 
 #[test]
 fn no_crate_is_too_large_to_know() {
-    let mut sizes: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for (path, text) in texts(&["rs"]) {
-        let of_tests = path.iter().any(|part| part.to_string_lossy().contains("tests"));
-        let mut parts = path.iter();
-        if let (Some(first), Some(name), Some(src), false) =
-            (parts.next(), parts.next(), parts.next(), of_tests)
-            && first == "crates"
-            && src == "src"
-        {
-            // Unit tests stand at the end of their file.
-            let product = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-            *sizes.entry(PathBuf::from(name)).or_default() += product;
-        }
+    let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, _, text) in product() {
+        *sizes.entry(name).or_default() += text.lines().count();
     }
     assert_eq!(sizes.len(), MAY_DEPEND_ON.len());
-    let large = |(name, lines): (&PathBuf, &usize)| {
-        (*lines > CRATE_LINES_MAX).then(|| format!("{}: {lines} lines", name.display()))
+    let large = |(name, lines): (&String, &usize)| {
+        (*lines > CRATE_LINES_MAX).then(|| format!("{name}: {lines} lines"))
     };
     assert_none("too large", sizes.iter().filter_map(large).collect());
+}
+
+#[test]
+fn a_line_that_declares_a_type_is_known_by_it() {
+    let lines = [
+        ("pub struct Tensor {", Some("Tensor")),
+        ("    pub(super) enum Rows<'a> {", Some("Rows")),
+        ("        struct Visitor;", Some("Visitor")),
+        ("pub unsafe trait Kernel {", Some("Kernel")),
+        ("union Word {", Some("Word")),
+        ("pub(crate) type Pair = [i16; 2];", Some("Pair")),
+        ("    type Output = Self;", None),
+        ("/// struct Tensor", None),
+        ("use super::Tensor;", None),
+        ("impl Tensor {", None),
+        ("        pub enum $name {", None),
+    ];
+    for (line, name) in lines {
+        assert_eq!(declared(line), name, "{line}");
+    }
+}
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, path, text) in product() {
+        for (at, line) in text.lines().enumerate() {
+            if let Some(name) = declared(line) {
+                let place = format!("{}:{}", path.display(), at + 1);
+                places.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    let errors = places.remove("Error").expect("errors of crates");
+    assert!(errors.len() > 1, "{errors:?}");
+    let shared = |(name, places): (&String, &Vec<String>)| {
+        (places.len() > 1).then(|| format!("{name}: {}", places.join(", ")))
+    };
+    assert_none("types of one name", places.iter().filter_map(shared).collect());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use systoliq_hardware::{
     events::Buffer, events::Component, events::EnergyByComponent, events::Event, events::Tally,
 };
 use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_program::GemmShape;
@@ -26,8 +26,8 @@ fn machine(name: &str) -> Accelerator {
     load::accelerator(&file).unwrap_or_else(|failure| panic!("{}: {failure:?}", file.display()))
 }
 
-fn widths(operands: u32) -> Widths {
-    Widths { a: operands, b: operands, accumulator: 32, output: operands }
+fn widths(operands: u32) -> GemmWidths {
+    GemmWidths { a: operands, b: operands, accumulator: 32, output: operands }
 }
 
 fn gemm(accelerator: &Accelerator, m: usize, n: usize, k: usize) -> GemmReport {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use systoliq_array::mapping::{Axis, Tile};
-use systoliq_array::{Schedule, Stationary};
+use systoliq_array::{FoldSchedule, Stationary};
 use systoliq_hardware::Accelerator;
-use systoliq_hardware::single::Widths;
+use systoliq_hardware::single::GemmWidths;
 use systoliq_hardware::{memory::Stored, memory::Transfer};
 use systoliq_program::im2col::Im2col;
 use systoliq_program::{GemmShape, TensorId};
@@ -73,7 +73,7 @@ pub(crate) fn of_gemm(
     accelerator: &Accelerator,
     stationary: Stationary,
     shape: GemmShape,
-    widths: Widths,
+    widths: GemmWidths,
     views: [Option<Im2col>; 2],
 ) -> Vec<Work> {
     with_results(accelerator, stationary, shape, widths, views)
@@ -87,11 +87,11 @@ pub(crate) fn with_results(
     accelerator: &Accelerator,
     stationary: Stationary,
     shape: GemmShape,
-    widths: Widths,
+    widths: GemmWidths,
     views: [Option<Im2col>; 2],
 ) -> Vec<(Work, Option<Given>)> {
     let mapping = accelerator.mapping(shape, widths.accumulator, stationary);
-    let schedule = Schedule::new(&mapping).expect("a small GEMM");
+    let schedule = FoldSchedule::new(&mapping).expect("a small GEMM");
     let output_stays = mapping.stationary == Stationary::Output;
     let extents = mapping.extents();
     let [rows, cols] = [extents.rows.min(mapping.rows), extents.cols.min(mapping.cols)];

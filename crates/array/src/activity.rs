@@ -21,7 +21,7 @@ use systoliq_program::GemmTask;
 
 use crate::mapping::Axis;
 use crate::schedule::Fold;
-use crate::{Mapping, Schedule, impl_fieldwise_sum};
+use crate::{FoldSchedule, Mapping, impl_fieldwise_sum};
 
 pub use sums::accumulator_toggles;
 
@@ -70,7 +70,7 @@ impl Activity {
     ///
     /// If the cycles of the GEMM do not fit 64 bits.
     pub fn of(mapping: &Mapping, task: &GemmTask<'_>) -> Self {
-        let run = Run::new(mapping);
+        let run = GemmRun::new(mapping);
         if run.folds.is_empty() {
             return Self::default();
         }
@@ -79,16 +79,16 @@ impl Activity {
 }
 
 /// A GEMM on the grid with its folds at hand.
-struct Run {
+struct GemmRun {
     mapping: Mapping,
     folds: Vec<Fold>,
     /// The cycle after the last.
     end: u64,
 }
 
-impl Run {
+impl GemmRun {
     fn new(mapping: &Mapping) -> Self {
-        let schedule = Schedule::new(mapping).expect("folds fit 64 bits");
+        let schedule = FoldSchedule::new(mapping).expect("folds fit 64 bits");
         let end = schedule.cycles().expect("cycles fit 64 bits").total().0;
         Self { mapping: *mapping, folds: schedule.folds().collect(), end }
     }

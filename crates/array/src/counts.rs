@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::mapping::{Axis, Extents, Pieces, Stationary};
-use crate::schedule::{Fold, Schedule};
+use crate::schedule::{Fold, FoldSchedule};
 use crate::timing;
 use crate::{CyclesByCause, Error, Mapping, PartialFolds, impl_fieldwise_sum};
 
@@ -108,7 +108,7 @@ impl ArrayCounts {
     }
 
     fn checked(mapping: &Mapping) -> Option<Self> {
-        let schedule = Schedule::new(mapping)?;
+        let schedule = FoldSchedule::new(mapping)?;
         let cycles = schedule.cycles()?;
         let folds = mapping.folds()?;
         if folds == 0 {
@@ -125,7 +125,7 @@ impl ArrayCounts {
         let right = product(&[rows, time, col_folds])?;
         let down = product(&[cols, time, row_folds])?;
         let stays = product(&[rows, cols, time_folds])?;
-        let cut = Cut::new(mapping, &schedule, cycles.total().0);
+        let cut = CutLoads::new(mapping, &schedule, cycles.total().0);
         let right_writes = product(&[right, mapping.cols as u64])? - cut.right;
         let shadow_writes = if mapping.has_shadow() { stays } else { 0 };
         let mut counts = Self {
@@ -186,13 +186,13 @@ fn over_pieces(
 
 /// Loads that the end of the GEMM cuts off, where it does not wait for the whole grid.
 #[derive(Default)]
-struct Cut {
+struct CutLoads {
     right: u64,
     down: u64,
 }
 
-impl Cut {
-    fn new(mapping: &Mapping, schedule: &Schedule, end: u64) -> Self {
+impl CutLoads {
+    fn new(mapping: &Mapping, schedule: &FoldSchedule, end: u64) -> Self {
         let mut cut = Self::default();
         if mapping.partial_folds == PartialFolds::Full {
             return cut;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
-use crate::{Error, Mapping, Schedule, timing};
+use crate::{Error, FoldSchedule, Mapping, timing};
 
 /// The elements of one cycle, by row or column of the grid at whose edge they pass; an element of
 /// A[m, k] has number m·K + k, and so on.
@@ -29,7 +29,7 @@ pub struct Demand {
 #[derive(Clone, Debug)]
 pub struct Demands {
     mapping: Mapping,
-    schedule: Schedule,
+    schedule: FoldSchedule,
     /// The cycles to come.
     ahead: Range<u64>,
     /// The number of the next fold, and those that are in the grid.
@@ -45,7 +45,7 @@ impl Demands {
     /// If the GEMM does not have all of these cycles, or they do not fit 64 bits.
     pub fn new(mapping: &Mapping, cycles: Range<u64>) -> Result<Self, Error> {
         let total = timing::gemm(mapping)?.total().0;
-        let schedule = Schedule::new(mapping).ok_or_else(|| timing::too_large(mapping))?;
+        let schedule = FoldSchedule::new(mapping).ok_or_else(|| timing::too_large(mapping))?;
         if cycles.start >= cycles.end || cycles.end > total {
             let Range { start: from, end: to } = cycles;
             return Err(Error::NoSuchCycles { from, to, cycles: total });

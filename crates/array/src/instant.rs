@@ -12,7 +12,7 @@
 //! cycle, and adds only what each cycle adds. Both give what [`Register`](crate::Register) keeps:
 //! all fields of all registers, and what leaves.
 //!
-//! *Absent:* counts, and hazards. The starts of the folds are those of [`Schedule`].
+//! *Absent:* counts, and hazards. The starts of the folds are those of [`FoldSchedule`].
 
 mod stage;
 mod trail;
@@ -22,12 +22,12 @@ use std::ops::Range;
 use systoliq_program::GemmTask;
 
 use crate::config::SIDE_MAX;
-use crate::register::{BUBBLE, Cause, Cell, Clock, Latch, Left, Registers};
+use crate::register::{BUBBLE, Clock, CycleCause, Latch, Left, Registers, SumRegister};
 use crate::schedule::Fold;
 use crate::timing::too_large;
-use crate::{Error, Mapping, Schedule};
+use crate::{Error, FoldSchedule, Mapping};
 
-use stage::{Kept, Stage};
+use stage::{KeptSums, Stage};
 use trail::{Milestone, Trail};
 
 /// All cycles of one GEMM on one grid.
@@ -57,7 +57,7 @@ use trail::{Milestone, Trail};
 pub struct Instants<'a> {
     task: GemmTask<'a>,
     mapping: Mapping,
-    schedule: Schedule,
+    schedule: FoldSchedule,
     cycles: u64,
     /// The starts of the first and of the last fold.
     starts: [u64; 2],
@@ -69,7 +69,7 @@ pub struct Instant {
     /// Its number, from 0.
     pub cycle: u64,
     /// Why it passes.
-    pub cause: Cause,
+    pub cause: CycleCause,
     /// In a preload cycle, the fold that the first column loads; else the fold whose operands
     /// enter the first PE, or entered it last.
     pub fold: usize,
@@ -80,7 +80,7 @@ pub struct Instant {
     /// The operand that enters each column at the top: one that moves down, or that will stay.
     pub top_operands: Vec<Latch>,
     /// Where sums move, the sum that enters each column at the top, before its first product.
-    pub top_sums: Vec<Cell>,
+    pub top_sums: Vec<SumRegister>,
 }
 
 impl Instant {
@@ -89,12 +89,12 @@ impl Instant {
         let sums = if mapping.output_stays() { 0 } else { mapping.cols };
         Self {
             cycle: 0,
-            cause: Cause::Stream,
+            cause: CycleCause::Stream,
             fold: 0,
             registers: Registers::reset(mapping),
             left: Vec::new(),
             top_operands: vec![BUBBLE; mapping.cols],
-            top_sums: vec![Cell::default(); sums],
+            top_sums: vec![SumRegister::default(); sums],
         }
     }
 
@@ -122,7 +122,7 @@ impl<'a> Instants<'a> {
         if !sides.contains(&rows) || !sides.contains(&cols) {
             return Err(Error::ArraySize { rows, cols });
         }
-        let schedule = Schedule::new(mapping).ok_or_else(|| too_large(mapping))?;
+        let schedule = FoldSchedule::new(mapping).ok_or_else(|| too_large(mapping))?;
         let cycles = schedule.cycles().ok_or_else(|| too_large(mapping))?.total().0;
         let start = |number| schedule.nth(number).map_or(0, |fold| fold.start);
         let starts = [start(0), start(schedule.count().saturating_sub(1))];
@@ -140,7 +140,7 @@ impl<'a> Instants<'a> {
     }
 
     /// When its folds start.
-    pub fn schedule(&self) -> &Schedule {
+    pub fn schedule(&self) -> &FoldSchedule {
         &self.schedule
     }
 
@@ -212,7 +212,7 @@ pub struct Cursor<'i, 'a> {
     ahead: Range<u64>,
     started: bool,
     trails: Trails,
-    kept: Kept,
+    kept: KeptSums,
     present: Instant,
     next: Instant,
 }
@@ -242,7 +242,7 @@ impl<'i, 'a> Cursor<'i, 'a> {
             ahead: cycles,
             started: false,
             trails,
-            kept: Kept::new(&instants.mapping),
+            kept: KeptSums::new(&instants.mapping),
             present: empty.clone(),
             next: empty,
         }

@@ -41,7 +41,7 @@ pub use error::Error;
 pub use instant::Instants;
 pub use mapping::{Mapping, Stationary, Tile};
 pub use register::Register;
-pub use schedule::Schedule;
+pub use schedule::FoldSchedule;
 pub use timing::{Cycles, CyclesByCause};
 pub use trace::Trace;
 

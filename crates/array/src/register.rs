@@ -23,11 +23,11 @@ use systoliq_program::{Engine, GemmTask, Sums};
 
 use crate::activity::accumulator_toggles;
 use crate::schedule::Fold;
-use crate::{Activity, Array, ArrayCounts, Error, Mapping, Schedule, Stationary};
+use crate::{Activity, Array, ArrayCounts, Error, FoldSchedule, Mapping, Stationary};
 
 pub(crate) use feed::BUBBLE;
-use grid::Grid;
-pub use grid::{Cause, Cell, Clock, Hazard, Latch, Left, Registers};
+use grid::RegisterGrid;
+pub use grid::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
 
 /// The engine that clocks every register.
 ///
@@ -127,7 +127,7 @@ impl Register {
     /// If the GEMM has more cycles than 64 bits count.
     pub fn observe(&mut self, task: &GemmTask<'_>, see: &mut dyn FnMut(&Clock<'_>)) -> Sums {
         let mapping = self.mapping(task);
-        let schedule = Schedule::new(&mapping).expect("folds fit 64 bits");
+        let schedule = FoldSchedule::new(&mapping).expect("folds fit 64 bits");
         let folds: Vec<Fold> = schedule.folds().collect();
         let (sums, seen) = step(task, &mapping, &folds, see)
             .unwrap_or_else(|hazard| panic!("{hazard:?} in {mapping:?}"));
@@ -164,7 +164,7 @@ pub fn step(
         // Nothing enters the grid, and only the bias is added at the edge.
         (0..m * n).for_each(|index| leave(index, Sum::default()));
     }
-    let mut grid = Grid::new(task, mapping, folds);
+    let mut grid = RegisterGrid::new(task, mapping, folds);
     while !grid.is_done() {
         for left in grid.clock(see)? {
             if left.cell.additions == k as u64 {

@@ -24,7 +24,7 @@ use crate::timing::{Cycles, CyclesByCause};
 
 /// The starts of all folds of one GEMM.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub struct FoldSchedule {
     mapping: Mapping,
     loops: [Loop; 3],
 }
@@ -39,14 +39,14 @@ pub(crate) struct Span {
 
 /// Some folds, one after the other.
 #[derive(Clone, Copy)]
-struct Run {
+struct FoldRun {
     first: Span,
     last: Span,
     /// From the start of the first to that of the last.
     cycles: CyclesByCause,
 }
 
-impl Run {
+impl FoldRun {
     fn one(span: Span) -> Self {
         Self { first: span, last: span, cycles: CyclesByCause::default() }
     }
@@ -68,7 +68,7 @@ pub struct Fold {
     pub chain: u64,
 }
 
-impl Schedule {
+impl FoldSchedule {
     /// The schedule of a GEMM; `None` if its folds do not fit 64 bits.
     pub fn new(mapping: &Mapping) -> Option<Self> {
         mapping.folds()?;
@@ -140,11 +140,11 @@ impl Schedule {
     /// outputs stay, to that in which the last sum that it waits for leaves.
     ///
     /// ```
-    /// use systoliq_array::{Array, Mapping, Schedule, Stationary};
+    /// use systoliq_array::{Array, FoldSchedule, Mapping, Stationary};
     /// use systoliq_program::gemm::GemmShape;
     /// let shape = GemmShape { m: 3, k: 5, n: 2 };
     /// let mapping = Mapping::new(&Array::new(3, 2)?, shape, Stationary::Output);
-    /// let schedule = Schedule::new(&mapping).ok_or("too many folds")?;
+    /// let schedule = FoldSchedule::new(&mapping).ok_or("too many folds")?;
     /// let fold = schedule.nth(0).ok_or("no fold")?;
     /// assert_eq!(schedule.cycles_of(&fold), 0..5 + 3 + 2 - 2 + 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -234,9 +234,9 @@ impl Schedule {
     }
 
     /// The folds up to one, from the first that has the places `fixed` in the loops before `depth`.
-    fn up_to(&self, places: [usize; 3], depth: usize, mut fixed: [usize; 3]) -> Option<Run> {
+    fn up_to(&self, places: [usize; 3], depth: usize, mut fixed: [usize; 3]) -> Option<FoldRun> {
         if depth == self.loops.len() {
-            return Some(Run::one(self.span_at(fixed)));
+            return Some(FoldRun::one(self.span_at(fixed)));
         }
         // All pieces before the last are full, and so alike.
         let before = match places[depth] {
@@ -255,24 +255,24 @@ impl Schedule {
     }
 
     /// All folds that have the places `fixed` in the loops before `depth`.
-    fn all(&self, depth: usize, fixed: [usize; 3]) -> Option<Run> {
+    fn all(&self, depth: usize, fixed: [usize; 3]) -> Option<FoldRun> {
         let mut ends = self.loops.map(|each| each.pieces.count() - 1);
         ends[..depth].copy_from_slice(&fixed[..depth]);
         self.up_to(ends, depth, fixed)
     }
 
     /// One run of folds after the other.
-    fn join(&self, run: Run, next: Run) -> Option<Run> {
+    fn join(&self, run: FoldRun, next: FoldRun) -> Option<FoldRun> {
         let between = self.between(run.last, next.first);
         let cycles = run.cycles.checked_add(between)?.checked_add(next.cycles)?;
-        Some(Run { first: run.first, last: next.last, cycles })
+        Some(FoldRun { first: run.first, last: next.last, cycles })
     }
 
     /// A run of folds, so many times.
-    fn repeat(&self, run: Run, count: u64) -> Option<Run> {
+    fn repeat(&self, run: FoldRun, count: u64) -> Option<FoldRun> {
         let between = self.between(run.last, run.first).checked_mul(count - 1)?;
         let cycles = run.cycles.checked_mul(count)?.checked_add(between)?;
-        Some(Run { cycles, ..run })
+        Some(FoldRun { cycles, ..run })
     }
 
     /// What comes before the first fold.

@@ -10,14 +10,14 @@
 //! | drain | r | stationary outputs leave at the bottom, one row per cycle |
 //!
 //! of which it has a preload where an operand stays, and a drain where the outputs do. How folds
-//! follow each other is told by [`Schedule`].
+//! follow each other is told by [`FoldSchedule`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
-use crate::schedule::Schedule;
+use crate::schedule::FoldSchedule;
 use crate::{Error, Mapping, impl_fieldwise_sum};
 
 /// A count of clock cycles of the array.
@@ -124,7 +124,9 @@ impl CyclesByCause {
 ///
 /// If their number does not fit 64 bits.
 pub fn gemm(mapping: &Mapping) -> Result<CyclesByCause, Error> {
-    Schedule::new(mapping).and_then(|schedule| schedule.cycles()).ok_or_else(|| too_large(mapping))
+    FoldSchedule::new(mapping)
+        .and_then(|schedule| schedule.cycles())
+        .ok_or_else(|| too_large(mapping))
 }
 
 pub(crate) fn too_large(mapping: &Mapping) -> Error {

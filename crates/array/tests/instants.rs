@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use cases::{Case, Draw, any_case, for_each_small_case};
 use systoliq_array::instant::Instant;
-use systoliq_array::register::{Cause, Left, Registers};
-use systoliq_array::{Array, ArrayCounts, Error, Instants, Mapping, Schedule, Stationary};
+use systoliq_array::register::{CycleCause, Left, Registers};
+use systoliq_array::{Array, ArrayCounts, Error, FoldSchedule, Instants, Mapping, Stationary};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
 /// What the register engine shows in each cycle.
-type Seen = Vec<(Cause, Registers, Vec<Left>)>;
+type Seen = Vec<(CycleCause, Registers, Vec<Left>)>;
 
 fn stepped(case: &Case, task: &GemmTask<'_>) -> Seen {
     let mut seen = Vec::new();
@@ -104,7 +104,7 @@ fn folds_are_found_by_their_number_and_their_cycles_cover_the_gemm() {
     for seed in 0..300 {
         let case = any_case(seed, 40);
         let mapping = case.mapping();
-        let schedule = Schedule::new(&mapping).unwrap();
+        let schedule = FoldSchedule::new(&mapping).unwrap();
         let (mut end, mut reached) = (0, 0);
         for (number, fold) in schedule.folds().enumerate() {
             assert_eq!(schedule.nth(number as u64), Some(fold), "{case:?}");

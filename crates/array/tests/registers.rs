@@ -3,7 +3,7 @@
 use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::{Clock, Hazard, step};
 use systoliq_array::{
-    Activity, Array, Mapping, Overlap, PartialFolds, Register, Schedule, Stationary,
+    Activity, Array, FoldSchedule, Mapping, Overlap, PartialFolds, Register, Stationary,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
@@ -113,7 +113,7 @@ fn no_fold_can_start_earlier_when_pipelined() {
                         ..Array::new(rows, cols).unwrap()
                     };
                     let mapping = Mapping::new(&array, task.shape(), stationary);
-                    let folds: Vec<_> = Schedule::new(&mapping).unwrap().folds().collect();
+                    let folds: Vec<_> = FoldSchedule::new(&mapping).unwrap().folds().collect();
                     step(&task, &mapping, &folds, &mut |_| ()).unwrap();
                     for early in 1..folds.len() {
                         let mut folds = folds.clone();

@@ -8,9 +8,9 @@ use std::num::NonZero;
 use std::ops::Range;
 
 use cases::{Case, Draw, any_case, policies};
-use systoliq_array::register::{Cause, Cell, Clock, Latch};
+use systoliq_array::register::{Clock, CycleCause, Latch, SumRegister};
 use systoliq_array::{
-    Array, Error, Instants, Mapping, Overlap, PartialFolds, Schedule, Stationary, Trace,
+    Array, Error, FoldSchedule, Instants, Mapping, Overlap, PartialFolds, Stationary, Trace,
 };
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Sum, Tensor};
 use systoliq_keyed_random::Key;
@@ -104,14 +104,14 @@ impl Expected<'_> {
         self.put(format!("{name}_valid"), bits(latch.valid.into(), 1));
     }
 
-    fn sum(&mut self, name: &str, cell: &Cell) {
+    fn sum(&mut self, name: &str, cell: &SumRegister) {
         self.whole_sum(name, cell);
         if let Some(width) = self.run_width() {
             self.put(format!("{name}_chunk"), bits(cell.sum.chunk as i64, width));
         }
     }
 
-    fn whole_sum(&mut self, name: &str, cell: &Cell) {
+    fn whole_sum(&mut self, name: &str, cell: &SumRegister) {
         self.put(name.to_owned(), bits(cell.sum.value, self.width()));
         self.put(format!("{name}_valid"), bits(cell.valid.into(), 1));
     }
@@ -141,16 +141,17 @@ impl Expected<'_> {
     }
 
     fn clock(&mut self, clock: &Clock<'_>) {
-        let schedule = Schedule::new(&self.mapping).unwrap();
+        let schedule = FoldSchedule::new(&self.mapping).unwrap();
         let cycles = schedule.cycles().unwrap().total().0;
         self.put("cycle".to_owned(), bits(clock.cycle as i64, width_of(cycles)));
-        let loads = clock.cause == Cause::Preload;
+        let loads = clock.cause == CycleCause::Preload;
         let come = schedule
             .folds()
             .filter(|fold| clock.cycle >= if loads { fold.chain } else { fold.start });
         let fold = come.count().saturating_sub(1) as i64;
         self.put("fold".to_owned(), bits(fold, width_of(schedule.count())));
-        for cause in [Cause::Preload, Cause::Stream, Cause::Skew, Cause::Drain] {
+        for cause in [CycleCause::Preload, CycleCause::Stream, CycleCause::Skew, CycleCause::Drain]
+        {
             let name = format!("{cause:?}").to_lowercase();
             self.put(format!("phases.{name}"), bits((cause == clock.cause).into(), 1));
         }
@@ -180,7 +181,7 @@ impl Expected<'_> {
         }
         for col in self.cols.clone() {
             let left = clock.left.iter().find(|left| left.column == col);
-            let cell = left.map_or(Cell::default(), |left| left.cell);
+            let cell = left.map_or(SumRegister::default(), |left| left.cell);
             self.sum(&format!("edge.bottom.col{col}"), &cell);
             if self.mapping.output_stays() {
                 self.operand(&format!("edge.top.col{col}"), false, &registers.other[col]);

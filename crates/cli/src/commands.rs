@@ -20,17 +20,15 @@ mod waiting;
 mod without_effect;
 mod workload;
 
-use clap::Subcommand;
-
 use crate::failure::Failure;
 
 /// A command with its arguments.
-#[derive(Debug, Subcommand)]
-pub enum Command {
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
     /// Trains a network in fixed point beside its golden model.
-    Train(train::Train),
+    Train(train::TrainCommand),
     /// Two runs side by side.
-    Compare(compare::Compare),
+    Compare(compare::CompareCommand),
     /// An experiment over values of its settings, every point against float.
     Sweep(sweep::SweepCommand),
     /// The cheapest widths of every tensor within a loss, by training.
@@ -41,11 +39,11 @@ pub enum Command {
     /// loses with these on the test part is the answer.
     Search(search::SearchCommand),
     /// One run of a sweep as one process, done once.
-    Point(point::Point),
+    Point(point::PointCommand),
     /// Figures of a run or of a sweep, as one page and as SVG.
     Report(report::ReportCommand),
     /// Cycles and energy of one isolated matrix product.
-    Gemm(gemm::Gemm),
+    Gemm(gemm::GemmCommand),
     /// Bit widths of every tensor by analysis, from one run in floating point.
     ///
     /// The widths of inputs, activations, logits and weights are the least for which a bound of the
@@ -54,22 +52,22 @@ pub enum Command {
     /// run. Beside the bound stands the mismatch as the integer machine measures it on the test part
     /// with the trained weights, and what the widths cost in full adders and bits, also for equal widths
     /// under the same bound. The experiment's own precision section is not used.
-    Precision(precision::Precision),
+    Precision(precision::PrecisionCommand),
     /// Validates an experiment and prints its precision plan as resolved, layer by layer.
-    Check(check::Check),
+    Check(check::CheckCommand),
     /// Prints the integer program of a training step: its tensors and its commands.
-    List(list::List),
+    List(list::ListCommand),
     /// Writes what happens in which cycle: registers of one matrix product, or a step's transfers.
-    Trace(trace::Trace),
+    Trace(trace::TraceCommand),
     /// Cycles, traffic and energy of a network given as a SCALE-Sim topology, layer by layer.
-    Workload(workload::Workload),
+    Workload(workload::WorkloadCommand),
     /// What each event costs, how sure that is, and whence.
-    EnergyTable(energy_table::EnergyTable),
+    EnergyTable(energy_table::EnergyTableCommand),
     /// Prints the JSON Schema of an experiment or of a part of one.
-    Schema(schema::Schema),
+    Schema(schema::SchemaCommand),
 }
 
-impl Command {
+impl Subcommand {
     /// Runs it; returns the text for standard output.
     ///
     /// # Errors

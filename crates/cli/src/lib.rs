@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use commands::Command;
+use commands::Subcommand;
 use failure::{Failure, printable};
 
 /// Trains networks in fixed point on a simulated systolic array, and says what the saved bits
@@ -30,7 +30,7 @@ use failure::{Failure, printable};
 #[command(name = "systoliq", bin_name = "systoliq", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Subcommand,
 }
 
 /// Runs the command that the process was started with.

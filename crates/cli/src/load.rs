@@ -8,7 +8,7 @@ use anyhow::Error;
 use clap::Args;
 use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
-use systoliq_load::document::{Document, Layout};
+use systoliq_load::document::{Document, DocumentLayout};
 use systoliq_load::{files, placed, typed};
 use systoliq_nn::DataSet;
 use systoliq_run::{Prepared, fitness};
@@ -50,7 +50,7 @@ impl ExperimentArguments {
     /// If a file or an override is at fault, or the experiment is impossible.
     pub fn load(&self) -> Result<Loaded, Failure> {
         let read = || -> Result<Loaded, Error> {
-            let mut document = Document::read(&self.experiment, Layout::EXPERIMENT)?;
+            let mut document = Document::read(&self.experiment, DocumentLayout::EXPERIMENT)?;
             self.set.iter().try_for_each(|argument| document.set(argument))?;
             let experiment = typed(&document)?;
             let prepared = Prepared::new(experiment).map_err(|error| placed(&document, error))?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use serde_json::{Map, Value, json};
-use systoliq_explore::{Journal, Lines, Store};
+use systoliq_explore::{Journal, Lines, RunStore};
 use systoliq_nn::golden::product_fingerprint;
 use systoliq_run::SEMANTICS;
 
@@ -23,7 +23,7 @@ use systoliq_load::files::{open_regular, read_text};
 const STORE: &str = "points.jsonl";
 
 /// What a folder can be of.
-pub(crate) struct Kind {
+pub(crate) struct FolderKind {
     /// In a word: `sweep`.
     pub(crate) what: &'static str,
     /// The file that says what it is of.
@@ -54,7 +54,7 @@ impl RunFolder {
     /// If it cannot be written, or holds something else; also this, unless it is to be resumed.
     pub(crate) fn open(
         path: &Path,
-        kind: &Kind,
+        kind: &FolderKind,
         subject: &Value,
         resume: bool,
     ) -> Result<(Self, Lines), Failure> {
@@ -87,11 +87,11 @@ impl RunFolder {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub(crate) fn store(&self, lines: Lines) -> Result<Store, Failure> {
+    pub(crate) fn store(&self, lines: Lines) -> Result<RunStore, Failure> {
         let path = self.path.join(STORE);
         let file = OpenOptions::new().append(true).create(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()));
-        Ok(Store::new(lines, Appended(file.map_err(Failure::run::<Error>)?, path)))
+        Ok(RunStore::new(lines, Appended(file.map_err(Failure::run::<Error>)?, path)))
     }
 
     /// Writes the store once more, as it stays.
@@ -141,9 +141,14 @@ impl Journal for Appended {
 }
 
 /// Whether the folder holds this subject already.
-fn check_manifest(path: &Path, kind: &Kind, ours: &Value, resume: bool) -> Result<bool, Error> {
+fn check_manifest(
+    path: &Path,
+    kind: &FolderKind,
+    ours: &Value,
+    resume: bool,
+) -> Result<bool, Error> {
     let shown = path.display();
-    let Kind { what, manifest, beforehand, results, .. } = *kind;
+    let FolderKind { what, manifest, beforehand, results, .. } = *kind;
     folder::check_kind(path, what)?;
     let there = |name: &str| path.join(name).symlink_metadata().is_ok();
     let alone = [STORE].iter().chain(results).find(|name| there(name));

@@ -53,7 +53,7 @@ pub use error::Error;
 pub use error::shown;
 pub use figure::{Certainty, EnergyUnit, Figure, Unit};
 pub use figures::{DramKind, FloatFormat};
-pub use profile::{Profile, Update};
+pub use profile::{Profile, WeightUpdate};
 pub use provenance::{PricedAt, Provenance};
 pub use sram::{Access, Banked, Cell, SramTable, SramTables};
 

@@ -20,7 +20,7 @@ pub(crate) const NODE_MAX_NM: f64 = 130.0;
 /// One operation at both nodes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Measured {
+struct AtBothNodes {
     at_45: Figure,
     at_7: Figure,
 }
@@ -28,8 +28,8 @@ struct Measured {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Operations {
-    multiply: Measured,
-    add: Measured,
+    multiply: AtBothNodes,
+    add: AtBothNodes,
 }
 
 /// `models/energy/tpuv4i_7.json`: what the same operations cost at 45 and at 7 nm (Jouppi et al.,
@@ -46,7 +46,7 @@ pub(crate) struct Tpuv4i {
     bfloat16: Operations,
     float16: Operations,
     /// By bytes.
-    cache: BTreeMap<u64, Measured>,
+    cache: BTreeMap<u64, AtBothNodes>,
     unlisted: Figure,
 }
 
@@ -78,7 +78,7 @@ impl Factors {
     }
 }
 
-impl Measured {
+impl AtBothNodes {
     fn factor(&self) -> f64 {
         self.at_7.value / self.at_45.value
     }
@@ -103,7 +103,7 @@ fn equations() -> &'static Equations {
 
 /// Whether an operation multiplies or adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub(crate) enum CircuitOperation {
     Multiply,
     Add,
 }
@@ -158,7 +158,7 @@ impl Scaling {
     }
 
     /// Energy of an integer operation on `bits_a` and `bits_b`.
-    pub(crate) fn integer(self, operation: Operation, bits_a: u32, bits_b: u32) -> f64 {
+    pub(crate) fn integer(self, operation: CircuitOperation, bits_a: u32, bits_b: u32) -> f64 {
         let measured = tpuv4i();
         let factor = |operations: &Operations| operations.of(operation).factor();
         let width = (f64::from(bits_a) * f64::from(bits_b)).sqrt();
@@ -167,7 +167,7 @@ impl Scaling {
     }
 
     /// Energy of a floating-point operation.
-    pub(crate) fn float(self, operation: Operation, format: FloatFormat) -> f64 {
+    pub(crate) fn float(self, operation: CircuitOperation, format: FloatFormat) -> f64 {
         let measured = tpuv4i();
         let operations = match format {
             FloatFormat::Float32 => &measured.float32,
@@ -208,10 +208,10 @@ pub(crate) fn sram_from_45_to_7(bytes: u64) -> f64 {
 }
 
 impl Operations {
-    fn of(&self, operation: Operation) -> &Measured {
+    fn of(&self, operation: CircuitOperation) -> &AtBothNodes {
         match operation {
-            Operation::Multiply => &self.multiply,
-            Operation::Add => &self.add,
+            CircuitOperation::Multiply => &self.multiply,
+            CircuitOperation::Add => &self.add,
         }
     }
 }
@@ -230,7 +230,7 @@ mod tests {
     fn unlisted_circuits_have_the_geometric_mean_of_the_published_factors() {
         let seven = Scaling::to(7.0);
         let mut product = 1.0;
-        for operation in [Operation::Multiply, Operation::Add] {
+        for operation in [CircuitOperation::Multiply, CircuitOperation::Add] {
             for bits in [8, 32] {
                 product *= seven.integer(operation, bits, bits);
             }
@@ -247,7 +247,7 @@ mod tests {
     fn a_factor_is_one_at_45_nm_and_falls_with_the_node() {
         let factors = |scaling: Scaling| {
             let mut factors = vec![scaling.other(), scaling.area()];
-            for operation in [Operation::Multiply, Operation::Add] {
+            for operation in [CircuitOperation::Multiply, CircuitOperation::Add] {
                 factors.extend([4, 8, 13, 32].map(|bits| scaling.integer(operation, bits, 16)));
                 factors.extend(FloatFormat::ALL.map(|format| scaling.float(operation, format)));
             }
@@ -267,13 +267,13 @@ mod tests {
     fn between_nodes_and_widths_logarithms_are_linear() {
         let half = Scaling::to((7.0_f64 * 45.0).sqrt());
         close(half.other(), 0.348_f64.sqrt(), 1e-12);
-        close(half.integer(Operation::Multiply, 8, 8), (0.07_f64 / 0.2).sqrt(), 1e-12);
+        close(half.integer(CircuitOperation::Multiply, 8, 8), (0.07_f64 / 0.2).sqrt(), 1e-12);
         let seven = Scaling::to(7.0);
         let middle = (0.35_f64 * (1.48 / 3.1)).sqrt();
-        close(seven.integer(Operation::Multiply, 16, 16), middle, 1e-12);
-        close(seven.integer(Operation::Multiply, 8, 32), middle, 1e-12);
-        close(seven.integer(Operation::Multiply, 2, 2), 0.35, 1e-12);
-        close(seven.integer(Operation::Add, 64, 64), 0.3, 1e-12);
+        close(seven.integer(CircuitOperation::Multiply, 16, 16), middle, 1e-12);
+        close(seven.integer(CircuitOperation::Multiply, 8, 32), middle, 1e-12);
+        close(seven.integer(CircuitOperation::Multiply, 2, 2), 0.35, 1e-12);
+        close(seven.integer(CircuitOperation::Add, 64, 64), 0.3, 1e-12);
     }
 
     /// Stillmaker & Baas, Integration 58 (2017): the area table, and the polynomials
@@ -292,7 +292,7 @@ mod tests {
         ] {
             let scaling = Scaling::to(node);
             close(scaling.other(), energy(polynomial, volts) / base, 1e-4);
-            close(scaling.integer(Operation::Add, 8, 8), scaling.other(), 1e-12);
+            close(scaling.integer(CircuitOperation::Add, 8, 8), scaling.other(), 1e-12);
             close(scaling.area(), area, 1e-12);
         }
     }

@@ -9,8 +9,8 @@ use super::figure::{EnergyUnit, Figure};
 use super::figures::{
     DramKind, Figures, FloatFormat, MultiplierFigures, Rule, ScratchpadFigures, SynthesisName,
 };
-use super::node::{BASE_NM, NODE_MAX_NM, NODE_MIN_NM, Operation, Scaling, tpuv4i};
-use super::scratchpad::Scratchpads;
+use super::node::{BASE_NM, CircuitOperation, NODE_MAX_NM, NODE_MIN_NM, Scaling, tpuv4i};
+use super::scratchpad::ScratchpadPrices;
 use super::sram::{Access, Banked, SramTable};
 use super::synthesis::{Column, Synthesis, mac_45nm};
 
@@ -23,7 +23,7 @@ use super::synthesis::{Column, Synthesis, mac_45nm};
 #[schemars(with = "Figures")]
 pub struct Profile {
     pub(crate) figures: Figures,
-    pub(crate) scratchpads: Scratchpads,
+    pub(crate) scratchpads: ScratchpadPrices,
     pub(crate) scaling: Scaling,
 }
 
@@ -32,7 +32,7 @@ const TPUV4I: &str = "tpuv4i-7";
 
 /// One weight's update, as [`Profile::update`] prices it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Update {
+pub struct WeightUpdate {
     /// Width of the rate's mantissa.
     pub rate_bits: u32,
     /// Width of a weight gradient.
@@ -62,7 +62,7 @@ impl TryFrom<Figures> for Profile {
             Some(node_nm) => Scaling::to(node_nm),
         };
         let node_nm = figures.scaled_to_nm.unwrap_or(own_nm);
-        let scratchpads = Scratchpads::new(&figures.scratchpad, node_nm, scaling)?;
+        let scratchpads = ScratchpadPrices::new(&figures.scratchpad, node_nm, scaling)?;
         Ok(Self { figures, scratchpads, scaling })
     }
 }
@@ -138,10 +138,10 @@ impl Profile {
     /// [`Error::NoSramTable`] where the profile prices scratchpads of all sizes alike.
     pub fn with_sram(self, sram: SramTable) -> Result<Self, Error> {
         match self.scratchpads {
-            Scratchpads::Table(cell, _) => {
-                Ok(Self { scratchpads: Scratchpads::Table(cell, sram), ..self })
+            ScratchpadPrices::Table(cell, _) => {
+                Ok(Self { scratchpads: ScratchpadPrices::Table(cell, sram), ..self })
             }
-            Scratchpads::Flat(..) => Err(Error::NoSramTable),
+            ScratchpadPrices::Flat(..) => Err(Error::NoSramTable),
         }
     }
 
@@ -244,7 +244,7 @@ impl Profile {
                 table.name.table().multiplier(self.energy_column(), bits_a, bits_b)
             }
         };
-        Picojoules(unscaled * self.scaling.integer(Operation::Multiply, bits_a, bits_b))
+        Picojoules(unscaled * self.scaling.integer(CircuitOperation::Multiply, bits_a, bits_b))
     }
 
     /// One integer addition, or one accumulation, of `bits` bits: `slope·b + intercept`, which in
@@ -258,7 +258,7 @@ impl Profile {
             Rule::Law(law) => law.slope.value * f64::from(bits) + law.intercept.value,
             Rule::Table(table) => table.name.table().adder(self.energy_column(), bits),
         };
-        Picojoules(unscaled * self.scaling.integer(Operation::Add, bits, bits))
+        Picojoules(unscaled * self.scaling.integer(CircuitOperation::Add, bits, bits))
     }
 
     /// The clock pins of a register of `bits` bits in one cycle in which it is clocked: `κ·ck·b`.
@@ -363,8 +363,8 @@ impl Profile {
     /// at the master's width, and one rounding of the product's width, with its random word where
     /// it is stochastic. Bits below the master's ulp pass through the rounding alone. What it moves
     /// in memory is counted there.
-    pub fn update(&self, update: Update) -> Picojoules {
-        let Update { rate_bits, gradient_bits, master_bits, stochastic, barrel } = update;
+    pub fn update(&self, update: WeightUpdate) -> Picojoules {
+        let WeightUpdate { rate_bits, gradient_bits, master_bits, stochastic, barrel } = update;
         let random = if stochastic { self.random_word() } else { Picojoules(0.0) };
         self.multiply(rate_bits, gradient_bits)
             + self.add(master_bits)
@@ -400,7 +400,7 @@ impl Profile {
             }
             _ => 1.0,
         };
-        Picojoules(unscaled * glitches * self.scaling.float(Operation::Multiply, format))
+        Picojoules(unscaled * glitches * self.scaling.float(CircuitOperation::Multiply, format))
     }
 
     /// One floating-point sum, likewise.
@@ -414,7 +414,7 @@ impl Profile {
             }
             _ => 1.0,
         };
-        Picojoules(unscaled * glitches * self.scaling.float(Operation::Add, format))
+        Picojoules(unscaled * glitches * self.scaling.float(CircuitOperation::Add, format))
     }
 
     /// One multiply-accumulate of a `float32` PE in one cycle: product, sum, and 32-bit registers of

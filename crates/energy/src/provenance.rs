@@ -61,12 +61,12 @@ impl Figure {
 }
 
 /// Rows of one profile as they are gathered.
-struct Rows<'a> {
+struct ProvenanceRows<'a> {
     profile: &'a Profile,
     rows: Vec<Provenance>,
 }
 
-impl Rows<'_> {
+impl ProvenanceRows<'_> {
     /// Adds a row, unless that event is there at these widths.
     fn push(
         &mut self,
@@ -120,7 +120,7 @@ impl Profile {
     ///
     /// Those of [`sram_read`](Self::sram_read), for the scratchpad asked for.
     pub fn provenance(&self, at: &PricedAt) -> Result<Vec<Provenance>, Error> {
-        let mut rows = Rows { profile: self, rows: vec![] };
+        let mut rows = ProvenanceRows { profile: self, rows: vec![] };
         self.arithmetic(at, &mut rows);
         self.registers(at, &mut rows);
         self.conversions(at, &mut rows);
@@ -128,7 +128,7 @@ impl Profile {
         Ok(rows.rows)
     }
 
-    fn arithmetic(&self, at: &PricedAt, rows: &mut Rows<'_>) {
+    fn arithmetic(&self, at: &PricedAt, rows: &mut ProvenanceRows<'_>) {
         for &bits in &at.bits {
             let origins = match &self.figures.multiplier {
                 Rule::Law(law) => {
@@ -158,7 +158,7 @@ impl Profile {
         }
     }
 
-    fn registers(&self, at: &PricedAt, rows: &mut Rows<'_>) {
+    fn registers(&self, at: &PricedAt, rows: &mut ProvenanceRows<'_>) {
         let (register, kappa) = (&self.figures.register, self.figures.kappa.origin());
         let wire = &self.figures.wire;
         for bits in at.bits.iter().copied().chain([at.accumulator_bits]) {
@@ -175,7 +175,7 @@ impl Profile {
         }
     }
 
-    fn conversions(&self, at: &PricedAt, rows: &mut Rows<'_>) {
+    fn conversions(&self, at: &PricedAt, rows: &mut ProvenanceRows<'_>) {
         let (law, kappa) = (&self.figures.requantizer, self.figures.kappa.origin());
         let bits = at.accumulator_bits;
         for (event, figures, stochastic, barrel) in [
@@ -198,7 +198,7 @@ impl Profile {
         }
     }
 
-    fn memories(&self, at: &PricedAt, rows: &mut Rows<'_>) -> Result<(), Error> {
+    fn memories(&self, at: &PricedAt, rows: &mut ProvenanceRows<'_>) -> Result<(), Error> {
         let bytes = at.scratchpad_bytes;
         let mut origins = vec![match &self.figures.scratchpad {
             ScratchpadFigures::Table(table) => (table.certainty, table.source.as_str()),

@@ -8,14 +8,14 @@ use super::{Milliwatts, NANOWATTS_PER_MILLIWATT, Picojoules};
 
 /// Prices of scratchpads at one node.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scratchpads {
+pub(crate) enum ScratchpadPrices {
     /// By size and width.
     Table(Cell, SramTable),
     /// The same for every bit of a row, whatever the size.
     Flat(FlatFigures, Scaling),
 }
 
-impl Scratchpads {
+impl ScratchpadPrices {
     /// What `figures` say, at `node_nm`.
     pub(crate) fn new(
         figures: &ScratchpadFigures,

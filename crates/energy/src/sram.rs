@@ -92,13 +92,13 @@ pub struct SramTable {
     sizes: Vec<u64>,
     widths: Vec<u64>,
     /// Every cell.
-    cells: BTreeMap<Cell, Columns>,
+    cells: BTreeMap<Cell, CellMacros>,
     source: String,
 }
 
 /// What is known of macros of one cell.
 #[derive(Clone, Debug, PartialEq)]
-struct Columns {
+struct CellMacros {
     /// `[read, write]`, each `[size][width]` in pJ, without gaps.
     access_pj: [Vec<Vec<f64>>; 2],
     /// By size.
@@ -198,7 +198,7 @@ impl SramTable {
         &self,
         cell: Cell,
         bytes: u64,
-        column: impl Fn(&Columns) -> &[f64],
+        column: impl Fn(&CellMacros) -> &[f64],
     ) -> Result<f64, Error> {
         self.check_size(bytes)?;
         let column = column(&self.cells[&cell]);

@@ -6,7 +6,7 @@ mod laws;
 mod others;
 mod synthesis;
 
-use super::{DramKind, FloatFormat, Picojoules, Profile, Update};
+use super::{DramKind, FloatFormat, Picojoules, Profile, WeightUpdate};
 
 /// Every profile that is part of the program.
 fn all() -> impl Iterator<Item = Profile> {
@@ -108,8 +108,13 @@ fn blocks_follow_synthesis_on_the_profile_scale() {
 #[test]
 fn an_update_is_the_sum_of_its_parts() {
     let profile = Profile::horowitz45();
-    let update =
-        Update { rate_bits: 16, gradient_bits: 8, master_bits: 16, stochastic: true, barrel: true };
+    let update = WeightUpdate {
+        rate_bits: 16,
+        gradient_bits: 8,
+        master_bits: 16,
+        stochastic: true,
+        barrel: true,
+    };
     let parts = [
         profile.multiply(16, 8),
         profile.add(16),
@@ -118,8 +123,8 @@ fn an_update_is_the_sum_of_its_parts() {
     ];
     let whole = profile.update(update);
     close(whole, parts.iter().sum::<Picojoules>().0, 1e-12);
-    assert!(profile.update(Update { stochastic: false, ..update }) < whole);
-    assert!(profile.update(Update { barrel: false, ..update }) < whole);
+    assert!(profile.update(WeightUpdate { stochastic: false, ..update }) < whole);
+    assert!(profile.update(WeightUpdate { barrel: false, ..update }) < whole);
 }
 
 #[test]

@@ -9,12 +9,12 @@ use systoliq_program::gemm::GemmShape;
 use systoliq_program::panels::Side;
 
 use crate::kernels::{BLOCK_MAX, Kernel};
-use crate::pairs::{Panels, Part, pair_panels};
+use crate::pairs::{CodePart, Panels, pair_panels};
 use crate::plan::CodeRange;
 use crate::strips::Strips;
 
 /// A GEMM of which an operand has blocks.
-pub(crate) struct Blocks<'t> {
+pub(crate) struct BlockedProduct<'t> {
     task: &'t GemmTask<'t>,
     kernel: Kernel,
     /// Elements of a block.
@@ -23,7 +23,7 @@ pub(crate) struct Blocks<'t> {
     b: Panels,
 }
 
-impl<'t> Blocks<'t> {
+impl<'t> BlockedProduct<'t> {
     /// `None` where codes or the sum of a block do not fit the integer GEMM, or blocks do not fall into
     /// whole pairs.
     pub(crate) fn new(task: &'t GemmTask<'_>, kernel: Kernel) -> Option<Self> {
@@ -36,8 +36,8 @@ impl<'t> Blocks<'t> {
         if !fits || !size.is_multiple_of(2) && size < k {
             return None;
         }
-        let a = pair_panels(&task.a, Side::A, kernel.rows, Part::Whole);
-        let b = pair_panels(&task.b, Side::B, kernel.cols, Part::Whole);
+        let a = pair_panels(&task.a, Side::A, kernel.rows, CodePart::Whole);
+        let b = pair_panels(&task.b, Side::B, kernel.cols, CodePart::Whole);
         Some(Self { task, kernel, size, a, b })
     }
 
@@ -63,7 +63,7 @@ impl<'t> Blocks<'t> {
     }
 }
 
-impl Strips for Blocks<'_> {
+impl Strips for BlockedProduct<'_> {
     fn granularity(&self) -> usize {
         self.kernel.rows
     }

@@ -5,14 +5,14 @@
 
 use std::ops::Range;
 
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::panels::Side;
 
 use crate::bias::Bias;
 use crate::kernels::{BLOCK_MAX, Kernel, Pair};
-use crate::pairs::{Panels, Part, pair_panels};
+use crate::pairs::{CodePart, Panels, pair_panels};
 use crate::plan::{DotBounds, Limit};
 use crate::strips::Strips;
 
@@ -44,9 +44,9 @@ impl Dot {
         let whole = pairs_max(bounds.product_magnitude);
         // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
         let (parts, pairs): (&[_], _) = if whole >= PAIRS_MIN.min(shape.k.div_ceil(2) as u128) {
-            (&[(Part::Whole, 0)], whole)
+            (&[(CodePart::Whole, 0)], whole)
         } else {
-            (&[(Part::High, 8), (Part::Low, 0)], pairs_max(bounds.b_magnitude * 255))
+            (&[(CodePart::High, 8), (CodePart::Low, 0)], pairs_max(bounds.b_magnitude * 255))
         };
         let a = parts
             .iter()
@@ -55,7 +55,7 @@ impl Dot {
             kernel,
             shape,
             a: a.collect(),
-            b: pair_panels(&task.b, Side::B, kernel.cols, Part::Whole),
+            b: pair_panels(&task.b, Side::B, kernel.cols, CodePart::Whole),
             pairs_at_once: usize::try_from(pairs).unwrap_or(usize::MAX).max(1),
             bias,
             // Where more zeros are to be appended, all sums are 0.
@@ -74,7 +74,7 @@ impl Strips for Dot {
     }
 
     fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
-        with_widest_vectors(Strip { dot: self, rows, values })
+        with_widest_vectors(DotStrip { dot: self, rows, values })
     }
 }
 
@@ -84,13 +84,13 @@ fn pairs_max(product_magnitude: u128) -> u128 {
 }
 
 /// All blocks of some rows of C.
-struct Strip<'a> {
+struct DotStrip<'a> {
     dot: &'a Dot,
     rows: Range<usize>,
     values: &'a mut [i64],
 }
 
-impl Work for Strip<'_> {
+impl VectorWork for DotStrip<'_> {
     type Output = u64;
 
     #[inline(always)]

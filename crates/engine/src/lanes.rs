@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use num_traits::AsPrimitive;
 use systoliq_fxp::rounding::Wide;
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Overflow, OverflowAt, Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
@@ -110,8 +110,8 @@ struct Lanes<W, A> {
     /// Products that are summed from zero before their sum is added.
     chunk: usize,
     /// The range of the register at each addition, and of what leaves.
-    at_each: Ends<W>,
-    at_end: Ends<W>,
+    at_each: LaneLimits<W>,
+    at_end: LaneLimits<W>,
     /// Upper bits of 64 that are dropped at the end, where sums wrap.
     unused: u32,
     bias: Bias,
@@ -119,12 +119,12 @@ struct Lanes<W, A> {
 
 /// The smallest and the largest that passes.
 #[derive(Clone, Copy)]
-struct Ends<W> {
+struct LaneLimits<W> {
     low: W,
     high: W,
 }
 
-impl<W: Word> Ends<W> {
+impl<W: Word> LaneLimits<W> {
     #[inline(always)]
     fn limit(self, value: W) -> W {
         value.max(self.low).min(self.high)
@@ -139,10 +139,10 @@ where
         let adder = &task.adder;
         let zeros = adder.shift.min(0).unsigned_abs();
         let accumulator = &adder.accumulator;
-        let none = Ends { low: W::min_value(), high: W::max_value() };
+        let none = LaneLimits { low: W::min_value(), high: W::max_value() };
         let (low, high) = accumulator.ends();
         // A word too narrow for the register is one that no sum leaves.
-        let ends = Ends {
+        let ends = LaneLimits {
             low: W::from(low).unwrap_or(none.low),
             high: W::from(high).unwrap_or(none.high),
         };
@@ -170,18 +170,18 @@ where
     }
 
     fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
-        with_widest_vectors(Strip { lanes: self, rows, values })
+        with_widest_vectors(LaneStrip { lanes: self, rows, values })
     }
 }
 
 /// Some rows of C.
-struct Strip<'a, W, A> {
+struct LaneStrip<'a, W, A> {
     lanes: &'a Lanes<W, A>,
     rows: Range<usize>,
     values: &'a mut [i64],
 }
 
-impl<W: Word, A: Align<W>> Work for Strip<'_, W, A>
+impl<W: Word, A: Align<W>> VectorWork for LaneStrip<'_, W, A>
 where
     i64: AsPrimitive<W>,
 {
@@ -207,7 +207,7 @@ where
 }
 
 /// The sums of a block of C.
-struct Block<W> {
+struct BlockSums<W> {
     limited: [[W; LANES]; ROWS],
     exact: [[W; LANES]; ROWS],
 }
@@ -215,7 +215,7 @@ struct Block<W> {
 impl<W: Word, A: Align<W>> Lanes<W, A> {
     /// Sums the products of a panel of A and a panel of B; `index` is that of the first output.
     #[inline(always)]
-    fn sum(&self, a: &[W], b: &[W], index: u32) -> Block<W> {
+    fn sum(&self, a: &[W], b: &[W], index: u32) -> BlockSums<W> {
         let (mut limited, mut exact) = ([[W::zero(); LANES]; ROWS], [[W::zero(); LANES]; ROWS]);
         let (a, b) = (a.as_chunks::<ROWS>().0, b.as_chunks::<LANES>().0);
         let chunks = a.chunks(self.chunk).zip(b.chunks(self.chunk));
@@ -238,7 +238,7 @@ impl<W: Word, A: Align<W>> Lanes<W, A> {
                 }
             }
         }
-        Block { limited, exact }
+        BlockSums { limited, exact }
     }
 
     /// One addition under the register's range.
@@ -250,7 +250,12 @@ impl<W: Word, A: Align<W>> Lanes<W, A> {
     /// Adds the bias to a block of sums and writes them to their place in the rows that begin with its
     /// first; returns how many overflowed.
     #[inline(always)]
-    fn leave(&self, block: &Block<W>, (rows, col): (Range<usize>, usize), values: &mut [i64]) -> u64
+    fn leave(
+        &self,
+        block: &BlockSums<W>,
+        (rows, col): (Range<usize>, usize),
+        values: &mut [i64],
+    ) -> u64
     where
         i64: AsPrimitive<W>,
     {

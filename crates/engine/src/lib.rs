@@ -27,7 +27,7 @@ use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
 use plan::{CodeRange, Method};
-use strips::{Adders, Strips};
+use strips::{AdderSums, Strips};
 
 /// The engine that runs programs as fast as this machine can.
 ///
@@ -89,14 +89,14 @@ impl Fast {
     /// The cheapest way to sum that is exact.
     fn strips<'t>(&self, task: &'t GemmTask<'_>) -> Box<dyn Strips + 't> {
         if task.adder.block().is_some() {
-            return match blocks::Blocks::new(task, self.kernel) {
+            return match blocks::BlockedProduct::new(task, self.kernel) {
                 Some(blocks) => Box::new(blocks),
-                None => Box::new(Adders::new(task)),
+                None => Box::new(AdderSums::new(task)),
             };
         }
         task.shape();
         let Some(bias) = Bias::new(task) else {
-            return Box::new(Adders::new(task));
+            return Box::new(AdderSums::new(task));
         };
         let (a, b) = (task.a.tensor, task.b.tensor);
         let of = |range: fn(&_) -> CodeRange| Method::of(task, range(a), range(b), &bias);
@@ -113,7 +113,7 @@ impl Fast {
             Method::Lanes64 => lanes::unrounded::<i64>(task, bias),
             Method::Lanes128 if rounds => lanes::rounded::<i128>(task, bias),
             Method::Lanes128 => lanes::unrounded::<i128>(task, bias),
-            Method::Adders => Box::new(Adders::new(task)),
+            Method::Adders => Box::new(AdderSums::new(task)),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::kernels::{Pair, fill_pairs, pair};
 
 /// What of each code becomes 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum CodePart {
     /// The code, which fits.
     Whole,
     /// `⌊code / 2⁸⌋`.
@@ -35,11 +35,16 @@ impl Panels {
 }
 
 /// Panels of `width` lines of pairs of codes whose `part` fits 16 bits.
-pub(crate) fn pair_panels(operand: &Operand<'_>, side: Side, width: usize, part: Part) -> Panels {
+pub(crate) fn pair_panels(
+    operand: &Operand<'_>,
+    side: Side,
+    width: usize,
+    part: CodePart,
+) -> Panels {
     let group = match part {
-        Part::Whole => Paired { shift: 0, mask: !0 },
-        Part::High => Paired { shift: 8, mask: !0 },
-        Part::Low => Paired { shift: 0, mask: 0xff },
+        CodePart::Whole => Paired { shift: 0, mask: !0 },
+        CodePart::High => Paired { shift: 8, mask: !0 },
+        CodePart::Low => Paired { shift: 0, mask: 0xff },
     };
     let k = match side {
         Side::A => operand.cols(),
@@ -106,7 +111,7 @@ mod tests {
 
     fn check(operand: &Operand<'_>, side: Side, width: usize) {
         let words: Vec<i64> = word_panels(operand, side, width, 0);
-        let [whole, high, low] = [Part::Whole, Part::High, Part::Low]
+        let [whole, high, low] = [CodePart::Whole, CodePart::High, CodePart::Low]
             .map(|part| pair_panels(operand, side, width, part));
         let (pairs, k) =
             (whole.pairs, if side == Side::A { operand.cols() } else { operand.rows() });

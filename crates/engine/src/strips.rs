@@ -29,14 +29,14 @@ pub(crate) fn rows_at_once(granularity: usize, cols: usize) -> usize {
 }
 
 /// Each product through the adder.
-pub(crate) struct Adders<'t> {
+pub(crate) struct AdderSums<'t> {
     task: &'t GemmTask<'t>,
     /// Rows of A and columns of B.
     a: Vec<i64>,
     b: Vec<i64>,
 }
 
-impl<'t> Adders<'t> {
+impl<'t> AdderSums<'t> {
     pub(crate) fn new(task: &'t GemmTask<'_>) -> Self {
         let [a, b] = [(&task.a, Side::A), (&task.b, Side::B)]
             .map(|(operand, side)| word_panels(operand, side, 1, 0));
@@ -44,7 +44,7 @@ impl<'t> Adders<'t> {
     }
 }
 
-impl Strips for Adders<'_> {
+impl Strips for AdderSums<'_> {
     fn granularity(&self) -> usize {
         1
     }

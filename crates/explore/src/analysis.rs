@@ -16,7 +16,7 @@ use serde_json::Value;
 use systoliq_energy::EnergyUnit;
 use systoliq_study::drop::Level;
 
-use crate::{Axis, Found, Key, Line, Lines, Outcome, Sweep};
+use crate::{Found, Line, Lines, RunKey, RunOutcome, Sweep, SweepAxis};
 
 mod looked_at;
 mod lost;
@@ -49,7 +49,7 @@ pub struct Analysis {
     pub points: Vec<PointAnalysis>,
     /// By cost: the points, by their numbers in `points` and from the cheapest on, of which no other
     /// loses at most as much at no more cost. Of equal ones, the first.
-    pub fronts: BTreeMap<Cost, Vec<usize>>,
+    pub fronts: BTreeMap<CostKind, Vec<usize>>,
     /// The cheapest points whose mean loss is within a margin.
     pub within: Within,
     /// Points that were looked at with more seeds, which took no part in choosing them.
@@ -81,7 +81,7 @@ pub enum SelectedOn {
 /// What a point is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cost {
+pub enum CostKind {
     /// Energy of the training.
     EnergyPj,
     /// Cycles of the training.
@@ -92,7 +92,7 @@ pub enum Cost {
     AreaMm2,
 }
 
-impl Cost {
+impl CostKind {
     /// Every cost.
     pub const ALL: [Self; 4] = [Self::EnergyPj, Self::Cycles, Self::StepBits, Self::AreaMm2];
 }
@@ -116,7 +116,7 @@ pub struct PointAnalysis {
     /// Its values by the names of the axes.
     pub settings: BTreeMap<String, Value>,
     /// The keys of its runs, by seed.
-    pub keys: Vec<Key>,
+    pub keys: Vec<RunKey>,
     /// Why runs failed, by their seeds.
     pub failed: BTreeMap<u64, String>,
     /// The seeds of runs whose loss ended above that of the initial weights, or not finite.
@@ -128,13 +128,13 @@ pub struct PointAnalysis {
     /// What it lost on the test part; nothing unless all runs are done.
     pub test: Option<Lost>,
     /// What it costs; nothing unless all runs are done.
-    pub costs: Option<Costs>,
+    pub costs: Option<MeanCosts>,
 }
 
 /// What a point costs: means over its seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Costs {
+pub struct MeanCosts {
     /// What energy is counted in.
     pub energy_unit: EnergyUnit,
     /// Energy of the training.
@@ -149,7 +149,7 @@ pub struct Costs {
     pub area_mm2: f64,
 }
 
-impl Costs {
+impl MeanCosts {
     pub(crate) fn new(found: &[&Found]) -> Self {
         let mean = |of: &dyn Fn(&Found) -> f64| {
             found.iter().map(|found| of(found)).sum::<f64>() / found.len() as f64
@@ -165,12 +165,12 @@ impl Costs {
     }
 
     /// One of them.
-    pub fn of(&self, cost: Cost) -> f64 {
+    pub fn of(&self, cost: CostKind) -> f64 {
         match cost {
-            Cost::EnergyPj => self.energy_pj,
-            Cost::Cycles => self.cycles,
-            Cost::StepBits => self.step_bits,
-            Cost::AreaMm2 => self.area_mm2,
+            CostKind::EnergyPj => self.energy_pj,
+            CostKind::Cycles => self.cycles,
+            CostKind::StepBits => self.step_bits,
+            CostKind::AreaMm2 => self.area_mm2,
         }
     }
 }
@@ -185,7 +185,7 @@ impl Analysis {
     /// # Panics
     ///
     /// If there are not as many keys as runs.
-    pub fn new(sweep: &Sweep, keys: &[Key], lines: &Lines, margin: f64) -> Self {
+    pub fn new(sweep: &Sweep, keys: &[RunKey], lines: &Lines, margin: f64) -> Self {
         let seeds = sweep.seeds();
         assert_eq!(keys.len(), sweep.points() * seeds.len(), "a key for each run");
         let found = || keys.iter().filter_map(|&key| lines.get(key)?.found());
@@ -210,7 +210,7 @@ impl Analysis {
             looked_at: Vec::new(),
             sensitivity: Vec::new(),
         };
-        for cost in Cost::ALL {
+        for cost in CostKind::ALL {
             let front = analysis.front(cost);
             analysis.fronts.insert(cost, front);
             if let Some(cheapest) = analysis.cheapest(cost, margin) {
@@ -225,7 +225,7 @@ impl Analysis {
     pub fn winners(&self) -> Vec<usize> {
         let mut winners: Vec<usize> = Vec::new();
         for (&cost, &at) in &self.within.cheapest {
-            if (cost == Cost::EnergyPj || self.varies(cost)) && !winners.contains(&at) {
+            if (cost == CostKind::EnergyPj || self.varies(cost)) && !winners.contains(&at) {
                 winners.push(at);
             }
         }
@@ -233,7 +233,7 @@ impl Analysis {
     }
 
     /// Whether points differ in a cost.
-    pub fn varies(&self, cost: Cost) -> bool {
+    pub fn varies(&self, cost: CostKind) -> bool {
         let mut costs = self.points.iter().filter_map(|point| Some(point.costs?.of(cost)));
         let first = costs.next();
         costs.any(|other| Some(other) != first)
@@ -249,7 +249,7 @@ impl Analysis {
 }
 
 impl AnalysedAxis {
-    fn new(axis: &Axis) -> Self {
+    fn new(axis: &SweepAxis) -> Self {
         Self {
             name: axis.name.clone(),
             paths: axis.paths.clone(),
@@ -261,7 +261,7 @@ impl AnalysedAxis {
 impl PointAnalysis {
     fn new(
         settings: BTreeMap<String, Value>,
-        keys: &[Key],
+        keys: &[RunKey],
         seeds: &[u64],
         lines: &[Option<&Line>],
         (measure, margin): (Measure, f64),
@@ -270,17 +270,17 @@ impl PointAnalysis {
         let (mut diverged, mut golden_diverged) = (Vec::new(), Vec::new());
         for (&seed, line) in seeds.iter().zip(lines) {
             match line.map(|line| &line.outcome) {
-                Some(Outcome::Failed(reason)) => {
+                Some(RunOutcome::Failed(reason)) => {
                     failed.insert(seed, reason.clone());
                 }
-                Some(Outcome::Done(one)) => {
-                    let both = [&one.fixed, &one.golden].map(crate::Learning::ended_worse);
+                Some(RunOutcome::Done(one)) => {
+                    let both = [&one.fixed, &one.golden].map(crate::LearningCurves::ended_worse);
                     diverged.extend(both[0].then_some(seed));
                     golden_diverged.extend(both[1].then_some(seed));
                     found.push((seed, &**one));
                 }
                 // One that a search gave up is, to a sweep, not there yet.
-                Some(Outcome::Stopped(_)) | None => {}
+                Some(RunOutcome::Stopped(_)) | None => {}
             }
         }
         let all = found.len() == seeds.len();
@@ -295,7 +295,7 @@ impl PointAnalysis {
             golden_diverged,
             validation: lost(true),
             test: lost(false),
-            costs: all.then(|| Costs::new(&runs)),
+            costs: all.then(|| MeanCosts::new(&runs)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a sweep or its store.
 
-use crate::Key;
+use crate::RunKey;
 
 /// A sweep that cannot be run, or a store that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum Error {
     )]
     OtherData {
         /// The run.
-        key: Key,
+        key: RunKey,
         /// The fingerprint that its data had.
         stored: String,
         /// The fingerprint that they have, or that they had in another run.

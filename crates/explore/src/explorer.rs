@@ -17,7 +17,7 @@ use systoliq_nn::Extended;
 use systoliq_run::{Experiment, Prepared};
 use systoliq_run::{trainer::Curve, trainer::FixedRun, trainer::golden_curve};
 
-use crate::{Error, Found, GiveUp, Key, Line, Lines, Outcome, Stopped, Store};
+use crate::{Error, Found, GiveUp, Line, Lines, RunKey, RunOutcome, RunStore, Stopped};
 
 /// Opens data files.
 type OpenData<'a> = dyn Fn(&str) -> io::Result<Box<dyn Read>> + Sync + 'a;
@@ -25,7 +25,7 @@ type OpenData<'a> = dyn Fn(&str) -> io::Result<Box<dyn Read>> + Sync + 'a;
 /// An experiment with its seed, or what was meant to be one.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    key: Key,
+    key: RunKey,
     json: Value,
     experiment: Result<Experiment, String>,
     give_up: Option<GiveUp>,
@@ -35,7 +35,7 @@ impl Trial {
     /// An experiment with its own seed.
     pub fn new(experiment: Experiment) -> Self {
         let json = serde_json::to_value(&experiment).expect("an experiment can be written as JSON");
-        Self { key: Key::of(&json), json, experiment: Ok(experiment), give_up: None }
+        Self { key: RunKey::of(&json), json, experiment: Ok(experiment), give_up: None }
     }
 
     /// What JSON says, read by `read`, which says what is wrong with it if it is no experiment.
@@ -43,7 +43,7 @@ impl Trial {
         match read(&json) {
             Ok(experiment) => Self::new(experiment),
             Err(problem) => {
-                Self { key: Key::of(&json), json, experiment: Err(problem), give_up: None }
+                Self { key: RunKey::of(&json), json, experiment: Err(problem), give_up: None }
             }
         }
     }
@@ -54,24 +54,24 @@ impl Trial {
     }
 
     /// What its run is stored under.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> RunKey {
         self.key
     }
 }
 
 /// Evaluates trials through a store.
 pub struct Explorer<'a> {
-    store: Store,
+    store: RunStore,
     open: &'a OpenData<'a>,
     /// Data by data set and seed, with the fingerprint.
     data: Shared<(DataSet, String)>,
     golden: Shared<Curve>,
     /// Runs that the store had when it was opened, by what their data are.
-    fingerprints: HashMap<Key, (Key, String)>,
+    fingerprints: HashMap<RunKey, (RunKey, String)>,
 }
 
 /// Values that are made once, by the hash of what they depend on.
-type Shared<T> = Mutex<HashMap<Key, Arc<OnceLock<Result<Arc<T>, String>>>>>;
+type Shared<T> = Mutex<HashMap<RunKey, Arc<OnceLock<Result<Arc<T>, String>>>>>;
 
 /// An experiment that can be run, and its data with their fingerprint.
 type Ready = (Prepared, Arc<(DataSet, String)>);
@@ -86,7 +86,7 @@ enum Stop {
 
 impl<'a> Explorer<'a> {
     /// An explorer of what a store does not have yet, with data that `open` opens.
-    pub fn new(store: Store, open: &'a OpenData<'a>) -> Self {
+    pub fn new(store: RunStore, open: &'a OpenData<'a>) -> Self {
         let (mut golden, mut fingerprints) = (HashMap::new(), HashMap::new());
         store.with_lines(|lines| {
             for line in lines.iter() {
@@ -108,7 +108,7 @@ impl<'a> Explorer<'a> {
     /// # Errors
     ///
     /// If the store cannot be written, or holds runs on other data of the same name. A run that
-    /// fails, or panics, is no error but an [`Outcome::Failed`].
+    /// fails, or panics, is no error but an [`RunOutcome::Failed`].
     pub fn evaluate(&self, trial: &Trial) -> Result<Line, Error> {
         if let Some(line) = self.store.ended(trial.key, trial.give_up.is_some()) {
             self.check_data(trial, &line)?;
@@ -116,7 +116,7 @@ impl<'a> Explorer<'a> {
         }
         let outcome = match caught(|| self.run(trial)) {
             Ok(outcome) => outcome,
-            Err(Stop::Failed(reason)) => Outcome::Failed(reason),
+            Err(Stop::Failed(reason)) => RunOutcome::Failed(reason),
             Err(Stop::All(error)) => return Err(error),
         };
         let line = Line { key: trial.key, experiment: trial.json.clone(), outcome };
@@ -229,7 +229,7 @@ impl<'a> Explorer<'a> {
     /// The data of an experiment, loaded once.
     fn data_of(
         &self,
-        data_key: Key,
+        data_key: RunKey,
         experiment: &Experiment,
     ) -> Result<Arc<(DataSet, String)>, String> {
         shared(&self.data, data_key, || {
@@ -239,7 +239,7 @@ impl<'a> Explorer<'a> {
         })
     }
 
-    fn run(&self, trial: &Trial) -> Result<Outcome, Stop> {
+    fn run(&self, trial: &Trial) -> Result<RunOutcome, Stop> {
         let (prepared, data) = self.prepare(trial)?;
         let (data, fingerprint) = &*data;
         let seed = prepared.experiment.seed;
@@ -247,7 +247,7 @@ impl<'a> Explorer<'a> {
             Ok(golden_curve(&prepared, data, seed))
         });
         let golden = Curve::clone(&*golden.map_err(Stop::Failed)?);
-        let train = || -> Result<Outcome, systoliq_run::Error> {
+        let train = || -> Result<RunOutcome, systoliq_run::Error> {
             let mut run = FixedRun::new(&prepared, data, seed, golden)?;
             while !run.is_done() {
                 run.epoch(&|_| {})?;
@@ -256,11 +256,11 @@ impl<'a> Explorer<'a> {
                 if let Some((lost, allowed)) = reached {
                     let epochs = run.record().fixed.epochs.len() as u32;
                     let (data, lost) = (fingerprint.clone(), Extended(lost));
-                    return Ok(Outcome::Stopped(Stopped { data, epochs, lost, allowed }));
+                    return Ok(RunOutcome::Stopped(Stopped { data, epochs, lost, allowed }));
                 }
             }
             let found = Found::new(&prepared, run.record(), fingerprint.clone())?;
-            Ok(Outcome::Done(Box::new(found)))
+            Ok(RunOutcome::Done(Box::new(found)))
         };
         train().map_err(|error| Stop::Failed(error.to_string()))
     }
@@ -274,7 +274,7 @@ impl<'a> Explorer<'a> {
 /// The value of a key, made at the first call; others wait for it.
 fn shared<T>(
     values: &Shared<T>,
-    key: Key,
+    key: RunKey,
     make: impl FnOnce() -> Result<T, String>,
 ) -> Result<Arc<T>, String> {
     let value = Arc::clone(locked(values).entry(key).or_default());
@@ -287,14 +287,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the data of an experiment depend on.
-fn data_key(experiment: &Value) -> Key {
-    Key::of(&json!({ "dataset": experiment["dataset"], "seed": experiment["seed"] }))
+fn data_key(experiment: &Value) -> RunKey {
+    RunKey::of(&json!({ "dataset": experiment["dataset"], "seed": experiment["seed"] }))
 }
 
 /// What the golden model of an experiment depends on.
-fn golden_key(experiment: &Value) -> Key {
+fn golden_key(experiment: &Value) -> RunKey {
     let part = |name: &str| experiment[name].clone();
-    Key::of(&json!({
+    RunKey::of(&json!({
         "dataset": part("dataset"),
         "network": part("network"),
         "training": part("training"),

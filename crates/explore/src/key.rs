@@ -16,18 +16,18 @@ use systoliq_run::SEMANTICS;
 /// does not depend on by which path a setting was set. A default that is stated, or a format in another
 /// notation, may give another key: that is another run of the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u128);
+pub struct RunKey(u128);
 
-impl Key {
+impl RunKey {
     /// The key of an experiment.
     ///
     /// ```
     /// use serde_json::json;
-    /// use systoliq_explore::Key;
+    /// use systoliq_explore::RunKey;
     /// let (one, other) = (json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1}));
-    /// assert_eq!(Key::of(&one), Key::of(&other));
-    /// assert_ne!(Key::of(&one), Key::of(&json!({"a": 1, "b": 3})));
-    /// assert_eq!(Key::of(&one).to_string().len(), 32);
+    /// assert_eq!(RunKey::of(&one), RunKey::of(&other));
+    /// assert_ne!(RunKey::of(&one), RunKey::of(&json!({"a": 1, "b": 3})));
+    /// assert_eq!(RunKey::of(&one).to_string().len(), 32);
     /// ```
     pub fn of(experiment: &Value) -> Self {
         Self::under(SEMANTICS, experiment)
@@ -61,19 +61,19 @@ fn canonical(value: &Value) -> String {
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({self})")
+        write!(f, "RunKey({self})")
     }
 }
 
-impl FromStr for Key {
+impl FromStr for RunKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -84,13 +84,13 @@ impl FromStr for Key {
     }
 }
 
-impl Serialize for Key {
+impl Serialize for RunKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for RunKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -107,18 +107,18 @@ mod tests {
         // printf '7\n{"a":[1,2.5,"x\\"y"],"b":null}' | sha256sum
         let value = json!({"b": null, "a": [1, 2.5, "x\"y"]});
         assert_eq!(canonical(&value), r#"{"a":[1,2.5,"x\"y"],"b":null}"#);
-        assert_eq!(Key::under(7, &value).to_string(), "1cd04c07d3c1460630f36e71299cd122");
-        assert_ne!(Key::under(8, &value), Key::under(7, &value));
-        assert_eq!(Key::of(&value), Key::under(SEMANTICS, &value));
+        assert_eq!(RunKey::under(7, &value).to_string(), "1cd04c07d3c1460630f36e71299cd122");
+        assert_ne!(RunKey::under(8, &value), RunKey::under(7, &value));
+        assert_eq!(RunKey::of(&value), RunKey::under(SEMANTICS, &value));
     }
 
     #[test]
     fn keys_survive_text_and_nothing_else_is_one() {
-        let key = Key(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        let key = RunKey(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
         assert_eq!(key.to_string().parse(), Ok(key));
         for text in ["", "0", "+123456789abcdef0123456789abcdef0", &"A".repeat(32), &"0".repeat(33)]
         {
-            assert!(text.parse::<Key>().is_err(), "{text}");
+            assert!(text.parse::<RunKey>().is_err(), "{text}");
         }
     }
 }

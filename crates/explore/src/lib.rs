@@ -2,8 +2,8 @@
 //! and what follows from all of them.
 //!
 //! A [`Sweep`] is an experiment, axes and seeds; it has [points](Sweep::point), each of which is an
-//! experiment. A [`Trial`] is one experiment with one seed under the [`Key`] that its settings have.
-//! An [`Explorer`] evaluates trials: from its [`Store`] where they are done, else by a run in fixed
+//! experiment. A [`Trial`] is one experiment with one seed under the [`RunKey`] that its settings have.
+//! An [`Explorer`] evaluates trials: from its [`RunStore`] where they are done, else by a run in fixed
 //! point beside a golden model that all runs of the seed share. [`Analysis`] is a pure function of a
 //! sweep and its store.
 //!
@@ -23,18 +23,20 @@ mod sweep;
 mod tables;
 
 pub use analysis::{
-    AnalysedAxis, Analysis, Cost, Costs, LookedAt, Lost, Measure, PointAnalysis, SelectedOn,
-    Sensitivity, Within,
+    AnalysedAxis, Analysis, CostKind, LookedAt, Lost, MeanCosts, Measure, PointAnalysis,
+    SelectedOn, Sensitivity, Within,
 };
 pub use error::Error;
 pub use explorer::{Explorer, Trial};
-pub use key::Key;
-pub use record::{Found, FoundTensor, GiveUp, Initial, Learning, Line, Outcome, Scores, Stopped};
-pub use search::{
-    Change, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, Search, SearchReport,
-    SearchSpec, Seen, Start, StartName, Step, Trainings, Verdict,
+pub use key::RunKey;
+pub use record::{
+    Found, FoundTensor, GiveUp, Initial, LearningCurves, Line, RunOutcome, Scores, Stopped,
 };
-pub use spec::{AxisSpec, Bundle, Mode, Paths, Seeds, SweepSpec, Values};
-pub use store::{Journal, Lines, Store};
-pub use sweep::{Axis, Level, RUNS_MAX, Sweep, shown};
+pub use search::{
+    FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, PlanVerdict, Search, SearchEvent,
+    SearchReport, SearchSpec, SearchStep, Start, StartName, Trainings, WidthChange,
+};
+pub use spec::{AxisSpec, AxisValues, Bundle, Mode, Paths, Seeds, SweepSpec};
+pub use store::{Journal, Lines, RunStore};
+pub use sweep::{AxisLevel, RUNS_MAX, Sweep, SweepAxis, shown};
 pub use tables::{results_csv, runs_csv};

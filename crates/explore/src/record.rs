@@ -13,7 +13,7 @@ use systoliq_run::{
 use systoliq_study::Report;
 use systoliq_study::report::{CyclesReport, EnergyReport};
 
-use crate::{Key, Measure};
+use crate::{Measure, RunKey};
 
 mod check;
 
@@ -24,17 +24,17 @@ pub(crate) use check::Plans;
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// The key of the experiment.
-    pub key: Key,
-    /// The experiment with the seed of the run, as [`Key`] hashes it.
+    pub key: RunKey,
+    /// The experiment with the seed of the run, as [`RunKey`] hashes it.
     pub experiment: Value,
     /// How the run ended.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// It was trained to its end, whether or not it learned.
     Done(Box<Found>),
     /// It was given up before, as a search does.
@@ -47,17 +47,17 @@ impl Line {
     /// What the run found, if it was trained to its end.
     pub fn found(&self) -> Option<&Found> {
         match &self.outcome {
-            Outcome::Done(found) => Some(found),
-            Outcome::Stopped(_) | Outcome::Failed(_) => None,
+            RunOutcome::Done(found) => Some(found),
+            RunOutcome::Stopped(_) | RunOutcome::Failed(_) => None,
         }
     }
 
     /// The hash of its data, if the run got as far as to train.
     pub(crate) fn data(&self) -> Option<&str> {
         match &self.outcome {
-            Outcome::Done(found) => Some(&found.data),
-            Outcome::Stopped(stopped) => Some(&stopped.data),
-            Outcome::Failed(_) => None,
+            RunOutcome::Done(found) => Some(&found.data),
+            RunOutcome::Stopped(stopped) => Some(&stopped.data),
+            RunOutcome::Failed(_) => None,
         }
     }
 }
@@ -133,9 +133,9 @@ pub struct Found {
     /// A hash of every sample and answer of its data, in hexadecimal.
     pub data: String,
     /// The golden model.
-    pub golden: Learning,
+    pub golden: LearningCurves,
     /// The fixed-point network.
-    pub fixed: Learning,
+    pub fixed: LearningCurves,
     /// Clock cycles of the training.
     pub cycles: CyclesReport,
     /// MACs / (PEs × cycles).
@@ -153,7 +153,7 @@ pub struct Found {
 /// One network over its epochs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Learning {
+pub struct LearningCurves {
     /// On the test part, with the initial weights.
     pub initial: Initial,
     /// Mean losses of the training samples, each before its step's update, epoch by epoch.
@@ -240,7 +240,7 @@ impl Scores {
     }
 }
 
-impl Learning {
+impl LearningCurves {
     /// What is kept of a curve.
     ///
     /// # Panics
@@ -369,8 +369,8 @@ impl Found {
         let seen = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
         Ok(Self {
             data,
-            golden: Learning::new(&record.golden),
-            fixed: Learning::new(&record.fixed),
+            golden: LearningCurves::new(&record.golden),
+            fixed: LearningCurves::new(&record.fixed),
             cycles: report.cycles,
             utilization: report.utilization,
             macs: report.macs,
@@ -390,7 +390,7 @@ impl Found {
             let kind = |scores: Option<&Scores>| scores.map(|s| (s.count, s.errors.is_some()));
             kind(scores[0]) == kind(scores[1]) && scores[0].is_none_or(|scores| scores.count > 0)
         };
-        let whole = |learning: &Learning| {
+        let whole = |learning: &LearningCurves| {
             learning.curve().is_some_and(|curve| Some(curve.epochs.len() as u64) == epochs)
         };
         epochs != Some(0) && [fixed, golden].into_iter().all(whole) && same(true) && same(false)

@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 use systoliq_run::{Error as SimError, Experiment};
 use systoliq_study::drop::Level;
 
-use crate::{Cost, Error, Explorer, Key, Line};
+use crate::{CostKind, Error, Explorer, Line, RunKey};
 use bench::Bench;
-use descent::{Descent, Reached};
+use descent::{Descent, ReachedPlan};
 use widths::Adjustable;
 
 pub use report::{
-    Change, FoundPlan, FoundWidth, HeldBack, How, NothingWithin, SearchReport, Step, Trainings,
-    Verdict,
+    FoundPlan, FoundWidth, HeldBack, How, NothingWithin, PlanVerdict, SearchReport, SearchStep,
+    Trainings, WidthChange,
 };
 pub use widths::Place;
 
@@ -48,7 +48,7 @@ pub struct SearchSpec {
     /// classes.
     pub margin: f64,
     /// What is to be least.
-    pub cost: Cost,
+    pub cost: CostKind,
     /// The seeds that plans are chosen by.
     pub seeds: Vec<u64>,
     /// Others, that the answer is measured with.
@@ -81,11 +81,11 @@ pub enum StartName {
 
 /// What a search shows while it goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Seen<'a> {
+pub enum SearchEvent<'a> {
     /// A run that ended, or is in the store.
     Run(&'a Line),
     /// A plan that was tried.
-    Step(&'a Step),
+    Step(&'a SearchStep),
 }
 
 /// A search.
@@ -120,10 +120,10 @@ impl<'a> Search<'a> {
     pub fn run(
         &self,
         explorer: &Explorer<'_>,
-        watch: &(dyn Fn(Seen<'_>) + Sync),
-    ) -> Result<(SearchReport, Vec<Key>), Error> {
+        watch: &(dyn Fn(SearchEvent<'_>) + Sync),
+    ) -> Result<(SearchReport, Vec<RunKey>), Error> {
         let mut bench = Bench::new(self.spec, explorer, watch);
-        let mut cheapest: Option<(usize, Reached)> = None;
+        let mut cheapest: Option<(usize, ReachedPlan)> = None;
         for (at, start) in self.starts.iter().enumerate() {
             if cheapest.is_some() && !bench.can_judge() {
                 break;

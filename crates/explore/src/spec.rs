@@ -51,7 +51,7 @@ pub struct AxisSpec {
     pub path: Option<Paths>,
     /// Its values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub values: Option<Values>,
+    pub values: Option<AxisValues>,
     /// Settings that go together, in place of a path and its values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundles: Option<Vec<Bundle>>,
@@ -70,7 +70,7 @@ pub enum Paths {
 /// Values: an array of them, or a range of whole numbers such as `"2..=10"`, both ends included.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Values(pub Vec<Value>);
+pub struct AxisValues(pub Vec<Value>);
 
 /// Settings that go together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,11 +166,11 @@ deserialize_by_visitor!(Paths, PathsVisitor, "a path, or an array of paths", {
 });
 
 deserialize_by_visitor!(
-    Values,
+    AxisValues,
     ValuesVisitor,
     "an array of values, or a range such as \"2..=10\"",
     {
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Values, E> {
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<AxisValues, E> {
             let whole = |end: &str| {
                 let end = end.trim();
                 let digits = end.strip_prefix('-').unwrap_or(end);
@@ -188,7 +188,7 @@ deserialize_by_visitor!(
                 ))),
                 Some((from, to)) => match to.checked_sub(from) {
                     Some(more) if more < RANGE_MAX => {
-                        Ok(Values((from..=to).map(Value::from).collect()))
+                        Ok(AxisValues((from..=to).map(Value::from).collect()))
                     }
                     _ => Err(E::custom(format_args!(
                         "the range \"{text}\" has more than {RANGE_MAX} values: expected fewer"
@@ -197,13 +197,13 @@ deserialize_by_visitor!(
             }
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Values, A::Error> {
-            Deserialize::deserialize(SeqAccessDeserializer::new(values)).map(Values)
+        fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<AxisValues, A::Error> {
+            Deserialize::deserialize(SeqAccessDeserializer::new(values)).map(AxisValues)
         }
     }
 );
 
-impl JsonSchema for Values {
+impl JsonSchema for AxisValues {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Values".into()
     }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn ranges_have_both_ends_and_lists_any_values() {
-        let values = |json| serde_json::from_value::<Values>(json).map(|values| values.0);
+        let values = |json| serde_json::from_value::<AxisValues>(json).map(|values| values.0);
         assert_eq!(values(json!("2..=4")).unwrap(), [json!(2), json!(3), json!(4)]);
         assert_eq!(values(json!("-1 ..= -1")).unwrap(), [json!(-1)]);
         assert_eq!(values(json!(["Q2.6", null])).unwrap(), [json!("Q2.6"), json!(null)]);

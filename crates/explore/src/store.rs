@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Read as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::record::Plans;
-use crate::{Error, Key, Line, Outcome};
+use crate::{Error, Line, RunKey, RunOutcome};
 
 /// A line has fewer bytes: several times what an experiment may have that states its data.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -33,7 +33,7 @@ impl Journal for io::Sink {
 
 /// Lines by the keys of their experiments.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lines(BTreeMap<Key, Line>);
+pub struct Lines(BTreeMap<RunKey, Line>);
 
 impl Lines {
     /// Adds the lines of a store, and passes over blank ones. Returns how many bytes of it were whole lines;
@@ -83,22 +83,22 @@ impl Lines {
     }
 
     /// The line of a key.
-    pub fn get(&self, key: Key) -> Option<&Line> {
+    pub fn get(&self, key: RunKey) -> Option<&Line> {
         self.0.get(&key)
     }
 
     /// The line of a key, if its run was trained to its end.
-    pub fn done(&self, key: Key) -> Option<&Line> {
+    pub fn done(&self, key: RunKey) -> Option<&Line> {
         self.ended(key, false)
     }
 
     /// The line of a key, if its run was trained to its end, or was given up where `stopped` allows
     /// that.
-    pub fn ended(&self, key: Key, stopped: bool) -> Option<&Line> {
+    pub fn ended(&self, key: RunKey, stopped: bool) -> Option<&Line> {
         self.get(key).filter(|line| match &line.outcome {
-            Outcome::Done(_) => true,
-            Outcome::Stopped(_) => stopped,
-            Outcome::Failed(_) => false,
+            RunOutcome::Done(_) => true,
+            RunOutcome::Stopped(_) => stopped,
+            RunOutcome::Failed(_) => false,
         })
     }
 
@@ -121,7 +121,7 @@ impl Lines {
 
     /// All lines as text, each once: those of these keys in this order, then the others in the order
     /// of their keys.
-    pub fn in_order(&self, keys: impl IntoIterator<Item = Key>) -> String {
+    pub fn in_order(&self, keys: impl IntoIterator<Item = RunKey>) -> String {
         let mut seen = std::collections::BTreeSet::new();
         let all = keys.into_iter().chain(self.0.keys().copied());
         let first = all.filter(|&key| seen.insert(key));
@@ -141,7 +141,7 @@ fn parse(text: &[u8]) -> Result<Line, String> {
         let problem = problem.split(" at line ").next().unwrap_or_default();
         format!("{problem} at column {column}")
     })?;
-    let key = Key::of(&line.experiment);
+    let key = RunKey::of(&line.experiment);
     if line.key != key {
         return Err(format!("its key is {}, that of its experiment {key}", line.key));
     }
@@ -149,7 +149,7 @@ fn parse(text: &[u8]) -> Result<Line, String> {
 }
 
 /// Lines that are appended to a journal as they come.
-pub struct Store(Mutex<Inner>);
+pub struct RunStore(Mutex<Inner>);
 
 struct Inner {
     lines: Lines,
@@ -158,14 +158,14 @@ struct Inner {
     broken: Option<String>,
 }
 
-impl Store {
+impl RunStore {
     /// A store that has these lines, and appends others to a journal.
     pub fn new(lines: Lines, journal: impl Journal + 'static) -> Self {
         Self(Mutex::new(Inner { lines, journal: Box::new(journal), broken: None }))
     }
 
     /// What [`Lines::ended`] has.
-    pub fn ended(&self, key: Key, stopped: bool) -> Option<Line> {
+    pub fn ended(&self, key: RunKey, stopped: bool) -> Option<Line> {
         self.inner().lines.ended(key, stopped).cloned()
     }
 
@@ -215,8 +215,8 @@ mod tests {
 
     fn line(seed: u64, reason: &str) -> Line {
         let experiment = json!({ "seed": seed });
-        let outcome = Outcome::Failed(reason.to_owned());
-        Line { key: Key::of(&experiment), experiment, outcome }
+        let outcome = RunOutcome::Failed(reason.to_owned());
+        Line { key: RunKey::of(&experiment), experiment, outcome }
     }
 
     /// A journal that others can look into.
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_store_cut_at_any_byte_has_the_whole_lines_before_it() {
         let journal = Shared::default();
-        let store = Store::new(Lines::default(), journal.clone());
+        let store = RunStore::new(Lines::default(), journal.clone());
         let lines = [line(1, "a"), line(2, "b\n\u{e9}"), line(3, "")];
         lines.iter().for_each(|line| store.append(line).unwrap());
         let bytes = journal.0.lock().unwrap().clone();
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn nothing_follows_a_line_that_could_not_be_written() {
         let journal = Shared::default();
-        let store = Store::new(Lines::default(), Full(journal.clone(), true));
+        let store = RunStore::new(Lines::default(), Full(journal.clone(), true));
         for (seed, said) in
             [(1, "no space"), (2, "an earlier line could not be written whole: no space")]
         {

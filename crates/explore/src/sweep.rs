@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use systoliq_keyed_random::Key as RandomKey;
+use systoliq_keyed_random::Key;
 use systoliq_run::path;
 
 use crate::Error;
@@ -24,32 +24,32 @@ const SEEDS_MAX: u64 = 100_000;
 pub struct Sweep {
     spec: SweepSpec,
     seeds: Vec<u64>,
-    axes: Vec<Axis>,
+    axes: Vec<SweepAxis>,
     /// Places in the grid, in its order.
     points: Vec<u64>,
 }
 
 /// One that varies.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
+pub struct SweepAxis {
     /// What tables and figures call it.
     pub name: String,
     /// The paths that it sets, names joined by dots.
     pub paths: Vec<String>,
     /// What it can be set to.
-    pub levels: Vec<Level>,
+    pub levels: Vec<AxisLevel>,
 }
 
 /// One value of an axis.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Level {
+pub struct AxisLevel {
     /// The value, or the name of the bundle.
     pub value: Value,
     /// Values by the names that lead to them.
     set: Vec<(Vec<String>, Value)>,
 }
 
-impl Level {
+impl AxisLevel {
     /// The value as a table shows it.
     ///
     /// ```text
@@ -104,7 +104,8 @@ impl Sweep {
         }
         Self::check_size(&spec, many)?;
         let known = KnownPaths::new();
-        let axis = |(at, axis): (usize, &AxisSpec)| Axis::new(at, axis, &known, &spec.experiment);
+        let axis =
+            |(at, axis): (usize, &AxisSpec)| SweepAxis::new(at, axis, &known, &spec.experiment);
         let axes = spec.axes.iter().enumerate().map(axis).collect::<Result<Vec<_>, _>>()?;
         check_apart(&axes)?;
         let points = points(&spec.mode, &axes)?;
@@ -137,7 +138,7 @@ impl Sweep {
     }
 
     /// The axes; the last varies fastest.
-    pub fn axes(&self) -> &[Axis] {
+    pub fn axes(&self) -> &[SweepAxis] {
         &self.axes
     }
 
@@ -173,8 +174,9 @@ impl Sweep {
     ///
     /// If there are not so many points.
     pub fn settings(&self, at: usize) -> BTreeMap<String, Value> {
-        let named =
-            |(axis, level): (&Axis, usize)| (axis.name.clone(), axis.levels[level].value.clone());
+        let named = |(axis, level): (&SweepAxis, usize)| {
+            (axis.name.clone(), axis.levels[level].value.clone())
+        };
         self.axes.iter().zip(self.point(at)).map(named).collect()
     }
 
@@ -234,9 +236,9 @@ fn seeds(spec: &SweepSpec) -> Result<Vec<u64>, Error> {
 }
 
 /// A value, and what it sets by path.
-type Setting<'s> = (Value, Vec<(&'s String, &'s Value)>);
+type AxisSetting<'s> = (Value, Vec<(&'s String, &'s Value)>);
 
-impl Axis {
+impl SweepAxis {
     fn new(at: usize, spec: &AxisSpec, known: &KnownPaths, base: &Value) -> Result<Self, Error> {
         let (key, settings) = settings(at, spec)?;
         let here = format!("axes[{at}].{key}");
@@ -259,7 +261,7 @@ impl Axis {
                 "bundles" => format!("axes[{at}].bundles[{index}].set"),
                 _ => format!("axes[{at}].path"),
             };
-            levels.push(Level { value, set: checked.set(&here, set)? });
+            levels.push(AxisLevel { value, set: checked.set(&here, set)? });
         }
         let paths: Vec<String> = checked.paths.iter().map(|names| names.join(".")).collect();
         let name = match (&spec.name, &paths[..]) {
@@ -275,7 +277,7 @@ impl Axis {
 }
 
 /// What an axis can be set to, and the key that says so.
-fn settings(at: usize, spec: &AxisSpec) -> Result<(&'static str, Vec<Setting<'_>>), Error> {
+fn settings(at: usize, spec: &AxisSpec) -> Result<(&'static str, Vec<AxisSetting<'_>>), Error> {
     match (&spec.path, &spec.values, &spec.bundles) {
         (Some(paths), Some(values), None) => {
             let paths = match paths {
@@ -346,7 +348,7 @@ impl Checked<'_> {
 }
 
 /// Checks that no two axes have one name, or set one path or a part of it.
-fn check_apart(axes: &[Axis]) -> Result<(), Error> {
+fn check_apart(axes: &[SweepAxis]) -> Result<(), Error> {
     for (at, axis) in axes.iter().enumerate() {
         for other in &axes[..at] {
             if axis.name == other.name {
@@ -415,7 +417,7 @@ fn check_size(mode: &Mode, sizes: &[u64], seeds: u64, many: bool) -> Result<(), 
 }
 
 /// The places in the grid of the points that run.
-fn points(mode: &Mode, axes: &[Axis]) -> Result<Vec<u64>, Error> {
+fn points(mode: &Mode, axes: &[SweepAxis]) -> Result<Vec<u64>, Error> {
     let sizes: Vec<u64> = axes.iter().map(|axis| axis.levels.len() as u64).collect();
     let grid = grid(&sizes)?;
     match mode {
@@ -438,7 +440,7 @@ fn points(mode: &Mode, axes: &[Axis]) -> Result<Vec<u64>, Error> {
 }
 
 /// The level of each axis at the centre.
-fn center(center: &BTreeMap<String, Value>, axes: &[Axis]) -> Result<Vec<u64>, Error> {
+fn center(center: &BTreeMap<String, Value>, axes: &[SweepAxis]) -> Result<Vec<u64>, Error> {
     let at = "mode.one_at_a_time.center";
     // An axis that is called by its path may be named by any spelling of that.
     let named = |name: &String| match path::split(name) {
@@ -452,7 +454,7 @@ fn center(center: &BTreeMap<String, Value>, axes: &[Axis]) -> Result<Vec<u64>, E
         let problem = format!("no axis `{name}`: expected {}", names.join(", "));
         return Err(Error::spec(at, problem));
     }
-    let level = |axis: &Axis| {
+    let level = |axis: &SweepAxis| {
         let value = center.get(&axis.name).ok_or_else(|| {
             Error::spec(at, format!("no value for the axis `{}`: expected one of its", axis.name))
         })?;
@@ -474,7 +476,7 @@ fn center(center: &BTreeMap<String, Value>, axes: &[Axis]) -> Result<Vec<u64>, E
 /// `count` of the numbers below `of`, all subsets equally likely: R. W. Floyd's algorithm, in Bentley
 /// and Floyd, "A sample of brilliance", Communications of the ACM 30(9), 1987.
 fn sample(seed: u64, count: u64, of: u64) -> BTreeSet<u64> {
-    let key = RandomKey::new(seed).with_name("sweep");
+    let key = Key::new(seed).with_name("sweep");
     let below = |index: u64, bound: u64| {
         let [high, low] = [2 * index, 2 * index + 1].map(|index| u64::from(key.word(index)));
         ((u128::from(high << 32 | low) * u128::from(bound)) >> 64) as u64

@@ -8,7 +8,7 @@ use systoliq_hardware::csv::quoted;
 use systoliq_nn::Extended;
 use systoliq_study::drop::Judgement;
 
-use crate::{Analysis, Cost, Costs, Key, Lines, Lost, Outcome, Sweep};
+use crate::{Analysis, CostKind, Lines, Lost, MeanCosts, RunKey, RunOutcome, Sweep};
 
 /// `results.csv`: a row per point.
 pub fn results_csv(analysis: &Analysis) -> String {
@@ -35,7 +35,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
         }
         text += &judged(point.test.as_ref().and_then(|lost| lost.judged.as_ref()));
         text += &costs(point.costs.as_ref());
-        for cost in Cost::ALL {
+        for cost in CostKind::ALL {
             let on = analysis.fronts.get(&cost).is_some_and(|front| front.contains(&at));
             write!(text, ",{}", u8::from(on)).expect("writing to a string");
         }
@@ -45,7 +45,7 @@ pub fn results_csv(analysis: &Analysis) -> String {
 }
 
 /// `runs.csv`: a row per point and seed. `keys` are those of [`Sweep::runs`], in their order.
-pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines) -> String {
+pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[RunKey], lines: &Lines) -> String {
     let mut text = heading(analysis);
     text.push_str("seed,key,failed,diverged_at_epoch");
     for network in ["fixed", "golden"] {
@@ -59,13 +59,13 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
         let Some(line) = lines.get(key) else { continue };
         text += &settings(analysis, &sweep.settings(point));
         let found = match &line.outcome {
-            Outcome::Failed(reason) => {
+            RunOutcome::Failed(reason) => {
                 writeln!(text, "{seed},{key},{}{}", quoted(reason), ",".repeat(13))
                     .expect("writing to a string");
                 continue;
             }
-            Outcome::Stopped(_) => continue,
-            Outcome::Done(found) => found,
+            RunOutcome::Stopped(_) => continue,
+            RunOutcome::Done(found) => found,
         };
         let epoch = found.fixed.diverged_at_epoch.map_or(String::new(), |epoch| epoch.to_string());
         write!(text, "{seed},{key},,{epoch}").expect("writing to a string");
@@ -77,7 +77,7 @@ pub fn runs_csv(sweep: &Sweep, analysis: &Analysis, keys: &[Key], lines: &Lines)
                 text += &value.map_or(String::new(), number);
             }
         }
-        text += &costs(Some(&Costs::new(&[found])));
+        text += &costs(Some(&MeanCosts::new(&[found])));
         text.push('\n');
     }
     text
@@ -94,8 +94,8 @@ fn judged(judged: Option<&Judgement>) -> String {
 const COSTS: &str = ",energy_unit,energy_pj,float32_energy_pj,cycles,step_bits,area_mm2";
 
 /// What a point or a run costs, if that is known.
-fn costs(costs: Option<&Costs>) -> String {
-    let Some(Costs { energy_unit, energy_pj, float32_energy_pj, cycles, step_bits, area_mm2 }) =
+fn costs(costs: Option<&MeanCosts>) -> String {
+    let Some(MeanCosts { energy_unit, energy_pj, float32_energy_pj, cycles, step_bits, area_mm2 }) =
         costs
     else {
         return ",".repeat(6);

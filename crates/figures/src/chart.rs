@@ -7,12 +7,12 @@ mod histograms;
 mod lines;
 
 pub(crate) use bars::{Stack, stacks};
-pub(crate) use dots::{Column, Dot, Row, rows};
-pub(crate) use heat::{Cell, HeatMap};
+pub(crate) use dots::{DotColumn, DotMark, Row, rows};
+pub(crate) use heat::{HeatCell, HeatMap};
 pub(crate) use histograms::{Bins, histograms};
-pub(crate) use lines::{LineChart, Point, Series, spread};
+pub(crate) use lines::{LineChart, LinePoint, LineSeries, spread};
 
-use crate::scale::Axis;
+use crate::scale::ChartAxis;
 use crate::style::COLOURS;
 use crate::xml::{Element, place};
 
@@ -186,7 +186,7 @@ fn whisker(from: [f64; 2], to: [f64; 2], style: usize) -> Element {
 
 /// An entry of a legend: what it looks like, and its name.
 #[derive(Clone, Debug)]
-enum Entry {
+enum LegendEntry {
     /// A filled area of this style.
     Area(usize, String),
     /// A line, perhaps dashed, perhaps with markers.
@@ -201,7 +201,7 @@ enum Entry {
     Beyond(usize),
 }
 
-impl Entry {
+impl LegendEntry {
     fn name(&self) -> &str {
         match self {
             Self::Area(_, name)
@@ -244,7 +244,7 @@ impl Entry {
 }
 
 /// A legend between two places, from `top` on; with the height that it takes.
-fn legend(entries: &[Entry], [left, right]: [f64; 2], top: f64) -> (Vec<Element>, f64) {
+fn legend(entries: &[LegendEntry], [left, right]: [f64; 2], top: f64) -> (Vec<Element>, f64) {
     let (mut x, mut y, mut drawn) = (left, top + LINE / 2.0, Vec::new());
     for entry in entries {
         let name = short(entry.name(), right - left - 30.0);
@@ -263,13 +263,13 @@ fn legend(entries: &[Entry], [left, right]: [f64; 2], top: f64) -> (Vec<Element>
 /// An area between two axes.
 #[derive(Clone, Copy, Debug)]
 struct Panel {
-    x: Axis,
-    y: Axis,
+    x: ChartAxis,
+    y: ChartAxis,
 }
 
 impl Panel {
     /// A panel from its left upper corner, with y going up.
-    fn new(corner: [f64; 2], size: [f64; 2], x: Axis, y: Axis) -> Self {
+    fn new(corner: [f64; 2], size: [f64; 2], x: ChartAxis, y: ChartAxis) -> Self {
         let ([left, top], [width, height]) = (corner, size);
         Self { x: x.between(left, left + width), y: y.between(top + height, top) }
     }
@@ -359,7 +359,7 @@ impl Panel {
 }
 
 /// The room that names and ticks of an axis on the left take.
-fn y_room(axis: &Axis, wanted: usize) -> f64 {
+fn y_room(axis: &ChartAxis, wanted: usize) -> f64 {
     let ticks = axis.ticks(wanted);
     30.0 + widest(ticks.iter().map(|(_, label)| label.as_str())).max(14.0)
 }

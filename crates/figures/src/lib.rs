@@ -1,7 +1,7 @@
 //! Figures of one run, one sweep or one search: drawings, and one page with all of them.
 //!
 //! [`of_run`] takes the text of a `report.json`, [`of_sweep`] an analysis and its store, [`of_search`] what
-//! a search found; all give a [`Page`], which is HTML that needs no other file, and whose [figures](Figure) are SVG files for
+//! a search found; all give a [`Page`], which is HTML that needs no other file, and whose [figures](PageFigure) are SVG files for
 //! themselves. Every mark of a drawing tells its settings and numbers, and a table beside each figure
 //! has the numbers behind it. Names of components, causes, passes and tensors are those of the data.
 //!
@@ -17,7 +17,7 @@ mod style;
 mod sweep;
 mod xml;
 
-pub use page::{Figure, Page};
+pub use page::{Page, PageFigure};
 pub use run::of_run;
 pub use search::of_search;
 pub use sweep::of_sweep;

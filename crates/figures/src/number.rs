@@ -6,39 +6,39 @@ use systoliq_study::drop::words;
 
 /// A size of units: so many of the base unit, and its name.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Unit {
+pub(crate) struct UnitSize {
     /// How many base units it is.
     pub(crate) size: f64,
     /// Its name.
     pub(crate) name: &'static str,
 }
 
-const JOULES: [Unit; 6] = [
-    Unit { size: 1.0, name: "pJ" },
-    Unit { size: 1e3, name: "nJ" },
-    Unit { size: 1e6, name: "µJ" },
-    Unit { size: 1e9, name: "mJ" },
-    Unit { size: 1e12, name: "J" },
-    Unit { size: 1e15, name: "kJ" },
+const JOULES: [UnitSize; 6] = [
+    UnitSize { size: 1.0, name: "pJ" },
+    UnitSize { size: 1e3, name: "nJ" },
+    UnitSize { size: 1e6, name: "µJ" },
+    UnitSize { size: 1e9, name: "mJ" },
+    UnitSize { size: 1e12, name: "J" },
+    UnitSize { size: 1e15, name: "kJ" },
 ];
 
-const MAC16: [Unit; 5] = [
-    Unit { size: 1.0, name: "mac16" },
-    Unit { size: 1e3, name: "thousand mac16" },
-    Unit { size: 1e6, name: "million mac16" },
-    Unit { size: 1e9, name: "billion mac16" },
-    Unit { size: 1e12, name: "trillion mac16" },
+const MAC16: [UnitSize; 5] = [
+    UnitSize { size: 1.0, name: "mac16" },
+    UnitSize { size: 1e3, name: "thousand mac16" },
+    UnitSize { size: 1e6, name: "million mac16" },
+    UnitSize { size: 1e9, name: "billion mac16" },
+    UnitSize { size: 1e12, name: "trillion mac16" },
 ];
 
-const COUNT: [Unit; 5] = [
-    Unit { size: 1.0, name: "" },
-    Unit { size: 1e3, name: "thousand" },
-    Unit { size: 1e6, name: "million" },
-    Unit { size: 1e9, name: "billion" },
-    Unit { size: 1e12, name: "trillion" },
+const COUNT: [UnitSize; 5] = [
+    UnitSize { size: 1.0, name: "" },
+    UnitSize { size: 1e3, name: "thousand" },
+    UnitSize { size: 1e6, name: "million" },
+    UnitSize { size: 1e9, name: "billion" },
+    UnitSize { size: 1e12, name: "trillion" },
 ];
 
-impl Unit {
+impl UnitSize {
     /// In which energies up to `max` of their unit are shown.
     pub(crate) fn of_energy(max: f64, unit: EnergyUnit) -> Self {
         match unit {
@@ -54,13 +54,13 @@ impl Unit {
 }
 
 /// The largest unit of which `max` is at least one.
-fn fitting(units: &[Unit], max: f64) -> Unit {
+fn fitting(units: &[UnitSize], max: f64) -> UnitSize {
     *units.iter().rev().find(|unit| max >= unit.size).unwrap_or(&units[0])
 }
 
 /// An energy with its unit, as `3.524 mJ` or `2.181 billion mac16`.
 pub(crate) fn energy(value: f64, unit: EnergyUnit) -> String {
-    let unit = Unit::of_energy(value.abs(), unit);
+    let unit = UnitSize::of_energy(value.abs(), unit);
     format!("{} {}", digits(value / unit.size, 4), unit.name)
 }
 
@@ -114,10 +114,10 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// What losses are shown in: by how much they are divided, and their unit.
-pub(crate) fn loss_unit(measure: Measure) -> Unit {
+pub(crate) fn loss_unit(measure: Measure) -> UnitSize {
     match measure {
-        Measure::ErrorRate => Unit { size: 0.01, name: "points" },
-        Measure::Loss => Unit { size: 1.0, name: "" },
+        Measure::ErrorRate => UnitSize { size: 0.01, name: "points" },
+        Measure::Loss => UnitSize { size: 1.0, name: "" },
     }
 }
 

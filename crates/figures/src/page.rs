@@ -6,7 +6,7 @@ use crate::xml::Element;
 
 /// A figure: a drawing, what it shows, and the numbers behind it.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub struct PageFigure {
     /// Its name, of letters, digits and hyphens: the name of its file, and of its place in the page.
     pub(crate) name: String,
     pub(crate) title: String,
@@ -41,10 +41,10 @@ pub struct Page {
     pub(crate) note: String,
     /// What matters most, by name.
     pub(crate) facts: Vec<(String, String)>,
-    pub(crate) figures: Vec<Figure>,
+    pub(crate) figures: Vec<PageFigure>,
 }
 
-impl Figure {
+impl PageFigure {
     /// Its name, of letters, digits and hyphens.
     pub fn name(&self) -> &str {
         &self.name
@@ -93,7 +93,7 @@ impl Page {
     }
 
     /// The figures, in the order of the page.
-    pub fn figures(&self) -> &[Figure] {
+    pub fn figures(&self) -> &[PageFigure] {
         &self.figures
     }
 

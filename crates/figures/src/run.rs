@@ -10,10 +10,10 @@ use systoliq_study::drop::words;
 use systoliq_study::report::check::{check, check_layout};
 
 use crate::number::{count, decimal, difference, energy, percent, plural};
-use crate::{Error, Figure, Page};
+use crate::{Error, Page, PageFigure};
 pub(crate) use cost::energy_stack;
+use report::DrawnReport;
 pub(crate) use report::Named;
-use report::Report;
 use systoliq_explore::Measure;
 
 /// The page of a run, from the text of its `report.json`.
@@ -24,7 +24,7 @@ use systoliq_explore::Measure;
 pub fn of_run(text: &str) -> Result<Page, Error> {
     let layout: serde_json::Value = serde_json::from_str(text)?;
     check_layout(&layout).map_err(Error::Layout)?;
-    let report: Report = serde_json::from_str(text)?;
+    let report: DrawnReport = serde_json::from_str(text)?;
     check(&layout).map_err(Error::Impossible)?;
     let figures = [
         learning::figures(&report),
@@ -33,7 +33,7 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
         rates::figures(&report),
         tensors::codes(&report).into_iter().collect(),
     ];
-    let figures: Vec<Figure> = figures.into_iter().flatten().collect();
+    let figures: Vec<PageFigure> = figures.into_iter().flatten().collect();
     Ok(Page {
         title: report.experiment.name.clone(),
         note: note(&report),
@@ -42,7 +42,7 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
     })
 }
 
-fn note(report: &Report) -> String {
+fn note(report: &DrawnReport) -> String {
     let experiment = &report.experiment;
     let seed = match report.seeds.len() {
         0 => format!("seed {}", experiment.seed),
@@ -62,7 +62,7 @@ fn note(report: &Report) -> String {
     )
 }
 
-fn facts(report: &Report) -> Vec<(String, String)> {
+fn facts(report: &DrawnReport) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     let last = |rates: &[Option<f64>]| rates.last().copied().flatten();

@@ -9,7 +9,7 @@ const LEAST: f64 = f64::from_bits(1);
 
 /// How values are spread over an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Scale {
+pub(crate) enum AxisScale {
     /// Evenly.
     Linear,
     /// By their logarithms; all are positive.
@@ -25,8 +25,8 @@ const APART: (f64, f64) = (1e-9, 1e-300);
 
 /// A scale between two values on two places. Every finite value has a place.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Axis {
-    scale: Scale,
+pub(crate) struct ChartAxis {
+    scale: AxisScale,
     /// Where the ends lie on the scale, which spreads the finite values over finite numbers.
     ends: [f64; 2],
     places: [f64; 2],
@@ -34,12 +34,12 @@ pub(crate) struct Axis {
     whole: bool,
 }
 
-impl Axis {
+impl ChartAxis {
     /// An axis whose ends are these values, which differ, or are made to.
-    pub(crate) fn new(scale: Scale, low: f64, high: f64) -> Self {
+    pub(crate) fn new(scale: AxisScale, low: f64, high: f64) -> Self {
         let scale = match scale {
-            Scale::SymmetricLog(linear) => {
-                Scale::SymmetricLog(linear.clamp(f64::MIN_POSITIVE, f64::MAX))
+            AxisScale::SymmetricLog(linear) => {
+                AxisScale::SymmetricLog(linear.clamp(f64::MIN_POSITIVE, f64::MAX))
             }
             other => other,
         };
@@ -48,9 +48,9 @@ impl Axis {
         let apart = high / 2.0 - low / 2.0 > (APART.0 * size).max(APART.1) / 2.0;
         let half = if size < 1e6 { 0.5 } else { 0.05 * size };
         let (low, high) = match scale {
-            Scale::Bands(count) => (-0.5, count.max(1) as f64 - 0.5),
-            Scale::Log if low * (1.0 + APART.0) < high => (low, high),
-            Scale::Log => (low / 2.0, low * 2.0),
+            AxisScale::Bands(count) => (-0.5, count.max(1) as f64 - 0.5),
+            AxisScale::Log if low * (1.0 + APART.0) < high => (low, high),
+            AxisScale::Log => (low / 2.0, low * 2.0),
             _ if apart => (low, high),
             _ => (low - half, low + half),
         };
@@ -61,12 +61,12 @@ impl Axis {
 
     /// Rows or columns.
     pub(crate) fn bands(count: usize) -> Self {
-        Self::new(Scale::Bands(count), 0.0, 0.0)
+        Self::new(AxisScale::Bands(count), 0.0, 0.0)
     }
 
     /// An axis that has all these values and a little room beyond; what is not finite is left out.
-    pub(crate) fn around(scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
-        let usable = |value: &f64| value.is_finite() && (scale != Scale::Log || *value > 0.0);
+    pub(crate) fn around(scale: AxisScale, values: impl IntoIterator<Item = f64>) -> Self {
+        let usable = |value: &f64| value.is_finite() && (scale != AxisScale::Log || *value > 0.0);
         let ends = values.into_iter().filter(usable).fold(None, |ends, value| match ends {
             None => Some((value, value)),
             Some((low, high)) => Some((value.min(low), value.max(high))),
@@ -81,7 +81,7 @@ impl Axis {
     }
 
     /// The same from zero on, or to zero if all is below.
-    pub(crate) fn from_zero(scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn from_zero(scale: AxisScale, values: impl IntoIterator<Item = f64>) -> Self {
         let (mut below, mut above) = (false, false);
         let values = values.into_iter().inspect(|value| {
             below |= value.is_finite() && *value < 0.0;
@@ -135,9 +135,9 @@ impl Axis {
 
     fn spread(&self, value: f64) -> f64 {
         match self.scale {
-            Scale::Linear | Scale::Bands(_) => value,
-            Scale::Log => value.max(LEAST).log10(),
-            Scale::SymmetricLog(linear) => match (value / linear).abs() {
+            AxisScale::Linear | AxisScale::Bands(_) => value,
+            AxisScale::Log => value.max(LEAST).log10(),
+            AxisScale::SymmetricLog(linear) => match (value / linear).abs() {
                 ratio if ratio < 1e9 => (value / linear).asinh(),
                 // asinh x = ln 2x to the last digit, also where the ratio is beyond the largest number.
                 _ => (value.abs().ln() - linear.ln() + LN_2).copysign(value),
@@ -148,9 +148,9 @@ impl Axis {
     /// The value at some place of the scale, at most the largest number.
     fn gather(&self, spread: f64) -> f64 {
         let value = match self.scale {
-            Scale::Linear | Scale::Bands(_) => spread,
-            Scale::Log => 10f64.powf(spread).max(LEAST),
-            Scale::SymmetricLog(linear) => match spread.abs() {
+            AxisScale::Linear | AxisScale::Bands(_) => spread,
+            AxisScale::Log => 10f64.powf(spread).max(LEAST),
+            AxisScale::SymmetricLog(linear) => match spread.abs() {
                 short if short < 20.0 => spread.sinh() * linear,
                 long => (long + linear.ln() - LN_2).exp().copysign(spread),
             },
@@ -162,10 +162,10 @@ impl Axis {
     pub(crate) fn ticks(&self, wanted: usize) -> Vec<(f64, String)> {
         let [low, high] = self.values();
         let values = match self.scale {
-            Scale::Linear => linear_ticks(low, high, wanted),
-            Scale::Log => log_ticks(low, high, wanted),
-            Scale::SymmetricLog(linear) => symmetric_ticks(low, high, linear, wanted),
-            Scale::Bands(_) => Vec::new(),
+            AxisScale::Linear => linear_ticks(low, high, wanted),
+            AxisScale::Log => log_ticks(low, high, wanted),
+            AxisScale::SymmetricLog(linear) => symmetric_ticks(low, high, linear, wanted),
+            AxisScale::Bands(_) => Vec::new(),
         };
         let allowed = |value: &f64| {
             value.is_finite() && (!self.whole || (value - value.round()).abs() < 1e-9)
@@ -248,33 +248,39 @@ fn power_of_ten(power: i32) -> f64 {
 mod tests {
     use super::*;
 
-    fn texts(axis: Axis, wanted: usize) -> Vec<String> {
+    fn texts(axis: ChartAxis, wanted: usize) -> Vec<String> {
         axis.ticks(wanted).into_iter().map(|(_, text)| text).collect()
     }
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(texts(Axis::new(Scale::Linear, 0.0, 20.0), 5), ["0", "5", "10", "15", "20"]);
         assert_eq!(
-            texts(Axis::new(Scale::Linear, -0.1, 0.31), 4),
+            texts(ChartAxis::new(AxisScale::Linear, 0.0, 20.0), 5),
+            ["0", "5", "10", "15", "20"]
+        );
+        assert_eq!(
+            texts(ChartAxis::new(AxisScale::Linear, -0.1, 0.31), 4),
             ["-0.1", "0", "0.1", "0.2", "0.3"]
         );
-        assert_eq!(texts(Axis::new(Scale::Linear, 2.7, 5.3).whole(), 10), ["3", "4", "5"]);
-        assert_eq!(texts(Axis::new(Scale::Log, 1.0, 1e4), 5), ["1", "10", "100", "1000", "10000"]);
-        let symmetric = Axis::new(Scale::SymmetricLog(1.0), -2.0, 40.0);
+        assert_eq!(texts(ChartAxis::new(AxisScale::Linear, 2.7, 5.3).whole(), 10), ["3", "4", "5"]);
+        assert_eq!(
+            texts(ChartAxis::new(AxisScale::Log, 1.0, 1e4), 5),
+            ["1", "10", "100", "1000", "10000"]
+        );
+        let symmetric = ChartAxis::new(AxisScale::SymmetricLog(1.0), -2.0, 40.0);
         assert_eq!(texts(symmetric, 5), ["-1", "0", "1", "3", "10", "30"]);
     }
 
     #[test]
     fn places_grow_with_values_on_every_scale() {
-        for scale in [Scale::Linear, Scale::Log, Scale::SymmetricLog(1.0)] {
-            let axis = Axis::around(scale, [0.5, 3.0, 200.0, f64::NAN]).between(10.0, 110.0);
+        for scale in [AxisScale::Linear, AxisScale::Log, AxisScale::SymmetricLog(1.0)] {
+            let axis = ChartAxis::around(scale, [0.5, 3.0, 200.0, f64::NAN]).between(10.0, 110.0);
             let places = [0.5, 1.0, 3.0, 200.0].map(|value| axis.place(value));
             assert!(places.windows(2).all(|pair| pair[0] < pair[1]), "{scale:?}: {places:?}");
             assert!(places[0] > 10.0 && places[3] < 110.0, "{scale:?}: {places:?}");
             assert!(axis.ticks(5).len() >= 3, "{scale:?}: {:?}", axis.ticks(5));
         }
-        let bands = Axis::bands(4).between(0.0, 80.0);
+        let bands = ChartAxis::bands(4).between(0.0, 80.0);
         assert_eq!((bands.place(0.0), bands.place(3.0), bands.band()), (10.0, 70.0, 20.0));
     }
 
@@ -287,7 +293,7 @@ mod tests {
             (vec![-30.0, 0.1], None),
             (vec![], Some(0)),
         ] {
-            let [low, high] = Axis::from_zero(Scale::Linear, values.clone()).values();
+            let [low, high] = ChartAxis::from_zero(AxisScale::Linear, values.clone()).values();
             assert!(low < high && values.iter().all(|v| (low..=high).contains(v)), "{values:?}");
             assert_eq!([low, high].iter().position(|end| *end == 0.0), zero, "{values:?}");
         }
@@ -296,8 +302,8 @@ mod tests {
     #[test]
     fn an_axis_of_one_value_or_none_still_has_room() {
         for values in [vec![], vec![3.0], vec![3.0, 3.0]] {
-            for scale in [Scale::Linear, Scale::Log, Scale::SymmetricLog(1.0)] {
-                let [low, high] = Axis::around(scale, values.clone()).values();
+            for scale in [AxisScale::Linear, AxisScale::Log, AxisScale::SymmetricLog(1.0)] {
+                let [low, high] = ChartAxis::around(scale, values.clone()).values();
                 assert!(low < high, "{scale:?} of {values:?}: {low} to {high}");
             }
         }
@@ -327,14 +333,14 @@ mod tests {
     #[test]
     fn an_axis_survives_any_numbers() {
         let scales = [
-            Scale::Linear,
-            Scale::Log,
-            Scale::SymmetricLog(1.0),
-            Scale::SymmetricLog(0.0),
-            Scale::SymmetricLog(LEAST),
-            Scale::SymmetricLog(f64::MAX),
+            AxisScale::Linear,
+            AxisScale::Log,
+            AxisScale::SymmetricLog(1.0),
+            AxisScale::SymmetricLog(0.0),
+            AxisScale::SymmetricLog(LEAST),
+            AxisScale::SymmetricLog(f64::MAX),
         ];
-        let check = |axis: Axis, values: &[f64], case: &str| {
+        let check = |axis: ChartAxis, values: &[f64], case: &str| {
             let axis = axis.between(0.0, 1000.0);
             let [low, high] = axis.values();
             assert!(low.is_finite() && high.is_finite() && low < high, "{case}: {axis:?}");
@@ -355,9 +361,9 @@ mod tests {
                 for b in EXTREMES {
                     for c in EXTREMES {
                         let case = format!("{scale:?} of {a:e}, {b:e}, {c:e}");
-                        check(Axis::around(scale, [a, b, c]), &[a, b, c], &case);
-                        if scale != Scale::Log {
-                            check(Axis::from_zero(scale, [a, b, c]), &[a, b, c], &case);
+                        check(ChartAxis::around(scale, [a, b, c]), &[a, b, c], &case);
+                        if scale != AxisScale::Log {
+                            check(ChartAxis::from_zero(scale, [a, b, c]), &[a, b, c], &case);
                         }
                     }
                 }
@@ -368,7 +374,7 @@ mod tests {
     #[test]
     fn numbers_that_are_powers_of_ten_apart_have_places_that_are() {
         let losses = [0.4, 3.0, 1e80, 1e200, 1e291, f64::MAX];
-        let axis = Axis::around(Scale::Log, losses).between(300.0, 0.0);
+        let axis = ChartAxis::around(AxisScale::Log, losses).between(300.0, 0.0);
         let places = losses.map(|loss| axis.place(loss));
         assert!(places[2] - places[3] > 80.0 && places[0] < 300.0 && places[4] > 0.0, "{places:?}");
         assert!(axis.values()[1] > 1.797e308, "{axis:?}");

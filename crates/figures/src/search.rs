@@ -1,15 +1,17 @@
 //! The figures of a search.
 
-use systoliq_explore::{Change, FoundPlan, How, Measure, SearchReport, SelectedOn, Step, Verdict};
+use systoliq_explore::{
+    FoundPlan, How, Measure, PlanVerdict, SearchReport, SearchStep, SelectedOn, WidthChange,
+};
 
-use crate::chart::{Cell, HeatMap, LineChart, Point, Series};
+use crate::chart::{HeatCell, HeatMap, LineChart, LinePoint, LineSeries};
 use crate::number::{count, difference, loss, loss_unit, percent, plural};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 use crate::sweep::{
     cost_unit, half_width, loss_name, loss_scale, loss_title, name, part, quoted, spent,
 };
-use crate::{Figure, Page};
+use crate::{Page, PageFigure};
 
 /// The page of a search.
 pub fn of_search(report: &SearchReport) -> Page {
@@ -73,7 +75,7 @@ fn said(report: &SearchReport, value: f64) -> String {
 }
 
 /// What the plan loses, with the seeds that chose it and with others.
-fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
+fn proof(report: &SearchReport, found: &FoundPlan) -> PageFigure {
     let measure = measure(report);
     let unit = loss_unit(measure);
     let seeds = |part: &str, seeds: &[u64], how: &str| format!("{part}, {} {how}", seeds.len());
@@ -99,43 +101,53 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
             Measure::Loss => loss(level, measure),
         };
         table.row([name.clone(), said.clone(), level(lost.fixed.0), level(lost.golden.0)]);
-        let mean = Point {
+        let mean = LinePoint {
             x: at as f64,
             y: lost.mean.0 / unit.size,
             half: half_width(lost).map(|half| half / unit.size),
             title: format!("{name}\nlost: {said}"),
-            ..Point::default()
+            ..LinePoint::default()
         };
-        let by_seed = lost.by_seed.iter().map(|lost| Point {
+        let by_seed = lost.by_seed.iter().map(|lost| LinePoint {
             x: at as f64,
             y: lost.0 / unit.size,
             title: format!("{name}\none seed: {}", difference(lost.0, None, measure)),
-            ..Point::default()
+            ..LinePoint::default()
         });
-        let single =
-            Series { style: 12, faint: true, markers: true, shift: 14.0, ..Series::default() };
-        series.push(Series { points: by_seed.collect(), ..single });
-        series.push(Series { points: vec![mean], style: 0, markers: true, ..Series::default() });
+        let single = LineSeries {
+            style: 12,
+            faint: true,
+            markers: true,
+            shift: 14.0,
+            ..LineSeries::default()
+        };
+        series.push(LineSeries { points: by_seed.collect(), ..single });
+        series.push(LineSeries {
+            points: vec![mean],
+            style: 0,
+            markers: true,
+            ..LineSeries::default()
+        });
         columns.push(name);
     }
     for (series, name) in series.iter_mut().zip(["single seeds", "means with 95 % intervals"]) {
         series.name = name.to_owned();
     }
-    let extent = || series.iter().flat_map(Series::extent);
+    let extent = || series.iter().flat_map(LineSeries::extent);
     let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
     let budget = report.margin / unit.size;
     let chart = LineChart {
         x_name: "part of the data and seeds",
         y_name: &y_name,
-        x: Axis::bands(columns.len()),
-        y: Axis::around(scale, extent().chain([0.0, budget])),
+        x: ChartAxis::bands(columns.len()),
+        y: ChartAxis::around(scale, extent().chain([0.0, budget])),
         columns: &columns,
         ticks: &[],
         height: 260.0,
         series: &series,
         rule: Some((budget, format!("the budget, {}", loss(report.margin, measure)))),
     };
-    Figure {
+    PageFigure {
         name: "proof".to_owned(),
         title: format!("{} by the plan", loss_title(measure)),
         caption:
@@ -148,7 +160,7 @@ fn proof(report: &SearchReport, found: &FoundPlan) -> Figure {
 }
 
 /// The bits of every role, layer by layer.
-fn widths(found: &FoundPlan) -> Figure {
+fn widths(found: &FoundPlan) -> PageFigure {
     let (mut layers, mut roles) = (Vec::new(), Vec::new());
     for width in &found.widths {
         layers.push(width.place.layer);
@@ -166,7 +178,7 @@ fn widths(found: &FoundPlan) -> Figure {
         let places = (layers.binary_search(&layer), roles.iter().position(|one| one == role));
         table.row([words(role), layer.to_string(), bits.clone(), from.clone()]);
         let (Ok(column), Some(row)) = places else { continue };
-        cells.push(Cell {
+        cells.push(HeatCell {
             at: [column, row],
             value: f64::from(width.bits),
             title: format!("{}, layer {layer}: {bits} bits\nat the start: {from}", words(role)),
@@ -182,11 +194,11 @@ fn widths(found: &FoundPlan) -> Figure {
         names: ["layer with weights", "role"],
         columns: &columns,
         rows: &rows,
-        shade: Axis::around(Scale::Log, bits()),
+        shade: ChartAxis::around(AxisScale::Log, bits()),
         ends: ends.map(|bits| format!("{bits} bits")),
         cells: &cells,
     };
-    Figure {
+    PageFigure {
         name: "widths".to_owned(),
         title: "Bits of the plan".to_owned(),
         caption: "Bits of an element of each role, and of each layer's accumulators.".to_owned(),
@@ -201,49 +213,49 @@ fn words(name: &str) -> String {
 }
 
 /// What came of a step, and its colour: those that stand back are drawn faint.
-struct Kind {
+struct StepKind {
     name: &'static str,
     style: usize,
     faint: bool,
-    has: fn(&Step) -> bool,
+    has: fn(&SearchStep) -> bool,
 }
 
-const KINDS: [Kind; 3] = [
-    Kind {
+const KINDS: [StepKind; 3] = [
+    StepKind {
         name: "one width alone, first seeds",
         style: 12,
         faint: true,
         has: |step| step.how == How::Alone,
     },
-    Kind {
+    StepKind {
         name: "beyond the budget",
         style: 1,
         faint: false,
-        has: |step| step.how != How::Alone && step.verdict != Verdict::Within,
+        has: |step| step.how != How::Alone && step.verdict != PlanVerdict::Within,
     },
-    Kind {
+    StepKind {
         name: "within the budget",
         style: 2,
         faint: false,
-        has: |step| step.how != How::Alone && step.verdict == Verdict::Within,
+        has: |step| step.how != How::Alone && step.verdict == PlanVerdict::Within,
     },
 ];
 
 /// All steps with a cost, as points of one series for each kind.
-fn steps(report: &SearchReport, place: impl Fn(&Step, f64) -> (f64, f64)) -> Vec<Series> {
-    let of = |kind: &Kind| {
+fn steps(report: &SearchReport, place: impl Fn(&SearchStep, f64) -> (f64, f64)) -> Vec<LineSeries> {
+    let of = |kind: &StepKind| {
         let points = report.steps.iter().filter(|step| (kind.has)(step)).filter_map(|step| {
             let (x, y) = place(step, step.cost?);
-            Some(Point { x, y, title: title(report, step), ..Point::default() })
+            Some(LinePoint { x, y, title: title(report, step), ..LinePoint::default() })
         });
         let (name, points) = (kind.name.to_owned(), points.collect());
-        Series {
+        LineSeries {
             name,
             style: kind.style,
             faint: kind.faint,
             markers: true,
             points,
-            ..Series::default()
+            ..LineSeries::default()
         }
     };
     KINDS.iter().map(of).collect()
@@ -253,10 +265,10 @@ fn steps(report: &SearchReport, place: impl Fn(&Step, f64) -> (f64, f64)) -> Vec
 const CHANGES_TOLD: usize = 12;
 
 /// Everything about a step, a line each.
-fn title(report: &SearchReport, step: &Step) -> String {
+fn title(report: &SearchReport, step: &SearchStep) -> String {
     let measure = measure(report);
     let mut lines = vec![lowered(step)];
-    let change = |Change { place, from, to }: &Change| {
+    let change = |WidthChange { place, from, to }: &WidthChange| {
         format!("{}, layer {}: {from} → {to} bits", words(&place.role), place.layer)
     };
     lines.extend(step.changes.iter().take(CHANGES_TOLD).map(change));
@@ -271,7 +283,7 @@ fn title(report: &SearchReport, step: &Step) -> String {
     lines.join("\n")
 }
 
-fn lowered(step: &Step) -> String {
+fn lowered(step: &SearchStep) -> String {
     match step.how {
         How::Start => "a plan to start from".to_owned(),
         How::Uniform => "all widths of the start".to_owned(),
@@ -280,51 +292,51 @@ fn lowered(step: &Step) -> String {
     }
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+fn verdict(verdict: PlanVerdict) -> &'static str {
     match verdict {
-        Verdict::Within => "within the budget",
-        Verdict::Beyond => "beyond the budget",
-        Verdict::GivenUp => "given up",
-        Verdict::Open => "not given up with the first seeds",
+        PlanVerdict::Within => "within the budget",
+        PlanVerdict::Beyond => "beyond the budget",
+        PlanVerdict::GivenUp => "given up",
+        PlanVerdict::Open => "not given up with the first seeds",
     }
 }
 
 /// What plans cost over the runs that were spent; nothing where no run was trained to its end.
-fn descent(report: &SearchReport) -> Option<Figure> {
+fn descent(report: &SearchReport) -> Option<PageFigure> {
     let costs = report.steps.iter().filter_map(|step| step.cost);
     let most = costs.max_by(f64::total_cmp)?;
     let (unit, y_name) = cost_unit(report.cost, most, report.energy_unit.unwrap_or_default());
     let mut series = steps(report, |step, cost| (step.trainings as f64, cost / unit.size));
     let mut least = f64::INFINITY;
     let mut best = Vec::new();
-    for step in report.steps.iter().filter(|step| step.verdict == Verdict::Within) {
+    for step in report.steps.iter().filter(|step| step.verdict == PlanVerdict::Within) {
         let cost = step.cost.filter(|&cost| cost < least);
         least = cost.unwrap_or(least);
         best.extend(cost.map(|cost| (step.trainings as f64, cost / unit.size)));
     }
     best.extend(best.last().map(|&(_, cost)| (report.trainings.search as f64, cost)));
-    let best = best.into_iter().map(|(x, y)| Point { x, y, ..Point::default() });
-    series.push(Series {
+    let best = best.into_iter().map(|(x, y)| LinePoint { x, y, ..LinePoint::default() });
+    series.push(LineSeries {
         name: "the cheapest within the budget so far".to_owned(),
         style: 2,
         line: true,
         steps: true,
         points: best.collect(),
-        ..Series::default()
+        ..LineSeries::default()
     });
     let points = || series.iter().flat_map(|series| &series.points);
     let chart = LineChart {
         x_name: "runs in fixed point so far",
         y_name: &y_name,
-        x: Axis::new(Scale::Linear, 0.0, report.trainings.search as f64),
-        y: Axis::around(Scale::Linear, points().map(|point| point.y)),
+        x: ChartAxis::new(AxisScale::Linear, 0.0, report.trainings.search as f64),
+        y: ChartAxis::around(AxisScale::Linear, points().map(|point| point.y)),
         columns: &[],
         ticks: &[],
         height: 300.0,
         series: &series,
         rule: None,
     };
-    Some(Figure {
+    Some(PageFigure {
         name: "descent".to_owned(),
         title: format!("How {} went down", name(report.cost)),
         caption: "Every plan that was trained to its end with the seeds that it was tried with."
@@ -335,7 +347,7 @@ fn descent(report: &SearchReport) -> Option<Figure> {
 }
 
 /// What plans lose over what they cost.
-fn plans(report: &SearchReport) -> Option<Figure> {
+fn plans(report: &SearchReport) -> Option<PageFigure> {
     let costs = report.steps.iter().filter_map(|step| step.cost);
     let most = costs.max_by(f64::total_cmp)?;
     let measure = measure(report);
@@ -344,10 +356,10 @@ fn plans(report: &SearchReport) -> Option<Figure> {
     let mut series = steps(report, |step, spent| (spent / cost.0.size, step.lost.0 / losses.size));
     if let Some(found) = &report.found {
         let lost = found.validation.as_ref().unwrap_or(&found.test);
-        series.push(Series {
+        series.push(LineSeries {
             style: 0,
             markers: true,
-            points: vec![Point {
+            points: vec![LinePoint {
                 x: found.costs.of(report.cost) / cost.0.size,
                 y: lost.mean.0 / losses.size,
                 half: half_width(lost).map(|half| half / losses.size),
@@ -358,18 +370,18 @@ fn plans(report: &SearchReport) -> Option<Figure> {
                 ),
                 label: Some("the plan".to_owned()),
             }],
-            ..Series::default()
+            ..LineSeries::default()
         });
     }
-    let extent = || series.iter().flat_map(Series::extent);
+    let extent = || series.iter().flat_map(LineSeries::extent);
     let (scale, y_name) = loss_scale(measure, loss_name(measure), extent());
     let budget = report.margin / losses.size;
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let chart = LineChart {
         x_name: &cost.1,
         y_name: &y_name,
-        x: Axis::around(Scale::Linear, xs),
-        y: Axis::around(scale, extent().chain([0.0, budget])),
+        x: ChartAxis::around(AxisScale::Linear, xs),
+        y: ChartAxis::around(scale, extent().chain([0.0, budget])),
         columns: &[],
         ticks: &[],
         height: 320.0,
@@ -377,7 +389,7 @@ fn plans(report: &SearchReport) -> Option<Figure> {
         rule: Some((budget, format!("the budget, {}", loss(report.margin, measure)))),
     };
     let part = part(report.selected_on.unwrap_or(SelectedOn::Validation));
-    Some(Figure {
+    Some(PageFigure {
         name: "plans".to_owned(),
         title: format!("{} against {}", loss_title(measure), name(report.cost)),
         caption: format!(

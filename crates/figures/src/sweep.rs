@@ -6,17 +6,19 @@ mod map;
 mod sensitivity;
 
 use systoliq_explore::{
-    AnalysedAxis, Analysis, Cost, Costs, Lines, Lost, Measure, PointAnalysis, SelectedOn,
+    AnalysedAxis, Analysis, CostKind, Lines, Lost, MeanCosts, Measure, PointAnalysis, SelectedOn,
 };
 
 use systoliq_energy::EnergyUnit;
 
-use crate::chart::Point;
+use crate::chart::LinePoint;
 use systoliq_explore::shown;
 
-use crate::number::{Unit, count, difference, digits, energy, loss, loss_unit, percent, plural};
-use crate::scale::Scale;
-use crate::{Figure, Page};
+use crate::number::{
+    UnitSize, count, difference, digits, energy, loss, loss_unit, percent, plural,
+};
+use crate::scale::AxisScale;
+use crate::{Page, PageFigure};
 
 /// The page of a sweep, from its analysis and its store.
 pub fn of_sweep(analysis: &Analysis, lines: &Lines) -> Page {
@@ -24,9 +26,10 @@ pub fn of_sweep(analysis: &Analysis, lines: &Lines) -> Page {
     let axes = 0..analysis.axes.len();
     // Numbers first: that is where cliffs are.
     let ordered = axes.clone().filter(numeric).chain(axes.filter(|at| !numeric(at)));
-    let mut figures: Vec<Figure> = ordered.filter_map(|at| axis::figure(analysis, at)).collect();
+    let mut figures: Vec<PageFigure> =
+        ordered.filter_map(|at| axis::figure(analysis, at)).collect();
     figures.extend(map::figure(analysis));
-    figures.extend(Cost::ALL.into_iter().filter_map(|cost| front::figure(analysis, cost)));
+    figures.extend(CostKind::ALL.into_iter().filter_map(|cost| front::figure(analysis, cost)));
     figures.extend(front::components(analysis, lines));
     figures.extend(sensitivity::figure(analysis));
     let title = analysis.name.clone();
@@ -61,8 +64,8 @@ fn facts(analysis: &Analysis) -> Vec<(String, String)> {
         let name = format!("Least {} at a mean loss of at most {within}", name(*cost));
         fact(&name, format!("{} · {spent}", settings(analysis, point)));
     }
-    let best = analysis.within.cheapest.get(&Cost::EnergyPj);
-    let best = best.filter(|_| analysis.varies(Cost::EnergyPj));
+    let best = analysis.within.cheapest.get(&CostKind::EnergyPj);
+    let best = best.filter(|_| analysis.varies(CostKind::EnergyPj));
     let best = best.and_then(|&at| Some((at, analysis.points.get(at)?)));
     if let Some((at, best)) = best {
         let looked_at = analysis.looked_at.iter().filter(|looked| looked.point == at);
@@ -119,17 +122,17 @@ pub(crate) fn part(selected_on: SelectedOn) -> &'static str {
 }
 
 /// What a cost is called.
-pub(crate) fn name(cost: Cost) -> &'static str {
+pub(crate) fn name(cost: CostKind) -> &'static str {
     match cost {
-        Cost::EnergyPj => "energy",
-        Cost::Cycles => "cycles",
-        Cost::StepBits => "bits of a step",
-        Cost::AreaMm2 => "area",
+        CostKind::EnergyPj => "energy",
+        CostKind::Cycles => "cycles",
+        CostKind::StepBits => "bits of a step",
+        CostKind::AreaMm2 => "area",
     }
 }
 
 /// A cost with its unit.
-fn said(cost: Cost, costs: &Costs) -> String {
+fn said(cost: CostKind, costs: &MeanCosts) -> String {
     spent(cost, costs.of(cost), costs.energy_unit)
 }
 
@@ -139,12 +142,12 @@ fn whole(value: f64) -> String {
 }
 
 /// So much of a cost, where energy is counted in a unit.
-pub(crate) fn spent(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
+pub(crate) fn spent(cost: CostKind, value: f64, energy_unit: EnergyUnit) -> String {
     match cost {
-        Cost::EnergyPj => energy(value, energy_unit),
-        Cost::Cycles => format!("{} cycles", whole(value)),
-        Cost::StepBits => format!("{} bits", whole(value)),
-        Cost::AreaMm2 => format!("{} mm²", digits(value, 4)),
+        CostKind::EnergyPj => energy(value, energy_unit),
+        CostKind::Cycles => format!("{} cycles", whole(value)),
+        CostKind::StepBits => format!("{} bits", whole(value)),
+        CostKind::AreaMm2 => format!("{} mm²", digits(value, 4)),
     }
 }
 
@@ -187,10 +190,10 @@ fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
             }
             false => String::new(),
         };
-        lines.push(format!("{}{of_float32}", said(Cost::EnergyPj, &costs)));
-        lines.push(said(Cost::Cycles, &costs));
-        lines.push(format!("{} in a step", said(Cost::StepBits, &costs)));
-        lines.push(said(Cost::AreaMm2, &costs));
+        lines.push(format!("{}{of_float32}", said(CostKind::EnergyPj, &costs)));
+        lines.push(said(CostKind::Cycles, &costs));
+        lines.push(format!("{} in a step", said(CostKind::StepBits, &costs)));
+        lines.push(said(CostKind::AreaMm2, &costs));
     }
     if !point.diverged.is_empty() {
         lines.push(format!("diverged: {} of {} seeds", point.diverged.len(), point.keys.len()));
@@ -203,10 +206,10 @@ fn told(analysis: &Analysis, point: &PointAnalysis) -> String {
 }
 
 /// What a point lost on the test part, at a place of x, in the unit of figures.
-fn on_test(analysis: &Analysis, point: &PointAnalysis, x: f64) -> Option<Point> {
+fn on_test(analysis: &Analysis, point: &PointAnalysis, x: f64) -> Option<LinePoint> {
     let unit = loss_unit(analysis.measure);
     let lost = point.test.as_ref()?;
-    Some(Point {
+    Some(LinePoint {
         x,
         y: lost.mean.0 / unit.size,
         half: lost.ci95.map(|half| half.0 / unit.size),
@@ -221,13 +224,13 @@ pub(crate) fn loss_scale(
     measure: Measure,
     what: &str,
     values: impl IntoIterator<Item = f64>,
-) -> (Scale, String) {
+) -> (AxisScale, String) {
     let (linear, unit) = match measure {
         Measure::ErrorRate => (1.0, vec!["points".to_owned()]),
         Measure::Loss => (0.1, Vec::new()),
     };
     let scale = crate::chart::spread(values, linear);
-    let far = matches!(scale, Scale::SymmetricLog(_));
+    let far = matches!(scale, AxisScale::SymmetricLog(_));
     let how = far.then(|| "asinh scale".to_owned());
     let words: Vec<String> = unit.into_iter().chain(how).collect();
     let words = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
@@ -251,17 +254,17 @@ pub(crate) fn loss_title(measure: Measure) -> &'static str {
 }
 
 /// The size of units in which costs up to `most` are shown, with the name of its axis.
-pub(crate) fn cost_unit(cost: Cost, most: f64, energy_unit: EnergyUnit) -> (Unit, String) {
+pub(crate) fn cost_unit(cost: CostKind, most: f64, energy_unit: EnergyUnit) -> (UnitSize, String) {
     let unit = match cost {
-        Cost::EnergyPj => Unit::of_energy(most, energy_unit),
-        Cost::Cycles | Cost::StepBits => Unit::of_count(most),
-        Cost::AreaMm2 => Unit { name: "mm²", size: 1.0 },
+        CostKind::EnergyPj => UnitSize::of_energy(most, energy_unit),
+        CostKind::Cycles | CostKind::StepBits => UnitSize::of_count(most),
+        CostKind::AreaMm2 => UnitSize { name: "mm²", size: 1.0 },
     };
     let of = match cost {
-        Cost::EnergyPj => format!("energy of the training ({})", unit.name),
-        Cost::Cycles => format!("cycles of the training ({})", unit.name),
-        Cost::StepBits => format!("bits of all tensors of a step ({})", unit.name),
-        Cost::AreaMm2 => format!("area of the machine ({})", unit.name),
+        CostKind::EnergyPj => format!("energy of the training ({})", unit.name),
+        CostKind::Cycles => format!("cycles of the training ({})", unit.name),
+        CostKind::StepBits => format!("bits of all tensors of a step ({})", unit.name),
+        CostKind::AreaMm2 => format!("area of the machine ({})", unit.name),
     };
     (unit, of.replace(" ()", ""))
 }

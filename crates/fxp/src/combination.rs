@@ -34,11 +34,11 @@ use crate::{Conversion, ConversionStatistics, Multiplier, Tensor, scale};
 pub struct Combination {
     /// Fraction bits of all values.
     frac: i32,
-    values: Values,
+    values: CombinedValues,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Values {
+enum CombinedValues {
     /// No magnitude is longer than `bits` bits, at most [`NARROW`].
     Narrow { bits: i32, raws: Vec<i64> },
     /// Integers of any size.
@@ -71,9 +71,11 @@ impl Combination {
         let values = if bits <= NARROW {
             // As many bits hold every product.
             let raws = codes.into_iter().map(|code| mantissa.wrapping_mul(code)).collect();
-            Values::Narrow { bits, raws }
+            CombinedValues::Narrow { bits, raws }
         } else {
-            Values::Wide(codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect())
+            CombinedValues::Wide(
+                codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect(),
+            )
         };
         let frac = factor.exponent + tensor.format().frac();
         Self { frac, values }
@@ -89,7 +91,7 @@ impl Combination {
         let exact: Vec<(i64, i32)> = values.iter().map(exact).collect();
         let frac = exact.iter().map(|&(_, frac)| frac).max().unwrap_or_default();
         let aligned = exact.into_iter().map(|(raw, own)| BigInt::from(raw) << (frac - own));
-        Self { frac, values: Values::Wide(aligned.collect()) }
+        Self { frac, values: CombinedValues::Wide(aligned.collect()) }
     }
 
     /// This and `other`.
@@ -115,8 +117,8 @@ impl Combination {
     /// Which values are not zero, row by row.
     pub fn nonzero(&self) -> Vec<bool> {
         match &self.values {
-            Values::Narrow { raws, .. } => raws.iter().map(|&raw| raw != 0).collect(),
-            Values::Wide(raws) => raws.iter().map(|raw| !raw.is_zero()).collect(),
+            CombinedValues::Narrow { raws, .. } => raws.iter().map(|&raw| raw != 0).collect(),
+            CombinedValues::Wide(raws) => raws.iter().map(|raw| !raw.is_zero()).collect(),
         }
     }
 
@@ -125,16 +127,16 @@ impl Combination {
         let frac = self.frac.max(other.frac);
         // Zeros appended to either, so that both have `frac`.
         let (ours, theirs) = (frac - self.frac, frac - other.frac);
-        let bits = |values: &Values, appended: i32| match values {
-            Values::Narrow { bits, .. } => Some(bits + appended),
-            Values::Wide(_) => None,
+        let bits = |values: &CombinedValues, appended: i32| match values {
+            CombinedValues::Narrow { bits, .. } => Some(bits + appended),
+            CombinedValues::Wide(_) => None,
         };
         let longest = bits(&self.values, ours).zip(bits(&other.values, theirs));
         let longest = longest.map(|(ours, theirs)| ours.max(theirs) + 1);
         let values = match (self.values, other.values, longest) {
             (
-                Values::Narrow { mut raws, .. },
-                Values::Narrow { raws: others, .. },
+                CombinedValues::Narrow { mut raws, .. },
+                CombinedValues::Narrow { raws: others, .. },
                 Some(bits @ ..=NARROW),
             ) => {
                 // As many bits hold every sum.
@@ -143,7 +145,7 @@ impl Combination {
                     let other = other.wrapping_shl(theirs as u32).wrapping_mul(sign);
                     *raw = raw.wrapping_shl(ours as u32).wrapping_add(other);
                 }
-                Values::Narrow { bits, raws }
+                CombinedValues::Narrow { bits, raws }
             }
             (values, others, _) => {
                 let pairs = values.wide().into_iter().zip(others.wide());
@@ -151,7 +153,7 @@ impl Combination {
                     let (value, other) = (value << ours, other << theirs);
                     if negative { value - other } else { value + other }
                 };
-                Values::Wide(pairs.map(sum).collect())
+                CombinedValues::Wide(pairs.map(sum).collect())
             }
         };
         Self { frac, values }
@@ -160,8 +162,8 @@ impl Combination {
     /// The smallest and the largest value.
     pub fn range(&self) -> scale::Range {
         match &self.values {
-            Values::Narrow { raws, .. } => scale::Range::of(raws, 1, self.frac),
-            Values::Wide(raws) => {
+            CombinedValues::Narrow { raws, .. } => scale::Range::of(raws, 1, self.frac),
+            CombinedValues::Wide(raws) => {
                 let end = |end: Option<&BigInt>| end.cloned().unwrap_or_default();
                 scale::Range {
                     min: end(raws.iter().min()),
@@ -186,13 +188,13 @@ impl Combination {
     ) -> ConversionStatistics {
         let conversion = Conversion { from_frac: self.frac, ..*conversion };
         match &self.values {
-            Values::Narrow { raws, .. } => conversion.write(raws, tensor, first),
-            Values::Wide(raws) => conversion.write_big(raws, tensor, first),
+            CombinedValues::Narrow { raws, .. } => conversion.write(raws, tensor, first),
+            CombinedValues::Wide(raws) => conversion.write_big(raws, tensor, first),
         }
     }
 }
 
-impl Values {
+impl CombinedValues {
     fn len(&self) -> usize {
         match self {
             Self::Narrow { raws, .. } => raws.len(),

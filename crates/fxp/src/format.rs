@@ -153,9 +153,9 @@ fn default_signed() -> bool {
 
 impl<'de> Deserialize<'de> for Format {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
+        struct FormatVisitor;
 
-        impl<'de> Visitor<'de> for Either {
+        impl<'de> Visitor<'de> for FormatVisitor {
             type Value = Format;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +172,7 @@ impl<'de> Deserialize<'de> for Format {
             }
         }
 
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(FormatVisitor)
     }
 }
 

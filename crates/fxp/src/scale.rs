@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::convert::shift_round_big;
 use crate::real::{compose, decompose};
-use crate::vectors::{Work, with_widest_vectors};
+use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Format, Overflow, Rounding};
 
 /// How a tensor's number of fraction bits is found.
@@ -92,9 +92,9 @@ pub struct Range {
 }
 
 /// The least and the largest of some integers.
-struct Ends<'a>(&'a [i64]);
+struct LeastAndLargest<'a>(&'a [i64]);
 
-impl Work for Ends<'_> {
+impl VectorWork for LeastAndLargest<'_> {
     type Output = (i64, i64);
 
     #[inline(always)]
@@ -106,7 +106,7 @@ impl Work for Ends<'_> {
 
 /// The smallest and the largest of `raws`; `None` of nothing.
 pub fn ends(raws: &[i64]) -> Option<(i64, i64)> {
-    (!raws.is_empty()).then(|| with_widest_vectors(Ends(raws)))
+    (!raws.is_empty()).then(|| with_widest_vectors(LeastAndLargest(raws)))
 }
 
 impl Range {

@@ -5,7 +5,7 @@ use num_traits::{Signed, ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
 
 use crate::convert::Converted;
-use crate::vectors::{Work, with_widest_vectors};
+use crate::vectors::{VectorWork, with_widest_vectors};
 
 /// An exact sum of integers times powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -257,7 +257,7 @@ struct Short<'a> {
     codes: &'a [i64],
 }
 
-impl Work for Short<'_> {
+impl VectorWork for Short<'_> {
     type Output = [i64; 3];
 
     #[inline(always)]
@@ -278,7 +278,7 @@ struct Limbs<'a> {
     codes: &'a [i64],
 }
 
-impl Work for Limbs<'_> {
+impl VectorWork for Limbs<'_> {
     type Output = [BigInt; 3];
 
     #[inline(always)]
@@ -312,7 +312,7 @@ struct Halves<'a> {
     codes: &'a [i64],
 }
 
-impl Work for Halves<'_> {
+impl VectorWork for Halves<'_> {
     type Output = [i128; 3];
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use num_traits::{AsPrimitive, PrimInt};
 
-use crate::vectors::{Work, with_widest_vectors};
+use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Blocks, Format};
 
 /// An integer type that holds codes.
@@ -246,7 +246,7 @@ struct Widen<'a, T> {
     wide: &'a mut [i64],
 }
 
-impl<T: Lane> Work for Widen<'_, T> {
+impl<T: Lane> VectorWork for Widen<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::real::decompose;
-use crate::vectors::{Work, with_widest_vectors};
+use crate::vectors::{VectorWork, with_widest_vectors};
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ struct Count<'a> {
     high: i64,
 }
 
-impl Work for Count<'_> {
+impl VectorWork for Count<'_> {
     type Output = UpdateStatistics;
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 /// Work that gains from wide vectors, written as plain loops.
-pub trait Work {
+pub trait VectorWork {
     /// What the work gives.
     type Output;
 
@@ -15,7 +15,7 @@ pub trait Work {
 }
 
 /// Does `work`, compiled for the widest vectors that this machine has.
-pub fn with_widest_vectors<W: Work>(work: W) -> W::Output {
+pub fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     return x86::with_widest_vectors(work);
     #[cfg(not(target_arch = "x86_64"))]
@@ -33,21 +33,21 @@ pub fn has_avx512() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Work, has_avx512};
+    use super::{VectorWork, has_avx512};
 
-    pub(super) fn with_widest_vectors<W: Work>(work: W) -> W::Output {
+    pub(super) fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        fn with_avx512<W: Work>(work: W) -> W::Output {
+        fn with_avx512<W: VectorWork>(work: W) -> W::Output {
             work.run()
         }
         #[target_feature(
             enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512bitalg"
         )]
-        fn with_avx512_and_popcount<W: Work>(work: W) -> W::Output {
+        fn with_avx512_and_popcount<W: VectorWork>(work: W) -> W::Output {
             work.run()
         }
         #[target_feature(enable = "avx2")]
-        fn with_avx2<W: Work>(work: W) -> W::Output {
+        fn with_avx2<W: VectorWork>(work: W) -> W::Output {
             work.run()
         }
         if has_avx512()

@@ -178,9 +178,9 @@ impl Serialize for EnergyModel {
 impl<'de> Deserialize<'de> for EnergyModel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-        struct Either;
+        struct EnergyModelVisitor;
 
-        impl<'de> Visitor<'de> for Either {
+        impl<'de> Visitor<'de> for EnergyModelVisitor {
             type Value = EnergyModel;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -203,7 +203,7 @@ impl<'de> Deserialize<'de> for EnergyModel {
             }
         }
 
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(EnergyModelVisitor)
     }
 }
 

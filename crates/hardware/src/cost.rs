@@ -45,7 +45,7 @@ use systoliq_program::im2col::Im2col;
 
 use flow::{Choice, Flows};
 use mask::Mask;
-use operand::{Matrix, Operand, View};
+use operand::{IncomingMatrix, TiledOperand, View};
 use traffic::{Outgoing, TooSmall, Traffic};
 
 /// The number format that the hardware is built for.

@@ -68,7 +68,7 @@ impl Transfer {
 
 /// One step, with its times as they would be without memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
+pub struct WalkStep<'a> {
     /// Cycles from the start of the step before to the start of this one.
     pub gap: u64,
     /// Cycles from its start until its results are there.
@@ -161,7 +161,7 @@ struct State {
     /// What the last step will write, and what those before it that is not in the channel yet.
     last: Given,
     given: VecDeque<Given>,
-    moved: Vec<Sum>,
+    moved: Vec<MovedSum>,
 }
 
 /// What a step gives.
@@ -175,7 +175,7 @@ struct Given {
 
 /// [`Moved`] as it is added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sum {
+struct MovedSum {
     tensor: TensorId,
     write: bool,
     transfers: u128,
@@ -217,7 +217,7 @@ impl<'s> Walk<'s> {
     /// # Errors
     ///
     /// If there are too many that are not alike to be walked through.
-    pub fn step(&mut self, step: &Step<'_>) -> Result<(), TooLong> {
+    pub fn step(&mut self, step: &WalkStep<'_>) -> Result<(), TooLong> {
         self.walked += 1;
         if self.walked > WALKED_MAX {
             return Err(TooLong);
@@ -342,8 +342,8 @@ impl<'s> Walk<'s> {
             let less = hidden.min(moved.stall);
             (moved.stall, hidden) = (moved.stall - less, hidden - less);
         }
-        let moved = |sum: &Sum| {
-            let Sum { tensor, write, transfers, elements, bytes, stall, .. } = *sum;
+        let moved = |sum: &MovedSum| {
+            let MovedSum { tensor, write, transfers, elements, bytes, stall, .. } = *sum;
             let [transfers, elements] = [time(transfers)?, time(elements)?];
             let [bytes, stall] = [time(bytes)?, time(stall)?];
             Ok(Moved { tensor, write, transfers, elements, bytes, stall })
@@ -372,10 +372,10 @@ impl State {
     fn count(&mut self, transfer: &Transfer, off_chip: bool) -> usize {
         let Transfer { tensor, write, elements, bytes, .. } = *transfer;
         let of = (tensor, write, off_chip);
-        let is = |moved: &Sum| (moved.tensor, moved.write, moved.off_chip) == of;
+        let is = |moved: &MovedSum| (moved.tensor, moved.write, moved.off_chip) == of;
         let at = self.moved.iter().position(is).unwrap_or_else(|| {
             let none =
-                Sum { tensor, write, off_chip, transfers: 0, elements: 0, bytes: 0, stall: 0 };
+                MovedSum { tensor, write, off_chip, transfers: 0, elements: 0, bytes: 0, stall: 0 };
             self.moved.push(none);
             self.moved.len() - 1
         });

@@ -26,7 +26,7 @@ use systoliq_program::im2col::Im2col;
 
 /// Widths of a GEMM's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Widths {
+pub struct GemmWidths {
     /// Of an element of A.
     pub a: u32,
     /// Of an element of B.
@@ -49,11 +49,11 @@ pub struct GemmReport {
     /// Cycles in each dataflow that can run it, stalls included; of a product by itself.
     pub cycles_by_dataflow: BTreeMap<Stationary, u64>,
     pub folds: u64,
-    pub cycles: CyclesReport,
+    pub cycles: GemmCycles,
     /// MACs / (PEs × cycles).
     pub utilization: f64,
     pub macs: u64,
-    pub energy_pj: Option<EnergyReport>,
+    pub energy_pj: Option<GemmEnergy>,
     /// Area, peak and efficiency.
     pub hardware: Option<HardwareReport>,
     /// Events by component.
@@ -85,7 +85,7 @@ pub struct ByMatrix {
 /// Clock cycles.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
-pub struct CyclesReport {
+pub struct GemmCycles {
     pub total: u64,
     pub by_cause: CyclesByCause,
 }
@@ -93,7 +93,7 @@ pub struct CyclesReport {
 /// Energy.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
-pub struct EnergyReport {
+pub struct GemmEnergy {
     pub total: Picojoules,
     pub by_component: EnergyByComponent,
     /// The same on float32 hardware.
@@ -107,7 +107,11 @@ impl GemmReport {
     /// # Errors
     ///
     /// If a width is impossible, the GEMM too large to count, or an event has no price.
-    pub fn new(accelerator: &Accelerator, shape: GemmShape, widths: Widths) -> Result<Self, Error> {
+    pub fn new(
+        accelerator: &Accelerator,
+        shape: GemmShape,
+        widths: GemmWidths,
+    ) -> Result<Self, Error> {
         let (report, unpriced) = Self::viewing(accelerator, shape, widths, [None; 2])?;
         if let Some(unpriced) = unpriced {
             return Err(unpriced);
@@ -126,7 +130,7 @@ impl GemmReport {
     pub fn viewing(
         accelerator: &Accelerator,
         shape: GemmShape,
-        widths: Widths,
+        widths: GemmWidths,
         views: [Option<Im2col>; 2],
     ) -> Result<(Self, Option<Error>), Error> {
         accelerator.validate()?;
@@ -159,7 +163,7 @@ impl GemmReport {
             let cycles = fixed.cycles.total().0;
             let hardware = HardwareReport::new(accelerator, &prices, counts.macs, cycles, total)?;
             let float32_total = float32.total();
-            Ok((EnergyReport { total, by_component, float32_total }, hardware))
+            Ok((GemmEnergy { total, by_component, float32_total }, hardware))
         };
         let (energy_pj, hardware, unpriced) = match energy() {
             Ok((energy, hardware)) => (Some(energy), Some(hardware), None),
@@ -172,7 +176,7 @@ impl GemmReport {
             dataflow: fixed.dataflow.expect("the array worked"),
             cycles_by_dataflow: BTreeMap::new(),
             folds: counts.folds,
-            cycles: CyclesReport { total, by_cause: fixed.cycles },
+            cycles: GemmCycles { total, by_cause: fixed.cycles },
             utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
             macs: counts.macs,
             energy_pj,
@@ -198,7 +202,7 @@ impl GemmReport {
 pub fn dram_bytes(
     accelerator: &Accelerator,
     shape: GemmShape,
-    widths: Widths,
+    widths: GemmWidths,
     views: [Option<Im2col>; 2],
     flow: Stationary,
 ) -> Result<ByMatrix, Error> {
@@ -223,7 +227,7 @@ impl ByMatrix {
 }
 
 /// A program of one GEMM.
-fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
+fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
     let GemmShape { m, k, n } = shape;
     if m == 0 || n == 0 || k == 0 {
         return Err(Error::at("GEMM", format!("m = {m}, k = {k}, n = {n}: expected at least 1")));
@@ -253,7 +257,7 @@ fn program(shape: GemmShape, widths: Widths) -> Result<Program, Error> {
     let accumulator = Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap)
         .map_err(|error| Error::at("accumulator", error))?;
     if widths.accumulator < widths.a + widths.b {
-        let Widths { a, b, accumulator, .. } = widths;
+        let GemmWidths { a, b, accumulator, .. } = widths;
         let product = a + b;
         let problem = format!(
             "{accumulator} bits cannot hold one product of {a} x {b} bits: expected at least {product}"

@@ -13,7 +13,7 @@ use crate::memory::Stored;
 
 /// What is kept of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct StashedTensor {
     /// The tensor.
     pub tensor: String,
     /// Bytes of its elements at their width, of both copies if there are two, if a later pass reads
@@ -40,7 +40,7 @@ pub struct Stash {
     /// neither among these nor on chip.
     pub spilled_bytes: u64,
     /// By tensor.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<StashedTensor>,
 }
 
 /// Elements, or a mask, that the backward pass reads of the forward pass.
@@ -108,7 +108,7 @@ impl Stash {
         let sum = |is: &dyn Fn(&Item) -> bool| {
             items.iter().filter(|item| is(item)).map(|item| item.bytes).sum()
         };
-        let of = |tensor: TensorId| Kept {
+        let of = |tensor: TensorId| StashedTensor {
             tensor: program.tensor(tensor).name.clone(),
             bytes: sum(&|i| i.tensor == tensor && i.stored == Stored::Elements),
             on_chip_bytes: sum(&|i| {

@@ -1,7 +1,7 @@
 //! An experiment put together from files and overrides, as JSON that remembers where each part
 //! came from.
 //!
-//! A [`Layout`] says which places may hold the path of another file in place of their value, and
+//! A [`DocumentLayout`] says which places may hold the path of another file in place of their value, and
 //! which hold paths of data. Both are relative to the file that states them, or to the working
 //! directory where an override does; paths of data are made relative to the working directory.
 
@@ -16,7 +16,7 @@ use crate::{files, json};
 
 /// Places in a JSON document that hold paths.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct DocumentLayout {
     /// Where a string is the path of the JSON file that holds the value; outer ones first.
     pub sections: &'static [Section],
     /// Where a string is the path of data.
@@ -36,7 +36,7 @@ const fn section(path: &'static [&'static str]) -> Section {
     Section { path, names_too: false }
 }
 
-impl Layout {
+impl DocumentLayout {
     /// An experiment.
     pub const EXPERIMENT: Self = Self {
         sections: &[
@@ -76,7 +76,7 @@ const DEPTH_MAX: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Document {
     value: Value,
-    layout: Layout,
+    layout: DocumentLayout,
     /// Later ones replaced what earlier ones had put at their path and below.
     mounts: Vec<Mount>,
 }
@@ -109,7 +109,7 @@ impl Document {
     /// # Errors
     ///
     /// If a file cannot be read or is no JSON, or files name each other without end.
-    pub fn read(file: &Path, layout: Layout) -> Result<Self, Error> {
+    pub fn read(file: &Path, layout: DocumentLayout) -> Result<Self, Error> {
         let mut document = Self { value: Value::Null, layout, mounts: Vec::new() };
         document.mount_file(Vec::new(), file)?;
         document.follow(&[], directory(file), 0)?;
@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn read(folder: &TempDir) -> Result<Document, Error> {
-        Document::read(&folder.path().join("x.json"), Layout::EXPERIMENT)
+        Document::read(&folder.path().join("x.json"), DocumentLayout::EXPERIMENT)
     }
 
     /// What [`Document::origin`] says, without the folder.

@@ -19,7 +19,7 @@ use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
 use systoliq_run::{Experiment, path};
 
-use document::{Document, Layout};
+use document::{Document, DocumentLayout};
 
 /// Reads and checks an accelerator.
 ///
@@ -27,7 +27,7 @@ use document::{Document, Layout};
 ///
 /// If a file is at fault, or the accelerator is impossible.
 pub fn accelerator(file: &Path) -> Result<Accelerator, Error> {
-    let document = Document::read(file, Layout::ACCELERATOR)?;
+    let document = Document::read(file, DocumentLayout::ACCELERATOR)?;
     let accelerator: Accelerator = typed(&document)?;
     accelerator.validate().map_err(|error| placed(&document, error))?;
     Ok(accelerator)
@@ -39,7 +39,7 @@ pub fn accelerator(file: &Path) -> Result<Accelerator, Error> {
 ///
 /// If the file is at fault.
 pub fn profile(file: &Path) -> Result<Profile, Error> {
-    typed(&Document::read(file, Layout { sections: &[], data: &[] })?)
+    typed(&Document::read(file, DocumentLayout { sections: &[], data: &[] })?)
 }
 
 /// Reads a document into its type.

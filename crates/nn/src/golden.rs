@@ -31,7 +31,9 @@ mod real;
 pub use evaluation::{Evaluation, Predicted};
 pub use loss::{error, losses, softmax};
 pub use noise::NoiseGains;
-pub use observation::{Extremes, LayerObservation, Observation, Spread, largest_singular_value};
+pub use observation::{
+    Extremes, LayerObservation, Observation, TensorSpread, largest_singular_value,
+};
 pub use parameters::{LayerParameters, Parameters};
 pub use real::{Real, product_fingerprint};
 
@@ -248,7 +250,7 @@ impl<F: Real> Golden<F> {
         training: &Training,
         (epoch, rows): (u32, usize),
     ) {
-        let rule = Descent {
+        let rule = DescentRule {
             rate: F::of(training.rate_in(epoch)),
             rows: F::of(match training.batch_gradient {
                 BatchGradient::Mean => 1.0,
@@ -268,7 +270,7 @@ impl<F: Real> Golden<F> {
             rule.descend(&mut ours.weights, &gradient.dw, gathered);
             if let (Some(bias), Some(db)) = (&mut ours.bias, &gradient.db) {
                 let gathered = velocity.and_then(|velocity| velocity.bias.as_mut());
-                Descent { decay: F::zero(), ..rule }.descend(bias, db, gathered);
+                DescentRule { decay: F::zero(), ..rule }.descend(bias, db, gathered);
             }
         }
     }
@@ -319,7 +321,7 @@ impl<F: Real> Golden<F> {
 
 /// The rule of one step.
 #[derive(Clone, Copy)]
-struct Descent<F> {
+struct DescentRule<F> {
     rate: F,
     /// What divides a gradient that makes it the mean.
     rows: F,
@@ -327,7 +329,7 @@ struct Descent<F> {
     decay: F,
 }
 
-impl<F: Real> Descent<F> {
+impl<F: Real> DescentRule<F> {
     /// `V ← β·V + (g + λ·W)`, `W ← W − μ·V`; without `V`, its place is taken by `g + λ·W`.
     fn descend<D: Dimension>(
         self,

@@ -50,6 +50,6 @@ pub use golden::{Evaluation, Golden, Gradients, Parameters, Predicted, Real, Ste
 pub use graph::{Dense, Graph, initial_weights};
 pub use metrics::Information;
 pub use network::{
-    BatchGradient, DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision, Training,
+    BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, Training,
 };
 pub use schedule::Schedule;

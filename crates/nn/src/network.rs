@@ -100,7 +100,7 @@ pub struct Training {
     pub loss_scale: u32,
     /// The precision of the golden model. Default `f32`.
     #[serde(default)]
-    pub golden: Precision,
+    pub golden: GoldenPrecision,
     /// Whether every fixed-point step starts from the golden model's weights, converted, so that
     /// nothing drifts apart: for looking at what single steps lose. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -151,7 +151,8 @@ pub enum BatchGradient {
 /// The floating-point type of the golden model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Precision {
+#[schemars(rename = "Precision")]
+pub enum GoldenPrecision {
     /// IEEE 754 binary32.
     #[default]
     F32,

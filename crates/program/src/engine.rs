@@ -25,7 +25,7 @@ pub trait Engine {
 }
 
 /// What makes the sums of matrix products.
-pub type Products<'a> = dyn FnMut(&GemmTask<'_>) -> Sums + 'a;
+pub type Multiply<'a> = dyn FnMut(&GemmTask<'_>) -> Sums + 'a;
 
 /// What a command did.
 #[derive(Clone, Debug, PartialEq)]

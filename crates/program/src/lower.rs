@@ -8,7 +8,7 @@ use systoliq_nn::{Dense, Graph, Loss, Training};
 use crate::Error;
 use crate::command::{Learning, Pass, Program};
 use crate::finish::{Edge, Factor, Finish};
-use crate::operation::{self, Operation, Product, Reduce, Update};
+use crate::operation::{BatchLoss, Operation, Product, Reduce, Update};
 use crate::plan::{Plan, Role, TensorPlan};
 use crate::tensor::{OperandRef, Rows, TensorDecl, TensorId};
 
@@ -160,7 +160,7 @@ impl<'a> Lowering<'a> {
     fn loss(&mut self) {
         let last = self.layers.len() - 1;
         let LayerTensors { output, gradient: error, .. } = self.layers[last];
-        let loss = operation::Loss { outputs: output, targets: self.program.targets, error };
+        let loss = BatchLoss { outputs: output, targets: self.program.targets, error };
         self.program.push(last, Pass::Forward, Operation::Loss(loss));
     }
 

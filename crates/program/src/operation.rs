@@ -11,11 +11,11 @@ use systoliq_fxp::Accumulator;
 
 use crate::GemmShape;
 use crate::command::Program;
-use crate::engine::{Outcome, Products};
+use crate::engine::{Multiply, Outcome};
 use crate::store::{Running, Store};
 use crate::tensor::TensorId;
 
-pub use loss::Loss;
+pub use loss::BatchLoss;
 pub use product::Product;
 pub use reduce::Reduce;
 pub use update::{Gathering, Update, UpdateOutput};
@@ -28,7 +28,7 @@ pub enum Operation {
     /// Sums of columns, on the vector unit.
     Reduce(Reduce),
     /// The loss, and its gradient with respect to the outputs.
-    Loss(Loss),
+    Loss(BatchLoss),
     /// A step of weights or of a bias against their gradient.
     Update(Update),
 }
@@ -111,7 +111,7 @@ impl Operation {
         &self,
         store: &mut Store,
         running: &Running<'_>,
-        products: &mut Products<'_>,
+        products: &mut Multiply<'_>,
     ) -> Outcome {
         match self {
             Self::Product(product) => product.run(store, running, products),

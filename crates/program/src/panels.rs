@@ -9,7 +9,7 @@ use std::array::from_fn;
 use std::ops::Range;
 
 use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul, Zero};
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
 
 use crate::Operand;
@@ -43,7 +43,7 @@ pub enum Side {
 
 /// An operand as lines of codes.
 #[derive(Clone, Copy)]
-struct Lines<'a, L> {
+struct OperandLines<'a, L> {
     codes: &'a [L],
     count: usize,
     k: usize,
@@ -51,7 +51,7 @@ struct Lines<'a, L> {
     whole: bool,
 }
 
-impl<'a, L: Lane> Lines<'a, L> {
+impl<'a, L: Lane> OperandLines<'a, L> {
     fn new(codes: &'a [L], operand: &Operand<'_>, side: Side) -> Self {
         let (count, k) = match side {
             Side::A => (operand.rows(), operand.cols()),
@@ -88,7 +88,7 @@ pub fn panels<G: Group<N>, const N: usize>(
 ) -> Vec<G::Word> {
     with_codes!(operand.tensor, |codes| {
         let codes = codes.as_slice().expect("tensors are contiguous");
-        let lines = Lines::new(codes, operand, side);
+        let lines = OperandLines::new(codes, operand, side);
         with_widest_vectors(Pack { lines, width, group })
     })
 }
@@ -129,17 +129,17 @@ where
 
 /// Packs `N` codes of neighbouring k into each word, `[panel][k / N][line]`.
 struct Pack<'a, L, G, const N: usize> {
-    lines: Lines<'a, L>,
+    lines: OperandLines<'a, L>,
     width: usize,
     group: G,
 }
 
-impl<L: Lane, G: Group<N>, const N: usize> Work for Pack<'_, L, G, N> {
+impl<L: Lane, G: Group<N>, const N: usize> VectorWork for Pack<'_, L, G, N> {
     type Output = Vec<G::Word>;
 
     #[inline(always)]
     fn run(self) -> Vec<G::Word> {
-        let Lines { count, k, whole, .. } = self.lines;
+        let OperandLines { count, k, whole, .. } = self.lines;
         let steps = k.div_ceil(N);
         let mut words = vec![Zero::zero(); count.next_multiple_of(self.width) * steps];
         if words.is_empty() {
@@ -163,7 +163,7 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
     /// the part of the panel that is written stays in the nearest cache.
     #[inline(always)]
     fn turn(&self, lines: Range<usize>, panel: &mut [G::Word]) {
-        let Lines { codes, k, .. } = self.lines;
+        let OperandLines { codes, k, .. } = self.lines;
         let codes = &codes[lines.start * k..lines.end * k];
         let parts = panel.chunks_mut(AT_ONCE * self.width);
         for (part, from) in parts.zip((0..k).step_by(AT_ONCE * N)) {
@@ -192,7 +192,7 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
     /// Fills a panel from lines that are stored side by side; `zeros` stand in for a missing k.
     #[inline(always)]
     fn interleave(&self, lines: Range<usize>, zeros: &[L], panel: &mut [G::Word]) {
-        let Lines { codes, count, .. } = self.lines;
+        let OperandLines { codes, count, .. } = self.lines;
         let width = lines.len();
         for (slots, step) in panel.chunks_exact_mut(self.width).zip(codes.chunks(N * count)) {
             let mut rows = [&zeros[..width]; N];

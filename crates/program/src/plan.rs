@@ -11,7 +11,7 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::{Graph, Loss};
 
 use crate::Error;
-use crate::spec::{AccumulatorSettings, PrecisionSpec, ScaleKind, TensorSettings, Written};
+use crate::spec::{AccumulatorSettings, AsWritten, PrecisionSpec, ScaleKind, TensorSettings};
 
 /// What a tensor is in training.
 #[derive(
@@ -321,7 +321,7 @@ struct Resolver<'a> {
 }
 
 /// Reads one role of a `precision` section.
-type Select = fn(&PrecisionSpec) -> Option<&Written<TensorSettings>>;
+type Select = fn(&PrecisionSpec) -> Option<&AsWritten<TensorSettings>>;
 
 impl<'a> Resolver<'a> {
     fn new(graph: &'a Graph, spec: &'a PrecisionSpec, layer: usize) -> Self {

@@ -145,15 +145,15 @@ impl FromFormat for TensorSettings {
 
 /// Settings as written: a format in Q notation, or an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written<T>(pub T);
+pub struct AsWritten<T>(pub T);
 
-impl<T: Serialize> Serialize for Written<T> {
+impl<T: Serialize> Serialize for AsWritten<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-impl<'de, T: FromFormat + Deserialize<'de>> Deserialize<'de> for Written<T> {
+impl<'de, T: FromFormat + Deserialize<'de>> Deserialize<'de> for AsWritten<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either<T>(std::marker::PhantomData<T>);
 
@@ -177,7 +177,7 @@ impl<'de, T: FromFormat + Deserialize<'de>> Deserialize<'de> for Written<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Written<T> {
+impl<T: JsonSchema> JsonSchema for AsWritten<T> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         format!("Written{}", T::schema_name()).into()
     }
@@ -195,40 +195,40 @@ impl<T: JsonSchema> JsonSchema for Written<T> {
 pub struct PrecisionSpec {
     /// Samples as the first layer reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<Written<TensorSettings>>,
+    pub input: Option<AsWritten<TensorSettings>>,
     /// Weights as the array reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<Written<TensorSettings>>,
+    pub weights: Option<AsWritten<TensorSettings>>,
     /// Weights as the update writes them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub master: Option<Written<TensorSettings>>,
+    pub master: Option<AsWritten<TensorSettings>>,
     /// Biases.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<Written<TensorSettings>>,
+    pub bias: Option<AsWritten<TensorSettings>>,
     /// Outputs of hidden layers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub activations: Option<Written<TensorSettings>>,
+    pub activations: Option<AsWritten<TensorSettings>>,
     /// Outputs of the last layer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub logits: Option<Written<TensorSettings>>,
+    pub logits: Option<AsWritten<TensorSettings>>,
     /// Targets of a regression.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub targets: Option<Written<TensorSettings>>,
+    pub targets: Option<AsWritten<TensorSettings>>,
     /// Gradient of the loss with respect to the outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Written<TensorSettings>>,
+    pub error: Option<AsWritten<TensorSettings>>,
     /// Gradients with respect to pre-activations of hidden layers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gradients: Option<Written<TensorSettings>>,
+    pub gradients: Option<AsWritten<TensorSettings>>,
     /// Gradients with respect to weights and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_gradients: Option<Written<TensorSettings>>,
+    pub weight_gradients: Option<AsWritten<TensorSettings>>,
     /// What momentum gathers of gradients with respect to weights and biases.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub momentum: Option<Written<TensorSettings>>,
+    pub momentum: Option<AsWritten<TensorSettings>>,
     /// What the weights' format cannot hold of the weights; stated, it takes the place of the master.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub residual: Option<Written<TensorSettings>>,
+    pub residual: Option<AsWritten<TensorSettings>>,
     /// Accumulators of the array and of the bias gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator: Option<AccumulatorSettings>,

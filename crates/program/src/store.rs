@@ -17,7 +17,7 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
-use crate::engine::{Engine, Outcome, Products, Written};
+use crate::engine::{Engine, Multiply, Outcome, Written};
 use crate::finish::{Edge, Exit, Finish, Gate};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
@@ -198,7 +198,7 @@ impl Store {
     /// # Panics
     ///
     /// If a tensor that it reads is not written yet.
-    pub fn run(&mut self, id: CommandId, step: &Step, products: &mut Products<'_>) -> Outcome {
+    pub fn run(&mut self, id: CommandId, step: &Step, products: &mut Multiply<'_>) -> Outcome {
         let program = Arc::clone(&self.program);
         let running = Running { program: &program, id, step };
         program.command(id).operation.run(self, &running, products)

@@ -9,7 +9,7 @@ use systoliq_engine::Fast;
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{
-    Batch, DataSet, Golden, Parameters, Part, Precision, Predicted, Training, epoch_order,
+    Batch, DataSet, Golden, GoldenPrecision, Parameters, Part, Predicted, Training, epoch_order,
     initial_weights,
 };
 use systoliq_program::{
@@ -291,8 +291,8 @@ impl<'a> Trainer<'a> {
         let mut store = Store::new(program, &initial, seed);
         let mut engine = engine.build(prepared);
         let golden = match experiment.training.golden {
-            Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
-            Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
+            GoldenPrecision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
+            GoldenPrecision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
         };
         let batch = experiment.training.batch;
         let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };

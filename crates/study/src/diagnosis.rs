@@ -34,8 +34,8 @@ use systoliq_run::{trainer::Conduct, trainer::Record, trainer::TensorRecord};
 mod remedy;
 mod trial;
 
-pub use remedy::Change;
 use remedy::Remedies;
+pub use remedy::SettingChange;
 
 /// The least severity that is named.
 const SEVERITY_MIN: f64 = 0.01;
@@ -108,18 +108,18 @@ pub struct Finding {
     pub accumulator_overflow_rate: f64,
     /// What should help, as arguments of `--set`; nothing where the program would warn of it, or it
     /// takes nothing away.
-    pub set: Vec<Change>,
+    pub set: Vec<SettingChange>,
     /// How much of the noise-to-signal ratio of the logits that takes away in a trial of a few steps;
     /// nothing where it was not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_taken_away: Option<f64>,
     /// What it did, where it was tried.
-    pub check: Option<Check>,
+    pub check: Option<ShortRun>,
 }
 
 /// A short run with a suggestion, on the same seed, against the run as it is after as many epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Check {
+pub struct ShortRun {
     /// Epochs of the short run.
     pub epochs: usize,
     /// Error rate of the golden model after these.
@@ -172,7 +172,7 @@ impl Diagnosis {
 fn merged(findings: Vec<Finding>) -> Vec<Finding> {
     let mut kept: Vec<Finding> = Vec::new();
     for finding in findings {
-        let paths = |set: &[Change]| set.iter().map(|c| c.path.clone()).collect::<Vec<_>>();
+        let paths = |set: &[SettingChange]| set.iter().map(|c| c.path.clone()).collect::<Vec<_>>();
         let same = |known: &&mut Finding| {
             known.cause == finding.cause && paths(&known.set) == paths(&finding.set)
         };
@@ -323,7 +323,7 @@ fn fitting_frac(record: &Record, decl: &TensorDecl) -> Option<i32> {
 fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<Finding> {
     let worst = &group[0];
     let seen = record.tensors[&worst.decl.name].total();
-    let finding = |set: Vec<Change>| Finding {
+    let finding = |set: Vec<SettingChange>| Finding {
         tensors: group.iter().map(|symptom| symptom.decl.name.clone()).collect(),
         role: worst.decl.role.name(),
         cause: worst.cause,
@@ -346,7 +346,7 @@ fn findings(prepared: &Prepared, record: &Record, group: &[Symptom<'_>]) -> Vec<
 /// # Errors
 ///
 /// If that is no possible experiment.
-pub fn apply(prepared: &Prepared, set: &[Change]) -> Result<Prepared, Error> {
+pub fn apply(prepared: &Prepared, set: &[SettingChange]) -> Result<Prepared, Error> {
     let impossible = |error: serde_json::Error| Error::at("precision", error);
     let mut value = serde_json::to_value(&prepared.experiment).map_err(impossible)?;
     set.iter().for_each(|change| change.put(&mut value));
@@ -369,9 +369,9 @@ pub fn check(
     prepared: &Prepared,
     data: &DataSet,
     record: &Record,
-    set: &[Change],
+    set: &[SettingChange],
     (engine, conduct): (EngineKind, &Conduct<'_>),
-) -> Result<Option<Check>, Error> {
+) -> Result<Option<ShortRun>, Error> {
     let changed = apply(prepared, set)?;
     let epochs = check_epochs(prepared);
     let mut trainer = Trainer::new(&changed, data, record.seed, engine);
@@ -384,7 +384,7 @@ pub fn check(
         return Ok(None);
     };
     let regained = error_rate - changed_error_rate;
-    Ok(Some(Check { epochs, golden_error_rate, error_rate, changed_error_rate, regained }))
+    Ok(Some(ShortRun { epochs, golden_error_rate, error_rate, changed_error_rate, regained }))
 }
 
 impl Finding {
@@ -395,7 +395,7 @@ impl Finding {
     }
 }
 
-impl Serialize for Change {
+impl Serialize for SettingChange {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Value::String(self.to_string()).serialize(serializer)
     }

@@ -81,10 +81,10 @@ pub struct Ratio {
 }
 
 /// A name, and whether a component belongs to what it names.
-type Part = (&'static str, fn(Component) -> bool);
+type MachinePart = (&'static str, fn(Component) -> bool);
 
 /// Parts of the machine that are compared.
-const PARTS: [Part; 5] = [
+const PARTS: [MachinePart; 5] = [
     ("total", |_| true),
     ("multiplier", |part| part == Component::Multiplier),
     ("array", |part| {
@@ -130,7 +130,7 @@ impl Savings {
             }
         }
         let own = by_profile[0].1.total();
-        let ratio = |(of, is_part): Part| {
+        let ratio = |(of, is_part): MachinePart| {
             let sum = |energy: &EnergyByComponent| -> f64 {
                 let parts = Component::ALL.into_iter().filter(|&part| is_part(part));
                 parts.map(|part| energy.of(part).0).sum()

@@ -16,7 +16,7 @@ use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::actions::Actions;
 use systoliq_hardware::roofline::Roofline;
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::ScaleSimReport;
 use systoliq_import::{
     scalesim::topology::Convolution, scalesim::topology::Layer, scalesim::topology::LayerShape,
@@ -27,7 +27,7 @@ use systoliq_run::Error;
 
 /// One product of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Product {
+pub struct LayerProduct {
     /// The name of the layer.
     pub layer: String,
     /// The pass that it belongs to.
@@ -46,7 +46,7 @@ pub struct Product {
 }
 
 /// The products of a topology, layer by layer.
-pub fn products(topology: &Topology, size: OutputSize, training: bool) -> Vec<Product> {
+pub fn products(topology: &Topology, size: OutputSize, training: bool) -> Vec<LayerProduct> {
     let mut products = Vec::new();
     for (at, layer) in topology.layers.iter().enumerate() {
         let forward = layer.gemm(size);
@@ -69,8 +69,8 @@ fn product(
     pass: Pass,
     GemmShape { m, k, n }: GemmShape,
     views: [Option<Im2col>; 2],
-) -> Product {
-    Product { layer: layer.name().to_owned(), pass, m, n, k, repeats: layer.repeats(), views }
+) -> LayerProduct {
+    LayerProduct { layer: layer.name().to_owned(), pass, m, n, k, repeats: layer.repeats(), views }
 }
 
 /// The image whose windows a convolution multiplies with its filters.
@@ -89,7 +89,7 @@ fn image(layer: &Layer, size: OutputSize) -> Option<Im2col> {
 }
 
 /// dX: of a convolution, the product over the dilated and padded dZ with flipped filters.
-fn input_gradient(layer: &Layer, forward: GemmShape, size: OutputSize) -> Product {
+fn input_gradient(layer: &Layer, forward: GemmShape, size: OutputSize) -> LayerProduct {
     let pass = Pass::InputGradient;
     let LayerShape::Convolution(convolution) = layer.shape() else {
         let GemmShape { m, k, n } = forward;
@@ -114,7 +114,7 @@ fn input_gradient(layer: &Layer, forward: GemmShape, size: OutputSize) -> Produc
 pub struct ProductReport {
     /// The product.
     #[serde(flatten)]
-    pub product: Product,
+    pub product: LayerProduct,
     /// What stays in the array.
     pub dataflow: Stationary,
     /// Folds.
@@ -182,8 +182,8 @@ impl WorkloadReport {
     /// The first that cannot be run, with the name of its layer, or sums beyond 64 bits.
     pub fn new(
         accelerator: &Accelerator,
-        products: Vec<Product>,
-        widths: Widths,
+        products: Vec<LayerProduct>,
+        widths: GemmWidths,
     ) -> Result<Self, Error> {
         // Layers of one size take the same.
         let mut known: BTreeMap<(GemmShape, [Option<Im2col>; 2]), GemmReport> = BTreeMap::new();
@@ -225,7 +225,7 @@ fn too_much() -> Error {
     )
 }
 
-fn of_layer(product: &Product, error: impl Into<Error>) -> Error {
+fn of_layer(product: &LayerProduct, error: impl Into<Error>) -> Error {
     match error.into() {
         Error::Invalid { path, problem } => {
             Error::at(format!("layer `{}`: {path}", product.layer), problem)
@@ -252,9 +252,9 @@ impl ProductReport {
     /// Of a product of which one takes what `once` says; `None` beyond 64 bits.
     fn new(
         accelerator: &Accelerator,
-        product: Product,
+        product: LayerProduct,
         once: &GemmReport,
-        widths: Widths,
+        widths: GemmWidths,
     ) -> Option<Self> {
         let repeats = product.repeats;
         let times = |count: u64| count.checked_mul(repeats);
@@ -292,7 +292,7 @@ impl ProductReport {
 pub struct ScaleSimRow {
     /// The product.
     #[serde(flatten)]
-    pub product: Product,
+    pub product: LayerProduct,
     /// What SCALE-Sim says of one of its repeats.
     pub scalesim: ScaleSimReport,
 }
@@ -304,9 +304,9 @@ pub struct ScaleSimRow {
 /// If a figure does not fit 64 bits.
 pub fn scalesim(
     accelerator: &Accelerator,
-    products: Vec<Product>,
+    products: Vec<LayerProduct>,
 ) -> Result<Vec<ScaleSimRow>, Error> {
-    let row = |product: Product| {
+    let row = |product: LayerProduct| {
         let shape = GemmShape { m: product.m, k: product.k, n: product.n };
         let scalesim = ScaleSimReport::new(accelerator, shape);
         let scalesim = scalesim.map_err(|error| of_layer(&product, error))?;

@@ -5,7 +5,7 @@ use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
-use super::{Activity, Run, flips, word};
+use super::{Activity, GemmRun, flips, word};
 use crate::Mapping;
 use crate::mapping::{Stationary, Tile};
 use crate::schedule::Fold;
@@ -25,7 +25,7 @@ macro_rules! with_matrix {
     }};
 }
 
-pub(super) fn activity(run: &Run, task: &GemmTask<'_>) -> Activity {
+pub(super) fn activity(run: &GemmRun, task: &GemmTask<'_>) -> Activity {
     let Mapping { stationary, rows, cols, .. } = run.mapping;
     let (right, other) = match stationary {
         Stationary::Output | Stationary::Weight => (&task.a, &task.b),
@@ -33,11 +33,11 @@ pub(super) fn activity(run: &Run, task: &GemmTask<'_>) -> Activity {
     };
     // What moves right, by place along the rows' axis and in time.
     let right_toggles = with_matrix!(right, stationary == Stationary::Weight, |lanes, bits| {
-        moving(run, &Lanes::new(run, lanes, bits), cols, |tile| (tile.row, tile.rows))
+        moving(run, &OperandLanes::new(run, lanes, bits), cols, |tile| (tile.row, tile.rows))
     });
     let other_toggles = match stationary {
         Stationary::Output => with_matrix!(other, true, |lanes, bits| {
-            moving(run, &Lanes::new(run, lanes, bits), rows, |tile| (tile.col, tile.cols))
+            moving(run, &OperandLanes::new(run, lanes, bits), rows, |tile| (tile.col, tile.cols))
         }),
         Stationary::Weight => with_matrix!(other, false, |codes, bits| staying(run, codes, bits)),
         Stationary::Input => with_matrix!(other, true, |codes, bits| staying(run, codes, bits)),
@@ -74,15 +74,15 @@ fn nonzeros<L: Lane>(lanes: ArrayView2<'_, L>) -> Vec<u64> {
 
 /// An operand as it is fed to the rows or columns of the grid: *lanes* of codes, one after the
 /// other in time.
-struct Lanes<'a, L> {
+struct OperandLanes<'a, L> {
     codes: ArrayView2<'a, L>,
     bits: u32,
     /// Toggles of each lane from the first code of each piece of time to its last.
     within: Vec<Vec<u64>>,
 }
 
-impl<'a, L: Lane> Lanes<'a, L> {
-    fn new(run: &Run, codes: ArrayView2<'a, L>, bits: u32) -> Self {
+impl<'a, L: Lane> OperandLanes<'a, L> {
+    fn new(run: &GemmRun, codes: ArrayView2<'a, L>, bits: u32) -> Self {
         let within = run
             .pieces_of_time()
             .map(|piece| toggles_within(codes.slice(s![.., piece]), bits))
@@ -125,8 +125,8 @@ fn toggles_within<L: Lane>(lanes: ArrayView2<'_, L>, bits: u32) -> Vec<u64> {
 /// Before and after a fold a register holds 0, unless another fold follows at once. The last
 /// registers may not see the last codes, because the GEMM is over.
 fn moving<L: Lane>(
-    run: &Run,
-    lanes: &Lanes<'_, L>,
+    run: &GemmRun,
+    lanes: &OperandLanes<'_, L>,
     places: usize,
     part: impl Fn(&Tile) -> (usize, usize),
 ) -> u64 {
@@ -184,7 +184,7 @@ fn moving<L: Lane>(
 ///
 /// Row i takes the element of the last row first, and then those of the rows above it, down to its
 /// own.
-fn staying<L: Lane>(run: &Run, codes: ArrayView2<'_, L>, bits: u32) -> u64 {
+fn staying<L: Lane>(run: &GemmRun, codes: ArrayView2<'_, L>, bits: u32) -> u64 {
     let Mapping { rows, cols, .. } = run.mapping;
     let mut chain = vec![0; rows * cols];
     let mut used = chain.clone();

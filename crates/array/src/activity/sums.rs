@@ -14,9 +14,9 @@ use systoliq_fxp::{Accumulator, Overflow, Sum};
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
-use super::{Run, sum_words, word};
+use super::{GemmRun, sum_words, word};
 use crate::Mapping;
-use systoliq_fxp::vectors::{Work, with_widest_vectors};
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
@@ -31,7 +31,7 @@ use systoliq_program::panels::{Side, Word, word_panels};
 ///
 /// If the cycles of the GEMM do not fit 64 bits.
 pub fn accumulator_toggles(mapping: &Mapping, task: &GemmTask<'_>) -> u64 {
-    let run = Run::new(mapping);
+    let run = GemmRun::new(mapping);
     if run.folds.is_empty() {
         return 0;
     }
@@ -50,7 +50,7 @@ const LANES: usize = 16;
 /// What each register sees in each piece of time, by its place along the rows' and the columns'
 /// axis.
 struct Streams<'r> {
-    run: &'r Run,
+    run: &'r GemmRun,
     pieces: Vec<Vec<Stream>>,
 }
 
@@ -64,7 +64,7 @@ struct Stream {
 }
 
 impl<'r> Streams<'r> {
-    fn new(run: &'r Run, task: &GemmTask<'_>) -> Self {
+    fn new(run: &'r GemmRun, task: &GemmTask<'_>) -> Self {
         let accumulator = &task.adder.accumulator;
         let product_bits = task.a.tensor.format().bits() + task.b.tensor.format().bits();
         let sum_bits = task.widths().sum.min(u64::BITS);
@@ -82,7 +82,7 @@ impl<'r> Streams<'r> {
         }
     }
 
-    fn of<'t, A: Add<'t>>(run: &'r Run, task: &'t GemmTask<'t>) -> Self
+    fn of<'t, A: Add<'t>>(run: &'r GemmRun, task: &'t GemmTask<'t>) -> Self
     where
         i64: AsPrimitive<A::Code>,
     {
@@ -251,7 +251,7 @@ struct Prefixes<'a, 't, A: Add<'t>> {
     first_line: usize,
 }
 
-impl<'t, A: Add<'t>> Work for Prefixes<'_, 't, A> {
+impl<'t, A: Add<'t>> VectorWork for Prefixes<'_, 't, A> {
     type Output = Vec<Stream>;
 
     #[inline(always)]
@@ -264,7 +264,7 @@ impl<'t, A: Add<'t>> Work for Prefixes<'_, 't, A> {
         for col in (0..self.cols).step_by(LANES) {
             let top = self.top[col * self.k..].as_chunks().0;
             for (line, left) in self.left.chunks_exact(self.k).enumerate() {
-                let from = Place { line, col, is_last: line + 1 == lines };
+                let from = SumPlace { line, col, is_last: line + 1 == lines };
                 if self.along_k {
                     let streams = &mut streams[line * self.cols..][..self.cols];
                     self.along_k(left, top, from, streams);
@@ -286,7 +286,7 @@ struct Held<S> {
 
 /// Some neighbouring sums.
 #[derive(Clone, Copy)]
-struct Place {
+struct SumPlace {
     line: usize,
     /// The first column.
     col: usize,
@@ -301,7 +301,7 @@ impl<'t, A: Add<'t>> Prefixes<'_, 't, A> {
         &self,
         sums: &mut [A::State; LANES],
         (left, top): (A::Code, &[A::Code; LANES]),
-        from: Place,
+        from: SumPlace,
         k: usize,
     ) {
         for (lane, sum) in sums.iter_mut().enumerate() {
@@ -318,7 +318,7 @@ impl<'t, A: Add<'t>> Prefixes<'_, 't, A> {
         &self,
         left: &[A::Code],
         top: &[[A::Code; LANES]],
-        from: Place,
+        from: SumPlace,
         streams: &mut [Stream],
     ) {
         let mut sums = [A::State::default(); LANES];
@@ -353,7 +353,7 @@ impl<'t, A: Add<'t>> Prefixes<'_, 't, A> {
         &self,
         left: &[A::Code],
         top: &[[A::Code; LANES]],
-        from: Place,
+        from: SumPlace,
         held: &mut [Held<A::State>],
         streams: &mut [Stream],
     ) {
@@ -386,7 +386,7 @@ impl<'t, A: Add<'t>> Prefixes<'_, 't, A> {
 }
 
 /// Where outputs stay: a sum starts at 0 or over the sum before, and leaves down its column.
-fn staying(run: &Run, streams: &Streams<'_>) -> u64 {
+fn staying(run: &GemmRun, streams: &Streams<'_>) -> u64 {
     let Mapping { rows, cols, .. } = run.mapping;
     let shadow = run.mapping.has_shadow();
     let mut held = vec![0; rows * cols];
@@ -429,7 +429,7 @@ fn draining(fold: &Fold, last: impl Fn(usize) -> u128) -> u64 {
 
 /// Where sums move: in each register, one line after the other, 0 before and after a fold unless
 /// another follows at once.
-fn moving(run: &Run, streams: &Streams<'_>) -> u64 {
+fn moving(run: &GemmRun, streams: &Streams<'_>) -> u64 {
     // Rows of the grid that no operand fills pass on what the last one has made.
     let stream = |fold: &Fold, i: usize, j: usize| {
         let passes = i < fold.span_rows && j < fold.tile.cols;

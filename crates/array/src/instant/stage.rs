@@ -4,7 +4,7 @@ use systoliq_fxp::Sum;
 use systoliq_program::{GemmShape, Operand};
 
 use crate::mapping::Stationary;
-use crate::register::{BUBBLE, Cause, Cell, Latch, Left, Registers};
+use crate::register::{BUBBLE, CycleCause, Latch, Left, Registers, SumRegister};
 use crate::schedule::Fold;
 use crate::{FoldOrder, Mapping, Overlap};
 
@@ -16,15 +16,15 @@ const KEPT_MAX: usize = 1 << 20;
 
 /// Partial sums that have left and will enter again, by step in time and column.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptSums {
     cols: usize,
     /// How many there are at most; none where none enters again, or where they are too many.
     count: usize,
     /// Empty until the first has left.
-    cells: Vec<Cell>,
+    cells: Vec<SumRegister>,
 }
 
-impl Kept {
+impl KeptSums {
     pub(super) fn new(mapping: &Mapping) -> Self {
         let cols = mapping.cols;
         // In the other order, the fold before is of other columns.
@@ -39,17 +39,17 @@ impl Kept {
         if self.count == 0 || left.is_empty() {
             return;
         }
-        self.cells.resize(self.count, Cell::default());
+        self.cells.resize(self.count, SumRegister::default());
         for left in left {
             self.cells[left.cell.time * self.cols + left.column] = left.cell;
         }
     }
 
     /// The sum that a fold takes up from the one before, if that was seen.
-    fn enter(&self, cell: Cell, col: usize) -> Option<Cell> {
+    fn enter(&self, cell: SumRegister, col: usize) -> Option<SumRegister> {
         let kept = *self.cells.get(cell.time * self.cols + col)?;
         let is = kept.valid && kept.fold + 1 == cell.fold && kept.additions == cell.additions;
-        is.then_some(Cell { fold: cell.fold, ..kept })
+        is.then_some(SumRegister { fold: cell.fold, ..kept })
     }
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Stage<'s, 'a> {
     pub(super) instants: &'s Instants<'a>,
     pub(super) cycle: u64,
     pub(super) trails: &'s Trails,
-    pub(super) kept: &'s Kept,
+    pub(super) kept: &'s KeptSums,
     /// The registers one cycle before, where they are known.
     pub(super) previous: Option<&'s Registers>,
 }
@@ -69,7 +69,7 @@ impl Stage<'_, '_> {
         next.cycle = self.cycle;
         next.cause = self.cause();
         let at = match next.cause {
-            Cause::Preload => self.trails.chains.on(0),
+            CycleCause::Preload => self.trails.chains.on(0),
             _ => self.trails.starts.on(0),
         };
         next.fold = at.map_or(0, |begun| begun.number as usize);
@@ -106,20 +106,20 @@ impl Stage<'_, '_> {
     }
 
     /// Why this cycle passes, as the register engine decides it.
-    fn cause(&self) -> Cause {
+    fn cause(&self) -> CycleCause {
         let Mapping { rows, cols, overlap, .. } = *self.mapping();
         let output_stays = self.mapping().output_stays();
         if self.streaming(0).is_some() {
-            return Cause::Stream;
+            return CycleCause::Stream;
         }
         let [first, last] = self.instants.starts;
         if (first + 1..last).contains(&self.cycle) && overlap == Overlap::Pipelined {
             let chain = self.trails.chains.on(0);
             let loads = chain.is_some_and(|begun| begun.since < begun.fold.span_rows as u64);
             return match (output_stays, loads) {
-                (true, _) => Cause::Drain,
-                (false, true) => Cause::Preload,
-                (false, false) => Cause::Skew,
+                (true, _) => CycleCause::Drain,
+                (false, true) => CycleCause::Preload,
+                (false, false) => CycleCause::Skew,
             };
         }
         let on_its_way = |late: usize| {
@@ -127,9 +127,9 @@ impl Stage<'_, '_> {
                 .is_some_and(|(begun, _)| late + 2 <= begun.fold.span_rows + begun.fold.span_cols)
         };
         match ((0..rows + cols - 1).any(on_its_way), output_stays) {
-            (true, _) => Cause::Skew,
-            (false, true) => Cause::Drain,
-            (false, false) => Cause::Preload,
+            (true, _) => CycleCause::Skew,
+            (false, true) => CycleCause::Drain,
+            (false, false) => CycleCause::Preload,
         }
     }
 
@@ -171,7 +171,7 @@ impl Stage<'_, '_> {
         for (row, col, pe) in self.pes() {
             let begun = self.trails.starts.on(row + col);
             let Some(begun) = begun else {
-                next.sums[pe] = Cell::default();
+                next.sums[pe] = SumRegister::default();
                 continue;
             };
             let tile = begun.fold.tile;
@@ -194,7 +194,7 @@ impl Stage<'_, '_> {
         }
         for (row, col, pe) in self.pes() {
             next.sum_shadow[pe] = match self.trails.ends.on(row + col) {
-                None => Cell::default(),
+                None => SumRegister::default(),
                 Some(begun) => {
                     let chain = self.previous.map(|previous| previous.sum_shadow.as_slice());
                     let complete = self.complete(begun);
@@ -212,9 +212,9 @@ impl Stage<'_, '_> {
         begun: &Begun,
         additions: u64,
         (row, col): (usize, usize),
-        chain: Option<&[Cell]>,
-        own: Option<&Cell>,
-    ) -> Cell {
+        chain: Option<&[SumRegister]>,
+        own: Option<&SumRegister>,
+    ) -> SumRegister {
         let (fold, tile) = (begun.fold, begun.fold.tile);
         let cols = self.mapping().cols;
         let at = |row: usize| chain.map(|chain| &chain[row * cols + col]);
@@ -232,7 +232,7 @@ impl Stage<'_, '_> {
                 let additions = if shift.is_some() { self.complete(begun) } else { additions };
                 self.standing(begun, additions, (from, col), known.into_iter().flatten())
             }
-            _ => Cell::default(),
+            _ => SumRegister::default(),
         }
     }
 
@@ -242,11 +242,16 @@ impl Stage<'_, '_> {
         begun: &Begun,
         additions: u64,
         (row, col): (usize, usize),
-        known: impl IntoIterator<Item = &'k Cell>,
-    ) -> Cell {
+        known: impl IntoIterator<Item = &'k SumRegister>,
+    ) -> SumRegister {
         let tile = begun.fold.tile;
         let at = self.mapping().stationary.product(tile.row + row, tile.col + col, 0);
-        let cell = Cell { valid: true, additions, fold: begun.number as usize, ..Cell::default() };
+        let cell = SumRegister {
+            valid: true,
+            additions,
+            fold: begun.number as usize,
+            ..SumRegister::default()
+        };
         self.summed(cell, at, known)
     }
 
@@ -262,9 +267,9 @@ impl Stage<'_, '_> {
     }
 
     /// The sum that a PE still has of the last fold, up to `number`, that used it.
-    fn left_behind(&self, number: u64, row: usize, col: usize) -> Cell {
+    fn left_behind(&self, number: u64, row: usize, col: usize) -> SumRegister {
         let uses = |fold: &Fold| row < fold.tile.rows && col < fold.tile.cols;
-        self.instants.last_where(number, uses).map_or(Cell::default(), |(number, fold)| {
+        self.instants.last_where(number, uses).map_or(SumRegister::default(), |(number, fold)| {
             let begun = Begun { number, fold, since: 0 };
             self.standing(&begun, self.complete(&begun), (row, col), None)
         })
@@ -345,14 +350,14 @@ impl Stage<'_, '_> {
         next.top_sums.clear();
         for col in 0..self.mapping().cols {
             let entering = self.streaming(col).filter(|(begun, _)| col < begun.fold.tile.cols);
-            next.top_sums.push(entering.map_or(Cell::default(), |(begun, step)| {
+            next.top_sums.push(entering.map_or(SumRegister::default(), |(begun, step)| {
                 let tile = begun.fold.tile;
-                let cell = Cell {
+                let cell = SumRegister {
                     valid: true,
                     additions: tile.row as u64,
                     fold: begun.number as usize,
                     time: step,
-                    ..Cell::default()
+                    ..SumRegister::default()
                 };
                 let at = self.mapping().stationary.product(0, tile.col + col, step);
                 self.summed(cell, at, self.kept.enter(cell, col).as_ref())
@@ -368,16 +373,16 @@ impl Stage<'_, '_> {
                 .streaming(row + col)
                 .filter(|(begun, _)| col < begun.fold.tile.cols && row < begun.fold.span_rows);
             let Some((begun, step)) = passing else {
-                next.registers.sums[pe] = Cell::default();
+                next.registers.sums[pe] = SumRegister::default();
                 continue;
             };
             let (fold, tile) = (begun.fold, begun.fold.tile);
-            let cell = Cell {
+            let cell = SumRegister {
                 valid: true,
                 additions: (tile.row + tile.rows.min(row + 1)) as u64,
                 fold: begun.number as usize,
                 time: step,
-                ..Cell::default()
+                ..SumRegister::default()
             };
             let above = match row {
                 0 => Some(&next.top_sums[col]),
@@ -397,12 +402,12 @@ impl Stage<'_, '_> {
     /// `known` if that is of the same sum.
     fn summed<'k>(
         &self,
-        cell: Cell,
+        cell: SumRegister,
         at: GemmShape,
-        known: impl IntoIterator<Item = &'k Cell>,
-    ) -> Cell {
+        known: impl IntoIterator<Item = &'k SumRegister>,
+    ) -> SumRegister {
         let Instants { task, mapping, .. } = self.instants;
-        let same = |known: &Cell| {
+        let same = |known: &SumRegister| {
             known.valid
                 && (known.fold, known.time) == (cell.fold, cell.time)
                 && known.additions <= cell.additions
@@ -416,7 +421,7 @@ impl Stage<'_, '_> {
             let product = i128::from(codes[0]) * i128::from(codes[1]);
             task.add_product(&mut sum, product, index, k as usize);
         }
-        Cell { sum, ..cell }
+        SumRegister { sum, ..cell }
     }
 
     /// The operand that enters each column at the top in this cycle.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::Schedule;
+use crate::FoldSchedule;
 use crate::schedule::Fold;
 
 use super::Instants;
@@ -23,7 +23,7 @@ pub(super) enum Milestone {
 
 impl Milestone {
     /// The cycle in which a fold comes to it.
-    fn of(self, schedule: &Schedule, fold: &Fold) -> u64 {
+    fn of(self, schedule: &FoldSchedule, fold: &Fold) -> u64 {
         match self {
             Self::Start => fold.start,
             Self::End => {

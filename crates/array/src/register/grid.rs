@@ -25,7 +25,7 @@ pub struct Latch {
 
 /// A register that holds a sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
+pub struct SumRegister {
     /// The sum; 0 where it is not valid.
     pub sum: Sum,
     /// Whether it holds one.
@@ -46,11 +46,11 @@ pub struct Registers {
     /// The other operands: those that move down, or that stay.
     pub other: Vec<Latch>,
     /// The sums: those that stay, or that move down.
-    pub sums: Vec<Cell>,
+    pub sums: Vec<SumRegister>,
     /// With overlap, the second register of an operand that stays.
     pub other_shadow: Vec<Latch>,
     /// With overlap, the second register of a sum that stays.
-    pub sum_shadow: Vec<Cell>,
+    pub sum_shadow: Vec<SumRegister>,
 }
 
 impl Registers {
@@ -62,9 +62,9 @@ impl Registers {
         Self {
             right: vec![BUBBLE; pes],
             other: vec![BUBBLE; pes],
-            sums: vec![Cell::default(); pes],
+            sums: vec![SumRegister::default(); pes],
             other_shadow: vec![BUBBLE; if output_stays { 0 } else { shadows }],
-            sum_shadow: vec![Cell::default(); if output_stays { shadows } else { 0 }],
+            sum_shadow: vec![SumRegister::default(); if output_stays { shadows } else { 0 }],
         }
     }
 }
@@ -72,14 +72,14 @@ impl Registers {
 /// Why a cycle passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Cause {
+pub enum CycleCause {
     Preload,
     Stream,
     Skew,
     Drain,
 }
 
-impl Cause {
+impl CycleCause {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ pub struct Left {
     /// The place of the output in C, row by row.
     pub index: usize,
     /// The sum.
-    pub cell: Cell,
+    pub cell: SumRegister,
 }
 
 /// One cycle as it is seen from outside.
@@ -121,7 +121,7 @@ pub struct Clock<'a> {
     /// Its number, from 0.
     pub cycle: u64,
     /// Why it passes.
-    pub cause: Cause,
+    pub cause: CycleCause,
     /// All registers after its clock edge.
     pub registers: &'a Registers,
     /// What leaves in it, by column.
@@ -129,14 +129,14 @@ pub struct Clock<'a> {
 }
 
 /// The grid and its clock.
-pub(super) struct Grid<'a> {
+pub(super) struct RegisterGrid<'a> {
     mapping: Mapping,
     task: GemmTask<'a>,
     folds: &'a [Fold],
     operands: Operands,
     sequencer: Sequencer<'a>,
     /// Where sums move: those of the folds so far, by place in C.
-    partial: Vec<Option<Cell>>,
+    partial: Vec<Option<SumRegister>>,
     /// The fold of the last sum that left each column.
     last_left: Vec<usize>,
     cycle: u64,
@@ -151,7 +151,7 @@ pub(super) struct Grid<'a> {
     toggles: [u64; 3],
 }
 
-impl<'a> Grid<'a> {
+impl<'a> RegisterGrid<'a> {
     /// A grid after reset.
     pub(super) fn new(task: &GemmTask<'a>, mapping: &Mapping, folds: &'a [Fold]) -> Self {
         let [a, b] = [task.a.tensor, task.b.tensor].map(|tensor| tensor.format().bits());
@@ -208,10 +208,10 @@ impl<'a> Grid<'a> {
         let cause = self.cause();
         let cycles = &mut self.counts.cycles;
         *match cause {
-            Cause::Preload => &mut cycles.preload,
-            Cause::Stream => &mut cycles.stream,
-            Cause::Skew => &mut cycles.skew,
-            Cause::Drain => &mut cycles.drain,
+            CycleCause::Preload => &mut cycles.preload,
+            CycleCause::Stream => &mut cycles.stream,
+            CycleCause::Skew => &mut cycles.skew,
+            CycleCause::Drain => &mut cycles.drain,
         } += Cycles(1);
         self.counts.pe_cycles += self.present.right.len() as u64;
         self.next.clone_from(&self.present);
@@ -243,23 +243,23 @@ impl<'a> Grid<'a> {
     }
 
     /// What this cycle is waited for.
-    fn cause(&self) -> Cause {
+    fn cause(&self) -> CycleCause {
         let (sequencer, output_stays) = (&self.sequencer, self.mapping.output_stays());
         if sequencer.stream(0).is_some() {
-            return Cause::Stream;
+            return CycleCause::Stream;
         }
         let between = self.cycle > self.folds[0].start && sequencer.has_more();
         if between && self.mapping.overlap == Overlap::Pipelined {
             return match (output_stays, sequencer.chain(0)) {
-                (true, _) => Cause::Drain,
-                (false, Some(_)) => Cause::Preload,
-                (false, None) => Cause::Skew,
+                (true, _) => CycleCause::Drain,
+                (false, Some(_)) => CycleCause::Preload,
+                (false, None) => CycleCause::Skew,
             };
         }
         match (sequencer.computes(0), output_stays) {
-            (true, _) => Cause::Skew,
-            (false, true) => Cause::Drain,
-            (false, false) => Cause::Preload,
+            (true, _) => CycleCause::Skew,
+            (false, true) => CycleCause::Drain,
+            (false, false) => CycleCause::Preload,
         }
     }
 
@@ -340,7 +340,7 @@ impl<'a> Grid<'a> {
             for row in beat.at..fold.span_rows {
                 let above = match row > beat.at {
                     true => chain[(row - 1) * cols + col],
-                    false => Cell::default(),
+                    false => SumRegister::default(),
                 };
                 next[row * cols + col] = above;
                 self.counts.drain_writes += u64::from(above.valid);
@@ -364,7 +364,7 @@ impl<'a> Grid<'a> {
                 if !self.mapping.has_shadow() && cell.valid {
                     return Err(Hazard::Chain);
                 }
-                cell = Cell { fold: right.fold, valid: true, ..Cell::default() };
+                cell = SumRegister { fold: right.fold, valid: true, ..SumRegister::default() };
             }
             assert_eq!(cell.fold, right.fold, "sum and operands in PE {pe}");
             let index = (tile.row + pe / cols) * shape.n + tile.col + pe % cols;
@@ -454,7 +454,7 @@ impl<'a> Grid<'a> {
             };
             // A sum is taken out below the last row that its fold waits for.
             if !cell.valid || row >= self.folds[cell.fold].span_rows {
-                self.next.sums[pe] = Cell::default();
+                self.next.sums[pe] = SumRegister::default();
                 continue;
             }
             let fold = self.folds[cell.fold];
@@ -492,14 +492,18 @@ impl<'a> Grid<'a> {
     }
 
     /// The sum that enters a column at the top: a new one, or what the fold before along k left.
-    fn enter(&mut self, col: usize) -> Result<Cell, Hazard> {
-        let Some(beat) = self.sequencer.stream(col) else { return Ok(Cell::default()) };
+    fn enter(&mut self, col: usize) -> Result<SumRegister, Hazard> {
+        let Some(beat) = self.sequencer.stream(col) else { return Ok(SumRegister::default()) };
         let tile = self.tile(beat);
         if col >= tile.cols {
-            return Ok(Cell::default());
+            return Ok(SumRegister::default());
         }
-        let new =
-            Cell { valid: true, fold: beat.fold, time: tile.time + beat.at, ..Cell::default() };
+        let new = SumRegister {
+            valid: true,
+            fold: beat.fold,
+            time: tile.time + beat.at,
+            ..SumRegister::default()
+        };
         if tile.row == 0 {
             return Ok(new);
         }
@@ -507,12 +511,19 @@ impl<'a> Grid<'a> {
         let partial = self.partial[at.m * self.mapping.shape.n + at.n];
         self.counts.partial_sum_reads += 1;
         match partial.filter(|cell| cell.additions == tile.row as u64) {
-            Some(cell) => Ok(Cell { sum: cell.sum, additions: cell.additions, ..new }),
+            Some(cell) => Ok(SumRegister { sum: cell.sum, additions: cell.additions, ..new }),
             None => Err(Hazard::PartialSum),
         }
     }
 
-    fn multiply(&mut self, cell: &mut Cell, right: Latch, other: Latch, index: usize, k: u64) {
+    fn multiply(
+        &mut self,
+        cell: &mut SumRegister,
+        right: Latch,
+        other: Latch,
+        index: usize,
+        k: u64,
+    ) {
         let product = i128::from(right.code) * i128::from(other.code);
         self.task.add_product(&mut cell.sum, product, index, k as usize);
         let ends = self.task.adder.ends_run(k, self.mapping.shape.k as u64);
@@ -534,9 +545,9 @@ impl<'a> Grid<'a> {
             pairs.map(|(before, after)| flips([before.code, after.code], bits)).sum()
         };
         let widths = self.task.widths();
-        let cells = |before: &[Cell], after: &[Cell]| -> u64 {
+        let cells = |before: &[SumRegister], after: &[SumRegister]| -> u64 {
             let pairs = before.iter().zip(after);
-            let registers = |cell: &Cell| sum_words(&cell.sum, widths);
+            let registers = |cell: &SumRegister| sum_words(&cell.sum, widths);
             let flipped = |(before, after)| registers(before) ^ registers(after);
             pairs.map(|pair| u64::from(flipped(pair).count_ones())).sum()
         };

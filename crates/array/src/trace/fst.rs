@@ -12,7 +12,7 @@ use fst_writer::{
 };
 
 use super::Trace;
-use super::signals::{Kind, Label, Signals, Values, Visitor, WORD_BITS, ascii_bits};
+use super::signals::{Label, SignalKind, SignalValues, Signals, Visitor, WORD_BITS, ascii_bits};
 use crate::instant::Instant;
 
 /// Bytes of changes that are collected before they are compressed and written.
@@ -39,13 +39,13 @@ impl Trace<'_, '_> {
             file_type: FstFileType::Verilog,
         };
         let header = FstHeaderWriter::new(out, &info).map_err(failed)?;
-        let mut declaring = Declaring { header, ids: Vec::new(), outcome: Ok(()) };
+        let mut declaring = FstDeclarations { header, ids: Vec::new(), outcome: Ok(()) };
         signals.walk(&Instant::reset(self.instants.mapping()), &mut declaring);
-        let Declaring { header, ids, outcome } = declaring;
+        let FstDeclarations { header, ids, outcome } = declaring;
         outcome.map_err(failed)?;
         let mut body = header.finish().map_err(failed)?;
         body.set_deduplicate(false);
-        let mut values = Values::new(ids.len());
+        let mut values = SignalValues::new(ids.len());
         self.each(progress, |instant| {
             // A block may end only before a time begins.
             if body.size() >= BLOCK {
@@ -90,21 +90,21 @@ fn failed(error: FstWriteError) -> io::Error {
     }
 }
 
-fn width(kind: Kind) -> u32 {
+fn width(kind: SignalKind) -> u32 {
     match kind {
-        Kind::Bits(bits) => bits,
-        Kind::Word => WORD_BITS,
+        SignalKind::Bits(bits) => bits,
+        SignalKind::Word => WORD_BITS,
     }
 }
 
 /// Writes the declarations; keeps the first failure.
-struct Declaring<W: Write + Seek> {
+struct FstDeclarations<W: Write + Seek> {
     header: FstHeaderWriter<W>,
     ids: Vec<FstSignalId>,
     outcome: Result<(), FstWriteError>,
 }
 
-impl<W: Write + Seek> Visitor for Declaring<W> {
+impl<W: Write + Seek> Visitor for FstDeclarations<W> {
     fn open(&mut self, label: Label) {
         if self.outcome.is_ok() {
             self.outcome = self.header.scope(label.to_string(), "", FstScopeType::Module);
@@ -117,7 +117,7 @@ impl<W: Write + Seek> Visitor for Declaring<W> {
         }
     }
 
-    fn signal(&mut self, label: Label, kind: Kind, _value: u64) {
+    fn signal(&mut self, label: Label, kind: SignalKind, _value: u64) {
         let bits = FstSignalType::bit_vec(width(kind));
         let implicit = FstVarDirection::Implicit;
         let declared = self.header.var(label.to_string(), bits, FstVarType::Wire, implicit, None);

@@ -7,7 +7,7 @@ use systoliq_fxp::accumulator::Widths;
 use systoliq_program::GemmTask;
 
 use crate::instant::Instant;
-use crate::register::{Cause, Cell, Latch, Registers};
+use crate::register::{CycleCause, Latch, Registers, SumRegister};
 use crate::{Mapping, Stationary};
 
 use super::Trace;
@@ -34,10 +34,10 @@ impl fmt::Display for Label {
 
 /// What a signal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SignalKind {
     /// So many bits.
     Bits(u32),
-    /// The [word](Cause::name) for a cause, in ASCII, the last letter in the lowest byte.
+    /// The [word](CycleCause::name) for a cause, in ASCII, the last letter in the lowest byte.
     Word,
 }
 
@@ -48,12 +48,12 @@ pub(super) const WORD_BITS: u32 = 7 * 8;
 pub(super) trait Visitor {
     fn open(&mut self, label: Label);
     fn close(&mut self);
-    fn signal(&mut self, label: Label, kind: Kind, value: u64);
+    fn signal(&mut self, label: Label, kind: SignalKind, value: u64);
 }
 
 /// A letter of C = A · B.
 #[derive(Clone, Copy)]
-enum Matrix {
+enum MatrixLetter {
     A,
     B,
 }
@@ -64,8 +64,8 @@ pub(super) struct Signals {
     cols: Range<usize>,
     grid_cols: usize,
     /// The operand that moves right, and the other one.
-    right: Matrix,
-    other: Matrix,
+    right: MatrixLetter,
+    other: MatrixLetter,
     a_bits: u32,
     b_bits: u32,
     sum_widths: Widths,
@@ -89,8 +89,8 @@ impl Signals {
         let task @ GemmTask { a, b, .. } = instants.task();
         let Mapping { cols: grid_cols, stationary, .. } = *instants.mapping();
         let (right, other) = match stationary {
-            Stationary::Output | Stationary::Weight => (Matrix::A, Matrix::B),
-            Stationary::Input => (Matrix::B, Matrix::A),
+            Stationary::Output | Stationary::Weight => (MatrixLetter::A, MatrixLetter::B),
+            Stationary::Input => (MatrixLetter::B, MatrixLetter::A),
         };
         Self {
             rows: trace.rows.clone(),
@@ -109,11 +109,12 @@ impl Signals {
     /// Goes through all signals with their values in one cycle.
     pub(super) fn walk(&self, instant: &Instant, visitor: &mut impl Visitor) {
         visitor.open(Label::Plain("array"));
-        visitor.signal(Label::Plain("cycle"), Kind::Bits(self.cycle_bits), instant.cycle);
-        visitor.signal(Label::Plain("fold"), Kind::Bits(self.fold_bits), instant.fold as u64);
-        visitor.signal(Label::Plain("phase"), Kind::Word, word(instant.cause.name()));
+        visitor.signal(Label::Plain("cycle"), SignalKind::Bits(self.cycle_bits), instant.cycle);
+        visitor.signal(Label::Plain("fold"), SignalKind::Bits(self.fold_bits), instant.fold as u64);
+        visitor.signal(Label::Plain("phase"), SignalKind::Word, word(instant.cause.name()));
         visitor.open(Label::Plain("phases"));
-        for cause in [Cause::Preload, Cause::Stream, Cause::Skew, Cause::Drain] {
+        for cause in [CycleCause::Preload, CycleCause::Stream, CycleCause::Skew, CycleCause::Drain]
+        {
             bit(visitor, Label::Plain(cause.name()), instant.cause == cause);
         }
         visitor.close();
@@ -155,7 +156,7 @@ impl Signals {
         for col in self.cols.clone() {
             while left.next_if(|left| left.column < col).is_some() {}
             let leaves = left.next_if(|left| left.column == col);
-            let cell = leaves.map_or(Cell::default(), |left| left.cell);
+            let cell = leaves.map_or(SumRegister::default(), |left| left.cell);
             let names = ["", "_chunk", "_valid"].map(|name| Label::Col(col, name));
             self.sum(names, &cell, visitor);
         }
@@ -168,11 +169,11 @@ impl Signals {
     fn pe(&self, registers: &Registers, pe: usize, visitor: &mut impl Visitor) {
         let (right, other) = (&registers.right[pe], &registers.other[pe]);
         let (a, b) = match self.right {
-            Matrix::A => (right, other),
-            Matrix::B => (other, right),
+            MatrixLetter::A => (right, other),
+            MatrixLetter::B => (other, right),
         };
-        self.operand([Label::Plain("a"), Label::Plain("a_valid")], Matrix::A, a, visitor);
-        self.operand([Label::Plain("b"), Label::Plain("b_valid")], Matrix::B, b, visitor);
+        self.operand([Label::Plain("a"), Label::Plain("a_valid")], MatrixLetter::A, a, visitor);
+        self.operand([Label::Plain("b"), Label::Plain("b_valid")], MatrixLetter::B, b, visitor);
         let names = ["acc", "acc_chunk", "acc_valid"].map(Label::Plain);
         self.sum(names, &registers.sums[pe], visitor);
         // Operands of one fold meet: their product is added in this cycle.
@@ -180,8 +181,8 @@ impl Signals {
         bit(visitor, Label::Plain("valid"), meet);
         if let Some(shadow) = registers.other_shadow.get(pe) {
             let names = match self.other {
-                Matrix::A => ["a_shadow", "a_shadow_valid"],
-                Matrix::B => ["b_shadow", "b_shadow_valid"],
+                MatrixLetter::A => ["a_shadow", "a_shadow_valid"],
+                MatrixLetter::B => ["b_shadow", "b_shadow_valid"],
             };
             self.operand(names.map(Label::Plain), self.other, shadow, visitor);
         }
@@ -194,20 +195,25 @@ impl Signals {
     fn operand(
         &self,
         [name, valid]: [Label; 2],
-        matrix: Matrix,
+        matrix: MatrixLetter,
         latch: &Latch,
         visitor: &mut impl Visitor,
     ) {
         let bits = match matrix {
-            Matrix::A => self.a_bits,
-            Matrix::B => self.b_bits,
+            MatrixLetter::A => self.a_bits,
+            MatrixLetter::B => self.b_bits,
         };
-        visitor.signal(name, Kind::Bits(bits), low(latch.code, bits));
+        visitor.signal(name, SignalKind::Bits(bits), low(latch.code, bits));
         bit(visitor, valid, latch.valid);
     }
 
     /// A sum, and that of the present chunk or block, where there are any.
-    fn sum(&self, [name, chunk, valid]: [Label; 3], cell: &Cell, visitor: &mut impl Visitor) {
+    fn sum(
+        &self,
+        [name, chunk, valid]: [Label; 3],
+        cell: &SumRegister,
+        visitor: &mut impl Visitor,
+    ) {
         self.whole_sum([name, valid], cell, visitor);
         if self.sum_widths.chunk > 0 {
             code(visitor, chunk, cell.sum.chunk as i64, self.sum_widths.chunk);
@@ -215,7 +221,7 @@ impl Signals {
     }
 
     /// A sum that is no part of a chunk.
-    fn whole_sum(&self, [name, valid]: [Label; 2], cell: &Cell, visitor: &mut impl Visitor) {
+    fn whole_sum(&self, [name, valid]: [Label; 2], cell: &SumRegister, visitor: &mut impl Visitor) {
         code(visitor, name, cell.sum.value, self.sum_widths.sum);
         bit(visitor, valid, cell.valid);
     }
@@ -224,11 +230,11 @@ impl Signals {
 /// A register in two's complement; of more than 64 bits, the low 64.
 fn code(visitor: &mut impl Visitor, label: Label, code: i64, bits: u32) {
     let bits = bits.min(u64::BITS);
-    visitor.signal(label, Kind::Bits(bits), low(code, bits));
+    visitor.signal(label, SignalKind::Bits(bits), low(code, bits));
 }
 
 fn bit(visitor: &mut impl Visitor, label: Label, is: bool) {
-    visitor.signal(label, Kind::Bits(1), is.into());
+    visitor.signal(label, SignalKind::Bits(1), is.into());
 }
 
 /// A word of at most eight letters as a number.
@@ -237,11 +243,11 @@ fn word(letters: &str) -> u64 {
 }
 
 /// The values of all signals, to tell which have changed.
-pub(super) struct Values {
+pub(super) struct SignalValues {
     last: Vec<u64>,
 }
 
-impl Values {
+impl SignalValues {
     /// Values that nothing has been compared with, of so many signals.
     pub(super) fn new(count: usize) -> Self {
         Self { last: vec![0; count] }
@@ -254,7 +260,7 @@ impl Values {
         signals: &Signals,
         instant: &Instant,
         all: bool,
-        change: impl FnMut(usize, Kind, u64),
+        change: impl FnMut(usize, SignalKind, u64),
     ) {
         let mut reader = Reader { last: &mut self.last, at: 0, all, change };
         signals.walk(instant, &mut reader);
@@ -269,13 +275,13 @@ struct Reader<'v, F> {
     change: F,
 }
 
-impl<F: FnMut(usize, Kind, u64)> Visitor for Reader<'_, F> {
+impl<F: FnMut(usize, SignalKind, u64)> Visitor for Reader<'_, F> {
     fn open(&mut self, _label: Label) {}
 
     fn close(&mut self) {}
 
     #[inline]
-    fn signal(&mut self, _label: Label, kind: Kind, value: u64) {
+    fn signal(&mut self, _label: Label, kind: SignalKind, value: u64) {
         let last = &mut self.last[self.at];
         if self.all || *last != value {
             *last = value;
@@ -324,6 +330,6 @@ mod tests {
     #[test]
     fn words_are_read_from_their_bytes() {
         assert_eq!(word("skew"), u64::from_be_bytes(*b"\0\0\0\0skew"));
-        assert!(Cause::Preload.name().len() as u32 * 8 == WORD_BITS);
+        assert!(CycleCause::Preload.name().len() as u32 * 8 == WORD_BITS);
     }
 }

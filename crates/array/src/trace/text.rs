@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{TEXT_COLS_MAX, Trace};
-use crate::register::{Cell, Latch, Registers};
+use crate::register::{Latch, Registers, SumRegister};
 use crate::{Error, Stationary};
 
 impl Trace<'_, '_> {
@@ -81,7 +81,7 @@ impl Trace<'_, '_> {
             false => ".".to_owned(),
         };
         let chunks = self.instants.task().adder.run().is_some();
-        let sum = |cell: &Cell| match chunks {
+        let sum = |cell: &SumRegister| match chunks {
             true => format!("{}{:+}", cell.sum.value, cell.sum.chunk),
             false => cell.sum.value.to_string(),
         };
@@ -91,7 +91,7 @@ impl Trace<'_, '_> {
             Stationary::Input => (other, right),
         };
         let shadow = registers.other_shadow.get(pe).map(operand);
-        let whole = |cell: &Cell| cell.sum.value.to_string();
+        let whole = |cell: &SumRegister| cell.sum.value.to_string();
         let shadow = shadow.or_else(|| registers.sum_shadow.get(pe).map(whole));
         [Some(a), Some(b), Some(sum(&registers.sums[pe])), shadow]
     }

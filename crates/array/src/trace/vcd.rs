@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use ::vcd::{IdCode, TimescaleUnit, VarType, Writer};
 
 use super::Trace;
-use super::signals::{Kind, Label, Signals, Values, Visitor, ascii_bits};
+use super::signals::{Label, SignalKind, SignalValues, Signals, Visitor, ascii_bits};
 use crate::instant::Instant;
 
 /// Bytes that are put together before they are written.
@@ -27,13 +27,13 @@ impl Trace<'_, '_> {
         header.comment(&self.description().join("\n    "))?;
         let unit = if exponent == -9 { TimescaleUnit::NS } else { TimescaleUnit::PS };
         header.timescale(1, unit)?;
-        let mut declaring = Declaring { header, ids: Vec::new(), outcome: Ok(()) };
+        let mut declaring = VcdDeclarations { header, ids: Vec::new(), outcome: Ok(()) };
         signals.walk(&Instant::reset(self.instants.mapping()), &mut declaring);
-        let Declaring { mut header, ids, outcome } = declaring;
+        let VcdDeclarations { mut header, ids, outcome } = declaring;
         outcome?;
         header.enddefinitions()?;
         let out = header.writer();
-        let mut values = Values::new(ids.len());
+        let mut values = SignalValues::new(ids.len());
         let mut text = Vec::with_capacity(BUFFER);
         self.each(progress, |instant| {
             let first = instant.cycle == self.cycles.start;
@@ -56,7 +56,7 @@ impl Trace<'_, '_> {
 }
 
 /// Writes the declarations; keeps the first failure.
-struct Declaring<'w> {
+struct VcdDeclarations<'w> {
     header: Writer<&'w mut dyn Write>,
     ids: Vec<Id>,
     outcome: io::Result<()>,
@@ -72,7 +72,7 @@ fn id(code: IdCode) -> Id {
     (id, name.len() as u8)
 }
 
-impl Declaring<'_> {
+impl VcdDeclarations<'_> {
     fn declare(
         &mut self,
         write: impl FnOnce(&mut Writer<&mut dyn Write>) -> io::Result<Option<IdCode>>,
@@ -86,7 +86,7 @@ impl Declaring<'_> {
     }
 }
 
-impl Visitor for Declaring<'_> {
+impl Visitor for VcdDeclarations<'_> {
     fn open(&mut self, label: Label) {
         self.declare(|header| header.add_module(&label.to_string()).map(|()| None));
     }
@@ -95,10 +95,10 @@ impl Visitor for Declaring<'_> {
         self.declare(|header| header.upscope().map(|()| None));
     }
 
-    fn signal(&mut self, label: Label, kind: Kind, _value: u64) {
+    fn signal(&mut self, label: Label, kind: SignalKind, _value: u64) {
         let (is, bits) = match kind {
-            Kind::Bits(bits) => (VarType::Wire, bits),
-            Kind::Word => (VarType::String, 1),
+            SignalKind::Bits(bits) => (VarType::Wire, bits),
+            SignalKind::Word => (VarType::String, 1),
         };
         self.declare(|header| header.add_var(is, bits, &label.to_string(), None).map(Some));
     }
@@ -106,16 +106,16 @@ impl Visitor for Declaring<'_> {
 
 /// Adds a line that says what a signal has become. Leading zeros of a vector are left out.
 #[inline]
-fn change(text: &mut Vec<u8>, (name, length): &Id, kind: Kind, value: u64) {
+fn change(text: &mut Vec<u8>, (name, length): &Id, kind: SignalKind, value: u64) {
     match kind {
-        Kind::Bits(1) => text.push(b'0' + value as u8),
-        Kind::Bits(_) => {
+        SignalKind::Bits(1) => text.push(b'0' + value as u8),
+        SignalKind::Bits(_) => {
             text.push(b'b');
             let zeros = value.leading_zeros().min(63) as usize;
             text.extend_from_slice(&ascii_bits(value)[zeros..]);
             text.push(b' ');
         }
-        Kind::Word => {
+        SignalKind::Word => {
             let bytes = value.to_be_bytes();
             text.push(b's');
             text.extend(bytes.iter().filter(|&&byte| byte != 0));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::Scale;
 use systoliq_hardware::cost::Arithmetic;
-use systoliq_hardware::{stash::Kept, stash::Stash};
+use systoliq_hardware::{stash::Stash, stash::StashedTensor};
 use systoliq_nn::{DataSet, Dense, Schedule, Training};
 use systoliq_program::tensor::Rows;
 use systoliq_program::{Program, TensorDecl, WriteId};
@@ -26,7 +26,7 @@ use crate::load::ExperimentArguments;
 Examples:
   systoliq check models/digits-mlp.json
   systoliq check models/digits-mlp.json --set precision.weights.bits=4 --json")]
-pub struct Check {
+pub struct CheckCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -35,13 +35,13 @@ pub struct Check {
     json: bool,
 }
 
-impl Check {
+impl CheckCommand {
     /// What was found.
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;
         let data = loaded.data(loaded.prepared.experiment.seed)?;
         loaded.warn(&data);
-        let found = Found::new(&loaded.prepared, &data);
+        let found = ResolvedExperiment::new(&loaded.prepared, &data);
         if self.json {
             let json = serde_json::to_string_pretty(&found).expect("no map has keys but strings");
             return Ok(json + "\n");
@@ -52,13 +52,13 @@ impl Check {
 
 /// What a valid experiment comes to.
 #[derive(Serialize)]
-struct Found<'a> {
+struct ResolvedExperiment<'a> {
     experiment: &'a Experiment,
     data: Data<'a>,
     parameters: u64,
     /// What a step on a full batch keeps for its backward pass.
     stash: Stash,
-    layers: Vec<Layer<'a>>,
+    layers: Vec<ResolvedLayer<'a>>,
 }
 
 /// A data set that has been loaded.
@@ -75,20 +75,20 @@ struct Data<'a> {
 
 /// A layer with weights.
 #[derive(Serialize)]
-struct Layer<'a> {
+struct ResolvedLayer<'a> {
     layer: usize,
     inputs: usize,
     units: usize,
     bias: bool,
     relu: bool,
     parameters: u64,
-    tensors: Vec<Tensor<'a>>,
-    accumulators: Vec<Sum<'a>>,
+    tensors: Vec<ResolvedTensor<'a>>,
+    accumulators: Vec<ResolvedSum<'a>>,
 }
 
 /// A tensor and how it is converted to.
 #[derive(Serialize)]
-struct Tensor<'a> {
+struct ResolvedTensor<'a> {
     name: &'a str,
     role: &'static str,
     /// Rows and columns; no rows means one per sample.
@@ -102,7 +102,7 @@ struct Tensor<'a> {
 
 /// The accumulators of a command.
 #[derive(Serialize)]
-struct Sum<'a> {
+struct ResolvedSum<'a> {
     command: &'a str,
     bits: u32,
     /// Left out: the fraction bits of the product.
@@ -116,13 +116,13 @@ struct Sum<'a> {
     safe_bits_count_bias: bool,
 }
 
-impl<'a> Found<'a> {
+impl<'a> ResolvedExperiment<'a> {
     fn new(prepared: &'a Prepared, data: &'a DataSet) -> Self {
         let program = &prepared.program;
         let layers = prepared.graph.layers.iter().enumerate();
         let batch = prepared.experiment.training.batch;
         let layers: Vec<_> =
-            layers.map(|(at, dense)| Layer::new(at, dense, program, batch)).collect();
+            layers.map(|(at, dense)| ResolvedLayer::new(at, dense, program, batch)).collect();
         let data = Data {
             name: &data.name,
             features: data.features,
@@ -176,7 +176,7 @@ impl<'a> Found<'a> {
     }
 }
 
-impl<'a> Layer<'a> {
+impl<'a> ResolvedLayer<'a> {
     fn new(layer: usize, dense: &Dense, program: &'a Program, batch: usize) -> Self {
         let units = dense.units as u64;
         let own = program.tensors.iter().filter(|decl| decl.layer == layer);
@@ -188,8 +188,10 @@ impl<'a> Layer<'a> {
             bias: dense.bias,
             relu: dense.relu,
             parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
-            tensors: own.map(Tensor::new).collect(),
-            accumulators: writes.filter_map(|(at, ..)| Sum::new(program, at, batch)).collect(),
+            tensors: own.map(ResolvedTensor::new).collect(),
+            accumulators: writes
+                .filter_map(|(at, ..)| ResolvedSum::new(program, at, batch))
+                .collect(),
         }
     }
 
@@ -197,9 +199,9 @@ impl<'a> Layer<'a> {
         let mut tensors =
             Columns::new(&["tensor", "role", "shape", "format", "scale", "rounding", "overflow"]);
         for tensor in &self.tensors {
-            let Tensor { name, role, shape: (rows, cols), .. } = tensor;
+            let ResolvedTensor { name, role, shape: (rows, cols), .. } = tensor;
             let rows = rows.map_or_else(|| "batch".to_owned(), |rows| rows.to_string());
-            let Tensor { format, scale, rounding, overflow, .. } = tensor;
+            let ResolvedTensor { format, scale, rounding, overflow, .. } = tensor;
             let modes = [format, scale, rounding, overflow].map(String::clone);
             let first = [(*name).to_owned(), (*role).to_owned(), format!("{rows} x {cols}")];
             tensors.line(first.into_iter().chain(modes));
@@ -237,7 +239,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-impl<'a> Tensor<'a> {
+impl<'a> ResolvedTensor<'a> {
     fn new(decl: &'a TensorDecl) -> Self {
         let plan = &decl.plan;
         let width =
@@ -268,7 +270,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-impl<'a> Sum<'a> {
+impl<'a> ResolvedSum<'a> {
     /// `None` if nothing is summed.
     fn new(program: &'a Program, at: WriteId, batch: usize) -> Option<Self> {
         let accumulator = program.command_of(at).operation.accumulator()?;
@@ -290,10 +292,11 @@ impl<'a> Sum<'a> {
 /// What is kept for the backward pass, and where.
 fn kept(stash: &Stash) -> String {
     let Stash { peak_bytes, capacity_bytes, on_chip_bytes, spilled_bytes, kept } = stash;
-    let names = |Kept { tensor, on_chip_bytes, mask_on_chip_bytes, .. }: &Kept| {
-        let mask = (*mask_on_chip_bytes > 0).then(|| format!("mask of {tensor}"));
-        mask.into_iter().chain((*on_chip_bytes > 0).then(|| tensor.clone())).collect::<Vec<_>>()
-    };
+    let names =
+        |StashedTensor { tensor, on_chip_bytes, mask_on_chip_bytes, .. }: &StashedTensor| {
+            let mask = (*mask_on_chip_bytes > 0).then(|| format!("mask of {tensor}"));
+            mask.into_iter().chain((*on_chip_bytes > 0).then(|| tensor.clone())).collect::<Vec<_>>()
+        };
     let names: Vec<String> = kept.iter().flat_map(names).collect();
     let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
     format!(

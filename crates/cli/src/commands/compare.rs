@@ -17,8 +17,8 @@ use systoliq_study::mcnemar::{discordant, exact_p};
 use crate::commands::margin::margin;
 use crate::commands::table::{Columns, decibels, grouped, joules, percent, real};
 use crate::failure::Failure;
-use judged::Judged;
-use run::{Figures, Run};
+use judged::LossAgainstLeft;
+use run::{FinishedRun, TensorFigures};
 use settings::{Setting, differences};
 
 /// Two runs side by side: accuracy, cycles, energy, what happened to each tensor, and which settings
@@ -33,7 +33,7 @@ Example:
 Both runs must have been judged by the same test data. The first seed of each is compared, by
 McNemar's exact test over its test samples; and the seeds that both ran, by what the right run loses
 against the left.")]
-pub struct Compare {
+pub struct CompareCommand {
     /// Folder of a run, made by `systoliq train --out`.
     left: PathBuf,
 
@@ -51,7 +51,7 @@ pub struct Compare {
 
 /// A figure of both runs.
 #[derive(Clone, Debug, Serialize)]
-struct Pair<T> {
+struct LeftRight<T> {
     left: T,
     right: T,
 }
@@ -66,7 +66,7 @@ struct Test {
 
 /// Right less left, paired by seed.
 #[derive(Clone, Debug, Serialize)]
-struct OverSeeds {
+struct DifferenceOverSeeds {
     mean: f64,
     ci95: Option<f64>,
     seeds: Vec<u64>,
@@ -77,34 +77,38 @@ struct OverSeeds {
 struct TensorPair {
     name: String,
     #[serde(flatten)]
-    figures: Pair<Option<Figures>>,
+    figures: LeftRight<Option<TensorFigures>>,
 }
 
 /// Everything that is said of two runs.
 #[derive(Clone, Debug, Serialize)]
-struct Comparison {
-    runs: Pair<String>,
+struct RunComparison {
+    runs: LeftRight<String>,
     /// The first seed of each.
-    seeds: Pair<u64>,
+    seeds: LeftRight<u64>,
     settings: Vec<Setting>,
-    error_rate: Pair<Option<f64>>,
-    golden_error_rate: Pair<Option<f64>>,
-    loss_bits: Pair<Option<Extended>>,
-    cycles: Pair<u64>,
-    energy_pj: Pair<f64>,
-    energy_unit: Pair<EnergyUnit>,
+    error_rate: LeftRight<Option<f64>>,
+    golden_error_rate: LeftRight<Option<f64>>,
+    loss_bits: LeftRight<Option<Extended>>,
+    cycles: LeftRight<u64>,
+    energy_pj: LeftRight<f64>,
+    energy_unit: LeftRight<EnergyUnit>,
     mcnemar: Option<Test>,
-    over_seeds: Option<OverSeeds>,
+    over_seeds: Option<DifferenceOverSeeds>,
     #[serde(flatten)]
-    judged: Judged,
+    judged: LossAgainstLeft,
     precision: Vec<TensorPair>,
 }
 
-impl Compare {
+impl CompareCommand {
     /// Compares; returns the tables, or the JSON.
     pub fn run(&self) -> Result<String, Failure> {
-        let read = || -> Result<Comparison, Error> {
-            Comparison::new(&Run::read(&self.left)?, &Run::read(&self.right)?, self.margin)
+        let read = || -> Result<RunComparison, Error> {
+            RunComparison::new(
+                &FinishedRun::read(&self.left)?,
+                &FinishedRun::read(&self.right)?,
+                self.margin,
+            )
         };
         let comparison = read().map_err(Failure::input)?;
         if self.json {
@@ -115,10 +119,11 @@ impl Compare {
     }
 }
 
-impl Comparison {
-    fn new(left: &Run, right: &Run, margin: f64) -> Result<Self, Error> {
-        let pair = |of: fn(&Run) -> Option<f64>| Pair { left: of(left), right: of(right) };
-        let names = |run: &Run| run.path.display().to_string();
+impl RunComparison {
+    fn new(left: &FinishedRun, right: &FinishedRun, margin: f64) -> Result<Self, Error> {
+        let pair =
+            |of: fn(&FinishedRun) -> Option<f64>| LeftRight { left: of(left), right: of(right) };
+        let names = |run: &FinishedRun| run.path.display().to_string();
         if left.found.test_fingerprint != right.found.test_fingerprint {
             bail!(
                 "{} and {} were judged by different test data (fingerprints {} and {}); expected \
@@ -130,30 +135,30 @@ impl Comparison {
             );
         }
         let last = |rates: &[Option<f64>]| rates.last().copied().flatten();
-        let loss = |run: &Run| run.found.fixed.loss_bits.last().copied();
+        let loss = |run: &FinishedRun| run.found.fixed.loss_bits.last().copied();
         let mcnemar = mcnemar(left, right)?;
-        let judged = Judged::new(left, right, margin);
+        let judged = LossAgainstLeft::new(left, right, margin);
         Ok(Self {
-            runs: Pair { left: names(left), right: names(right) },
-            seeds: Pair { left: left.seed(), right: right.seed() },
+            runs: LeftRight { left: names(left), right: names(right) },
+            seeds: LeftRight { left: left.seed(), right: right.seed() },
             settings: differences(&left.found.experiment, &right.found.experiment),
-            error_rate: Pair {
+            error_rate: LeftRight {
                 left: last(&left.found.fixed.error_rate),
                 right: last(&right.found.fixed.error_rate),
             },
             golden_error_rate: pair(|run| run.found.golden.error_rate.last().copied().flatten()),
-            loss_bits: Pair { left: loss(left), right: loss(right) },
-            cycles: Pair { left: left.found.cycles.total, right: right.found.cycles.total },
-            energy_unit: Pair {
+            loss_bits: LeftRight { left: loss(left), right: loss(right) },
+            cycles: LeftRight { left: left.found.cycles.total, right: right.found.cycles.total },
+            energy_unit: LeftRight {
                 left: left.found.hardware.energy_unit,
                 right: right.found.hardware.energy_unit,
             },
-            energy_pj: Pair {
+            energy_pj: LeftRight {
                 left: left.found.energy_pj.total,
                 right: right.found.energy_pj.total,
             },
             mcnemar,
-            over_seeds: judged.drop().and_then(OverSeeds::new),
+            over_seeds: judged.drop().and_then(DifferenceOverSeeds::new),
             judged,
             precision: tensors(left, right),
         })
@@ -175,8 +180,8 @@ impl Comparison {
         line(self.figures_table());
         if let Some(Test { only_left_right, only_right_right, p_value }) = self.mcnemar {
             let seeds = match self.seeds {
-                Pair { left, right } if left == right => String::new(),
-                Pair { left, right } => format!(" (seeds {left} and {right})"),
+                LeftRight { left, right } if left == right => String::new(),
+                LeftRight { left, right } => format!(" (seeds {left} and {right})"),
             };
             line(format!(
                 "McNemar  p = {} of these two networks{seeds}: left alone is right on {only_left_right} \
@@ -208,7 +213,7 @@ impl Comparison {
             let [left, right] = cells;
             table.line([name.to_owned(), left, right, ratio]);
         };
-        let rates = |rates: &Pair<Option<f64>>| {
+        let rates = |rates: &LeftRight<Option<f64>>| {
             [rates.left, rates.right].map(|rate| rate.map_or("-".to_owned(), percent))
         };
         row("error", rates(&self.error_rate), None);
@@ -217,9 +222,9 @@ impl Comparison {
         let ratio = losses[1].zip(losses[0]).map(|(right, left)| right.0 / left.0);
         let losses = losses.map(|loss| loss.map_or("-".to_owned(), |loss| real(loss.0)));
         row("loss", losses, ratio);
-        let Pair { left, right } = self.cycles;
+        let LeftRight { left, right } = self.cycles;
         row("cycles", [left, right].map(grouped), Some(right as f64 / left as f64));
-        let Pair { left, right } = self.energy_pj;
+        let LeftRight { left, right } = self.energy_pj;
         let units = [self.energy_unit.left, self.energy_unit.right];
         let energies = [(left, units[0]), (right, units[1])];
         let energies = energies.map(|(energy, unit)| joules(Picojoules(energy), unit));
@@ -250,7 +255,7 @@ impl Comparison {
 }
 
 /// McNemar's exact test of the two fixed-point networks; nothing for regressions.
-fn mcnemar(left: &Run, right: &Run) -> Result<Option<Test>, Error> {
+fn mcnemar(left: &FinishedRun, right: &FinishedRun) -> Result<Option<Test>, Error> {
     let (Some(ours), Some(theirs)) = (&left.predictions, &right.predictions) else {
         return Ok(None);
     };
@@ -267,7 +272,7 @@ fn mcnemar(left: &Run, right: &Run) -> Result<Option<Test>, Error> {
     Ok(Some(Test { only_left_right, only_right_right, p_value }))
 }
 
-impl OverSeeds {
+impl DifferenceOverSeeds {
     /// Of several seeds.
     fn new(judged: &Judgement) -> Option<Self> {
         (judged.seeds() > 1).then(|| Self {
@@ -279,8 +284,8 @@ impl OverSeeds {
 }
 
 /// The tensors of the left, then those that only the right has.
-fn tensors(left: &Run, right: &Run) -> Vec<TensorPair> {
-    let find = |run: &Run, name: &str| {
+fn tensors(left: &FinishedRun, right: &FinishedRun) -> Vec<TensorPair> {
+    let find = |run: &FinishedRun, name: &str| {
         run.found.precision.iter().find(|t| t.name == name).map(|t| t.figures.clone())
     };
     let (ours, theirs) = (&left.found.precision, &right.found.precision);
@@ -288,7 +293,7 @@ fn tensors(left: &Run, right: &Run) -> Vec<TensorPair> {
     let all = ours.iter().chain(only_right);
     all.map(|tensor| TensorPair {
         name: tensor.name.clone(),
-        figures: Pair { left: find(left, &tensor.name), right: find(right, &tensor.name) },
+        figures: LeftRight { left: find(left, &tensor.name), right: find(right, &tensor.name) },
     })
     .collect()
 }

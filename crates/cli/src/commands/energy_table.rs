@@ -25,7 +25,7 @@ Examples:
 Profiles: horowitz45 (published operations, 45 nm), nangate45 and nangate45-glitch (gate-level
 synthesis), tpuv4i-7 (7 nm), eyeriss-rel (relative to a multiply-accumulate of 16 bits), or a JSON
 file in the schema that `systoliq schema energy` prints.")]
-pub struct EnergyTable {
+pub struct EnergyTableCommand {
     /// An energy profile by name, or its JSON file.
     #[arg(long, default_value = "horowitz45")]
     profile: String,
@@ -62,7 +62,7 @@ pub struct EnergyTable {
     json: bool,
 }
 
-impl EnergyTable {
+impl EnergyTableCommand {
     /// The table.
     pub fn run(&self) -> Result<String, Failure> {
         if !(0.0..=1e6).contains(&self.pitch) {

@@ -18,7 +18,7 @@ use systoliq_hardware::{
     accelerator::Scratchpads,
 };
 use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
-use systoliq_hardware::{single::GemmReport, single::Widths};
+use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::ScaleSimReport;
 use systoliq_program::{GemmShape, Pass};
 use systoliq_run::Error;
@@ -40,7 +40,7 @@ Examples:
   systoliq gemm --m 128 --n 128 --k 128 --rows 16 --cols 16 --dataflow ws --scalesim
   systoliq gemm --m 32 --n 64 --k 64 --counts counts.csv
   systoliq gemm --m 32 --n 64 --k 64 --accelerator models/accelerators/lecture-8x8.json")]
-pub struct Gemm {
+pub struct GemmCommand {
     /// Rows of A and C.
     #[arg(long)]
     m: usize,
@@ -117,16 +117,16 @@ pub(super) struct WidthOptions {
 }
 
 impl WidthOptions {
-    pub(super) fn widths(&self) -> Widths {
+    pub(super) fn widths(&self) -> GemmWidths {
         let Self { bits_a, bits_b, bits_acc, bits_out } = *self;
-        Widths { a: bits_a, b: bits_b, accumulator: bits_acc, output: bits_out }
+        GemmWidths { a: bits_a, b: bits_b, accumulator: bits_acc, output: bits_out }
     }
 }
 
 /// The side of the array unless stated.
 const SIDE_DEFAULT: usize = 8;
 
-impl Gemm {
+impl GemmCommand {
     /// What it takes.
     pub fn run(&self) -> Result<String, Failure> {
         let accelerator = self.accelerator()?;

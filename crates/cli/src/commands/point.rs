@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow};
 use clap::Args;
-use systoliq_explore::{Explorer, Found, Key, Line, Lines, Lost, Measure, Outcome, Store, Trial};
+use systoliq_explore::{
+    Explorer, Found, Line, Lines, Lost, Measure, RunKey, RunOutcome, RunStore, Trial,
+};
 use systoliq_study::drop::words;
 
 use super::sweep::{POINTS, point_name};
@@ -28,7 +30,7 @@ Examples:
 A run is kept in points/KEY.json, in the layout of a line of points.jsonl, where KEY is a hash of the
 experiment with its seed. Any number of processes may write to one folder; a run that is there is not done
 again. `systoliq sweep --resume` takes those runs that belong to its points.")]
-pub struct Point {
+pub struct PointCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -41,7 +43,7 @@ pub struct Point {
     json: bool,
 }
 
-impl Point {
+impl PointCommand {
     /// Runs, or finds the run; returns a sentence, or the line.
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;
@@ -59,7 +61,7 @@ impl Point {
                 interrupt::says(
                     "nothing of this run is kept; the same command does it anew".to_owned(),
                 );
-                let store = Store::new(Lines::default(), io::sink());
+                let store = RunStore::new(Lines::default(), io::sink());
                 let explorer = Explorer::new(store, &files::open_data);
                 explorer.check(&trial).map_err(|problem| loaded.refuse(anyhow!(problem)))?;
                 loaded.warn(&loaded.data(loaded.prepared.experiment.seed)?);
@@ -71,9 +73,9 @@ impl Point {
             }
         };
         match &line.outcome {
-            Outcome::Failed(reason) => Err(Failure::run(anyhow!("{}: {reason}", line.key))),
-            Outcome::Done(found) if !self.json => Ok(sentence(seed, line.key, how, found)),
-            Outcome::Done(_) | Outcome::Stopped(_) => {
+            RunOutcome::Failed(reason) => Err(Failure::run(anyhow!("{}: {reason}", line.key))),
+            RunOutcome::Done(found) if !self.json => Ok(sentence(seed, line.key, how, found)),
+            RunOutcome::Done(_) | RunOutcome::Stopped(_) => {
                 Ok(serde_json::to_string(&line).map_err(Failure::run)? + "\n")
             }
         }
@@ -81,7 +83,7 @@ impl Point {
 }
 
 /// The line of a run that was done; one that is cut short is none.
-fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
+fn read(path: &Path, key: RunKey) -> Result<Option<Line>, Error> {
     if !path.exists() {
         return Ok(None);
     }
@@ -92,7 +94,7 @@ fn read(path: &Path, key: Key) -> Result<Option<Line>, Error> {
     Ok(lines.done(key).cloned())
 }
 
-fn sentence(seed: u64, key: Key, how: &str, found: &Found) -> String {
+fn sentence(seed: u64, key: RunKey, how: &str, found: &Found) -> String {
     let validation = found.fixed.validation.is_some();
     let lost = Lost::of_run(seed, found, validation);
     let level = |level: f64| match found.measure() {

@@ -37,7 +37,7 @@ Examples:
   systoliq precision models/digits-mlp.json --out plan.json
   systoliq train models/digits-mlp.json --set precision=plan.json --seeds 10
   systoliq precision models/mnist-mlp.json --set dataset.dir=/data/mnist --sweep 3..8")]
-pub struct Precision {
+pub struct PrecisionCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -82,7 +82,7 @@ enum On {
     Test,
 }
 
-impl Precision {
+impl PrecisionCommand {
     /// What was found, as tables or as JSON.
     pub fn run(&self) -> Result<String, Failure> {
         let loaded = self.experiment.load()?;

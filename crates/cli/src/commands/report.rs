@@ -165,11 +165,11 @@ fn subject(folder: &Path) -> Result<Sweep, Error> {
 /// What a sweep or a search has found, of the layout that is known.
 fn result<T: DeserializeOwned>(path: &Path, of: &str, known: u32) -> Result<T, Error> {
     #[derive(Deserialize)]
-    struct Layout {
+    struct Versioned {
         schema_version: u64,
     }
     let what = || format!("{}: no results of a {of} that this version can read", path.display());
-    let Layout { schema_version } = serde_json::from_reader(opened(path)?).with_context(what)?;
+    let Versioned { schema_version } = serde_json::from_reader(opened(path)?).with_context(what)?;
     if schema_version != u64::from(known) {
         let path = path.display();
         bail!("{path}: layout {schema_version} of a {of}'s results, expected {known}");

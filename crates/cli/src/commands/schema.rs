@@ -13,15 +13,15 @@ use systoliq_run::Experiment;
 /// Prints the JSON Schema of an experiment or of a part of one.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  systoliq schema experiment > experiment.schema.json")]
-pub struct Schema {
+pub struct SchemaCommand {
     /// What the schema describes.
     #[arg(default_value = "experiment")]
-    part: Part,
+    part: SchemaPart,
 }
 
 /// What has a JSON file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
+enum SchemaPart {
     Experiment,
     Dataset,
     Network,
@@ -32,26 +32,26 @@ enum Part {
     Sweep,
 }
 
-impl Schema {
+impl SchemaCommand {
     /// The schema as indented JSON.
     pub fn run(&self) -> String {
         let mut schema = match self.part {
-            Part::Experiment => schema_of::<Experiment>(),
-            Part::Dataset => schema_of::<DataSpec>(),
-            Part::Network => schema_of::<Network>(),
-            Part::Training => schema_of::<Training>(),
-            Part::Precision => schema_of::<PrecisionSpec>(),
-            Part::Accelerator => schema_of::<Accelerator>(),
-            Part::Energy => schema_of::<Profile>(),
-            Part::Sweep => schema_of::<SweepSpec>(),
+            SchemaPart::Experiment => schema_of::<Experiment>(),
+            SchemaPart::Dataset => schema_of::<DataSpec>(),
+            SchemaPart::Network => schema_of::<Network>(),
+            SchemaPart::Training => schema_of::<Training>(),
+            SchemaPart::Precision => schema_of::<PrecisionSpec>(),
+            SchemaPart::Accelerator => schema_of::<Accelerator>(),
+            SchemaPart::Energy => schema_of::<Profile>(),
+            SchemaPart::Sweep => schema_of::<SweepSpec>(),
         };
         match self.part {
-            Part::Experiment => {
+            SchemaPart::Experiment => {
                 allow_paths(&mut schema["properties"]);
                 allow_path(&mut schema["$defs"]["Accelerator"]["properties"]["energy"]);
             }
-            Part::Accelerator => allow_path(&mut schema["properties"]["energy"]),
-            Part::Sweep => {
+            SchemaPart::Accelerator => allow_path(&mut schema["properties"]["energy"]),
+            SchemaPart::Sweep => {
                 allow_path(&mut schema["properties"]["experiment"]);
                 allow_paths(&mut schema["$defs"]["Experiment"]["properties"]);
                 allow_path(&mut schema["$defs"]["Accelerator"]["properties"]["energy"]);
@@ -123,37 +123,37 @@ mod tests {
     fn descriptions_are_prose() {
         let said = "As [`Format`](crate::Format) [a, b] has it.";
         assert_eq!(prose(&format!("{said}\n\n```\nuse x;\n```")), "As `Format` [a, b] has it.");
-        for part in Part::value_variants() {
-            let text = Schema { part: *part }.run();
+        for part in SchemaPart::value_variants() {
+            let text = SchemaCommand { part: *part }.run();
             assert!(!text.contains("```") && !text.contains("]("), "{part:?}: {text}");
         }
     }
 
-    fn schema(part: Part) -> Value {
-        serde_json::from_str(&Schema { part }.run()).unwrap()
+    fn schema(part: SchemaPart) -> Value {
+        serde_json::from_str(&SchemaCommand { part }.run()).unwrap()
     }
 
     #[test]
     fn every_part_has_a_schema_that_states_its_keys() {
         for (part, key) in [
-            (Part::Experiment, "accelerator"),
-            (Part::Network, "layers"),
-            (Part::Training, "rate"),
-            (Part::Precision, "weight_gradients"),
-            (Part::Accelerator, "scratchpad"),
-            (Part::Energy, "multiplier"),
-            (Part::Sweep, "axes"),
+            (SchemaPart::Experiment, "accelerator"),
+            (SchemaPart::Network, "layers"),
+            (SchemaPart::Training, "rate"),
+            (SchemaPart::Precision, "weight_gradients"),
+            (SchemaPart::Accelerator, "scratchpad"),
+            (SchemaPart::Energy, "multiplier"),
+            (SchemaPart::Sweep, "axes"),
         ] {
             let schema = schema(part);
             assert!(schema["properties"].get(key).is_some(), "{part:?} {schema:#}");
             assert_eq!(schema["additionalProperties"], false, "{part:?}");
         }
-        assert_eq!(schema(Part::Dataset)["oneOf"].as_array().map(Vec::len), Some(6));
+        assert_eq!(schema(SchemaPart::Dataset)["oneOf"].as_array().map(Vec::len), Some(6));
     }
 
     #[test]
     fn sections_of_an_experiment_may_be_paths() {
-        let schema = schema(Part::Experiment);
+        let schema = schema(SchemaPart::Experiment);
         for section in ["dataset", "network", "training", "precision", "accelerator"] {
             assert_eq!(schema["properties"][section]["anyOf"][1]["type"], "string", "{section}");
         }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_energy::EnergyUnit;
 use systoliq_explore::{
-    Cost, Explorer, Lines, Outcome, Search, SearchReport, SearchSpec, Seen, Start, StartName,
-    Trial, Verdict,
+    CostKind, Explorer, Lines, PlanVerdict, RunOutcome, Search, SearchEvent, SearchReport,
+    SearchSpec, Start, StartName, Trial,
 };
 use systoliq_run::{Experiment, Prepared, path};
 use systoliq_study::drop::looks::LOOKS;
@@ -28,13 +28,13 @@ use super::precision::analytical;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
-use crate::run_folder::{Kind, RunFolder};
-use seeds::Seeds;
-use systoliq_load::document::Layout;
+use crate::run_folder::{FolderKind, RunFolder};
+use seeds::SeedsArgument;
+use systoliq_load::document::DocumentLayout;
 use systoliq_load::files::{self, read_text};
 
 /// The folder of a search.
-const SEARCH: Kind = Kind {
+const SEARCH: FolderKind = FolderKind {
     what: "search",
     manifest: "request.json",
     beforehand: None,
@@ -80,12 +80,12 @@ pub struct SearchCommand {
 
     /// The seeds that plans are chosen by: how many, from the experiment's own up; or A..=B; or A,B,C.
     #[arg(long, value_name = "SEEDS", default_value = "10")]
-    seeds: Seeds,
+    seeds: SeedsArgument,
 
     /// The seeds that the plan is measured with, written likewise; a number of them follows --seeds
     /// [default: 29, the least of which none may fail for 10 % of all to fail at most; with --confirm 116].
     #[arg(long, value_name = "SEEDS")]
-    held_back: Option<Seeds>,
+    held_back: Option<SeedsArgument>,
 
     /// Looks at the plan after 29, 58 and 116 of the seeds that are held back, until the margin is decided.
     #[arg(long)]
@@ -196,7 +196,7 @@ impl SearchCommand {
         let after = seeds.iter().max().and_then(|last| last.checked_add(1));
         let looks = LOOKS.into_iter().max().unwrap_or_default();
         let most = if self.confirm { looks } else { SEEDS_CONFIRMED as usize };
-        let held_back = self.held_back.clone().unwrap_or(Seeds::Count(most as u64));
+        let held_back = self.held_back.clone().unwrap_or(SeedsArgument::Count(most as u64));
         let held_back = match held_back.from(after) {
             Ok(held_back) => held_back,
             Err(problem) => return bad(numbered("held-back", problem)),
@@ -211,9 +211,9 @@ impl SearchCommand {
             ));
         }
         let cost = match self.cost {
-            CostName::Energy => Cost::EnergyPj,
-            CostName::Cycles => Cost::Cycles,
-            CostName::Bits => Cost::StepBits,
+            CostName::Energy => CostKind::EnergyPj,
+            CostName::Cycles => CostKind::Cycles,
+            CostName::Bits => CostKind::StepBits,
         };
         let runs_max = self.runs.get() as usize;
         let (margin, confirm) = (self.margin, self.confirm);
@@ -225,14 +225,14 @@ impl SearchCommand {
         spec: &SearchSpec,
         starts: &[Start],
         explorer: &Explorer<'_>,
-    ) -> Result<(SearchReport, Vec<systoliq_explore::Key>), Failure> {
+    ) -> Result<(SearchReport, Vec<systoliq_explore::RunKey>), Failure> {
         let search = Search::new(spec, starts).map_err(Failure::input)?;
         let jobs = self.jobs(spec);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
         let profile = spec.experiment.accelerator.profile().map_err(Failure::input)?;
         let kept = || explorer.with_lines(Lines::count);
-        let progress = Progress::new((spec.cost, profile.unit()), &self.out, &kept);
-        let watch = |seen: Seen<'_>| progress.saw(seen);
+        let progress = SearchProgress::new((spec.cost, profile.unit()), &self.out, &kept);
+        let watch = |seen: SearchEvent<'_>| progress.saw(seen);
         let found = pool.map_err(Failure::run)?.install(|| search.run(explorer, &watch));
         progress.bar.finish_and_clear();
         found.map_err(|error| match error {
@@ -305,7 +305,7 @@ fn check_starts(Starts { starts, .. }: &Starts, prepared: &Prepared) -> Result<(
 /// An experiment whose file may stand anywhere: its paths of data start at the root.
 fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
     let mut json = serde_json::to_value(experiment)?;
-    for place in Layout::EXPERIMENT.data {
+    for place in DocumentLayout::EXPERIMENT.data {
         if let Some(Value::String(data)) = path::get(&json, place) {
             let absolute = std::path::absolute(data)?.into_os_string().into_string();
             let absolute = absolute.map_err(|path| anyhow!("{} is not UTF-8", path.display()))?;
@@ -316,20 +316,24 @@ fn standing_alone(experiment: &Experiment) -> Result<Value, Error> {
 }
 
 /// What is shown on standard error while runs end, if that is a terminal.
-struct Progress<'a> {
+struct SearchProgress<'a> {
     bar: ProgressBar,
     /// The folder that keeps the runs, and how many it has.
     out: &'a Path,
     kept: &'a (dyn Fn() -> usize + Sync),
     /// What is to be least, and the unit of energy.
-    cost: (Cost, EnergyUnit),
+    cost: (CostKind, EnergyUnit),
     stopped: AtomicUsize,
     /// The least cost of a plan within the budget.
     least: Mutex<f64>,
 }
 
-impl<'a> Progress<'a> {
-    fn new(cost: (Cost, EnergyUnit), out: &'a Path, kept: &'a (dyn Fn() -> usize + Sync)) -> Self {
+impl<'a> SearchProgress<'a> {
+    fn new(
+        cost: (CostKind, EnergyUnit),
+        out: &'a Path,
+        kept: &'a (dyn Fn() -> usize + Sync),
+    ) -> Self {
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner} {pos} runs, {per_sec}{msg}");
         bar.set_style(style.expect("a template that indicatif reads"));
@@ -349,19 +353,19 @@ impl<'a> Progress<'a> {
         ));
     }
 
-    fn saw(&self, seen: Seen<'_>) {
+    fn saw(&self, seen: SearchEvent<'_>) {
         match seen {
-            Seen::Run(line) => {
-                if let Outcome::Stopped(_) = line.outcome {
+            SearchEvent::Run(line) => {
+                if let RunOutcome::Stopped(_) = line.outcome {
                     self.stopped.fetch_add(1, Ordering::Relaxed);
                 }
                 self.bar.inc(1);
                 self.keeps();
             }
-            Seen::Step(step) => {
+            SearchEvent::Step(step) => {
                 let stopped = self.stopped.load(Ordering::Relaxed);
                 let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(cost) = step.cost.filter(|_| step.verdict == Verdict::Within) {
+                if let Some(cost) = step.cost.filter(|_| step.verdict == PlanVerdict::Within) {
                     *least = cost.min(*least);
                 }
                 let step = summary::step(step);

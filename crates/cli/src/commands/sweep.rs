@@ -16,7 +16,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use systoliq_energy::Picojoules;
-use systoliq_explore::{Analysis, Explorer, Key, Line, Lines, Store, Sweep, Trial};
+use systoliq_explore::{Analysis, Explorer, Line, Lines, RunKey, RunStore, Sweep, Trial};
 use systoliq_run::Prepared;
 use systoliq_study::drop::MARGIN;
 use systoliq_study::drop::looks::LOOKS;
@@ -126,7 +126,7 @@ impl SweepCommand {
                         format!("without --out, nothing of its {runs} runs{more} is kept");
                     warn(&sweep.spec().name, &[problem]);
                 }
-                (None, Store::new(Lines::default(), io::sink()))
+                (None, RunStore::new(Lines::default(), io::sink()))
             }
         };
         if let Some(&(point, seed)) = runs.first() {
@@ -155,7 +155,8 @@ impl SweepCommand {
         trial: &dyn Fn(usize) -> Trial,
         runs: usize,
     ) -> Result<(), Failure> {
-        let explorer = Explorer::new(Store::new(Lines::default(), io::sink()), &files::open_data);
+        let explorer =
+            Explorer::new(RunStore::new(Lines::default(), io::sink()), &files::open_data);
         let first = match explorer.check(&trial(0)) {
             Ok(()) => return Ok(()),
             Err(problem) => problem,
@@ -170,9 +171,9 @@ impl SweepCommand {
     /// what the store has in the end, and what follows.
     fn evaluate(
         &self,
-        store: Store,
+        store: RunStore,
         sweep: &Sweep,
-        (keys, trial): (&[Key], &(dyn Fn(usize) -> Trial + Sync)),
+        (keys, trial): (&[RunKey], &(dyn Fn(usize) -> Trial + Sync)),
         others: &[u64],
     ) -> Result<(Lines, Analysis), Failure> {
         let explorer = Explorer::new(store, &files::open_data);
@@ -183,7 +184,7 @@ impl SweepCommand {
             explorer.with_lines(|lines| keys.iter().map(|&key| ended(lines, key)).collect());
         let kept = AtomicU64::new(stored.iter().map(|&stored| u64::from(stored)).sum());
         let out = self.out.as_deref();
-        let progress = Progress::new(runs as u64, self.margin, out);
+        let progress = SweepProgress::new(runs as u64, self.margin, out);
         let of_all = |kept| format!("{kept} of {runs} runs");
         progress.keeps(&of_all(kept.load(Ordering::Relaxed)));
         let saw = |at: usize, line: &Line| {
@@ -202,7 +203,7 @@ impl SweepCommand {
             explorer.with_lines(|lines| Analysis::new(sweep, keys, lines, self.margin));
         for point in analysis.winners().into_iter().filter(|_| self.confirm) {
             let of_seed = |seed| self::trial(sweep, point, seed);
-            let progress = Progress::new(others.len() as u64, self.margin, out);
+            let progress = SweepProgress::new(others.len() as u64, self.margin, out);
             let keeps = || progress.keeps(&format!("{} runs", explorer.with_lines(Lines::count)));
             keeps();
             let saw = |line: &Line| {
@@ -226,7 +227,7 @@ impl SweepCommand {
 const RUNS_UNSAID_MAX: usize = 20;
 
 /// What is shown on standard error while runs end, if that is a terminal.
-struct Progress<'a> {
+struct SweepProgress<'a> {
     bar: ProgressBar,
     /// The folder that keeps the runs.
     out: Option<&'a Path>,
@@ -235,7 +236,7 @@ struct Progress<'a> {
     best: Mutex<Option<f64>>,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> SweepProgress<'a> {
     fn new(runs: u64, margin: f64, out: Option<&'a Path>) -> Self {
         let bar = ProgressBar::new(runs);
         let template = "[{bar:20}] {pos}/{len} runs, {per_sec}, {eta} left{wide_msg}";
@@ -279,7 +280,7 @@ pub(super) fn trial(sweep: &Sweep, point: usize, seed: u64) -> Trial {
 }
 
 /// The keys of so many runs, in the present thread pool.
-fn keys(runs: usize, key: &(dyn Fn(usize) -> Key + Sync)) -> Vec<Key> {
+fn keys(runs: usize, key: &(dyn Fn(usize) -> RunKey + Sync)) -> Vec<RunKey> {
     let bar = ProgressBar::new(runs as u64);
     let style = ProgressStyle::with_template("[{bar:20}] {pos}/{len} experiments read, {eta} left");
     bar.set_style(style.expect("a template that indicatif reads").progress_chars("=> "));
@@ -293,7 +294,7 @@ fn keys(runs: usize, key: &(dyn Fn(usize) -> Key + Sync)) -> Vec<Key> {
 }
 
 /// Two runs of one key, the first of which is that with the first such key.
-fn twice(keys: &[Key]) -> Option<(usize, usize)> {
+fn twice(keys: &[RunKey]) -> Option<(usize, usize)> {
     let mut first = HashMap::new();
     keys.iter().enumerate().find_map(|(at, key)| Some((first.insert(key, at)?, at)))
 }
@@ -321,7 +322,7 @@ fn other_seeds(seeds: &[u64]) -> Result<Vec<u64>, Failure> {
 }
 
 /// The name of the file that a run has to itself, if `systoliq point` has made it.
-pub(super) fn point_name(key: Key) -> String {
+pub(super) fn point_name(key: RunKey) -> String {
     format!("{key}.json")
 }
 

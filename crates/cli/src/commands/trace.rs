@@ -10,7 +10,7 @@ use anyhow::{Error, anyhow};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_array::trace::{TEXT_COLS_MAX, check_pes};
-use systoliq_array::{self as array, Instants, Mapping, Schedule};
+use systoliq_array::{self as array, FoldSchedule, Instants, Mapping, Trace};
 use systoliq_import::{scalesim::trace::Matrix, scalesim::trace::scratchpad};
 use systoliq_nn::DataSet;
 use systoliq_program::WriteId;
@@ -40,7 +40,7 @@ Examples:
 
 In a trace, a and b are an element of each operand, acc is a sum, in two's complement. GTKWave and
 Surfer show vcd and fst; in fst, show the signal `phase` as ASCII.")]
-pub struct Trace {
+pub struct TraceCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -76,7 +76,7 @@ pub struct Trace {
 
     /// What is written.
     #[arg(long, value_enum)]
-    format: Format,
+    format: TraceFormat,
 
     /// The file; text may do without, and is printed.
     #[arg(short, long, value_name = "FILE")]
@@ -85,7 +85,7 @@ pub struct Trace {
 
 /// What a trace is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum TraceFormat {
     /// A value change dump, for every viewer of waves.
     Vcd,
     /// The same as a fast signal trace, several times smaller.
@@ -103,7 +103,7 @@ enum Format {
     Scalesim,
 }
 
-impl Format {
+impl TraceFormat {
     fn name(self) -> &'static str {
         match self {
             Self::Vcd => "vcd",
@@ -141,13 +141,13 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 }
 
 /// What of the GEMM is traced.
-struct Part {
+struct TracedPart {
     cycles: Range<u64>,
     rows: Range<usize>,
     cols: Range<usize>,
 }
 
-impl Trace {
+impl TraceCommand {
     /// Writes the trace; returns it, or what was written.
     pub fn run(&self) -> Result<String, Failure> {
         let input = |error: systoliq_run::Error| Failure::input(error);
@@ -155,7 +155,7 @@ impl Trace {
         if !self.format.is_of_registers() {
             return self.run_step(&loaded);
         }
-        if self.format == Format::Scalesim {
+        if self.format == TraceFormat::Scalesim {
             self.refuse(&[("--rows", self.rows.is_some()), ("--cols", self.cols.is_some())])?;
             self.refuse(&[("--period-ps", self.period_ps.is_some())])?;
         }
@@ -173,7 +173,7 @@ impl Trace {
         let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
         let part = self.part(&mapping)?;
         loaded.warn(&data);
-        if self.format == Format::Scalesim {
+        if self.format == TraceFormat::Scalesim {
             return self.run_scalesim(&loaded, &data, (op, &mapping), part.cycles);
         }
         let bar = progress_bar("training", self.step, "steps");
@@ -236,8 +236,8 @@ impl Trace {
         write_whole(path, |file| {
             let mut file = BufWriter::new(file);
             match self.format {
-                Format::Perfetto => trace.perfetto(&mut file)?,
-                Format::Dramsim3 => trace.dramsim3(&mut file)?,
+                TraceFormat::Perfetto => trace.perfetto(&mut file)?,
+                TraceFormat::Dramsim3 => trace.dramsim3(&mut file)?,
                 _ => trace.ramulator2(&mut file)?,
             }
             file.flush()
@@ -288,14 +288,14 @@ impl Trace {
     fn check_out(&self) -> Result<(), Failure> {
         let Some(path) = &self.out else {
             return match self.format {
-                Format::Text => Ok(()),
+                TraceFormat::Text => Ok(()),
                 _ => Err(Failure::input(anyhow!(
                     "--format {}: expected -o FILE; only text is printed",
                     self.format.name()
                 ))),
             };
         };
-        if self.format == Format::Scalesim {
+        if self.format == TraceFormat::Scalesim {
             return match path.exists() && !path.is_dir() {
                 true => Err(Failure::input(anyhow!(
                     "cannot write {}: it is a file, expected a folder",
@@ -308,8 +308,8 @@ impl Trace {
     }
 
     /// What of the GEMM is asked for, if it has that.
-    fn part(&self, mapping: &Mapping) -> Result<Part, Failure> {
-        let schedule = Schedule::new(mapping);
+    fn part(&self, mapping: &Mapping) -> Result<TracedPart, Failure> {
+        let schedule = FoldSchedule::new(mapping);
         let cycles = array::timing::gemm(mapping).map_err(Failure::input)?.total().0;
         let whole = 0..cycles;
         let wanted = match (&self.cycles, self.fold) {
@@ -345,17 +345,17 @@ impl Trace {
         };
         let (rows, cols) = (side(&self.rows, mapping.rows), side(&self.cols, mapping.cols));
         check_pes(mapping, &rows, &cols).map_err(Failure::input)?;
-        if self.format == Format::Text && cols.len() > TEXT_COLS_MAX {
+        if self.format == TraceFormat::Text && cols.len() > TEXT_COLS_MAX {
             let wide = array::Error::TraceTooWide { cols: cols.len() };
             return Err(Failure::input(anyhow!("{wide}; take a part with --cols")));
         }
-        let part = Part { cycles: wanted, rows, cols };
+        let part = TracedPart { cycles: wanted, rows, cols };
         self.check_size(&part)?;
         Ok(part)
     }
 
     /// Checks that what is asked for is not absurdly large.
-    fn check_size(&self, part: &Part) -> Result<(), Failure> {
+    fn check_size(&self, part: &TracedPart) -> Result<(), Failure> {
         let (pes, cycles) =
             (part.rows.len() * part.cols.len(), part.cycles.end - part.cycles.start);
         let most = self.format.pe_cycles_max();
@@ -382,11 +382,11 @@ impl Trace {
     fn trace<'i, 'a>(
         &self,
         instants: &'i Instants<'a>,
-        part: &Part,
+        part: &TracedPart,
         title: &str,
-    ) -> Result<array::Trace<'i, 'a>, Failure> {
+    ) -> Result<Trace<'i, 'a>, Failure> {
         let make = || {
-            let trace = array::Trace::new(instants, part.cycles.clone())?;
+            let trace = Trace::new(instants, part.cycles.clone())?;
             let mut trace = trace.of_pes(part.rows.clone(), part.cols.clone())?.titled(title);
             if let Some(period) = self.period_ps {
                 trace = trace.with_period_ps(period)?;
@@ -396,13 +396,13 @@ impl Trace {
         make().map_err(|error: array::Error| Failure::input(error))
     }
 
-    fn write(&self, trace: &array::Trace<'_, '_>, path: &Path, cycles: u64) -> Result<(), Failure> {
+    fn write(&self, trace: &Trace<'_, '_>, path: &Path, cycles: u64) -> Result<(), Failure> {
         let bar = progress_bar("tracing", cycles, "cycles");
         let mut progress = |cycle| bar.set_position(cycle);
         let written = write_whole(path, |file| -> io::Result<()> {
             match self.format {
-                Format::Vcd => trace.vcd(file, &mut progress),
-                Format::Fst => trace.fst(BufWriter::new(file), &mut progress),
+                TraceFormat::Vcd => trace.vcd(file, &mut progress),
+                TraceFormat::Fst => trace.fst(BufWriter::new(file), &mut progress),
                 _ => trace.text(&mut BufWriter::new(file), &mut progress),
             }
         });

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
-use directory::{RunDirectory, Start};
+use directory::{RunDirectory, RunStart};
 
 /// Trains a network in fixed point on the simulated array, and the same network in floating point
 /// on the same seed and batches, and sums up accuracy, cycles and energy.
@@ -46,7 +46,7 @@ With --out, the run is kept in a folder: report.json (the sum of it), curves.csv
 predictions.csv (the classes of the test samples), timing.json (what differs from run to run) and
 checkpoints/, from which --resume goes on: after an interruption, or to more epochs or seeds. A run that
 is there is not touched without --resume or --force.")]
-pub struct Train {
+pub struct TrainCommand {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -56,7 +56,7 @@ pub struct Train {
 
     /// What multiplies matrices; the results are the same.
     #[arg(long, value_enum, default_value_t)]
-    engine: Engine,
+    engine: EngineName,
 
     /// Threads; the results are the same for any number [default: all cores].
     #[arg(long, value_name = "N")]
@@ -101,7 +101,7 @@ pub struct Train {
 
 /// The engines by name.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Engine {
+enum EngineName {
     /// Integer GEMM; closed forms give the cycles.
     #[default]
     Fast,
@@ -111,7 +111,7 @@ enum Engine {
     Reference,
 }
 
-impl Engine {
+impl EngineName {
     fn kind(self) -> EngineKind {
         match self {
             Self::Fast => EngineKind::Fast,
@@ -124,7 +124,7 @@ impl Engine {
 /// How many suggestions `--diagnose` tries.
 const SUGGESTIONS_TRIED: usize = 3;
 
-impl Train {
+impl TrainCommand {
     /// Trains; returns the tables, or the report.
     pub fn run(&self) -> Result<String, Failure> {
         let start = Instant::now();
@@ -141,7 +141,7 @@ impl Train {
         let directory = match &self.out {
             Some(path) => {
                 let Self { resume, force, seeds, dump_step, .. } = *self;
-                let start = Start { resume, force, seeds, dump_step };
+                let start = RunStart { resume, force, seeds, dump_step };
                 Some(RunDirectory::open(path, &loaded.prepared, start)?)
             }
             None => None,
@@ -250,7 +250,7 @@ impl Train {
 
 /// All seeds of one command.
 struct Session<'a> {
-    train: &'a Train,
+    train: &'a TrainCommand,
     loaded: &'a Loaded,
     directory: Option<&'a RunDirectory>,
     /// Steps of one seed.

@@ -14,9 +14,9 @@ use systoliq_hardware::accelerator::Dram;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_import::{scalesim::ScaleSimConfig, scalesim::Topology};
 use systoliq_run::Error;
-use systoliq_study::workload::{Product, ScaleSimRow, WorkloadReport, products, scalesim};
+use systoliq_study::workload::{LayerProduct, ScaleSimRow, WorkloadReport, products, scalesim};
 
-use self::reports::Figures;
+use self::reports::ReportFigures;
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
 use super::waiting::waiting;
@@ -42,7 +42,7 @@ which a tile fetches each pixel once. Without --scalesim, output sizes round dow
 SCALE-Sim 3, a line per product. With --scalesim, cycles, utilizations and SRAM figures are
 SCALE-Sim's, without prefetch and stalls, and a depthwise layer takes a line per channel, as there;
 figures of DRAM are always ours.")]
-pub struct Workload {
+pub struct WorkloadCommand {
     /// The topology.
     #[arg(value_name = "TOPOLOGY.csv")]
     topology: PathBuf,
@@ -81,7 +81,7 @@ pub struct Workload {
     json: bool,
 }
 
-impl Workload {
+impl WorkloadCommand {
     /// What it takes.
     pub fn run(&self) -> Result<String, Failure> {
         if let Some(file) = &self.counts {
@@ -98,7 +98,7 @@ impl Workload {
         let (text, figures) = if self.scalesim {
             let rows = waiting(COUNTING, || scalesim(&accelerator, products)).map_err(in_file)?;
             let text = if self.json { json(&rows)? } else { scalesim_text(&rows) };
-            (text, self.figures(&rows, |row| Figures::theirs(&accelerator, row, widths)))
+            (text, self.figures(&rows, |row| ReportFigures::theirs(&accelerator, row, widths)))
         } else {
             let report = waiting(COUNTING, || WorkloadReport::new(&accelerator, products, widths))
                 .map_err(in_file)?;
@@ -109,7 +109,7 @@ impl Workload {
                 write_whole(file, |out| out.write_all(counts.as_bytes())).map_err(Failure::run)?;
             }
             let text = if self.json { json(&report)? } else { text(&report, &accelerator.dram) };
-            (text, self.figures(&report.products, |row| Ok(Figures::ours(&accelerator, row))))
+            (text, self.figures(&report.products, |row| Ok(ReportFigures::ours(&accelerator, row))))
         };
         if let Some(folder) = &self.csv {
             reports::write(folder, &figures.map_err(in_file)?)?;
@@ -121,8 +121,8 @@ impl Workload {
     fn figures<R>(
         &self,
         rows: &[R],
-        of: impl FnMut(&R) -> Result<Figures, Error>,
-    ) -> Result<Vec<Figures>, Error> {
+        of: impl FnMut(&R) -> Result<ReportFigures, Error>,
+    ) -> Result<Vec<ReportFigures>, Error> {
         let rows = if self.csv.is_some() { rows } else { &[] };
         rows.iter().map(of).collect()
     }
@@ -170,7 +170,7 @@ fn read<T, E: std::fmt::Display>(
 }
 
 /// The names and sizes of a product, as every table begins.
-fn labels(product: &Product) -> [String; 5] {
+fn labels(product: &LayerProduct) -> [String; 5] {
     let layer = match product.repeats {
         1 => product.layer.clone(),
         repeats => format!("{} x {repeats}", product.layer),

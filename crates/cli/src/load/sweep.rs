@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Error, anyhow};
 use serde_json::Value;
-use systoliq_explore::{Axis, AxisSpec, Bundle, Paths, Sweep, SweepSpec};
+use systoliq_explore::{AxisSpec, Bundle, Paths, Sweep, SweepAxis, SweepSpec};
 use systoliq_run::path;
 
 use crate::failure::Failure;
-use systoliq_load::document::{Document, Layout};
+use systoliq_load::document::{Document, DocumentLayout};
 use systoliq_load::{placed, typed};
 
 /// A sweep that has been read and checked.
@@ -24,7 +24,7 @@ impl LoadedSweep {
     pub fn refuse(&self, problem: &str) -> Failure {
         let word = problem.split([' ', ',']).next().unwrap_or_default().trim_end_matches(':');
         let names = path::split(word).unwrap_or_default();
-        let set = |axis: &Axis| {
+        let set = |axis: &SweepAxis| {
             axis.paths.iter().any(|path| path.starts_with(word) || word.starts_with(path.as_str()))
         };
         let from_axis = self.sweep.axes().iter().any(set);
@@ -50,7 +50,7 @@ impl LoadedSweep {
 /// If a file or an override is at fault, or the sweep is impossible.
 pub fn read(file: &Path, set: &[String], many: bool) -> Result<LoadedSweep, Failure> {
     let read = || -> Result<LoadedSweep, Error> {
-        let mut document = Document::read(file, Layout::SWEEP)?;
+        let mut document = Document::read(file, DocumentLayout::SWEEP)?;
         set.iter().try_for_each(|argument| document.set(argument))?;
         let mut spec: SweepSpec = typed(&document)?;
         Sweep::check_size(&spec, many).map_err(|error| placed(&document, error))?;

@@ -9,7 +9,7 @@ use super::super::error::Error;
 use super::super::figure::check_source;
 use super::super::interpolate::{enclosing, log_interpolate};
 use super::super::node::{NODE_MAX_NM, NODE_MIN_NM, Scaling, sram_from_45_to_7};
-use super::{Cell, Columns, SramTable};
+use super::{Cell, CellMacros, SramTable};
 use crate::Certainty;
 
 /// SRAM macros at several nodes.
@@ -195,7 +195,7 @@ fn let_larger_stand_in(grid: &mut [Vec<f64>]) {
     }
 }
 
-impl Columns {
+impl CellMacros {
     /// Replaces every number by what `with` makes of it and of its like in `other`.
     fn combine(&mut self, other: &Self, with: impl Fn(f64, f64) -> f64) {
         let ours = self.access_pj.iter_mut().flatten().flatten();
@@ -208,7 +208,7 @@ impl Columns {
 
 impl SramTable {
     /// Checks the columns of one cell and fills their gaps.
-    fn columns(&self, cell: Cell, file: ColumnsFile) -> Result<Columns, Error> {
+    fn columns(&self, cell: Cell, file: ColumnsFile) -> Result<CellMacros, Error> {
         let path = |column: &str| format!("{} nm {}.{column}", self.node_nm, cell.name());
         for (column, found) in [("leak_mw", &file.leak_mw), ("area_mm2", &file.area_mm2)] {
             let sizes = self.sizes.len();
@@ -221,7 +221,7 @@ impl SramTable {
         let read = self.grid(path("read_pj_env"), file.read_pj_env)?;
         let write = self.grid(path("write_pj_env"), file.write_pj_env)?;
         let access_pj = [read, write];
-        Ok(Columns { access_pj, leak_mw: file.leak_mw, area_mm2: file.area_mm2 })
+        Ok(CellMacros { access_pj, leak_mw: file.leak_mw, area_mm2: file.area_mm2 })
     }
 
     /// Checks one array of the file and fills its gaps.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_study::drop::{Judgement, looks};
 
 use super::{Analysis, Lost};
-use crate::{Error, Explorer, Key, Line, Lines, Sweep, Trial};
+use crate::{Error, Explorer, Line, Lines, RunKey, Sweep, Trial};
 
 /// A point with seeds that took no part in choosing it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +54,8 @@ impl Analysis {
 impl Analysis {
     /// What follows from the lines of a store for a sweep, with the margin and the looks of this analysis;
     /// it is this one, unless one of the two was changed. `key` is that of a point with a seed.
-    pub fn again(&self, sweep: &Sweep, lines: &Lines, key: &dyn Fn(usize, u64) -> Key) -> Self {
-        let keys: Vec<Key> = sweep.runs().map(|(point, seed)| key(point, seed)).collect();
+    pub fn again(&self, sweep: &Sweep, lines: &Lines, key: &dyn Fn(usize, u64) -> RunKey) -> Self {
+        let keys: Vec<RunKey> = sweep.runs().map(|(point, seed)| key(point, seed)).collect();
         let margin = self.within.margin;
         let mut again = Self::new(sweep, &keys, lines, margin);
         let possible = self.looked_at.iter().filter(|looked| looked.point < again.points.len());

@@ -6,7 +6,7 @@ use systoliq_study::drop::ratio::SeedRatio;
 use systoliq_study::drop::{Judgement, Level, MARGIN, Networks, RatioOverSeeds, of_values, words};
 
 use super::Measure;
-use crate::{Found, Learning};
+use crate::{Found, LearningCurves};
 
 /// What a point lost against the golden model; means are of the seeds with which golden did not diverge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl Lost {
         validation: bool,
         (margin, level): (f64, Level),
     ) -> Option<Self> {
-        let last = |learning: &Learning| learning.part(validation)?.last(measure);
+        let last = |learning: &LearningCurves| learning.part(validation)?.last(measure);
         let triple = |&(_, found): &(u64, &Found)| {
             let lost = found.lost_in(measure, validation)?;
             Some([lost, last(&found.fixed)?, last(&found.golden)?])
@@ -93,11 +93,11 @@ impl Lost {
 fn ratio(found: &[(u64, &Found)], validation: bool) -> RatioOverSeeds {
     let of_run = |&(seed, found): &(u64, &Found)| {
         let both = [&found.golden, &found.fixed];
-        let loss = |learning: &Learning| learning.part(validation)?.final_loss();
+        let loss = |learning: &LearningCurves| learning.part(validation)?.final_loss();
         SeedRatio {
             seed,
             losses: both.map(|learning| loss(learning).unwrap_or(f64::NAN)),
-            diverged: both.map(Learning::ended_worse),
+            diverged: both.map(LearningCurves::ended_worse),
         }
     };
     RatioOverSeeds::new(&found.iter().map(of_run).collect::<Vec<_>>())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use systoliq_energy::EnergyUnit;
 
-use super::{Analysis, Cost};
+use super::{Analysis, CostKind};
 
 /// The cheapest points whose mean loss is within a margin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,14 +14,14 @@ pub struct Within {
     /// What may be lost.
     pub margin: f64,
     /// By cost, the number of the point in `points`; no entry where none loses so little.
-    pub cheapest: BTreeMap<Cost, usize>,
+    pub cheapest: BTreeMap<CostKind, usize>,
 }
 
 impl Analysis {
     /// The number of every point that can be selected, with its cost and loss, from the cheapest on;
     /// of equal cost, from the least loss. None by energies of several units.
-    fn ranked(&self, cost: Cost) -> Vec<(usize, f64, f64)> {
-        if cost == Cost::EnergyPj && self.energy_unit().is_none() {
+    fn ranked(&self, cost: CostKind) -> Vec<(usize, f64, f64)> {
+        if cost == CostKind::EnergyPj && self.energy_unit().is_none() {
             return Vec::new();
         }
         let ranked = |(at, point): (usize, &super::PointAnalysis)| {
@@ -41,7 +41,7 @@ impl Analysis {
         units.all(|unit| unit == first).then_some(first)
     }
 
-    pub(super) fn front(&self, cost: Cost) -> Vec<usize> {
+    pub(super) fn front(&self, cost: CostKind) -> Vec<usize> {
         let mut least = f64::INFINITY;
         let better = |&(_, _, lost): &(usize, f64, f64)| {
             let better = lost < least;
@@ -53,7 +53,7 @@ impl Analysis {
 
     /// The cheapest point that loses at most `margin` on the part that points are selected on; of
     /// equally cheap ones, that which loses least.
-    pub fn cheapest(&self, cost: Cost, margin: f64) -> Option<usize> {
+    pub fn cheapest(&self, cost: CostKind, margin: f64) -> Option<usize> {
         self.ranked(cost).into_iter().find(|&(.., lost)| lost <= margin).map(|(at, ..)| at)
     }
 }

@@ -8,7 +8,7 @@ use systoliq_nn::Extended;
 use systoliq_study::drop::{of_counts, of_values};
 
 use super::Analysis;
-use crate::{Level, Sweep};
+use crate::{AxisLevel, Sweep};
 
 /// One step down one axis: the mean over all pairs of points that differ in this step alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(super) fn of(sweep: &Sweep, analysis: &Analysis) -> Vec<Sensitivity> {
             let (from, to) = (step[0], step[1]);
             let pairs =
                 lines.values().filter_map(|line| Some((*line.get(&from)?, *line.get(&to)?)));
-            if let Some(step) = Step::of(analysis, pairs) {
+            if let Some(step) = LevelStep::of(analysis, pairs) {
                 found.push(Sensitivity {
                     axis: axis.name.clone(),
                     from: axis.levels[from].value.clone(),
@@ -64,7 +64,7 @@ pub(super) fn of(sweep: &Sweep, analysis: &Analysis) -> Vec<Sensitivity> {
 }
 
 /// Levels from the highest number down; in the order of the axis, from the last, if one is no number.
-fn descending(levels: &[Level]) -> Vec<usize> {
+fn descending(levels: &[AxisLevel]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..levels.len()).rev().collect();
     let numbers: Option<Vec<f64>> = levels.iter().map(|level| level.value.as_f64()).collect();
     if let Some(numbers) = numbers {
@@ -73,13 +73,13 @@ fn descending(levels: &[Level]) -> Vec<usize> {
     order
 }
 
-struct Step {
+struct LevelStep {
     pairs: usize,
     loss: (f64, Option<f64>),
     energy_factor: Option<f64>,
 }
 
-impl Step {
+impl LevelStep {
     /// Over pairs of points, before and after the step, that both have a loss; nothing where none do.
     fn of(analysis: &Analysis, pairs: impl Iterator<Item = (usize, usize)>) -> Option<Self> {
         let (mut count, mut energy) = (0, Some(0.0));

@@ -10,7 +10,7 @@ use systoliq_study::drop::{DropVerdict, failing_at_most};
 use systoliq_nn::Extended;
 
 use super::*;
-use crate::{Explorer, Scores, Store, SweepSpec, Trial, results_csv, runs_csv};
+use crate::{Explorer, RunStore, Scores, SweepSpec, Trial, results_csv, runs_csv};
 
 fn experiment() -> Value {
     json!({
@@ -44,18 +44,18 @@ fn sweep() -> Sweep {
 /// A real line, whose figures are then replaced.
 fn template() -> Line {
     let open = |name: &str| Err(io::Error::other(name.to_owned()));
-    let explorer = Explorer::new(Store::new(Lines::default(), io::sink()), &open);
+    let explorer = Explorer::new(RunStore::new(Lines::default(), io::sink()), &open);
     let experiment: Experiment = serde_json::from_value(experiment()).unwrap();
     explorer.evaluate(&Trial::new(experiment)).unwrap()
 }
 
 /// A line for each run, of which `edit` replaces the figures by point and seed.
-fn lines(sweep: &Sweep, edit: impl Fn(usize, u64, &mut Line)) -> (Vec<Key>, Lines) {
+fn lines(sweep: &Sweep, edit: impl Fn(usize, u64, &mut Line)) -> (Vec<RunKey>, Lines) {
     let template = template();
     let mut lines = Lines::default();
     let keys = sweep.runs().map(|(point, seed)| {
         let experiment = sweep.experiment(point, seed);
-        let mut line = Line { key: Key::of(&experiment), experiment, ..template.clone() };
+        let mut line = Line { key: RunKey::of(&experiment), experiment, ..template.clone() };
         edit(point, seed, &mut line);
         lines.insert(line.clone());
         line.key
@@ -65,7 +65,7 @@ fn lines(sweep: &Sweep, edit: impl Fn(usize, u64, &mut Line)) -> (Vec<Key>, Line
 
 /// Gives a run so many errors of 100 more than golden on both parts, and an energy.
 fn figures(line: &mut Line, validation: i64, test: i64, energy: f64) {
-    let Outcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
+    let RunOutcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
     let set = |scores: &mut Scores, errors: i64| {
         scores.count = 100;
         scores.errors = Some(vec![errors as u64]);
@@ -132,18 +132,18 @@ fn fronts_and_cheapest_points_are_those_of_the_definition() {
         };
         let mut expected: Vec<usize> = (0..6).filter(|&point| !dominated(point)).collect();
         expected.sort_by(|&a, &b| of(a).1.total_cmp(&of(b).1));
-        assert_eq!(analysis.fronts[&Cost::EnergyPj], expected, "seed {seed}");
+        assert_eq!(analysis.fronts[&CostKind::EnergyPj], expected, "seed {seed}");
         let within = (0..6).filter(|&point| of(point).0 <= 1);
         let cheapest = within.min_by(|&a, &b| {
             of(a).1.total_cmp(&of(b).1).then(of(a).0.cmp(&of(b).0)).then(a.cmp(&b))
         });
-        let found = analysis.within.cheapest.get(&Cost::EnergyPj).copied();
+        let found = analysis.within.cheapest.get(&CostKind::EnergyPj).copied();
         assert_eq!(found, cheapest, "seed {seed}");
     }
 }
 
 /// Lines of the same figures for every seed.
-fn lines_of(sweep: &Sweep, of: impl Fn(usize) -> (i64, f64)) -> (Vec<Key>, Lines) {
+fn lines_of(sweep: &Sweep, of: impl Fn(usize) -> (i64, f64)) -> (Vec<RunKey>, Lines) {
     thread_local! {
         static TEMPLATE: Line = template();
     }
@@ -151,7 +151,7 @@ fn lines_of(sweep: &Sweep, of: impl Fn(usize) -> (i64, f64)) -> (Vec<Key>, Lines
     let keys = sweep.runs().map(|(point, seed)| {
         let experiment = sweep.experiment(point, seed);
         let mut line = TEMPLATE.with(Line::clone);
-        (line.key, line.experiment) = (Key::of(&experiment), experiment);
+        (line.key, line.experiment) = (RunKey::of(&experiment), experiment);
         let (lost, energy) = of(point);
         figures(&mut line, lost, 50 - lost, energy);
         let key = line.key;
@@ -201,9 +201,9 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     let (keys, mut lines) = lines(&sweep, |point, seed, line| {
         figures(line, 0, 0, 1.0 + point as f64);
         match (point, seed) {
-            (0, 2) => line.outcome = Outcome::Failed("no, \"never\"".to_owned()),
+            (0, 2) => line.outcome = RunOutcome::Failed("no, \"never\"".to_owned()),
             (1, 1) => {
-                let Outcome::Done(found) = &mut line.outcome else { unreachable!() };
+                let RunOutcome::Done(found) = &mut line.outcome else { unreachable!() };
                 found.fixed.test.loss = vec![Extended(1e9)];
             }
             _ => {}
@@ -214,7 +214,7 @@ fn points_that_are_not_done_are_shown_and_not_selected() {
     lines.iter().filter(|line| line.key != keys[5]).for_each(|line| kept.insert(line.clone()));
     lines = kept;
     let analysis = Analysis::new(&sweep, &keys, &lines, 0.0);
-    assert_eq!(analysis.fronts[&Cost::EnergyPj], [1]);
+    assert_eq!(analysis.fronts[&CostKind::EnergyPj], [1]);
     assert_eq!(analysis.points[1].diverged, [1]);
     assert_eq!(analysis.points[0].failed[&2], "no, \"never\"");
     assert!(analysis.points[2].costs.is_none() && analysis.points[2].failed.is_empty());
@@ -246,7 +246,7 @@ fn nothing_is_lost_against_a_golden_model_that_diverged() {
     let sweep = sweep();
     let (keys, lines) = lines(&sweep, |point, seed, line| {
         figures(line, 1 - point as i64, 0, 6.0 - point as f64);
-        let Outcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
+        let RunOutcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
         if (point, seed) == (5, 2) {
             found.golden.test.loss = vec![Extended(f64::INFINITY)];
         }
@@ -257,8 +257,8 @@ fn nothing_is_lost_against_a_golden_model_that_diverged() {
     assert!(lost.by_seed[1].0.is_nan() && lost.mean == lost.by_seed[0], "{lost:?}");
     assert_eq!(lost.judged.as_ref().unwrap().golden_diverged, [2]);
     // The cheapest point, and the one that would have lost least.
-    assert_eq!(analysis.within.cheapest[&Cost::EnergyPj], 4);
-    assert!(!analysis.fronts[&Cost::EnergyPj].contains(&5));
+    assert_eq!(analysis.within.cheapest[&CostKind::EnergyPj], 4);
+    assert!(!analysis.fronts[&CostKind::EnergyPj].contains(&5));
 }
 
 #[test]
@@ -266,16 +266,16 @@ fn energies_of_different_units_are_not_compared() {
     let sweep = sweep();
     let (keys, lines) = lines(&sweep, |point, seed, line| {
         figures(line, point as i64, seed as i64, 1.0);
-        let Outcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
+        let RunOutcome::Done(found) = &mut line.outcome else { panic!("a run that is done") };
         if point % 2 == 1 {
             found.energy_pj.unit = EnergyUnit::Mac16;
         }
     });
     let analysis = Analysis::new(&sweep, &keys, &lines, 0.5);
     assert_eq!(analysis.energy_unit(), None);
-    assert!(analysis.fronts[&Cost::EnergyPj].is_empty());
-    assert!(!analysis.within.cheapest.contains_key(&Cost::EnergyPj));
-    assert!(!analysis.fronts[&Cost::Cycles].is_empty());
+    assert!(analysis.fronts[&CostKind::EnergyPj].is_empty());
+    assert!(!analysis.within.cheapest.contains_key(&CostKind::EnergyPj));
+    assert!(!analysis.fronts[&CostKind::Cycles].is_empty());
     for step in &analysis.sensitivity {
         // The second axis goes from one unit to the other.
         assert_eq!(step.energy_factor.is_some(), step.axis != "g", "{step:?}");

@@ -43,13 +43,13 @@ fn no_files(name: &str) -> io::Result<Box<dyn Read>> {
 }
 
 fn explorer<'a>(open: &'a OpenData<'a>) -> Explorer<'a> {
-    Explorer::new(Store::new(Lines::default(), io::sink()), open)
+    Explorer::new(RunStore::new(Lines::default(), io::sink()), open)
 }
 
 fn failure(line: &Line) -> &str {
     match &line.outcome {
-        Outcome::Failed(reason) => reason,
-        Outcome::Done(_) | Outcome::Stopped(_) => panic!("{line:?}"),
+        RunOutcome::Failed(reason) => reason,
+        RunOutcome::Done(_) | RunOutcome::Stopped(_) => panic!("{line:?}"),
     }
 }
 
@@ -103,7 +103,7 @@ fn a_line_survives_its_text_and_its_golden_curve_serves_the_next_run() {
     let narrow = trial(&[("/precision/weights/bits", json!(3))]);
     let mut lines = Lines::default();
     lines.insert(line);
-    let second = Explorer::new(Store::new(lines, io::sink()), &no_files);
+    let second = Explorer::new(RunStore::new(lines, io::sink()), &no_files);
     assert_eq!(locked(&second.golden).len(), 1);
     assert_eq!(second.evaluate(&narrow).unwrap(), first.evaluate(&narrow).unwrap());
     assert_eq!((locked(&first.golden).len(), locked(&second.golden).len()), (1, 1));
@@ -156,14 +156,14 @@ fn what_is_done_is_not_run_again_and_what_failed_is() {
     let [good, bad] = [json!(8), json!(99)].map(|bits| trial(&[("/precision/weights/bits", bits)]));
     let mut lines = Lines::default();
     let mut line = explorer.evaluate(&good).unwrap();
-    if let Outcome::Done(found) = &mut line.outcome {
+    if let RunOutcome::Done(found) = &mut line.outcome {
         found.macs = 7;
     }
     lines.insert(line);
     let mut line = explorer.evaluate(&bad).unwrap();
-    line.outcome = Outcome::Failed("out of memory".to_owned());
+    line.outcome = RunOutcome::Failed("out of memory".to_owned());
     lines.insert(line);
-    let again = Explorer::new(Store::new(lines, io::sink()), &no_files);
+    let again = Explorer::new(RunStore::new(lines, io::sink()), &no_files);
     assert_eq!(again.evaluate(&good).unwrap().found().unwrap().macs, 7);
     assert!(failure(&again.evaluate(&bad).unwrap()).contains("99"));
 }
@@ -171,13 +171,13 @@ fn what_is_done_is_not_run_again_and_what_failed_is() {
 #[test]
 fn a_store_of_other_data_under_the_same_name_is_refused() {
     let mut line = explorer(&no_files).evaluate(&trial(&[])).unwrap();
-    if let Outcome::Done(found) = &mut line.outcome {
+    if let RunOutcome::Done(found) = &mut line.outcome {
         found.data = "0123456789abcdef".to_owned();
     }
     let key = line.key;
     let mut lines = Lines::default();
     lines.insert(line);
-    let explorer = Explorer::new(Store::new(lines, io::sink()), &no_files);
+    let explorer = Explorer::new(RunStore::new(lines, io::sink()), &no_files);
     let refused = explorer.evaluate(&trial(&[("/precision/weights/bits", json!(4))]));
     let message = refused.unwrap_err().to_string();
     assert!(message.contains(&format!("run {key} on other data")), "{message}");

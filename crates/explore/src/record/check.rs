@@ -6,29 +6,30 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_run::{Experiment, Prepared};
-use systoliq_study::report::check::{Check, amount, expect, losses, share, within};
+use systoliq_study::report::check::{CheckResult, amount, expect, losses, share, within};
 
-use super::{Found, FoundTensor, Learning, Line, Outcome, Scores, Stopped};
+use super::{Found, FoundTensor, LearningCurves, Line, RunOutcome, Scores, Stopped};
 
 /// What follows of an experiment before it is run, with any seed. That of the last one is remembered,
 /// as lines of one point follow each other.
 #[derive(Default)]
-pub(crate) struct Plans(Option<(Value, Plan)>);
+pub(crate) struct Plans(Option<(Value, PointPlan)>);
 
-struct Plan {
+struct PointPlan {
     tensors: Vec<FoundTensor>,
     pes: f64,
     area_mm2: f64,
 }
 
 impl Plans {
-    fn of(&mut self, experiment: &Value) -> Result<&Plan, String> {
+    fn of(&mut self, experiment: &Value) -> Result<&PointPlan, String> {
         let mut seedless = experiment.clone();
         if let Some(members) = seedless.as_object_mut() {
             members.remove("seed");
         }
         if self.0.as_ref().is_none_or(|(of, _)| *of != seedless) {
-            let plan = Plan::new(experiment).map_err(|problem| format!("experiment: {problem}"))?;
+            let plan =
+                PointPlan::new(experiment).map_err(|problem| format!("experiment: {problem}"))?;
             self.0 = Some((seedless, plan));
         }
         let (_, plan) = self.0.as_ref().expect("a plan just made");
@@ -36,7 +37,7 @@ impl Plans {
     }
 }
 
-impl Plan {
+impl PointPlan {
     fn new(experiment: &Value) -> Result<Self, String> {
         let experiment: Experiment =
             serde_json::from_value(experiment.clone()).map_err(|error| error.to_string())?;
@@ -58,23 +59,23 @@ impl Line {
     /// # Errors
     ///
     /// The first member at fault, with what was found and what was expected.
-    pub(crate) fn check(&self, plans: &mut Plans) -> Check {
+    pub(crate) fn check(&self, plans: &mut Plans) -> CheckResult {
         let epochs = self.experiment["training"]["epochs"].as_u64();
         match &self.outcome {
-            Outcome::Done(found) if !found.has_epochs(epochs) => {
+            RunOutcome::Done(found) if !found.has_epochs(epochs) => {
                 Err("its losses and errors are not those of every epoch".to_owned())
             }
-            Outcome::Done(found) => {
+            RunOutcome::Done(found) => {
                 within("outcome.done", found.check(plans.of(&self.experiment)?))
             }
-            Outcome::Stopped(stopped) => within("outcome.stopped", stopped.check(epochs)),
-            Outcome::Failed(_) => Ok(()),
+            RunOutcome::Stopped(stopped) => within("outcome.stopped", stopped.check(epochs)),
+            RunOutcome::Failed(_) => Ok(()),
         }
     }
 }
 
 impl Stopped {
-    fn check(&self, epochs: Option<u64>) -> Check {
+    fn check(&self, epochs: Option<u64>) -> CheckResult {
         check_fingerprint(&self.data)?;
         let before_the_last = epochs.is_some_and(|all| (1..all).contains(&u64::from(self.epochs)));
         expect(before_the_last, "epochs", self.epochs, "some, but not all of the experiment's")?;
@@ -83,7 +84,7 @@ impl Stopped {
 }
 
 impl Found {
-    fn check(&self, plan: &Plan) -> Check {
+    fn check(&self, plan: &PointPlan) -> CheckResult {
         check_fingerprint(&self.data)?;
         within("golden", self.golden.check())?;
         within("fixed", self.fixed.check())?;
@@ -106,7 +107,7 @@ impl Found {
 }
 
 impl FoundTensor {
-    fn check(&self, plan: &Plan) -> Check {
+    fn check(&self, plan: &PointPlan) -> CheckResult {
         let Some(planned) = plan.tensors.iter().find(|planned| planned.name == self.name) else {
             return expect(false, "name", &self.name, "that of a tensor of the experiment");
         };
@@ -127,14 +128,14 @@ impl FoundTensor {
 }
 
 /// Checks what follows from other figures, to the last digits.
-fn check_same(key: &str, found: f64, expected: f64) -> Check {
+fn check_same(key: &str, found: f64, expected: f64) -> CheckResult {
     amount(key, found)?;
     let same = (found - expected).abs() <= 1e-9 * expected;
     expect(same, key, found, &format!("{expected}, by its experiment"))
 }
 
-impl Learning {
-    fn check(&self) -> Check {
+impl LearningCurves {
+    fn check(&self) -> CheckResult {
         let classes = self.test.errors.is_some();
         let initial = self.initial.errors;
         let possible = initial.map_or(!classes, |errors| classes && errors <= self.test.count);
@@ -155,14 +156,14 @@ impl Learning {
 }
 
 impl Scores {
-    fn check(&self) -> Check {
+    fn check(&self) -> CheckResult {
         losses("loss", &self.loss)?;
         let most = self.errors.iter().flatten().max().copied().unwrap_or(0);
         expect(most <= self.count, "errors", most, &format!("at most {} samples", self.count))
     }
 }
 
-fn check_fingerprint(data: &str) -> Check {
+fn check_fingerprint(data: &str) -> CheckResult {
     let digits = data.len() == 16 && data.bytes().all(|byte| byte.is_ascii_hexdigit());
     expect(digits, "data", data, "16 hexadecimal digits")
 }

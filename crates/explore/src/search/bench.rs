@@ -7,10 +7,11 @@ use systoliq_run::Experiment;
 use systoliq_study::drop::{Level, looks};
 
 use super::report::{NothingWithin, Trainings};
-use super::{FoundPlan, SearchReport, SearchSpec, Seen, Step, Verdict};
+use super::{FoundPlan, PlanVerdict, SearchEvent, SearchReport, SearchSpec, SearchStep};
 use crate::analysis::until_decided;
 use crate::{
-    Costs, Error, Explorer, Found, GiveUp, Key, Line, Lost, Measure, Outcome, SelectedOn, Trial,
+    Error, Explorer, Found, GiveUp, Line, Lost, MeanCosts, Measure, RunKey, RunOutcome, SelectedOn,
+    Trial,
 };
 
 /// Seeds with which a plan is tried first.
@@ -20,28 +21,28 @@ const FIRST_SEEDS: usize = 2;
 pub(super) struct Bench<'a> {
     spec: &'a SearchSpec,
     explorer: &'a Explorer<'a>,
-    watch: &'a (dyn Fn(Seen<'_>) + Sync),
+    watch: &'a (dyn Fn(SearchEvent<'_>) + Sync),
     /// Keys in the order in which they were first asked for, and how each run ended.
-    asked: Vec<Key>,
-    ended: BTreeMap<Key, Ended>,
+    asked: Vec<RunKey>,
+    ended: BTreeMap<RunKey, RunEnd>,
     held_back: usize,
     /// How many of the seeds that were held back the plan was measured with.
     proved_with: usize,
     ran_out: bool,
-    steps: Vec<Step>,
+    steps: Vec<SearchStep>,
     /// What runs on this data and machine have; nothing before one is done.
-    kind: Option<Kind>,
+    kind: Option<RunKind>,
 }
 
 #[derive(Clone, Copy)]
-struct Kind {
+struct RunKind {
     measure: Measure,
     selected_on: SelectedOn,
     energy_unit: EnergyUnit,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum RunEnd {
     Done,
     Stopped,
     Failed,
@@ -56,14 +57,14 @@ pub(super) struct Tried {
     pub(super) lost_lately: Vec<f64>,
     /// The mean cost of its runs; nothing unless all were trained to their end.
     pub(super) cost: Option<f64>,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: PlanVerdict,
 }
 
 /// A plan that was trained to the end with every seed.
-pub(super) struct Trained {
+pub(super) struct TrainedPlan {
     pub(super) validation: Option<Lost>,
     pub(super) test: Lost,
-    pub(super) costs: Costs,
+    pub(super) costs: MeanCosts,
 }
 
 impl Tried {
@@ -94,7 +95,7 @@ impl<'a> Bench<'a> {
     pub(super) fn new(
         spec: &'a SearchSpec,
         explorer: &'a Explorer<'a>,
-        watch: &'a (dyn Fn(Seen<'_>) + Sync),
+        watch: &'a (dyn Fn(SearchEvent<'_>) + Sync),
     ) -> Self {
         let (asked, ended, steps) = (Vec::new(), BTreeMap::new(), Vec::new());
         Self {
@@ -130,13 +131,13 @@ impl<'a> Bench<'a> {
     /// Tries a plan with the first seeds, with half of all and with all, until it is given up.
     pub(super) fn judge(&mut self, plan: &Experiment) -> Result<Tried, Error> {
         let first = self.try_first(std::slice::from_ref(plan))?.remove(0);
-        if first.verdict == Verdict::GivenUp {
+        if first.verdict == PlanVerdict::GivenUp {
             return Ok(first);
         }
         let give_up = Some(GiveUp { loss: self.allowed(self.half()) });
         let half = self.try_with(std::slice::from_ref(plan), self.half(), self.half(), give_up)?;
         match half.into_iter().next() {
-            Some(half) if half.verdict == Verdict::GivenUp => Ok(half),
+            Some(half) if half.verdict == PlanVerdict::GivenUp => Ok(half),
             _ => self.judge_in_full(plan),
         }
     }
@@ -147,9 +148,10 @@ impl<'a> Bench<'a> {
         let (plan, all) = (std::slice::from_ref(plan), self.spec.seeds.len());
         let mut tried = self.try_with(plan, all, all, None)?.remove(0);
         let surely = |lost: &[f64]| mean(lost) + standard_error(lost) <= self.spec.margin;
-        if tried.verdict == Verdict::Within && !(surely(&tried.lost) && surely(&tried.lost_lately))
+        if tried.verdict == PlanVerdict::Within
+            && !(surely(&tried.lost) && surely(&tried.lost_lately))
         {
-            tried.verdict = Verdict::Beyond;
+            tried.verdict = PlanVerdict::Beyond;
         }
         Ok(tried)
     }
@@ -160,25 +162,25 @@ impl<'a> Bench<'a> {
         plan: &Experiment,
         seeds: &[u64],
         level: Level,
-    ) -> Result<Option<Trained>, Error> {
+    ) -> Result<Option<TrainedPlan>, Error> {
         let trials: Vec<Trial> = seeds.iter().map(|&seed| trial(plan, seed)).collect();
         let lines = self.run(&trials)?;
         let Some(found) = lines.iter().map(Line::found).collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
-        let Kind { measure, .. } = self.kind.expect("a run that is done");
+        let RunKind { measure, .. } = self.kind.expect("a run that is done");
         let runs: Vec<_> = seeds.iter().copied().zip(found.iter().copied()).collect();
         let judged = (self.spec.margin, level);
-        Ok(Some(Trained {
+        Ok(Some(TrainedPlan {
             validation: Lost::new(&runs, measure, true, judged),
             test: Lost::new(&runs, measure, false, judged).expect("runs that are done"),
-            costs: Costs::new(&found),
+            costs: MeanCosts::new(&found),
         }))
     }
 
     /// Measures a plan with the seeds that were held back, or, if it is to be confirmed, with as many of
     /// them as decide; nothing if a run fails.
-    pub(super) fn proved(&mut self, plan: &Experiment) -> Result<Option<Trained>, Error> {
+    pub(super) fn proved(&mut self, plan: &Experiment) -> Result<Option<TrainedPlan>, Error> {
         let (before, held_back) = (self.asked.len(), &self.spec.held_back);
         let proved = if self.spec.confirm {
             let look = |look: usize| {
@@ -212,8 +214,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Keeps a step, and shows it.
-    pub(super) fn step(&mut self, step: Step) {
-        (self.watch)(Seen::Step(&step));
+    pub(super) fn step(&mut self, step: SearchStep) {
+        (self.watch)(SearchEvent::Step(&step));
         self.steps.push(step);
     }
 
@@ -248,9 +250,9 @@ impl<'a> Bench<'a> {
     /// What the runs of one plan come to, which is to be within the budget with so many seeds.
     fn tried(&self, lines: &[Line], of: usize) -> Tried {
         let lost = |line: &Line, of: fn(&Found) -> Option<f64>| match &line.outcome {
-            Outcome::Done(found) => of(found).unwrap_or(f64::NAN),
-            Outcome::Stopped(stopped) => stopped.lost.0,
-            Outcome::Failed(_) => f64::NAN,
+            RunOutcome::Done(found) => of(found).unwrap_or(f64::NAN),
+            RunOutcome::Stopped(stopped) => stopped.lost.0,
+            RunOutcome::Failed(_) => f64::NAN,
         };
         let all = |of| lines.iter().map(|line| lost(line, of)).collect::<Vec<f64>>();
         let (lost, lost_lately) = (all(Found::lost), all(Found::lost_lately));
@@ -260,24 +262,24 @@ impl<'a> Bench<'a> {
         let within =
             [&lost, &lost_lately].iter().all(|lost| lost.iter().sum::<f64>() <= self.allowed(of));
         let verdict = match (within, lines.len() < self.spec.seeds.len()) {
-            _ if !done => Verdict::GivenUp,
-            (true, true) => Verdict::Open,
-            (true, false) => Verdict::Within,
-            (false, true) => Verdict::GivenUp,
-            (false, false) => Verdict::Beyond,
+            _ if !done => PlanVerdict::GivenUp,
+            (true, true) => PlanVerdict::Open,
+            (true, false) => PlanVerdict::Within,
+            (false, true) => PlanVerdict::GivenUp,
+            (false, false) => PlanVerdict::Beyond,
         };
-        let cost = done.then(|| Costs::new(&found).of(self.spec.cost));
+        let cost = done.then(|| MeanCosts::new(&found).of(self.spec.cost));
         Tried { lost, lost_lately, cost, verdict }
     }
 
     fn run(&mut self, trials: &[Trial]) -> Result<Vec<Line>, Error> {
-        let lines = self.explorer.lines_of(trials, |line| (self.watch)(Seen::Run(line)))?;
+        let lines = self.explorer.lines_of(trials, |line| (self.watch)(SearchEvent::Run(line)))?;
         for line in &lines {
             let ended = match &line.outcome {
-                Outcome::Done(found) => {
+                RunOutcome::Done(found) => {
                     let classes = found.fixed.test.errors.is_some();
                     let validated = found.fixed.validation.is_some();
-                    self.kind = Some(Kind {
+                    self.kind = Some(RunKind {
                         measure: if classes { Measure::ErrorRate } else { Measure::Loss },
                         selected_on: match validated {
                             true => SelectedOn::Validation,
@@ -285,10 +287,10 @@ impl<'a> Bench<'a> {
                         },
                         energy_unit: found.energy_pj.unit,
                     });
-                    Ended::Done
+                    RunEnd::Done
                 }
-                Outcome::Stopped(_) => Ended::Stopped,
-                Outcome::Failed(_) => Ended::Failed,
+                RunOutcome::Stopped(_) => RunEnd::Stopped,
+                RunOutcome::Failed(_) => RunEnd::Failed,
             };
             if self.ended.insert(line.key, ended).is_none() {
                 self.asked.push(line.key);
@@ -298,14 +300,14 @@ impl<'a> Bench<'a> {
     }
 
     /// What was found, with the keys of all runs.
-    pub(super) fn report(self, found: Option<FoundPlan>) -> (SearchReport, Vec<Key>) {
-        let count = |ended: Ended| self.ended.values().filter(|&&one| one == ended).count();
+    pub(super) fn report(self, found: Option<FoundPlan>) -> (SearchReport, Vec<RunKey>) {
+        let count = |ended: RunEnd| self.ended.values().filter(|&&one| one == ended).count();
         let trainings = Trainings {
             search: self.asked.len() - self.held_back,
             held_back: self.held_back,
             total: self.asked.len(),
-            stopped: count(Ended::Stopped),
-            failed: count(Ended::Failed),
+            stopped: count(RunEnd::Stopped),
+            failed: count(RunEnd::Failed),
             ran_out: self.ran_out,
         };
         let nothing_within = found.is_none().then(|| NothingWithin::of(&self.steps)).flatten();

@@ -3,7 +3,7 @@
 use systoliq_nn::Extended;
 
 use super::bench::{Bench, Tried};
-use super::{Adjustable, Change, How, StartName, Step, Verdict};
+use super::{Adjustable, How, PlanVerdict, SearchStep, StartName, WidthChange};
 use crate::Error;
 
 /// A width is left alone whose step saves less than this share of the cost.
@@ -23,7 +23,7 @@ pub(super) struct Descent<'b, 'a> {
 }
 
 /// A plan that is within the budget.
-pub(super) struct Reached {
+pub(super) struct ReachedPlan {
     pub(super) bits: Vec<u32>,
     pub(super) cost: f64,
 }
@@ -44,7 +44,7 @@ impl<'b, 'a> Descent<'b, 'a> {
 
     /// Lowers all widths by one share of the bits that each could lose, as far as that goes: by 2, 4, 8 and
     /// 16 [parts](PARTS), and then by halves. Nothing if not even the start is within the budget.
-    pub(super) fn all_together(&mut self) -> Result<Option<Reached>, Error> {
+    pub(super) fn all_together(&mut self) -> Result<Option<ReachedPlan>, Error> {
         let own = self.start.bits();
         let Some(mut reached) = self.judge(&own, &own, How::Start)? else { return Ok(None) };
         // Lowering by `good` is within the budget; by `bad`, once it is known, it is not.
@@ -69,8 +69,8 @@ impl<'b, 'a> Descent<'b, 'a> {
     }
 
     /// Lowers single widths, until none goes any further or the runs are at an end.
-    pub(super) fn one_by_one(&mut self, from: Reached) -> Result<Vec<u32>, Error> {
-        let Reached { mut bits, mut cost } = from;
+    pub(super) fn one_by_one(&mut self, from: ReachedPlan) -> Result<Vec<u32>, Error> {
+        let ReachedPlan { mut bits, mut cost } = from;
         let room = |at: usize, bits: &[u32]| bits[at] - self.start.bits_min(at);
         let first = |at: usize| room(at, &bits).div_ceil(FIRST_STEP);
         // By how much each is lowered next; not at all by nothing.
@@ -91,7 +91,7 @@ impl<'b, 'a> Descent<'b, 'a> {
                 let lowered = lowered(&bits, &group, &by);
                 match self.judge(&bits, &lowered, How::Together)? {
                     Some(further) if further.cost < cost => {
-                        Reached { bits, cost } = further;
+                        ReachedPlan { bits, cost } = further;
                         for &at in &group {
                             by[at] = by[at].min(bits[at] - self.start.bits_min(at));
                         }
@@ -134,7 +134,7 @@ impl<'b, 'a> Descent<'b, 'a> {
         for (at, tried) in lowering.into_iter().zip(tried) {
             self.keep(bits, &lowered(bits, &[at], by), How::Alone, &tried);
             let saving = tried.cost.map_or(0.0, |lower| cost - lower);
-            if tried.verdict == Verdict::GivenUp || tried.worse() > limit {
+            if tried.verdict == PlanVerdict::GivenUp || tried.worse() > limit {
                 by[at] /= 2;
             } else if saving < SAVING_MIN * cost {
                 by[at] = 0;
@@ -151,27 +151,32 @@ impl<'b, 'a> Descent<'b, 'a> {
     }
 
     /// Tries a plan; returns it if it is within the budget.
-    fn judge(&mut self, from: &[u32], bits: &[u32], how: How) -> Result<Option<Reached>, Error> {
+    fn judge(
+        &mut self,
+        from: &[u32],
+        bits: &[u32],
+        how: How,
+    ) -> Result<Option<ReachedPlan>, Error> {
         let Some(plan) = self.start.with_bits(bits) else { return Ok(None) };
         let tried = match how {
             How::Start => self.bench.judge_in_full(&plan)?,
             _ => self.bench.judge(&plan)?,
         };
         self.keep(from, bits, how, &tried);
-        let cost = tried.cost.filter(|_| tried.verdict == Verdict::Within);
-        Ok(cost.map(|cost| Reached { bits: bits.to_vec(), cost }))
+        let cost = tried.cost.filter(|_| tried.verdict == PlanVerdict::Within);
+        Ok(cost.map(|cost| ReachedPlan { bits: bits.to_vec(), cost }))
     }
 
     fn keep(&mut self, from: &[u32], bits: &[u32], how: How, tried: &Tried) {
         let changed = (0..bits.len()).filter(|&at| from[at] != bits[at]);
-        let change = |at: usize| Change {
+        let change = |at: usize| WidthChange {
             place: self.start.place(at).clone(),
             from: from[at],
             to: bits[at],
         };
         let [lost_error, lost_lately_error] =
             tried.standard_errors().map(|error| error.map(Extended));
-        let step = Step {
+        let step = SearchStep {
             start: self.name,
             how,
             changes: changed.map(change).collect(),

@@ -6,7 +6,7 @@ use systoliq_nn::Extended;
 use systoliq_run::Experiment;
 
 use super::{Place, StartName};
-use crate::{Cost, Costs, Lost, Measure, SelectedOn};
+use crate::{CostKind, Lost, MeanCosts, Measure, SelectedOn};
 
 /// Everything that a search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct SearchReport {
     /// What a plan may lose.
     pub margin: f64,
     /// What is to be least.
-    pub cost: Cost,
+    pub cost: CostKind,
     /// What energy is counted in; nothing if no run was trained to its end.
     pub energy_unit: Option<EnergyUnit>,
     /// The seeds that plans were chosen by.
@@ -33,7 +33,7 @@ pub struct SearchReport {
     /// How many runs it took.
     pub trainings: Trainings,
     /// What was tried, in this order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<SearchStep>,
     /// The cheapest plan within the budget.
     pub found: Option<FoundPlan>,
     /// If there is none, what came nearest.
@@ -66,18 +66,18 @@ pub struct Trainings {
 /// A plan that was tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct SearchStep {
     /// The start that its widths are lowered from.
     pub start: StartName,
     /// What was lowered.
     pub how: How,
     /// In what it differs from the start; of widths that were lowered alone or together, from the last
     /// plan that was within the budget.
-    pub changes: Vec<Change>,
+    pub changes: Vec<WidthChange>,
     /// With how many seeds it was tried.
     pub seeds: usize,
     /// What came of it.
-    pub verdict: Verdict,
+    pub verdict: PlanVerdict,
     /// The mean loss with these seeds on the part that is selected on; of runs that were given up, the
     /// loss until then.
     pub lost: Extended,
@@ -110,7 +110,7 @@ pub enum How {
 /// What came of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum PlanVerdict {
     /// Within the budget.
     Within,
     /// Beyond it with all seeds.
@@ -124,7 +124,7 @@ pub enum Verdict {
 /// One width that was lowered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Change {
+pub struct WidthChange {
     /// Whose.
     pub place: Place,
     /// Bits before.
@@ -146,7 +146,7 @@ pub struct FoundPlan {
     /// The same on the test part.
     pub test: Lost,
     /// What it costs: means over these seeds.
-    pub costs: Costs,
+    pub costs: MeanCosts,
     /// With the seeds that were held back; nothing if a run failed.
     pub held_back: Option<HeldBack>,
     /// The experiment with the plan: `plan.json`.
@@ -172,7 +172,7 @@ pub struct HeldBack {
     /// What it lost on the test part, with what that says of the margin.
     pub test: Lost,
     /// What it costs: means over these seeds.
-    pub costs: Costs,
+    pub costs: MeanCosts,
 }
 
 /// What came nearest to the budget.
@@ -195,12 +195,13 @@ pub struct NothingWithin {
 
 impl NothingWithin {
     /// The plan that lost least with the most seeds; nothing if all failed.
-    pub(super) fn of(steps: &[Step]) -> Option<Self> {
+    pub(super) fn of(steps: &[SearchStep]) -> Option<Self> {
         let most = steps.iter().map(|step| step.seeds).max()?;
         let known = steps.iter().filter(|step| step.seeds == most && step.cost.is_some());
         let known = known.filter(|step| !step.lost.0.is_nan());
         let least = known.min_by(|a, b| a.lost.0.total_cmp(&b.lost.0))?;
-        let &Step { start, lost, lost_error, lost_lately, lost_lately_error, seeds, .. } = least;
+        let &SearchStep { start, lost, lost_error, lost_lately, lost_lately_error, seeds, .. } =
+            least;
         Some(Self { start, lost, lost_error, lost_lately, lost_lately_error, seeds })
     }
 }

@@ -1,7 +1,9 @@
 //! Bars of stacked parts, side by side in rows.
 
-use super::{Drawing, Entry, LINE, NAME, Panel, WIDTH, legend, mark, rect, short, text, widest};
-use crate::scale::{Axis, Scale};
+use super::{
+    Drawing, LINE, LegendEntry, NAME, Panel, WIDTH, legend, mark, rect, short, text, widest,
+};
+use crate::scale::{AxisScale, ChartAxis};
 use crate::style::COLOURS;
 
 /// One bar.
@@ -22,18 +24,18 @@ pub(crate) fn stacks(keys: &[String], bars: &[Stack], axis_name: &str) -> Drawin
     let used = |key: usize| {
         bars.iter().flat_map(|bar| &bar.parts).any(|part| part.0 == key && part.1 > 0.0)
     };
-    let entries: Vec<Entry> = (0..keys.len())
+    let entries: Vec<LegendEntry> = (0..keys.len())
         .filter(|&key| used(key))
-        .map(|key| Entry::Area(key, keys[key].clone()))
+        .map(|key| LegendEntry::Area(key, keys[key].clone()))
         .collect();
     let (mut drawn, top) = legend(&entries, [left, WIDTH - 8.0], 2.0);
     let top = top + 6.0;
     let sums = bars.iter().map(|bar| bar.parts.iter().map(|part| part.1).sum::<f64>());
     let most = sums.fold(0.0, f64::max);
-    let x = Axis::new(Scale::Linear, 0.0, if most > 0.0 { most } else { 1.0 });
+    let x = ChartAxis::new(AxisScale::Linear, 0.0, if most > 0.0 { most } else { 1.0 });
     let row = if bars.len() > 8 { 24.0 } else { 34.0 };
     let size = [WIDTH - left - ends, row * bars.len() as f64];
-    let mut panel = Panel::new([left, top], size, x, Axis::bands(bars.len()));
+    let mut panel = Panel::new([left, top], size, x, ChartAxis::bands(bars.len()));
     panel.y = panel.y.between(top, top + size[1]);
     drawn.extend(panel.x_axis(axis_name, 6, true));
     for (at, bar) in bars.iter().enumerate() {

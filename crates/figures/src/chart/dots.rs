@@ -1,10 +1,10 @@
 //! Rows of dots, in one column of values or several side by side.
 
 use super::{
-    Drawing, Entry, LINE, NAME, Panel, WIDTH, hit, legend, line, mark, marker, short, text,
+    Drawing, LINE, LegendEntry, NAME, Panel, WIDTH, hit, legend, line, mark, marker, short, text,
     whisker, widest,
 };
-use crate::scale::Axis;
+use crate::scale::ChartAxis;
 use crate::style::COLOURS;
 
 /// What is shown of one row.
@@ -15,14 +15,14 @@ pub(crate) struct Row {
     /// Whether a group of rows begins with it.
     pub(crate) begins: bool,
     /// Dots by column.
-    pub(crate) cells: Vec<Vec<Dot>>,
+    pub(crate) cells: Vec<Vec<DotMark>>,
     /// What stands at its end.
     pub(crate) note: String,
 }
 
 /// A value in a row.
 #[derive(Clone, Debug)]
-pub(crate) struct Dot {
+pub(crate) struct DotMark {
     pub(crate) value: f64,
     /// Half the width of its interval.
     pub(crate) half: Option<f64>,
@@ -34,23 +34,23 @@ pub(crate) struct Dot {
 
 /// A column of values.
 #[derive(Clone, Debug)]
-pub(crate) struct Column {
+pub(crate) struct DotColumn {
     pub(crate) name: String,
-    pub(crate) axis: Axis,
+    pub(crate) axis: ChartAxis,
     /// A value that dots are tied to by a line; else, they are tied to each other.
     pub(crate) stem: Option<f64>,
 }
 
 /// Rows of dots. `styles` are named in a legend.
-pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing {
+pub(crate) fn rows(columns: &[DotColumn], rows: &[Row], styles: &[&str]) -> Drawing {
     let labels = 12.0 + widest(rows.iter().map(|row| row.label.as_str())).min(NAME);
     let notes = widest(rows.iter().map(|row| row.note.as_str())).min(NAME / 2.0) + 12.0;
-    let marker = |(style, name): (usize, &&str)| Entry::Marker {
+    let marker = |(style, name): (usize, &&str)| LegendEntry::Marker {
         style,
         faint: false,
         name: (*name).to_owned(),
     };
-    let entries: Vec<Entry> = styles.iter().enumerate().map(marker).collect();
+    let entries: Vec<LegendEntry> = styles.iter().enumerate().map(marker).collect();
     let (mut drawn, top) = legend(&entries, [labels, WIDTH - 8.0], 2.0);
     let top = top + 6.0;
     let step = if rows.len() > 8 { 21.0 } else { 28.0 };
@@ -59,7 +59,7 @@ pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing
     let height = step * rows.len() as f64;
     for (at, column) in columns.iter().enumerate() {
         let left = labels + at as f64 * (width + gap);
-        let bands = Axis::bands(rows.len());
+        let bands = ChartAxis::bands(rows.len());
         let mut panel = Panel::new([left, top], [width, height], column.axis, bands);
         panel.y = bands.between(top, top + height);
         drawn.extend(panel.x_axis(&column.name, (width / 45.0) as usize, true));
@@ -77,15 +77,15 @@ pub(crate) fn rows(columns: &[Column], rows: &[Row], styles: &[&str]) -> Drawing
         }
     }
     for (number, row) in rows.iter().enumerate() {
-        let y = Axis::bands(rows.len()).between(top, top + height).place(number as f64) + 4.0;
+        let y = ChartAxis::bands(rows.len()).between(top, top + height).place(number as f64) + 4.0;
         drawn.push(text(labels - 8.0, y, "end", "", &short(&row.label, NAME)));
         drawn.push(text(WIDTH - notes + 8.0, y, "start", "small", &short(&row.note, NAME / 2.0)));
     }
     Drawing::new(top + height + 2.5 * LINE, drawn)
 }
 
-fn cell(dots: &[Dot], column: &Column, panel: &Panel, y: f64) -> Vec<crate::xml::Element> {
-    let shown: Vec<&Dot> = dots.iter().filter(|dot| !dot.value.is_nan()).collect();
+fn cell(dots: &[DotMark], column: &DotColumn, panel: &Panel, y: f64) -> Vec<crate::xml::Element> {
+    let shown: Vec<&DotMark> = dots.iter().filter(|dot| !dot.value.is_nan()).collect();
     let places = shown.iter().map(|dot| panel.x.place(dot.value));
     let tied = column.stem.map(|value| panel.x.place(value));
     let (low, high) = places

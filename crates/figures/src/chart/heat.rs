@@ -1,13 +1,13 @@
 //! Cells over the values of two axes, darker where values are larger.
 
 use super::{Drawing, LINE, NAME, Panel, WIDTH, mark, rect, short, text, widest};
-use crate::scale::Axis;
+use crate::scale::ChartAxis;
 use crate::style::HEAT;
 use crate::xml::Element;
 
 /// A cell.
 #[derive(Clone, Debug)]
-pub(crate) struct Cell {
+pub(crate) struct HeatCell {
     /// Its column and row.
     pub(crate) at: [usize; 2],
     /// What is no number has a colour of its own.
@@ -28,10 +28,10 @@ pub(crate) struct HeatMap<'a> {
     /// From the upper one down.
     pub(crate) rows: &'a [String],
     /// From the lightest to the darkest value.
-    pub(crate) shade: Axis,
+    pub(crate) shade: ChartAxis,
     /// Their texts.
     pub(crate) ends: [String; 2],
-    pub(crate) cells: &'a [Cell],
+    pub(crate) cells: &'a [HeatCell],
 }
 
 impl HeatMap<'_> {
@@ -40,7 +40,7 @@ impl HeatMap<'_> {
         let left = 14.0 + widest(self.rows.iter().map(String::as_str)).min(NAME);
         let (step, top) = (if self.rows.len() > 12 { 20.0 } else { 30.0 }, 8.0 + LINE);
         let size = [WIDTH - left - 8.0, step * self.rows.len() as f64];
-        let (x, y) = (Axis::bands(self.columns.len()), Axis::bands(self.rows.len()));
+        let (x, y) = (ChartAxis::bands(self.columns.len()), ChartAxis::bands(self.rows.len()));
         // Rows go down.
         let panel = Panel { x: x.between(left, left + size[0]), y: y.between(top, top + size[1]) };
         let shade = self.shade.between(0.0, 1.0);

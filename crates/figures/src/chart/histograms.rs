@@ -1,7 +1,7 @@
 //! Small histograms, four in a row, with counts on a logarithmic axis.
 
 use super::{Drawing, LINE, Panel, WIDTH, line, mark, rect, text};
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
 /// One histogram.
 #[derive(Clone, Debug)]
@@ -26,12 +26,12 @@ pub(crate) fn histograms(all: &[Bins], axis_name: &str) -> Drawing {
     let width = (WIDTH - left - 8.0 - gap * (COLUMNS - 1) as f64) / COLUMNS as f64;
     let (height, step) = (84.0, 84.0 + 50.0);
     let most = all.iter().flat_map(|one| &one.bins).map(|bin| bin.1).max().unwrap_or(1);
-    let y = Axis::new(Scale::Log, 0.5, (most.max(10) as f64) * 1.5);
+    let y = ChartAxis::new(AxisScale::Log, 0.5, (most.max(10) as f64) * 1.5);
     let mut drawn = Vec::new();
     for (at, one) in all.iter().enumerate() {
         let corner =
             [left + (at % COLUMNS) as f64 * (width + gap), 24.0 + (at / COLUMNS) as f64 * step];
-        let x = Axis::new(Scale::Linear, one.ends[0], one.ends[1]);
+        let x = ChartAxis::new(AxisScale::Linear, one.ends[0], one.ends[1]);
         let panel = Panel::new(corner, [width, height], x, y);
         drawn.push(text(panel.left(), panel.top() - 8.0, "start", "small strong", &one.label));
         for (value, label) in y.whole().ticks(4) {

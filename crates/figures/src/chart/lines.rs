@@ -1,15 +1,16 @@
 //! Lines and points over two axes.
 
 use super::{
-    Drawing, Entry, LINE, Panel, WIDTH, beyond, hit, legend, line, mark, marker, whisker, y_room,
+    Drawing, LINE, LegendEntry, Panel, WIDTH, beyond, hit, legend, line, mark, marker, whisker,
+    y_room,
 };
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 use crate::style::COLOURS;
 use crate::xml::{Element, place};
 
 /// Points of one kind, joined by a line or not.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Series {
+pub(crate) struct LineSeries {
     /// What the legend calls it; not in the legend without.
     pub(crate) name: String,
     /// Colour and marker.
@@ -27,12 +28,12 @@ pub(crate) struct Series {
     /// Whether they stand back.
     pub(crate) faint: bool,
     /// Its points, from left to right where there is a line.
-    pub(crate) points: Vec<Point>,
+    pub(crate) points: Vec<LinePoint>,
 }
 
 /// A point.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Point {
+pub(crate) struct LinePoint {
     pub(crate) x: f64,
     /// What is not finite stands at the upper edge, and breaks the line.
     pub(crate) y: f64,
@@ -49,19 +50,19 @@ pub(crate) struct Point {
 pub(crate) struct LineChart<'a> {
     pub(crate) x_name: &'a str,
     pub(crate) y_name: &'a str,
-    pub(crate) x: Axis,
-    pub(crate) y: Axis,
+    pub(crate) x: ChartAxis,
+    pub(crate) y: ChartAxis,
     /// Names of the columns, where x has bands.
     pub(crate) columns: &'a [String],
     /// Values of x that have ticks; without, round numbers have.
     pub(crate) ticks: &'a [(f64, String)],
     pub(crate) height: f64,
-    pub(crate) series: &'a [Series],
+    pub(crate) series: &'a [LineSeries],
     /// A value of y at which there is a dotted line, and what that means.
     pub(crate) rule: Option<(f64, String)>,
 }
 
-impl Series {
+impl LineSeries {
     /// The room that its values take on the axis of y, with their intervals.
     pub(crate) fn extent(&self) -> impl Iterator<Item = f64> + '_ {
         self.points.iter().flat_map(|point| {
@@ -73,10 +74,10 @@ impl Series {
 
 /// A scale for errors that are near zero or far from it: linear up to `linear`, then logarithmic, if
 /// the largest is far.
-pub(crate) fn spread(values: impl IntoIterator<Item = f64>, linear: f64) -> Scale {
+pub(crate) fn spread(values: impl IntoIterator<Item = f64>, linear: f64) -> AxisScale {
     let finite = values.into_iter().filter(|value| value.is_finite());
     let most = finite.map(f64::abs).fold(0.0, f64::max);
-    if most > 10.0 * linear { Scale::SymmetricLog(linear) } else { Scale::Linear }
+    if most > 10.0 * linear { AxisScale::SymmetricLog(linear) } else { AxisScale::Linear }
 }
 
 impl LineChart<'_> {
@@ -108,28 +109,28 @@ impl LineChart<'_> {
         Drawing::new(top + self.height + 2.5 * LINE, drawn)
     }
 
-    fn legend(&self) -> Vec<Entry> {
+    fn legend(&self) -> Vec<LegendEntry> {
         let named = self.series.iter().filter(|s| !s.points.is_empty() && !s.name.is_empty());
-        let entry = |series: &Series| {
-            let Series { style, dashed, markers, faint, .. } = *series;
+        let entry = |series: &LineSeries| {
+            let LineSeries { style, dashed, markers, faint, .. } = *series;
             let name = series.name.clone();
             match series.line {
-                true => Entry::Line { style, dashed, markers, name },
-                false => Entry::Marker { style, faint, name },
+                true => LegendEntry::Line { style, dashed, markers, name },
+                false => LegendEntry::Marker { style, faint, name },
             }
         };
-        let rule = self.rule.iter().map(|(_, name)| Entry::Rule(name.clone()));
+        let rule = self.rule.iter().map(|(_, name)| LegendEntry::Rule(name.clone()));
         let points =
             || self.series.iter().flat_map(|s| s.points.iter().map(move |point| (s, point)));
-        let rings = points().filter_map(|(_, point)| Some(Entry::Ring(point.label.clone()?)));
+        let rings = points().filter_map(|(_, point)| Some(LegendEntry::Ring(point.label.clone()?)));
         let beyond = points().find(|(_, point)| !point.y.is_finite());
-        let beyond = beyond.map(|(series, _)| Entry::Beyond(series.style));
+        let beyond = beyond.map(|(series, _)| LegendEntry::Beyond(series.style));
         named.map(entry).chain(rule).chain(rings).chain(beyond).collect()
     }
 
     fn rings(&self, panel: &Panel) -> Vec<Element> {
         let all = self.series.iter().flat_map(|s| s.points.iter().map(move |point| (s, point)));
-        let ring = |(series, point): (&Series, &Point)| {
+        let ring = |(series, point): (&LineSeries, &LinePoint)| {
             let [x, y] = at_place(series, point, panel);
             Element::new("circle").at("cx", x).at("cy", y).with("r", 8).with("class", "ring")
         };
@@ -138,12 +139,12 @@ impl LineChart<'_> {
 }
 
 /// Where a point is.
-fn at_place(series: &Series, point: &Point, panel: &Panel) -> [f64; 2] {
+fn at_place(series: &LineSeries, point: &LinePoint, panel: &Panel) -> [f64; 2] {
     let y = if point.y.is_finite() { panel.y.place(point.y) } else { panel.top() };
     [panel.x.place(point.x) + series.shift, y]
 }
 
-fn joined(series: &Series, panel: &Panel) -> Element {
+fn joined(series: &LineSeries, panel: &Panel) -> Element {
     let (mut path, mut begun) = (String::new(), false);
     for point in &series.points {
         let [x, y] = at_place(series, point, panel).map(place);
@@ -161,8 +162,8 @@ fn joined(series: &Series, panel: &Panel) -> Element {
         .with("class", format!("line l{}{dashed}", series.style % COLOURS))
 }
 
-fn points(series: &Series, panel: &Panel) -> Element {
-    let one = |point: &Point| {
+fn points(series: &LineSeries, panel: &Panel) -> Element {
+    let one = |point: &LinePoint| {
         let at = at_place(series, point, panel);
         let mut shapes = Vec::new();
         if let Some(half) = point.half.filter(|half| half.is_finite() && point.y.is_finite()) {

@@ -2,14 +2,16 @@
 
 use systoliq_energy::EnergyUnit;
 
-use super::report::{Energy, Report, Work};
-use crate::Figure;
-use crate::chart::{Column, Dot, LineChart, Point, Row, Series, Stack, rows, stacks};
-use crate::number::{Unit, count, digits, energy, percent, sum};
+use super::report::{DrawnEnergy, DrawnReport, DrawnWork};
+use crate::PageFigure;
+use crate::chart::{
+    DotColumn, DotMark, LineChart, LinePoint, LineSeries, Row, Stack, rows, stacks,
+};
+use crate::number::{UnitSize, count, digits, energy, percent, sum};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
-pub(super) fn figures(report: &Report) -> Vec<Figure> {
+pub(super) fn figures(report: &DrawnReport) -> Vec<PageFigure> {
     let mut figures = vec![
         energy_by_component(report),
         energy_of_each_component(report),
@@ -36,7 +38,7 @@ pub(crate) fn energy_stack(
     label: String,
     parts: &[(String, f64)],
     unit: EnergyUnit,
-    drawn: Unit,
+    drawn: UnitSize,
 ) -> Stack {
     let total: f64 = parts.iter().map(|part| part.1).sum();
     let part = |(key, (name, spent)): (usize, &(String, f64))| {
@@ -47,10 +49,10 @@ pub(crate) fn energy_stack(
     Stack { parts, total: energy(total, unit), label }
 }
 
-fn energy_by_component(report: &Report) -> Figure {
+fn energy_by_component(report: &DrawnReport) -> PageFigure {
     let spent = &report.energy_pj;
     let unit = spent.unit;
-    let drawn = Unit::of_energy(spent.total.max(spent.float32_total), unit);
+    let drawn = UnitSize::of_energy(spent.total.max(spent.float32_total), unit);
     let keys: Vec<String> = spent.by_component.0.iter().map(|part| words(&part.0)).collect();
     let both = [("fixed point", &spent.by_component), ("float32", &spent.float32_by_component)];
     let bars = both.map(|(label, parts)| energy_stack(label.to_owned(), &parts.0, unit, drawn));
@@ -65,7 +67,7 @@ fn energy_by_component(report: &Report) -> Figure {
             percent(share(other, spent.float32_total)),
         ]);
     }
-    Figure {
+    PageFigure {
         name: "energy-components".to_owned(),
         title: "Energy by component".to_owned(),
         caption: "Energy of the training, beside that of the same program on float32 hardware."
@@ -75,7 +77,7 @@ fn energy_by_component(report: &Report) -> Figure {
     }
 }
 
-fn energy_of_each_component(report: &Report) -> Figure {
+fn energy_of_each_component(report: &DrawnReport) -> PageFigure {
     let spent = &report.energy_pj;
     let mut table = Table::new(&["component", "fixed point", "float32", "float32 / fixed point"]);
     let mut lines = Vec::new();
@@ -86,7 +88,7 @@ fn energy_of_each_component(report: &Report) -> Figure {
         .map(|(name, pj)| (words(name), *pj, spent.float32_by_component.of(name)));
     let total = ("total".to_owned(), spent.total, spent.float32_total);
     let unit = spent.unit;
-    let drawn = Unit::of_energy(spent.total.max(spent.float32_total), unit);
+    let drawn = UnitSize::of_energy(spent.total.max(spent.float32_total), unit);
     for (label, fixed, float32) in pairs.chain([total]) {
         let factor = if fixed > 0.0 && float32 > 0.0 {
             format!("{} ×", digits(float32 / fixed, 3))
@@ -94,7 +96,7 @@ fn energy_of_each_component(report: &Report) -> Figure {
             String::new()
         };
         table.row([label.clone(), energy(fixed, unit), energy(float32, unit), factor.clone()]);
-        let dot = |(style, name, pj): (usize, &str, f64)| Dot {
+        let dot = |(style, name, pj): (usize, &str, f64)| DotMark {
             value: pj / drawn.size,
             half: None,
             style,
@@ -108,12 +110,12 @@ fn energy_of_each_component(report: &Report) -> Figure {
     }
     let values: Vec<f64> =
         lines.iter().flat_map(|row| &row.cells[0]).map(|dot| dot.value).collect();
-    let column = Column {
+    let column = DotColumn {
         name: format!("energy ({}, logarithmic)", drawn.name),
-        axis: Axis::around(Scale::Log, values),
+        axis: ChartAxis::around(AxisScale::Log, values),
         stem: None,
     };
-    Figure {
+    PageFigure {
         name: "energy-factors".to_owned(),
         title: "What float32 takes of each component".to_owned(),
         caption:
@@ -126,23 +128,23 @@ fn energy_of_each_component(report: &Report) -> Figure {
 }
 
 /// Sums over works by pass, in the order of the report.
-fn by_pass<'r>(report: &'r Report) -> impl Iterator<Item = (&'r str, Vec<&'r Work>)> {
+fn by_pass<'r>(report: &'r DrawnReport) -> impl Iterator<Item = (&'r str, Vec<&'r DrawnWork>)> {
     let of = |pass: &'r str| report.layers.iter().filter(move |work| work.pass == pass).collect();
     report.energy_pj.by_pass.0.iter().map(move |(pass, _)| (pass.as_str(), of(pass)))
 }
 
 /// The layers that there are.
-fn layers(report: &Report) -> Vec<usize> {
+fn layers(report: &DrawnReport) -> Vec<usize> {
     let mut layers: Vec<usize> = report.layers.iter().map(|work| work.layer).collect();
     layers.sort_unstable();
     layers.dedup();
     layers
 }
 
-fn energy_by_pass(report: &Report) -> Figure {
-    let Energy { unit, by_pass: fixed, float32_by_pass: float32, .. } = &report.energy_pj;
+fn energy_by_pass(report: &DrawnReport) -> PageFigure {
+    let DrawnEnergy { unit, by_pass: fixed, float32_by_pass: float32, .. } = &report.energy_pj;
     let both = fixed.0.iter().chain(&float32.0).map(|pass| pass.1);
-    let drawn = Unit::of_energy(both.fold(0.0, f64::max), *unit);
+    let drawn = UnitSize::of_energy(both.fold(0.0, f64::max), *unit);
     let layers = layers(report);
     let keys: Vec<String> = layers.iter().map(|layer| format!("layer {layer}")).collect();
     let mut table = Table::new(&["pass"]);
@@ -167,7 +169,7 @@ fn energy_by_pass(report: &Report) -> Figure {
             bars.push(energy_stack(label, &parts, *unit, drawn));
         }
     }
-    Figure {
+    PageFigure {
         name: "energy-passes".to_owned(),
         title: "Energy by pass and layer".to_owned(),
         caption: "Energy of the training, beside that of the same program on float32 hardware."
@@ -178,9 +180,9 @@ fn energy_by_pass(report: &Report) -> Figure {
 }
 
 /// A figure of cycles by cause, of bars with their causes in the order of `causes`.
-fn cycles(causes: &[String], bars: &[(String, Vec<u64>)], words_of: [&str; 3]) -> Figure {
+fn cycles(causes: &[String], bars: &[(String, Vec<u64>)], words_of: [&str; 3]) -> PageFigure {
     let totals = bars.iter().map(|bar| sum(bar.1.iter().copied()));
-    let unit = Unit::of_count(totals.max().unwrap_or(0) as f64);
+    let unit = UnitSize::of_count(totals.max().unwrap_or(0) as f64);
     let keys: Vec<String> = causes.iter().map(|cause| words(cause)).collect();
     let mut table = Table::new(&["of"]);
     table.head.extend(keys.iter().cloned().chain(["total".to_owned()]));
@@ -202,10 +204,10 @@ fn cycles(causes: &[String], bars: &[(String, Vec<u64>)], words_of: [&str; 3]) -
     let name =
         if unit.name.is_empty() { "cycles".to_owned() } else { format!("{} cycles", unit.name) };
     let [name_of, title, caption] = words_of.map(str::to_owned);
-    Figure { name: name_of, title, caption, drawing: stacks(&keys, &stacked, &name), table }
+    PageFigure { name: name_of, title, caption, drawing: stacks(&keys, &stacked, &name), table }
 }
 
-fn cycles_by_pass(report: &Report) -> Figure {
+fn cycles_by_pass(report: &DrawnReport) -> PageFigure {
     let causes = causes(report);
     let bars = report.cycles.by_pass_and_cause.0.iter();
     let bars = bars
@@ -215,13 +217,13 @@ fn cycles_by_pass(report: &Report) -> Figure {
     cycles(&causes, &bars, ["cycles-passes", title, "Clock cycles of the training in fixed point."])
 }
 
-fn causes(report: &Report) -> Vec<String> {
+fn causes(report: &DrawnReport) -> Vec<String> {
     report.cycles.by_cause.0.iter().map(|cause| cause.0.clone()).collect()
 }
 
 /// The cycles of a work by cause: of a product what the array counts, its stalls, and for the rest the
 /// vector unit.
-fn by_cause(work: &Work, causes: &[String]) -> Vec<u64> {
+fn by_cause(work: &DrawnWork, causes: &[String]) -> Vec<u64> {
     let counted = |cause: &str| match (cause, &work.counts) {
         ("stall", _) => work.stall_cycles,
         ("vector", _) | (_, None) => 0,
@@ -235,7 +237,7 @@ fn by_cause(work: &Work, causes: &[String]) -> Vec<u64> {
     found
 }
 
-fn cycles_by_layer(report: &Report) -> Figure {
+fn cycles_by_layer(report: &DrawnReport) -> PageFigure {
     let causes = causes(report);
     let mut bars = Vec::new();
     for layer in layers(report) {
@@ -257,8 +259,8 @@ fn cycles_by_layer(report: &Report) -> Figure {
     cycles(&causes, &bars, ["cycles-layers", title, "The same cycles layer by layer."])
 }
 
-fn roofline(report: &Report) -> Option<Figure> {
-    let products: Vec<(&Work, _)> =
+fn roofline(report: &DrawnReport) -> Option<PageFigure> {
+    let products: Vec<(&DrawnWork, _)> =
         report.layers.iter().filter_map(|work| Some((work, work.roofline?))).collect();
     if products.is_empty() {
         return None;
@@ -267,44 +269,47 @@ fn roofline(report: &Report) -> Option<Figure> {
     let peak = machine.array.pes() as f64;
     let mut table =
         Table::new(&["product", "m × k × n", "calls", "MACs per byte", "MACs per cycle", "bound"]);
-    let mut series: Vec<Series> = Vec::new();
+    let mut series: Vec<LineSeries> = Vec::new();
     let passes = by_pass(report).map(|(pass, _)| pass);
     for (style, pass) in passes.enumerate() {
         let of_pass = products.iter().filter(|(work, _)| work.pass == pass);
-        let points: Vec<Point> = of_pass
+        let points: Vec<LinePoint> = of_pass
             .map(|(work, roof)| {
                 let size = [work.m, work.k, work.n].map(|size| size.map_or(String::new(), |size| size.to_string()));
                 let (name, size) = (format!("{}, layer {}", work.output, work.layer), size.join(" × "));
                 let [intensity, made, bound] = [roof.macs_per_byte, roof.macs_per_cycle, roof.bound_macs_per_cycle].map(|v| digits(v, 4));
                 let title = format!("{name}, {}\n{size}, {} calls\n{intensity} MACs per byte\n{made} of {bound} MACs per cycle", words(pass), count(work.calls));
                 table.row([name, size, count(work.calls), intensity, made, bound]);
-                Point { x: roof.macs_per_byte, y: roof.macs_per_cycle, title, ..Point::default() }
+                LinePoint { x: roof.macs_per_byte, y: roof.macs_per_cycle, title, ..LinePoint::default() }
             })
             .collect();
         if !points.is_empty() {
-            series.push(Series {
+            series.push(LineSeries {
                 name: words(pass),
                 style,
                 markers: true,
                 points,
-                ..Series::default()
+                ..LineSeries::default()
             });
         }
     }
     let x = products.iter().map(|(_, roof)| roof.macs_per_byte);
     let bandwidth = machine.dram.bytes_per_cycle.map(|bytes| bytes as f64);
     let ridge = bandwidth.map(|bytes| peak / bytes);
-    let x = Axis::around(Scale::Log, x.flat_map(|x| [x / 1.5, x * 1.5]).chain(ridge));
+    let x = ChartAxis::around(AxisScale::Log, x.flat_map(|x| [x / 1.5, x * 1.5]).chain(ridge));
     let [low, high] = x.values();
     let roof_at = |x: f64| bandwidth.map_or(peak, |bytes| peak.min(x * bytes));
     let corners = [Some(low), ridge, Some(high)].into_iter().flatten();
-    let roof = corners.map(|x| Point { x, y: roof_at(x), ..Point::default() }).collect();
+    let roof = corners.map(|x| LinePoint { x, y: roof_at(x), ..LinePoint::default() }).collect();
     let y = products.iter().map(|(_, roof)| roof.macs_per_cycle);
-    let y = Axis::around(Scale::Log, y.chain([peak * 1.15]));
+    let y = ChartAxis::around(AxisScale::Log, y.chain([peak * 1.15]));
     let memory = bandwidth
         .map_or("no limit of DRAM".to_owned(), |bytes| format!("{bytes} bytes of DRAM per cycle"));
     let name = format!("bound: {} PEs, {memory}", count(machine.array.pes()));
-    series.insert(0, Series { name, style: 12, line: true, points: roof, ..Series::default() });
+    series.insert(
+        0,
+        LineSeries { name, style: 12, line: true, points: roof, ..LineSeries::default() },
+    );
     let chart = LineChart {
         x_name: "arithmetic intensity (MACs per byte of DRAM, logarithmic)",
         y_name: "MACs per cycle (logarithmic)",
@@ -316,7 +321,7 @@ fn roofline(report: &Report) -> Option<Figure> {
         series: &series,
         rule: None,
     };
-    Some(Figure {
+    Some(PageFigure {
         name: "roofline".to_owned(),
         title: "Roofline of the matrix products".to_owned(),
         caption:

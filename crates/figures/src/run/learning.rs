@@ -1,15 +1,15 @@
 //! How both networks learn, epoch by epoch.
 
-use super::report::{Curve, Report};
-use crate::Figure;
-use crate::chart::{LineChart, Point, Series};
+use super::report::{DrawnCurve, DrawnReport};
+use crate::PageFigure;
+use crate::chart::{LineChart, LinePoint, LineSeries};
 use crate::number::{digits, percent};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
 /// One line: what it is, on which network's colour, whether on the test part, and its values from
 /// epoch `first` on.
-struct Line {
+struct RunLine {
     name: String,
     style: usize,
     test: bool,
@@ -22,7 +22,7 @@ const FIXED: usize = 0;
 const FLOAT: usize = 1;
 const BOTH: usize = 2;
 
-pub(super) fn figures(report: &Report) -> Vec<Figure> {
+pub(super) fn figures(report: &DrawnReport) -> Vec<PageFigure> {
     let classes = report.fixed.initial.error_rate.is_some();
     let mut figures = vec![loss(report, classes)];
     if classes {
@@ -32,11 +32,11 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
 }
 
 /// The networks with their colours and names.
-fn networks(report: &Report) -> [(&Curve, usize, &'static str); 2] {
+fn networks(report: &DrawnReport) -> [(&DrawnCurve, usize, &'static str); 2] {
     [(&report.fixed, FIXED, "fixed point"), (&report.golden, FLOAT, "float")]
 }
 
-fn loss(report: &Report, classes: bool) -> Figure {
+fn loss(report: &DrawnReport, classes: bool) -> PageFigure {
     let mut lines = Vec::new();
     for (curve, style, name) in networks(report) {
         let all = |values: &[systoliq_nn::Extended]| -> Vec<Option<f64>> {
@@ -44,9 +44,9 @@ fn loss(report: &Report, classes: bool) -> Figure {
         };
         let mut values = vec![Some(curve.initial.loss_bits.0)];
         values.extend(all(&curve.loss_bits));
-        lines.push(Line { name: format!("{name}, test"), style, test: true, first: 0, values });
+        lines.push(RunLine { name: format!("{name}, test"), style, test: true, first: 0, values });
         let values = all(&curve.training_loss);
-        lines.push(Line {
+        lines.push(RunLine {
             name: format!("{name}, training"),
             style,
             test: false,
@@ -58,11 +58,11 @@ fn loss(report: &Report, classes: bool) -> Figure {
     let finite = lines.iter().flat_map(|line| &line.values).flatten().filter(|v| v.is_finite());
     let (low, high) =
         finite.fold((f64::INFINITY, 0f64), |(low, high), &v| (low.min(v), high.max(v)));
-    let scale = if low > 0.0 && high > 30.0 * low { Scale::Log } else { Scale::Linear };
+    let scale = if low > 0.0 && high > 30.0 * low { AxisScale::Log } else { AxisScale::Linear };
     let y_name = match (classes, scale) {
-        (true, Scale::Log) => "loss (bits per sample, logarithmic)",
+        (true, AxisScale::Log) => "loss (bits per sample, logarithmic)",
         (true, _) => "loss (bits per sample)",
-        (false, Scale::Log) => "loss (½Σe² per sample, logarithmic)",
+        (false, AxisScale::Log) => "loss (½Σe² per sample, logarithmic)",
         (false, _) => "loss (½Σe² per sample)",
     };
     let unit = if classes { " bits" } else { "" };
@@ -81,17 +81,17 @@ fn loss(report: &Report, classes: bool) -> Figure {
     )
 }
 
-fn errors(report: &Report) -> Figure {
+fn errors(report: &DrawnReport) -> PageFigure {
     let mut lines = Vec::new();
     for (curve, style, name) in networks(report) {
         let mut values = vec![curve.initial.error_rate];
         values.extend(&curve.error_rate);
-        lines.push(Line { name: format!("{name}, test"), style, test: true, first: 0, values });
+        lines.push(RunLine { name: format!("{name}, test"), style, test: true, first: 0, values });
         let values = curve.validation_error_rate.clone();
         let name = format!("{name}, validation");
-        lines.push(Line { name, style, test: false, first: 1, values });
+        lines.push(RunLine { name, style, test: false, first: 1, values });
     }
-    lines.push(Line {
+    lines.push(RunLine {
         name: "the two differ, test".to_owned(),
         style: BOTH,
         test: true,
@@ -103,7 +103,7 @@ fn errors(report: &Report) -> Figure {
     }
     let number = |value: f64| percent(value / 100.0);
     let most = lines.iter().flat_map(|line| &line.values).flatten().copied().fold(0.0, f64::max);
-    let scale = if most > 20.0 { Scale::SymmetricLog(5.0) } else { Scale::Linear };
+    let scale = if most > 20.0 { AxisScale::SymmetricLog(5.0) } else { AxisScale::Linear };
     let name = if most > 20.0 { "samples (%, asinh scale)" } else { "samples (%)" };
     drawn(
         &lines,
@@ -127,18 +127,18 @@ struct Words {
 }
 
 fn drawn(
-    lines: &[Line],
-    scale: Scale,
+    lines: &[RunLine],
+    scale: AxisScale,
     y_name: &str,
     number: &dyn Fn(f64) -> String,
     unit: &str,
     words: Words,
-) -> Figure {
-    let present = |line: &&Line| line.values.iter().any(Option::is_some);
-    let lines: Vec<&Line> = lines.iter().filter(present).collect();
-    let series: Vec<Series> = lines
+) -> PageFigure {
+    let present = |line: &&RunLine| line.values.iter().any(Option::is_some);
+    let lines: Vec<&RunLine> = lines.iter().filter(present).collect();
+    let series: Vec<LineSeries> = lines
         .iter()
-        .map(|line| Series {
+        .map(|line| LineSeries {
             name: line.name.clone(),
             style: line.style,
             dashed: !line.test,
@@ -151,15 +151,15 @@ fn drawn(
         })
         .collect();
     let epochs = lines.iter().map(|line| line.first + line.values.len()).max().unwrap_or(1) - 1;
-    let values = series.iter().flat_map(Series::extent);
+    let values = series.iter().flat_map(LineSeries::extent);
     let y = match scale {
-        Scale::Log => Axis::around(scale, values),
-        _ => Axis::from_zero(scale, values),
+        AxisScale::Log => ChartAxis::around(scale, values),
+        _ => ChartAxis::from_zero(scale, values),
     };
     let chart = LineChart {
         x_name: "epoch",
         y_name,
-        x: Axis::new(Scale::Linear, 0.0, epochs as f64),
+        x: ChartAxis::new(AxisScale::Linear, 0.0, epochs as f64),
         y,
         columns: &[],
         ticks: &[],
@@ -170,13 +170,13 @@ fn drawn(
     let mut table = Table::new(&["epoch"]);
     table.head.extend(lines.iter().map(|line| line.name.clone()));
     for epoch in 0..=epochs {
-        let value = |line: &&Line| {
+        let value = |line: &&RunLine| {
             let value = epoch.checked_sub(line.first).and_then(|at| *line.values.get(at)?);
             value.map_or(String::new(), number)
         };
         table.row([epoch.to_string()].into_iter().chain(lines.iter().map(value)));
     }
-    Figure {
+    PageFigure {
         name: words.name.to_owned(),
         title: words.title.to_owned(),
         caption: words.caption.to_owned(),
@@ -185,11 +185,11 @@ fn drawn(
     }
 }
 
-fn points(line: &Line, number: &dyn Fn(f64) -> String, unit: &str) -> Vec<Point> {
+fn points(line: &RunLine, number: &dyn Fn(f64) -> String, unit: &str) -> Vec<LinePoint> {
     let point = |(at, value): (usize, &Option<f64>)| {
         let (epoch, y) = (line.first + at, (*value)?);
         let title = format!("{}, epoch {epoch}: {}{unit}", line.name, number(y));
-        Some(Point { x: epoch as f64, y, title, ..Point::default() })
+        Some(LinePoint { x: epoch as f64, y, title, ..LinePoint::default() })
     };
     line.values.iter().enumerate().filter_map(point).collect()
 }

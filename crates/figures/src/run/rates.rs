@@ -1,11 +1,11 @@
 //! What rounding did to each tensor over the epochs.
 
-use super::report::{Report, Tensor, TensorByEpoch};
-use crate::Figure;
-use crate::chart::{Cell, HeatMap, spread};
+use super::report::{DrawnReport, DrawnTensor, DrawnTensorByEpoch};
+use crate::PageFigure;
+use crate::chart::{HeatCell, HeatMap, spread};
 use crate::number::percent;
 use crate::page::Table;
-use crate::scale::Axis;
+use crate::scale::ChartAxis;
 
 /// The most epochs that are drawn; of more, only every so many.
 const EPOCHS_SHOWN: usize = 60;
@@ -16,7 +16,7 @@ struct Rate {
     title: &'static str,
     /// What is counted.
     of: &'static str,
-    series: fn(&TensorByEpoch) -> Option<&[f64]>,
+    series: fn(&DrawnTensorByEpoch) -> Option<&[f64]>,
 }
 
 const RATES: [Rate; 3] = [
@@ -40,12 +40,12 @@ const RATES: [Rate; 3] = [
     },
 ];
 
-pub(super) fn figures(report: &Report) -> Vec<Figure> {
+pub(super) fn figures(report: &DrawnReport) -> Vec<PageFigure> {
     RATES.iter().filter_map(|rate| figure(report, rate)).collect()
 }
 
 /// The figure of one rate; nothing where it is 0 in every tensor and epoch.
-fn figure(report: &Report, rate: &Rate) -> Option<Figure> {
+fn figure(report: &DrawnReport, rate: &Rate) -> Option<PageFigure> {
     let all = report.precision.iter();
     let all = all.filter_map(|tensor| Some((tensor, (rate.series)(&tensor.by_epoch)?)));
     let (some, none): (Vec<_>, Vec<_>) =
@@ -57,11 +57,11 @@ fn figure(report: &Report, rate: &Rate) -> Option<Figure> {
         (0..epochs).rev().step_by(every).collect::<Vec<_>>().into_iter().rev().collect();
     let mut cells = Vec::new();
     for (row, (tensor, rates)) in some.iter().enumerate() {
-        let Tensor { name, role, format, .. } = tensor;
+        let DrawnTensor { name, role, format, .. } = tensor;
         for (column, &epoch) in shown.iter().enumerate() {
             let Some(&found) = rates.get(epoch) else { continue };
             let (epoch, title) = (epoch + 1, rate.title.to_lowercase());
-            cells.push(Cell {
+            cells.push(HeatCell {
                 at: [column, row],
                 value: 100.0 * found,
                 text: in_short(100.0 * found),
@@ -81,7 +81,7 @@ fn figure(report: &Report, rate: &Rate) -> Option<Figure> {
         names: ["epoch", "tensor"],
         columns: &columns,
         rows: &rows,
-        shade: Axis::new(spread(values(), 1.0), 0.0, most),
+        shade: ChartAxis::new(spread(values(), 1.0), 0.0, most),
         ends: ["0 %".to_owned(), percent(most / 100.0)],
         cells: &cells,
     };
@@ -99,7 +99,7 @@ fn figure(report: &Report, rate: &Rate) -> Option<Figure> {
         1 => " It is zero throughout in one other tensor.".to_owned(),
         others => format!(" It is zero throughout in {others} other tensors."),
     };
-    Some(Figure {
+    Some(PageFigure {
         name: format!("rates-{}", rate.name),
         title: format!("{} over the epochs", rate.title),
         caption: format!(

@@ -13,21 +13,21 @@ use systoliq_study::drop::{Judgement, LossRatio, RatioOverSeeds};
 
 /// A report.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Report {
+pub(super) struct DrawnReport {
     pub(super) experiment: Experiment,
-    pub(super) golden: Curve,
-    pub(super) fixed: Curve,
+    pub(super) golden: DrawnCurve,
+    pub(super) fixed: DrawnCurve,
     pub(super) accuracy_loss: Option<f64>,
     pub(super) judged: Option<Judgement>,
     pub(super) regression: Option<LossRatio>,
     pub(super) regression_over_seeds: Option<RatioOverSeeds>,
     pub(super) seeds: Vec<serde::de::IgnoredAny>,
-    pub(super) cycles: Cycles,
+    pub(super) cycles: DrawnCycles,
     pub(super) utilization: f64,
-    pub(super) energy_pj: Energy,
-    pub(super) precision: Vec<Tensor>,
-    pub(super) comparison: Comparison,
-    pub(super) layers: Vec<Work>,
+    pub(super) energy_pj: DrawnEnergy,
+    pub(super) precision: Vec<DrawnTensor>,
+    pub(super) comparison: DrawnComparison,
+    pub(super) layers: Vec<DrawnWork>,
 }
 
 /// The members of an object in the order in which they stand.
@@ -67,26 +67,26 @@ impl<T: Copy + Default> Named<T> {
 
 /// One network over the epochs.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Curve {
+pub(super) struct DrawnCurve {
     pub(super) error_rate: Vec<Option<f64>>,
     pub(super) loss_bits: Vec<Extended>,
     pub(super) training_loss: Vec<Extended>,
     pub(super) validation_error_rate: Vec<Option<f64>>,
-    pub(super) initial: Initial,
+    pub(super) initial: DrawnInitial,
     pub(super) diverged_at_epoch: Option<usize>,
     pub(super) ended_worse: bool,
 }
 
 /// A network before training.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Initial {
+pub(super) struct DrawnInitial {
     pub(super) error_rate: Option<f64>,
     pub(super) loss_bits: Extended,
 }
 
 /// Cycles of the run.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Cycles {
+pub(super) struct DrawnCycles {
     pub(super) total: u64,
     pub(super) by_cause: Named<u64>,
     pub(super) by_pass_and_cause: Named<Named<u64>>,
@@ -94,7 +94,7 @@ pub(super) struct Cycles {
 
 /// Energy of the run.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Energy {
+pub(super) struct DrawnEnergy {
     pub(super) unit: EnergyUnit,
     pub(super) total: f64,
     pub(super) by_component: Named<f64>,
@@ -106,7 +106,7 @@ pub(super) struct Energy {
 
 /// What happened to one tensor.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Tensor {
+pub(super) struct DrawnTensor {
     pub(super) name: String,
     pub(super) role: String,
     pub(super) layer: usize,
@@ -115,12 +115,12 @@ pub(super) struct Tensor {
     pub(super) saturation_rate: f64,
     pub(super) underflow_rate: f64,
     pub(super) stalled_rate: Option<f64>,
-    pub(super) by_epoch: TensorByEpoch,
+    pub(super) by_epoch: DrawnTensorByEpoch,
 }
 
 /// What happened to it in each epoch.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct TensorByEpoch {
+pub(super) struct DrawnTensorByEpoch {
     pub(super) saturation_rate: Vec<f64>,
     pub(super) underflow_rate: Vec<f64>,
     pub(super) stalled_rate: Option<Vec<f64>>,
@@ -128,37 +128,37 @@ pub(super) struct TensorByEpoch {
 
 /// How far each tensor is from golden's.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Comparison {
+pub(super) struct DrawnComparison {
     pub(super) epoch: Vec<usize>,
     pub(super) mismatch_rate: Vec<Option<f64>>,
-    pub(super) tensors: Vec<Compared>,
-    pub(super) histograms: Vec<TensorHistogram>,
+    pub(super) tensors: Vec<DrawnCompared>,
+    pub(super) histograms: Vec<DrawnTensorHistogram>,
 }
 
 /// One tensor against golden.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Compared {
+pub(super) struct DrawnCompared {
     pub(super) name: String,
     pub(super) role: String,
     pub(super) layer: usize,
-    pub(super) own: Series,
-    pub(super) teacher_forced: Series,
+    pub(super) own: DrawnSeries,
+    pub(super) teacher_forced: DrawnSeries,
 }
 
 /// Figures over the epochs.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Series {
+pub(super) struct DrawnSeries {
     pub(super) sqnr_db: Vec<Option<Extended>>,
 }
 
 /// The codes of one tensor.
 #[derive(Clone, Debug)]
-pub(super) struct TensorHistogram {
+pub(super) struct DrawnTensorHistogram {
     pub(super) name: String,
     pub(super) histogram: Histogram,
 }
 
-impl<'de> Deserialize<'de> for TensorHistogram {
+impl<'de> Deserialize<'de> for DrawnTensorHistogram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Flat {
@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for TensorHistogram {
 
 /// One command on one size of work.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Work {
+pub(super) struct DrawnWork {
     pub(super) layer: usize,
     pub(super) pass: String,
     pub(super) output: String,
@@ -183,23 +183,23 @@ pub(super) struct Work {
     pub(super) n: Option<usize>,
     pub(super) k: Option<usize>,
     pub(super) calls: u64,
-    pub(super) counts: Option<ArrayCounts>,
+    pub(super) counts: Option<DrawnArrayCounts>,
     pub(super) cycles: u64,
     pub(super) stall_cycles: u64,
-    pub(super) roofline: Option<Roofline>,
+    pub(super) roofline: Option<DrawnRoofline>,
     pub(super) energy_pj: f64,
     pub(super) float32_energy_pj: f64,
 }
 
 /// What the array did.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct ArrayCounts {
+pub(super) struct DrawnArrayCounts {
     pub(super) cycles: Named<u64>,
 }
 
 /// One product under the roof.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Roofline {
+pub(super) struct DrawnRoofline {
     pub(super) macs_per_byte: f64,
     pub(super) bound_macs_per_cycle: f64,
     pub(super) macs_per_cycle: f64,

@@ -4,14 +4,16 @@ use systoliq_fxp::Format;
 use systoliq_nn::Extended;
 use systoliq_run::comparison::Histogram;
 
-use super::report::{Compared, Report, Tensor, TensorHistogram};
-use crate::Figure;
-use crate::chart::{Bins, Column, Dot, LineChart, Point, Row, Series, histograms, rows};
+use super::report::{DrawnCompared, DrawnReport, DrawnTensor, DrawnTensorHistogram};
+use crate::PageFigure;
+use crate::chart::{
+    Bins, DotColumn, DotMark, LineChart, LinePoint, LineSeries, Row, histograms, rows,
+};
 use crate::number::{count, decimal, percent, sum};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
-pub(super) fn figures(report: &Report) -> Vec<Figure> {
+pub(super) fn figures(report: &DrawnReport) -> Vec<PageFigure> {
     let mut figures = vec![conversions(report)];
     let mut layers: Vec<usize> =
         report.comparison.tensors.iter().map(|tensor| tensor.layer).collect();
@@ -33,13 +35,13 @@ fn decibels(ratio: Option<Extended>) -> String {
     }
 }
 
-fn conversions(report: &Report) -> Figure {
+fn conversions(report: &DrawnReport) -> PageFigure {
     let mut table =
         Table::new(&["tensor", "role", "format", "SQNR", "saturated", "underflow", "stalled"]);
     let mut lines = Vec::new();
     let mut layer = None;
     for tensor in &report.precision {
-        let Tensor { name, role, format, .. } = tensor;
+        let DrawnTensor { name, role, format, .. } = tensor;
         let stalled = tensor.stalled_rate.map_or("-".to_owned(), percent);
         let rates = [tensor.saturation_rate, tensor.underflow_rate].map(percent);
         let [saturated, underflow] = rates.clone();
@@ -52,7 +54,7 @@ fn conversions(report: &Report) -> Figure {
             underflow,
             stalled,
         ]);
-        let dot = |style: usize, value: f64, said: String| Dot {
+        let dot = |style: usize, value: f64, said: String| DotMark {
             value,
             half: None,
             style,
@@ -77,13 +79,13 @@ fn conversions(report: &Report) -> Figure {
         let values = lines.iter().flat_map(|row| &row.cells[at]).map(|dot| dot.value);
         let most = values.clone().fold(0.0, f64::max);
         let axis = match at {
-            0 => Axis::from_zero(Scale::Linear, values),
-            _ => Axis::new(Scale::Linear, 0.0, if most > 0.0 { 1.08 * most } else { 1.0 }),
+            0 => ChartAxis::from_zero(AxisScale::Linear, values),
+            _ => ChartAxis::new(AxisScale::Linear, 0.0, if most > 0.0 { 1.08 * most } else { 1.0 }),
         };
-        Column { name: name.to_owned(), axis, stem: Some(0.0) }
+        DotColumn { name: name.to_owned(), axis, stem: Some(0.0) }
     };
-    let columns: Vec<Column> = names.into_iter().enumerate().map(column).collect();
-    Figure {
+    let columns: Vec<DotColumn> = names.into_iter().enumerate().map(column).collect();
+    PageFigure {
         name: "conversions".to_owned(),
         title: "What rounding did to each tensor".to_owned(),
         caption: "Over all conversions of the training: signal-to-quantization-noise ratio (none where \
@@ -102,7 +104,7 @@ enum Weights {
 }
 
 impl Weights {
-    fn of(self, tensor: &Compared) -> &[Option<Extended>] {
+    fn of(self, tensor: &DrawnCompared) -> &[Option<Extended>] {
         match self {
             Self::Own => &tensor.own.sqnr_db,
             Self::Golden => &tensor.teacher_forced.sqnr_db,
@@ -110,22 +112,22 @@ impl Weights {
     }
 }
 
-fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
+fn sqnr(report: &DrawnReport, layer: usize, weights: Weights) -> Option<PageFigure> {
     let epochs = &report.comparison.epoch;
     let of_layer = report.comparison.tensors.iter().filter(|tensor| tensor.layer == layer);
-    let tensors: Vec<&Compared> = of_layer.collect();
-    let line = |(style, tensor): (usize, &&Compared)| {
+    let tensors: Vec<&DrawnCompared> = of_layer.collect();
+    let line = |(style, tensor): (usize, &&DrawnCompared)| {
         let point = |(&epoch, ratio): (&usize, &Option<Extended>)| {
             let y = ratio.filter(|ratio| ratio.0.is_finite())?.0;
-            let Compared { name, role, .. } = tensor;
+            let DrawnCompared { name, role, .. } = tensor;
             let title = format!("{name}, {role}, epoch {epoch}: {}", decibels(*ratio));
-            Some(Point { x: epoch as f64, y, title, ..Point::default() })
+            Some(LinePoint { x: epoch as f64, y, title, ..LinePoint::default() })
         };
         let points = epochs.iter().zip(weights.of(tensor)).filter_map(point).collect();
         let name = tensor.name.clone();
-        Series { name, style, line: true, markers: true, points, ..Series::default() }
+        LineSeries { name, style, line: true, markers: true, points, ..LineSeries::default() }
     };
-    let mut series: Vec<Series> = tensors.iter().enumerate().map(line).collect();
+    let mut series: Vec<LineSeries> = tensors.iter().enumerate().map(line).collect();
     series.retain(|series| !series.points.is_empty());
     if series.is_empty() {
         return None;
@@ -133,14 +135,15 @@ fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
     let mut table = Table::new(&["epoch"]);
     table.head.extend(tensors.iter().map(|tensor| tensor.name.clone()));
     for (at, epoch) in epochs.iter().enumerate() {
-        let cell = |tensor: &&Compared| decibels(weights.of(tensor).get(at).copied().flatten());
+        let cell =
+            |tensor: &&DrawnCompared| decibels(weights.of(tensor).get(at).copied().flatten());
         table.row([epoch.to_string()].into_iter().chain(tensors.iter().map(cell)));
     }
     let chart = LineChart {
         x_name: "epoch",
         y_name: "SQNR against float (dB)",
-        x: Axis::new(Scale::Linear, 0.0, epochs.last().copied().unwrap_or(0) as f64),
-        y: Axis::from_zero(Scale::Linear, series.iter().flat_map(Series::extent)),
+        x: ChartAxis::new(AxisScale::Linear, 0.0, epochs.last().copied().unwrap_or(0) as f64),
+        y: ChartAxis::from_zero(AxisScale::Linear, series.iter().flat_map(LineSeries::extent)),
         columns: &[],
         ticks: &[],
         height: 250.0,
@@ -155,7 +158,7 @@ fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
             "with the weights of that model in both: what one step alone loses",
         ),
     };
-    Some(Figure {
+    Some(PageFigure {
         name: format!("{name}-layer-{layer}"),
         title: format!("{title}: layer {layer}"),
         caption: format!(
@@ -167,7 +170,7 @@ fn sqnr(report: &Report, layer: usize, weights: Weights) -> Option<Figure> {
     })
 }
 
-pub(super) fn codes(report: &Report) -> Option<Figure> {
+pub(super) fn codes(report: &DrawnReport) -> Option<PageFigure> {
     let all = &report.comparison.histograms;
     let mut table = Table::new(&[
         "tensor",
@@ -177,7 +180,7 @@ pub(super) fn codes(report: &Report) -> Option<Figure> {
         "different codes",
         "occurrences",
     ]);
-    for TensorHistogram { name, histogram } in all {
+    for DrawnTensorHistogram { name, histogram } in all {
         let different = histogram.counts.iter().filter(|&&times| times > 0).count();
         let (first, width) = (histogram.first as f64, bin_width(histogram));
         let last = (first + histogram.counts.len() as f64) * width - 1.0;
@@ -195,7 +198,7 @@ pub(super) fn codes(report: &Report) -> Option<Figure> {
     let bins: Vec<Bins> = all.iter().map(of_tensor).collect();
     let caption = "How often each code occurs in one batch after the last epoch; of codes of more than 8 \
                    bits, each value of the upper 8. Each axis has all codes of the format.";
-    (!bins.is_empty()).then(|| Figure {
+    (!bins.is_empty()).then(|| PageFigure {
         name: "codes".to_owned(),
         title: "Codes of each tensor".to_owned(),
         caption: caption.to_owned(),
@@ -209,7 +212,7 @@ fn bin_width(histogram: &Histogram) -> f64 {
     2f64.powi(histogram.dropped_bits.min(64) as i32)
 }
 
-fn of_tensor(TensorHistogram { name, histogram }: &TensorHistogram) -> Bins {
+fn of_tensor(DrawnTensorHistogram { name, histogram }: &DrawnTensorHistogram) -> Bins {
     let width = bin_width(histogram);
     let start = |at: usize| (histogram.first as f64 + at as f64) * width;
     let format: Option<Format> = histogram.format.parse().ok();

@@ -6,13 +6,13 @@ use serde_json::Value;
 use systoliq_explore::Analysis;
 
 use super::{axis_name, loss_name, loss_scale, loss_title, on_test, part};
-use crate::Figure;
-use crate::chart::{LineChart, MARKERS, Point, Series};
+use crate::PageFigure;
+use crate::chart::{LineChart, LinePoint, LineSeries, MARKERS};
 use systoliq_explore::shown;
 
 use crate::number::difference;
 use crate::page::Table;
-use crate::scale::{Axis, Scale, tick_text};
+use crate::scale::{AxisScale, ChartAxis, tick_text};
 
 /// The most lines, one for each combination of the other settings and each with a marker of its own;
 /// of more, only the best is drawn.
@@ -35,10 +35,10 @@ impl Places<'_> {
 
 /// Points along the axis with one combination of the other settings: its name, and beside each point
 /// the loss that it is selected by.
-type Line = (String, Vec<(f64, Point)>);
+type AxisLine = (String, Vec<(f64, LinePoint)>);
 
 /// The figure of one axis; nothing where it has a single value, or no point of it is done.
-pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
+pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<PageFigure> {
     let axis = &analysis.axes[at];
     if axis.values.len() < 2 {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
         1..=LINES_MAX => every(lines),
         _ => best(analysis, lines),
     };
-    let extent = || series.iter().flat_map(Series::extent);
+    let extent = || series.iter().flat_map(LineSeries::extent);
     let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let columns: Vec<String> =
         if numbers { Vec::new() } else { axis.values.iter().map(shown).collect() };
@@ -63,12 +63,12 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     let ticks: Vec<(f64, String)> =
         if numbers { xs.iter().map(|&x| (x, tick_text(x))).collect() } else { Vec::new() };
     let name = axis_name(analysis, axis);
-    let log = if numbers && spacing == Scale::Log { " (logarithmic)" } else { "" };
+    let log = if numbers && spacing == AxisScale::Log { " (logarithmic)" } else { "" };
     let chart = LineChart {
         x_name: &format!("{name}{log}"),
         y_name: &y_name,
-        x: if numbers { Axis::around(spacing, xs) } else { Axis::bands(columns.len()) },
-        y: Axis::around(scale, extent().chain([0.0])),
+        x: if numbers { ChartAxis::around(spacing, xs) } else { ChartAxis::bands(columns.len()) },
+        y: ChartAxis::around(scale, extent().chain([0.0])),
         columns: &columns,
         ticks: &ticks,
         height: 320.0,
@@ -82,7 +82,7 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
     } else {
         ""
     };
-    Some(Figure {
+    Some(PageFigure {
         name: format!("lost-axis-{}", at + 1),
         title: format!("{} over {name}", loss_title(analysis.measure)),
         caption: format!(
@@ -95,20 +95,20 @@ pub(super) fn figure(analysis: &Analysis, at: usize) -> Option<Figure> {
 }
 
 /// Numbers over several powers of two stand by their logarithms; `sorted` are all that have points.
-fn spacing(sorted: &[f64]) -> Scale {
+fn spacing(sorted: &[f64]) -> AxisScale {
     match sorted {
-        [low, .., high] if *low > 0.0 && *high > 20.0 * low => Scale::Log,
-        _ => Scale::Linear,
+        [low, .., high] if *low > 0.0 && *high > 20.0 * low => AxisScale::Log,
+        _ => AxisScale::Linear,
     }
 }
 
 /// The points along the axis for each combination of the other settings, with its name. Where some
 /// combinations have several points, those of a single one are left out.
-fn lines(analysis: &Analysis, at: usize, places: &Places<'_>) -> Vec<Line> {
+fn lines(analysis: &Analysis, at: usize, places: &Places<'_>) -> Vec<AxisLine> {
     let axis = &analysis.axes[at];
     let others = || analysis.axes.iter().enumerate().filter(|(other, _)| *other != at);
     // By the numbers of the other values, so that lines come in their order.
-    let mut lines: BTreeMap<Vec<usize>, Line> = BTreeMap::new();
+    let mut lines: BTreeMap<Vec<usize>, AxisLine> = BTreeMap::new();
     for point in &analysis.points {
         let value = |axis: &systoliq_explore::AnalysedAxis| point.settings.get(&axis.name);
         let level = |axis: &systoliq_explore::AnalysedAxis| {
@@ -136,42 +136,42 @@ fn lines(analysis: &Analysis, at: usize, places: &Places<'_>) -> Vec<Line> {
 }
 
 /// A line for each combination.
-fn every(lines: Vec<Line>) -> Vec<Series> {
+fn every(lines: Vec<AxisLine>) -> Vec<LineSeries> {
     let middle = (lines.len() - 1) as f64 / 2.0;
-    let line = |(style, (name, points)): (usize, Line)| Series {
+    let line = |(style, (name, points)): (usize, AxisLine)| LineSeries {
         name,
         style,
         line: true,
         shift: 4.0 * (style as f64 - middle),
         markers: true,
         points: points.into_iter().map(|(_, point)| point).collect(),
-        ..Series::default()
+        ..LineSeries::default()
     };
     lines.into_iter().enumerate().map(line).collect()
 }
 
 /// All points, and the line of those that are selected at each value.
-fn best(analysis: &Analysis, lines: Vec<Line>) -> Vec<Series> {
-    let mut all: Vec<(f64, Point)> = lines.into_iter().flat_map(|line| line.1).collect();
+fn best(analysis: &Analysis, lines: Vec<AxisLine>) -> Vec<LineSeries> {
+    let mut all: Vec<(f64, LinePoint)> = lines.into_iter().flat_map(|line| line.1).collect();
     all.sort_by(|a, b| a.1.x.total_cmp(&b.1.x).then(a.0.total_cmp(&b.0)));
-    let mut all: Vec<Point> = all.into_iter().map(|(_, point)| point).collect();
+    let mut all: Vec<LinePoint> = all.into_iter().map(|(_, point)| point).collect();
     let mut least = all.clone();
     least.dedup_by(|next, kept| next.x == kept.x);
     all.iter_mut().for_each(|point| point.half = None);
-    let all = Series {
+    let all = LineSeries {
         name: "every point".to_owned(),
         style: 12,
         markers: true,
         faint: true,
         points: all,
-        ..Series::default()
+        ..LineSeries::default()
     };
-    let least = Series {
+    let least = LineSeries {
         name: format!("that which loses least on the {} part", part(analysis.selected_on)),
         line: true,
         markers: true,
         points: least,
-        ..Series::default()
+        ..LineSeries::default()
     };
     vec![all, least]
 }

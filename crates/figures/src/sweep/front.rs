@@ -1,31 +1,31 @@
 //! Pareto fronts, and where the energy of their points goes.
 
-use systoliq_explore::{Analysis, Cost, Costs, Lines, Lost, PointAnalysis, SelectedOn};
+use systoliq_explore::{Analysis, CostKind, Lines, Lost, MeanCosts, PointAnalysis, SelectedOn};
 
 use super::{
     axis_name, cost_unit, loss_name, loss_scale, loss_title, name, on_test, part, said, settings,
     told,
 };
-use crate::Figure;
-use crate::chart::{LineChart, Point, Series, Stack, fits_beside, stacks};
+use crate::PageFigure;
+use crate::chart::{LineChart, LinePoint, LineSeries, Stack, fits_beside, stacks};
 use systoliq_explore::shown;
 
-use crate::number::{Unit, difference, energy, loss, loss_unit};
+use crate::number::{UnitSize, difference, energy, loss, loss_unit};
 use crate::page::Table;
 use crate::run::energy_stack;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
 /// The points of the front of a cost.
-fn on_front(analysis: &Analysis, cost: Cost) -> Vec<(usize, &PointAnalysis)> {
+fn on_front(analysis: &Analysis, cost: CostKind) -> Vec<(usize, &PointAnalysis)> {
     let front = analysis.fronts.get(&cost).into_iter().flatten();
     front.filter_map(|&at| Some((at, analysis.points.get(at)?))).collect()
 }
 
 /// The front of a cost with all points; nothing where there is no front, or all cost the same.
-pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
+pub(super) fn figure(analysis: &Analysis, cost: CostKind) -> Option<PageFigure> {
     let front = on_front(analysis, cost);
     let costs = || analysis.points.iter().filter_map(|point| point.costs);
-    let by_size = |a: &Costs, b: &Costs| a.of(cost).total_cmp(&b.of(cost));
+    let by_size = |a: &MeanCosts, b: &MeanCosts| a.of(cost).total_cmp(&b.of(cost));
     let (least, most) = (costs().min_by(by_size)?, costs().max_by(by_size)?);
     let (unit, x_name) = cost_unit(cost, most.of(cost), most.energy_unit);
     let (least, most) = (least.of(cost), most.of(cost));
@@ -34,11 +34,11 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     }
     let chosen = analysis.within.cheapest.get(&cost).copied();
     let series = series(analysis, cost, &front, unit);
-    let extent = || series.iter().flat_map(Series::extent);
+    let extent = || series.iter().flat_map(LineSeries::extent);
     let (scale, y_name) = loss_scale(analysis.measure, loss_name(analysis.measure), extent());
     let (spread, x_name) = match most > 8.0 * least {
-        true => (Scale::Log, x_name.replace(')', ", logarithmic)")),
-        false => (Scale::Linear, x_name),
+        true => (AxisScale::Log, x_name.replace(')', ", logarithmic)")),
+        false => (AxisScale::Linear, x_name),
     };
     let xs = series.iter().flat_map(|series| &series.points).map(|point| point.x);
     let within = analysis.within.margin / loss_unit(analysis.measure).size;
@@ -46,8 +46,8 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     let chart = LineChart {
         x_name: &x_name,
         y_name: &y_name,
-        x: Axis::around(spread, xs),
-        y: Axis::around(scale, extent().chain([0.0, within])),
+        x: ChartAxis::around(spread, xs),
+        y: ChartAxis::around(scale, extent().chain([0.0, within])),
         columns: &[],
         ticks: &[],
         height: 320.0,
@@ -56,10 +56,10 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
     };
     let part = part(analysis.selected_on);
     let as_few = match cost {
-        Cost::EnergyPj => "for as little energy",
-        Cost::Cycles => "in as few cycles",
-        Cost::StepBits => "with as few bits in the tensors of a step",
-        Cost::AreaMm2 => "on as little area",
+        CostKind::EnergyPj => "for as little energy",
+        CostKind::Cycles => "in as few cycles",
+        CostKind::StepBits => "with as few bits in the tensors of a step",
+        CostKind::AreaMm2 => "on as little area",
     };
     let ring = match chosen {
         Some(_) => format!("The ring is around the cheapest that loses at most {within_text}."),
@@ -69,7 +69,7 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
         SelectedOn::Validation => " What it loses on the test part stands a little to the right.",
         SelectedOn::Test => "",
     };
-    Some(Figure {
+    Some(PageFigure {
         name: format!("front-{}", name(cost).replace(' ', "-")),
         title: format!("{} against {}", loss_title(analysis.measure), name(cost)),
         caption: format!(
@@ -84,62 +84,62 @@ pub(super) fn figure(analysis: &Analysis, cost: Cost) -> Option<Figure> {
 /// that is another.
 fn series(
     analysis: &Analysis,
-    cost: Cost,
+    cost: CostKind,
     front: &[(usize, &PointAnalysis)],
-    unit: Unit,
-) -> Vec<Series> {
+    unit: UnitSize,
+) -> Vec<LineSeries> {
     let chosen = analysis.within.cheapest.get(&cost).copied();
     let selecting = |at: usize, point: &PointAnalysis| {
         let (lost, spent) = (analysis.selecting(point)?, point.costs?.of(cost));
-        Some(Point {
+        Some(LinePoint {
             x: spent / unit.size,
             y: lost.mean.0 / loss_unit(analysis.measure).size,
             title: told(analysis, point),
             label: (Some(at) == chosen).then(|| settings(analysis, point)),
-            ..Point::default()
+            ..LinePoint::default()
         })
     };
     let all = analysis.points.iter().enumerate();
     let others = all.filter(|(at, _)| front.iter().all(|(on, _)| on != at));
     let part = part(analysis.selected_on);
-    let others = Series {
+    let others = LineSeries {
         name: format!("other points, {part} part"),
         style: 12,
         markers: true,
         faint: true,
         points: others.filter_map(|(at, point)| selecting(at, point)).collect(),
-        ..Series::default()
+        ..LineSeries::default()
     };
-    let mut selected = Series {
+    let mut selected = LineSeries {
         name: format!("the Pareto front, {part} part"),
         line: true,
         steps: true,
         markers: true,
         points: front.iter().filter_map(|&(at, point)| selecting(at, point)).collect(),
-        ..Series::default()
+        ..LineSeries::default()
     };
     let on_test = |&(_, point): &(usize, &PointAnalysis)| {
         on_test(analysis, point, point.costs?.of(cost) / unit.size)
     };
-    let quoted: Vec<Point> = front.iter().filter_map(on_test).collect();
+    let quoted: Vec<LinePoint> = front.iter().filter_map(on_test).collect();
     if analysis.selected_on == SelectedOn::Test {
         selected.points.iter_mut().zip(&quoted).for_each(|(point, on)| point.half = on.half);
         return vec![others, selected];
     }
-    let quoted = Series {
+    let quoted = LineSeries {
         name: "the same points, test part with 95 % intervals".to_owned(),
         style: 1,
         shift: 5.0,
         markers: true,
         points: quoted,
-        ..Series::default()
+        ..LineSeries::default()
     };
     vec![others, selected, quoted]
 }
 
 fn table(
     analysis: &Analysis,
-    cost: Cost,
+    cost: CostKind,
     front: &[(usize, &PointAnalysis)],
     chosen: Option<usize>,
 ) -> Table {
@@ -182,8 +182,8 @@ fn labels(analysis: &Analysis, points: &[(usize, &PointAnalysis)]) -> (Vec<Strin
 }
 
 /// Where the energy goes at each point of the front of energy: means over the seeds.
-pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
-    let front = on_front(analysis, Cost::EnergyPj);
+pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<PageFigure> {
+    let front = on_front(analysis, CostKind::EnergyPj);
     let unit = front.first()?.1.costs?.energy_unit;
     let (labels, how) = labels(analysis, &front);
     let points: Vec<(String, Vec<(String, f64)>)> = labels
@@ -193,7 +193,7 @@ pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
         .collect();
     let keys: Vec<String> = points.first()?.1.iter().map(|part| part.0.replace('_', " ")).collect();
     let totals = points.iter().map(|(_, parts)| parts.iter().map(|part| part.1).sum::<f64>());
-    let drawn = Unit::of_energy(totals.fold(0.0, f64::max), unit);
+    let drawn = UnitSize::of_energy(totals.fold(0.0, f64::max), unit);
     let stack = |(label, parts): &(String, Vec<_>)| energy_stack(label.clone(), parts, unit, drawn);
     let bars: Vec<Stack> = points.iter().map(stack).collect();
     let mut table = Table::new(&["point"]);
@@ -201,7 +201,7 @@ pub(super) fn components(analysis: &Analysis, lines: &Lines) -> Option<Figure> {
     for (label, parts) in &points {
         table.row([label.clone()].into_iter().chain(parts.iter().map(|part| energy(part.1, unit))));
     }
-    Some(Figure {
+    Some(PageFigure {
         name: "front-components".to_owned(),
         title: "Energy by component on the front".to_owned(),
         caption: format!(

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use systoliq_explore::{AnalysedAxis, Analysis, PointAnalysis};
 
 use super::{axis_name, loss_scale, loss_title, part, told};
-use crate::Figure;
-use crate::chart::{Cell, HeatMap};
+use crate::PageFigure;
+use crate::chart::{HeatCell, HeatMap};
 use systoliq_explore::shown;
 
-use crate::number::{Unit, loss_unit, signed};
+use crate::number::{UnitSize, loss_unit, signed};
 use crate::page::Table;
-use crate::scale::Axis;
+use crate::scale::ChartAxis;
 
 /// A loss with its sign, as short as a cell needs it.
-fn brief(value: f64, unit: Unit) -> String {
+fn brief(value: f64, unit: UnitSize) -> String {
     if value.is_nan() {
         return "none".to_owned();
     }
@@ -60,13 +60,13 @@ fn best<'a>(
 }
 
 /// The figure; nothing for a sweep of a single axis, or of which no point is done.
-pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
+pub(super) fn figure(analysis: &Analysis) -> Option<PageFigure> {
     let [rows, columns] = axes(analysis)?;
     let unit = loss_unit(analysis.measure);
-    let chosen = analysis.within.cheapest.get(&systoliq_explore::Cost::EnergyPj);
+    let chosen = analysis.within.cheapest.get(&systoliq_explore::CostKind::EnergyPj);
     let cell = |([row, column], number, point): ([usize; 2], usize, &PointAnalysis)| {
         let value = point.test.as_ref()?.mean.0 / unit.size;
-        Some(Cell {
+        Some(HeatCell {
             // Values go up.
             at: [column, rows.values.len() - 1 - row],
             value,
@@ -75,7 +75,8 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
             chosen: Some(&number) == chosen,
         })
     };
-    let cells: Vec<Cell> = best(analysis, [rows, columns]).into_iter().filter_map(cell).collect();
+    let cells: Vec<HeatCell> =
+        best(analysis, [rows, columns]).into_iter().filter_map(cell).collect();
     if cells.is_empty() {
         return None;
     }
@@ -89,7 +90,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         names: [axis_name(analysis, columns), axis_name(analysis, rows)],
         columns: &column_names,
         rows: &row_names,
-        shade: Axis::around(scale, values()),
+        shade: ChartAxis::around(scale, values()),
         ends: ends
             .map(|value| format!("{} {}", brief(value, unit), unit.name).trim_end().to_owned()),
         cells: &cells,
@@ -113,7 +114,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
             part(analysis.selected_on)
         ),
     };
-    Some(Figure {
+    Some(PageFigure {
         name: "lost-map".to_owned(),
         title: format!(
             "{} over {} and {}",

@@ -3,19 +3,19 @@
 use systoliq_explore::{Analysis, Sensitivity};
 
 use super::{axis_name, loss_scale, part};
-use crate::Figure;
-use crate::chart::{Column, Dot, Row, rows};
+use crate::PageFigure;
+use crate::chart::{DotColumn, DotMark, Row, rows};
 use systoliq_explore::shown;
 
 use crate::number::{difference, loss_unit, signed};
 use crate::page::Table;
-use crate::scale::{Axis, Scale};
+use crate::scale::{AxisScale, ChartAxis};
 
 /// The most steps that are drawn.
 const ROWS_MAX: usize = 60;
 
 /// The figure; nothing where no two points differ in one step.
-pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
+pub(super) fn figure(analysis: &Analysis) -> Option<PageFigure> {
     if analysis.sensitivity.is_empty() {
         return None;
     }
@@ -34,7 +34,7 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         let title =
             format!("{label}\nlost: {lost}\nenergy: {energy}\nmean of {pairs} pairs of points");
         table.row([step.axis.clone(), from, to, pairs.to_string(), lost, energy]);
-        let dot = |style, value, half| Dot { value, half, style, title: title.clone() };
+        let dot = |style, value, half| DotMark { value, half, style, title: title.clone() };
         let half = step.loss_ci95.map(|half| half.0 / unit.size);
         let cells = vec![
             vec![dot(0, step.loss.0 / unit.size, half)],
@@ -64,13 +64,13 @@ pub(super) fn figure(analysis: &Analysis) -> Option<Figure> {
         })
     };
     let (scale, name) = loss_scale(analysis.measure, "growth of the loss", ends(0));
-    let lost = Axis::around(scale, ends(0).chain([0.0]));
-    let energy = Axis::from_zero(Scale::Linear, ends(1));
+    let lost = ChartAxis::around(scale, ends(0).chain([0.0]));
+    let energy = ChartAxis::from_zero(AxisScale::Linear, ends(1));
     let columns = [
-        Column { name, axis: lost, stem: None },
-        Column { name: "energy (%)".to_owned(), axis: energy, stem: Some(0.0) },
+        DotColumn { name, axis: lost, stem: None },
+        DotColumn { name: "energy (%)".to_owned(), axis: energy, stem: Some(0.0) },
     ];
-    Some(Figure {
+    Some(PageFigure {
         name: "sensitivity".to_owned(),
         title: "What one step down each axis costs and saves".to_owned(),
         caption: format!(

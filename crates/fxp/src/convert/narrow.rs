@@ -5,7 +5,7 @@
 
 use super::{Conversion, Overflow};
 use crate::statistics::{CHUNK, Products};
-use crate::vectors::{Work, with_widest_vectors};
+use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Lane, Rounding, shift_right_round};
 
 /// Whether the positions of `count` elements from `first` on have 32 bits beside bits that all share.
@@ -48,7 +48,7 @@ pub(super) fn longest(raws: &[i64]) -> u32 {
 /// All bits of all magnitudes.
 struct Magnitudes<'a>(&'a [i64]);
 
-impl Work for Magnitudes<'_> {
+impl VectorWork for Magnitudes<'_> {
     type Output = u64;
 
     #[inline(always)]
@@ -74,7 +74,7 @@ struct Fit<'a> {
     fitted: &'a mut [i64],
 }
 
-impl Work for Fit<'_> {
+impl VectorWork for Fit<'_> {
     type Output = Counts;
 
     #[inline(always)]
@@ -147,7 +147,7 @@ struct Narrow<'a, T> {
     codes: &'a mut [T],
 }
 
-impl<T: Lane> Work for Narrow<'_, T> {
+impl<T: Lane> VectorWork for Narrow<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -4,8 +4,8 @@ use super::edge::{mask_of, masks};
 use super::*;
 
 /// What the scratchpads see of an operand of a GEMM.
-struct Rows {
-    operand: Operand,
+struct OperandRows {
+    operand: TiledOperand,
     /// Elements of a scratchpad row: as many as enter the grid in one cycle.
     row: u64,
     /// Whether the elements that enter in one cycle are neighbours in what is read of the tensor.
@@ -170,7 +170,7 @@ impl Bill<'_, '_, '_> {
     }
 
     /// The operands as the dataflow takes them.
-    fn operands(&self, gemm: &Product, mapping: &Mapping) -> Result<[Rows; 2], TooLong> {
+    fn operands(&self, gemm: &Product, mapping: &Mapping) -> Result<[OperandRows; 2], TooLong> {
         let costs = self.costs;
         let output_stays = mapping.output_stays();
         let rows = |operand: OperandRef, is_a: bool| {
@@ -199,7 +199,7 @@ impl Bill<'_, '_, '_> {
             });
             let along_layout = is_along(mapping.stationary, operand, is_a);
             let second_copy = !along_layout && costs.accelerator.layout == Layout::TwoCopies;
-            let matrix = Matrix {
+            let matrix = IncomingMatrix {
                 tensor,
                 stored: if second_copy { Stored::Copy } else { Stored::Elements },
                 buffer,
@@ -209,8 +209,8 @@ impl Bill<'_, '_, '_> {
                 half_bits: costs.accelerator.half_bits(buffer),
                 view,
             };
-            Ok(Rows {
-                operand: Operand::new(matrix, mapping)?,
+            Ok(OperandRows {
+                operand: TiledOperand::new(matrix, mapping)?,
                 row: row as u64,
                 along_layout: along_layout || second_copy,
             })
@@ -219,9 +219,9 @@ impl Bill<'_, '_, '_> {
     }
 
     /// An operand from DRAM into its scratchpad, and from there to the grid's edge, tile by tile.
-    fn operand_rows(&mut self, rows: &Rows, mapping: &Mapping) {
-        let Rows { operand, row, along_layout } = rows;
-        let Matrix { tensor, stored, buffer, bits, axes, view, .. } = operand.matrix;
+    fn operand_rows(&mut self, rows: &OperandRows, mapping: &Mapping) {
+        let OperandRows { operand, row, along_layout } = rows;
+        let IncomingMatrix { tensor, stored, buffer, bits, axes, view, .. } = operand.matrix;
         let row_bits = row * u64::from(bits);
         let (taken, fetched) = operand.turns(mapping);
         let [lines, depths] = axes.map(|axis| sizes(mapping.pieces(axis)));
@@ -243,8 +243,8 @@ impl Bill<'_, '_, '_> {
     }
 
     /// The pixels of a view, packed into rows of its scratchpad as they were fetched.
-    fn pixel_rows(&mut self, rows: &Rows) {
-        let Matrix { tensor, stored, buffer, bits, view, .. } = rows.operand.matrix;
+    fn pixel_rows(&mut self, rows: &OperandRows) {
+        let IncomingMatrix { tensor, stored, buffer, bits, view, .. } = rows.operand.matrix;
         if view.is_some() {
             let fetched = self.cost.moved.iter().chain(&self.cost.stayed);
             let read = fetched.filter(|moved| moved.tensor == tensor && !moved.write);

@@ -17,7 +17,7 @@ use systoliq_program::im2col::{Block, Im2col};
 
 /// A matrix on its way to the grid.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Matrix {
+pub(super) struct IncomingMatrix {
     pub(super) tensor: TensorId,
     /// What of the tensor is read: the second copy where its own layout lies across.
     pub(super) stored: Stored,
@@ -42,8 +42,8 @@ pub(super) struct View {
 
 /// A matrix cut into tiles.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operand {
-    pub(super) matrix: Matrix,
+pub(super) struct TiledOperand {
+    pub(super) matrix: IncomingMatrix,
     /// Bits that the loops from each depth on need at most: all of it, …, a tile.
     needed: [u128; 4],
 }
@@ -77,13 +77,13 @@ pub(super) fn alike(pieces: Pieces, period: usize) -> Vec<Stretch> {
     stretches.into_iter().filter(|stretch| stretch.times > 0).collect()
 }
 
-impl Operand {
+impl TiledOperand {
     /// Of a mapping that has folds.
     ///
     /// # Errors
     ///
     /// If a view has too many tiles that are not alike.
-    pub(super) fn new(matrix: Matrix, mapping: &Mapping) -> Result<Self, TooLong> {
+    pub(super) fn new(matrix: IncomingMatrix, mapping: &Mapping) -> Result<Self, TooLong> {
         let mut operand = Self { matrix, needed: [0; 4] };
         for depth in 0..=3 {
             operand.needed[depth] = match &matrix.view {

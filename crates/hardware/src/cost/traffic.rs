@@ -6,14 +6,14 @@
 //! the ReLU's mask moves with them.
 
 use systoliq_array::mapping::{Axis, Tile};
-use systoliq_array::{Mapping, Schedule};
+use systoliq_array::{FoldSchedule, Mapping};
 use systoliq_program::TensorId;
 
 use super::Exponents;
 use super::mask::{Groups, Mask};
-use super::operand::{Matrix, Operand, Stretch, alike, largest};
+use super::operand::{IncomingMatrix, Stretch, TiledOperand, alike, largest};
 use crate::events::Buffer;
-use crate::memory::{Step, Stored, TooLong, Transfer, Walk};
+use crate::memory::{Stored, TooLong, Transfer, Walk, WalkStep};
 
 fn extent(tile: &Tile, axis: Axis) -> usize {
     match axis {
@@ -34,7 +34,7 @@ pub(super) struct Outgoing {
 /// What a GEMM moves.
 pub(super) struct Traffic<'e> {
     pub(super) mapping: Mapping,
-    pub(super) operands: [Operand; 2],
+    pub(super) operands: [TiledOperand; 2],
     /// What is read for the first fold besides.
     pub(super) bias: Option<Transfer>,
     /// The mask that moves with the results.
@@ -87,7 +87,7 @@ impl Traffic<'_> {
     }
 
     /// Bits of an operand that one step in time needs at most.
-    fn step_bits(&self, operand: &Operand) -> u64 {
+    fn step_bits(&self, operand: &TiledOperand) -> u64 {
         let [lines, depth] = operand.matrix.axes.map(|axis| match axis {
             Axis::Time => 1,
             axis => largest(&self.mapping, axis),
@@ -119,7 +119,7 @@ impl Traffic<'_> {
     ///
     /// If there are too many that are not alike.
     pub(super) fn walk(&self, walk: &mut Walk<'_>) -> Result<(), TooLong> {
-        let Some(schedule) = Schedule::new(&self.mapping) else { return Err(TooLong) };
+        let Some(schedule) = FoldSchedule::new(&self.mapping) else { return Err(TooLong) };
         if schedule.count() == 0 {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Traffic<'_> {
             Groups::new(mapping, self.result_axes(), 8 * self.burst_bytes, in_pieces)
         });
         let mut line =
-            Line { traffic: self, schedule, steps_max, groups, before: None, looked_at: 0 };
+            FoldSequence { traffic: self, schedule, steps_max, groups, before: None, looked_at: 0 };
         line.turns(walk, 0, [0; 3])
     }
 
@@ -175,9 +175,9 @@ impl Traffic<'_> {
 }
 
 /// The folds one after the other.
-struct Line<'t> {
+struct FoldSequence<'t> {
     traffic: &'t Traffic<'t>,
-    schedule: Schedule,
+    schedule: FoldSchedule,
     steps_max: usize,
     /// Tiles whose bits of mask move at once, if there is a mask.
     groups: Option<Groups>,
@@ -188,7 +188,7 @@ struct Line<'t> {
 }
 
 /// One fold: its place in the loops, its times, and the pieces that it is walked through in.
-struct Fold {
+struct WalkedFold {
     places: [usize; 3],
     tile: Tile,
     /// Cycles from its beginning to its first step, and to its end.
@@ -203,7 +203,7 @@ struct Fold {
 /// The most parts of a view whose pixels are counted one by one: some seconds.
 const LOOKED_AT_MAX: usize = 1 << 21;
 
-impl Line<'_> {
+impl FoldSequence<'_> {
     /// All turns of the loops from `depth` on.
     fn turns(
         &mut self,
@@ -244,7 +244,7 @@ impl Line<'_> {
         let rows_at = loops.iter().position(|each| each.axis == Axis::Rows).expect("three axes");
         let complete = mapping.output_stays() || is_last(rows_at);
         let size = tile.steps.div_ceil(tile.steps.div_ceil(self.steps_max));
-        let fold = Fold { places, tile, lead, length, size, complete };
+        let fold = WalkedFold { places, tile, lead, length, size, complete };
         let mut started = 0;
         self.piece(walk, &fold, 0, &mut started)?;
         let alike = self.alike(&fold);
@@ -263,7 +263,7 @@ impl Line<'_> {
 
     /// How many pieces of a fold, from its second on, differ in no more than the places of what they
     /// move.
-    fn alike(&self, fold: &Fold) -> usize {
+    fn alike(&self, fold: &WalkedFold) -> usize {
         let Traffic { mapping, operands, .. } = self.traffic;
         let output_stays = mapping.output_stays();
         let viewed = operands.iter().any(|operand| operand.matrix.view.is_some());
@@ -282,12 +282,12 @@ impl Line<'_> {
     fn piece(
         &mut self,
         walk: &mut Walk<'_>,
-        fold: &Fold,
+        fold: &WalkedFold,
         number: usize,
         started: &mut u64,
     ) -> Result<(), TooLong> {
         let Traffic { mapping, operands, bias, .. } = self.traffic;
-        let Fold { places, tile, lead, length, size, complete } = *fold;
+        let WalkedFold { places, tile, lead, length, size, complete } = *fold;
         let from = number * size;
         let to = tile.steps.min(from + size);
         let piece = Tile { time: tile.time + from, steps: to - from, ..tile };
@@ -312,7 +312,7 @@ impl Line<'_> {
             }
             let missing = operand.missing(mapping, places, part);
             if (split || is_first_piece) && missing > 0 {
-                let Matrix { tensor, stored, bits, axes, .. } = operand.matrix;
+                let IncomingMatrix { tensor, stored, bits, axes, .. } = operand.matrix;
                 let of = (tensor, stored, false);
                 let sides = axes.map(|axis| largest(mapping, axis));
                 let cut = self.cut(axes, sides, split);
@@ -323,7 +323,7 @@ impl Line<'_> {
         writes.extend(mask.filter(|mask| mask.write));
         let gap = self.gap(&tile, is_first_piece, lead + from as u64, started);
         let done = if is_last_piece { length } else { self.done(&tile, lead, to) };
-        walk.step(&Step { gap, length: done - *started, reads: &reads, writes: &writes })
+        walk.step(&WalkStep { gap, length: done - *started, reads: &reads, writes: &writes })
     }
 
     /// The cycles from the step before to this one, which begins so long after its fold.

@@ -3,7 +3,7 @@
 use systoliq_array::timing;
 use systoliq_fxp::{Accumulator, Interpolation};
 use systoliq_program::command::BatchGradient;
-use systoliq_program::operation::{Loss, Update, UpdateOutput};
+use systoliq_program::operation::{BatchLoss, Update, UpdateOutput};
 use systoliq_program::{Operation, TensorId, WriteId};
 
 use super::traffic::Outgoing;
@@ -11,11 +11,11 @@ use super::{Arithmetic, Bill, FACTOR_BITS, SOFTMAX_PASSES, too_large};
 use crate::Error;
 use crate::accelerator::Residency;
 use crate::events::{Buffer, Component, Event};
-use crate::memory::{Step, Stored, Transfer};
+use crate::memory::{Stored, Transfer, WalkStep};
 
 /// A tensor on its way through the unit.
 #[derive(Clone, Copy)]
-struct Passing {
+struct PassingTensor {
     of: Outgoing,
     write: bool,
 }
@@ -84,9 +84,9 @@ impl Bill<'_, '_, '_> {
         let full_width = waits.then_some((outputs, width));
         self.output_rows(output, outputs.div_ceil(row), full_width);
         let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
-        let read: Vec<Passing> = read
+        let read: Vec<PassingTensor> = read
             .map(|input| elements_of(input, self.costs.bits(input)))
-            .map(|of| Passing { of, write: false })
+            .map(|of| PassingTensor { of, write: false })
             .collect();
         let results = match second_pass {
             false => self.copies(output, outputs),
@@ -94,8 +94,8 @@ impl Bill<'_, '_, '_> {
             true => vec![sums_of(output, width)],
         };
         if outputs == elements {
-            let written = results.into_iter().map(|of| Passing { of, write: true });
-            let passing: Vec<Passing> = read.into_iter().chain(written).collect();
+            let written = results.into_iter().map(|of| PassingTensor { of, write: true });
+            let passing: Vec<PassingTensor> = read.into_iter().chain(written).collect();
             self.pass(passes, elements, &passing, &[])?;
         } else {
             let transfer = |of| self.transfer(of, true, outputs);
@@ -109,7 +109,7 @@ impl Bill<'_, '_, '_> {
     }
 
     /// The loss and its gradient: passes, width of a gradient, and how many there are.
-    fn loss(&mut self, loss: &Loss, rows: u64, cols: u64) -> (u64, u32, u64) {
+    fn loss(&mut self, loss: &BatchLoss, rows: u64, cols: u64) -> (u64, u32, u64) {
         let elements = rows * cols;
         let Some(targets) = loss.targets else {
             self.softmax(loss.outputs, rows, cols);
@@ -216,10 +216,10 @@ impl Bill<'_, '_, '_> {
         mask: Option<Outgoing>,
     ) -> Result<(), Error> {
         let spilled = !self.costs.fits_half(Buffer::C, elements, bits);
-        let read = spilled.then_some(Passing { of: sums_of(tensor, bits), write: false });
+        let read = spilled.then_some(PassingTensor { of: sums_of(tensor, bits), write: false });
         let written = self.copies(tensor, elements).into_iter().chain(mask);
-        let written = written.map(|of| Passing { of, write: true });
-        let passing: Vec<Passing> = read.into_iter().chain(written).collect();
+        let written = written.map(|of| PassingTensor { of, write: true });
+        let passing: Vec<PassingTensor> = read.into_iter().chain(written).collect();
         self.pass(1, elements, &passing, &[])
     }
 
@@ -229,7 +229,7 @@ impl Bill<'_, '_, '_> {
         &mut self,
         passes: u64,
         elements: u64,
-        passing: &[Passing],
+        passing: &[PassingTensor],
         at_last: &[Transfer],
     ) -> Result<(), Error> {
         let lanes = self.costs.array().vector_lanes();
@@ -268,9 +268,9 @@ impl Bill<'_, '_, '_> {
                 let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
                 let reads: Vec<Transfer> = reads.iter().map(further).collect();
                 let writes: Vec<Transfer> = writes.iter().map(further).collect();
-                walk.step(&Step { gap, length: gap, reads: &reads, writes: &writes })
+                walk.step(&WalkStep { gap, length: gap, reads: &reads, writes: &writes })
             })?;
-            walk.step(&Step { gap, length, reads: &last_reads, writes: &last_writes })
+            walk.step(&WalkStep { gap, length, reads: &last_reads, writes: &last_writes })
         })
     }
 

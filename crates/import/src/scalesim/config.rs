@@ -232,7 +232,7 @@ impl From<&ScaleSimConfig> for Accelerator {
 
 /// A key and its value as they are written.
 #[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
+struct ConfigEntry<'a> {
     line: usize,
     key: &'a str,
     value: &'a str,
@@ -241,7 +241,7 @@ struct Entry<'a> {
 /// The entries of a file that have not been read yet, by section and key in lower case.
 #[derive(Debug)]
 struct Keys<'a> {
-    entries: BTreeMap<(String, String), Entry<'a>>,
+    entries: BTreeMap<(String, String), ConfigEntry<'a>>,
     /// Lines with what is wrong there.
     warnings: Vec<(usize, String)>,
 }
@@ -267,8 +267,8 @@ impl<'a> Keys<'a> {
                 return Err(InputError::NoSection { line, key: quoted(key) });
             };
             let name = (section.to_lowercase(), key.to_lowercase());
-            if let Some(Entry { line: first, .. }) =
-                entries.insert(name, Entry { line, key, value })
+            if let Some(ConfigEntry { line: first, .. }) =
+                entries.insert(name, ConfigEntry { line, key, value })
             {
                 let (section, key) = (quoted(section), quoted(key));
                 return Err(InputError::RepeatedKey { line, first, section, key });
@@ -277,7 +277,7 @@ impl<'a> Keys<'a> {
         Ok(Self { entries, warnings: Vec::new() })
     }
 
-    fn optional(&mut self, section: &str, key: &str) -> Option<Entry<'a>> {
+    fn optional(&mut self, section: &str, key: &str) -> Option<ConfigEntry<'a>> {
         self.entries.remove(&(section.to_owned(), key.to_lowercase()))
     }
 
@@ -286,7 +286,7 @@ impl<'a> Keys<'a> {
         section: &'static str,
         key: &'static str,
         expected: &str,
-    ) -> Result<Entry<'a>, InputError> {
+    ) -> Result<ConfigEntry<'a>, InputError> {
         let missing = || InputError::MissingKey { section, key, expected: expected.to_owned() };
         self.optional(section, key).ok_or_else(missing)
     }
@@ -323,8 +323,9 @@ impl<'a> Keys<'a> {
             Interface::User => Some(self.required(ARCHITECTURE, KEY, "words per cycle")?),
         };
         let Some(entry) = entry else { return Ok(None) };
-        let one =
-            |value: &'a str| Entry { value: value.trim(), ..entry }.number(KEY, (1, BANDWIDTH_MAX));
+        let one = |value: &'a str| {
+            ConfigEntry { value: value.trim(), ..entry }.number(KEY, (1, BANDWIDTH_MAX))
+        };
         let all = entry.value.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
         if all.iter().any(|&other| other != all[0]) {
             let problem = format!("of these, {} alone is read", all[0]);
@@ -353,8 +354,8 @@ impl<'a> Keys<'a> {
         Ok(ifmap.zip(filter).map(|(ifmap, filter)| BankWords { ifmap, filter }))
     }
 
-    fn warn(&mut self, entry: Entry<'_>, problem: &str) {
-        let Entry { line, key, value } = entry;
+    fn warn(&mut self, entry: ConfigEntry<'_>, problem: &str) {
+        let ConfigEntry { line, key, value } = entry;
         let text = format!("line {line}: {} = {}: {problem}", quoted(key), quoted(value));
         self.warnings.push((line, text));
     }
@@ -390,7 +391,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-impl Entry<'_> {
+impl ConfigEntry<'_> {
     fn refused(self, key: &'static str, expected: String) -> InputError {
         InputError::Value { line: self.line, key, found: quoted(self.value), expected }
     }

@@ -122,7 +122,7 @@ impl Topology {
         let is_comment = |line: &str| line.trim_start().starts_with('#');
         let mut rows = lines(text).filter(|(_, line)| !is_blank(line) && !is_comment(line));
         let (line, found) = rows.next().ok_or(InputError::NoHeader)?;
-        let mut table = Table::new(line, found)?;
+        let mut table = TopologyTable::new(line, found)?;
         let mut layers = Vec::new();
         for (line, row) in rows {
             if layers.len() == LAYERS_MAX {
@@ -221,18 +221,18 @@ impl LayerShape {
 
 /// A column that every row has, and the spellings of its name, in lower case and letters alone.
 #[derive(Debug)]
-struct Column {
+struct RequiredColumn {
     name: &'static str,
     spellings: &'static [&'static str],
 }
 
-const fn column(name: &'static str, spellings: &'static [&'static str]) -> Column {
-    Column { name, spellings }
+const fn column(name: &'static str, spellings: &'static [&'static str]) -> RequiredColumn {
+    RequiredColumn { name, spellings }
 }
 
 const LAYER: [&str; 2] = ["layer", "layername"];
 
-const CONVOLUTION: [Column; 7] = [
+const CONVOLUTION: [RequiredColumn; 7] = [
     column("IFMAP Height", &["ifmapheight", "ifmapwidth"]),
     column("IFMAP Width", &["ifmapwidth"]),
     column("Filter Height", &["filterheight"]),
@@ -242,10 +242,10 @@ const CONVOLUTION: [Column; 7] = [
     column("Strides", &["strides", "stride"]),
 ];
 
-const STRIDES: [Column; 2] =
+const STRIDES: [RequiredColumn; 2] =
     [column("Stride Height", &["strideheight"]), column("Stride Width", &["stridewidth"])];
 
-const GEMM: [Column; 3] = [column("M", &["m"]), column("N", &["n"]), column("K", &["k"])];
+const GEMM: [RequiredColumn; 3] = [column("M", &["m"]), column("N", &["n"]), column("K", &["k"])];
 
 /// What a column past the sizes holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,11 +283,11 @@ const GROUPS: Extra = Extra::Refused {
 
 /// A table below its header.
 #[derive(Debug)]
-struct Table {
+struct TopologyTable {
     separator: char,
     is_gemm: bool,
     /// The columns of sizes, which follow the name.
-    columns: Vec<&'static Column>,
+    columns: Vec<&'static RequiredColumn>,
     /// What follows these.
     extras: Vec<Extra>,
     /// The names of all columns, as they stand.
@@ -299,7 +299,7 @@ struct Table {
     warnings: Vec<String>,
 }
 
-impl Table {
+impl TopologyTable {
     fn new(line: usize, header: &str) -> Result<Self, InputError> {
         let separator = if header.contains('\t') && !header.contains(',') { '\t' } else { ',' };
         let letters = |cell: &str| {
@@ -308,12 +308,12 @@ impl Table {
         };
         let names: Vec<String> = header.split(separator).map(letters).collect();
         let (sizes, last) = CONVOLUTION.split_at(6);
-        let tables: [(bool, Vec<&Column>); 3] = [
+        let tables: [(bool, Vec<&RequiredColumn>); 3] = [
             (false, sizes.iter().chain(last).collect()),
             (false, sizes.iter().chain(&STRIDES).collect()),
             (true, GEMM.iter().collect()),
         ];
-        let is_known = |columns: &[&Column]| {
+        let is_known = |columns: &[&RequiredColumn]| {
             names.len() > columns.len()
                 && LAYER.contains(&names[0].as_str())
                 && columns

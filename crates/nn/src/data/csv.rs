@@ -172,7 +172,7 @@ impl CsvSpec {
     fn read(&self, file: &str, reader: impl Read) -> Result<(Part, Option<String>), Error> {
         let mut heading = Heading::default();
         let answers = if self.classes.is_some() { 1 } else { self.targets.unwrap_or(1) };
-        let mut table = Table { file, answers, classes: self.classes, ..Table::default() };
+        let mut table = CsvTable { file, answers, classes: self.classes, ..CsvTable::default() };
         let mut lines = BufReader::new(reader);
         let mut bytes = Vec::new();
         for line in 1.. {
@@ -265,7 +265,7 @@ fn counts_up(numbers: &[f64], answers: usize) -> bool {
 
 /// What has been read of a file.
 #[derive(Default)]
-struct Table<'a> {
+struct CsvTable<'a> {
     file: &'a str,
     answers: usize,
     classes: Option<usize>,
@@ -277,9 +277,9 @@ struct Table<'a> {
 }
 
 /// Line, column, and whether the line is the first.
-type Place = (u64, usize, bool);
+type CsvPlace = (u64, usize, bool);
 
-impl Table<'_> {
+impl CsvTable<'_> {
     fn check_columns(&mut self, line: u64, found: usize) -> Result<(), Error> {
         let file = || self.file.to_owned();
         let expected = *self.columns.get_or_insert(found);
@@ -318,7 +318,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    fn number(&self, (line, column, first): Place, cell: &str) -> Result<f64, Error> {
+    fn number(&self, (line, column, first): CsvPlace, cell: &str) -> Result<f64, Error> {
         match cell.parse::<f64>() {
             Ok(value) if value.is_finite() => Ok(value),
             _ => Err(Error::CsvNumber {
@@ -333,7 +333,7 @@ impl Table<'_> {
 
     fn label(
         &self,
-        (line, column, first): Place,
+        (line, column, first): CsvPlace,
         cell: &str,
         classes: usize,
     ) -> Result<u32, Error> {

@@ -13,10 +13,10 @@ type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 /// The bytes of a file, decompressed where it is gzip.
 pub(super) struct Input<'a, R: Read> {
     file: &'a str,
-    source: Source<R>,
+    source: InputSource<R>,
 }
 
-enum Source<R: Read> {
+enum InputSource<R: Read> {
     Plain(Whole<R>),
     Gzip(Box<MultiGzDecoder<Whole<R>>>),
 }
@@ -30,8 +30,8 @@ impl<'a, R: Read> Input<'a, R> {
         let gzip = start == GZIP_MAGIC;
         let whole = Cursor::new(start).chain(reader);
         let source = match gzip {
-            true => Source::Gzip(Box::new(MultiGzDecoder::new(whole))),
-            false => Source::Plain(whole),
+            true => InputSource::Gzip(Box::new(MultiGzDecoder::new(whole))),
+            false => InputSource::Plain(whole),
         };
         Ok(Self { file, source })
     }
@@ -42,8 +42,8 @@ impl<'a, R: Read> Input<'a, R> {
         const AT_ONCE: u64 = 1 << 26;
         let mut bytes = Vec::with_capacity(count.min(AT_ONCE) as usize);
         let read = match &mut self.source {
-            Source::Plain(plain) => plain.take(count).read_to_end(&mut bytes),
-            Source::Gzip(gzip) => gzip.take(count).read_to_end(&mut bytes),
+            InputSource::Plain(plain) => plain.take(count).read_to_end(&mut bytes),
+            InputSource::Gzip(gzip) => gzip.take(count).read_to_end(&mut bytes),
         };
         match read {
             Ok(_) => Ok(bytes),
@@ -57,7 +57,7 @@ impl<'a, R: Read> Input<'a, R> {
         // decoder's.
         let decoder = [io::ErrorKind::InvalidInput, io::ErrorKind::InvalidData];
         match &self.source {
-            Source::Gzip(_)
+            InputSource::Gzip(_)
                 if decoder.contains(&source.kind())
                     || source.kind() == io::ErrorKind::UnexpectedEof =>
             {

@@ -39,7 +39,7 @@ impl Extremes {
 /// by a moving average of the variance, `v ← 0.9 v + 0.1 σ²`, that starts at the first σ² that is
 /// not 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub struct TensorSpread {
     average: Option<f64>,
     /// The least, `s_min`; infinite before there was a step.
     pub least: f64,
@@ -49,13 +49,13 @@ pub struct Spread {
     pub extremes: Extremes,
 }
 
-impl Default for Spread {
+impl Default for TensorSpread {
     fn default() -> Self {
         Self { average: None, least: f64::INFINITY, largest: 0.0, extremes: Extremes::default() }
     }
 }
 
-impl Spread {
+impl TensorSpread {
     /// Takes in a step's tensor.
     pub fn see<'a, F: Real>(&mut self, values: impl IntoIterator<Item = &'a F> + Clone) {
         self.extremes.see(values.clone());
@@ -86,11 +86,11 @@ pub struct LayerObservation {
     /// Biases, likewise.
     pub bias: Extremes,
     /// Gradients with respect to pre-activations, per sample.
-    pub dz: Spread,
+    pub dz: TensorSpread,
     /// Weight gradients.
-    pub dw: Spread,
+    pub dw: TensorSpread,
     /// Bias gradients; nothing seen in a layer without bias.
-    pub db: Spread,
+    pub db: TensorSpread,
     /// `λ`, the largest singular value of the Jacobian of `dW` with respect to `dZ`, its entries
     /// squared: independent noise of variance `v` in `dZ` is of variance `λ v` at most in `dW`.
     pub noise_gain: f64,
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn spreads_are_the_ends_of_a_moving_average_of_variances() {
-        let mut spread = Spread::default();
+        let mut spread = TensorSpread::default();
         // Variances 4, 1, 16: averages 4, 0.9·4 + 0.1·1 = 3.7, 0.9·3.7 + 0.1·16 = 4.93.
         for half in [2.0, 1.0, 4.0] {
             spread.see(&array![3.0 - half, 3.0 + half]);

@@ -8,7 +8,7 @@ use systoliq_keyed_random::Key;
 use super::*;
 use crate::Schedule;
 use crate::data::Answers;
-use crate::network::{DenseSpec, LayerSpec, Loss, LossUnit, Network, Precision};
+use crate::network::{DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network};
 
 fn training() -> Training {
     Training {
@@ -21,7 +21,7 @@ fn training() -> Training {
         loss_unit: LossUnit::Bits,
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
-        golden: Precision::F64,
+        golden: GoldenPrecision::F64,
         teacher_forced: false,
         target_error_rate: None,
     }

@@ -11,7 +11,7 @@ use crate::tensor::TensorId;
 
 /// Softmax cross-entropy against labels, or the squared error against targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct BatchLoss {
     /// What the network says: logits of a classifier.
     pub outputs: TensorId,
     /// What a regression should say.
@@ -20,7 +20,7 @@ pub struct Loss {
     pub error: TensorId,
 }
 
-impl Loss {
+impl BatchLoss {
     pub(super) fn describe(&self, program: &Program) -> String {
         let name_of = |id: TensorId| program.tensor(id).name.as_str();
         let (error, outputs) = (name_of(self.error), name_of(self.outputs));

@@ -3,7 +3,7 @@
 use systoliq_fxp::{Accumulator, Adder};
 
 use crate::command::Program;
-use crate::engine::{Outcome, Products};
+use crate::engine::{Multiply, Outcome};
 use crate::finish::{Edge, Exit, Finish};
 use crate::gemm::{GemmShape, GemmTask};
 use crate::listing::{operand, registers, scaled};
@@ -59,7 +59,7 @@ impl Product {
         &self,
         store: &mut Store,
         running: &Running<'_>,
-        products: &mut Products<'_>,
+        products: &mut Multiply<'_>,
     ) -> Outcome {
         let mut exit = self.exit(store, running);
         let mut sums = products(&self.task(store, running));

@@ -4,7 +4,7 @@
 //! it once, and a [`FixedRun`] beside that curve ends with the record of a paired run, without what
 //! a [`Comparison`] finds of single tensors and samples.
 
-use systoliq_nn::{DataSet, Golden, Precision};
+use systoliq_nn::{DataSet, Golden, GoldenPrecision};
 use systoliq_program::Store;
 
 use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
@@ -19,8 +19,8 @@ pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
     let Prepared { experiment, graph, .. } = prepared;
     let training = &experiment.training;
     let mut golden = match training.golden {
-        Precision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
-        Precision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
+        GoldenPrecision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
+        GoldenPrecision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
     };
     let initial = with_golden!(&golden, |golden| golden.evaluate(&data.test, training.batch));
     let mut curve = Curve { initial, epochs: Vec::new(), right: None };

@@ -14,7 +14,7 @@ use systoliq_run::trainer::Record;
 
 /// A setting to change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct SettingChange {
     /// Its path in the experiment.
     pub path: String,
     /// Its new value.
@@ -22,7 +22,7 @@ pub struct Change {
 }
 
 /// As `--set` takes it.
-impl fmt::Display for Change {
+impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Value::String(text) => write!(f, "{}={text}", self.path),
@@ -31,7 +31,7 @@ impl fmt::Display for Change {
     }
 }
 
-impl Change {
+impl SettingChange {
     fn new(path: String, value: impl Into<Value>) -> Self {
         Self { path, value: value.into() }
     }
@@ -66,7 +66,7 @@ pub(super) struct Remedies<'a> {
 
 impl Remedies<'_> {
     /// Sets of changes for symptoms of one cause and role, the most promising first.
-    pub(super) fn of(&self, group: &[Symptom<'_>]) -> Vec<Vec<Change>> {
+    pub(super) fn of(&self, group: &[Symptom<'_>]) -> Vec<Vec<SettingChange>> {
         let role = group[0].decl.role;
         match group[0].cause {
             Cause::AccumulatorOverflow => vec![self.wider_accumulators(group)],
@@ -76,7 +76,7 @@ impl Remedies<'_> {
                 let wider = |plan: &TensorPlan| MASTER_BITS.max(plan.format.bits() + 4);
                 vec![
                     self.each(group, role, |path, _, _| {
-                        vec![Change::new(format!("{path}.rounding"), "stochastic")]
+                        vec![SettingChange::new(format!("{path}.rounding"), "stochastic")]
                     }),
                     self.each(group, role, |path, symptom, stated| {
                         let plan = &symptom.decl.plan;
@@ -111,8 +111,8 @@ impl Remedies<'_> {
         &self,
         group: &[Symptom<'_>],
         role: Role,
-        changes: impl Fn(&str, &Symptom<'_>, Option<&TensorSettings>) -> Vec<Change>,
-    ) -> Vec<Change> {
+        changes: impl Fn(&str, &Symptom<'_>, Option<&TensorSettings>) -> Vec<SettingChange>,
+    ) -> Vec<SettingChange> {
         let spec = &self.prepared.experiment.precision;
         let layers = |decls: &mut dyn Iterator<Item = usize>| {
             let mut layers: Vec<usize> = decls.collect();
@@ -136,7 +136,7 @@ impl Remedies<'_> {
             let path = format!("precision.layers.{layer}.{}", role.name());
             let special = spec.layers.get(&layer).and_then(|spec| select(spec, role));
             for change in changes(&path, symptom, special) {
-                if !set.iter().any(|known: &Change| known.path == change.path) {
+                if !set.iter().any(|known: &SettingChange| known.path == change.path) {
                     set.push(change);
                 }
             }
@@ -152,14 +152,14 @@ impl Remedies<'_> {
         symptom: &Symptom<'_>,
         role: Role,
         stated: Option<&TensorSettings>,
-    ) -> Vec<Change> {
+    ) -> Vec<SettingChange> {
         let plan = &symptom.decl.plan;
         let fit = fitting_frac(self.record, symptom.decl).unwrap_or(plan.format.frac());
         if is_cut(self.record, symptom.decl) {
             return given_a_sign(path, plan, stated, plan.format.frac().min(fit));
         }
         if plan.scale != Scale::Static {
-            return vec![Change::new(format!("{path}.scale"), "dynamic")];
+            return vec![SettingChange::new(format!("{path}.scale"), "dynamic")];
         }
         let more = (plan.format.frac() - fit).max(1);
         if role == Role::Weights && is_initial(role, stated) {
@@ -167,11 +167,11 @@ impl Remedies<'_> {
             let spare = |settings: &TensorSettings| settings.spare;
             let spare = stated.and_then(spare).or_else(|| general.and_then(|w| spare(&w.0)));
             let spare = spare.unwrap_or(SPARE_DEFAULT) + more.unsigned_abs();
-            let mut set = vec![Change::new(format!("{path}.spare"), spare)];
+            let mut set = vec![SettingChange::new(format!("{path}.spare"), spare)];
             let weights = self.prepared.program.find(Role::Weights, symptom.decl.layer);
             let bits = weights.map(|id| self.prepared.program.tensor(id).plan.format.bits());
             if let Some(bits) = bits.filter(|&bits| bits < BITS_ENOUGH) {
-                set.push(Change::new(format!("{path}.bits"), bits + more.unsigned_abs()));
+                set.push(SettingChange::new(format!("{path}.bits"), bits + more.unsigned_abs()));
             }
             return set;
         }
@@ -190,7 +190,7 @@ impl Remedies<'_> {
         path: &str,
         symptom: &Symptom<'_>,
         stated: Option<&TensorSettings>,
-    ) -> Vec<Change> {
+    ) -> Vec<SettingChange> {
         let plan = &symptom.decl.plan;
         let fixed = plan.scale == Scale::Static && !is_initial(symptom.decl.role, stated);
         let fit = fitting_frac(self.record, symptom.decl).filter(|_| fixed);
@@ -202,7 +202,7 @@ impl Remedies<'_> {
     }
 
     /// Accumulators that hold any sum of the commands concerned.
-    fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
+    fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
         let Prepared { experiment, program, .. } = self.prepared;
         let batch = experiment.training.batch;
         let bits = |layer: Option<usize>| {
@@ -218,12 +218,13 @@ impl Remedies<'_> {
             });
             needed.max().unwrap_or(64).min(64)
         };
-        let change = |path: &str, layer| vec![Change::new(format!("{path}.bits"), bits(layer))];
+        let change =
+            |path: &str, layer| vec![SettingChange::new(format!("{path}.bits"), bits(layer))];
         self.of_accumulators(group, change)
     }
 
     /// Accumulators of more fraction bits and the same range.
-    fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<Change> {
+    fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
         self.of_accumulators(group, |path, layer| {
             let of_layer = |symptom: &&Symptom<'_>| layer.is_none_or(|l| symptom.decl.layer == l);
             let worst = group.iter().find(of_layer).unwrap_or(&group[0]);
@@ -233,8 +234,8 @@ impl Remedies<'_> {
             let (bits, frac) = (gemm.accumulator.bits(), gemm.accumulator.frac().unwrap_or(0));
             let wider = (bits + bits_short(worst)).min(64);
             vec![
-                Change::new(format!("{path}.bits"), wider),
-                Change::new(format!("{path}.frac"), frac + (wider - bits) as i32),
+                SettingChange::new(format!("{path}.bits"), wider),
+                SettingChange::new(format!("{path}.frac"), frac + (wider - bits) as i32),
             ]
         })
     }
@@ -244,8 +245,8 @@ impl Remedies<'_> {
     fn of_accumulators(
         &self,
         group: &[Symptom<'_>],
-        change: impl Fn(&str, Option<usize>) -> Vec<Change>,
-    ) -> Vec<Change> {
+        change: impl Fn(&str, Option<usize>) -> Vec<SettingChange>,
+    ) -> Vec<SettingChange> {
         let spec = &self.prepared.experiment.precision;
         let mut layers: Vec<usize> = group
             .iter()
@@ -304,13 +305,13 @@ fn widened(
     plan: &TensorPlan,
     stated: Option<&TensorSettings>,
     more: u32,
-) -> Vec<Change> {
+) -> Vec<SettingChange> {
     let bits = (plan.format.bits() + more).min(32);
     let frac = plan.format.frac() + (bits - plan.format.bits()) as i32;
     if plan.scale == Scale::Static && stated.is_some_and(|stated| stated.frac.is_some()) {
         reformatted(path, plan, stated, (plan.format.is_signed(), bits, frac))
     } else {
-        vec![Change::new(format!("{path}.bits"), bits)]
+        vec![SettingChange::new(format!("{path}.bits"), bits)]
     }
 }
 
@@ -321,9 +322,9 @@ fn given_a_sign(
     plan: &TensorPlan,
     stated: Option<&TensorSettings>,
     frac: i32,
-) -> Vec<Change> {
+) -> Vec<SettingChange> {
     if plan.scale != Scale::Static {
-        return vec![Change::new(format!("{path}.signed"), true)];
+        return vec![SettingChange::new(format!("{path}.signed"), true)];
     }
     let bits = plan.format.bits();
     let format = if bits >= BITS_ENOUGH { (true, bits, frac - 1) } else { (true, bits + 1, frac) };
@@ -342,7 +343,7 @@ fn reformatted(
     plan: &TensorPlan,
     stated: Option<&TensorSettings>,
     (signed, bits, frac): (bool, u32, i32),
-) -> Vec<Change> {
+) -> Vec<SettingChange> {
     // What may have been written in Q notation has no keys to set.
     let whole = |stated: &TensorSettings| {
         let format = stated.bits.is_some() && stated.frac.is_some() && stated.signed.is_some();
@@ -351,16 +352,16 @@ fn reformatted(
     if stated.is_some_and(whole) {
         let sign = if signed { "" } else { "U" };
         let notation = format!("{sign}Q{}.{frac}", bits as i32 - frac);
-        return vec![Change::new(path.to_owned(), json!(notation))];
+        return vec![SettingChange::new(path.to_owned(), json!(notation))];
     }
     let mut set = Vec::new();
     if bits != plan.format.bits() {
-        set.push(Change::new(format!("{path}.bits"), bits));
+        set.push(SettingChange::new(format!("{path}.bits"), bits));
     }
-    set.push(Change::new(format!("{path}.frac"), frac));
+    set.push(SettingChange::new(format!("{path}.frac"), frac));
     let unsaid = !signed && stated.is_none_or(|stated| stated.signed.is_none());
     if signed != plan.format.is_signed() || unsaid {
-        set.push(Change::new(format!("{path}.signed"), signed));
+        set.push(SettingChange::new(format!("{path}.signed"), signed));
     }
     set
 }

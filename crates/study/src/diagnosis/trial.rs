@@ -16,7 +16,7 @@ use systoliq_run::{Error, Prepared};
 const STEPS_MAX: usize = 32;
 
 /// Where trials start, and what golden makes of it.
-struct Trial<'a> {
+struct TrialStart<'a> {
     data: &'a DataSet,
     seed: u64,
     start: Parameters<f64>,
@@ -39,7 +39,7 @@ impl Diagnosis {
             return Ok(());
         }
         let known = by_tensor(prepared, data, seed);
-        let trial = Trial::new(prepared, data, seed);
+        let trial = TrialStart::new(prepared, data, seed);
         let noise = trial.as_ref().map(|trial| trial.noise(prepared));
         for finding in &mut self.findings {
             let changed = apply(prepared, &finding.set)?;
@@ -65,7 +65,7 @@ impl Diagnosis {
     }
 }
 
-impl<'a> Trial<'a> {
+impl<'a> TrialStart<'a> {
     /// The trial of an experiment; none where golden leaves all bounds.
     fn new(prepared: &Prepared, data: &'a DataSet, seed: u64) -> Option<Self> {
         let training = &prepared.experiment.training;

@@ -1,7 +1,7 @@
 //! What the backward pass needs: ranges and steps of gradients and of the master weights.
 //!
 //! The criteria of ICLR 2019, for each layer (`s` is a standard deviation over a tensor's elements,
-//! by the moving average of [`Spread`]; `λ` is [`LayerObservation::noise_gain`]):
+//! by the moving average of [`TensorSpread`]; `λ` is [`LayerObservation::noise_gain`]):
 //!
 //! | criterion | formula |
 //! | --- | --- |
@@ -14,7 +14,7 @@
 //! No range exceeds what the largest element of the run needs.
 
 use serde::Serialize;
-use systoliq_nn::golden::{LayerObservation, Observation, Spread};
+use systoliq_nn::golden::{LayerObservation, Observation, TensorSpread};
 use systoliq_nn::{BatchGradient, Training};
 
 use super::Grid;
@@ -104,7 +104,7 @@ fn of_layer(
 
 /// log₂ of the range that leaves room for so many standard deviations, but for no more than the
 /// largest element seen.
-fn range(spread: &Spread, deviations: f64) -> i32 {
+fn range(spread: &TensorSpread, deviations: f64) -> i32 {
     let Some(needed) = range_above(spread.extremes.magnitude()) else { return i32::MIN };
     if spread.largest == 0.0 {
         return needed;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use systoliq_nn::golden::{Observation, Real};
-use systoliq_nn::{DataSet, Evaluation, Golden, Graph, Parameters, Precision};
+use systoliq_nn::{DataSet, Evaluation, Golden, GoldenPrecision, Graph, Parameters};
 
 use systoliq_run::{Error, Prepared};
 
@@ -31,8 +31,8 @@ impl FloatRun {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, Error> {
         match prepared.experiment.training.golden {
-            Precision::F32 => Self::train_in::<f32>(prepared, data, progress),
-            Precision::F64 => Self::train_in::<f64>(prepared, data, progress),
+            GoldenPrecision::F32 => Self::train_in::<f32>(prepared, data, progress),
+            GoldenPrecision::F64 => Self::train_in::<f64>(prepared, data, progress),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use systoliq_fxp::{Format, Rounding};
-use systoliq_program::spec::{AccumulatorSettings, FromFormat, TensorSettings, Written};
+use systoliq_program::spec::{AccumulatorSettings, AsWritten, FromFormat, TensorSettings};
 use systoliq_program::{PrecisionSpec, Role};
 
 use super::{Assignment, BackwardGrids, Grid, Study};
@@ -114,7 +114,7 @@ impl Study<'_> {
                 settings.rounding = Some(Rounding::NearestEven);
             }
             let of_layer = layers.entry(tensor.layer).or_default();
-            *role_of(of_layer, tensor.role) = Some(Written(settings));
+            *role_of(of_layer, tensor.role) = Some(AsWritten(settings));
         }
         for (layer, spec) in &mut layers {
             let bits = self.accumulator_bits(assignment, *layer);
@@ -162,7 +162,7 @@ fn sum_bits(term_log2: i32, terms: usize, bias_log2: Option<i32>) -> u32 {
     largest.next_power_of_two().ilog2() + 1
 }
 
-fn role_of(spec: &mut PrecisionSpec, role: Role) -> &mut Option<Written<TensorSettings>> {
+fn role_of(spec: &mut PrecisionSpec, role: Role) -> &mut Option<AsWritten<TensorSettings>> {
     match role {
         Role::Input => &mut spec.input,
         Role::Weights => &mut spec.weights,

@@ -15,14 +15,14 @@ use systoliq_nn::Extended;
 use systoliq_run::Right;
 
 /// Nothing, or a key and what is wrong with it.
-pub type Check = Result<(), String>;
+pub type CheckResult = Result<(), String>;
 
 /// Checks that something holds of what was found under a key.
 ///
 /// # Errors
 ///
 /// If it does not.
-pub fn expect(holds: bool, key: &str, found: impl std::fmt::Debug, expected: &str) -> Check {
+pub fn expect(holds: bool, key: &str, found: impl std::fmt::Debug, expected: &str) -> CheckResult {
     if holds { Ok(()) } else { Err(format!("{key}: {found:?}, expected {expected}")) }
 }
 
@@ -31,7 +31,7 @@ pub fn expect(holds: bool, key: &str, found: impl std::fmt::Debug, expected: &st
 /// # Errors
 ///
 /// If `check` is one.
-pub fn within(key: &str, check: Check) -> Check {
+pub fn within(key: &str, check: CheckResult) -> CheckResult {
     check.map_err(|problem| format!("{key}.{problem}"))
 }
 
@@ -40,7 +40,7 @@ pub fn within(key: &str, check: Check) -> Check {
 /// # Errors
 ///
 /// If it is not.
-pub fn amount(key: &str, found: f64) -> Check {
+pub fn amount(key: &str, found: f64) -> CheckResult {
     expect(found.is_finite() && found >= 0.0, key, found, "a number that is not negative")
 }
 
@@ -49,7 +49,7 @@ pub fn amount(key: &str, found: f64) -> Check {
 /// # Errors
 ///
 /// If it is not from 0 to 1, to the last digits.
-pub fn share(key: &str, found: f64) -> Check {
+pub fn share(key: &str, found: f64) -> CheckResult {
     expect((0.0..=1.0 + 1e-9).contains(&found), key, found, "0 to 1")
 }
 
@@ -58,13 +58,13 @@ pub fn share(key: &str, found: f64) -> Check {
 /// # Errors
 ///
 /// If one is negative.
-pub fn losses(key: &str, losses: &[Extended]) -> Check {
+pub fn losses(key: &str, losses: &[Extended]) -> CheckResult {
     let negative = losses.iter().map(|loss| loss.0).find(|&loss| loss < 0.0);
     expect(negative.is_none(), key, negative, "losses that are not negative")
 }
 
 /// Checks a sum, to the last digits.
-fn sum(key: &str, found: f64, parts: impl Iterator<Item = f64>) -> Check {
+fn sum(key: &str, found: f64, parts: impl Iterator<Item = f64>) -> CheckResult {
     let sum: f64 = parts.sum();
     expect((found - sum).abs() <= 1e-9 * sum, key, found, &format!("{sum}, the sum of its parts"))
 }
@@ -75,7 +75,7 @@ impl CyclesReport {
     /// # Errors
     ///
     /// The first member at fault, with what was found and what was expected.
-    pub fn check(&self) -> Check {
+    pub fn check(&self) -> CheckResult {
         let Self { total, by_cause, by_pass, by_pass_and_cause } = self;
         let sum = |by: &CyclesByCause| {
             let CyclesByCause { preload, stream, skew, drain, vector, stall } = *by;
@@ -100,7 +100,7 @@ impl EnergyReport {
     /// # Errors
     ///
     /// The first member at fault, with what was found and what was expected.
-    pub fn check(&self) -> Check {
+    pub fn check(&self) -> CheckResult {
         whole("", self.total, &self.by_component, &self.by_pass)?;
         let (parts, passes) = (&self.float32_by_component, &self.float32_by_pass);
         whole("float32_", self.float32_total, parts, passes)?;
@@ -116,7 +116,7 @@ fn whole(
     Picojoules(total): Picojoules,
     by_component: &EnergyByComponent,
     by_pass: &BTreeMap<Pass, Picojoules>,
-) -> Check {
+) -> CheckResult {
     let key = format!("{of}total");
     amount(&key, total)?;
     let parts = Component::ALL.map(|component| by_component.of(component).0);
@@ -130,96 +130,96 @@ fn whole(
 /// What is checked of a report; the rest is passed over.
 #[derive(Deserialize)]
 struct Read {
-    experiment: Experiment,
-    golden: Curve,
-    fixed: Curve,
+    experiment: CheckedExperiment,
+    golden: CheckedCurve,
+    fixed: CheckedCurve,
     accuracy_loss: Option<f64>,
-    seeds: Vec<Seed>,
+    seeds: Vec<CheckedSeed>,
     cycles: CyclesReport,
     utilization: f64,
     macs: u64,
     energy_pj: EnergyReport,
-    precision: Vec<Tensor>,
-    comparison: Comparison,
-    layers: Vec<Layer>,
+    precision: Vec<CheckedTensor>,
+    comparison: CheckedComparison,
+    layers: Vec<CheckedLayer>,
 }
 
 #[derive(Deserialize)]
-struct Experiment {
+struct CheckedExperiment {
     seed: u64,
-    training: Training,
+    training: CheckedTraining,
 }
 
 #[derive(Deserialize)]
-struct Training {
+struct CheckedTraining {
     epochs: usize,
 }
 
 #[derive(Deserialize)]
-struct Curve {
+struct CheckedCurve {
     error_rate: Vec<Option<f64>>,
     loss_bits: Vec<Extended>,
     training_loss: Vec<Extended>,
     validation_error_rate: Vec<Option<f64>>,
-    initial: Initial,
+    initial: CheckedInitial,
     diverged_at_epoch: Option<usize>,
 }
 
 #[derive(Deserialize)]
-struct Initial {
+struct CheckedInitial {
     error_rate: Option<f64>,
     loss_bits: Extended,
 }
 
 #[derive(Deserialize)]
-struct Seed {
+struct CheckedSeed {
     seed: u64,
-    golden: Outcome,
-    fixed: Outcome,
+    golden: CheckedOutcome,
+    fixed: CheckedOutcome,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct CheckedOutcome {
     error_rate: Option<f64>,
     right: Option<Right>,
 }
 
 #[derive(Deserialize)]
-struct Tensor {
+struct CheckedTensor {
     name: String,
     saturation_rate: f64,
     underflow_rate: f64,
     stalled_rate: Option<f64>,
-    by_epoch: TensorByEpoch,
+    by_epoch: CheckedTensorByEpoch,
 }
 
 #[derive(Deserialize)]
-struct TensorByEpoch {
+struct CheckedTensorByEpoch {
     saturation_rate: Vec<f64>,
     underflow_rate: Vec<f64>,
     stalled_rate: Option<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
-struct Comparison {
+struct CheckedComparison {
     epoch: Vec<usize>,
     mismatch_rate: Vec<Option<f64>>,
-    tensors: Vec<Compared>,
+    tensors: Vec<CheckedTensorComparison>,
 }
 
 #[derive(Deserialize)]
-struct Compared {
-    own: Series,
-    teacher_forced: Series,
+struct CheckedTensorComparison {
+    own: CheckedSeries,
+    teacher_forced: CheckedSeries,
 }
 
 #[derive(Deserialize)]
-struct Series {
+struct CheckedSeries {
     sqnr_db: Vec<Option<Extended>>,
 }
 
 #[derive(Deserialize)]
-struct Layer {
+struct CheckedLayer {
     cycles: u64,
     energy_pj: f64,
     float32_energy_pj: f64,
@@ -230,7 +230,7 @@ struct Layer {
 /// # Errors
 ///
 /// If it states another [`SCHEMA_VERSION`], or none.
-pub fn check_layout(report: &Value) -> Check {
+pub fn check_layout(report: &Value) -> CheckResult {
     let found = report.get("schema_version").unwrap_or(&Value::Null);
     let known = *found == SCHEMA_VERSION;
     if known {
@@ -245,7 +245,7 @@ pub fn check_layout(report: &Value) -> Check {
 /// # Errors
 ///
 /// The first member at fault, with what was found and what was expected.
-pub fn check(report: &Value) -> Check {
+pub fn check(report: &Value) -> CheckResult {
     let read = Read::deserialize(report).map_err(|error| error.to_string())?;
     let epochs = read.experiment.training.epochs;
     expect(epochs > 0, "experiment.training.epochs", epochs, "1 or more")?;
@@ -273,7 +273,7 @@ pub fn check(report: &Value) -> Check {
     check_layers(&read)
 }
 
-fn check_seeds(read: &Read) -> Check {
+fn check_seeds(read: &Read) -> CheckResult {
     let Some(first) = read.seeds.first() else { return Ok(()) };
     let own = read.experiment.seed;
     expect(first.seed == own, "0.seed", first.seed, &format!("{own}, that of the experiment"))?;
@@ -290,8 +290,8 @@ fn check_seeds(read: &Read) -> Check {
     })
 }
 
-fn check_layers(read: &Read) -> Check {
-    let amounts = |layer: &Layer| [layer.energy_pj, layer.float32_energy_pj];
+fn check_layers(read: &Read) -> CheckResult {
+    let amounts = |layer: &CheckedLayer| [layer.energy_pj, layer.float32_energy_pj];
     let mut energies = read.layers.iter().flat_map(amounts);
     energies.try_for_each(|energy| amount("layers.energy_pj", energy))?;
     let (found, total) = (
@@ -300,13 +300,13 @@ fn check_layers(read: &Read) -> Check {
     );
     expect(found == total, "layers.cycles", found, &format!("a sum of {total}"))?;
     let energy = &read.energy_pj;
-    let of = |energy: fn(&Layer) -> f64| read.layers.iter().map(energy);
+    let of = |energy: fn(&CheckedLayer) -> f64| read.layers.iter().map(energy);
     sum("layers.energy_pj", energy.total.0, of(|layer| layer.energy_pj))?;
     sum("layers.float32_energy_pj", energy.float32_total.0, of(|layer| layer.float32_energy_pj))
 }
 
-impl Curve {
-    fn check(&self, epochs: usize) -> Check {
+impl CheckedCurve {
+    fn check(&self, epochs: usize) -> CheckResult {
         let lengths = [
             ("error_rate", self.error_rate.len()),
             ("loss_bits", self.loss_bits.len()),
@@ -335,8 +335,8 @@ impl Curve {
     }
 }
 
-impl Outcome {
-    fn check(&self) -> Check {
+impl CheckedOutcome {
+    fn check(&self) -> CheckResult {
         self.error_rate.map_or(Ok(()), |rate| share("error_rate", rate))?;
         let counted = self.right.as_ref().map(|right| right.errors() as f64 / right.len() as f64);
         let same = counted == self.error_rate;
@@ -344,8 +344,8 @@ impl Outcome {
     }
 }
 
-impl Tensor {
-    fn check(&self, epochs: usize) -> Check {
+impl CheckedTensor {
+    fn check(&self, epochs: usize) -> CheckResult {
         let by_epoch = &self.by_epoch;
         let rates = [
             ("saturation_rate", Some(self.saturation_rate), Some(&by_epoch.saturation_rate)),
@@ -362,8 +362,8 @@ impl Tensor {
     }
 }
 
-impl Comparison {
-    fn check(&self, epochs: usize) -> Check {
+impl CheckedComparison {
+    fn check(&self, epochs: usize) -> CheckResult {
         let rising = self.epoch.is_sorted_by(|one, next| one < next);
         let possible = rising && self.epoch.last().is_none_or(|&last| last <= epochs);
         expect(possible, "epoch", &self.epoch, &format!("numbers of {epochs} epochs, rising"))?;
@@ -375,7 +375,7 @@ impl Comparison {
     }
 }
 
-fn check_length(key: &str, found: usize, expected: usize) -> Check {
+fn check_length(key: &str, found: usize, expected: usize) -> CheckResult {
     let holds = found == expected;
     expect(holds, key, found, &format!("as many values as epochs, {expected}"))
 }

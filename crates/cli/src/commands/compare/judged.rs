@@ -4,14 +4,14 @@ use serde::Serialize;
 use systoliq_study::drop::ratio::{SeedRatio, Sides};
 use systoliq_study::drop::{Judgement, Level, LossRatio, Networks, RatioOverSeeds, words};
 
-use super::run::{Outcome, Run};
+use super::run::{FinishedOutcome, FinishedRun};
 
 /// What the sides are called.
 const SIDES: Sides = Sides { loss: "right's loss", of: "left's", reference: "left" };
 
 /// What the right run loses against the left, as that one stood for golden: with the seeds that both ran.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Judged {
+pub(super) struct LossAgainstLeft {
     /// Seeds that both ran.
     common_seeds: Vec<u64>,
     /// Seeds that one of them ran alone.
@@ -26,13 +26,13 @@ pub(super) struct Judged {
 }
 
 /// A seed that both ran, and how each ended.
-type Pair<'a> = (u64, &'a Outcome, &'a Outcome);
+type CommonSeed<'a> = (u64, &'a FinishedOutcome, &'a FinishedOutcome);
 
-impl Judged {
-    pub(super) fn new(left: &Run, right: &Run, margin: f64) -> Self {
+impl LossAgainstLeft {
+    pub(super) fn new(left: &FinishedRun, right: &FinishedRun, margin: f64) -> Self {
         let (ours, theirs) = (left.outcomes(), right.outcomes());
         let of = |seed: u64| theirs.iter().find(|(other, _)| *other == seed);
-        let pairs: Vec<Pair<'_>> =
+        let pairs: Vec<CommonSeed<'_>> =
             ours.iter().filter_map(|(seed, left)| Some((*seed, left, &of(*seed)?.1))).collect();
         let common_seeds: Vec<u64> = pairs.iter().map(|(seed, ..)| *seed).collect();
         let others = ours.len() + theirs.len() - 2 * pairs.len();
@@ -89,8 +89,8 @@ impl Judged {
     }
 }
 
-fn judgement(pairs: &[Pair<'_>], margin: f64) -> Option<Judgement> {
-    fn networks<'a>(&(seed, left, right): &Pair<'a>) -> Option<Networks<'a>> {
+fn judgement(pairs: &[CommonSeed<'_>], margin: f64) -> Option<Judgement> {
+    fn networks<'a>(&(seed, left, right): &CommonSeed<'a>) -> Option<Networks<'a>> {
         Some(Networks {
             seed,
             golden: left.right.as_ref()?,
@@ -103,8 +103,8 @@ fn judgement(pairs: &[Pair<'_>], margin: f64) -> Option<Judgement> {
     Some(Judgement::of(&networks, margin, Level::Once)?.quoted(&networks))
 }
 
-fn ratio(pairs: &[Pair<'_>]) -> RatioOverSeeds {
-    let seed = |&(seed, left, right): &Pair<'_>| SeedRatio {
+fn ratio(pairs: &[CommonSeed<'_>]) -> RatioOverSeeds {
+    let seed = |&(seed, left, right): &CommonSeed<'_>| SeedRatio {
         seed,
         losses: [left, right].map(|of| of.loss_bits.map_or(f64::NAN, |loss| loss.0)),
         diverged: [left, right].map(|of| of.ended_worse),
@@ -113,7 +113,7 @@ fn ratio(pairs: &[Pair<'_>]) -> RatioOverSeeds {
 }
 
 /// Nothing for classifiers, and where the runs have other numbers of test samples.
-fn regression(left: &Run, right: &Run) -> Option<LossRatio> {
+fn regression(left: &FinishedRun, right: &FinishedRun) -> Option<LossRatio> {
     let errors = [left.outputs.as_ref()?, right.outputs.as_ref()?].map(|of| of.squared_errors());
     let paired = !errors[0].is_empty() && errors[0].len() == errors[1].len();
     paired.then(|| LossRatio::new(&errors, left.found.fixed.ended_worse, left.overlaps()))

@@ -19,26 +19,26 @@ use systoliq_load::json;
 
 /// A run, as its folder tells.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct FinishedRun {
     pub(super) path: PathBuf,
-    pub(super) found: Found,
+    pub(super) found: FinishedReport,
     /// Of a classifier.
-    pub(super) predictions: Option<Predictions>,
+    pub(super) predictions: Option<PredictedClasses>,
     /// Of a regression.
-    pub(super) outputs: Option<Outputs>,
+    pub(super) outputs: Option<PredictedOutputs>,
 }
 
 /// What is compared of `report.json`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Found {
+pub(super) struct FinishedReport {
     pub(super) experiment: Value,
-    pub(super) golden: Curve,
-    pub(super) fixed: Curve,
-    pub(super) seeds: Vec<Seed>,
+    pub(super) golden: FinishedCurve,
+    pub(super) fixed: FinishedCurve,
+    pub(super) seeds: Vec<FinishedSeed>,
     pub(super) cycles: Total<u64>,
     pub(super) energy_pj: Total<f64>,
     pub(super) hardware: Hardware,
-    pub(super) precision: Vec<Tensor>,
+    pub(super) precision: Vec<FinishedTensor>,
     pub(super) test_fingerprint: String,
 }
 
@@ -48,20 +48,20 @@ pub(super) struct Hardware {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Curve {
+pub(super) struct FinishedCurve {
     pub(super) error_rate: Vec<Option<f64>>,
     pub(super) loss_bits: Vec<Extended>,
     pub(super) ended_worse: bool,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Seed {
+pub(super) struct FinishedSeed {
     pub(super) seed: u64,
-    pub(super) fixed: Outcome,
+    pub(super) fixed: FinishedOutcome,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct FinishedOutcome {
     /// Which test samples it gets right; nothing for a regression.
     pub(super) right: Option<Right>,
     pub(super) loss_bits: Option<Extended>,
@@ -75,14 +75,14 @@ pub(super) struct Total<T> {
 
 /// What happened to one tensor.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Tensor {
+pub(super) struct FinishedTensor {
     pub(super) name: String,
     #[serde(flatten)]
-    pub(super) figures: Figures,
+    pub(super) figures: TensorFigures,
 }
 
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
-pub(super) struct Figures {
+pub(super) struct TensorFigures {
     pub(super) format: String,
     pub(super) sqnr_db: Option<Extended>,
     pub(super) saturation_rate: f64,
@@ -92,12 +92,12 @@ pub(super) struct Figures {
 
 /// The classes of `predictions.csv`, sample by sample.
 #[derive(Debug)]
-pub(super) struct Predictions {
+pub(super) struct PredictedClasses {
     pub(super) labels: Vec<u32>,
     pub(super) fixed: Vec<Option<u32>>,
 }
 
-impl Run {
+impl FinishedRun {
     /// Reads the folder of a run that is done.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let name = path.display();
@@ -120,13 +120,13 @@ impl Run {
             Value::Null => bail!("{file} has no schema_version; {expected}"),
             version => bail!("{file}: schema_version is {version}, expected {SCHEMA_VERSION}"),
         }
-        let found: Found = serde_path_to_error::deserialize(&value)
+        let found: FinishedReport = serde_path_to_error::deserialize(&value)
             .map_err(|error| anyhow!("{file}: {}: {}", error.path(), error.inner()))?;
         check(&value).map_err(|problem| anyhow!("{file}: no report of a run: {problem}"))?;
         let classifier = found.fixed.error_rate.last().is_some_and(Option::is_some);
-        let predictions = classifier.then(|| Predictions::read(&path.join("predictions.csv")));
+        let predictions = classifier.then(|| PredictedClasses::read(&path.join("predictions.csv")));
         let predictions = predictions.transpose()?;
-        let outputs = (!classifier).then(|| Outputs::read(&path.join("predictions.csv")));
+        let outputs = (!classifier).then(|| PredictedOutputs::read(&path.join("predictions.csv")));
         let outputs = outputs.transpose()?;
         let samples = predictions.as_ref().map_or(0, |predictions| predictions.labels.len());
         let right = found.seeds.iter().filter_map(|seed| seed.fixed.right.as_ref());
@@ -145,14 +145,14 @@ impl Run {
     }
 
     /// What each of its seeds ended with in fixed point, the first one first.
-    pub(super) fn outcomes(&self) -> Vec<(u64, Outcome)> {
+    pub(super) fn outcomes(&self) -> Vec<(u64, FinishedOutcome)> {
         if !self.found.seeds.is_empty() {
             return self.found.seeds.iter().map(|seed| (seed.seed, seed.fixed.clone())).collect();
         }
         let fixed = &self.found.fixed;
         let right = self.predictions.as_ref().map(|of| Right::new(&of.labels, &of.fixed));
         let (loss_bits, ended_worse) = (fixed.loss_bits.last().copied(), fixed.ended_worse);
-        vec![(self.seed(), Outcome { right, loss_bits, ended_worse })]
+        vec![(self.seed(), FinishedOutcome { right, loss_bits, ended_worse })]
     }
 
     /// Whether test samples of a regression share inputs.
@@ -164,12 +164,12 @@ impl Run {
 
 /// The values of `predictions.csv`, row by row.
 #[derive(Debug)]
-pub(super) struct Outputs {
+pub(super) struct PredictedOutputs {
     pub(super) targets: Vec<Vec<f64>>,
     pub(super) fixed: Vec<Vec<f64>>,
 }
 
-impl Outputs {
+impl PredictedOutputs {
     fn read(path: &Path) -> Result<Self, Error> {
         let text = read_text(path)?;
         let mut lines = text.lines();
@@ -211,7 +211,7 @@ fn values(line: &str, at: usize, columns: usize) -> Option<Vec<f64>> {
 /// The first line of `predictions.csv`.
 const HEADER: &str = "sample,label,golden,fixed";
 
-impl Predictions {
+impl PredictedClasses {
     fn read(path: &Path) -> Result<Self, Error> {
         let text = read_text(path)?;
         let mut lines = text.lines();

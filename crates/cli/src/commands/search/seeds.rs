@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// How many, or which.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seeds {
+pub(super) enum SeedsArgument {
     /// So many, from one on.
     Count(u64),
     /// These.
@@ -14,7 +14,7 @@ pub(super) enum Seeds {
 /// The most seeds.
 const SEEDS_MAX: u64 = 10_000;
 
-impl FromStr for Seeds {
+impl FromStr for SeedsArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -46,7 +46,7 @@ impl FromStr for Seeds {
     }
 }
 
-impl Seeds {
+impl SeedsArgument {
     /// Which they are; a number of them starts at `first`, if there is such a seed.
     pub(super) fn from(&self, first: Option<u64>) -> Result<Vec<u64>, String> {
         match self {
@@ -67,14 +67,15 @@ mod tests {
 
     #[test]
     fn seeds_are_counted_ranged_or_listed_and_never_twice() {
-        let read = |text: &str, first| text.parse::<Seeds>().and_then(|seeds| seeds.from(first));
+        let read =
+            |text: &str, first| text.parse::<SeedsArgument>().and_then(|seeds| seeds.from(first));
         assert_eq!(read("3", Some(7)), Ok(vec![7, 8, 9]));
         assert_eq!(read("7..=9", Some(1)), Ok(vec![7, 8, 9]));
         assert_eq!(read("9..=9", None), Ok(vec![9]));
         assert_eq!(read("5,2", None), Ok(vec![5, 2]));
         for text in ["0", "", "a", "-1", "1.5", "3..=2", "1..=99999", "1,1", "1,", "1..5", "10001"]
         {
-            assert!(text.parse::<Seeds>().is_err(), "{text}");
+            assert!(text.parse::<SeedsArgument>().is_err(), "{text}");
         }
         assert!(read("2", Some(u64::MAX)).is_err() && read("1", None).is_err());
         assert_eq!(read("1", Some(u64::MAX)), Ok(vec![u64::MAX]));

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_explore::{
-    Cost, Costs, FoundPlan, HeldBack, How, Lost, Measure, SearchReport, SelectedOn, StartName,
-    Step, Verdict,
+    CostKind, FoundPlan, HeldBack, How, Lost, MeanCosts, Measure, PlanVerdict, SearchReport,
+    SearchStep, SelectedOn, StartName,
 };
 use systoliq_study::drop::words;
 
@@ -66,16 +66,16 @@ pub(super) fn nothing(report: &SearchReport) -> String {
 }
 
 /// A step in a few words.
-pub(super) fn step(step: &Step) -> String {
+pub(super) fn step(step: &SearchStep) -> String {
     format!("{}: {}", lowered(step), verdict(step.verdict))
 }
 
 fn heading(report: &SearchReport) -> String {
     let what = match report.cost {
-        Cost::EnergyPj => "least energy",
-        Cost::Cycles => "fewest cycles",
-        Cost::StepBits => "fewest bits of a step",
-        Cost::AreaMm2 => "least area",
+        CostKind::EnergyPj => "least energy",
+        CostKind::Cycles => "fewest cycles",
+        CostKind::StepBits => "fewest bits of a step",
+        CostKind::AreaMm2 => "least area",
     };
     let budget = budget(report);
     let seeds = match report.seeds.len() {
@@ -95,7 +95,7 @@ fn steps(report: &SearchReport) -> String {
     let cost = cost_name(report.cost);
     let names = ["start", "lowered", "seeds", &lost, "lately + s.e.", cost, "", "runs so far"];
     let mut table = Columns::new(&names);
-    let alone = |step: &&Step| step.how == How::Alone;
+    let alone = |step: &&SearchStep| step.how == How::Alone;
     for step in report.steps.iter().filter(|step| !alone(step)) {
         table.line([
             start_name(step.start).to_owned(),
@@ -193,7 +193,7 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
     }
     line!(text, " costs {}", costs(&found.costs));
     let trainings = &report.trainings;
-    let given_up = report.steps.iter().filter(|step| step.verdict == Verdict::GivenUp).count();
+    let given_up = report.steps.iter().filter(|step| step.verdict == PlanVerdict::GivenUp).count();
     line!(
         text,
         " {} runs: {} to search, {} with seeds held back; {given_up} of {} plans given up, {} runs before \
@@ -211,7 +211,7 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
     text
 }
 
-fn costs(costs: &Costs) -> String {
+fn costs(costs: &MeanCosts) -> String {
     format!(
         "{}, {} of float32's; {} cycles; {} bits in a step",
         joules(Picojoules(costs.energy_pj), costs.energy_unit),
@@ -224,7 +224,7 @@ fn costs(costs: &Costs) -> String {
 /// Widths that a table names before it counts them.
 const NAMED: usize = 3;
 
-fn lowered(step: &Step) -> String {
+fn lowered(step: &SearchStep) -> String {
     match (step.how, step.changes.as_slice()) {
         (How::Start, _) | (_, []) => "nothing".to_owned(),
         (How::Uniform, changes) => {
@@ -242,12 +242,12 @@ fn lowered(step: &Step) -> String {
     }
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+fn verdict(verdict: PlanVerdict) -> &'static str {
     match verdict {
-        Verdict::Within => "accepted",
-        Verdict::Beyond => "rejected",
-        Verdict::GivenUp => "given up",
-        Verdict::Open => "open",
+        PlanVerdict::Within => "accepted",
+        PlanVerdict::Beyond => "rejected",
+        PlanVerdict::GivenUp => "given up",
+        PlanVerdict::Open => "open",
     }
 }
 
@@ -265,12 +265,12 @@ fn of_start(name: StartName) -> &'static str {
     }
 }
 
-fn cost_name(cost: Cost) -> &'static str {
+fn cost_name(cost: CostKind) -> &'static str {
     match cost {
-        Cost::EnergyPj => "energy",
-        Cost::Cycles => "cycles",
-        Cost::StepBits => "bits of a step",
-        Cost::AreaMm2 => "area",
+        CostKind::EnergyPj => "energy",
+        CostKind::Cycles => "cycles",
+        CostKind::StepBits => "bits of a step",
+        CostKind::AreaMm2 => "area",
     }
 }
 
@@ -279,11 +279,11 @@ fn cost_text(report: &SearchReport, value: f64) -> String {
 }
 
 /// A cost with its unit, where energy has this one.
-pub(super) fn cost(cost: Cost, value: f64, energy_unit: EnergyUnit) -> String {
+pub(super) fn cost(cost: CostKind, value: f64, energy_unit: EnergyUnit) -> String {
     match cost {
-        Cost::EnergyPj => joules(Picojoules(value), energy_unit),
-        Cost::AreaMm2 => format!("{value:.3} mm2"),
-        Cost::Cycles | Cost::StepBits => grouped(value.round() as u64),
+        CostKind::EnergyPj => joules(Picojoules(value), energy_unit),
+        CostKind::AreaMm2 => format!("{value:.3} mm2"),
+        CostKind::Cycles | CostKind::StepBits => grouped(value.round() as u64),
     }
 }
 

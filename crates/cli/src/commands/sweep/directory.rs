@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Error};
 use serde_json::json;
-use systoliq_explore::{Analysis, Key, Lines, Store, Sweep, results_csv, runs_csv};
+use systoliq_explore::{Analysis, Lines, RunKey, RunStore, Sweep, results_csv, runs_csv};
 
 use super::{POINTS, point_name};
 use crate::failure::Failure;
-use crate::run_folder::{Kind, RunFolder};
+use crate::run_folder::{FolderKind, RunFolder};
 use crate::whole::remove_abandoned;
 use systoliq_load::files::open_regular;
 
 /// What is written at the end.
 const RESULTS: [&str; 4] = ["results.csv", "runs.csv", "analysis.json", "timing.json"];
 
-const SWEEP: Kind = Kind {
+const SWEEP: FolderKind = FolderKind {
     what: "sweep",
     manifest: "sweep.json",
     beforehand: Some(POINTS),
@@ -35,15 +35,15 @@ impl SweepDirectory {
     pub(super) fn open(
         path: &Path,
         sweep: &Sweep,
-        keys: &[Key],
+        keys: &[RunKey],
         resume: bool,
-    ) -> Result<(Self, Store), Failure> {
+    ) -> Result<(Self, RunStore), Failure> {
         let subject = serde_json::to_value(sweep.spec()).map_err(Failure::run)?;
         let (folder, mut lines) = RunFolder::open(path, &SWEEP, &subject, resume)?;
         let points = folder.path(POINTS);
         if points.is_dir() {
             let ours = |name: &str| {
-                name.strip_suffix(".json").is_some_and(|key| key.parse::<Key>().is_ok())
+                name.strip_suffix(".json").is_some_and(|key| key.parse::<RunKey>().is_ok())
             };
             let removed = remove_abandoned(&points, ours);
             removed
@@ -59,7 +59,7 @@ impl SweepDirectory {
     pub(super) fn finish(
         &self,
         lines: &Lines,
-        keys: &[Key],
+        keys: &[RunKey],
         (sweep, analysis): (&Sweep, &Analysis),
         (elapsed, jobs): (Duration, usize),
     ) -> Result<(), Failure> {
@@ -80,7 +80,7 @@ impl SweepDirectory {
 }
 
 /// Adds what `systoliq point` has left of the runs with these keys.
-fn read_points(folder: &Path, keys: &[Key], lines: &mut Lines) -> Result<(), Error> {
+fn read_points(folder: &Path, keys: &[RunKey], lines: &mut Lines) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());
     }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use systoliq_energy::Picojoules;
-use systoliq_explore::{Analysis, Cost, Lost, Measure, PointAnalysis, SelectedOn, Sweep, shown};
+use systoliq_explore::{
+    Analysis, CostKind, Lost, Measure, PointAnalysis, SelectedOn, Sweep, shown,
+};
 use systoliq_nn::Extended;
 use systoliq_study::drop::words;
 
@@ -69,7 +71,7 @@ fn front(analysis: &Analysis) -> String {
         let how = "points count energy in different units, so that none takes least";
         return format!(" no Pareto front over energy: {how}\n\n");
     }
-    let front = &analysis.fronts[&Cost::EnergyPj];
+    let front = &analysis.fronts[&CostKind::EnergyPj];
     let names = analysis.axes.iter().map(|axis| axis.name.as_str());
     let part = selected_on(analysis);
     let selected = format!("lost, {part}");
@@ -125,14 +127,14 @@ fn cheapest(analysis: &Analysis) -> String {
     let mut text = String::new();
     let mut told = Vec::new();
     for (cost, name) in [
-        (Cost::EnergyPj, "least energy"),
-        (Cost::Cycles, "fewest cycles"),
-        (Cost::StepBits, "fewest bits"),
-        (Cost::AreaMm2, "least area"),
+        (CostKind::EnergyPj, "least energy"),
+        (CostKind::Cycles, "fewest cycles"),
+        (CostKind::StepBits, "fewest bits"),
+        (CostKind::AreaMm2, "least area"),
     ] {
-        let comparable = cost != Cost::EnergyPj || analysis.energy_unit().is_some();
+        let comparable = cost != CostKind::EnergyPj || analysis.energy_unit().is_some();
         // Of points that all cost the same, the one that loses least is named once.
-        if !comparable || cost != Cost::EnergyPj && !analysis.varies(cost) {
+        if !comparable || cost != CostKind::EnergyPj && !analysis.varies(cost) {
             continue;
         }
         let Some(&at) = analysis.within.cheapest.get(&cost) else {
@@ -142,16 +144,18 @@ fn cheapest(analysis: &Analysis) -> String {
         let point = &analysis.points[at];
         let (Some(test), Some(costs)) = (&point.test, point.costs) else { continue };
         let cost = match cost {
-            Cost::EnergyPj => {
+            CostKind::EnergyPj => {
                 let share = percent(costs.energy_pj / costs.float32_energy_pj);
                 format!(
                     "{}, {share} of float32's",
                     joules(Picojoules(costs.energy_pj), costs.energy_unit)
                 )
             }
-            Cost::Cycles => format!("{} cycles", grouped(costs.cycles.round() as u64)),
-            Cost::AreaMm2 => format!("{:.3} mm2", costs.area_mm2),
-            Cost::StepBits => format!("{} bits in a step", grouped(costs.step_bits.round() as u64)),
+            CostKind::Cycles => format!("{} cycles", grouped(costs.cycles.round() as u64)),
+            CostKind::AreaMm2 => format!("{:.3} mm2", costs.area_mm2),
+            CostKind::StepBits => {
+                format!("{} bits in a step", grouped(costs.step_bits.round() as u64))
+            }
         };
         line!(text, " {name:13} {}; {cost}", settings(analysis, point));
         if !told.contains(&at) {

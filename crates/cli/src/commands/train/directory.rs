@@ -40,7 +40,7 @@ const REPLACED: &str = ".systoliq-replaced";
 
 /// How a run begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
+pub(super) struct RunStart {
     /// The run that is there goes on.
     pub(super) resume: bool,
     /// The run that is there is replaced when another is complete.
@@ -65,7 +65,7 @@ pub(super) struct RunDirectory {
 impl RunDirectory {
     /// Makes the folder, and sees that it can be written and nobody else writes to it, or goes on with
     /// the run that it holds.
-    pub(super) fn open(path: &Path, prepared: &Prepared, start: Start) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, prepared: &Prepared, start: RunStart) -> Result<Self, Failure> {
         let experiment = serde_json::to_value(&prepared.experiment).map_err(Failure::run)?;
         let cannot = || format!("cannot write to the folder {}", path.display());
         let ready = || -> Result<_, Error> {
@@ -93,7 +93,7 @@ impl RunDirectory {
     }
 
     /// Checks that what the folder holds may be gone on with.
-    fn check_held(&self, start: Start) -> Result<(), Error> {
+    fn check_held(&self, start: RunStart) -> Result<(), Error> {
         if let Some(step) = start.dump_step {
             check_dump_place(&self.path, step)?;
         }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use systoliq_hardware::Accelerator;
-use systoliq_hardware::{single::Widths, single::dram_bytes};
+use systoliq_hardware::{single::GemmWidths, single::dram_bytes};
 use systoliq_program::GemmShape;
 use systoliq_run::Error;
 use systoliq_study::workload::{ProductReport, ScaleSimRow};
@@ -29,7 +29,7 @@ const BANDWIDTH: &str = "LayerID, Avg IFMAP SRAM BW, Avg FILTER SRAM BW, Avg OFM
 const LINES_MAX: u64 = 1 << 20;
 
 /// What some equal lines of the reports say, in the conventions asked for.
-pub(super) struct Figures {
+pub(super) struct ReportFigures {
     layer: String,
     lines: u64,
     cycles: u64,
@@ -42,7 +42,7 @@ pub(super) struct Figures {
     dram_bytes: [u64; 3],
 }
 
-impl Figures {
+impl ReportFigures {
     /// Our own, of a product.
     pub(super) fn ours(accelerator: &Accelerator, report: &ProductReport) -> Self {
         let ProductReport { cycles, stall_cycles, macs, utilization, .. } = *report;
@@ -67,7 +67,7 @@ impl Figures {
     pub(super) fn theirs(
         accelerator: &Accelerator,
         ScaleSimRow { product, scalesim }: &ScaleSimRow,
-        widths: Widths,
+        widths: GemmWidths,
     ) -> Result<Self, Error> {
         let shape = GemmShape { m: product.m, k: product.k, n: product.n };
         let bytes = dram_bytes(accelerator, shape, widths, product.views, scalesim.dataflow)?;
@@ -116,7 +116,7 @@ fn whole(cycles: u64) -> [u64; 2] {
 }
 
 /// Writes the three files.
-pub(super) fn write(folder: &Path, products: &[Figures]) -> Result<(), Failure> {
+pub(super) fn write(folder: &Path, products: &[ReportFigures]) -> Result<(), Failure> {
     let mut reports = [
         ("COMPUTE_REPORT.csv", format!("{COMPUTE}\n")),
         ("BANDWIDTH_REPORT.csv", format!("{BANDWIDTH}\n")),

@@ -1,13 +1,16 @@
 //! Whether `predictions.csv` is that of the run whose report lies beside it.
 
 use systoliq_run::Right;
-use systoliq_study::report::check::{Check, expect};
+use systoliq_study::report::check::{CheckResult, expect};
 
-use super::{Found, Predictions};
+use super::{FinishedReport, PredictedClasses};
 
 /// Checks that the classes of the first seed are right as often as its report says, and where that names
 /// the samples, for these.
-pub(super) fn check(found: &Found, Predictions { labels, fixed }: &Predictions) -> Check {
+pub(super) fn check(
+    found: &FinishedReport,
+    PredictedClasses { labels, fixed }: &PredictedClasses,
+) -> CheckResult {
     let right = Right::new(labels, fixed);
     let counted = (!right.is_empty()).then(|| right.errors() as f64 / right.len() as f64);
     let stated = found.fixed.error_rate.last().copied().flatten();

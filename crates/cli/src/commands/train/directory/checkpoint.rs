@@ -116,14 +116,14 @@ impl RunDirectory {
     pub(crate) fn epochs(&self, seed: u64) -> Option<u64> {
         #[derive(Deserialize)]
         struct Payload {
-            record: Record,
+            record: PayloadRecord,
         }
         #[derive(Deserialize)]
-        struct Record {
-            fixed: Curve,
+        struct PayloadRecord {
+            fixed: PayloadCurve,
         }
         #[derive(Deserialize)]
-        struct Curve {
+        struct PayloadCurve {
             epochs: Vec<IgnoredAny>,
         }
         let path = self.place(seed);
