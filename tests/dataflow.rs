@@ -89,7 +89,7 @@ fn is_usual(prepared: &Prepared, run: &Run) -> bool {
 
 /// What each product took, and how often.
 fn products_of(prepared: &Prepared, record: &Record) -> Vec<Entry> {
-    let entries = record.timeline.entries(prepared, Arithmetic::Fixed).expect("costs");
+    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).expect("costs");
     let is_product = |entry: &Entry| matches!(entry.run.work, Work::Gemm(_));
     entries.into_iter().filter(is_product).collect()
 }
@@ -341,7 +341,7 @@ fn an_epoch_of_the_digits_takes_fewer_cycles_in_auto_than_in_any_one_dataflow() 
     let record = train(&auto, 1, EngineKind::Fast, false);
     let cycles = |dataflow| {
         let prepared = in_dataflow(&auto, dataflow);
-        let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).expect("costs");
+        let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).expect("costs");
         entries.iter().map(|entry| entry.calls * entry.once.cycles.total().0).sum::<u64>()
     };
     // What `systoliq train` prints, whose causes and bursts are held elsewhere.

@@ -45,6 +45,13 @@ fn close(found: f64, expected: f64) {
     assert!((found / expected - 1.0).abs() <= 1e-12, "{found}, expected {expected}");
 }
 
+/// What is saved of everything in a timeline.
+fn savings(prepared: &Prepared, timeline: &Timeline) -> Savings {
+    let [fixed, float32] =
+        [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+    Savings::new(prepared, timeline, [&fixed, &float32]).expect("savings")
+}
+
 #[test]
 fn by_every_profile_components_passes_and_layers_add_up() {
     for name in Profile::NAMES {
@@ -73,7 +80,7 @@ fn by_every_profile_components_passes_and_layers_add_up() {
 #[test]
 fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
     let (prepared, record) = run(&[("training.momentum", "0.5")]);
-    let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).unwrap();
+    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).unwrap();
     let csv = systoliq_run::timeline::actions(&prepared, &entries).csv();
     let prices = prepared.prices(Arithmetic::Fixed).unwrap();
     let (profile, silicon) = (Profile::horowitz45(), prices.silicon());
@@ -133,11 +140,11 @@ fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
 fn no_work_takes_no_energy() {
     let prepared = prepared("digits-mlp", &[]);
     for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
-        let entries = Timeline::default().entries(&prepared, arithmetic).unwrap();
+        let entries = Timeline::default().entries(&prepared.costs(arithmetic)).unwrap();
         let prices = prepared.prices(arithmetic).unwrap();
         assert_eq!(Totals::of(&entries).tally.energy(&prices).unwrap().total().0, 0.0);
     }
-    let savings = Savings::new(&prepared, &Timeline::default()).unwrap();
+    let savings = savings(&prepared, &Timeline::default());
     assert!(savings.ratios.iter().all(|ratio| ratio.value.is_none()));
 }
 
@@ -228,7 +235,7 @@ fn energy_for_the_data_follows_the_bits_that_flipped() {
         .iter()
         .sum::<u64>() as f64;
     let (prepared, record) = run(&[]);
-    let entries = record.timeline.entries(&prepared, Arithmetic::Fixed).unwrap();
+    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).unwrap();
     let prices = prepared.prices(Arithmetic::Fixed).unwrap();
     let tally = Totals::of(&entries).tally;
     let profile = Profile::horowitz45();
@@ -266,7 +273,7 @@ fn energy_for_the_data_follows_the_bits_that_flipped() {
 fn float_hardware_moves_its_own_width_and_fits_the_area() {
     let (prepared, record) = run(&[("accelerator.dram.burst_bytes", "1")]);
     let bits = |format: FloatFormat| {
-        let entries = record.timeline.entries(&prepared, Arithmetic::Float(format)).unwrap();
+        let entries = record.timeline.entries(&prepared.costs(Arithmetic::Float(format))).unwrap();
         let tally = Totals::of(&entries).tally;
         let bits = tally.iter().filter(|(_, event, _)| event.action() == "bit");
         bits.map(|(.., count)| count).sum::<u64>() as f64
@@ -275,7 +282,7 @@ fn float_hardware_moves_its_own_width_and_fits_the_area() {
     let ratio = bits(FloatFormat::Float16) / bits(FloatFormat::Float32);
     assert!((0.45..0.52).contains(&ratio), "{ratio}");
     assert_eq!(bits(FloatFormat::Float16), bits(FloatFormat::Bfloat16));
-    let savings = Savings::new(&prepared, &record.timeline).unwrap();
+    let savings = savings(&prepared, &record.timeline);
     let fixed = prepared.prices(Arithmetic::Fixed).unwrap().silicon().logic_um2();
     let array = &prepared.experiment.accelerator.array;
     for hardware in &savings.float_hardware {
@@ -290,7 +297,7 @@ fn float_hardware_moves_its_own_width_and_fits_the_area() {
         }
     }
     let float32 = &savings.float_hardware[0];
-    let entries = record.timeline.entries(&prepared, Arithmetic::FLOAT32).unwrap();
+    let entries = record.timeline.entries(&prepared.costs(Arithmetic::FLOAT32)).unwrap();
     let prices = prepared.prices(Arithmetic::FLOAT32).unwrap();
     let total = Totals::of(&entries).tally.energy(&prices).unwrap().total();
     assert_eq!(float32.energy_pj, total);

@@ -22,6 +22,7 @@ mod memory;
 mod numerics;
 mod papers;
 mod precision;
+mod programs;
 mod read_back;
 mod readme;
 mod recompute;

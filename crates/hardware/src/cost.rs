@@ -22,6 +22,8 @@ mod operand;
 mod traffic;
 mod vector;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::num::NonZero;
 
 use systoliq_array::mapping::{Axis, Pieces};
@@ -89,7 +91,7 @@ pub struct Cost {
     pub walked: u64,
 }
 
-/// Says what commands of one program take on one accelerator.
+/// Says what commands of one program take on one accelerator, working out each cost once.
 #[derive(Clone, Debug)]
 pub struct Costs<'a> {
     /// The program.
@@ -106,6 +108,18 @@ pub struct Costs<'a> {
     copies: Option<Vec<TensorId>>,
     /// What the stash keeps.
     on_chip: Vec<(TensorId, Stored)>,
+    known: KnownCosts,
+}
+
+/// What was asked for once, by write, sizes, and whether a second pass was taken. A clone knows nothing:
+/// it may be on its way to another machine.
+#[derive(Debug, Default)]
+struct KnownCosts(RefCell<HashMap<(WriteId, Work, bool), Cost>>);
+
+impl Clone for KnownCosts {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Largest GEMM, in multiply-accumulates. With [`ELEMENTS_MAX`], bursts of at most 4 KB and grids of
@@ -146,8 +160,8 @@ impl<'a> Costs<'a> {
     ) -> Self {
         let row_bytes = accelerator.row_bytes();
         let flows = Flows::of(accelerator.array.dataflow);
-        let (copies, on_chip) = (None, Vec::new());
-        Self { program, accelerator, arithmetic, row_bytes, views, flows, copies, on_chip }
+        let (copies, on_chip, known) = (None, Vec::new(), KnownCosts::default());
+        Self { program, accelerator, arithmetic, row_bytes, views, flows, copies, on_chip, known }
             .with_copies(batch)
     }
 
@@ -158,7 +172,7 @@ impl<'a> Costs<'a> {
             Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
             stored => vec![(item.tensor, stored)],
         });
-        Self { on_chip: on_chip.collect(), ..self }
+        Self { on_chip: on_chip.collect(), known: KnownCosts::default(), ..self }
     }
 
     /// What a write takes once, on work of these sizes. `second_pass` says that the scale of what is
@@ -168,7 +182,13 @@ impl<'a> Costs<'a> {
     ///
     /// If the work has more cycles or events than 64 bits count.
     pub fn of(&self, at: WriteId, work: Work, second_pass: bool) -> Result<Cost, Error> {
-        self.watched(at, work, second_pass, None)
+        let key = (at, work, second_pass);
+        if let Some(known) = self.known.0.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let cost = self.watched(at, work, second_pass, None)?;
+        self.known.0.borrow_mut().insert(key, cost.clone());
+        Ok(cost)
     }
 
     /// The same, with every step shown, in cycles from the beginning of the write.

@@ -154,7 +154,7 @@ impl Prepared {
     fn check_costs(&self) -> Result<(), Error> {
         let accelerator = &self.experiment.accelerator;
         for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
-            let step = self.step(arithmetic)?;
+            let step = self.step(&self.costs(arithmetic))?;
             step.energy(&Prices::new(accelerator, accelerator.profile()?, &step)?)?;
         }
         Ok(())
@@ -167,8 +167,7 @@ impl Prepared {
     }
 
     /// The events of a step on a full batch, whose scales that follow their range take a second pass.
-    fn step(&self, arithmetic: Arithmetic) -> Result<Tally, Error> {
-        let costs = self.costs(arithmetic);
+    fn step(&self, costs: &Costs<'_>) -> Result<Tally, Error> {
         let mut tally = Tally::default();
         for (at, ..) in self.program.all_writes() {
             let work = self.program.work(at, self.experiment.training.batch);
@@ -184,16 +183,16 @@ impl Prepared {
     ///
     /// If a count leaves 64 bits, or an event has no price.
     pub fn prices(&self, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
-        self.prices_by(self.experiment.accelerator.profile()?, arithmetic)
+        self.prices_by(self.experiment.accelerator.profile()?, &self.costs(arithmetic))
     }
 
-    /// The same by another profile.
+    /// The same by another profile, from costs that are known.
     ///
     /// # Errors
     ///
     /// Those of [`prices`](Self::prices).
-    pub fn prices_by(&self, profile: Profile, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
-        Ok(Prices::new(&self.experiment.accelerator, profile, &self.step(arithmetic)?)?)
+    pub fn prices_by(&self, profile: Profile, costs: &Costs<'_>) -> Result<Prices<'_>, Error> {
+        Ok(Prices::new(&self.experiment.accelerator, profile, &self.step(costs)?)?)
     }
 
     /// Loads the data of the run with `seed`, and checks that it fits the network.

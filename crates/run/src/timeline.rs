@@ -10,7 +10,7 @@ use crate::activity::Observed;
 use crate::{Error, Prepared};
 use systoliq_hardware::actions::Actions;
 use systoliq_hardware::events::Tally;
-use systoliq_hardware::{cost::Arithmetic, cost::Cost};
+use systoliq_hardware::{cost::Cost, cost::Costs};
 
 /// One kind of run: a write of the program, on work of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,17 +131,12 @@ impl Timeline {
         }
     }
 
-    /// What everything took on hardware of `arithmetic`.
+    /// What everything took.
     ///
     /// # Errors
     ///
     /// If a count does not fit 64 bits.
-    pub fn entries(
-        &self,
-        prepared: &Prepared,
-        arithmetic: Arithmetic,
-    ) -> Result<Vec<Entry>, Error> {
-        let costs = prepared.costs(arithmetic);
+    pub fn entries(&self, costs: &Costs<'_>) -> Result<Vec<Entry>, Error> {
         let entry = |(&run, &Runs { calls, observed }): (&Run, &Runs)| {
             Ok(Entry {
                 run,

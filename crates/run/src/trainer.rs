@@ -272,9 +272,24 @@ pub struct Conduct<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
+/// What commands take on the machine at hand, and on float32 hardware.
+struct CostsOfBoth<'a> {
+    fixed: Costs<'a>,
+    float32: Costs<'a>,
+}
+
+impl<'a> CostsOfBoth<'a> {
+    fn new(prepared: &'a Prepared) -> Self {
+        let [fixed, float32] =
+            [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+        Self { fixed, float32 }
+    }
+}
+
 /// One seed's run of an experiment.
 pub struct Trainer<'a> {
     prepared: &'a Prepared,
+    costs: CostsOfBoth<'a>,
     data: &'a DataSet,
     store: Store,
     engine: Box<dyn Engine + Send + 'a>,
@@ -311,7 +326,8 @@ impl<'a> Trainer<'a> {
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        let mut trainer = Self { prepared, data, store, engine, golden, record };
+        let costs = CostsOfBoth::new(prepared);
+        let mut trainer = Self { prepared, costs, data, store, engine, golden, record };
         trainer.compare(&ours, &theirs, None);
         trainer
     }
@@ -355,7 +371,8 @@ impl<'a> Trainer<'a> {
         if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
             record.comparison.forget_the_last_epoch();
         }
-        let of = validity::Of { prepared: self.prepared, data: self.data, fresh: &self.record };
+        let Self { prepared, ref costs, data, record: ref fresh, .. } = *self;
+        let of = validity::Of { prepared, costs, data, fresh };
         of.check(&record).map_err(|found| problem(&format!("record.{found}")))?;
         let restored = with_golden!(&mut self.golden, |model| {
             restore_golden(model, &golden, golden_velocity.as_deref())
@@ -427,7 +444,7 @@ impl<'a> Trainer<'a> {
             data,
             store: &mut self.store,
             engine: self.engine.as_mut(),
-            costs: prepared.costs(Arithmetic::Fixed),
+            costs: &self.costs.fixed,
             record,
             epoch,
         };
@@ -457,7 +474,7 @@ impl<'a> Trainer<'a> {
         };
         let theirs = self.record.golden.push(golden);
         let ours = self.record.fixed.push(fixed);
-        let spent = self.record.spent(self.prepared)?;
+        let spent = self.record.spent(self.prepared, &self.costs)?;
         self.record.spent.push(spent);
         let writes = self.prepared.program.all_writes();
         self.record.widths_for_weights =
@@ -477,15 +494,15 @@ impl Record {
     }
 
     /// What everything up to here took.
-    fn spent(&self, prepared: &Prepared) -> Result<Spent, Error> {
-        let spent = |arithmetic| {
-            let entries = self.timeline.entries(prepared, arithmetic)?;
-            let totals = Totals::of(&entries);
-            let energy = totals.tally.energy(&prepared.prices(arithmetic)?)?.total();
-            Ok::<_, Error>((totals.cycles.total().0, energy))
+    fn spent(&self, prepared: &Prepared, costs: &CostsOfBoth<'_>) -> Result<Spent, Error> {
+        let profile = prepared.experiment.accelerator.profile()?;
+        let spent = |costs: &Costs<'_>| {
+            let totals = Totals::of(&self.timeline.entries(costs)?);
+            let energy = totals.tally.energy(&prepared.prices_by(profile.clone(), costs)?)?;
+            Ok::<_, Error>((totals.cycles.total().0, energy.total()))
         };
-        let (cycles, energy_pj) = spent(Arithmetic::Fixed)?;
-        let (float32_cycles, float32_energy_pj) = spent(Arithmetic::FLOAT32)?;
+        let (cycles, energy_pj) = spent(&costs.fixed)?;
+        let (float32_cycles, float32_energy_pj) = spent(&costs.float32)?;
         Ok(Spent { cycles, energy_pj, float32_cycles, float32_energy_pj })
     }
 }
@@ -553,7 +570,7 @@ struct FixedEpoch<'t, 'a> {
     data: &'a DataSet,
     store: &'t mut Store,
     engine: &'t mut (dyn Engine + Send),
-    costs: Costs<'a>,
+    costs: &'t Costs<'a>,
     record: &'t mut Record,
     epoch: u32,
 }
@@ -610,7 +627,7 @@ impl FixedEpoch<'_, '_> {
         }
         let toggles = self.prepared.experiment.accelerator.toggles;
         let watch = Watch::in_step(toggles, self.record.steps);
-        let (epoch, costs) = (self.epoch, &self.costs);
+        let (epoch, costs) = (self.epoch, self.costs);
         let mut recording =
             Recording { record: self.record, epoch, costs, watch, observed: None, loss };
         let mut observers: Vec<&mut dyn Observer> = vec![&mut recording];

@@ -293,11 +293,14 @@ impl Report {
     /// If there are no records.
     pub fn new(prepared: &Prepared, records: &[Record]) -> Result<Self, Error> {
         let record = &records[0];
-        let prices = prepared.prices(Arithmetic::Fixed)?;
-        let entries = record.timeline.entries(prepared, Arithmetic::Fixed)?;
+        let [on_fixed, on_float32] =
+            [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+        let profile = prepared.experiment.accelerator.profile()?;
+        let prices = prepared.prices_by(profile.clone(), &on_fixed)?;
+        let entries = record.timeline.entries(&on_fixed)?;
         let float32 = Float32 {
-            entries: record.timeline.entries(prepared, Arithmetic::FLOAT32)?,
-            prices: prepared.prices(Arithmetic::FLOAT32)?,
+            entries: record.timeline.entries(&on_float32)?,
+            prices: prepared.prices_by(profile, &on_float32)?,
         };
         let totals = Totals::of(&entries);
         let cycles = totals.cycles.total().0;
@@ -345,7 +348,7 @@ impl Report {
                 energy_pj.total,
             )?,
             training_cost: TrainingCost::new(prepared, record, &entries, energy_pj.total),
-            savings: Savings::new(prepared, &record.timeline)?,
+            savings: Savings::new(prepared, &record.timeline, [&on_fixed, &on_float32])?,
             energy_pj,
             to_target: ToTarget::new(prepared, records),
             precision: tensors::tensors(prepared, record),
@@ -356,10 +359,7 @@ impl Report {
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices, &float32)?,
             dram_bytes: traffic(prepared, &entries),
-            stash: Stash::new(
-                &prepared.costs(Arithmetic::Fixed),
-                prepared.experiment.training.batch,
-            ),
+            stash: Stash::new(&on_fixed, prepared.experiment.training.batch),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
     }

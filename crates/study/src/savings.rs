@@ -14,8 +14,8 @@ use serde::Serialize;
 use systoliq_array::{Array, SIDE_MAX};
 
 use systoliq_energy::{FloatFormat, Picojoules, Profile};
-use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::efficiency::HardwareReport;
+use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
 use systoliq_run::{Error, Prepared};
 use systoliq_run::{timeline::Timeline, timeline::Totals};
@@ -102,23 +102,27 @@ const PARTS: [MachinePart; 5] = [
 ];
 
 impl Savings {
-    /// Of everything in a timeline.
+    /// Of everything in a timeline, from what commands take on the machine at hand and on float32
+    /// hardware.
     ///
     /// # Errors
     ///
     /// If a count leaves 64 bits, or an event has no price.
-    pub fn new(prepared: &Prepared, timeline: &Timeline) -> Result<Self, Error> {
-        let totals =
-            |arithmetic| Ok::<_, Error>(Totals::of(&timeline.entries(prepared, arithmetic)?));
-        let (fixed, float32) = (totals(Arithmetic::Fixed)?, totals(Arithmetic::FLOAT32)?);
+    pub fn new(
+        prepared: &Prepared,
+        timeline: &Timeline,
+        [on_fixed, on_float32]: [&Costs<'_>; 2],
+    ) -> Result<Self, Error> {
+        let totals = |costs| Ok::<_, Error>(Totals::of(&timeline.entries(costs)?));
+        let (fixed, float32) = (totals(on_fixed)?, totals(on_float32)?);
         let own = prepared.experiment.accelerator.profile()?;
         let priced = |profile: &Profile| {
-            let energy = |totals: &Totals, arithmetic| {
-                let prices = prepared.prices_by(profile.clone(), arithmetic)?;
+            let energy = |totals: &Totals, costs| {
+                let prices = prepared.prices_by(profile.clone(), costs)?;
                 Ok::<_, Error>(totals.tally.energy(&prices)?)
             };
-            let fixed = energy(&fixed, Arithmetic::Fixed)?;
-            Ok::<_, Error>((fixed, energy(&float32, Arithmetic::FLOAT32)?))
+            let fixed = energy(&fixed, on_fixed)?;
+            Ok::<_, Error>((fixed, energy(&float32, on_float32)?))
         };
         let (fixed_energy, float32_energy) = priced(&own)?;
         let mut by_profile = vec![("own".to_owned(), fixed_energy, float32_energy)];
@@ -152,7 +156,7 @@ impl Savings {
         for format in FloatFormat::ALL {
             for equal in [Equal::Array, Equal::Area] {
                 let cycles = fixed.cycles.total().0;
-                let hardware = FloatHardware::new(prepared, timeline, format, equal);
+                let hardware = FloatHardware::new(prepared, timeline, on_fixed, format, equal);
                 float_hardware.push(hardware?.against(own, cycles));
             }
         }
@@ -168,19 +172,22 @@ impl FloatHardware {
     fn new(
         prepared: &Prepared,
         timeline: &Timeline,
+        on_fixed: &Costs<'_>,
         format: FloatFormat,
         equal: Equal,
     ) -> Result<Self, Error> {
         let arithmetic = Arithmetic::Float(format);
         let mut prepared = prepared.clone();
+        let profile = prepared.experiment.accelerator.profile()?;
         if equal == Equal::Area {
-            let area = prepared.prices(Arithmetic::Fixed)?.silicon().logic_um2();
+            let area = prepared.prices_by(profile.clone(), on_fixed)?.silicon().logic_um2();
             let float = prepared.prices(arithmetic)?.silicon().clone();
             let array = &mut prepared.experiment.accelerator.array;
             *array = largest(array, |array| float.logic_um2_on(array) <= area);
         }
-        let totals = Totals::of(&timeline.entries(&prepared, arithmetic)?);
-        let prices = prepared.prices(arithmetic)?;
+        let costs = prepared.costs(arithmetic);
+        let totals = Totals::of(&timeline.entries(&costs)?);
+        let prices = prepared.prices_by(profile, &costs)?;
         let by_component = totals.tally.energy(&prices)?;
         let (cycles, energy_pj) = (totals.cycles.total().0, by_component.total());
         let accelerator = &prepared.experiment.accelerator;

@@ -173,7 +173,7 @@ impl TrainCommand {
             self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
         }
         if let Some(file) = &self.counts {
-            let entries = records[0].timeline.entries(&loaded.prepared, Arithmetic::Fixed);
+            let entries = records[0].timeline.entries(&loaded.prepared.costs(Arithmetic::Fixed));
             let actions =
                 systoliq_run::timeline::actions(&loaded.prepared, &entries.map_err(failed)?);
             write_whole(file, |out| out.write_all(actions.csv().as_bytes()))

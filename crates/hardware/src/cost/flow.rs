@@ -152,7 +152,7 @@ impl<'a> Costs<'a> {
                 copies.extend(across(product, self.choice(at, shape).flow));
             }
         }
-        let mut costs = Self { copies: Some(copies), ..self };
+        let mut costs = Self { copies: Some(copies), known: KnownCosts::default(), ..self };
         if let Flows::Each(known) = &mut costs.flows {
             // They were told as if nothing had copies.
             known.get_mut().values_mut().for_each(|choice| choice.once = None);

@@ -7,12 +7,13 @@
 use systoliq_nn::{DataSet, Golden, GoldenPrecision};
 use systoliq_program::Store;
 
-use super::{AnyGolden, Conduct, Curve, FixedEpoch, Record, initial_tensors, judge_golden};
+use super::{
+    AnyGolden, Conduct, CostsOfBoth, Curve, FixedEpoch, Record, initial_tensors, judge_golden,
+};
 use crate::comparison::Comparison;
 use crate::judge::Judge;
 use crate::timeline::Timeline;
 use crate::{EngineKind, Error, Prepared};
-use systoliq_hardware::cost::Arithmetic;
 
 /// Trains the golden model alone with `seed`, to the end.
 pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
@@ -36,6 +37,7 @@ pub fn golden_curve(prepared: &Prepared, data: &DataSet, seed: u64) -> Curve {
 /// The fixed-point half of one seed's run, on the fast engine.
 pub struct FixedRun<'a> {
     prepared: &'a Prepared,
+    costs: CostsOfBoth<'a>,
     data: &'a DataSet,
     store: Store,
     engine: Box<dyn systoliq_program::Engine + Send + 'a>,
@@ -80,7 +82,8 @@ impl<'a> FixedRun<'a> {
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        Ok(Self { prepared, data, store, engine, record })
+        let costs = CostsOfBoth::new(prepared);
+        Ok(Self { prepared, costs, data, store, engine, record })
     }
 
     /// Trains for one epoch and evaluates; calls `progress` after each step with the number of
@@ -96,14 +99,14 @@ impl<'a> FixedRun<'a> {
             data: self.data,
             store: &mut self.store,
             engine: self.engine.as_mut(),
-            costs: self.prepared.costs(Arithmetic::Fixed),
+            costs: &self.costs.fixed,
             record: &mut self.record,
             epoch,
         };
         let loss = half.train(&Conduct { parallel: false, progress }, None)?;
         let judged = half.judge(loss);
         self.record.fixed.push(judged);
-        self.record.spent.push(self.record.spent(self.prepared)?);
+        self.record.spent.push(self.record.spent(self.prepared, &self.costs)?);
         Ok(())
     }
 

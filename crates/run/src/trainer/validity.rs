@@ -4,7 +4,7 @@
 use systoliq_fxp::Format;
 use systoliq_nn::{Answers, DataSet, Evaluation, Part};
 
-use super::{Curve, Record, TensorRecord};
+use super::{CostsOfBoth, Curve, Record, TensorRecord};
 use crate::Prepared;
 use crate::comparison::{Comparison, Histogram, Outputs};
 use systoliq_nn::Extended;
@@ -18,6 +18,7 @@ const WIDTH_MAX: u32 = 192;
 /// What a record is of.
 pub(super) struct Of<'a> {
     pub(super) prepared: &'a Prepared,
+    pub(super) costs: &'a CostsOfBoth<'a>,
     pub(super) data: &'a DataSet,
     /// The record of the same run before its first epoch.
     pub(super) fresh: &'a Record,
@@ -34,7 +35,7 @@ impl Of<'_> {
     ///
     /// The first key at fault, with what was found and what was expected.
     pub(super) fn check(&self, record: &Record) -> Check {
-        let Self { prepared, data, fresh } = self;
+        let Self { prepared, data, fresh, .. } = self;
         let epochs = record.fixed.epochs.len();
         let per_epoch = data.train.len().div_ceil(prepared.experiment.training.batch) as u64;
         let count = |key: &str, found: u64, expected: u64| {
@@ -134,7 +135,9 @@ impl Of<'_> {
     /// The sums up to the last epoch follow from the timeline.
     fn check_spent(&self, record: &Record) -> Check {
         let Some(last) = record.spent.last() else { return Ok(()) };
-        let expected = record.spent(self.prepared).map_err(|error| format!("timeline: {error}"))?;
+        let expected = record
+            .spent(self.prepared, self.costs)
+            .map_err(|error| format!("timeline: {error}"))?;
         expect(*last == expected, "spent", || {
             format!("{} cycles at the end, where the timeline has {}", last.cycles, expected.cycles)
         })?;

@@ -1,0 +1,241 @@
+//! Engines equal the reference on random programs: networks, formats, scales, accumulators and rules of
+//! learning as they come.
+
+use serde_json::{Value, json};
+use systoliq_array::Register;
+use systoliq_engine::Fast;
+use systoliq_fxp::Tensor;
+use systoliq_hardware::cost::{Arithmetic, Costs};
+use systoliq_nn::{Answers, Batch, initial_weights};
+use systoliq_program::{
+    CommandId, Engine, GemmTask, Operation, Outcome, Reference, Step, Store, Sums,
+};
+use systoliq_run::{Experiment, Prepared};
+
+use crate::memory::Draws;
+
+const PROGRAMS: u64 = 2000;
+
+const ROUNDINGS: [&str; 6] =
+    ["floor", "nearest-even", "nearest-up", "nearest-away", "zero", "stochastic"];
+const OVERFLOWS: [&str; 3] = ["saturate", "saturate-symmetric", "wrap"];
+
+/// Settings of a tensor, of any scale that a role may have.
+fn settings(draws: &mut Draws, scales: &[&str]) -> Value {
+    let most = draws.of(&[15, 15, 15, 30]);
+    let bits = 2 + draws.below(most);
+    let mut settings = json!({
+        "bits": bits,
+        "rounding": draws.of(&ROUNDINGS),
+        "overflow": draws.of(&OVERFLOWS),
+        "scale": draws.of(scales),
+    });
+    let frac = draws.below(2 * bits) as i64 - bits as i64 / 3;
+    match settings["scale"].as_str().expect("a scale") {
+        "static" => settings["frac"] = json!(frac),
+        "history" => settings["window"] = json!(1 + draws.below(3)),
+        "block" => settings["block"] = json!(1 + draws.below(6)),
+        "overflow-rate" => {
+            settings["frac"] = json!(frac);
+            settings["max_overflow_rate"] = json!(0.125);
+            settings["every_batches"] = json!(1 + draws.below(2));
+        }
+        _ => {}
+    }
+    settings
+}
+
+fn accumulator(draws: &mut Draws) -> Value {
+    let most = draws.of(&[12, 59]);
+    let mut accumulator = json!({
+        "bits": 6 + draws.below(most),
+        "overflow": draws.of(&OVERFLOWS),
+        "overflow_at": draws.of(&["each", "end"]),
+    });
+    if draws.below(2) == 0 {
+        accumulator["frac"] = json!(draws.below(24) as i64 - 4);
+        accumulator["rounding"] = json!(draws.of(&ROUNDINGS));
+    }
+    if draws.below(3) == 0 {
+        accumulator["chunk"] = json!(1 + draws.below(5));
+    }
+    accumulator
+}
+
+/// A random experiment; nothing where it is one that is refused.
+fn draw(number: u64) -> Option<Prepared> {
+    let mut draws = Draws::new("programs", number);
+    let any = ["static", "dynamic", "history", "overflow-rate", "block"];
+    let mut precision = json!({ "accumulator": accumulator(&mut draws) });
+    for (role, scales) in [
+        ("input", &any[..]),
+        ("weights", &["static", "dynamic", "history", "block", "initial"]),
+        ("master", &["static", "initial"]),
+        ("bias", &["static", "initial"]),
+        ("activations", &any),
+        ("logits", &any[..4]),
+        ("error", &any),
+        ("gradients", &any),
+        ("weight_gradients", &any[..4]),
+        ("momentum", &any[..4]),
+    ] {
+        if draws.below(3) > 0 {
+            precision[role] = settings(&mut draws, scales);
+        }
+    }
+    if draws.below(6) == 0 {
+        precision["residual"] = settings(&mut draws, &["static"]);
+    }
+    let mut layers = Vec::new();
+    for layer in 0..draws.below(3) {
+        layers.push(json!({ "dense": { "units": 1 + draws.below(7), "bias": layer != 1 } }));
+        if draws.below(3) > 0 {
+            layers.push(json!("relu"));
+        }
+    }
+    let classes = 2 + draws.below(3);
+    layers.push(json!({ "dense": { "units": classes, "bias": draws.below(2) == 0 } }));
+    let inputs = 1 + draws.below(9);
+    let batch = 1 + draws.below(6);
+    let regression = draws.below(3) == 0;
+    let experiment = json!({
+        "name": "random",
+        "seed": number,
+        // It is not read: the samples are made here.
+        "dataset": { "kind": "digits" },
+        "network": {
+            "input": [inputs],
+            "layers": layers,
+            "loss": if regression { "mse" } else { "softmax_cross_entropy" },
+        },
+        "training": {
+            "epochs": 1,
+            "batch": batch,
+            "rate": 0.25,
+            "momentum": draws.of(&[0.0, 0.5, 0.9]),
+            "weight_decay": draws.of(&[0.0, 0.0, 0.01]),
+            "batch_gradient": draws.of(&["mean", "sum"]),
+            "loss_unit": draws.of(&["bits", "nats"]),
+            "loss_scale": draws.of(&[1, 16]),
+        },
+        "precision": precision,
+        "accelerator": {
+            "array": {
+                "rows": 1 + draws.below(5),
+                "cols": 1 + draws.below(5),
+                "dataflow": draws.of(&["os", "ws", "is"]),
+            },
+        },
+    });
+    let experiment: Experiment = serde_json::from_value(experiment).expect("an experiment");
+    Prepared::new(experiment).ok()
+}
+
+/// Samples in and beyond the range of most formats, zeros among them.
+fn batch(prepared: &Prepared, draws: &mut Draws) -> Batch {
+    let rows = prepared.experiment.training.batch;
+    let mut matrix = |cols: usize| {
+        ndarray::Array2::from_shape_fn((rows, cols), |_| match draws.below(4) {
+            0 => 0.0,
+            _ => draws.below(4000) as f64 / 1000.0 - 2.0,
+        })
+    };
+    let inputs = matrix(prepared.graph.inputs);
+    let outputs = prepared.graph.outputs();
+    let answers = match prepared.program.targets {
+        Some(_) => Answers::Targets(matrix(outputs)),
+        None => Answers::Labels((0..rows).map(|_| draws.below(outputs as u64) as u32).collect()),
+    };
+    Batch { inputs, answers }
+}
+
+/// The register engine in the mappings of a program.
+struct Clocked<'a>(Costs<'a>);
+
+impl Engine for Clocked<'_> {
+    fn gemm(&mut self, _: &GemmTask<'_>) -> Sums {
+        unreachable!("a product of a program")
+    }
+
+    fn run(&mut self, command: CommandId, store: &mut Store, step: &Step) -> Outcome {
+        let (write, _) = self.0.program.writes_of(command).next().expect("a write");
+        store.run(command, step, &mut |task| {
+            let stationary = self.0.mapping(write, task.shape()).stationary;
+            Register::new(self.0.accelerator.array, stationary).expect("an array").gemm(task)
+        })
+    }
+}
+
+/// All that commands did in two steps with a look between them, and every tensor behind each.
+fn run(prepared: &Prepared, engine: &mut dyn Engine) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
+    let seed = prepared.experiment.seed;
+    let mut draws = Draws::new("samples", seed);
+    let layers = 0..prepared.graph.layers.len();
+    let initial: Vec<_> =
+        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let program = &prepared.program;
+    let mut store = Store::new(program, &initial, seed);
+    let mut found = Vec::new();
+    for number in 0..2 {
+        let batch = batch(prepared, &mut draws);
+        let mut probe = store.clone();
+        let looking = Step::probe(seed, number);
+        probe.load(&batch, &looking);
+        probe.gradients(&looking, engine);
+        let step = Step::training(seed, number);
+        store.load(&batch, &step);
+        for &command in &program.step {
+            let outcome = engine.run(command, &mut store, &step);
+            let copies = |written: &systoliq_program::Written| {
+                store.copies(written.tensor).iter().map(|copy| Tensor::clone(copy)).collect()
+            };
+            let tensors = outcome.written.iter().map(copies).collect();
+            found.push((outcome, tensors));
+        }
+    }
+    found
+}
+
+#[test]
+fn engines_equal_the_reference_on_random_programs() {
+    let (mut programs, mut number) = (0, 0);
+    let mut seen = std::collections::BTreeMap::new();
+    while programs < PROGRAMS {
+        number += 1;
+        assert!(number < 20 * PROGRAMS, "{programs} programs of {number} experiments");
+        let Some(prepared) = draw(number) else { continue };
+        programs += 1;
+        let expected = run(&prepared, &mut Reference);
+        let mut fast = Fast::default();
+        let mut clocked = Clocked(prepared.costs(Arithmetic::Fixed));
+        let engines: [(&str, &mut dyn Engine); 2] =
+            [("fast", &mut fast), ("clocked", &mut clocked)];
+        for (name, engine) in engines {
+            for (at, (ours, theirs)) in run(&prepared, engine).iter().zip(&expected).enumerate() {
+                let write = &prepared.program.tensor(theirs.0.written[0].tensor).name;
+                let shown = || format!("{name}, experiment {number}, command {at}, {write}");
+                assert_eq!(ours, theirs, "{}: {:?}", shown(), prepared.experiment);
+            }
+        }
+        for command in &prepared.program.commands {
+            let of = match command.operation {
+                Operation::Product(_) => "product",
+                Operation::Reduce(_) => "reduce",
+                Operation::Loss(_) => "loss",
+                Operation::Update(_) => "update",
+            };
+            *seen.entry(of).or_insert(0) += 1;
+        }
+        for (what, holds) in [
+            ("overflow", expected.iter().any(|(of, _)| of.written[0].overflowed_sums > 0)),
+            ("second pass", expected.iter().any(|(of, _)| of.written[0].second_pass)),
+            ("two copies", expected.iter().any(|(_, tensors)| tensors[0].len() > 1)),
+            ("blocks", expected.iter().any(|(_, tensors)| tensors[0][0].blocks().is_some())),
+            ("three outputs", expected.iter().any(|(of, _)| of.written.len() >= 3)),
+        ] {
+            *seen.entry(what).or_insert(0) += usize::from(holds);
+        }
+    }
+    println!("{programs} programs of {number} experiments: {seen:?}");
+    assert!(seen.len() == 9 && seen.values().all(|&count| count >= 100), "{seen:?}");
+}
