@@ -15,7 +15,7 @@ use systoliq_study::Report;
 /// output so chosen that it is as large, or as small, as it can be.
 fn overflows(store: &Store, gemm: &Product, bits: u32) -> bool {
     let (a, b) = (store.tensor(gemm.a.tensor).unwrap(), store.tensor(gemm.b.tensor).unwrap());
-    let b = Operand { tensor: b, transposed: gemm.b.transposed };
+    let b = Operand::read(b, gemm.b.reading);
     let format: Format = a.format();
     let (k, n) = (b.rows(), b.cols());
     let mut rows = Vec::new();
@@ -31,12 +31,12 @@ fn overflows(store: &Store, gemm: &Product, bits: u32) -> bool {
     let overflow = Overflow::Saturate;
     let accumulator = Accumulator::new(bits, None, Rounding::Floor, overflow).unwrap();
     let product_frac = format.frac() + b.tensor.format().frac();
-    let task = GemmTask {
-        a: Operand { tensor: &worst, transposed: false },
+    let task = GemmTask::new(
+        Operand::new(&worst, false),
         b,
-        adder: Adder::new(&accumulator, product_frac, Key::new(0)),
-        bias: gemm.finish.bias.map(|bias| store.tensor(bias).unwrap()),
-    };
+        Adder::new(&accumulator, product_frac, Key::new(0)),
+        gemm.finish.bias.map(|bias| store.tensor(bias).unwrap()),
+    );
     Reference.gemm(&task).overflowed > 0
 }
 

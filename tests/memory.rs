@@ -9,6 +9,8 @@ mod properties;
 mod stash;
 mod steps;
 
+use std::num::NonZero;
+
 use systoliq_array::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
@@ -18,8 +20,8 @@ use systoliq_hardware::{
 };
 use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_keyed_random::Key;
-use systoliq_program::{GemmShape, TensorId};
-use systoliq_program::{im2col::Im2col, im2col::Sliding};
+use systoliq_program::im2col::Im2col;
+use systoliq_program::{ConvolutionShape, GemmShape, TensorId};
 
 use burst_by_burst::{Work, follow};
 
@@ -293,31 +295,33 @@ impl Case {
     /// The same with a convolution instead, one of the three products that train it.
     pub(crate) fn draw_convolution(number: u64) -> Self {
         let mut draws = Draws::new("convolutions", number);
-        let pass = draws.below(3);
-        let axis = |draws: &mut Draws| {
-            let [taps, stride] = [1 + draws.below(4), 1 + draws.below(3)].map(|some| some as usize);
-            let extent = taps + draws.below(18) as usize;
-            let outputs = (extent - taps) / stride + 1;
-            let pad = taps - 1;
-            match pass {
-                1 => {
-                    let (step, dilation) = (1, stride);
-                    Sliding { positions: extent, taps, step, dilation, pad, extent: outputs }
-                }
-                _ => {
-                    let (step, dilation) = (stride, 1);
-                    Sliding { positions: outputs, taps, step, dilation, pad: 0, extent }
-                }
-            }
+        let pass = draws.below(3) as usize;
+        let mut two = |most: u64| [(); 2].map(|()| draws.below(most) as usize);
+        let [kernel, stride] = [two(4), two(3)].map(|sides| sides.map(|side| 1 + side));
+        let [padding, end_padding] = [two(3), two(3)];
+        // Mostly without dilation.
+        let dilation = two(6).map(|drawn| 1 + drawn.saturating_sub(3));
+        let room = two(18);
+        let image = [0, 1].map(|axis| {
+            let window = dilation[axis] * (kernel[axis] - 1) + 1;
+            let padded = window + room[axis];
+            padded.saturating_sub(padding[axis] + end_padding[axis]).max(1)
+        });
+        let [channels, filters] = [9, 30].map(|most| 1 + draws.below(most) as usize);
+        let convolution = ConvolutionShape {
+            batch: 1,
+            image,
+            channels,
+            filters,
+            kernel,
+            stride,
+            dilation,
+            padding,
+            end_padding,
+            groups: NonZero::<usize>::MIN,
         };
-        let (down, along) = (axis(&mut draws), axis(&mut draws));
-        let view = Im2col { down, along, channels: 1 + draws.below(9) as usize };
-        let (positions, taps) = (view.positions(), view.taps());
-        let filters = 1 + draws.below(30) as usize;
-        let (shape, views) = match pass {
-            2 => (GemmShape { m: filters, k: positions, n: taps }, [None, Some(view)]),
-            _ => (GemmShape { m: positions, k: taps, n: filters }, [Some(view), None]),
-        };
+        let product = convolution.products().expect("a window that fits")[pass];
+        let (shape, views) = (product.shape, product.images());
         Self { shape, views, ..Self::draw(number) }
     }
 

@@ -1,18 +1,25 @@
 //! Engines equal the reference on random programs: networks, formats, scales, accumulators and rules of
 //! learning as they come.
 
+use std::sync::Arc;
+
+use ndarray::Array2;
 use serde_json::{Value, json};
 use systoliq_array::Register;
+use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
 use systoliq_fxp::Tensor;
 use systoliq_hardware::cost::{Arithmetic, Costs};
+use systoliq_hardware::events::Buffer;
 use systoliq_nn::{Answers, Batch, initial_weights};
 use systoliq_program::{
-    CommandId, Engine, GemmTask, Operation, Outcome, Reference, Step, Store, Sums,
+    CommandId, Engine, GemmTask, Operation, Outcome, Program, Reference, Step, Store, Sums, Written,
 };
 use systoliq_run::{Experiment, Prepared};
 
 use crate::memory::Draws;
+
+mod convolutions;
 
 const PROGRAMS: u64 = 2000;
 
@@ -149,7 +156,7 @@ fn batch(prepared: &Prepared, draws: &mut Draws) -> Batch {
     Batch { inputs, answers }
 }
 
-/// The register engine in the mappings of a program.
+/// The register engine in the mappings of a program, held to the closed forms of all that it counts.
 struct Clocked<'a>(Costs<'a>);
 
 impl Engine for Clocked<'_> {
@@ -159,34 +166,41 @@ impl Engine for Clocked<'_> {
 
     fn run(&mut self, command: CommandId, store: &mut Store, step: &Step) -> Outcome {
         let (write, _) = self.0.program.writes_of(command).next().expect("a write");
+        let costs = &self.0;
         store.run(command, step, &mut |task| {
-            let stationary = self.0.mapping(write, task.shape()).stationary;
-            Register::new(self.0.accelerator.array, stationary).expect("an array").gemm(task)
+            let mapping = costs.mapping(write, task.shape());
+            let register = Register::new(costs.accelerator.array, mapping.stationary);
+            let mut register = register
+                .expect("an array")
+                .with_partial_sum_bits(costs.accelerator.half_bits(Buffer::C));
+            let sums = register.gemm(task);
+            assert_eq!(register.seen(), Seen::of(&mapping, task).expect("counts"), "{mapping:?}");
+            sums
         })
     }
 }
 
-/// All that commands did in two steps with a look between them, and every tensor behind each.
-fn run(prepared: &Prepared, engine: &mut dyn Engine) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
-    let seed = prepared.experiment.seed;
-    let mut draws = Draws::new("samples", seed);
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
-    let program = &prepared.program;
-    let mut store = Store::new(program, &initial, seed);
+/// All that commands did in two steps, each after a look at the same batch, and every tensor behind
+/// each.
+fn run(
+    program: &Arc<Program>,
+    initial: &[Array2<f64>],
+    seed: u64,
+    batches: &[Batch; 2],
+    engine: &mut dyn Engine,
+) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
+    let mut store = Store::new(program, initial, seed);
     let mut found = Vec::new();
-    for number in 0..2 {
-        let batch = batch(prepared, &mut draws);
+    for (number, batch) in (0..).zip(batches) {
         let mut probe = store.clone();
         let looking = Step::probe(seed, number);
-        probe.load(&batch, &looking);
+        probe.load(batch, &looking);
         probe.gradients(&looking, engine);
         let step = Step::training(seed, number);
-        store.load(&batch, &step);
+        store.load(batch, &step);
         for &command in &program.step {
             let outcome = engine.run(command, &mut store, &step);
-            let copies = |written: &systoliq_program::Written| {
+            let copies = |written: &Written| {
                 store.copies(written.tensor).iter().map(|copy| Tensor::clone(copy)).collect()
             };
             let tensors = outcome.written.iter().map(copies).collect();
@@ -205,15 +219,22 @@ fn engines_equal_the_reference_on_random_programs() {
         assert!(number < 20 * PROGRAMS, "{programs} programs of {number} experiments");
         let Some(prepared) = draw(number) else { continue };
         programs += 1;
-        let expected = run(&prepared, &mut Reference);
+        let program = &prepared.program;
+        let layers = 0..prepared.graph.layers.len();
+        let initial: Vec<_> =
+            layers.map(|layer| initial_weights(&prepared.graph, layer, number)).collect();
+        let mut draws = Draws::new("samples", number);
+        let batches = [(); 2].map(|()| batch(&prepared, &mut draws));
+        let expected = run(program, &initial, number, &batches, &mut Reference);
         let mut fast = Fast::default();
         let mut clocked = Clocked(prepared.costs(Arithmetic::Fixed));
         let engines: [(&str, &mut dyn Engine); 2] =
             [("fast", &mut fast), ("clocked", &mut clocked)];
         for (name, engine) in engines {
-            for (at, (ours, theirs)) in run(&prepared, engine).iter().zip(&expected).enumerate() {
-                let write = &prepared.program.tensor(theirs.0.written[0].tensor).name;
-                let shown = || format!("{name}, experiment {number}, command {at}, {write}");
+            let found = run(program, &initial, number, &batches, engine);
+            for (ours, theirs) in found.iter().zip(&expected) {
+                let write = &program.tensor(theirs.0.written[0].tensor).name;
+                let shown = || format!("{name}, experiment {number}, {write}");
                 assert_eq!(ours, theirs, "{}: {:?}", shown(), prepared.experiment);
             }
         }

@@ -113,12 +113,12 @@ impl Parameters {
         let overflow = Overflow::ALL[self.accumulator_overflow];
         let accumulator =
             Accumulator::new(self.accumulator, None, Rounding::Floor, overflow).unwrap();
-        let task = GemmTask {
-            a: Operand { tensor: &a, transposed: false },
-            b: Operand { tensor: &b, transposed: false },
-            adder: Adder::new(&accumulator, 0, Key::new(0)),
-            bias: None,
-        };
+        let task = GemmTask::new(
+            Operand::new(&a, false),
+            Operand::new(&b, false),
+            Adder::new(&accumulator, 0, Key::new(0)),
+            None,
+        );
         let array = Array::new(self.rows, self.cols).unwrap();
         let mapping = Mapping::new(&array, task.shape(), self.stationary);
         let counts = ArrayCounts::of(&mapping).unwrap();

@@ -52,7 +52,7 @@ fn an_operand_that_is_read_across_its_layout_comes_from_its_second_copy() {
                 assert!(found.iter().all(|of| of.stored != Stored::Copy), "{command:?}");
                 continue;
             };
-            let product = match (gemm.a.transposed, gemm.b.transposed) {
+            let product = match (gemm.a.reading.transposed, gemm.b.reading.transposed) {
                 (false, true) => 0,
                 (false, false) => 1,
                 (true, _) => 2,

@@ -9,6 +9,7 @@ use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::command::Learning;
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::{OperandRef, Rows};
+use systoliq_program::view::Repeats;
 use systoliq_program::{
     Edge, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId,
     TensorPlan, Work, WriteId,
@@ -53,11 +54,12 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
     ];
     let accumulator =
         Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap).expect("one");
-    let [a, b] = [A, B].map(|tensor| OperandRef { tensor, transposed: false });
+    let [a, b] = [A, B].map(OperandRef::stored);
     let bias = has_bias.then_some(BIAS);
     let edges = vec![edge];
     let finish = Finish { bias, edges, factor: Factor::One, output: C };
-    let operation = Operation::Product(Product { a, b, accumulator, finish });
+    let operation =
+        Operation::Product(Product { a, b, repeats: Repeats::ONCE, accumulator, finish });
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),

@@ -3,21 +3,22 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use systoliq_program::{im2col::Im2col, im2col::Sliding};
+use systoliq_program::im2col::Im2col;
+use systoliq_program::view::{Sliding, Windows};
 
 type Pixel = [usize; 3];
 
 /// The pixel that an element of the matrix repeats, if it is not one of the zeros between.
 fn pixel(view: &Im2col, position: usize, tap: usize) -> Option<Pixel> {
     let meets = |axis: &Sliding, position: usize, tap: usize| {
-        let at = (position * axis.step + tap).checked_sub(axis.pad)?;
-        let stored = at % axis.dilation == 0 && at / axis.dilation < axis.extent;
-        stored.then_some(at / axis.dilation)
+        let at = (position * axis.step + tap * axis.tap_step) as isize - axis.pad;
+        (0..axis.extent).find(|pixel| at == (pixel * axis.spread) as isize)
     };
-    let of_channel = view.down.taps * view.along.taps;
+    let Windows { down, along } = &view.windows;
+    let of_channel = down.taps * along.taps;
     let (channel, tap) = (tap / of_channel, tap % of_channel);
-    let row = meets(&view.down, position / view.along.positions, tap / view.along.taps)?;
-    let col = meets(&view.along, position % view.along.positions, tap % view.along.taps)?;
+    let row = meets(down, position / along.positions, tap / along.taps)?;
+    let col = meets(along, position % along.positions, tap % along.taps)?;
     Some([channel, row, col])
 }
 

@@ -72,12 +72,12 @@ impl Operands {
     fn task(&self, kind: &Kind) -> GemmTask<'_> {
         let Kind { bits, dropped, rounding, overflow, .. } = *kind;
         let accumulator = Accumulator::new(bits, Some(-dropped), rounding, overflow);
-        GemmTask {
-            a: Operand { tensor: &self.a, transposed: false },
-            b: Operand { tensor: &self.b, transposed: true },
-            adder: Adder::new(&accumulator.expect("a width of 2 to 64"), 0, Key::new(2)),
-            bias: None,
-        }
+        GemmTask::new(
+            Operand::new(&self.a, false),
+            Operand::new(&self.b, true),
+            Adder::new(&accumulator.expect("a width of 2 to 64"), 0, Key::new(2)),
+            None,
+        )
     }
 }
 

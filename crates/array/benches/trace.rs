@@ -21,13 +21,13 @@ fn with_task(shape: GemmShape, run: impl FnOnce(&GemmTask<'_>)) {
     let a = tensor(shape.m, shape.k, Key::new(1));
     let b = tensor(shape.k, shape.n, Key::new(2));
     let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Saturate);
-    let operand = |tensor| Operand { tensor, transposed: false };
-    run(&GemmTask {
-        a: operand(&a),
-        b: operand(&b),
-        adder: Adder::new(&accumulator.expect("an accumulator"), 14, Key::new(3)),
-        bias: None,
-    });
+    let operand = |tensor| Operand::new(tensor, false);
+    run(&GemmTask::new(
+        operand(&a),
+        operand(&b),
+        Adder::new(&accumulator.expect("an accumulator"), 14, Key::new(3)),
+        None,
+    ));
 }
 
 /// One cycle, early and late, gone to directly.

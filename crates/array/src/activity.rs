@@ -52,12 +52,8 @@ impl Activity {
     /// let format = "Q4.0".parse()?;
     /// let a = Tensor::from_codes(format, 1, 3, &[1, 3, 0]);
     /// let b = Tensor::from_codes(format, 3, 1, &[-1, 1, 1]);
-    /// let task = GemmTask {
-    ///     a: Operand { tensor: &a, transposed: false },
-    ///     b: Operand { tensor: &b, transposed: false },
-    ///     adder: Adder::new(&accumulator, 0, Key::new(0)),
-    ///     bias: None,
-    /// };
+    /// let [left, right] = [&a, &b].map(|tensor| Operand::new(tensor, false));
+    /// let task = GemmTask::new(left, right, Adder::new(&accumulator, 0, Key::new(0)), None);
     /// let mapping = Mapping::new(&Array::new(1, 1)?, task.shape(), Stationary::Output);
     /// let activity = Activity::of(&mapping, &task);
     /// assert_eq!(activity.zero_operand_macs, 1);

@@ -21,7 +21,8 @@ pub struct ArrayCounts {
     pub cycles: CyclesByCause,
     /// PEs clocked, whether they work or not: R·C per cycle.
     pub pe_cycles: u64,
-    /// Multiply-accumulates: m·k·n per GEMM. As many PE cycles have two valid operands.
+    /// Multiply-accumulates: m·k·n per GEMM, less its structural zeros, which are clocked as all
+    /// products are: m·k·n PE cycles have two valid operands.
     pub macs: u64,
     /// Elements of A that enter the grid, read from their scratchpad: r·T per fold where A streams,
     /// r·c where it stays.
@@ -39,8 +40,8 @@ pub struct ArrayCounts {
     pub a_register_writes: u64,
     /// Loads of an element of B into an operand register, likewise.
     pub b_register_writes: u64,
-    /// Loads of a sum into a register: one per multiply-accumulate, and one per unused row that a
-    /// moving sum passes.
+    /// Loads of a sum into a register: one per product, and one per unused row that a moving sum
+    /// passes.
     pub accumulator_writes: u64,
     /// Loads of a result into the register of the next row, on its way to the bottom edge: c·Σ(R − 1
     /// − i) over the rows i < r of each fold where outputs stay.
@@ -119,7 +120,7 @@ impl ArrayCounts {
         let [rows, cols, time] = [rows, cols, time].map(|extent| extent as u64);
         let [row_folds, col_folds, time_folds] =
             [Axis::Rows, Axis::Cols, Axis::Time].map(|axis| mapping.pieces(axis).count() as u64);
-        let macs = product(&[rows, cols, time])?;
+        let products = product(&[rows, cols, time])?;
         // What moves right enters once per fold along the columns, what moves down once per fold
         // along the rows, and what stays once per piece of time.
         let right = product(&[rows, time, col_folds])?;
@@ -132,7 +133,7 @@ impl ArrayCounts {
             folds,
             cycles,
             pe_cycles: product(&[mapping.rows as u64, mapping.cols as u64, cycles.total().0])?,
-            macs,
+            macs: products - mapping.structural_zeros,
             shadow_writes,
             ..Self::default()
         };
@@ -142,7 +143,7 @@ impl ArrayCounts {
             counts.a_register_writes = right_writes;
             counts.b_register_writes = product(&[down, mapping.rows as u64])? - cut.down;
             counts.sum_writes = stays;
-            counts.accumulator_writes = macs;
+            counts.accumulator_writes = products;
             // Row i of a tile has so many rows below it.
             let hops = |tile: u64, span: u64| Some((0..tile).map(|i| span - 1 - i).sum::<u64>());
             counts.drain_writes = over_pieces(mapping, row_pieces, cols, hops)?;

@@ -41,12 +41,8 @@ use trail::{Milestone, Trail};
 /// let format = "Q4.4".parse()?;
 /// let a = Tensor::from_codes(format, 1, 3, &[1, 2, 3]);
 /// let b = Tensor::from_codes(format, 3, 1, &[10, 20, 30]);
-/// let task = GemmTask {
-///     a: Operand { tensor: &a, transposed: false },
-///     b: Operand { tensor: &b, transposed: false },
-///     adder: Adder::new(&accumulator, 8, Key::new(0)),
-///     bias: None,
-/// };
+/// let [left, right] = [&a, &b].map(|tensor| Operand::new(tensor, false));
+/// let task = GemmTask::new(left, right, Adder::new(&accumulator, 8, Key::new(0)), None);
 /// let mapping = Mapping::new(&Array::new(1, 1)?, task.shape(), Stationary::Output);
 /// let instants = Instants::new(&task, &mapping)?;
 /// // In cycle 1 the only PE adds its second product: 1 · 10 + 2 · 20.

@@ -138,6 +138,8 @@ pub struct Mapping {
     pub overlap: Overlap,
     /// What partial folds wait for.
     pub partial_folds: PartialFolds,
+    /// Products of which an operand is not stored, as [views](systoliq_program::view) tell.
+    pub structural_zeros: u64,
 }
 
 impl Mapping {
@@ -149,8 +151,22 @@ impl Mapping {
             Stationary::Output => FoldOrder::ColumnsFirst,
             Stationary::Weight | Stationary::Input => FoldOrder::RowsFirst,
         });
-        let steps_max = usize::MAX;
-        Self { shape, stationary, rows, cols, steps_max, fold_order, overlap, partial_folds }
+        Self {
+            shape,
+            stationary,
+            rows,
+            cols,
+            steps_max: usize::MAX,
+            fold_order,
+            overlap,
+            partial_folds,
+            structural_zeros: 0,
+        }
+    }
+
+    /// The same where so many of its products have an operand that is not stored.
+    pub fn with_structural_zeros(self, structural_zeros: u64) -> Self {
+        Self { structural_zeros, ..self }
     }
 
     /// The same with so few steps in time that `room` partial sums suffice.

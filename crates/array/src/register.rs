@@ -25,7 +25,7 @@ use crate::activity::accumulator_toggles;
 use crate::schedule::Fold;
 use crate::{Activity, Array, ArrayCounts, Error, FoldSchedule, Mapping, Stationary};
 
-pub(crate) use feed::BUBBLE;
+pub(crate) use feed::{BUBBLE, Operands};
 use grid::RegisterGrid;
 pub use grid::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
 
@@ -40,12 +40,8 @@ pub use grid::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
 /// let format = "Q4.4".parse()?;
 /// let a = Tensor::from_codes(format, 2, 2, &[1, 2, 3, 4]);
 /// let b = Tensor::from_codes(format, 2, 1, &[10, -1]);
-/// let task = GemmTask {
-///     a: Operand { tensor: &a, transposed: false },
-///     b: Operand { tensor: &b, transposed: false },
-///     adder: Adder::new(&accumulator, 8, Key::new(0)),
-///     bias: None,
-/// };
+/// let [left, right] = [&a, &b].map(|tensor| Operand::new(tensor, false));
+/// let task = GemmTask::new(left, right, Adder::new(&accumulator, 8, Key::new(0)), None);
 /// let array = Array::new(2, 2)?;
 /// let mut engine = Register::new(array, Stationary::Output)?;
 /// assert_eq!(engine.gemm(&task).values, [8, 26]);
@@ -112,7 +108,9 @@ impl Register {
     /// How this engine runs a GEMM.
     pub fn mapping(&self, task: &GemmTask<'_>) -> Mapping {
         let room = self.partial_sum_bits / u64::from(task.widths().total());
-        Mapping::new(&self.array, task.shape(), self.stationary).fitting(room)
+        Mapping::new(&self.array, task.shape(), self.stationary)
+            .fitting(room)
+            .with_structural_zeros(task.structural_zeros())
     }
 
     /// What was counted during the last GEMM.

@@ -4,7 +4,7 @@ mod cases;
 
 use std::ops::Range;
 
-use cases::{Case, Draw, any_case, for_each_small_case};
+use cases::{Case, Draw, any_case, any_convolution, for_each_small_case};
 use systoliq_array::instant::Instant;
 use systoliq_array::register::{CycleCause, Left, Registers};
 use systoliq_array::{Array, ArrayCounts, Error, FoldSchedule, Instants, Mapping, Stationary};
@@ -66,6 +66,11 @@ fn every_cycle_of_every_small_gemm_array_dataflow_and_policy_is_the_stepped_one(
 #[test]
 fn every_cycle_of_random_gemms_is_the_stepped_one() {
     (0..1500).for_each(|seed| check(&any_case(seed, 20)));
+}
+
+#[test]
+fn every_cycle_of_random_convolutions_is_the_stepped_one() {
+    (0..150).for_each(|seed| check(&any_convolution(seed, 4)));
 }
 
 #[test]

@@ -16,9 +16,9 @@ fn tensor(rows: usize, cols: usize) -> Tensor {
 
 fn task<'a>(a: &'a Tensor, b: &'a Tensor) -> GemmTask<'a> {
     let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap).unwrap();
-    let operand = |tensor| Operand { tensor, transposed: false };
+    let operand = |tensor| Operand::new(tensor, false);
     let adder = Adder::new(&accumulator, 0, Key::new(0));
-    GemmTask { a: operand(a), b: operand(b), adder, bias: None }
+    GemmTask::new(operand(a), operand(b), adder, None)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::{self, Cursor, Seek, SeekFrom, Write};
 use std::num::NonZero;
 use std::ops::Range;
 
-use cases::{Case, Draw, any_case, policies};
+use cases::{Case, Draw, any_case, any_convolution, policies};
 use systoliq_array::register::{Clock, CycleCause, Latch, SumRegister};
 use systoliq_array::{
     Array, Error, FoldSchedule, Instants, Mapping, Overlap, PartialFolds, Stationary, Trace,
@@ -248,7 +248,10 @@ fn dumps_read_back_in_both_formats_are_the_registers_under_every_policy() {
     for (at, policy) in policies().into_iter().enumerate() {
         for seed in 0..12 {
             let (stationary, overlap, partial_folds) = policy;
-            let case = any_case(1000 * at as u64 + seed, 14);
+            let case = match seed % 3 {
+                0 => any_convolution(1000 * at as u64 + seed, 4),
+                _ => any_case(1000 * at as u64 + seed, 14),
+            };
             let array = Array { overlap, partial_folds, ..case.array };
             let case = Case { array, stationary, ..case };
             case.with_task(|task| check(&case, task));
@@ -381,10 +384,10 @@ fn counting(rows: usize, cols: usize) -> Tensor {
 #[test]
 fn the_committed_traces_are_what_the_array_does() {
     let matrix = counting(3, 3);
-    let operand = Operand { tensor: &matrix, transposed: false };
+    let operand = Operand::new(&matrix, false);
     let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap).unwrap();
     let adder = Adder::new(&accumulator, 0, Key::new(0));
-    let task = GemmTask { a: operand, b: operand, adder, bias: None };
+    let task = GemmTask::new(operand, operand, adder, None);
     for (stationary, committed) in [
         (Stationary::Output, include_str!("../../../traces/gemm-3x3.txt")),
         (Stationary::Weight, include_str!("../../../traces/gemm-3x3-ws.txt")),

@@ -4,13 +4,14 @@ use std::ops::Range;
 use systoliq_fxp::{Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
+use systoliq_program::view::Submatrix;
 
 /// What is added to each output last, at the accumulators' fraction bits.
 pub(crate) enum Bias {
     /// The same in every row of C.
     Columns(Vec<i64>),
-    /// Rounded anew for every output.
-    Drawn { codes: Vec<i64>, shift: u32, key: Key },
+    /// Rounded anew for every output; `output` says where C lies in the whole output.
+    Drawn { codes: Vec<i64>, shift: u32, key: Key, output: Submatrix },
 }
 
 impl Bias {
@@ -20,7 +21,8 @@ impl Bias {
         let Some(bias) = task.bias else {
             return Some(Self::Columns(vec![0; task.b.cols()]));
         };
-        let codes = bias.to_codes();
+        let output = task.output;
+        let codes = bias.to_codes()[output.left..][..output.cols].to_vec();
         let shift = bias.format().frac() - adder.frac;
         if shift <= 0 {
             let magnitude = codes.iter().map(|code| code.unsigned_abs()).max().unwrap_or(0);
@@ -35,7 +37,8 @@ impl Bias {
         let shift = shortened(shift.unsigned_abs());
         let rounding = adder.accumulator.rounding;
         if rounding == Rounding::Stochastic {
-            return Some(Self::Drawn { codes, shift, key: adder.key.with(task.a.cols() as u64) });
+            let key = adder.key.with(task.a.cols() as u64);
+            return Some(Self::Drawn { codes, shift, key, output });
         }
         let align = |code| round(code, shift, rounding, 0);
         Some(Self::Columns(codes.into_iter().map(align).collect()))
@@ -61,8 +64,8 @@ impl Bias {
     ) -> &'a [i64] {
         match self {
             Self::Columns(codes) => &codes[cols],
-            Self::Drawn { codes, shift, key } => {
-                let index = (i * codes.len() + cols.start) as u64;
+            Self::Drawn { codes, shift, key, output } => {
+                let index = output.index(i, cols.start) as u64;
                 let buffer = &mut buffer[..cols.len()];
                 for ((bias, &code), index) in buffer.iter_mut().zip(&codes[cols]).zip(index..) {
                     *bias = round(code, *shift, Rounding::Stochastic, key.word(index));

@@ -29,7 +29,7 @@ impl<'t> BlockedProduct<'t> {
     pub(crate) fn new(task: &'t GemmTask<'_>, kernel: Kernel) -> Option<Self> {
         let k = task.shape().k;
         let size = task.adder.block().map(NonZero::get)? as usize;
-        let [a, b] = [task.a.tensor, task.b.tensor].map(CodeRange::of_format);
+        let [a, b] = [&task.a, &task.b].map(CodeRange::of_format);
         let longest = size.min(k) as u128;
         let fits =
             a.fits_i16() && b.fits_i16() && a.magnitude() * b.magnitude() * longest < 1 << 31;

@@ -13,6 +13,7 @@ use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::panels::{Side, Word, word_panels};
+use systoliq_program::view::Submatrix;
 
 use crate::bias::Bias;
 use crate::strips::Strips;
@@ -102,6 +103,8 @@ where
 /// A GEMM, packed.
 struct Lanes<W, A> {
     shape: GemmShape,
+    /// Where C lies in the whole output.
+    output: Submatrix,
     /// Rows of A.
     a: Vec<W>,
     /// Panels of columns of B.
@@ -157,7 +160,8 @@ where
         let shape = task.shape();
         let chunk = accumulator.chunk.map_or(usize::MAX, |chunk| chunk.get() as usize);
         let chunk = chunk.min(shape.k.max(1));
-        Self { shape, a, b, align, chunk, at_each, at_end, unused, bias }
+        let output = task.output;
+        Self { shape, output, a, b, align, chunk, at_each, at_end, unused, bias }
     }
 }
 
@@ -196,7 +200,7 @@ where
             let b = &lanes.b[col * k..(col + LANES) * k];
             for row in rows.clone().step_by(ROWS) {
                 let a = &lanes.a[row * k..(row + ROWS) * k];
-                let block = lanes.sum(a, b, (row * n + col) as u32);
+                let block = lanes.sum(a, b, lanes.output.index(row, col) as u32);
                 let values = &mut values[(row - rows.start) * n..];
                 let lines = row..rows.end.min(row + ROWS);
                 overflowed += lanes.leave(&block, (lines, col), values);
@@ -213,7 +217,8 @@ struct BlockSums<W> {
 }
 
 impl<W: Word, A: Align<W>> Lanes<W, A> {
-    /// Sums the products of a panel of A and a panel of B; `index` is that of the first output.
+    /// Sums the products of a panel of A and a panel of B; `index` is that of the first output in the
+    /// whole.
     #[inline(always)]
     fn sum(&self, a: &[W], b: &[W], index: u32) -> BlockSums<W> {
         let (mut limited, mut exact) = ([[W::zero(); LANES]; ROWS], [[W::zero(); LANES]; ROWS]);
@@ -223,7 +228,7 @@ impl<W: Word, A: Align<W>> Lanes<W, A> {
             let mut sums = [[W::zero(); LANES]; ROWS];
             for (k, (a, b)) in (from..).zip(a.iter().zip(b)) {
                 for row in 0..ROWS {
-                    let index = index.wrapping_add((row * self.shape.n) as u32);
+                    let index = index.wrapping_add((row * self.output.stride) as u32);
                     for lane in 0..LANES {
                         let product = a[row].wrapping_mul(&b[lane]);
                         let term = self.align.align(product, k, index.wrapping_add(lane as u32));

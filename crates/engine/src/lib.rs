@@ -21,7 +21,9 @@ mod strips;
 
 use std::sync::Arc;
 
-use systoliq_program::{CommandId, Engine, GemmTask, Operation, Outcome, Step, Store, Sums};
+use systoliq_program::{
+    CommandId, Engine, Exit, GemmShape, GemmTask, Operation, Outcome, Step, Store, Sums,
+};
 
 use bias::Bias;
 use dot::Dot;
@@ -62,28 +64,46 @@ impl Engine for Fast {
             }
         }
         let mut exit = store.exit(command, step);
-        let task = store.task(command, step);
-        let shape = task.shape();
-        let strips = self.strips(&task);
-        let rows = match exit.waits() {
-            true => shape.m.max(1),
-            false => strips::rows_at_once(strips.granularity(), shape.n),
-        };
-        let mut overflowed = 0;
-        for first in (0..shape.m).step_by(rows) {
-            let rows = first..shape.m.min(first + rows);
-            self.values.resize(rows.len() * shape.n, 0);
-            overflowed += strips.strip(rows, &mut self.values);
-            exit.leave(&mut self.values);
-        }
-        drop(strips);
-        store.accept(exit).with_sums((shape.m * shape.n) as u64, overflowed).into()
+        let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
+        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, &mut exit));
+        store.accept(exit).with_sums(sums, overflowed).into()
     }
 }
 
 impl Fast {
     fn with(kernel: Kernel) -> Self {
         Self { kernel, values: Vec::new() }
+    }
+
+    /// Lets the sums of products leave that write all of an output together, some rows at a time; says
+    /// how many overflowed.
+    fn leave(&mut self, tasks: &[GemmTask<'_>], exit: &mut Exit) -> u64 {
+        let mut overflowed = 0;
+        if let [task] = tasks {
+            let strips = self.strips(task);
+            let GemmShape { m, n, .. } = task.shape();
+            let at_once = strips::rows_at_once(strips.granularity(), n);
+            for rows in strips::in_strips(m, if exit.waits() { m } else { at_once }) {
+                self.values.resize(rows.len() * n, 0);
+                overflowed += strips.strip(rows, &mut self.values);
+                exit.leave(&mut self.values);
+            }
+            return overflowed;
+        }
+        let mut all = vec![0; exit.len()];
+        for task in tasks {
+            let strips = self.strips(task);
+            let GemmShape { m, n, .. } = task.shape();
+            for rows in strips::in_strips(m, strips::rows_at_once(strips.granularity(), n)) {
+                self.values.resize(rows.len() * n, 0);
+                overflowed += strips.strip(rows.clone(), &mut self.values);
+                for (row, values) in rows.zip(self.values.chunks(n.max(1))) {
+                    all[task.output.index(row, 0)..][..n].copy_from_slice(values);
+                }
+            }
+        }
+        exit.leave(&mut all);
+        overflowed
     }
 
     /// The cheapest way to sum that is exact.
@@ -98,8 +118,8 @@ impl Fast {
         let Some(bias) = Bias::new(task) else {
             return Box::new(AdderSums::new(task));
         };
-        let (a, b) = (task.a.tensor, task.b.tensor);
-        let of = |range: fn(&_) -> CodeRange| Method::of(task, range(a), range(b), &bias);
+        let of =
+            |range: fn(&_) -> CodeRange| Method::of(task, range(&task.a), range(&task.b), &bias);
         // Formats often suffice; otherwise it pays to look at the codes.
         let method = match of(CodeRange::of_format) {
             Method::Dot(bounds) if bounds.are_narrow(task.a.cols()) => Method::Dot(bounds),
@@ -124,7 +144,7 @@ mod tests {
     use std::num::NonZero;
     use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
     use systoliq_keyed_random::Key;
-    use systoliq_program::{GemmShape, Operand, Reference};
+    use systoliq_program::{Operand, Reference};
 
     /// The accumulator's width, how many bits it drops of each product, and its rules.
     type Rules = (u32, i32, Rounding, Overflow, OverflowAt, u32);
@@ -158,12 +178,12 @@ mod tests {
         let accumulator = accumulator.limited_at(overflow_at);
         let accumulator =
             NonZero::new(chunk).map_or(accumulator, |chunk| accumulator.in_chunks(chunk));
-        GemmTask {
-            a: Operand { tensor: a, transposed: false },
-            b: Operand { tensor: b, transposed: false },
-            adder: Adder::new(&accumulator, frac, Key::new(7)),
-            bias: None,
-        }
+        GemmTask::new(
+            Operand::new(a, false),
+            Operand::new(b, false),
+            Adder::new(&accumulator, frac, Key::new(7)),
+            None,
+        )
     }
 
     fn signed(bits: u32) -> Format {
@@ -206,7 +226,7 @@ mod tests {
     }
 
     fn method(task: &GemmTask<'_>) -> Method {
-        let [a, b] = [task.a.tensor, task.b.tensor].map(CodeRange::of_codes);
+        let [a, b] = [&task.a, &task.b].map(CodeRange::of_codes);
         Method::of(task, a, b, &Bias::new(task).unwrap())
     }
 

@@ -101,7 +101,7 @@ mod tests {
                 (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000).collect();
             let tensor = Tensor::from_codes(Format::new(16, 0, true).unwrap(), rows, cols, &codes);
             for transposed in [false, true] {
-                let operand = Operand { tensor: &tensor, transposed };
+                let operand = Operand::new(&tensor, transposed);
                 for (side, width) in [(Side::A, 1), (Side::A, 3), (Side::B, 4), (Side::B, 32)] {
                     check(&operand, side, width);
                 }

@@ -1,7 +1,7 @@
 //! Which way to sum is exact, by the widths and values at hand.
 
-use systoliq_fxp::{Accumulator, Overflow, OverflowAt, Tensor, with_codes};
-use systoliq_program::GemmTask;
+use systoliq_fxp::{Accumulator, Overflow, OverflowAt, with_codes};
+use systoliq_program::{GemmTask, Operand};
 
 use crate::bias::Bias;
 
@@ -14,16 +14,27 @@ pub(crate) struct CodeRange {
 
 impl CodeRange {
     /// What the format can hold.
-    pub(crate) fn of_format(tensor: &Tensor) -> Self {
-        Self { min: tensor.format().min_raw(), max: tensor.format().max_raw() }
+    pub(crate) fn of_format(operand: &Operand<'_>) -> Self {
+        let format = operand.tensor.format();
+        Self { min: format.min_raw(), max: format.max_raw() }
     }
 
-    /// What the tensor holds, and 0.
-    pub(crate) fn of_codes(tensor: &Tensor) -> Self {
-        with_codes!(tensor, |codes| {
+    /// What is stored of the operand, and 0.
+    pub(crate) fn of_codes(operand: &Operand<'_>) -> Self {
+        let part = operand.part;
+        // Whole rows lie one behind the other.
+        let (rows, cols) = match part.cols == part.stride {
+            true => (1, part.rows * part.cols),
+            false => (part.rows, part.cols),
+        };
+        with_codes!(operand.tensor, |codes| {
             let codes = codes.as_slice().expect("tensors are contiguous");
-            let min = codes.iter().fold(0, |min, &code| code.min(min));
-            let max = codes.iter().fold(0, |max, &code| code.max(max));
+            let (mut min, mut max) = (0, 0);
+            for row in 0..rows {
+                let codes = &codes[part.index(row, 0)..][..cols];
+                min = codes.iter().fold(min, |min, &code| code.min(min));
+                max = codes.iter().fold(max, |max, &code| code.max(max));
+            }
             Self { min: i64::from(min), max: i64::from(max) }
         })
     }
@@ -99,7 +110,8 @@ impl Method {
     pub(crate) fn of(task: &GemmTask<'_>, a: CodeRange, b: CodeRange, bias: &Bias) -> Self {
         let adder = &task.adder;
         let k = task.a.cols() as u128;
-        let outputs = task.a.rows() as u128 * task.b.cols() as u128;
+        // Lanes know outputs by their place in the whole output.
+        let outputs = task.output.index(task.a.rows(), 0) as u128;
         let product_magnitude = a.magnitude() * b.magnitude();
         let Some(term) = term_magnitude(product_magnitude, adder.shift) else {
             return Self::Adders;

@@ -28,6 +28,12 @@ pub(crate) fn rows_at_once(granularity: usize, cols: usize) -> usize {
     (rows / granularity).max(1) * granularity
 }
 
+/// The places of so many rows, some at once.
+pub(crate) fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+    let at_once = at_once.max(1);
+    (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
+}
+
 /// Each product through the adder.
 pub(crate) struct AdderSums<'t> {
     task: &'t GemmTask<'t>,

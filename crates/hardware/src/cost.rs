@@ -47,7 +47,7 @@ use systoliq_program::im2col::Im2col;
 
 use flow::{Choice, Flows};
 use mask::Mask;
-use operand::{IncomingMatrix, TiledOperand, View};
+use operand::{ImageView, IncomingMatrix, TiledOperand};
 use traffic::{Outgoing, TooSmall, Traffic};
 
 /// The number format that the hardware is built for.
@@ -471,7 +471,7 @@ fn is_along(stationary: Stationary, operand: OperandRef, is_a: bool) -> bool {
     // They lie along k, except of an operand that meets k in time or in depth.
     let right = is_a == (stationary != Stationary::Input);
     let lines_are_k = right && stationary != Stationary::Output;
-    let stored_along_k = operand.transposed != is_a;
+    let stored_along_k = operand.reading.transposed != is_a;
     lines_are_k == stored_along_k
 }
 

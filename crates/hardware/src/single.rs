@@ -9,6 +9,7 @@ use systoliq_program::command::Learning;
 use systoliq_program::command::{BatchGradient, LossUnit, Schedule};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::{OperandRef, Rows};
+use systoliq_program::view::Repeats;
 use systoliq_program::{
     Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId, TensorPlan,
     Work, WriteId,
@@ -135,7 +136,7 @@ impl GemmReport {
     ) -> Result<(Self, Option<Error>), Error> {
         accelerator.validate()?;
         for (view, size) in views.iter().zip([[shape.m, shape.k], [shape.k, shape.n]]) {
-            if let Some(found) = view.map(|view| [view.positions(), view.taps()])
+            if let Some(found) = view.map(|view| [view.windows.positions(), view.taps()])
                 && found != size
             {
                 let problem = format!("a view of {found:?}: expected a matrix of {size:?}");
@@ -267,8 +268,9 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
     let [a, b, c] = [0, 1, 2].map(TensorId);
     let finish = Finish { bias: None, edges: Vec::new(), factor: Factor::One, output: c };
     let product = Product {
-        a: OperandRef { tensor: a, transposed: false },
-        b: OperandRef { tensor: b, transposed: false },
+        a: OperandRef::stored(a),
+        b: OperandRef::stored(b),
+        repeats: Repeats::ONCE,
         accumulator,
         finish,
     };

@@ -1,38 +1,20 @@
-//! The im2col matrix of a convolution as a view of the image that is stored.
+//! Which pixels a part of the im2col matrix of a convolution repeats.
 //!
 //! A row of the matrix belongs to a position of the window, row by row over the output; a column to
-//! a tap, (channel · height + y) · width + x. Neighbouring elements repeat the same pixels, and a
-//! scratchpad that is read through the view needs each of them once. How many a block of the matrix
-//! needs is counted in closed form: per channel and per residue of the stride its pixels are a union
-//! of few rectangles.
+//! a tap, (channel · height + y) · width + x, as files of SCALE-Sim's order them. ([`View`](crate::View)
+//! has channels last.) Neighbouring elements repeat the same pixels, and a scratchpad that is read
+//! through the view needs each of them once. How many a block of the matrix needs is counted in
+//! closed form: per channel and per residue of the step its pixels are a union of few rectangles.
 
 use std::ops::Range;
 
-/// A window that slides along one axis of an image: position p and tap t meet the pixel
-/// (step · p + t − pad) / dilation, if that is whole and one of `extent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sliding {
-    /// Positions of the window.
-    pub positions: usize,
-    /// Taps of the window.
-    pub taps: usize,
-    /// From one position to the next. Above 1 only without dilation.
-    pub step: usize,
-    /// From one pixel to the next: in between lie zeros that are not stored.
-    pub dilation: usize,
-    /// Zeros before the first pixel that are not stored.
-    pub pad: usize,
-    /// Pixels.
-    pub extent: usize,
-}
+use crate::view::{Sliding, Windows};
 
-/// A view of an image.
+/// The windows of one image with so many channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Im2col {
-    /// Down the image.
-    pub down: Sliding,
-    /// Along its rows.
-    pub along: Sliding,
+    /// Where the windows lie.
+    pub windows: Windows,
     /// Channels of the image.
     pub channels: usize,
 }
@@ -50,34 +32,27 @@ pub struct Block {
 type Rectangle = [Range<usize>; 2];
 
 impl Im2col {
-    /// Rows of the matrix.
-    pub fn positions(&self) -> usize {
-        self.down.positions * self.along.positions
-    }
-
-    /// Taps of one channel.
-    pub fn taps_of_channel(&self) -> usize {
-        self.down.taps * self.along.taps
-    }
-
     /// Columns of the matrix.
     pub fn taps(&self) -> usize {
-        self.channels * self.taps_of_channel()
+        self.channels * self.windows.taps()
     }
 
     /// How many pixels some blocks need together, each counted once.
     ///
     /// ```
-    /// use systoliq_program::im2col::{Block, Im2col, Sliding};
-    /// let axis = Sliding { positions: 4, taps: 3, step: 1, dilation: 1, pad: 0, extent: 6 };
-    /// let view = Im2col { down: axis, along: axis, channels: 2 };
+    /// use systoliq_program::im2col::{Block, Im2col};
+    /// use systoliq_program::view::{Sliding, Windows};
+    /// let axis =
+    ///     Sliding { positions: 4, taps: 3, step: 1, tap_step: 1, spread: 1, pad: 0, extent: 6 };
+    /// let view = Im2col { windows: Windows { down: axis, along: axis }, channels: 2 };
     /// // Two windows side by side, in the first channel: 3 rows of 4 pixels.
     /// assert_eq!(view.pixels(&[Block { positions: 0..2, taps: 0..9 }]), 12);
     /// // All of both channels.
     /// assert_eq!(view.pixels(&[Block { positions: 0..16, taps: 0..18 }]), 72);
     /// ```
     pub fn pixels(&self, blocks: &[Block]) -> u64 {
-        let taps = self.taps_of_channel();
+        let Windows { along, .. } = &self.windows;
+        let taps = self.windows.taps();
         // Between these channels all are alike.
         let mut ends: Vec<usize> = blocks
             .iter()
@@ -93,9 +68,8 @@ impl Im2col {
             let (channel, alike) = (ends[0], ends[1] - ends[0]);
             let inside = |at: usize| at.saturating_sub(channel * taps).min(taps);
             let parts = blocks.iter().flat_map(|block| {
-                let windows = lines(&block.positions, self.along.positions);
-                let filter =
-                    lines(&(inside(block.taps.start)..inside(block.taps.end)), self.along.taps);
+                let windows = lines(&block.positions, along.positions);
+                let filter = lines(&(inside(block.taps.start)..inside(block.taps.end)), along.taps);
                 let pairs = windows.into_iter().flat_map(move |window| {
                     filter.clone().into_iter().map(move |filter| (window.clone(), filter))
                 });
@@ -108,16 +82,18 @@ impl Im2col {
 
     /// The pixels of one channel that windows in these rectangles meet with taps in those.
     fn pixels_of_channel(&self, parts: &[(Rectangle, Rectangle)]) -> u64 {
+        let Windows { down, along } = &self.windows;
         let residues = |axis: usize, sliding: &Sliding| {
             sliding.residues(parts.iter().map(|(_, filter)| filter[axis].clone()))
         };
-        let along = residues(1, &self.along);
+        let residues_along = residues(1, along);
         let mut pixels = 0;
-        for (y, rows_alike) in residues(0, &self.down) {
-            for &(x, cols_alike) in &along {
-                let met = parts.iter().filter_map(|(window, filter)| {
-                    let down = self.down.met(y, &window[0], &filter[0])?;
-                    Some([down, self.along.met(x, &window[1], &filter[1])?])
+        for (y, rows_alike) in residues(0, down) {
+            for &(x, cols_alike) in &residues_along {
+                let met = parts.iter().flat_map(|(window, filter)| {
+                    let cols = along.met(x, &window[1], &filter[1]);
+                    let rows = down.met(y, &window[0], &filter[0]);
+                    rows.flat_map(move |rows| cols.clone().map(move |cols| [rows.clone(), cols]))
                 });
                 pixels += (rows_alike * cols_alike) as u64 * area(&met.collect::<Vec<_>>());
             }
@@ -127,12 +103,16 @@ impl Im2col {
 }
 
 impl Sliding {
-    /// The residues of step · p + t by the step, one of each kind with how many there are of it:
-    /// residues of a kind are met by as many taps of each range.
+    /// The residues of step · p + tap_step · t by the step, one of each kind with how many there are
+    /// of it: residues of a kind are met by as many taps of each range.
     fn residues(&self, taps: impl Iterator<Item = Range<usize>>) -> Vec<(usize, usize)> {
         let step = self.step;
+        if self.tap_step > 1 {
+            return (0..step).map(|residue| (residue, 1)).collect();
+        }
         let taps = taps.flat_map(|taps| [taps.start % step, taps.end % step]);
-        let image = [self.pad % step, (self.pad + self.extent) % step];
+        let image = [self.pad, self.pad + self.extent as isize];
+        let image = image.map(|end| end.rem_euclid(step as isize) as usize);
         let mut ends: Vec<usize> = taps.chain(image).chain([0, step]).collect();
         ends.sort_unstable();
         ends.dedup();
@@ -145,24 +125,36 @@ impl Sliding {
         residue: usize,
         positions: &Range<usize>,
         taps: &Range<usize>,
-    ) -> Option<Range<usize>> {
-        // Of taps with this residue the quotients by the step.
-        let quotients = |end: usize| (end + self.step - 1).saturating_sub(residue) / self.step;
-        let taps = quotients(taps.start)..quotients(taps.end);
-        if taps.is_empty() || positions.is_empty() {
-            return None;
-        }
-        let met = positions.start + taps.start..positions.end + taps.end - 1;
-        // With a step there is no dilation: so the padded image has the same residue.
-        let pixels = if self.step > 1 {
-            let (pad, end) = (quotients(self.pad), quotients(self.pad + self.extent));
-            met.start.max(pad)..met.end.min(end)
-        } else {
-            let pixel = |at: usize| at.saturating_sub(self.pad).div_ceil(self.dilation);
-            pixel(met.start)..pixel(met.end).min(self.extent)
+    ) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
+        let Self { step, tap_step, spread, extent, pad, .. } = *self;
+        // One tap in so many has the residue, and meets pixels so many positions further.
+        let period = step / common_divisor(step, tap_step);
+        let hop = tap_step * period / step;
+        let known = taps.start..taps.end.min(taps.start + period);
+        let first = known.into_iter().find(|tap| tap_step * tap % step == residue);
+        let count = first.map_or(0, |first| (taps.end - first).div_ceil(period));
+        let start = first.map_or(0, |first| tap_step * first / step) + positions.start;
+        // Runs of neighbouring taps overlap, or touch, or have gaps between them.
+        let (runs, length) = match hop <= positions.len() {
+            true => (count.min(1), hop * count.saturating_sub(1) + positions.len()),
+            false => (count, positions.len()),
         };
-        (!pixels.is_empty()).then_some(pixels)
+        // Of places with this residue the quotients by the step; with a step there is no spread.
+        let beyond =
+            |place: isize| (place - residue as isize + step as isize - 1).div_euclid(step as isize);
+        let (image, end) = (beyond(pad), beyond(pad + extent as isize));
+        let pixels = if spread > 1 { extent } else { (end - image) as usize };
+        let pixel = move |at: usize| {
+            let place = (at as isize - image).max(0) as usize;
+            place.div_ceil(spread).min(pixels)
+        };
+        let runs = (0..runs).map(move |run| start + run * hop);
+        runs.map(move |from| pixel(from)..pixel(from + length)).filter(|met| !met.is_empty())
     }
+}
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// A range of places that are numbered row by row, as rectangles.
@@ -211,20 +203,20 @@ mod tests {
 
     /// The pixel that a position and a tap meet, by definition.
     fn pixel(axis: &Sliding, position: usize, tap: usize) -> Option<usize> {
-        let at = (axis.step * position + tap).checked_sub(axis.pad)?;
-        (at % axis.dilation == 0 && at / axis.dilation < axis.extent).then_some(at / axis.dilation)
+        let at = (axis.step * position + axis.tap_step * tap) as isize - axis.pad;
+        (0..axis.extent).find(|&pixel| at == (pixel * axis.spread) as isize)
     }
 
     fn one_by_one(view: &Im2col, blocks: &[Block]) -> u64 {
+        let Windows { down, along } = &view.windows;
         let mut seen = BTreeSet::new();
         for block in blocks {
             for position in block.positions.clone() {
-                let [y, x] = [position / view.along.positions, position % view.along.positions];
+                let [y, x] = [position / along.positions, position % along.positions];
                 for tap in block.taps.clone() {
-                    let (channel, tap) =
-                        (tap / view.taps_of_channel(), tap % view.taps_of_channel());
-                    let [ky, kx] = [tap / view.along.taps, tap % view.along.taps];
-                    let met = (pixel(&view.down, y, ky), pixel(&view.along, x, kx));
+                    let (channel, tap) = (tap / view.windows.taps(), tap % view.windows.taps());
+                    let [ky, kx] = [tap / along.taps, tap % along.taps];
+                    let met = (pixel(down, y, ky), pixel(along, x, kx));
                     if let (Some(row), Some(col)) = met {
                         seen.insert((channel, row, col));
                     }
@@ -252,14 +244,17 @@ mod tests {
 
         fn axis(&mut self, gradient: bool) -> Sliding {
             let [taps, stride] = [1 + self.below(5), 1 + self.below(4)];
-            let extent = taps + self.below(9);
-            let outputs = (extent - taps) / stride + 1 + self.below(2);
-            if gradient {
-                let pad = taps - 1;
-                let (step, dilation) = (1, stride);
-                return Sliding { positions: extent, taps, step, dilation, pad, extent: outputs };
-            }
-            Sliding { positions: outputs, taps, step: stride, dilation: 1, pad: 0, extent }
+            let tap_step = 1 + self.below(3) * self.below(2);
+            let reach = (taps - 1) * tap_step + 1;
+            let extent = reach + self.below(9);
+            let outputs = (extent - reach) / stride + 1 + self.below(2);
+            let pad = self.below(2) * self.below(3);
+            let (positions, step, spread, extent) = match gradient {
+                true => (extent, 1, stride, outputs),
+                false => (outputs, stride, 1, extent),
+            };
+            let pad = if gradient { reach as isize - 1 - 2 * pad as isize } else { pad as isize };
+            Sliding { positions, taps, step, tap_step, spread, pad, extent }
         }
     }
 
@@ -269,16 +264,21 @@ mod tests {
             let mut draws = Draws { key: Key::new(5).with(case), at: 0 };
             let gradient = case % 2 == 1;
             let view = Im2col {
-                down: draws.axis(gradient),
-                along: draws.axis(gradient),
+                windows: Windows { down: draws.axis(gradient), along: draws.axis(gradient) },
                 channels: 1 + draws.below(4),
             };
             let blocks: Vec<Block> = (0..1 + draws.below(3))
                 .map(|_| Block {
-                    positions: draws.range(view.positions()),
+                    positions: draws.range(view.windows.positions()),
                     taps: draws.range(view.taps()),
                 })
                 .collect();
+            for axis in [view.windows.down, view.windows.along] {
+                let pairs = (0..axis.positions).flat_map(|p| (0..axis.taps).map(move |t| (p, t)));
+                let met: Vec<_> = pairs.clone().map(|(p, t)| pixel(&axis, p, t)).collect();
+                assert_eq!(pairs.map(|(p, t)| axis.meets(p, t)).collect::<Vec<_>>(), met);
+                assert_eq!(axis.meetings(), met.iter().flatten().count() as u64, "{axis:?}");
+            }
             let expected = one_by_one(&view, &blocks);
             assert_eq!(view.pixels(&blocks), expected, "case {case}: {view:?}, {blocks:?}");
         }

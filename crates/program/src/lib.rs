@@ -10,6 +10,7 @@
 //! a bit.
 
 pub mod command;
+pub mod convolution;
 pub mod engine;
 pub mod error;
 pub mod finish;
@@ -23,16 +24,19 @@ pub mod plan;
 pub mod spec;
 pub mod store;
 pub mod tensor;
+pub mod view;
 mod width;
 
 pub use command::{Command, CommandId, Pass, Program, Write, WriteId};
+pub use convolution::ConvolutionShape;
 pub use engine::{Engine, Outcome, Written};
 pub use error::Error;
 pub use finish::{Edge, Exit, Factor, Finish};
-pub use gemm::{GemmShape, GemmTask, Operand, Reference, Sums};
+pub use gemm::{GemmShape, GemmTask, Operand, Reading, Reference, Sums};
 pub use operation::{Operation, Work};
 pub use plan::{Plan, Role, TensorPlan};
 pub use spec::PrecisionSpec;
 pub use store::{Snapshot, Step, Store, Verdict};
 pub use tensor::{TensorDecl, TensorId};
+pub use view::{Repeats, View};
 pub use width::SafeWidth;

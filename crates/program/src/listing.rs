@@ -14,7 +14,8 @@ pub fn listing(program: &Program) -> String {
     let mut text = String::from("tensors\n");
     for decl in &program.tensors {
         let rows = match decl.rows {
-            Rows::Batch => "batch".to_owned(),
+            Rows::Batch { per_sample: 1 } => "batch".to_owned(),
+            Rows::Batch { per_sample } => format!("batch * {per_sample}"),
             Rows::Fixed(rows) => rows.to_string(),
         };
         let shape = format!("[{rows}, {}]", decl.cols);
@@ -34,7 +35,7 @@ pub fn listing(program: &Program) -> String {
 /// An operand by name, with a prime where it is transposed.
 pub(crate) fn operand(program: &Program, operand: OperandRef) -> String {
     let name = &program.tensor(operand.tensor).name;
-    format!("{name}{}", if operand.transposed { "'" } else { "" })
+    format!("{name}{}", if operand.reading.transposed { "'" } else { "" })
 }
 
 /// What a factor does to a result.

@@ -11,6 +11,7 @@ use crate::finish::{Edge, Factor, Finish};
 use crate::operation::{BatchLoss, Operation, Product, Reduce, Update};
 use crate::plan::{Plan, Role, TensorPlan};
 use crate::tensor::{OperandRef, Rows, TensorDecl, TensorId};
+use crate::view::Repeats;
 
 impl Program {
     /// Lowers one training step of `graph` under `plan`.
@@ -68,7 +69,14 @@ impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, plan: &'a Plan, training: &Training) -> Self {
         let mut tensors = Tensors { decls: Vec::new(), momentum: training.momentum > 0.0 };
         let first = &plan.layers[0];
-        let input = tensors.add("x".into(), Role::Input, 0, Rows::Batch, graph.inputs, first.input);
+        let input = tensors.add(
+            "x".into(),
+            Role::Input,
+            0,
+            Rows::Batch { per_sample: 1 },
+            graph.inputs,
+            first.input,
+        );
         let mut layers: Vec<LayerTensors> = Vec::new();
         for (layer, (dense, plan)) in graph.layers.iter().zip(&plan.layers).enumerate() {
             let last = layer + 1 == graph.layers.len();
@@ -78,7 +86,14 @@ impl<'a> Lowering<'a> {
         let last = graph.layers.len() - 1;
         let targets = (graph.loss == Loss::Mse).then(|| {
             let plan = plan.layers[last].targets;
-            tensors.add("t".into(), Role::Targets, last, Rows::Batch, graph.outputs(), plan)
+            tensors.add(
+                "t".into(),
+                Role::Targets,
+                last,
+                Rows::Batch { per_sample: 1 },
+                graph.outputs(),
+                plan,
+            )
         });
         let learning = Learning {
             rate: training.rate,
@@ -141,8 +156,9 @@ impl<'a> Lowering<'a> {
         let tensors = self.layers[layer];
         let relu = self.graph.layers[layer].relu;
         let product = Product {
-            a: as_stored(tensors.input),
-            b: transposed(tensors.weights),
+            a: OperandRef::stored(tensors.input),
+            b: OperandRef::transposed(tensors.weights),
+            repeats: Repeats::ONCE,
             accumulator: self.accumulator(layer, tensors.input, tensors.weights)?,
             finish: Finish {
                 bias: tensors.bias,
@@ -172,8 +188,9 @@ impl<'a> Lowering<'a> {
             let relu = self.graph.layers[layer - 1].relu;
             let mask = relu.then_some(Edge::Positive(below.output));
             let product = Product {
-                a: as_stored(tensors.gradient),
-                b: as_stored(tensors.weights),
+                a: OperandRef::stored(tensors.gradient),
+                b: OperandRef::stored(tensors.weights),
+                repeats: Repeats::ONCE,
                 accumulator: self.accumulator(layer, tensors.gradient, tensors.weights)?,
                 finish: Finish {
                     bias: None,
@@ -188,8 +205,9 @@ impl<'a> Lowering<'a> {
         let factor = self.factor;
         let finish = |output| Finish { bias: None, edges: Vec::new(), factor, output };
         let product = Product {
-            a: transposed(tensors.gradient),
-            b: as_stored(tensors.input),
+            a: OperandRef::transposed(tensors.gradient),
+            b: OperandRef::stored(tensors.input),
+            repeats: Repeats::ONCE,
             accumulator,
             finish: finish(tensors.weight_gradient),
         };
@@ -233,14 +251,6 @@ impl<'a> Lowering<'a> {
             self.program.push(layer, Pass::Update, Operation::Update(bias));
         }
     }
-}
-
-fn as_stored(tensor: TensorId) -> OperandRef {
-    OperandRef { tensor, transposed: false }
-}
-
-fn transposed(tensor: TensorId) -> OperandRef {
-    OperandRef { tensor, transposed: true }
 }
 
 /// The tensors declared so far.
@@ -294,12 +304,12 @@ impl Tensors {
         };
         let bias = dense.bias.then(|| add("b", Role::Bias, one, units, plan.bias));
         let output = if last {
-            add("z", Role::Logits, Rows::Batch, units, plan.outputs)
+            add("z", Role::Logits, Rows::Batch { per_sample: 1 }, units, plan.outputs)
         } else {
-            add("y", Role::Activations, Rows::Batch, units, plan.outputs)
+            add("y", Role::Activations, Rows::Batch { per_sample: 1 }, units, plan.outputs)
         };
         let role = if last { Role::Error } else { Role::Gradients };
-        let gradient = add("dz", role, Rows::Batch, units, plan.gradients);
+        let gradient = add("dz", role, Rows::Batch { per_sample: 1 }, units, plan.gradients);
         let role = Role::WeightGradients;
         let weight_gradient = add("dw", role, wide, fan_in, plan.weight_gradients);
         let bias_gradient = dense.bias.then(|| add("db", role, one, units, plan.weight_gradients));

@@ -6,13 +6,13 @@
 //! of codes on the way.
 
 use std::array::from_fn;
-use std::ops::Range;
 
 use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul, Zero};
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
 
 use crate::Operand;
+use crate::view::codes::{CodeBlock, Viewed};
 
 /// An integer type to sum in.
 pub trait Word: PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug {
@@ -41,26 +41,6 @@ pub enum Side {
     B,
 }
 
-/// An operand as lines of codes.
-#[derive(Clone, Copy)]
-struct OperandLines<'a, L> {
-    codes: &'a [L],
-    count: usize,
-    k: usize,
-    /// Whether a line is stored in one piece; otherwise neighbouring lines are stored side by side.
-    whole: bool,
-}
-
-impl<'a, L: Lane> OperandLines<'a, L> {
-    fn new(codes: &'a [L], operand: &Operand<'_>, side: Side) -> Self {
-        let (count, k) = match side {
-            Side::A => (operand.rows(), operand.cols()),
-            Side::B => (operand.cols(), operand.rows()),
-        };
-        Self { codes, count, k, whole: operand.transposed == (side == Side::B) }
-    }
-}
-
 /// How many words of a line are made before it is the next line's turn.
 pub const AT_ONCE: usize = 32;
 
@@ -87,9 +67,9 @@ pub fn panels<G: Group<N>, const N: usize>(
     group: G,
 ) -> Vec<G::Word> {
     with_codes!(operand.tensor, |codes| {
-        let codes = codes.as_slice().expect("tensors are contiguous");
-        let lines = OperandLines::new(codes, operand, side);
-        with_widest_vectors(Pack { lines, width, group })
+        let viewed = Viewed::new(operand, codes);
+        let whole = operand.reading.transposed == (side == Side::B);
+        with_widest_vectors(Pack { viewed, whole, width, group })
     })
 }
 
@@ -129,7 +109,9 @@ where
 
 /// Packs `N` codes of neighbouring k into each word, `[panel][k / N][line]`.
 struct Pack<'a, L, G, const N: usize> {
-    lines: OperandLines<'a, L>,
+    viewed: Viewed<'a, L>,
+    /// Whether lines are rows of what is viewed; otherwise they are its columns.
+    whole: bool,
     width: usize,
     group: G,
 }
@@ -139,19 +121,27 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for Pack<'_, L, G, N> {
 
     #[inline(always)]
     fn run(self) -> Vec<G::Word> {
-        let OperandLines { count, k, whole, .. } = self.lines;
+        let (rows, cols) = (self.viewed.rows(), self.viewed.cols());
+        let (count, k) = if self.whole { (rows, cols) } else { (cols, rows) };
         let steps = k.div_ceil(N);
         let mut words = vec![Zero::zero(); count.next_multiple_of(self.width) * steps];
         if words.is_empty() {
             return words;
         }
-        let zeros = vec![L::zero(); if whole { 0 } else { count }];
+        let zeros = vec![L::zero(); if self.whole { 0 } else { self.width }];
+        let mut buffer = Vec::new();
         for (at, panel) in words.chunks_exact_mut(steps * self.width).enumerate() {
             let lines = at * self.width..count.min((at + 1) * self.width);
-            if whole {
-                self.turn(lines, panel);
+            if self.whole {
+                self.turn(self.viewed.block(lines, 0..k, &mut buffer), panel);
             } else {
-                self.interleave(lines, &zeros, panel);
+                for (part, from) in
+                    panel.chunks_mut(AT_ONCE * self.width).zip((0..k).step_by(AT_ONCE * N))
+                {
+                    let steps = from..k.min(from + AT_ONCE * N);
+                    let block = self.viewed.block(steps, lines.clone(), &mut buffer);
+                    self.interleave(block, &zeros[..lines.len()], part);
+                }
             }
         }
         words
@@ -159,18 +149,19 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for Pack<'_, L, G, N> {
 }
 
 impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
-    /// Fills a panel from lines that are stored whole, some k of all lines after the other, so that
+    /// Fills a panel from a block with a line in each row, some k of all lines after the other, so that
     /// the part of the panel that is written stays in the nearest cache.
     #[inline(always)]
-    fn turn(&self, lines: Range<usize>, panel: &mut [G::Word]) {
-        let OperandLines { codes, k, .. } = self.lines;
-        let codes = &codes[lines.start * k..lines.end * k];
+    fn turn(&self, lines: CodeBlock<'_, L>, panel: &mut [G::Word]) {
+        let CodeBlock { codes, stride } = lines;
+        let k = self.viewed.cols();
+        let count = codes.len().div_ceil(stride);
         let parts = panel.chunks_mut(AT_ONCE * self.width);
         for (part, from) in parts.zip((0..k).step_by(AT_ONCE * N)) {
-            for first in (0..lines.len()).step_by(ABREAST) {
-                let used = first..lines.len().min(first + ABREAST);
+            for first in (0..count).step_by(ABREAST) {
+                let used = first..count.min(first + ABREAST);
                 let mut words = [[Zero::zero(); AT_ONCE]; ABREAST];
-                for (words, line) in words.iter_mut().zip(codes[first * k..].chunks_exact(k)) {
+                for (words, line) in words.iter_mut().zip(codes[first * stride..].chunks(stride)) {
                     self.group.line(&line[from..k.min(from + AT_ONCE * N)], words);
                 }
                 // An array of its own, so that this compiles to permutations of vectors.
@@ -189,16 +180,19 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
         }
     }
 
-    /// Fills a panel from lines that are stored side by side; `zeros` stand in for a missing k.
+    /// Fills a part of a panel from a block with a k in each row; as many `zeros` as there are lines
+    /// stand in for a missing k.
     #[inline(always)]
-    fn interleave(&self, lines: Range<usize>, zeros: &[L], panel: &mut [G::Word]) {
-        let OperandLines { codes, count, .. } = self.lines;
-        let width = lines.len();
-        for (slots, step) in panel.chunks_exact_mut(self.width).zip(codes.chunks(N * count)) {
-            let mut rows = [&zeros[..width]; N];
-            for (row, codes) in rows.iter_mut().zip(step.chunks_exact(count)) {
-                *row = &codes[lines.clone()];
-            }
+    fn interleave(&self, steps: CodeBlock<'_, L>, zeros: &[L], part: &mut [G::Word]) {
+        let CodeBlock { codes, stride } = steps;
+        let width = zeros.len();
+        let mut ahead = codes;
+        for slots in part.chunks_exact_mut(self.width) {
+            let rows = from_fn(|_| {
+                let row = if ahead.is_empty() { zeros } else { &ahead[..width] };
+                ahead = &ahead[stride.min(ahead.len())..];
+                row
+            });
             self.group.rows(rows, &mut slots[..width]);
         }
     }
@@ -207,20 +201,69 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::{Cut, Sliding, View, Windows};
+    use crate::{GemmShape, Reading};
+    use std::num::NonZero;
     use systoliq_fxp::{Format, Tensor};
+
+    fn tensor(rows: usize, cols: usize) -> Tensor {
+        let codes: Vec<i64> = (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000).collect();
+        Tensor::from_codes(Format::new(16, 0, true).unwrap(), rows, cols, &codes)
+    }
 
     #[test]
     fn panels_hold_every_code_at_its_place() {
         for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 6), (7, 9), (33, 65), (40, 32)] {
-            let codes: Vec<i64> =
-                (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000).collect();
-            let tensor = Tensor::from_codes(Format::new(16, 0, true).unwrap(), rows, cols, &codes);
-            for transposed in [false, true] {
-                let operand = Operand { tensor: &tensor, transposed };
+            check_parts(&tensor(rows, cols), View::Stored, 1);
+        }
+    }
+
+    #[test]
+    fn panels_of_views_hold_every_code_at_its_place() {
+        let sliding = |[positions, taps, step, tap_step, spread, extent]: [usize; 6], pad| {
+            Sliding { positions, taps, step, tap_step, spread, pad, extent }
+        };
+        let axes = [
+            sliding([5, 3, 1, 1, 1, 5], 1),
+            sliding([3, 2, 2, 3, 1, 6], 2),
+            sliding([7, 3, 1, 1, 2, 4], 2),
+            sliding([4, 2, 1, 2, 3, 2], -1),
+            sliding([1, 9, 1, 1, 1, 3], 3),
+        ];
+        for down in axes {
+            for along in axes {
+                let image = tensor(2 * down.extent * along.extent, 6);
+                check_parts(&image, View::Windows(Windows { down, along }), 1);
+                check_parts(&image, View::Windows(Windows { down, along }), 2);
+            }
+        }
+        for parts in [1, 2] {
+            check_parts(&tensor(12, 10), View::Flat { rows_per_row: 3 }, parts);
+            check_parts(&tensor(4, 30), View::Kernel { taps: [5, 3] }, parts);
+        }
+    }
+
+    /// Checks the view of each of some parts of a tensor, and its transpose.
+    fn check_parts(tensor: &Tensor, view: View, parts: usize) {
+        let parts = NonZero::new(parts).unwrap();
+        for transposed in [false, true] {
+            let operand = Operand::read(tensor, Reading { view, transposed });
+            for (cut, at) in [(Cut::Rows, 0), (Cut::Columns, parts.get() - 1)] {
+                // Not every part has whole kernels.
+                if matches!(view, View::Kernel { .. }) && cut == Cut::Columns && parts.get() > 1 {
+                    continue;
+                }
+                let operand = Operand { part: operand.part.cut(cut, at, parts), ..operand };
                 for (side, width) in [(Side::A, 1), (Side::A, 3), (Side::B, 4), (Side::B, 32)] {
                     check(&operand, side, width);
                 }
             }
+            let (rows, cols) = (operand.rows(), operand.cols());
+            let places = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
+            let absent = places.filter(|&(row, col)| !operand.is_stored(row, col)).count();
+            let shape = GemmShape { m: rows, k: cols, n: 3 };
+            let zeros = shape.structural_zeros([operand.reading, Reading::default()]);
+            assert_eq!(zeros, 3 * absent as u64, "{operand:?}");
         }
     }
 

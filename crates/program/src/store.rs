@@ -140,14 +140,15 @@ impl Store {
 
     /// The number of samples of the loaded batch.
     pub fn batch(&self) -> usize {
-        self.read(self.program.input).rows()
+        let input = self.program.input;
+        self.read(input).rows() / self.program.tensor(input).rows.count(1)
     }
 
     /// Rows and columns of a tensor on the loaded batch.
     pub(crate) fn shape(&self, id: TensorId) -> (usize, usize) {
         let decl = self.program.tensor(id);
         match decl.rows {
-            Rows::Batch => (self.batch(), decl.cols),
+            Rows::Batch { .. } => decl.shape(self.batch()),
             Rows::Fixed(rows) => (rows, decl.cols),
         }
     }
@@ -166,7 +167,7 @@ impl Store {
     /// The operand of a product.
     pub fn operand(&self, operand: OperandRef, is_a: bool) -> Operand<'_> {
         let tensor = self.read_along(operand.tensor, operand.summed_along(is_a));
-        Operand { tensor, transposed: operand.transposed }
+        Operand::read(tensor, operand.reading)
     }
 
     /// Loads a batch: converts its inputs and targets.
@@ -234,14 +235,18 @@ impl Store {
         self.softmax.of(self.read(logits))
     }
 
-    /// What a command sums that is a matrix product.
+    /// What a command sums that is a matrix product: of several, one after the other.
     ///
     /// # Panics
     ///
     /// If it is none, or a tensor that it reads is not written yet.
-    pub fn task(&self, id: CommandId, step: &Step) -> GemmTask<'_> {
+    pub fn tasks<'s>(
+        &'s self,
+        id: CommandId,
+        step: &Step,
+    ) -> impl Iterator<Item = GemmTask<'s>> + use<'s> {
         let running = Running { program: &self.program, id, step };
-        self.product(id).task(self, &running)
+        self.product(id).tasks(self, &running)
     }
 
     /// The way out of the sums of a command that is a matrix product. Its output is not there until
@@ -249,7 +254,7 @@ impl Store {
     ///
     /// # Panics
     ///
-    /// As [`task`](Self::task).
+    /// As [`tasks`](Self::tasks).
     pub fn exit(&mut self, id: CommandId, step: &Step) -> Exit {
         let program = Arc::clone(&self.program);
         let running = Running { program: &program, id, step };

@@ -3,7 +3,9 @@
 use systoliq_fxp::Along;
 
 use crate::command::Pass;
+use crate::gemm::Reading;
 use crate::plan::{Role, TensorPlan};
+use crate::view::View;
 
 /// The place of a tensor in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,8 +14,11 @@ pub struct TensorId(pub usize);
 /// The number of rows of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// One per sample of the batch.
-    Batch,
+    /// So many for each sample of the batch: the places of an image, or one.
+    Batch {
+        /// How many.
+        per_sample: usize,
+    },
     /// A fixed number.
     Fixed(usize),
 }
@@ -22,7 +27,7 @@ impl Rows {
     /// The number of rows with `batch` samples.
     pub fn count(self, batch: usize) -> usize {
         match self {
-            Self::Batch => batch,
+            Self::Batch { per_sample } => batch * per_sample,
             Self::Fixed(rows) => rows,
         }
     }
@@ -57,18 +62,28 @@ impl TensorDecl {
     }
 }
 
-/// A tensor read as it is stored or transposed.
+/// An operand of a product by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandRef {
     /// The tensor.
     pub tensor: TensorId,
-    /// Whether the operand is its transpose.
-    pub transposed: bool,
+    /// How it is read.
+    pub reading: Reading,
 }
 
 impl OperandRef {
+    /// A tensor as it is stored.
+    pub fn stored(tensor: TensorId) -> Self {
+        Self { tensor, reading: Reading { view: View::Stored, transposed: false } }
+    }
+
+    /// The transpose of a tensor.
+    pub fn transposed(tensor: TensorId) -> Self {
+        Self { tensor, reading: Reading { view: View::Stored, transposed: true } }
+    }
+
     /// Along what of the tensor a product sums, whose left (`is_a`) or right operand this is.
     pub fn summed_along(self, is_a: bool) -> Along {
-        if self.transposed == is_a { Along::Column } else { Along::Row }
+        if self.reading.transposed == is_a { Along::Column } else { Along::Row }
     }
 }

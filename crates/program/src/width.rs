@@ -80,7 +80,7 @@ impl Store {
     /// whatever codes the other operand has in its present format. Nothing for commands that read
     /// no weights, operands with blocks, or tensors that are not written yet.
     pub fn width_for_weights(&self, command: &Command) -> Option<u32> {
-        let gemm @ Product { a, b, accumulator, finish } = command.operation.product()?;
+        let gemm @ Product { a, b, accumulator, finish, .. } = command.operation.product()?;
         if self.program().block_of(gemm).is_some() {
             return None;
         }
@@ -89,7 +89,7 @@ impl Store {
             return None;
         }
         let other = self.tensor(a.tensor)?.format();
-        let weights = Operand { tensor: self.tensor(b.tensor)?, transposed: b.transposed };
+        let weights = Operand::read(self.tensor(b.tensor)?, b.reading);
         let product_frac = other.frac() + weights.tensor.format().frac();
         let alignment = alignment(accumulator, Some(product_frac))?;
         let other = self.program().tensor(a.tensor).plan.overflow.ends(other);

@@ -80,16 +80,19 @@ impl Watch {
         if self == Self::Nothing || !is_product(store.program(), command) {
             return None;
         }
-        let task = store.task(command, step);
         let (write, _) = store.program().writes_of(command).next()?;
-        let mapping = costs.mapping(write, task.shape());
-        let operands = Activity::of(&mapping, &task);
-        let mut observed = Observed { operands, ..Observed::default() };
-        if self == Self::Everything {
-            observed.accumulator_toggles = accumulator_toggles(&mapping, &task);
-            observed.accumulator_macs = task.shape().macs();
+        let mut sum = Observed::default();
+        for task in store.tasks(command, step) {
+            let mapping = costs.mapping(write, task.shape());
+            let operands = Activity::of(&mapping, &task);
+            let mut observed = Observed { operands, ..Observed::default() };
+            if self == Self::Everything {
+                observed.accumulator_toggles = accumulator_toggles(&mapping, &task);
+                observed.accumulator_macs = task.macs();
+            }
+            sum.add(&observed);
         }
-        Some(observed)
+        Some(sum)
     }
 }
 

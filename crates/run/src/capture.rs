@@ -7,8 +7,9 @@ use systoliq_array::Mapping;
 use systoliq_engine::Fast;
 use systoliq_fxp::{Adder, Tensor};
 use systoliq_nn::{DataSet, epoch_order, initial_weights};
+use systoliq_program::view::Submatrix;
 use systoliq_program::{
-    Command, Engine, GemmTask, Operand, Program, Step, Store, Work, Write, WriteId,
+    Command, Engine, GemmTask, Operand, Program, Reading, Step, Store, Work, Write, WriteId,
 };
 
 use crate::{Error, Prepared};
@@ -19,33 +20,37 @@ use systoliq_hardware::cost::Arithmetic;
 pub struct CapturedGemm {
     a: Tensor,
     b: Tensor,
-    /// Whether A and B are the transposes of their tensors.
-    transposed: [bool; 2],
+    /// What of them is read, and how.
+    parts: [Submatrix; 2],
+    read: [Reading; 2],
     adder: Adder,
     bias: Option<Tensor>,
+    output: Submatrix,
 }
 
 impl CapturedGemm {
     fn of(task: &GemmTask<'_>) -> Self {
-        let GemmTask { a, b, adder, bias } = *task;
+        let GemmTask { a, b, adder, bias, output } = *task;
         Self {
             a: a.tensor.clone(),
             b: b.tensor.clone(),
-            transposed: [a.transposed, b.transposed],
+            parts: [a.part, b.part],
+            read: [a.reading, b.reading],
             adder,
             bias: bias.cloned(),
+            output,
         }
     }
 
     /// The GEMM, to be run again.
     pub fn task(&self) -> GemmTask<'_> {
-        let [a, b] = self.transposed;
-        GemmTask {
-            a: Operand { tensor: &self.a, transposed: a },
-            b: Operand { tensor: &self.b, transposed: b },
-            adder: self.adder,
-            bias: self.bias.as_ref(),
-        }
+        let Self { adder, output, .. } = *self;
+        let [a, b] = [(&self.a, 0), (&self.b, 1)].map(|(tensor, at)| Operand {
+            tensor,
+            part: self.parts[at],
+            reading: self.read[at],
+        });
+        GemmTask { a, b, adder, bias: self.bias.as_ref(), output }
     }
 }
 
@@ -111,7 +116,8 @@ pub fn mapping_in_step(
     }
 }
 
-/// Trains up to step `step`, from 0, and gives a GEMM of the program as it runs in it. `progress` is told how many steps are done.
+/// Trains up to step `step`, from 0, and gives a GEMM of the program as it runs in it; of several on
+/// parts of their tensors, the first. `progress` is told how many steps are done.
 ///
 /// # Errors
 ///
@@ -150,7 +156,8 @@ pub fn capture(
             store.load(&data.train.batch(rows), &now);
             for &command in &program.step {
                 if done == step && command == program.write(write).command {
-                    return Ok(CapturedGemm::of(&store.task(command, &now)));
+                    let mut tasks = store.tasks(command, &now);
+                    return Ok(CapturedGemm::of(&tasks.next().expect("a product")));
                 }
                 engine.run(command, &mut store, &now);
             }

@@ -169,7 +169,7 @@ impl<'s> Dump<'s> {
         };
         let operand = |operand: OperandRef, is_a: bool| {
             let file = file_along(operand.tensor, operand.summed_along(is_a));
-            json!({ "file": file, "transposed": operand.transposed })
+            json!({ "file": file, "transposed": operand.reading.transposed })
         };
         let accumulator = |accumulator: &Accumulator, a: TensorId, b: TensorId| {
             let frac = |id| store.tensor(id).expect("an operand").format().frac();

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::num::NonZero;
 
 use serde::Serialize;
 use systoliq_array::{Stationary, mapping::Axis};
-use systoliq_program::{GemmShape, Pass};
+use systoliq_program::{ConvolutionShape, GemmShape, Pass};
 
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::Accelerator;
@@ -22,7 +23,7 @@ use systoliq_import::{
     scalesim::topology::Convolution, scalesim::topology::Layer, scalesim::topology::LayerShape,
     scalesim::topology::OutputSize, scalesim::topology::Topology,
 };
-use systoliq_program::{im2col::Im2col, im2col::Sliding};
+use systoliq_program::im2col::Im2col;
 use systoliq_run::Error;
 
 /// One product of a layer.
@@ -49,64 +50,54 @@ pub struct LayerProduct {
 pub fn products(topology: &Topology, size: OutputSize, training: bool) -> Vec<LayerProduct> {
     let mut products = Vec::new();
     for (at, layer) in topology.layers.iter().enumerate() {
-        let forward = layer.gemm(size);
-        let image = image(layer, size);
-        products.push(product(layer, Pass::Forward, forward, [image, None]));
-        if training {
-            if at > 0 {
-                products.push(input_gradient(layer, forward, size));
-            }
-            let GemmShape { m, k, n } = forward;
-            let shape = GemmShape { m: n, k: m, n: k };
-            products.push(product(layer, Pass::WeightGradient, shape, [None, image]));
-        }
+        let all = of_passes(layer, size).into_iter().zip(Pass::ALL);
+        let asked = all.filter(|(_, pass)| match pass {
+            Pass::Forward => true,
+            Pass::InputGradient => training && at > 0,
+            Pass::WeightGradient | Pass::Update => training,
+        });
+        products.extend(asked.map(|((GemmShape { m, k, n }, views), pass)| LayerProduct {
+            layer: layer.name().to_owned(),
+            pass,
+            m,
+            n,
+            k,
+            repeats: layer.repeats(),
+            views,
+        }));
     }
     products
 }
 
-fn product(
-    layer: &Layer,
-    pass: Pass,
-    GemmShape { m, k, n }: GemmShape,
-    views: [Option<Im2col>; 2],
-) -> LayerProduct {
-    LayerProduct { layer: layer.name().to_owned(), pass, m, n, k, repeats: layer.repeats(), views }
-}
-
-/// The image whose windows a convolution multiplies with its filters.
-fn image(layer: &Layer, size: OutputSize) -> Option<Im2col> {
-    let LayerShape::Convolution(convolution) = layer.shape() else { return None };
-    let Convolution { ifmap, filter, channels, strides, .. } = convolution;
-    let [down, along] = [0, 1].map(|axis| Sliding {
-        positions: size.along(ifmap[axis], filter[axis], strides[axis]),
-        taps: filter[axis],
-        step: strides[axis],
-        dilation: 1,
-        pad: 0,
-        extent: ifmap[axis],
-    });
-    Some(Im2col { down, along, channels })
-}
-
-/// dX: of a convolution, the product over the dilated and padded dZ with flipped filters.
-fn input_gradient(layer: &Layer, forward: GemmShape, size: OutputSize) -> LayerProduct {
-    let pass = Pass::InputGradient;
+/// The forward product of a layer, its input gradient and its weight gradient, each with the images
+/// of which A and B are views.
+fn of_passes(layer: &Layer, size: OutputSize) -> [(GemmShape, [Option<Im2col>; 2]); 3] {
     let LayerShape::Convolution(convolution) = layer.shape() else {
-        let GemmShape { m, k, n } = forward;
-        return product(layer, pass, GemmShape { m, k: n, n: k }, [None; 2]);
+        let GemmShape { m, k, n } = layer.gemm(size);
+        let shapes =
+            [GemmShape { m, k, n }, GemmShape { m, k: n, n: k }, GemmShape { m: n, k: m, n: k }];
+        return shapes.map(|shape| (shape, [None; 2]));
     };
     let Convolution { ifmap, filter, channels, filters, strides } = convolution;
-    let [down, along] = [0, 1].map(|axis| Sliding {
-        positions: ifmap[axis],
-        taps: filter[axis],
-        step: 1,
-        dilation: strides[axis],
-        pad: filter[axis] - 1,
-        extent: size.along(ifmap[axis], filter[axis], strides[axis]),
+    // Where sizes are rounded up, the last windows reach beyond the image.
+    let end_padding = [0, 1].map(|axis| {
+        let outputs = size.along(ifmap[axis], filter[axis], strides[axis]);
+        ((outputs - 1) * strides[axis] + filter[axis]).saturating_sub(ifmap[axis])
     });
-    let gradient = Im2col { down, along, channels: filters };
-    let shape = GemmShape { m: gradient.positions(), k: gradient.taps(), n: channels };
-    product(layer, pass, shape, [Some(gradient), None])
+    let convolution = ConvolutionShape {
+        batch: 1,
+        image: ifmap,
+        channels,
+        filters,
+        kernel: filter,
+        stride: strides,
+        dilation: [1; 2],
+        padding: [0; 2],
+        end_padding,
+        groups: NonZero::<usize>::MIN,
+    };
+    let products = convolution.products().expect("a window fits an image that was checked");
+    products.map(|product| (product.shape, product.images()))
 }
 
 /// What one product takes, over all its repeats.

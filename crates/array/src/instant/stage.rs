@@ -1,10 +1,9 @@
 //! All registers in one cycle, from where the folds stand in it.
 
 use systoliq_fxp::Sum;
-use systoliq_program::{GemmShape, Operand};
+use systoliq_program::GemmShape;
 
-use crate::mapping::Stationary;
-use crate::register::{BUBBLE, CycleCause, Latch, Left, Registers, SumRegister};
+use crate::register::{BUBBLE, CycleCause, Latch, Left, Operands, Registers, SumRegister};
 use crate::schedule::Fold;
 use crate::{FoldOrder, Mapping, Overlap};
 
@@ -141,7 +140,7 @@ impl Stage<'_, '_> {
                 _ => self.streaming(row + col).map_or(BUBBLE, |(begun, step)| {
                     let tile = begun.fold.tile;
                     let valid = row < tile.rows;
-                    let code = if valid { self.right(tile.row + row, step) } else { 0 };
+                    let code = if valid { self.operands().right(tile.row + row, step) } else { 0 };
                     let first = begun.since == 0 && row < begun.fold.span_rows;
                     Latch { code, valid, first, fold: begun.number as usize }
                 }),
@@ -158,7 +157,8 @@ impl Stage<'_, '_> {
                 _ => self.streaming(row + col).map_or(BUBBLE, |(begun, step)| {
                     let tile = begun.fold.tile;
                     let valid = col < tile.cols;
-                    let code = if valid { self.other(0, tile.col + col, step) } else { 0 };
+                    let code =
+                        if valid { self.operands().other(0, tile.col + col, step) } else { 0 };
                     Latch { code, valid, first: begun.since == 0, fold: begun.number as usize }
                 }),
             };
@@ -341,7 +341,7 @@ impl Stage<'_, '_> {
     fn staying(&self, begun: &Begun, row: usize, col: usize) -> Latch {
         let tile = begun.fold.tile;
         let valid = row < tile.rows && col < tile.cols;
-        let code = if valid { self.other(tile.row + row, tile.col + col, 0) } else { 0 };
+        let code = if valid { self.operands().other(tile.row + row, tile.col + col, 0) } else { 0 };
         Latch { code, valid, first: false, fold: begun.number as usize }
     }
 
@@ -440,27 +440,8 @@ impl Stage<'_, '_> {
         }));
     }
 
-    /// The operand that moves right, at a place along the rows' axis and in time.
-    fn right(&self, row: usize, step: usize) -> i64 {
+    fn operands(&self) -> Operands<'_> {
         let Instants { task, mapping, .. } = self.instants;
-        let at = mapping.stationary.product(row, 0, step);
-        match mapping.stationary {
-            Stationary::Output | Stationary::Weight => code(&task.a, at.m, at.k),
-            Stationary::Input => code(&task.b, at.k, at.n),
-        }
+        Operands { task: *task, stationary: mapping.stationary }
     }
-
-    /// The other operand, at a place along all three axes; two of them matter.
-    fn other(&self, row: usize, col: usize, step: usize) -> i64 {
-        let Instants { task, mapping, .. } = self.instants;
-        let at = mapping.stationary.product(row, col, step);
-        match mapping.stationary {
-            Stationary::Output | Stationary::Weight => code(&task.b, at.k, at.n),
-            Stationary::Input => code(&task.a, at.m, at.k),
-        }
-    }
-}
-
-fn code(operand: &Operand<'_>, row: usize, col: usize) -> i64 {
-    operand.code(row, col)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use systoliq_program::{GemmTask, Operand};
+use systoliq_program::GemmTask;
 
 use super::grid::{Hazard, Latch};
 use crate::Mapping;
@@ -10,38 +10,35 @@ use crate::mapping::Stationary;
 use crate::schedule::Fold;
 
 /// The operands of a GEMM as the edges want them.
-pub(super) struct Operands {
-    mapping: Mapping,
-    a: Vec<i64>,
-    b: Vec<i64>,
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) task: GemmTask<'a>,
+    pub(crate) stationary: Stationary,
 }
 
-impl Operands {
-    pub(super) fn new(task: &GemmTask<'_>, mapping: &Mapping) -> Self {
-        let codes = |operand: &Operand<'_>| {
-            let cols = operand.cols();
-            let at = |index| operand.code(index / cols, index % cols);
-            (0..operand.rows() * cols).map(at).collect()
-        };
-        Self { mapping: *mapping, a: codes(&task.a), b: codes(&task.b) }
-    }
-
+impl Operands<'_> {
     /// The operand that moves right, at a place along the rows' axis and in time.
-    pub(super) fn right(&self, row: usize, time: usize) -> i64 {
-        let at = self.mapping.stationary.product(row, 0, time);
-        match self.mapping.stationary {
-            Stationary::Output | Stationary::Weight => self.a[at.m * self.mapping.shape.k + at.k],
-            Stationary::Input => self.b[at.k * self.mapping.shape.n + at.n],
+    pub(crate) fn right(&self, row: usize, time: usize) -> i64 {
+        let at = self.stationary.product(row, 0, time);
+        match self.stationary {
+            Stationary::Output | Stationary::Weight => self.task.a.code(at.m, at.k),
+            Stationary::Input => self.task.b.code(at.k, at.n),
         }
     }
 
     /// The other operand, at a place along all three axes; two of them matter.
-    pub(super) fn other(&self, row: usize, col: usize, time: usize) -> i64 {
-        let at = self.mapping.stationary.product(row, col, time);
-        match self.mapping.stationary {
-            Stationary::Output | Stationary::Weight => self.b[at.k * self.mapping.shape.n + at.n],
-            Stationary::Input => self.a[at.m * self.mapping.shape.k + at.k],
+    pub(crate) fn other(&self, row: usize, col: usize, time: usize) -> i64 {
+        let at = self.stationary.product(row, col, time);
+        match self.stationary {
+            Stationary::Output | Stationary::Weight => self.task.b.code(at.k, at.n),
+            Stationary::Input => self.task.a.code(at.m, at.k),
         }
+    }
+
+    /// Whether both operands of product `k` of output `index` are stored.
+    pub(super) fn are_stored(&self, index: usize, k: usize) -> bool {
+        let (row, col) = self.task.place(index);
+        self.task.a.is_stored(row, k) && self.task.b.is_stored(k, col)
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) struct RegisterGrid<'a> {
     mapping: Mapping,
     task: GemmTask<'a>,
     folds: &'a [Fold],
-    operands: Operands,
+    operands: Operands<'a>,
     sequencer: Sequencer<'a>,
     /// Where sums move: those of the folds so far, by place in C.
     partial: Vec<Option<SumRegister>>,
@@ -165,7 +165,7 @@ impl<'a> RegisterGrid<'a> {
             mapping: *mapping,
             task: *task,
             folds,
-            operands: Operands::new(task, mapping),
+            operands: Operands { task: *task, stationary: mapping.stationary },
             sequencer: Sequencer::new(mapping, folds),
             partial: vec![None; moving],
             last_left: vec![0; mapping.cols],
@@ -529,9 +529,11 @@ impl<'a> RegisterGrid<'a> {
         let ends = self.task.adder.ends_run(k, self.mapping.shape.k as u64);
         self.chunk_sums += u64::from(ends);
         cell.additions += 1;
-        self.counts.macs += 1;
-        self.zero_operand_macs += u64::from(right.code == 0 || other.code == 0);
         self.counts.accumulator_writes += 1;
+        if self.operands.are_stored(index, k as usize) {
+            self.counts.macs += 1;
+            self.zero_operand_macs += u64::from(right.code == 0 || other.code == 0);
+        }
     }
 
     /// Compares every register with what it is about to hold.

@@ -10,8 +10,9 @@ use systoliq_fxp::{
     Accumulator, Adder, Along, Blocks, Format, Overflow, OverflowAt, Rounding, Tensor,
 };
 use systoliq_keyed_random::Key;
+use systoliq_program::convolution::ViewedGemm;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::{GemmTask, Operand};
+use systoliq_program::{ConvolutionShape, GemmTask, Operand};
 
 /// Random words, one after the other.
 pub(crate) struct Draw {
@@ -54,6 +55,30 @@ impl Draw {
         Format::new(bits, self.between(-64, 64) as i32, signed).unwrap()
     }
 
+    /// A convolution of up to `side` pixels a side.
+    pub(crate) fn convolution(&mut self, side: usize) -> ConvolutionShape {
+        loop {
+            let groups = self.pick(&[1, 1, 2, 3]);
+            let mut two = |low, high| [self.size(low, high), self.size(low, high)];
+            let [image, kernel] = [two(1, side), two(1, 4)];
+            let convolution = ConvolutionShape {
+                image,
+                kernel,
+                stride: two(1, 3),
+                dilation: two(1, 3),
+                padding: two(0, 4),
+                end_padding: two(0, 4),
+                batch: self.size(1, 3),
+                channels: groups * self.size(1, 3),
+                filters: groups * self.size(1, 3),
+                groups: NonZero::new(groups).unwrap(),
+            };
+            if convolution.outputs().is_some() {
+                return convolution;
+            }
+        }
+    }
+
     /// Codes of all sizes, small ones or the ends of the range.
     pub(crate) fn tensor(&mut self, format: Format, rows: usize, cols: usize) -> Tensor {
         let (min, max) = (format.min_raw(), format.max_raw());
@@ -89,13 +114,26 @@ pub(crate) struct Case {
     /// Elements of a block of A, of B or of both.
     pub(crate) blocks: Option<(NonZero<u32>, [bool; 2])>,
     pub(crate) bias: Option<Format>,
+    /// Where operands are views: of which convolution, and which of its products and groups this is.
+    pub(crate) convolution: Option<(ConvolutionShape, usize, usize)>,
     pub(crate) seed: u64,
 }
 
 impl Case {
     /// How the GEMM lies on the array.
     pub(crate) fn mapping(&self) -> Mapping {
-        Mapping::new(&self.array, self.shape, self.stationary).fitting(self.room)
+        let mapping = Mapping::new(&self.array, self.shape, self.stationary).fitting(self.room);
+        mapping.with_structural_zeros(self.shape.macs() - self.macs())
+    }
+
+    /// Products of two stored elements.
+    pub(crate) fn macs(&self) -> u64 {
+        match self.convolution {
+            None => self.shape.macs(),
+            Some((convolution, ..)) => {
+                product(&convolution, 0).macs() / convolution.groups.get() as u64
+            }
+        }
     }
 
     /// The engine that steps it.
@@ -140,13 +178,16 @@ impl Case {
     pub(crate) fn with_task<T>(&self, use_task: impl FnOnce(&GemmTask<'_>) -> T) -> T {
         let mut draw = Draw::new(self.seed);
         let GemmShape { m, k, n } = self.shape;
-        let mut operand = |format, transposed, rows, cols| {
-            let (rows, cols) = if transposed { (cols, rows) } else { (rows, cols) };
-            draw.tensor(format, rows, cols)
-        };
-        let a = operand(self.formats[0], self.transposed[0], m, k);
-        let b = operand(self.formats[1], self.transposed[1], k, n);
-        let bias = self.bias.map(|format| operand(format, false, 1, n));
+        let [across_a, across_b] = self.transposed;
+        let turned = |across, (rows, cols)| if across { (cols, rows) } else { (rows, cols) };
+        let mut stored = [turned(across_a, (m, k)), turned(across_b, (k, n)), (1, n)];
+        if let Some((convolution, pass, _)) = self.convolution {
+            stored = shapes(&convolution, pass);
+        }
+        let mut operand = |format, (rows, cols)| draw.tensor(format, rows, cols);
+        let a = operand(self.formats[0], stored[0]);
+        let b = operand(self.formats[1], stored[1]);
+        let bias = self.bias.map(|format| operand(format, stored[2]));
         let [a, b] = [(a, true), (b, false)].map(|(tensor, is_a)| match self.blocks {
             Some((size, has)) if has[usize::from(!is_a)] => {
                 let along = match self.transposed[usize::from(!is_a)] == is_a {
@@ -160,16 +201,53 @@ impl Case {
         let product_frac = self.formats[0].frac() + self.formats[1].frac();
         let frac = product_frac - self.shift;
         let accumulator = self.accumulator(frac);
-        use_task(&GemmTask {
-            a: Operand { tensor: &a, transposed: self.transposed[0] },
-            b: Operand { tensor: &b, transposed: self.transposed[1] },
-            adder: match self.blocks {
-                Some((size, _)) => Adder::of_blocks(&accumulator, size, Key::new(self.seed)),
-                None => Adder::new(&accumulator, product_frac, Key::new(self.seed)),
-            },
-            bias: bias.as_ref(),
-        })
+        let adder = match self.blocks {
+            Some((size, _)) => Adder::of_blocks(&accumulator, size, Key::new(self.seed)),
+            None => Adder::new(&accumulator, product_frac, Key::new(self.seed)),
+        };
+        if let Some((convolution, pass, group)) = self.convolution {
+            let product = product(&convolution, pass);
+            return use_task(&product.task([&a, &b], adder, bias.as_ref(), group));
+        }
+        use_task(&GemmTask::new(
+            Operand::new(&a, across_a),
+            Operand::new(&b, across_b),
+            adder,
+            bias.as_ref(),
+        ))
     }
+}
+
+/// One of the three products of a convolution: forward, input gradient, weight gradient.
+pub(crate) fn product(convolution: &ConvolutionShape, pass: usize) -> ViewedGemm {
+    convolution.products().expect("a window that fits")[pass]
+}
+
+/// What a product of a convolution reads as it is stored, and its bias.
+pub(crate) fn shapes(convolution: &ConvolutionShape, pass: usize) -> [(usize, usize); 3] {
+    let &ConvolutionShape { batch, image: [height, width], channels, filters, .. } = convolution;
+    let [out_height, out_width] = convolution.outputs().expect("a window that fits");
+    let inputs = (batch * height * width, channels);
+    let outputs = (batch * out_height * out_width, filters);
+    let taps = convolution.kernel[0] * convolution.kernel[1];
+    let of_filter = taps * channels / convolution.groups;
+    let weights = (filters, of_filter);
+    match pass {
+        0 => [inputs, weights, (1, filters)],
+        1 => [outputs, weights, (1, channels)],
+        _ => [outputs, inputs, (1, of_filter)],
+    }
+}
+
+/// A case whose operands are views, of images of up to `side` pixels a side.
+pub(crate) fn any_convolution(seed: u64, side: usize) -> Case {
+    let mut draw = Draw::new(seed ^ 0xc0de);
+    let convolution = draw.convolution(side);
+    let pass = draw.size(0, 2);
+    let group = draw.size(0, convolution.groups.get() - 1);
+    let shape = product(&convolution, pass).shape;
+    let convolution = Some((convolution, pass, group));
+    Case { shape, convolution, blocks: None, ..any_case(seed, 9) }
 }
 
 /// Which operands have blocks: mostly none.
@@ -271,6 +349,7 @@ pub(crate) fn any_case(seed: u64, size: usize) -> Case {
             size.map(|size| (size, has))
         }),
         bias,
+        convolution: None,
         seed,
     }
 }
@@ -307,6 +386,7 @@ pub(crate) fn for_each_small_case(side: usize, extent: usize, mut see: impl FnMu
                         blocks: NonZero::new((seed / 7 % 4) as u32)
                             .zip(BLOCKED[seed as usize / 28 % BLOCKED.len()]),
                         bias,
+                        convolution: None,
                         seed,
                     };
                     see(&case);

@@ -255,7 +255,7 @@ impl<'a> ResolvedTensor<'a> {
             Scale::Block { size } => (width, format!("block of {size}")),
         };
         let rows = match decl.rows {
-            Rows::Batch => None,
+            Rows::Batch { .. } => None,
             Rows::Fixed(rows) => Some(rows),
         };
         Self {

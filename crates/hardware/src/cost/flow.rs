@@ -65,7 +65,8 @@ impl<'a> Costs<'a> {
         stays: Stationary,
     ) -> Mapping {
         let sum_bits = self.sum_widths(gemm, shape.k).total();
-        self.accelerator.mapping(shape, sum_bits, stays)
+        let zeros = shape.structural_zeros(gemm.readings());
+        self.accelerator.mapping(shape, sum_bits, stays).with_structural_zeros(zeros)
     }
 
     /// The cycles of a product in each dataflow that can run it.

@@ -195,7 +195,7 @@ impl Bill<'_, '_, '_> {
                 };
                 let along_k = |axis: &Axis| (*axis == k) != is_a;
                 let positions = axes.into_iter().find(along_k).expect("k and another axis");
-                View { im2col, positions }
+                ImageView { im2col, positions }
             });
             let along_layout = is_along(mapping.stationary, operand, is_a);
             let second_copy = !along_layout && costs.accelerator.layout == Layout::TwoCopies;

@@ -14,6 +14,7 @@ use systoliq_program::TensorId;
 use crate::events::Buffer;
 use crate::memory::{Stored, TooLong};
 use systoliq_program::im2col::{Block, Im2col};
+use systoliq_program::view::Windows;
 
 /// A matrix on its way to the grid.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +30,12 @@ pub(super) struct IncomingMatrix {
     pub(super) resident: bool,
     /// Bits of half its scratchpad.
     pub(super) half_bits: u64,
-    pub(super) view: Option<View>,
+    pub(super) view: Option<ImageView>,
 }
 
 /// A matrix that is a view of an image.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct ImageView {
     pub(super) im2col: Im2col,
     /// The axis of its positions; taps lie along the other one.
     pub(super) positions: Axis,
@@ -112,7 +113,12 @@ impl TiledOperand {
     }
 
     /// The most pixels that the loops from `depth` on need.
-    fn pixels_max(&self, mapping: &Mapping, view: &View, depth: usize) -> Result<u64, TooLong> {
+    fn pixels_max(
+        &self,
+        mapping: &Mapping,
+        view: &ImageView,
+        depth: usize,
+    ) -> Result<u64, TooLong> {
         let loops = mapping.loops();
         let mut ranges = vec![whole(mapping)];
         for (at, each) in loops.iter().enumerate().take(depth) {
@@ -214,16 +220,17 @@ impl TiledOperand {
         let Some(view) = self.matrix.view.filter(|_| self.depends_on(axis)) else {
             return alike(pieces, together);
         };
-        let Im2col { down, along, .. } = view.im2col;
+        let Windows { down, along } = view.im2col.windows;
         // Windows at the image's upper and lower ends meet fewer pixels.
         let (period, inside) = if axis == view.positions {
-            let first = down.taps + down.pad;
-            let reach = down.dilation * (down.extent - 1) + down.pad + 1;
+            let window = down.tap_step * (down.taps - 1) + 1;
+            let first = window.saturating_add_signed(down.pad.max(0));
+            let reach = (down.spread * (down.extent - 1) + 1).saturating_add_signed(down.pad);
             // So do those near the lower end where other taps went over all of it before.
-            let end = (reach.saturating_sub(down.taps) / down.step + 1).saturating_sub(down.taps);
-            (down.dilation * along.positions, first * along.positions..end * along.positions)
+            let end = (reach.saturating_sub(window) / down.step + 1).saturating_sub(window);
+            (down.spread * along.positions, first * along.positions..end * along.positions)
         } else {
-            (view.im2col.taps_of_channel(), whole(mapping)[index(axis)].clone())
+            (view.im2col.windows.taps(), whole(mapping)[index(axis)].clone())
         };
         let (count, side) = (pieces.count(), pieces.side);
         let period = period / common_divisor(period, side);
@@ -242,7 +249,7 @@ impl TiledOperand {
         ]
     }
 
-    fn block(&self, view: &View, ranges: &[Range<usize>; 3]) -> Block {
+    fn block(&self, view: &ImageView, ranges: &[Range<usize>; 3]) -> Block {
         let taps = self.matrix.axes.into_iter().find(|&axis| axis != view.positions);
         let [positions, taps] = [view.positions, taps.expect("two axes")].map(index);
         Block { positions: ranges[positions].clone(), taps: ranges[taps].clone() }

@@ -52,7 +52,7 @@ pub(super) struct Traffic<'e> {
 
 /// A matrix cut into parts over two axes, of which the second is the faster.
 #[derive(Clone, Copy)]
-struct Cut {
+struct ResultCut {
     axes: [Axis; 2],
     sides: [usize; 2],
     /// The most pieces in which a part comes, and the elements of the largest.
@@ -151,7 +151,7 @@ impl Traffic<'_> {
         &self,
         (tensor, stored, write): (TensorId, Stored, bool),
         bits: u32,
-        cut: Cut,
+        cut: ResultCut,
         (part, piece): (&Tile, usize),
         elements: u64,
     ) -> Transfer {
@@ -358,14 +358,14 @@ impl FoldSequence<'_> {
     }
 
     /// A matrix in parts of these sides, which may come in pieces of time.
-    fn cut(&self, axes: [Axis; 2], sides: [usize; 2], in_pieces: bool) -> Cut {
+    fn cut(&self, axes: [Axis; 2], sides: [usize; 2], in_pieces: bool) -> ResultCut {
         let whole = sides.iter().product();
         if !in_pieces {
-            return Cut { axes, sides, pieces: 1, piece: whole };
+            return ResultCut { axes, sides, pieces: 1, piece: whole };
         }
         let steps = largest(&self.traffic.mapping, Axis::Time);
         let size = steps.min(self.steps_max);
-        Cut { axes, sides, pieces: steps.div_ceil(size), piece: whole / steps * size }
+        ResultCut { axes, sides, pieces: steps.div_ceil(size), piece: whole / steps * size }
     }
 
     /// The results of a piece of a fold, by its number.

@@ -1,14 +1,16 @@
-//! `output = convert(factor · edge(a · b + bias))`.
+//! `output = convert(factor · edge(a · b + bias))`, or that of several products on equal cuts of a, b
+//! and the output.
 
 use systoliq_fxp::{Accumulator, Adder};
 
 use crate::command::Program;
 use crate::engine::{Multiply, Outcome};
 use crate::finish::{Edge, Exit, Finish};
-use crate::gemm::{GemmShape, GemmTask};
+use crate::gemm::{GemmShape, GemmTask, Reading};
 use crate::listing::{operand, registers, scaled};
 use crate::store::{Running, Store};
 use crate::tensor::{OperandRef, TensorId};
+use crate::view::{Cut, Repeats, Submatrix};
 
 /// A matrix product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Product {
     pub a: OperandRef,
     /// The right operand.
     pub b: OperandRef,
+    /// How many products they make, and what each takes of them.
+    pub repeats: Repeats,
     /// The accumulator of each output.
     pub accumulator: Accumulator,
     /// How sums become the result.
@@ -29,13 +33,20 @@ impl Product {
         operands.into_iter().chain(self.finish.bias).chain(self.finish.mask()).collect()
     }
 
+    /// The sizes of each product, where `shape` says those of tensors.
     pub(super) fn shape(&self, shape: impl Fn(TensorId) -> (usize, usize)) -> GemmShape {
-        let operand = |operand: OperandRef| {
+        let operand = |operand: OperandRef, cut: Cut| {
             let (rows, cols) = shape(operand.tensor);
-            if operand.transposed { (cols, rows) } else { (rows, cols) }
+            let part = Submatrix::whole(rows, cols).cut(cut, 0, self.repeats.count);
+            operand.reading.shape(&part)
         };
-        let ((m, k), (_, n)) = (operand(self.a), operand(self.b));
+        let ((m, k), (_, n)) = (operand(self.a, self.repeats.a), operand(self.b, self.repeats.b));
         GemmShape { m, k, n }
+    }
+
+    /// How A and B are read.
+    pub fn readings(&self) -> [Reading; 2] {
+        [self.a.reading, self.b.reading]
     }
 
     pub(super) fn describe(&self, program: &Program) -> String {
@@ -62,9 +73,17 @@ impl Product {
         products: &mut Multiply<'_>,
     ) -> Outcome {
         let mut exit = self.exit(store, running);
-        let mut sums = products(&self.task(store, running));
-        exit.leave(&mut sums.values);
-        store.accept(exit).with_sums(sums.values.len() as u64, sums.overflowed).into()
+        let mut sums = vec![0; exit.len()];
+        let mut overflowed = 0;
+        for task in self.tasks(store, running) {
+            let part = products(&task);
+            overflowed += part.overflowed;
+            for (row, values) in part.values.chunks(task.output.cols.max(1)).enumerate() {
+                sums[task.output.index(row, 0)..][..values.len()].copy_from_slice(values);
+            }
+        }
+        exit.leave(&mut sums);
+        store.accept(exit).with_sums(sums.len() as u64, overflowed).into()
     }
 
     /// The adder before the accumulators.
@@ -79,14 +98,17 @@ impl Product {
         }
     }
 
-    /// What is summed.
-    pub(crate) fn task<'s>(&self, store: &'s Store, running: &Running<'_>) -> GemmTask<'s> {
-        GemmTask {
-            a: store.operand(self.a, true),
-            b: store.operand(self.b, false),
-            adder: self.adder(store, running),
-            bias: self.finish.bias.map(|bias| store.read(bias)),
-        }
+    /// What is summed, product by product.
+    pub(crate) fn tasks<'s>(
+        &self,
+        store: &'s Store,
+        running: &Running<'_>,
+    ) -> impl Iterator<Item = GemmTask<'s>> + use<'s> {
+        let bias = self.finish.bias.map(|bias| store.read(bias));
+        let (a, b) = (store.operand(self.a, true), store.operand(self.b, false));
+        let whole = GemmTask::new(a, b, self.adder(store, running), bias);
+        let repeats = self.repeats;
+        (0..repeats.count.get()).map(move |at| whole.repeat(&repeats, at))
     }
 
     /// How its sums leave.
