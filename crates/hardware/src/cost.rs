@@ -17,9 +17,12 @@
 mod edge;
 mod flow;
 mod gemm;
+mod loss;
 mod mask;
 mod operand;
+mod reduce;
 mod traffic;
+mod update;
 mod vector;
 
 use std::cell::RefCell;
@@ -128,9 +131,6 @@ pub const MACS_MAX: u128 = 1 << 48;
 
 /// Largest matrix of a GEMM, in elements.
 pub const ELEMENTS_MAX: u128 = 1 << 40;
-
-/// Passes of the vector unit over its elements.
-const SOFTMAX_PASSES: u64 = 4;
 
 /// Bits of the mantissas of momentum, weight decay and 1/B.
 const FACTOR_BITS: u32 = 16;

@@ -5,8 +5,10 @@
 //! to DRAM. So a larger stash keeps all that a smaller one does, and a short batch keeps what a
 //! full one does.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use systoliq_program::{Command, Pass, TensorId};
+use systoliq_program::{Pass, TensorId, What};
 
 use crate::cost::Costs;
 use crate::memory::Stored;
@@ -43,7 +45,7 @@ pub struct Stash {
     pub kept: Vec<StashedTensor>,
 }
 
-/// Elements, or a mask, that the backward pass reads of the forward pass.
+/// What the backward pass reads of the forward pass: all elements of a tensor, or its mask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) tensor: TensorId,
@@ -56,11 +58,15 @@ pub(crate) struct Item {
 /// its activations.
 pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
     let program = costs.program;
-    let passes = |forward: bool| {
-        program.commands.iter().filter(move |c| (c.pass == Pass::Forward) == forward)
+    let later: BTreeSet<(TensorId, What)> = program
+        .all_writes()
+        .filter(|(.., command)| command.pass != Pass::Forward)
+        .flat_map(|(_, write, command)| command.operation.reads(write.tensor))
+        .collect();
+    let is_read = |tensor: TensorId, stored: Stored| {
+        let what = if stored == Stored::Mask { What::Mask } else { What::Elements };
+        later.contains(&(tensor, what))
     };
-    let is_read =
-        |tensor: TensorId, stored: Stored| passes(false).any(|c| reads(c, tensor, stored));
     let item = |tensor: TensorId, stored: Stored| {
         let decl = program.tensor(tensor);
         let elements = decl.rows.count(batch) as u64 * decl.cols as u64;
@@ -69,8 +75,8 @@ pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
         let bytes = (elements * u64::from(bits)).div_ceil(8) * if twice { 2 } else { 1 };
         Item { tensor, stored, bytes, on_chip: false }
     };
-    let made = passes(true).filter_map(|command| command.operation.product());
-    let made = made.map(|product| product.finish.output);
+    let forward = program.inference.iter().flat_map(|&id| program.writes_of(id));
+    let made = forward.map(|(_, write)| write.tensor);
     let made = made.flat_map(|tensor| [(tensor, Stored::Mask), (tensor, Stored::Elements)]);
     let mut free = Some(costs.accelerator.scratchpad.stash_bytes);
     let placed =
@@ -82,19 +88,6 @@ pub(crate) fn items(costs: &Costs<'_>, batch: usize) -> Vec<Item> {
     let input = (program.input, Stored::Elements);
     let input = Some(input).filter(|&(tensor, stored)| is_read(tensor, stored));
     input.map(|(tensor, stored)| item(tensor, stored)).into_iter().chain(placed).collect()
-}
-
-/// Whether a command reads elements, or a mask, of a tensor.
-fn reads(command: &Command, tensor: TensorId, stored: Stored) -> bool {
-    let operation = &command.operation;
-    match (operation.product(), stored) {
-        (Some(product), Stored::Mask) => product.finish.mask() == Some(tensor),
-        (None, Stored::Mask) => false,
-        (Some(product), _) => [product.a, product.b].iter().any(|operand| operand.tensor == tensor),
-        (None, _) => {
-            operation.writes().into_iter().any(|output| operation.reads(output).contains(&tensor))
-        }
-    }
 }
 
 impl Stash {

@@ -10,7 +10,7 @@ use systoliq_fxp::{Along, SoftmaxFormat};
 pub use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
 use crate::operation::{Operation, Product, Work};
-use crate::plan::Role;
+use crate::role::Role;
 use crate::tensor::{OperandRef, TensorDecl, TensorId};
 
 /// The pass of a training step that a command belongs to.
@@ -179,10 +179,11 @@ impl Program {
         all.next().map(|(_, write, command)| (write, command))
     }
 
-    /// What is read for a write.
+    /// The tensors that are read for a write.
     pub fn reads(&self, id: WriteId) -> Vec<TensorId> {
         let write = self.write(id);
-        self.command(write.command).operation.reads(write.tensor)
+        let reads = self.command(write.command).operation.reads(write.tensor);
+        reads.into_iter().map(|(tensor, _)| tensor).collect()
     }
 
     /// The id of the rounding of the sums of a command: `layer/pass/accumulator`; see

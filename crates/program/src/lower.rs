@@ -9,7 +9,8 @@ use crate::Error;
 use crate::command::{Learning, Pass, Program};
 use crate::finish::{Edge, Factor, Finish};
 use crate::operation::{BatchLoss, Operation, Product, Reduce, Update};
-use crate::plan::{Plan, Role, TensorPlan};
+use crate::plan::{Plan, TensorPlan};
+use crate::role::Role;
 use crate::tensor::{OperandRef, Rows, TensorDecl, TensorId};
 use crate::view::Repeats;
 

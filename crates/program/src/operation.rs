@@ -33,6 +33,15 @@ pub enum Operation {
     Update(Update),
 }
 
+/// What is read of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum What {
+    /// Its elements.
+    Elements,
+    /// Which of them are positive, a bit each.
+    Mask,
+}
+
 /// How much there is to do for a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Work {
@@ -58,13 +67,17 @@ impl Operation {
         }
     }
 
-    /// The tensors that are read for one of those that it writes.
-    pub fn reads(&self, output: TensorId) -> Vec<TensorId> {
+    /// What is read, of which tensors, for one of those that it writes. Stash, residency and second
+    /// copies follow from it.
+    pub fn reads(&self, output: TensorId) -> Vec<(TensorId, What)> {
+        let elements = |tensor| (tensor, What::Elements);
         match self {
             Self::Product(product) => product.reads(),
-            Self::Reduce(reduce) => vec![reduce.input],
-            Self::Loss(loss) => [loss.outputs].into_iter().chain(loss.targets).collect(),
-            Self::Update(update) => update.reads(output),
+            Self::Reduce(reduce) => vec![elements(reduce.input)],
+            Self::Loss(loss) => {
+                [loss.outputs].into_iter().chain(loss.targets).map(elements).collect()
+            }
+            Self::Update(update) => update.reads(output).into_iter().map(elements).collect(),
         }
     }
 

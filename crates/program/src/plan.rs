@@ -3,111 +3,14 @@
 use std::fmt;
 use std::num::NonZero;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use systoliq_fxp::scale::{Share, initial_frac};
 use systoliq_fxp::{Accumulator, Conversion, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_keyed_random::Key;
 use systoliq_nn::{Graph, Loss};
 
 use crate::Error;
-use crate::spec::{AccumulatorSettings, AsWritten, PrecisionSpec, ScaleKind, TensorSettings};
-
-/// What a tensor is in training.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Samples as the first layer reads them.
-    Input,
-    /// Weights as the array reads them.
-    Weights,
-    /// Weights as the update writes them.
-    Master,
-    /// Biases.
-    Bias,
-    /// Outputs of hidden layers.
-    Activations,
-    /// Outputs of the last layer.
-    Logits,
-    /// Targets of a regression.
-    Targets,
-    /// Gradient of the loss with respect to the outputs, ∂d/∂ŷ.
-    Error,
-    /// Gradients with respect to pre-activations of hidden layers.
-    Gradients,
-    /// Gradients with respect to weights and biases.
-    WeightGradients,
-    /// What momentum has gathered of the gradients of weights or biases.
-    Momentum,
-    /// What the weights' format could not hold of the weights.
-    Residual,
-}
-
-impl Role {
-    /// The role's key in the `precision` section.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Weights => "weights",
-            Self::Master => "master",
-            Self::Bias => "bias",
-            Self::Activations => "activations",
-            Self::Logits => "logits",
-            Self::Targets => "targets",
-            Self::Error => "error",
-            Self::Gradients => "gradients",
-            Self::WeightGradients => "weight_gradients",
-            Self::Momentum => "momentum",
-            Self::Residual => "residual",
-        }
-    }
-
-    /// Whether tensors of this role are carried from step to step.
-    pub fn outlasts_a_step(self) -> bool {
-        matches!(self, Self::Master | Self::Weights | Self::Bias | Self::Momentum | Self::Residual)
-    }
-
-    /// Whether matrix products read it as an operand.
-    fn is_operand(self) -> bool {
-        matches!(
-            self,
-            Self::Input | Self::Weights | Self::Activations | Self::Error | Self::Gradients
-        )
-    }
-
-    /// What the `precision` section may leave out.
-    fn defaults(self) -> Defaults {
-        use Rounding::{NearestEven, Stochastic};
-        use ScaleKind::{History, Initial, Static};
-        let (bits, frac, scale, rounding) = match self {
-            Self::Input => (8, Some(7), Static, NearestEven),
-            Self::Weights => (8, None, Initial, NearestEven),
-            Self::Master | Self::Bias | Self::Residual => (16, None, Initial, Stochastic),
-            Self::Activations | Self::Logits => (8, None, History, NearestEven),
-            Self::Targets => (16, Some(12), Static, NearestEven),
-            Self::Error => (8, Some(6), Static, Stochastic),
-            Self::Gradients => (8, None, History, Stochastic),
-            Self::WeightGradients | Self::Momentum => (16, None, History, NearestEven),
-        };
-        Defaults { bits, frac, scale, rounding }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The defaults of a role; all saturate.
-struct Defaults {
-    bits: u32,
-    frac: Option<i32>,
-    scale: ScaleKind,
-    rounding: Rounding,
-}
+use crate::role::{Role, RoleRules};
+use crate::spec::{AccumulatorSettings, PrecisionSpec, ScaleKind, TensorSettings};
 
 /// How many times the range of weights may double, unless stated.
 pub const SPARE_DEFAULT: u32 = 2;
@@ -320,9 +223,6 @@ struct Resolver<'a> {
     layer: usize,
 }
 
-/// Reads one role of a `precision` section.
-type Select = fn(&PrecisionSpec) -> Option<&AsWritten<TensorSettings>>;
-
 impl<'a> Resolver<'a> {
     fn new(graph: &'a Graph, spec: &'a PrecisionSpec, layer: usize) -> Self {
         Self { graph, general: spec, special: spec.layers.get(&layer), layer }
@@ -331,37 +231,36 @@ impl<'a> Resolver<'a> {
     fn layer(&self) -> Result<LayerPlan, Error> {
         let dense = &self.graph.layers[self.layer];
         let last = self.layer + 1 == self.graph.layers.len();
-        let weights = self.role(Role::Weights, true, None, |spec| spec.weights.as_ref())?;
+        let weights = self.role(Role::Weights, true, None)?;
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
-        let master = self.role(Role::Master, true, range, |spec| spec.master.as_ref())?;
+        let master = self.role(Role::Master, true, range)?;
         let residual = self.residual(&weights)?;
         let bias = match residual {
-            Some(_) => self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())?,
+            Some(_) => self.role(Role::Bias, true, range)?,
             None => TensorPlan { rounding: master.rounding, ..self.bias(range)? },
         };
         let outputs = if last {
-            self.role(Role::Logits, true, None, |spec| spec.logits.as_ref())?
+            self.role(Role::Logits, true, None)?
         } else {
-            self.role(Role::Activations, !dense.relu, None, |spec| spec.activations.as_ref())?
+            self.role(Role::Activations, !dense.relu, None)?
         };
         let gradients = if last {
-            self.role(Role::Error, true, None, |spec| spec.error.as_ref())?
+            self.role(Role::Error, true, None)?
         } else {
-            self.role(Role::Gradients, true, None, |spec| spec.gradients.as_ref())?
+            self.role(Role::Gradients, true, None)?
         };
         Ok(LayerPlan {
-            input: self.role(Role::Input, false, None, |spec| spec.input.as_ref())?,
+            input: self.role(Role::Input, false, None)?,
             weights,
             master,
             residual,
             bias,
             outputs,
-            targets: self.role(Role::Targets, true, None, |spec| spec.targets.as_ref())?,
+            targets: self.role(Role::Targets, true, None)?,
             gradients,
-            weight_gradients: self
-                .role(Role::WeightGradients, true, None, |spec| spec.weight_gradients.as_ref())?,
-            momentum: self.role(Role::Momentum, true, None, |spec| spec.momentum.as_ref())?,
+            weight_gradients: self.role(Role::WeightGradients, true, None)?,
+            momentum: self.role(Role::Momentum, true, None)?,
             rate_bits: self.rate_bits()?,
             accumulator: self.accumulator(),
             path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
@@ -379,7 +278,7 @@ impl<'a> Resolver<'a> {
                 problem: "biases are rounded as the master is; expected no \"rounding\"".into(),
             });
         }
-        self.role(Role::Bias, true, range, |spec| spec.bias.as_ref())
+        self.role(Role::Bias, true, range)
     }
 
     /// The residual, if one is stated. Unless stated, its range is an ulp of the weights, to either
@@ -408,7 +307,7 @@ impl<'a> Resolver<'a> {
         }
         let range = Format::new(2, weights.format.frac() + 1, true);
         let range = range.map_err(|error| problem(&error.to_string()))?;
-        self.role(Role::Residual, true, Some(range), |spec| spec.residual.as_ref()).map(Some)
+        self.role(Role::Residual, true, Some(range)).map(Some)
     }
 
     fn path(&self, special: bool) -> String {
@@ -443,14 +342,8 @@ impl<'a> Resolver<'a> {
 
     /// Merges override, general plan and defaults; `range` is the format whose range is taken
     /// where no scale is stated.
-    fn role(
-        &self,
-        role: Role,
-        signed: bool,
-        range: Option<Format>,
-        select: Select,
-    ) -> Result<TensorPlan, Error> {
-        let defaults = role.defaults();
+    fn role(&self, role: Role, signed: bool, range: Option<Format>) -> Result<TensorPlan, Error> {
+        let RoleRules { defaults, stated: select, .. } = role.rules();
         let special = self.special.and_then(select).map(|written| &written.0);
         let general = select(self.general).map(|written| &written.0);
         let problem = |problem: String| Error::Role {
@@ -487,7 +380,7 @@ impl<'a> Resolver<'a> {
                 name(&kind)
             )));
         }
-        if kind == ScaleKind::Block && !role.is_operand() {
+        if kind == ScaleKind::Block && !role.rules().is_operand {
             return Err(problem(format!(
                 "scale \"block\": no matrix product reads {role} along an axis that it sums over; \
                  expected another scale"

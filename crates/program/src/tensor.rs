@@ -4,7 +4,8 @@ use systoliq_fxp::Along;
 
 use crate::command::Pass;
 use crate::gemm::Reading;
-use crate::plan::{Role, TensorPlan};
+use crate::plan::TensorPlan;
+use crate::role::Role;
 use crate::view::View;
 
 /// The place of a tensor in its program.

@@ -6,7 +6,8 @@ use systoliq_fxp::{Accumulator, Scale, Tensor};
 
 use crate::command::{Command, Program, WriteId};
 use crate::operation::{Operation, Product, Reduce};
-use crate::plan::{Role, TensorPlan};
+use crate::plan::TensorPlan;
+use crate::role::Role;
 use crate::tensor::TensorId;
 use crate::{Operand, Store, Work};
 

@@ -1,16 +1,14 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
-use systoliq_fxp::{Accumulator, Interpolation};
-use systoliq_program::command::BatchGradient;
-use systoliq_program::operation::{BatchLoss, Update, UpdateOutput};
+use systoliq_program::operation::UpdateOutput;
 use systoliq_program::{Operation, TensorId, WriteId};
 
 use super::traffic::Outgoing;
-use super::{Arithmetic, Bill, FACTOR_BITS, SOFTMAX_PASSES, too_large};
+use super::{Arithmetic, Bill, too_large};
 use crate::Error;
 use crate::accelerator::Residency;
-use crate::events::{Buffer, Component, Event};
+use crate::events::Buffer;
 use crate::memory::{Stored, Transfer, WalkStep};
 
 /// A tensor on its way through the unit.
@@ -108,65 +106,7 @@ impl Bill<'_, '_, '_> {
         Ok(())
     }
 
-    /// The loss and its gradient: passes, width of a gradient, and how many there are.
-    fn loss(&mut self, loss: &BatchLoss, rows: u64, cols: u64) -> (u64, u32, u64) {
-        let elements = rows * cols;
-        let Some(targets) = loss.targets else {
-            self.softmax(loss.outputs, rows, cols);
-            let softmax = &self.costs.program.softmax;
-            // P − [i = c] as a code, times 1/ln 2 at the tables' width.
-            let width = softmax.probability_frac + 2 + softmax.table_bits();
-            return (SOFTMAX_PASSES, width, elements);
-        };
-        let bits = self.costs.bits(loss.outputs).max(self.costs.bits(targets)) + 1;
-        self.add(Component::Loss, bits, elements);
-        self.multiply(Component::Loss, bits, bits, elements);
-        (1, bits, elements)
-    }
-
-    /// What an update does for one of the tensors that it writes; the width of what is converted.
-    fn update(&mut self, update: &Update, output: TensorId, elements: u64) -> u32 {
-        let own = self.costs.bits(update.written);
-        match update.output(output) {
-            UpdateOutput::Momentum => {
-                let bits = self.costs.bits(output);
-                let width = FACTOR_BITS + bits;
-                self.multiply(Component::Update, FACTOR_BITS, bits, elements);
-                self.add(Component::Update, width, elements);
-                if self.costs.program.learning.batch_gradient == BatchGradient::Sum {
-                    let bits = self.costs.bits(update.gradient);
-                    self.multiply(Component::Update, FACTOR_BITS, bits, elements);
-                }
-                if update.decay {
-                    self.multiply(Component::Update, FACTOR_BITS, own, elements);
-                    self.add(Component::Update, width, elements);
-                }
-                width
-            }
-            UpdateOutput::Written => {
-                let bits = self.costs.bits(update.multiplied());
-                self.multiply(Component::Update, update.rate_bits, bits, elements);
-                self.add(Component::Update, own, elements);
-                if update.decays_as_written() {
-                    self.multiply(Component::Update, update.rate_bits, own, elements);
-                    self.add(Component::Update, own, elements);
-                }
-                if let Some(residual) = update.residual.filter(|_| !self.is_float()) {
-                    let bits = own + self.costs.bits(residual);
-                    self.add(Component::Update, bits, elements);
-                }
-                update.rate_bits + bits
-            }
-            UpdateOutput::Residual => {
-                let bits = own + self.costs.bits(output);
-                self.add(Component::Update, bits, elements);
-                bits
-            }
-            UpdateOutput::Working => own,
-        }
-    }
-
-    fn is_float(&self) -> bool {
+    pub(super) fn is_float(&self) -> bool {
         self.costs.arithmetic != Arithmetic::Fixed
     }
 
@@ -175,7 +115,7 @@ impl Bill<'_, '_, '_> {
     /// what decays into a momentum is fetched once, for the weights behind it.
     fn fetched(&self, operation: &Operation, output: TensorId) -> Vec<TensorId> {
         let Operation::Update(update) = operation else {
-            return operation.reads(output);
+            return self.costs.program.reads(self.at);
         };
         match update.output(output) {
             UpdateOutput::Momentum => vec![output, update.gradient],
@@ -185,24 +125,6 @@ impl Bill<'_, '_, '_> {
                 [output].into_iter().chain(gradient).chain(residual).collect()
             }
             UpdateOutput::Residual | UpdateOutput::Working => Vec::new(),
-        }
-    }
-
-    /// Column sums, in chunks or blocks of rows where there are any.
-    fn sum_rows(&mut self, input: TensorId, accumulator: &Accumulator, rows: u64, cols: u64) {
-        let block = self.costs.block(input);
-        let (bits, run) = match self.costs.arithmetic {
-            Arithmetic::Float(_) => (self.costs.result_bits(accumulator), None),
-            Arithmetic::Fixed => {
-                (accumulator.widths(rows as usize).sum, block.or(accumulator.chunk))
-            }
-        };
-        self.add(Component::Adder, bits, rows * cols);
-        let Some(run) = run else { return };
-        let runs = cols * rows.div_ceil(run.get().into());
-        self.add(Component::Adder, bits, runs);
-        if block.is_some() {
-            self.align_blocks(accumulator, bits, runs);
         }
     }
 
@@ -336,45 +258,5 @@ impl Bill<'_, '_, '_> {
         let row_bits = row * u64::from(self.costs.bits(tensor));
         self.rows(Buffer::C, true, row_bits, copies * rows);
         self.drain((tensor, Stored::Elements), row_bits, copies * rows);
-    }
-
-    /// The four passes of softmax: maximum; power and sum; quotient; difference and 1/ln 2. The
-    /// quotient is a restoring division, one integer subtraction per bit, of mantissas on float
-    /// hardware.
-    fn softmax(&mut self, logits: TensorId, rows: u64, cols: u64) {
-        let elements = rows * cols;
-        let bits = self.costs.bits(logits);
-        let softmax = self.costs.program.softmax;
-        let (table, probability) = (softmax.table_bits(), softmax.probability_frac + 2);
-        let low_bits = |of: u32| match softmax.interpolation {
-            Interpolation::Linear => of - softmax.index_bits(),
-            Interpolation::None => 0,
-        };
-        let unit = Component::Loss;
-        self.event(unit, Event::Maximum { bits }, elements);
-        // (max − z) · log₂e; a table entry, or two and the low bits of their difference; sum.
-        self.add(unit, bits, elements);
-        self.multiply(unit, bits, table, elements);
-        self.table(table, low_bits(softmax.exponent_frac), elements);
-        self.add(unit, table, elements);
-        let subtract = Event::Add { bits: table };
-        self.event(unit, subtract, u64::from(probability) * elements);
-        // P − [i = c], times 1/ln 2.
-        self.add(unit, probability, elements);
-        self.multiply(unit, probability, table, elements);
-        // log₂ S and t, once a sample.
-        self.table(table, low_bits(softmax.table_frac), rows);
-        self.add(unit, table, rows);
-    }
-
-    /// What is read between table entries: two of them and so many low bits, or one.
-    fn table(&mut self, bits: u32, low_bits: u32, count: u64) {
-        let unit = Component::Loss;
-        if low_bits == 0 {
-            return self.event(unit, Event::TableRead { bits }, count);
-        }
-        self.event(unit, Event::TableRead { bits }, 2 * count);
-        self.multiply(unit, bits, low_bits, count);
-        self.add(unit, bits, 2 * count);
     }
 }

@@ -3,6 +3,7 @@
 
 use systoliq_fxp::{Accumulator, Adder};
 
+use super::What;
 use crate::command::Program;
 use crate::engine::{Multiply, Outcome};
 use crate::finish::{Edge, Exit, Finish};
@@ -28,9 +29,10 @@ pub struct Product {
 }
 
 impl Product {
-    pub(super) fn reads(&self) -> Vec<TensorId> {
-        let operands = [self.a.tensor, self.b.tensor];
-        operands.into_iter().chain(self.finish.bias).chain(self.finish.mask()).collect()
+    pub(super) fn reads(&self) -> Vec<(TensorId, What)> {
+        let elements = [self.a.tensor, self.b.tensor].into_iter().chain(self.finish.bias);
+        let elements = elements.map(|tensor| (tensor, What::Elements));
+        elements.chain(self.finish.mask().map(|tensor| (tensor, What::Mask))).collect()
     }
 
     /// The sizes of each product, where `shape` says those of tensors.

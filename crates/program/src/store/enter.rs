@@ -11,7 +11,7 @@ use systoliq_nn::Parameters;
 use super::{Step, Store};
 use crate::command::Program;
 use crate::operation::Operation;
-use crate::plan::Role;
+use crate::role::Role;
 use crate::tensor::{TensorDecl, TensorId};
 
 impl Store {
