@@ -88,6 +88,45 @@ fn three_steps_of_the_digits_give_the_same_tensors_on_every_engine_and_array() {
     }
 }
 
+/// A probe has other weights under the same ids, written as often.
+#[test]
+fn a_probe_between_two_steps_changes_no_bit_of_what_an_engine_has_packed() {
+    let prepared = prepared("digits-mlp", &[]);
+    let seed = prepared.experiment.seed;
+    let data = data(&prepared, seed);
+    let layers = 0..prepared.graph.layers.len();
+    let initial: Vec<_> =
+        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let other: Vec<_> = initial.iter().map(|weights| -weights).collect();
+    let order = epoch_order(seed, 0, data.train.len());
+    let run = |engine: &mut dyn Engine, probes: bool| {
+        let mut store = Store::new(&prepared.program, &initial, seed);
+        let mut probe = Store::new(&prepared.program, &other, seed);
+        for (number, rows) in (0..).zip(order.chunks(32).take(4)) {
+            let (batch, step) = (data.train.batch(rows), Step::training(seed, number));
+            if probes {
+                for probe in [&mut probe, &mut store.clone()] {
+                    let looking = Step::probe(seed, number);
+                    probe.load(&batch, &looking);
+                    probe.judge(&looking, engine);
+                    let step = Step::training(seed, 100 + number);
+                    prepared.program.step.iter().for_each(|&command| {
+                        engine.run(command, probe, &step);
+                    });
+                }
+            }
+            store.load(&batch, &step);
+            prepared.program.step.iter().for_each(|&command| {
+                engine.run(command, &mut store, &step);
+            });
+        }
+        store.snapshot()
+    };
+    let expected = run(&mut Reference, false);
+    assert_eq!(run(&mut Fast::default(), false), expected, "without probes");
+    assert_eq!(run(&mut Fast::default(), true), expected, "with probes");
+}
+
 #[test]
 fn a_training_step_gives_the_same_tensors_in_every_dataflow_on_every_array_and_policy() {
     let narrow = r#"{"bits": 11, "frac": 8, "rounding": "stochastic", "overflow": "saturate"}"#;

@@ -299,6 +299,59 @@ fn a_type_has_a_name_of_its_own() {
     assert_none("types of one name", places.iter().filter_map(shared).collect());
 }
 
+/// Where code chooses among operations without naming each: an arm for all others beside arms that name
+/// some, or a pattern that may not match.
+fn unnamed_operations(text: &str) -> Vec<usize> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    // The indents of matches that are open and name an operation.
+    let mut open: Vec<usize> = Vec::new();
+    let mut found = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        open.retain(|&arms| arms <= indent(line));
+        let code = line.trim_start();
+        let names = line.contains("Operation::");
+        if names && code.contains("=>") && !open.contains(&indent(line)) {
+            open.push(indent(line));
+        }
+        let all_others = ["_ =>", "(_, _) =>", "other =>", "_ if "];
+        let catches =
+            open.contains(&indent(line)) && all_others.iter().any(|a| code.starts_with(a));
+        let may_fail = names && (code.contains("let Operation::") || code.contains("matches!("));
+        if catches || may_fail {
+            found.push(at + 1);
+        }
+    }
+    found
+}
+
+#[test]
+fn code_that_chooses_among_operations_names_each() {
+    let arms = "match of {\n    Operation::Loss(_) => 1,\n    Operation::Update(_) => 2,\n";
+    assert_eq!(unnamed_operations(&format!("{arms}    _ => 3,\n}}\n")), [4]);
+    let apart = format!("{arms}}}\nmatch it {{\n    _ => 3,\n}}\n");
+    assert!(unnamed_operations(&apart).is_empty());
+    assert_eq!(unnamed_operations("if let Operation::Loss(loss) = of {"), [1]);
+    assert_eq!(unnamed_operations("matches!(of, Operation::Loss(_))"), [1]);
+    let mut broken = Vec::new();
+    for (_, path, text) in product() {
+        let at = unnamed_operations(&text).into_iter();
+        broken.extend(at.map(|line| format!("{}:{line}", path.display())));
+    }
+    assert_none("a new operation would be taken for another here", broken);
+}
+
+/// Beside these, hardware asks an operation what it reads and writes.
+#[test]
+fn hardware_chooses_among_operations_only_where_it_charges_them() {
+    let elsewhere = product().into_iter().filter(|(name, path, _)| {
+        name == "hardware" && !path.to_string_lossy().contains("src/cost")
+    });
+    let texts: Vec<_> = elsewhere.map(|(_, path, text)| (path, text)).collect();
+    assert!(texts.len() > 5, "{texts:?}");
+    let chooses = |line: &str| line.contains("Operation::") && line.contains("=>");
+    assert_none("hardware outside `cost` chooses among operations", lines(&texts, chooses));
+}
+
 #[test]
 fn nothing_is_left_to_do() {
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["unimplemented", "!("]];

@@ -4,6 +4,7 @@
 //! wrap: wrapping at every addition or once at the end leaves the same low bits.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_program::GemmTask;
@@ -12,7 +13,7 @@ use systoliq_program::panels::Side;
 
 use crate::bias::Bias;
 use crate::kernels::{BLOCK_MAX, Kernel, Pair};
-use crate::pairs::{CodePart, Panels, pair_panels};
+use crate::pairs::{CodePart, Panels};
 use crate::plan::{DotBounds, Limit};
 use crate::strips::Strips;
 
@@ -27,8 +28,8 @@ pub(crate) struct Dot {
     kernel: Kernel,
     shape: GemmShape,
     /// Panels of A or of its parts, each with the zeros to append to its sums.
-    a: Vec<(Panels, u32)>,
-    b: Panels,
+    a: Vec<(Arc<Panels>, u32)>,
+    b: Arc<Panels>,
     /// How many pairs are summed in 32 bits before they are widened.
     pairs_at_once: usize,
     bias: Bias,
@@ -39,7 +40,14 @@ pub(crate) struct Dot {
 }
 
 impl Dot {
-    pub(crate) fn new(task: &GemmTask<'_>, bias: Bias, bounds: DotBounds, kernel: Kernel) -> Self {
+    /// Of operands that `pack` packs.
+    pub(crate) fn new(
+        task: &GemmTask<'_>,
+        bias: Bias,
+        bounds: DotBounds,
+        kernel: Kernel,
+        pack: &mut dyn FnMut(Side, usize, CodePart) -> Arc<Panels>,
+    ) -> Self {
         let shape = task.shape();
         let whole = pairs_max(bounds.product_magnitude);
         // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
@@ -48,14 +56,13 @@ impl Dot {
         } else {
             (&[(CodePart::High, 8), (CodePart::Low, 0)], pairs_max(bounds.b_magnitude * 255))
         };
-        let a = parts
-            .iter()
-            .map(|&(part, zeros)| (pair_panels(&task.a, Side::A, kernel.rows, part), zeros));
+        let a =
+            parts.iter().map(|&(part, zeros)| (pack(Side::A, kernel.rows, part), zeros)).collect();
         Self {
             kernel,
             shape,
-            a: a.collect(),
-            b: pair_panels(&task.b, Side::B, kernel.cols, CodePart::Whole),
+            a,
+            b: pack(Side::B, kernel.cols, CodePart::Whole),
             pairs_at_once: usize::try_from(pairs).unwrap_or(usize::MAX).max(1),
             bias,
             // Where more zeros are to be appended, all sums are 0.

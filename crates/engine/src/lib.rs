@@ -15,19 +15,22 @@ mod blocks;
 mod dot;
 mod kernels;
 mod lanes;
+mod packed;
 mod pairs;
 mod plan;
 mod strips;
 
 use std::sync::Arc;
 
+use systoliq_program::panels::Side;
 use systoliq_program::{
-    CommandId, Engine, Exit, GemmShape, GemmTask, Operation, Outcome, Step, Store, Sums,
+    CommandId, Engine, Exit, GemmShape, GemmTask, Outcome, Step, Store, Sums, TensorId,
 };
 
 use bias::Bias;
 use dot::Dot;
 use kernels::Kernel;
+use packed::{PackedCopies, PackedSource};
 use plan::{CodeRange, Method};
 use strips::{AdderSums, Strips};
 
@@ -39,6 +42,7 @@ pub struct Fast {
     kernel: Kernel,
     /// Sums of a strip of rows.
     values: Vec<i64>,
+    copies: PackedCopies,
 }
 
 impl Default for Fast {
@@ -51,36 +55,41 @@ impl Engine for Fast {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let shape = task.shape();
         let mut values = vec![0; shape.m * shape.n];
-        let overflowed = self.strips(task).strip(0..shape.m, &mut values);
+        let overflowed = self.strips(task, [None; 2]).strip(0..shape.m, &mut values);
         Sums { values, overflowed }
     }
 
     fn run(&mut self, command: CommandId, store: &mut Store, step: &Step) -> Outcome {
         let program = Arc::clone(store.program());
-        match program.command(command).operation {
-            Operation::Product(_) => {}
-            Operation::Reduce(_) | Operation::Loss(_) | Operation::Update(_) => {
-                return store.run(command, step, &mut |task| self.gemm(task));
-            }
-        }
+        let Some(product) = program.command(command).operation.product() else {
+            return store.run(command, step, &mut |task| self.gemm(task));
+        };
+        let kept = |tensor: TensorId| program.tensor(tensor).role.outlasts_a_step();
+        let sources = [product.a.tensor, product.b.tensor]
+            .map(|tensor| kept(tensor).then(|| (tensor, store.version(tensor))));
         let mut exit = store.exit(command, step);
         let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
-        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, &mut exit));
+        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, sources, &mut exit));
         store.accept(exit).with_sums(sums, overflowed).into()
     }
 }
 
 impl Fast {
     fn with(kernel: Kernel) -> Self {
-        Self { kernel, values: Vec::new() }
+        Self { kernel, values: Vec::new(), copies: PackedCopies::default() }
     }
 
     /// Lets the sums of products leave that write all of an output together, some rows at a time; says
     /// how many overflowed.
-    fn leave(&mut self, tasks: &[GemmTask<'_>], exit: &mut Exit) -> u64 {
+    fn leave(
+        &mut self,
+        tasks: &[GemmTask<'_>],
+        sources: [Option<PackedSource>; 2],
+        exit: &mut Exit,
+    ) -> u64 {
         let mut overflowed = 0;
         if let [task] = tasks {
-            let strips = self.strips(task);
+            let strips = self.strips(task, sources);
             let GemmShape { m, n, .. } = task.shape();
             let at_once = strips::rows_at_once(strips.granularity(), n);
             for rows in strips::in_strips(m, if exit.waits() { m } else { at_once }) {
@@ -92,7 +101,7 @@ impl Fast {
         }
         let mut all = vec![0; exit.len()];
         for task in tasks {
-            let strips = self.strips(task);
+            let strips = self.strips(task, sources);
             let GemmShape { m, n, .. } = task.shape();
             for rows in strips::in_strips(m, strips::rows_at_once(strips.granularity(), n)) {
                 self.values.resize(rows.len() * n, 0);
@@ -106,8 +115,12 @@ impl Fast {
         overflowed
     }
 
-    /// The cheapest way to sum that is exact.
-    fn strips<'t>(&self, task: &'t GemmTask<'_>) -> Box<dyn Strips + 't> {
+    /// The cheapest way to sum that is exact; packed copies of operands with a source are kept.
+    fn strips<'t>(
+        &mut self,
+        task: &'t GemmTask<'_>,
+        sources: [Option<PackedSource>; 2],
+    ) -> Box<dyn Strips + 't> {
         if task.adder.block().is_some() {
             return match blocks::BlockedProduct::new(task, self.kernel) {
                 Some(blocks) => Box::new(blocks),
@@ -127,7 +140,16 @@ impl Fast {
         };
         let rounds = task.adder.shift > 0;
         match method {
-            Method::Dot(bounds) => Box::new(Dot::new(task, bias, bounds, self.kernel)),
+            Method::Dot(bounds) => {
+                let mut pack = |side: Side, width, part| {
+                    let of = match side {
+                        Side::A => (&task.a, sources[0]),
+                        Side::B => (&task.b, sources[1]),
+                    };
+                    self.copies.panels(of, side, width, part)
+                };
+                Box::new(Dot::new(task, bias, bounds, self.kernel, &mut pack))
+            }
             Method::Lanes32 => lanes::unrounded::<i32>(task, bias),
             Method::Lanes64 if rounds => lanes::rounded::<i64>(task, bias),
             Method::Lanes64 => lanes::unrounded::<i64>(task, bias),

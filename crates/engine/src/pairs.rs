@@ -7,7 +7,7 @@ use systoliq_program::panels::{AT_ONCE, Group, Side, panels};
 use crate::kernels::{Pair, fill_pairs, pair};
 
 /// What of each code becomes 16 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CodePart {
     /// The code, which fits.
     Whole,
@@ -18,6 +18,7 @@ pub(crate) enum CodePart {
 }
 
 /// Panels of pairs, `[panel][k / 2][line]`.
+#[derive(Debug)]
 pub(crate) struct Panels {
     words: Vec<Pair>,
     /// Pairs per line.

@@ -37,9 +37,7 @@ use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::OperandRef;
-use systoliq_program::{
-    Edge, Factor, GemmShape, Operation, Program, TensorId, TensorPlan, Work, WriteId,
-};
+use systoliq_program::{Edge, Factor, GemmShape, Program, TensorId, TensorPlan, Work, WriteId};
 
 use crate::accelerator::Layout;
 use crate::events::{Buffer, Component, Event, Tally};
@@ -214,8 +212,8 @@ impl<'a> Costs<'a> {
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
         let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
-        match (&self.program.command_of(at).operation, work) {
-            (Operation::Product(_), Work::Gemm(shape)) => {
+        match work {
+            Work::Gemm(shape) => {
                 let Choice { flow, once } = self.choice(at, shape);
                 match once {
                     Some(once) if see.is_none() && second_pass == self.always_second_pass(at) => {
@@ -224,11 +222,10 @@ impl<'a> Costs<'a> {
                     _ => self.in_flow(at, shape, flow, second_pass, see),
                 }
             }
-            (Operation::Product(_), work) => panic!("a matrix product on {work:?}"),
-            (operation, Work::Vector { rows, cols }) => self.billed(at, see, |bill| {
+            Work::Vector { rows, cols } => self.billed(at, see, |bill| {
+                let operation = &self.program.command_of(at).operation;
                 bill.vector(operation, rows as u64, cols as u64, second_pass)
             }),
-            (operation, work) => panic!("{operation:?} on {work:?}"),
         }
     }
 

@@ -100,6 +100,14 @@ impl Operation {
         }
     }
 
+    /// The update, if it is one.
+    pub fn update(&self) -> Option<&Update> {
+        match self {
+            Self::Update(update) => Some(update),
+            Self::Product(_) | Self::Reduce(_) | Self::Loss(_) => None,
+        }
+    }
+
     /// The accumulator of its sums, if it sums.
     pub fn accumulator(&self) -> Option<&Accumulator> {
         match self {

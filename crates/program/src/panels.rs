@@ -33,7 +33,7 @@ impl Word for i128 {
 }
 
 /// Which operand of a GEMM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// The left one, whose lines are rows.
     A,

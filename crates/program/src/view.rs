@@ -202,7 +202,7 @@ impl View {
 }
 
 /// A part of a matrix that is stored row by row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Submatrix {
     /// The first row.
     pub top: usize,

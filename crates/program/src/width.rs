@@ -9,7 +9,7 @@ use crate::operation::{Operation, Product, Reduce};
 use crate::plan::TensorPlan;
 use crate::role::Role;
 use crate::tensor::TensorId;
-use crate::{Operand, Store, Work};
+use crate::{Operand, Store};
 
 /// A width at which no sum of a command overflows, whatever its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,9 @@ impl Program {
     /// stated fraction bits meet a scale that moves, so that no width is enough.
     pub fn safe_width(&self, id: WriteId, batch: usize) -> Option<SafeWidth> {
         let plan = |id: TensorId| &self.tensor(id).plan;
-        match (&self.command_of(id).operation, self.work(id, batch)) {
-            (Operation::Product(gemm), Work::Gemm(shape)) => {
+        match &self.command_of(id).operation {
+            Operation::Product(gemm) => {
+                let shape = gemm.shape(|tensor| self.tensor(tensor).shape(batch));
                 let [a, b] = [gemm.a, gemm.b].map(|operand| plan(operand.tensor));
                 let accumulator = &gemm.accumulator;
                 let frac = static_frac(a).zip(static_frac(b)).map(|(a, b)| a + b);
@@ -59,7 +60,7 @@ impl Program {
                 };
                 Some(SafeWidth { bits: bounds.bits(accumulator.overflow), counts_bias })
             }
-            (Operation::Reduce(Reduce { input, accumulator, product_with, .. }), _) => {
+            Operation::Reduce(Reduce { input, accumulator, product_with, .. }) => {
                 // Unless it is stated, the fraction is that of the product with the other tensor.
                 let appended = static_frac(plan(*product_with)).map(|frac| -frac);
                 let shift = match accumulator.frac() {
@@ -71,7 +72,7 @@ impl Program {
                 let bits = bounds.bits(accumulator.overflow);
                 Some(SafeWidth { bits, counts_bias: true })
             }
-            _ => None,
+            Operation::Loss(_) | Operation::Update(_) => None,
         }
     }
 }

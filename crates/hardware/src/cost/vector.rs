@@ -35,13 +35,10 @@ fn common_multiple(lanes: u64, burst_bytes: u64) -> u64 {
 
 /// Whether what an update writes is a copy in another format, or what that does not hold.
 fn is_copy_or_residual(operation: &Operation, output: TensorId) -> bool {
-    match operation {
-        Operation::Update(update) => match update.output(output) {
-            UpdateOutput::Residual | UpdateOutput::Working => true,
-            UpdateOutput::Momentum | UpdateOutput::Written => false,
-        },
-        Operation::Product(_) | Operation::Reduce(_) | Operation::Loss(_) => false,
-    }
+    operation.update().is_some_and(|update| match update.output(output) {
+        UpdateOutput::Residual | UpdateOutput::Working => true,
+        UpdateOutput::Momentum | UpdateOutput::Written => false,
+    })
 }
 
 impl Bill<'_, '_, '_> {
@@ -114,7 +111,7 @@ impl Bill<'_, '_, '_> {
     /// the master on its way out, momentum and what is left to a residual are taken on their way, and
     /// what decays into a momentum is fetched once, for the weights behind it.
     fn fetched(&self, operation: &Operation, output: TensorId) -> Vec<TensorId> {
-        let Operation::Update(update) = operation else {
+        let Some(update) = operation.update() else {
             return self.costs.program.reads(self.at);
         };
         match update.output(output) {

@@ -36,7 +36,7 @@ impl Product {
     }
 
     /// The sizes of each product, where `shape` says those of tensors.
-    pub(super) fn shape(&self, shape: impl Fn(TensorId) -> (usize, usize)) -> GemmShape {
+    pub fn shape(&self, shape: impl Fn(TensorId) -> (usize, usize)) -> GemmShape {
         let operand = |operand: OperandRef, cut: Cut| {
             let (rows, cols) = shape(operand.tensor);
             let part = Submatrix::whole(rows, cols).cut(cut, 0, self.repeats.count);

@@ -10,7 +10,6 @@ use systoliq_nn::Parameters;
 
 use super::{Step, Store};
 use crate::command::Program;
-use crate::operation::Operation;
 use crate::role::Role;
 use crate::tensor::{TensorDecl, TensorId};
 
@@ -106,7 +105,7 @@ impl Store {
         }
         for command in &program.commands {
             let layer = command.layer;
-            let Operation::Update(update) = &command.operation else { continue };
+            let Some(update) = command.operation.update() else { continue };
             if let Some(residual) = update.residual {
                 let key = key(layer, Role::Residual);
                 let left = self.leave(residual, update.written, weights[layer], key);
