@@ -46,9 +46,7 @@ fn the_width_for_weights_is_enough_for_the_worst_operands_and_one_bit_less_is_no
     let program: &Arc<Program> = &prepared.program;
     let seed = prepared.experiment.seed;
     let data = data(&prepared, seed);
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial = initial_weights(&prepared.graph, seed);
     let mut store = Store::new(program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let batch = prepared.experiment.training.batch;

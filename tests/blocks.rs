@@ -16,9 +16,7 @@ use systoliq_study::Report;
 
 fn new_store(prepared: &Prepared) -> Store {
     let seed = prepared.experiment.seed;
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial = initial_weights(&prepared.graph, seed);
     Store::new(&prepared.program, &initial, seed)
 }
 

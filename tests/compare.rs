@@ -3,7 +3,7 @@
 use crate::shell;
 use crate::support::{data, prepared, train};
 use serde_json::Value;
-use systoliq_nn::{Golden, initial_weights};
+use systoliq_nn::{Golden, Quantity, ValueId, initial_weights};
 use systoliq_program::{Reference, Step, Store};
 use systoliq_run::EngineKind;
 use systoliq_run::comparison::Figures;
@@ -61,6 +61,39 @@ fn with_formats_wide_enough_every_tensor_is_its_counterpart() {
     }
 }
 
+#[test]
+fn tensors_stand_for_what_golden_has_of_them_and_momenta_and_residuals_for_nothing() {
+    let residual = [("precision.weights", "Q2.6"), ("precision.residual", r#"{"bits": 8}"#)];
+    for (experiment, overrides) in [
+        ("digits-mlp", &[("training.momentum", "0.5")][..]),
+        ("digits-mlp", &residual),
+        ("lms", &[]),
+    ] {
+        let prepared = prepared(experiment, overrides);
+        let mut kinds = 0;
+        for decl in &prepared.program.tensors {
+            let layer = &prepared.graph.weighted()[decl.layer];
+            let (entry, value) = (layer.entry, layer.output);
+            let letters = decl.name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+            let expected = match letters {
+                "x" => Some(Quantity::Input),
+                "t" => Some(Quantity::Targets),
+                "m" | "w" => Some(Quantity::Parameter(entry, 0)),
+                "b" => Some(Quantity::Parameter(entry, 1)),
+                "y" | "z" => Some(Quantity::Value(value)),
+                "dz" => Some(Quantity::Gradient(value)),
+                "dw" => Some(Quantity::ParameterGradient(entry, 0)),
+                "db" => Some(Quantity::ParameterGradient(entry, 1)),
+                "v" | "vb" | "r" => None,
+                other => panic!("{experiment} has a tensor `{other}`"),
+            };
+            assert_eq!(decl.stands_for, expected, "{experiment}: {}", decl.name);
+            kinds += usize::from(expected.is_some());
+        }
+        assert!(kinds >= 5, "{experiment}: {kinds}");
+    }
+}
+
 /// The probe of the initial weights, by hand: the same store, looked at through its own tensors.
 #[test]
 fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
@@ -69,17 +102,17 @@ fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
     let record = train(&prepared, 1, EngineKind::Fast, false);
     let data = data(&prepared, 1);
     let batch = data.train.batch(&(0..32).collect::<Vec<_>>());
-    let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, 1)).collect();
+    let initial = initial_weights(graph, 1);
     let mut store = Store::new(&prepared.program, &initial, 1);
     let step = Step::probe(1, 0);
     store.load(&batch, &step);
     store.gradients(&step, &mut Reference);
     let golden = Golden::<f32>::new(graph, 1).gradients(&batch, training);
     for (name, expected) in [
-        ("y0", golden.layers[0].activations.mapv(f64::from)),
-        ("dz0", golden.layers[0].dz.mapv(f64::from)),
-        ("dw0", golden.layers[0].dw.mapv(f64::from)),
-        ("dz1", golden.layers[1].dz.mapv(f64::from)),
+        ("y0", golden.values[ValueId(2)].mapv(f64::from)),
+        ("dz0", golden.gradients[ValueId(2)].mapv(f64::from)),
+        ("dw0", golden.parameters.layers[0].weights.mapv(f64::from)),
+        ("dz1", golden.gradients[ValueId(3)].mapv(f64::from)),
     ] {
         let tensors = &prepared.program.tensors;
         let id = tensors.iter().position(|decl| decl.name == name).unwrap();

@@ -16,9 +16,7 @@ fn tensors(
 ) -> Vec<(String, Vec<i64>, Written)> {
     let seed = prepared.experiment.seed;
     let data = data(prepared, seed);
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial = initial_weights(&prepared.graph, seed);
     let mut store = Store::new(&prepared.program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let mut found = Vec::new();
@@ -94,9 +92,7 @@ fn a_probe_between_two_steps_changes_no_bit_of_what_an_engine_has_packed() {
     let prepared = prepared("digits-mlp", &[]);
     let seed = prepared.experiment.seed;
     let data = data(&prepared, seed);
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial = initial_weights(&prepared.graph, seed);
     let other: Vec<_> = initial.iter().map(|weights| -weights).collect();
     let order = epoch_order(seed, 0, data.train.len());
     let run = |engine: &mut dyn Engine, probes: bool| {

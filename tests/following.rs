@@ -2,7 +2,7 @@
 //! nothing else.
 
 use crate::support::{data, prepared};
-use systoliq_nn::{Batch, Golden, Training, epoch_order, initial_weights};
+use systoliq_nn::{Batch, Golden, Training, ValueId, epoch_order, initial_weights};
 use systoliq_program::{Engine, Operation, Program, Reference, Role, Step, Store};
 
 /// 32-bit tensors and 64-bit accumulators, all with fraction bits to spare.
@@ -34,7 +34,7 @@ fn losses_of_the_first_twenty_steps_follow_golden() {
         let prepared = prepared("digits-mlp", &WIDE);
         let (graph, training) = (&prepared.graph, &prepared.experiment.training);
         let data = data(&prepared, seed);
-        let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, seed)).collect();
+        let initial = initial_weights(graph, seed);
         let mut store = Store::new(&prepared.program, &initial, seed);
         let mut golden = Golden::<f64>::new(graph, seed);
         let mut worst = 0f64;
@@ -68,7 +68,7 @@ fn gradients_of_every_layer_and_pass_are_within_their_ulps() {
     let (graph, training, program) =
         (&prepared.graph, &prepared.experiment.training, &prepared.program);
     let data = data(&prepared, seed);
-    let initial: Vec<_> = (0..2).map(|layer| initial_weights(graph, layer, seed)).collect();
+    let initial = initial_weights(graph, seed);
     let mut store = Store::new(program, &initial, seed);
     let batch = &batches(training, &data, seed)[0];
     let expected = Golden::<f64>::new(graph, seed).gradients(batch, training);
@@ -82,7 +82,10 @@ fn gradients_of_every_layer_and_pass_are_within_their_ulps() {
         let id = write.tensor;
         let decl = program.tensor(id);
         let ours = store.tensor(id).unwrap().to_reals();
-        let layer = &expected.layers[decl.layer];
+        let layer = &expected.parameters.layers[decl.layer];
+        // Entries: a dense layer, its ReLU, and a dense layer.
+        let output = ValueId::made_by([1, 2][decl.layer]);
+        let (value, dz) = (&expected.values[output], &expected.gradients[output]);
         let bias = matches!(command.operation, Operation::Reduce(_));
         // Rounding of the tensor itself, and what its operands' errors add: inputs and weights are
         // exact, an activation is off by half an ulp; P by 2e-6, the softmax unit's bound, and the
@@ -91,16 +94,16 @@ fn gradients_of_every_layer_and_pass_are_within_their_ulps() {
         let logit_ulp = 2f64.powi(-26);
         let error = 2e-6 / std::f64::consts::LN_2 + 4.0 * logit_ulp;
         let (theirs, tolerance) = match decl.role {
-            Role::Activations => (layer.activations.clone(), ulp),
-            Role::Logits => (layer.activations.clone(), ulp + 64.0 * 0.125 * 2f64.powi(-27)),
-            Role::Error => (layer.dz.clone(), ulp + error),
-            Role::Gradients => (layer.dz.clone(), ulp + 10.0 * 0.125 * error),
+            Role::Activations => (value.clone(), ulp),
+            Role::Logits => (value.clone(), ulp + 64.0 * 0.125 * 2f64.powi(-27)),
+            Role::Error => (dz.clone(), ulp + error),
+            Role::Gradients => (dz.clone(), ulp + 10.0 * 0.125 * error),
             Role::WeightGradients if bias => {
-                let db = layer.db.clone().unwrap();
+                let db = layer.bias.clone().unwrap();
                 (db.insert_axis(ndarray::Axis(0)), ulp + 2.0 * error)
             }
             // Inputs and activations are below 2 in the first step.
-            Role::WeightGradients => (layer.dw.clone(), ulp + 4.0 * error),
+            Role::WeightGradients => (layer.weights.clone(), ulp + 4.0 * error),
             _ => continue,
         };
         assert_eq!(ours.dim(), theirs.dim(), "{}", write.name);

@@ -100,7 +100,7 @@ fn golden_gradients_of_the_worked_example_are_those_of_the_chain_rule() {
     let prepared = prepared("binary-classifier", &[]);
     let training = &prepared.experiment.training;
     for seed in 0..50 {
-        let weights = initial_weights(&prepared.graph, 0, seed) * (1.0 + seed as f64 / 5.0);
+        let weights = &initial_weights(&prepared.graph, seed)[0] * (1.0 + seed as f64 / 5.0);
         let golden = golden_with(&prepared, &weights);
         for (x, _) in samples(&prepared) {
             for c in [1, 2] {
@@ -113,7 +113,7 @@ fn golden_gradients_of_the_worked_example_are_those_of_the_chain_rule() {
                 let tolerance = 8.0 * f64::EPSILON * (1.0 + loss);
                 assert!((found.loss - loss).abs() <= tolerance, "{case}: {} {loss}", found.loss);
                 let expected = by_the_chain_rule(p, x, c);
-                for (found, expected) in found.layers[0].dw.iter().zip(expected) {
+                for (found, expected) in found.parameters.layers[0].weights.iter().zip(expected) {
                     // A few roundings of numbers of at most |x / ln 2|.
                     let tolerance = 8.0 * f64::EPSILON * x[0].abs().max(x[1].abs()) / LN_2;
                     assert!((found - expected).abs() <= tolerance, "{case}: {found} {expected}");
@@ -132,7 +132,7 @@ fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
     let half = |plan: &systoliq_program::TensorPlan| plan.format.ulp() / 2.0;
     let mut worst = 0f64;
     for seed in 0..50 {
-        let weights = initial_weights(&prepared.graph, 0, seed);
+        let weights = initial_weights(&prepared.graph, seed).remove(0);
         for (x, _) in samples(&prepared) {
             for c in [1, 2] {
                 let store = one_step(&prepared, &weights, &sample(x, c));
@@ -171,7 +171,7 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
     let batch = data.train.batch(&[row]);
     let x: [f64; 2] = [batch.inputs[(0, 0)], batch.inputs[(0, 1)]];
     assert_eq!((x, &batch.answers), ([1.5, -0.5], &Answers::Labels(vec![0])));
-    let weights = initial_weights(&prepared.graph, 0, seed);
+    let weights = initial_weights(&prepared.graph, seed).remove(0);
     let mut golden = golden_with(&prepared, &weights);
     let store = one_step(&prepared, &weights, &batch);
     let gradients = golden.gradients(&batch, &prepared.experiment.training);
@@ -204,7 +204,11 @@ fn the_first_step_of_the_worked_example_is_the_one_in_the_lecture() {
 
     table(&["∂d/∂ŷ₁", "∂d/∂ŷ₂"], &flat(gradients.error()), codes(&store, Role::Error));
     let names = ["∂d/∂w₁", "∂d/∂w₂", "∂d/∂w₃", "∂d/∂w₄"];
-    table(&names, &flat(&gradients.layers[0].dw), codes(&store, Role::WeightGradients));
+    table(
+        &names,
+        &flat(&gradients.parameters.layers[0].weights),
+        codes(&store, Role::WeightGradients),
+    );
     let after = &golden.parameters().layers[0].weights;
     table(&["w₁'", "w₂'", "w₃'", "w₄'"], &flat(after), codes(&store, Role::Master));
     shown.check();
@@ -258,8 +262,8 @@ fn lms(prepared: &Prepared, seed: u64) -> Lms {
     let data = data(prepared, seed);
     let training = &prepared.experiment.training;
     let mut golden = Golden::<f64>::new(&prepared.graph, seed);
-    let initial = initial_weights(&prepared.graph, 0, seed);
-    let mut store = Store::new(&prepared.program, &[initial], seed);
+    let initial = initial_weights(&prepared.graph, seed);
+    let mut store = Store::new(&prepared.program, &initial, seed);
     let order = epoch_order(seed, 0, data.train.len());
     let mut mean_taps = vec![0.0; data.features];
     let (mut asked, mut stalled) = (0, 0);

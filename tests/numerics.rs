@@ -47,7 +47,7 @@ fn the_words_in_the_document_are_drawn() {
 fn the_first_initial_weights_in_the_document_are_those_of_the_digits() {
     let prepared = prepared("digits-mlp", &[]);
     let key = Key::new(1).with_name("initial weights").with(0);
-    let weights: Vec<_> = (0..2).map(|layer| initial_weights(&prepared.graph, layer, 1)).collect();
+    let weights = initial_weights(&prepared.graph, 1);
     let reals: Vec<f64> = weights[0].iter().take(3).copied().collect();
     let store = Store::new(&prepared.program, &weights, 1);
     let codes = |role| {

@@ -147,7 +147,7 @@ fn batch(prepared: &Prepared, draws: &mut Draws) -> Batch {
             _ => draws.below(4000) as f64 / 1000.0 - 2.0,
         })
     };
-    let inputs = matrix(prepared.graph.inputs);
+    let inputs = matrix(prepared.graph.inputs());
     let outputs = prepared.graph.outputs();
     let answers = match prepared.program.targets {
         Some(_) => Answers::Targets(matrix(outputs)),
@@ -220,9 +220,7 @@ fn engines_equal_the_reference_on_random_programs() {
         let Some(prepared) = draw(number) else { continue };
         programs += 1;
         let program = &prepared.program;
-        let layers = 0..prepared.graph.layers.len();
-        let initial: Vec<_> =
-            layers.map(|layer| initial_weights(&prepared.graph, layer, number)).collect();
+        let initial = initial_weights(&prepared.graph, number);
         let mut draws = Draws::new("samples", number);
         let batches = [(); 2].map(|()| batch(&prepared, &mut draws));
         let expected = run(program, &initial, number, &batches, &mut Reference);

@@ -13,9 +13,7 @@ const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
 
 /// A store at the beginning of a run.
 fn store(prepared: &Prepared, seed: u64) -> Store {
-    let layers = 0..prepared.graph.layers.len();
-    let initial: Vec<_> =
-        layers.map(|layer| initial_weights(&prepared.graph, layer, seed)).collect();
+    let initial = initial_weights(&prepared.graph, seed);
     Store::new(&prepared.program, &initial, seed)
 }
 

@@ -36,6 +36,7 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
         name: name.into(),
         role,
         layer: 0,
+        stands_for: None,
         rows: Rows::Fixed(rows),
         cols,
         plan: TensorPlan {

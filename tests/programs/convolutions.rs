@@ -76,7 +76,7 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
     let moving = [Scale::Static, Scale::Dynamic, Scale::History { window: 2 }];
     let mut tensor = |name: &str, role, rows, cols, scales: &[Scale]| {
         let (name, plan) = (name.to_owned(), plan(draws, scales));
-        TensorDecl { name, role, layer: 0, rows, cols, plan }
+        TensorDecl { name, role, layer: 0, stands_for: None, rows, cols, plan }
     };
     let tensors = vec![
         tensor("x", Role::Input, image, channels, &moving),

@@ -245,6 +245,7 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
             name: name.into(),
             role,
             layer: 0,
+            stands_for: None,
             rows: Rows::Fixed(rows),
             cols,
             plan,

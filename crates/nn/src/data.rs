@@ -98,8 +98,8 @@ impl DataShape<'_> {
             (Loss::Mse, Some(_)) => return answers("mse", "real targets", "class labels"),
             _ => {}
         }
-        if self.features != graph.inputs {
-            let (features, inputs) = (self.features, graph.inputs);
+        if self.features != graph.inputs() {
+            let (features, inputs) = (self.features, graph.inputs());
             return Err(Error::Inputs { data, features, inputs });
         }
         if self.outputs != graph.outputs() {

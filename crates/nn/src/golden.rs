@@ -3,22 +3,25 @@
 //! It reads the [`Graph`] and nothing that fixed point makes of it, so that it cannot inherit a
 //! mistake. One step is stochastic gradient descent:
 //!
-//! | pass | per layer |
+//! | pass | |
 //! | --- | --- |
-//! | forward | `Z = X·Wᵀ + b`, then `max(0, Z)` where a ReLU follows |
-//! | input gradient | `dX = dZ·W`, masked by "stored activation > 0"; not for the first layer |
-//! | weight gradient | `dW = dZᵀ·X`, `db` = sum of `dZ` over rows; the mean divides by the batch |
+//! | forward | through the [operators](crate::operator), first to last; a value leaves each through its edge |
+//! | gradients of values | back through them: what the readers of a value contribute, added in their order, behind the mask of its edge |
+//! | gradients of parameters | the sum over the samples, which the mean divides by the batch |
 //! | update | with g the mean gradient: `V ← β·V + (g + λ·W)`, `W ← W − μ·V`; biases without λ; without momentum `V` is `g + λ·W` |
 //!
-//! `dZ` is per sample. Rates and divisions are those of the floating-point type, unrounded beyond;
-//! a loss scale does nothing to it.
+//! Gradients of values are per sample. Rates and divisions are those of the floating-point type,
+//! unrounded beyond; a loss scale does nothing to it.
 
-use ndarray::{Array, Array1, Array2, Axis, Dimension, Zip};
+use std::collections::BTreeMap;
+use std::ops::Index;
+
+use ndarray::{Array, Array2, Dimension, Zip};
 
 use crate::Error;
 use crate::batch_order::epoch_order;
 use crate::data::{Batch, Part};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node, ValueId, WeightedLayer};
 use crate::network::{BatchGradient, Training};
 
 mod evaluation;
@@ -26,6 +29,7 @@ mod loss;
 mod noise;
 mod observation;
 mod parameters;
+mod quantity;
 mod real;
 
 pub use evaluation::{Evaluation, Predicted};
@@ -35,6 +39,7 @@ pub use observation::{
     Extremes, LayerObservation, Observation, TensorSpread, largest_singular_value,
 };
 pub use parameters::{LayerParameters, Parameters};
+pub use quantity::Quantity;
 pub use real::{Real, product_fingerprint};
 
 /// A network in floating point: its graph and its parameters.
@@ -55,41 +60,67 @@ pub struct StepRecord {
     pub rows: usize,
 }
 
+/// A matrix for each value of a graph that has one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByValue<F>(Vec<Option<Array2<F>>>);
+
+impl<F> ByValue<F> {
+    /// Without any.
+    fn of(graph: &Graph) -> Self {
+        Self((0..=graph.output().0).map(|_| None).collect())
+    }
+
+    /// The matrix of a value, if there is one.
+    pub fn get(&self, value: ValueId) -> Option<&Array2<F>> {
+        self.0[value.0].as_ref()
+    }
+
+    fn put(&mut self, value: ValueId, matrix: Array2<F>) {
+        self.0[value.0] = Some(matrix);
+    }
+
+    fn take(&mut self, value: ValueId) -> Option<Array2<F>> {
+        self.0[value.0].take()
+    }
+}
+
+impl<F> Index<ValueId> for ByValue<F> {
+    type Output = Array2<F>;
+
+    fn index(&self, value: ValueId) -> &Array2<F> {
+        self.get(value).unwrap_or_else(|| panic!("{value:?} has no matrix"))
+    }
+}
+
+/// What the readers of a value contribute to its gradient, by value.
+pub type Contributions<F> = BTreeMap<ValueId, Vec<Array2<F>>>;
+
 /// Everything that forward and backward pass of one batch compute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients<F> {
-    /// One entry per layer.
-    pub layers: Vec<LayerGradients<F>>,
+    /// `[batch, columns]` of each value that is stored: what leaves its edge.
+    pub values: ByValue<F>,
+    /// `[batch, columns]` of each of these that weights have part in: the gradient, per sample, with
+    /// respect to what entered its edge, `dZ`.
+    pub gradients: ByValue<F>,
+    /// Where several read a value: what each of them contributes to its gradient, in their order.
+    pub contributions: Contributions<F>,
+    /// The gradients of weights and biases, mean or sum over the batch as training states.
+    pub parameters: Parameters<F>,
     /// The mean loss: cross-entropy in bits, or `½ Σ e²`.
     pub loss: f64,
-}
-
-/// What forward and backward pass compute in one layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerGradients<F> {
-    /// `[batch, units]`: the stored output, after the ReLU if there is one.
-    pub activations: Array2<F>,
-    /// `[batch, units]`: the gradient with respect to the pre-activation, per sample.
-    pub dz: Array2<F>,
-    /// `[units, inputs]`: the weight gradient, mean or sum over the batch as training states.
-    pub dw: Array2<F>,
-    /// `[units]`: the bias gradient, likewise, where the layer has a bias.
-    pub db: Option<Array1<F>>,
+    output: ValueId,
 }
 
 impl<F> Gradients<F> {
     /// `[batch, outputs]`: what the loss reads.
     pub fn logits(&self) -> &Array2<F> {
-        &self.last().activations
+        &self.values[self.output]
     }
 
-    /// `[batch, outputs]`: `∂d/∂ŷ` per sample, which is the last layer's `dz`.
+    /// `[batch, outputs]`: `∂d/∂ŷ` per sample.
     pub fn error(&self) -> &Array2<F> {
-        &self.last().dz
-    }
-
-    fn last(&self) -> &LayerGradients<F> {
-        self.layers.last().expect("a graph has at least one layer")
+        &self.gradients[self.output]
     }
 }
 
@@ -135,40 +166,55 @@ impl<F: Real> Golden<F> {
         self.velocity.as_ref()
     }
 
+    /// The parameters of an operator, if it has some.
+    fn parameters_of(&self, node: &Node) -> Option<&LayerParameters<F>> {
+        node.number.map(|number| &self.parameters.layers[number])
+    }
+
     /// `[samples, outputs]`: the network's answer to each row of `inputs`.
     ///
     /// # Panics
     ///
     /// If `inputs` does not have the network's inputs as columns.
     pub fn outputs(&self, inputs: &Array2<f64>) -> Array2<F> {
-        let layers = 0..self.graph.layers.len();
-        layers.fold(inputs.mapv(F::of), |x, layer| self.forward(layer, &x))
+        let mut values =
+            self.forward(inputs, |value, reader| self.graph.readers(value).last() == Some(&reader));
+        values.take(self.graph.output()).expect("an output")
     }
 
-    /// What the forward pass stores: first the input, then the output of each layer in turn.
+    /// What the forward pass stores.
     ///
     /// # Panics
     ///
     /// As [`outputs`](Self::outputs).
-    pub fn stored(&self, inputs: &Array2<f64>) -> Vec<Array2<F>> {
-        let mut stored = vec![inputs.mapv(F::of)];
-        for layer in 0..self.graph.layers.len() {
-            stored.push(self.forward(layer, &stored[layer]));
-        }
-        stored
+    pub fn stored(&self, inputs: &Array2<f64>) -> ByValue<F> {
+        self.forward(inputs, |_, _| false)
     }
 
-    fn forward(&self, layer: usize, x: &Array2<F>) -> Array2<F> {
-        let LayerParameters { weights, bias } = &self.parameters.layers[layer];
-        let mut z = x.dot(&weights.t());
-        if let Some(bias) = bias {
-            z += bias;
+    /// The values of a forward pass but those of which `is_dropped` says, once an entry has read them,
+    /// that nobody wants them.
+    fn forward(
+        &self,
+        inputs: &Array2<f64>,
+        is_dropped: impl Fn(ValueId, usize) -> bool,
+    ) -> ByValue<F> {
+        let graph = &self.graph;
+        let mut values = ByValue::of(graph);
+        values.put(ValueId::INPUT, inputs.mapv(F::of));
+        for value in graph.stored() {
+            let Some(entry) = graph.maker(value) else { continue };
+            let node = &graph.nodes[entry];
+            let reads: Vec<_> = node.reads.iter().map(|&read| &values[read]).collect();
+            let mut made = node.operator.forward(&reads, self.parameters_of(node));
+            for function in graph.edge(value) {
+                function.apply(&mut made);
+            }
+            for &read in node.reads.iter().filter(|&&read| is_dropped(read, entry)) {
+                values.take(read);
+            }
+            values.put(value, made);
         }
-        if self.graph.layers[layer].relu {
-            // Not `max`, which would hide a NaN.
-            z.mapv_inplace(|z| if z <= F::zero() { F::zero() } else { z });
-        }
-        z
+        values
     }
 
     /// Forward and backward pass of `batch`, without an update.
@@ -179,53 +225,73 @@ impl<F: Real> Golden<F> {
     /// [`DataSet::check`](crate::DataSet::check) tells beforehand.
     pub fn gradients(&self, batch: &Batch, training: &Training) -> Gradients<F> {
         assert!(!batch.is_empty(), "a step on no samples");
-        let layers = self.graph.layers.len();
-        let mut stored = self.stored(&batch.inputs);
-        let loss = self.graph.loss;
-        let losses = losses(loss, &stored[layers], &batch.answers);
-        let mut dz = error(loss, training.loss_unit, &stored[layers], &batch.answers);
-
-        let mut backward = Vec::with_capacity(layers);
-        for layer in (0..layers).rev() {
-            let below = (layer > 0).then(|| self.input_gradient(layer, &dz, &stored[layer]));
-            let activations = stored.pop().expect("one output per layer");
-            backward.push(self.weight_gradient(layer, activations, dz, &stored[layer], training));
-            let Some(below) = below else { break };
-            dz = below;
-        }
-        backward.reverse();
+        let graph = &self.graph;
+        let output = graph.output();
+        let values = self.stored(&batch.inputs);
+        let losses = losses(graph.loss, &values[output], &batch.answers);
+        let error = error(graph.loss, training.loss_unit, &values[output], &batch.answers);
+        let wanted = |value| graph.trains(value);
+        let (gradients, contributions) = self.backward(&values, error, wanted, |_, _| {});
+        let parameters = self.parameter_gradients(&values, &gradients, training);
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        Gradients { layers: backward, loss }
+        Gradients { values, gradients, contributions, parameters, loss, output }
     }
 
-    /// The `dZ` of the layer below `layer`, whose stored output is `x`.
-    fn input_gradient(&self, layer: usize, dz: &Array2<F>, x: &Array2<F>) -> Array2<F> {
-        let mut dx = dz.dot(&self.parameters.layers[layer].weights);
-        if self.graph.layers[layer - 1].relu {
-            Zip::from(&mut dx).and(x).for_each(|dx, &x| {
-                if x <= F::zero() {
-                    *dx = F::zero();
-                }
-            });
-        }
-        dx
-    }
-
-    fn weight_gradient(
+    /// The gradients of the values that are `wanted`, each with respect to what entered its edge, from
+    /// the derivative `error` of something with respect to what the network says; and where there were
+    /// several contributions to one, these. `watch` sees each gradient before it is masked.
+    fn backward(
         &self,
-        layer: usize,
-        activations: Array2<F>,
-        dz: Array2<F>,
-        x: &Array2<F>,
+        values: &ByValue<F>,
+        error: Array2<F>,
+        wanted: impl Fn(ValueId) -> bool,
+        mut watch: impl FnMut(ValueId, &Array2<F>),
+    ) -> (ByValue<F>, Contributions<F>) {
+        let graph = &self.graph;
+        let mut gradients = ByValue::of(graph);
+        let mut contributions = BTreeMap::from([(graph.output(), vec![error])]);
+        for value in graph.stored().rev().filter(|&value| wanted(value)) {
+            let mut gradient =
+                total(contributions.get_mut(&value).expect("somebody reads a value"));
+            watch(value, &gradient);
+            for function in graph.edge(value).into_iter().rev() {
+                function.mask(&mut gradient, &values[value]);
+            }
+            if let Some(entry) = graph.maker(value) {
+                let node = &graph.nodes[entry];
+                for (place, &read) in node.reads.iter().enumerate().rev() {
+                    if wanted(read) {
+                        let parameters = self.parameters_of(node);
+                        let made = node.operator.input_gradient(place, &gradient, parameters);
+                        contributions.entry(read).or_default().push(made);
+                    }
+                }
+            }
+            gradients.put(value, gradient);
+        }
+        contributions.retain(|_, contributed| !contributed.is_empty());
+        (gradients, contributions)
+    }
+
+    /// The gradients of the parameters of every operator that has some.
+    fn parameter_gradients(
+        &self,
+        values: &ByValue<F>,
+        gradients: &ByValue<F>,
         training: &Training,
-    ) -> LayerGradients<F> {
-        let divisor = match training.batch_gradient {
-            BatchGradient::Mean => F::of(dz.nrows() as f64),
-            BatchGradient::Sum => F::one(),
+    ) -> Parameters<F> {
+        let graph = &self.graph;
+        let of_layer = |layer: &WeightedLayer| {
+            let Node { operator, reads, .. } = &graph.nodes[layer.entry];
+            let reads: Vec<_> = reads.iter().map(|&read| &values[read]).collect();
+            let gradient = &gradients[layer.output];
+            let divisor = match training.batch_gradient {
+                BatchGradient::Mean => F::of(gradient.nrows() as f64),
+                BatchGradient::Sum => F::one(),
+            };
+            operator.parameter_gradient(&reads, gradient, divisor)
         };
-        let dw = dz.t().dot(x) / divisor;
-        let db = self.graph.layers[layer].bias.then(|| dz.sum_axis(Axis(0)) / divisor);
-        LayerGradients { activations, dz, dw, db }
+        Parameters { layers: graph.weighted().iter().filter_map(of_layer).collect() }
     }
 
     /// One step of SGD on `batch`, at the rate of epoch `epoch`.
@@ -259,6 +325,7 @@ impl<F: Real> Golden<F> {
             momentum: F::of(training.momentum),
             decay: F::of(training.weight_decay),
         };
+        let gradients = &gradients.parameters;
         assert_eq!(gradients.layers.len(), self.parameters.layers.len(), "another network");
         if training.momentum > 0.0 && self.velocity.is_none() {
             self.velocity = Some(self.parameters.zeros());
@@ -267,8 +334,8 @@ impl<F: Real> Golden<F> {
             let ours = &mut self.parameters.layers[at];
             let mut velocity = self.velocity.as_mut().map(|velocity| &mut velocity.layers[at]);
             let gathered = velocity.as_mut().map(|velocity| &mut velocity.weights);
-            rule.descend(&mut ours.weights, &gradient.dw, gathered);
-            if let (Some(bias), Some(db)) = (&mut ours.bias, &gradient.db) {
+            rule.descend(&mut ours.weights, &gradient.weights, gathered);
+            if let (Some(bias), Some(db)) = (&mut ours.bias, &gradient.bias) {
                 let gathered = velocity.and_then(|velocity| velocity.bias.as_mut());
                 DescentRule { decay: F::zero(), ..rule }.descend(bias, db, gathered);
             }
@@ -317,6 +384,17 @@ impl<F: Real> Golden<F> {
         }
         Ok(loss / train.len() as f64)
     }
+}
+
+/// The sum of contributions that are there from the last reader to the first, added in the order of
+/// readers. Takes a single one; several are left in that order.
+fn total<F: Real>(contributed: &mut Vec<Array2<F>>) -> Array2<F> {
+    if contributed.len() == 1 {
+        return contributed.swap_remove(0);
+    }
+    contributed.reverse();
+    let (first, others) = contributed.split_first().expect("a value that is read");
+    others.iter().fold(first.clone(), |sum, more| sum + more)
 }
 
 /// The rule of one step.

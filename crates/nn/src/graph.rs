@@ -1,43 +1,133 @@
-//! The network with its shapes worked out and checked.
+//! The network as a graph: operators, the values that they read and make, and their shapes.
+//!
+//! A chain of layers is a graph in which every operator reads what the one before it makes. Any graph
+//! without cycles can be held.
 
 use ndarray::Array2;
 use systoliq_keyed_random::Key;
 
 use crate::Error;
 use crate::network::{LayerSpec, Loss, Network};
+use crate::operator::{Dense, EdgeFunction, Operator};
+
+/// A value of a network: the input, or what an entry makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub usize);
+
+impl ValueId {
+    /// The input.
+    pub const INPUT: Self = Self(0);
+
+    /// What entry `entry` of the network makes.
+    pub const fn made_by(entry: usize) -> Self {
+        Self(entry + 1)
+    }
+
+    /// The entry that makes it; none makes the input.
+    pub fn entry(self) -> Option<usize> {
+        self.0.checked_sub(1)
+    }
+}
+
+/// The shape of a value, per sample. Values are stored as matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// `[features]`, one row.
+    Features(usize),
+    /// Channels last: one row for each place, row-major.
+    Image {
+        /// Places downwards.
+        height: usize,
+        /// Places along.
+        width: usize,
+        /// Columns.
+        channels: usize,
+    },
+}
+
+impl Shape {
+    /// Rows per sample.
+    pub const fn rows(self) -> usize {
+        match self {
+            Self::Features(_) => 1,
+            Self::Image { height, width, .. } => height * width,
+        }
+    }
+
+    /// Columns.
+    pub const fn columns(self) -> usize {
+        match self {
+            Self::Features(features) => features,
+            Self::Image { channels, .. } => channels,
+        }
+    }
+
+    /// Elements per sample.
+    pub const fn elements(self) -> usize {
+        self.rows() * self.columns()
+    }
+}
+
+/// An entry of a network, in its graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What a user calls it: its number, or `@` and its place where it has none.
+    pub name: String,
+    /// What it does.
+    pub operator: Operator,
+    /// The values that it reads.
+    pub reads: Vec<ValueId>,
+    /// The shape of the value that it makes.
+    pub shape: Shape,
+    /// Its number among the layers with weights, if it has weights.
+    pub number: Option<usize>,
+}
+
+/// A layer with weights, and where it stands in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightedLayer {
+    /// Its number among the layers with weights, from 0.
+    pub number: usize,
+    /// Its place among the nodes.
+    pub entry: usize,
+    /// The layer.
+    pub dense: Dense,
+    /// What it reads.
+    pub reads: ValueId,
+    /// What is stored of it: what leaves its edge.
+    pub output: ValueId,
+}
 
 /// A network whose shapes fit: what a [`Golden`](crate::Golden) model trains and what is lowered
 /// to a program.
+///
+/// ```
+/// use systoliq_nn::{EdgeFunction, Graph, ValueId};
+/// let network = serde_json::from_str(r#"{
+///     "input": [64], "layers": [{"dense": {"units": 16}}, "relu", {"dense": {"units": 10}}],
+///     "loss": "mse"
+/// }"#).unwrap();
+/// let graph = Graph::new(&network)?;
+/// // The ReLU is fused into the edge of the first layer: what that makes is not stored.
+/// assert!(graph.stored().eq([ValueId(0), ValueId(2), ValueId(3)]));
+/// assert_eq!(graph.maker(ValueId(2)), Some(0));
+/// assert_eq!(graph.edge(ValueId(2)), [EdgeFunction::Relu]);
+/// # Ok::<(), systoliq_nn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Graph {
-    /// Values in one input sample.
-    pub inputs: usize,
-    /// The layers, first to last; at least one. The last has no ReLU.
-    pub layers: Vec<Dense>,
-    /// The loss, which reads the last layer's output.
+    /// The shape of a sample.
+    pub input: Shape,
+    /// The operators, in the order of the network's layers; at least one. Each reads what those
+    /// before it make.
+    pub nodes: Vec<Node>,
+    /// The loss, which reads what the last one makes.
     pub loss: Loss,
-}
-
-/// A dense layer, with the ReLU that follows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Dense {
-    /// Values it reads per sample: the fan-in of its weights.
-    pub inputs: usize,
-    /// Values it writes per sample.
-    pub units: usize,
-    /// Whether it adds a bias.
-    pub bias: bool,
-    /// Whether `max(0, ·)` follows.
-    pub relu: bool,
-}
-
-impl Dense {
-    /// The number of weights, `units · inputs`.
-    pub const fn weights(&self) -> usize {
-        self.units * self.inputs
-    }
+    /// By value: the entries that read it, in their order.
+    readers: Vec<Vec<usize>>,
+    /// By number.
+    weighted: Vec<WeightedLayer>,
 }
 
 impl Graph {
@@ -56,13 +146,13 @@ impl Graph {
     /// are no or too many layers, a ReLU does not follow a dense layer or is the last layer, or
     /// the weights exceed [`WEIGHTS_MAX`](Self::WEIGHTS_MAX).
     pub fn new(network: &Network) -> Result<Self, Error> {
-        let inputs = input_values(&network.input)?;
+        let input = input_values(&network.input)?;
         Error::check_count("network.layers", network.layers.len(), 1, Self::LAYERS_MAX)?;
-        let mut layers: Vec<Dense> = Vec::new();
+        let mut entries: Vec<(Operator, Vec<ValueId>)> = Vec::new();
         let mut weights = 0;
-        let mut values = inputs;
+        let mut values = input;
         for (at, layer) in network.layers.iter().enumerate() {
-            match layer {
+            let operator = match layer {
                 LayerSpec::Dense(spec) => {
                     let key = format!("network.layers[{at}].dense.units");
                     Error::check_count(&key, spec.units, 1, Self::EXTENT_MAX)?;
@@ -71,25 +161,150 @@ impl Graph {
                     if weights > Self::WEIGHTS_MAX {
                         return Err(Error::TooManyWeights { at, inputs, units, weights });
                     }
-                    layers.push(Dense { inputs, units, bias: spec.bias, relu: false });
                     values = units;
+                    Operator::Dense(Dense { inputs, units, bias: spec.bias })
                 }
-                LayerSpec::Relu => match layers.last_mut() {
-                    Some(dense) if !dense.relu => dense.relu = true,
-                    Some(_) => return Err(Error::MisplacedRelu { at, found: "a relu" }),
+                LayerSpec::Relu => match entries.last() {
+                    Some((Operator::Dense(_), _)) => Operator::Function(EdgeFunction::Relu),
+                    Some((Operator::Function(_), _)) => {
+                        return Err(Error::MisplacedRelu { at, found: "a relu" });
+                    }
                     None => return Err(Error::MisplacedRelu { at, found: "the input" }),
                 },
-            }
+            };
+            entries.push((operator, vec![ValueId(at)]));
         }
-        match layers.last() {
-            Some(last) if last.relu => Err(Error::LastRelu { at: network.layers.len() - 1 }),
-            _ => Ok(Self { inputs, layers, loss: network.loss }),
+        if network.layers.last() == Some(&LayerSpec::Relu) {
+            return Err(Error::LastRelu { at: network.layers.len() - 1 });
         }
+        Ok(Self::connect(Shape::Features(input), entries, network.loss))
     }
 
-    /// Values that the network writes per sample: the units of its last layer.
+    /// The graph of operators, each with the values that it reads.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, one reads a value that is not made above it or has another shape than it
+    /// reads, or a value but the last is read by none.
+    pub fn connect(input: Shape, entries: Vec<(Operator, Vec<ValueId>)>, loss: Loss) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut readers = vec![Vec::new(); entries.len() + 1];
+        let mut numbers = 0..;
+        for (entry, (operator, reads)) in entries.into_iter().enumerate() {
+            let shape_of = |value: &ValueId| {
+                assert!(value.0 <= entry, "entry {entry} reads {value:?}, which is not above it");
+                value.entry().map_or(input, |maker| nodes[maker].shape)
+            };
+            let shape = operator.shape(&reads.iter().map(shape_of).collect::<Vec<_>>());
+            reads.iter().for_each(|value| readers[value.0].push(entry));
+            let number = operator.weighted().and_then(|_| numbers.next());
+            let name = number.map_or(format!("@{entry}"), |number| number.to_string());
+            nodes.push(Node { name, operator, reads, shape, number });
+        }
+        let unread = readers.iter().position(Vec::is_empty);
+        assert_eq!(unread, Some(nodes.len()), "the value that nobody reads, and the output");
+        let mut graph = Self { input, nodes, loss, readers, weighted: Vec::new() };
+        graph.weighted = graph.find_weighted();
+        graph
+    }
+
+    /// Values that it reads per sample.
+    pub fn inputs(&self) -> usize {
+        self.input.elements()
+    }
+
+    /// Values that it makes per sample.
     pub fn outputs(&self) -> usize {
-        self.layers.last().map_or(self.inputs, |layer| layer.units)
+        self.shape(self.output()).elements()
+    }
+
+    /// The value that the loss reads.
+    pub fn output(&self) -> ValueId {
+        ValueId(self.nodes.len())
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, value: ValueId) -> Shape {
+        value.entry().map_or(self.input, |entry| self.nodes[entry].shape)
+    }
+
+    /// The entries that read a value, in their order; one that reads it twice is there twice.
+    pub fn readers(&self, value: ValueId) -> &[usize] {
+        &self.readers[value.0]
+    }
+
+    /// The value into whose edge the function that stands at `entry` is fused: where it stands directly
+    /// behind an operator that has an edge, and nothing else reads what that makes.
+    fn fused(&self, entry: usize) -> Option<ValueId> {
+        let Node { operator, reads, .. } = &self.nodes[entry];
+        operator.function()?;
+        let behind = &self.nodes[reads[0].entry()?];
+        let fused = behind.operator.has_edge() && self.readers(reads[0]).len() == 1;
+        fused.then_some(reads[0])
+    }
+
+    /// The entry whose operator makes a value, which may be another than the function that it leaves
+    /// last; none makes the input.
+    pub fn maker(&self, value: ValueId) -> Option<usize> {
+        let entry = value.entry()?;
+        self.fused(entry).map_or(Some(entry), |before| self.maker(before))
+    }
+
+    /// The edge of a value: the functions that are fused into the operator that makes it, first to last.
+    /// A function that is not fused makes a value by itself, whose edge has this one function.
+    pub fn edge(&self, value: ValueId) -> Vec<EdgeFunction> {
+        let Some(entry) = value.entry() else { return Vec::new() };
+        let mut edge = self.fused(entry).map_or_else(Vec::new, |before| self.edge(before));
+        edge.extend(self.nodes[entry].operator.function());
+        edge
+    }
+
+    /// The values that are stored, in their order: the input, and of each operator what leaves its edge.
+    pub fn stored(&self) -> impl DoubleEndedIterator<Item = ValueId> {
+        let all = (0..self.readers.len()).map(ValueId);
+        all.filter(|&value| match self.readers(value) {
+            [only] => self.fused(*only) != Some(value),
+            _ => true,
+        })
+    }
+
+    /// Whether weights have part in a value, so that it has a gradient.
+    pub fn trains(&self, value: ValueId) -> bool {
+        value.entry().is_some_and(|entry| {
+            let node = &self.nodes[entry];
+            node.operator.weighted().is_some() || node.reads.iter().any(|&read| self.trains(read))
+        })
+    }
+
+    /// Whether nothing negative can be in a value, whatever the weights.
+    pub fn is_nonnegative(&self, value: ValueId) -> bool {
+        self.edge(value).last().is_some_and(|function| function.is_nonnegative())
+    }
+
+    /// Whether a value leaves its operator through a ReLU.
+    pub fn has_relu(&self, value: ValueId) -> bool {
+        self.edge(value).contains(&EdgeFunction::Relu)
+    }
+
+    /// The layer with weights that makes a value, if one does.
+    pub fn layer_of(&self, value: ValueId) -> Option<&WeightedLayer> {
+        let number = self.nodes[self.maker(value)?].number?;
+        Some(&self.weighted[number])
+    }
+
+    /// The layers with weights, in the order of their numbers.
+    pub fn weighted(&self) -> &[WeightedLayer] {
+        &self.weighted
+    }
+
+    fn find_weighted(&self) -> Vec<WeightedLayer> {
+        let layer = |output| {
+            let entry = self.maker(output)?;
+            let Node { operator, reads, number, .. } = &self.nodes[entry];
+            let (dense, number, reads) = (operator.weighted()?, (*number)?, reads[0]);
+            Some(WeightedLayer { number, entry, dense, reads, output })
+        };
+        self.stored().filter_map(layer).collect()
     }
 }
 
@@ -119,25 +334,24 @@ pub const fn initial_bound(fan_in: usize) -> u64 {
     ((1_u64 << 48) / fan_in as u64).isqrt()
 }
 
-/// The weights `[units, inputs]` that layer number `layer` starts with: uniform over the multiples
-/// of `2^-24` in ±`1/√inputs`, so that `f32` holds each exactly. Biases start at 0.
+/// The weights `[units, inputs]` that each layer starts with, in the order of their numbers: uniform over
+/// the multiples of `2^-24` in ±`1/√inputs`, so that `f32` holds each exactly. Biases start at 0.
 ///
 /// With `G =` [`initial_bound`]`(inputs)`, weight number `i`, row-major, is
-/// `(⌊word(i)·(2G + 1) / 2³²⌋ − G)·2^-24`, `word` of the key (seed, "initial weights", `layer`).
-///
-/// # Panics
-///
-/// If `graph` has no layer of that number.
-pub fn initial_weights(graph: &Graph, layer: usize, seed: u64) -> Array2<f64> {
-    let dense = &graph.layers[layer];
-    let bound = initial_bound(dense.inputs);
-    let key = Key::new(seed).with_name("initial weights").with(layer as u64);
+/// `(⌊word(i)·(2G + 1) / 2³²⌋ − G)·2^-24`, `word` of the key (seed, "initial weights", number of the
+/// layer).
+pub fn initial_weights(graph: &Graph, seed: u64) -> Vec<Array2<f64>> {
     let ulp = (-24_f64).exp2();
-    Array2::from_shape_fn((dense.units, dense.inputs), |(unit, input)| {
-        let index = (unit * dense.inputs + input) as u64;
-        let step = (u64::from(key.word(index)) * (2 * bound + 1)) >> 32;
-        (step as i64 - bound as i64) as f64 * ulp
-    })
+    let of_layer = |&WeightedLayer { number, dense, .. }: &WeightedLayer| {
+        let bound = initial_bound(dense.inputs);
+        let key = Key::new(seed).with_name("initial weights").with(number as u64);
+        Array2::from_shape_fn((dense.units, dense.inputs), |(unit, input)| {
+            let index = (unit * dense.inputs + input) as u64;
+            let step = (u64::from(key.word(index)) * (2 * bound + 1)) >> 32;
+            (step as i64 - bound as i64) as f64 * ulp
+        })
+    };
+    graph.weighted().iter().map(of_layer).collect()
 }
 
 #[cfg(test)]
@@ -157,9 +371,102 @@ mod tests {
     fn shapes_follow_from_layer_to_layer_and_a_relu_joins_its_dense() {
         let layers = vec![dense(5), LayerSpec::Relu, dense(3)];
         let graph = Graph::new(&network(&[2, 3], layers)).unwrap();
-        assert_eq!((graph.inputs, graph.outputs()), (6, 3));
-        let shapes: Vec<_> = graph.layers.iter().map(|l| (l.inputs, l.units, l.relu)).collect();
-        assert_eq!(shapes, [(6, 5, true), (5, 3, false)]);
+        assert_eq!((graph.inputs(), graph.outputs()), (6, 3));
+        let names: Vec<_> = graph.nodes.iter().map(|node| (&*node.name, node.number)).collect();
+        assert_eq!(names, [("0", Some(0)), ("@1", None), ("1", Some(1))]);
+        let hidden = WeightedLayer {
+            number: 0,
+            entry: 0,
+            dense: Dense { inputs: 6, units: 5, bias: true },
+            reads: ValueId::INPUT,
+            output: ValueId(2),
+        };
+        let last = WeightedLayer {
+            number: 1,
+            entry: 2,
+            dense: Dense { inputs: 5, units: 3, bias: true },
+            reads: ValueId(2),
+            output: ValueId(3),
+        };
+        assert_eq!(graph.weighted(), [hidden, last]);
+        let layers = [0, 2, 3].map(|at| graph.layer_of(ValueId(at)).copied());
+        assert_eq!(layers, [None, Some(hidden), Some(last)]);
+        let relu = ValueId::made_by(1);
+        assert_eq!((graph.maker(relu), graph.edge(relu)), (Some(0), vec![EdgeFunction::Relu]));
+        assert_eq!([0, 2, 3].map(|at| graph.is_nonnegative(ValueId(at))), [false, true, false]);
+        assert_eq!([0, 1, 2, 3].map(|at| graph.trains(ValueId(at))), [false, true, true, true]);
+    }
+
+    /// ```text
+    /// x ─► dense 0 ─► 1 ─┬──────────► relu @1 ─► 2 ─► relu @2 ─► 3 ─► dense 1 ─► 4 ─► relu @4 ─► 5
+    ///                    └─► 1 is read by dense 2 ─► 6, and 5 and 6 by dense 3
+    /// ```
+    ///
+    /// Nothing reads two values yet: the last operator stands for one that does.
+    fn diamond() -> Graph {
+        let dense = |inputs, units| Operator::Dense(Dense { inputs, units, bias: true });
+        let relu = Operator::Function(EdgeFunction::Relu);
+        let entries = [
+            (dense(4, 3), vec![0]),
+            (relu, vec![1]),
+            (relu, vec![2]),
+            (dense(3, 3), vec![3]),
+            (relu, vec![4]),
+            (dense(3, 3), vec![1]),
+            (relu, vec![5, 6]),
+        ];
+        let entries = entries
+            .map(|(operator, reads)| (operator, reads.into_iter().map(ValueId).collect()))
+            .to_vec();
+        Graph::connect(Shape::Features(4), entries, Loss::Mse)
+    }
+
+    #[test]
+    fn a_function_is_fused_directly_behind_an_operator_that_nobody_else_reads() {
+        let graph = diamond();
+        assert_eq!(graph.readers(ValueId(1)), [1, 5]);
+        // 4 alone is not stored: 1 has two readers, and 2 is of a function, which has no edge.
+        assert!(graph.stored().eq([0, 1, 2, 3, 5, 6, 7].map(ValueId)));
+        let maker = |value| graph.maker(ValueId(value));
+        assert_eq!([1, 2, 3, 5, 6].map(maker), [0, 1, 2, 3, 5].map(Some));
+        assert_eq!(maker(0), None);
+        let functions = |value| graph.edge(ValueId(value)).len();
+        assert_eq!([0, 1, 2, 3, 5, 6, 7].map(functions), [0, 0, 1, 1, 1, 0, 1]);
+        let outputs =
+            graph.weighted().iter().map(|layer| (layer.number, layer.entry, layer.output.0));
+        assert!(outputs.eq([(0, 0, 1), (1, 3, 5), (2, 5, 6)]));
+    }
+
+    #[test]
+    fn values_without_weights_in_them_have_no_gradient() {
+        let relu = Operator::Function(EdgeFunction::Relu);
+        let dense = Operator::Dense(Dense { inputs: 2, units: 1, bias: false });
+        let entries = vec![(relu, vec![ValueId(0)]), (dense, vec![ValueId(1)])];
+        let graph = Graph::connect(Shape::Features(2), entries, Loss::Mse);
+        assert_eq!([0, 1, 2].map(|at| graph.trains(ValueId(at))), [false, false, true]);
+        assert_eq!(graph.maker(ValueId(1)), Some(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "the value that nobody reads")]
+    fn a_value_that_nobody_reads_is_refused() {
+        let relu = Operator::Function(EdgeFunction::Relu);
+        let entries = vec![(relu, vec![ValueId(0)]), (relu, vec![ValueId(0)])];
+        Graph::connect(Shape::Features(2), entries, Loss::Mse);
+    }
+
+    #[test]
+    #[should_panic(expected = "which is not above it")]
+    fn a_cycle_is_refused() {
+        let relu = Operator::Function(EdgeFunction::Relu);
+        Graph::connect(Shape::Features(2), vec![(relu, vec![ValueId(1)])], Loss::Mse);
+    }
+
+    #[test]
+    fn rows_of_an_image_are_its_places() {
+        let shape = Shape::Image { height: 3, width: 4, channels: 5 };
+        assert_eq!((shape.rows(), shape.columns(), shape.elements()), (12, 5, 60));
+        assert_eq!(Shape::Features(7).rows(), 1);
     }
 
     #[test]
@@ -203,10 +510,11 @@ mod tests {
     #[test]
     fn initial_weights_are_uniform_multiples_of_an_f32_ulp() {
         let graph = Graph::new(&network(&[100], vec![dense(200), dense(7)])).unwrap();
-        let weights = initial_weights(&graph, 0, 1);
-        assert_eq!(weights.dim(), (200, 100));
+        let all = initial_weights(&graph, 1);
+        let weights = &all[0];
+        assert_eq!((weights.dim(), all[1].dim()), ((200, 100), (7, 200)));
         let bound = 0.1; // 1/√100
-        for &w in &weights {
+        for &w in weights {
             assert!(w.abs() <= bound && f64::from(w as f32) == w, "{w}");
             assert_eq!((w * 24_f64.exp2()).fract(), 0.0);
         }
@@ -217,7 +525,7 @@ mod tests {
         assert!(mean.abs() < 5.0 * bound / (3.0 * count).sqrt(), "{mean}");
         let spread = bound * bound * (4.0 / 45.0 / count).sqrt();
         assert!((variance - bound * bound / 3.0).abs() < 5.0 * spread, "{variance}");
-        assert_eq!(weights, initial_weights(&graph, 0, 1));
-        assert_ne!(weights, initial_weights(&graph, 0, 2));
+        assert_eq!(all, initial_weights(&graph, 1));
+        assert_ne!(*weights, initial_weights(&graph, 2)[0]);
     }
 }

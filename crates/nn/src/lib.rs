@@ -40,16 +40,22 @@ pub mod golden;
 pub mod graph;
 pub mod metrics;
 pub mod network;
+pub mod operator;
 pub mod schedule;
+#[cfg(test)]
+mod testing;
 
 pub use batch_order::epoch_order;
 pub use data::{Answers, Batch, DataSet, DataSpec, Part};
 pub use error::Error;
 pub use extended::Extended;
-pub use golden::{Evaluation, Golden, Gradients, Parameters, Predicted, Real, StepRecord};
-pub use graph::{Dense, Graph, initial_weights};
+pub use golden::{
+    Evaluation, Golden, Gradients, Parameters, Predicted, Quantity, Real, StepRecord,
+};
+pub use graph::{Graph, Node, Shape, ValueId, WeightedLayer, initial_weights};
 pub use metrics::Information;
 pub use network::{
     BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, Training,
 };
+pub use operator::{Dense, EdgeFunction, Operator};
 pub use schedule::Schedule;

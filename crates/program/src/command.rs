@@ -6,6 +6,7 @@ use std::num::NonZero;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Along, SoftmaxFormat};
+use systoliq_nn::Quantity;
 // How a program learns is stated as networks state it.
 pub use systoliq_nn::{BatchGradient, LossUnit, Schedule};
 
@@ -241,6 +242,12 @@ impl Program {
             }
         }
         axes
+    }
+
+    /// The first tensor that stands for a quantity.
+    pub fn standing_for(&self, quantity: Quantity) -> Option<TensorId> {
+        let found = |decl: &TensorDecl| decl.stands_for == Some(quantity);
+        self.tensors.iter().position(found).map(TensorId)
     }
 
     /// The tensor of a role in a layer, if there is one; of weights or biases and their

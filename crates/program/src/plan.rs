@@ -173,7 +173,7 @@ impl Plan {
     /// If a format is impossible, a setting does not go with its scale, or an override names a
     /// layer that `graph` does not have.
     pub fn resolve(graph: &Graph, spec: &PrecisionSpec) -> Result<Self, Error> {
-        let layers = graph.layers.len();
+        let layers = graph.weighted().len();
         if let Some(&layer) = spec.layers.keys().find(|&&layer| layer >= layers) {
             return Err(Error::Layer { layer, layers });
         }
@@ -229,8 +229,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn layer(&self) -> Result<LayerPlan, Error> {
-        let dense = &self.graph.layers[self.layer];
-        let last = self.layer + 1 == self.graph.layers.len();
+        let output = self.graph.weighted()[self.layer].output;
+        let last = output == self.graph.output();
         let weights = self.role(Role::Weights, true, None)?;
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
@@ -243,7 +243,7 @@ impl<'a> Resolver<'a> {
         let outputs = if last {
             self.role(Role::Logits, true, None)?
         } else {
-            self.role(Role::Activations, !dense.relu, None)?
+            self.role(Role::Activations, !self.graph.is_nonnegative(output), None)?
         };
         let gradients = if last {
             self.role(Role::Error, true, None)?
@@ -399,7 +399,7 @@ impl<'a> Resolver<'a> {
                 }
                 _ => {
                     let spare = merged.spare.unwrap_or(SPARE_DEFAULT);
-                    let fan_in = self.graph.layers[self.layer].inputs;
+                    let fan_in = self.graph.weighted()[self.layer].dense.inputs;
                     (initial_frac(fan_in, bits, spare), Scale::Static)
                 }
             },

@@ -1,6 +1,7 @@
 //! The tensors of a program: their places, shapes and roles.
 
 use systoliq_fxp::Along;
+use systoliq_nn::Quantity;
 
 use crate::command::Pass;
 use crate::gemm::Reading;
@@ -43,6 +44,8 @@ pub struct TensorDecl {
     pub role: Role,
     /// The layer with weights that it belongs to.
     pub layer: usize,
+    /// What it is in fixed point; momenta and residuals are compared with nothing.
+    pub stands_for: Option<Quantity>,
     /// The number of rows.
     pub rows: Rows,
     /// The number of columns.

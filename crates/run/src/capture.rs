@@ -144,9 +144,7 @@ pub fn capture(
                        step starts from; expected false";
         return Err(Error::at("training.teacher_forced", problem));
     }
-    let initial: Vec<_> =
-        (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-    let mut store = Store::new(program, &initial, seed);
+    let mut store = Store::new(program, &initial_weights(graph, seed), seed);
     let mut engine = Fast::default();
     let mut done = 0;
     for epoch in 0..experiment.training.epochs {

@@ -13,11 +13,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::golden::Real;
-use systoliq_nn::{Answers, Batch, DataSet, Golden, Gradients, Parameters, Predicted, Training};
-use systoliq_program::{Engine, Operation, Program, Role, Step, Store, TensorId};
+use systoliq_nn::{Answers, DataSet, Golden, Gradients, Parameters, Predicted, Quantity, Training};
+use systoliq_program::{Engine, Step, Store, TensorId};
 
 use systoliq_nn::Extended;
 
@@ -180,47 +179,27 @@ pub struct Units {
 
 /// What floating point has for the tensors of a program, on one batch.
 pub(crate) struct Counterparts<'a, F> {
-    pub(crate) parameters: &'a Parameters<F>,
-    pub(crate) gradients: &'a Gradients<F>,
-    pub(crate) batch: &'a Batch,
+    pub(crate) golden: &'a Golden<F>,
+    /// What it found of the batch.
+    pub(crate) found: &'a Gradients<F>,
     /// What fixed point multiplies its errors and gradients by.
     pub(crate) loss_scale: f64,
 }
 
 impl<F: Real> Counterparts<'_, F> {
-    /// The values that tensor `id` stands for, row by row; `None` if golden has none.
-    fn of(&self, program: &Program, id: TensorId) -> Option<Vec<f64>> {
-        let decl = program.tensor(id);
-        let parameters = &self.parameters.layers[decl.layer];
-        let found = &self.gradients.layers[decl.layer];
-        let plain = |values: &Array2<F>| values.iter().map(|value| value.widen()).collect();
-        let scaled = |value: &F| value.widen() * self.loss_scale;
-        Some(match decl.role {
-            Role::Input => self.batch.inputs.iter().map(|&value| F::of(value).widen()).collect(),
-            Role::Master | Role::Weights => plain(&parameters.weights),
-            Role::Bias => parameters.bias.as_ref()?.iter().map(|value| value.widen()).collect(),
-            Role::Activations | Role::Logits => plain(&found.activations),
-            Role::Error | Role::Gradients => found.dz.iter().map(scaled).collect(),
-            Role::WeightGradients if is_bias_gradient(program, id) => {
-                found.db.as_ref()?.iter().map(scaled).collect()
-            }
-            Role::WeightGradients => found.dw.iter().map(scaled).collect(),
-            Role::Targets | Role::Momentum | Role::Residual => return None,
-        })
+    /// The numbers of a quantity, row by row, as fixed point scales them; `None` if golden has none.
+    fn of(&self, quantity: Quantity) -> Option<Vec<f64>> {
+        let mut numbers = self.golden.numbers(self.found, quantity)?;
+        if quantity.is_gradient() {
+            numbers.iter_mut().for_each(|number| *number *= self.loss_scale);
+        }
+        Some(numbers)
     }
 }
 
-/// Whether a weight gradient is that of a bias.
-pub(crate) fn is_bias_gradient(program: &Program, id: TensorId) -> bool {
-    program.made(id).is_some_and(|(_, command)| match command.operation {
-        Operation::Reduce(_) => true,
-        Operation::Product(_) | Operation::Loss(_) | Operation::Update(_) => false,
-    })
-}
-
-/// Whether a tensor is compared before its step, whose update writes it.
-pub(crate) fn is_parameter(role: Role) -> bool {
-    matches!(role, Role::Master | Role::Weights | Role::Bias)
+/// Whether a quantity is compared before its step, whose update changes it.
+pub(crate) fn is_parameter(quantity: Quantity) -> bool {
+    matches!(quantity, Quantity::Parameter(..))
 }
 
 /// Differences of every tensor, summed over any number of batches.
@@ -233,13 +212,14 @@ impl Differences {
         &mut self,
         store: &Store,
         counterparts: &Counterparts<'_, F>,
-        wanted: impl Fn(Role) -> bool,
+        wanted: impl Fn(Quantity) -> bool,
     ) {
-        let program = store.program();
-        for id in (0..program.tensors.len()).map(TensorId) {
-            let decl = program.tensor(id);
-            let written = store.tensor(id).filter(|_| wanted(decl.role));
-            if let (Some(fixed), Some(golden)) = (written, counterparts.of(program, id)) {
+        for (id, decl) in store.program().tensors.iter().enumerate() {
+            let Some(quantity) = decl.stands_for.filter(|&quantity| wanted(quantity)) else {
+                continue;
+            };
+            let fixed = store.tensor(TensorId(id));
+            if let (Some(fixed), Some(golden)) = (fixed, counterparts.of(quantity)) {
                 self.0.entry(decl.name.clone()).or_default().add(fixed, &golden);
             }
         }
@@ -272,9 +252,8 @@ impl Look<'_> {
         let batch = &self.data.train.batch(&rows);
         let step = Step::probe(self.seed, self.epochs);
         let counterparts = Counterparts {
-            parameters: golden.parameters(),
-            gradients: &golden.gradients(batch, self.training),
-            batch,
+            golden,
+            found: &golden.gradients(batch, self.training),
             loss_scale: f64::from(self.training.loss_scale),
         };
         let mut compare = |store: &mut Store| {

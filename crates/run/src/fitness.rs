@@ -133,9 +133,7 @@ pub fn by_tensor(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<Warning>
 /// A sentence for each format that keeps so little of the values that it is for.
 fn of_formats(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<Warning> {
     let Prepared { experiment, graph, program, .. } = prepared;
-    let initial: Vec<_> =
-        (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-    let mut store = Store::new(program, &initial, seed);
+    let mut store = Store::new(program, &initial_weights(graph, seed), seed);
     let mut found: Vec<(TensorId, ConversionStatistics)> = store.initial_statistics().to_vec();
     for (at, batch) in data.train.batches(experiment.training.batch).take(BATCHES_MAX).enumerate() {
         let step = Step::evaluation(seed, "fitness", 0, at as u64);

@@ -3,8 +3,8 @@
 use ndarray::Axis;
 use systoliq_fxp::{ExactSum, Lane, with_codes};
 use systoliq_nn::metrics::InformationSum;
-use systoliq_nn::{Evaluation, Graph, Part, Predicted};
-use systoliq_program::{Engine, Role, Step, Store, Verdict};
+use systoliq_nn::{Evaluation, Graph, Part, Predicted, Quantity, WeightedLayer};
+use systoliq_program::{Engine, Step, Store, Verdict};
 
 use crate::comparison::Units;
 
@@ -73,6 +73,8 @@ pub(crate) struct UnitWatch {
 }
 
 struct WatchedLayer {
+    /// What leaves it.
+    output: Quantity,
     relu: bool,
     /// By unit: whether all were 0 so far.
     dead: Vec<bool>,
@@ -82,18 +84,18 @@ struct WatchedLayer {
 
 impl UnitWatch {
     pub(crate) fn new(graph: &Graph) -> Self {
-        let layer = |layer: &systoliq_nn::Dense| WatchedLayer {
-            relu: layer.relu,
-            dead: vec![true; layer.units],
-            saturated: vec![true; layer.units],
+        let layer = |layer: &WeightedLayer| WatchedLayer {
+            output: Quantity::Value(layer.output),
+            relu: graph.has_relu(layer.output),
+            dead: vec![true; layer.dense.units],
+            saturated: vec![true; layer.dense.units],
         };
-        Self { layers: graph.layers.iter().map(layer).collect() }
+        Self { layers: graph.weighted().iter().map(layer).collect() }
     }
 
     fn see(&mut self, store: &Store) {
-        for (at, layer) in self.layers.iter_mut().enumerate() {
-            let of = |role| store.program().find(role, at);
-            let output = of(Role::Activations).or_else(|| of(Role::Logits)).expect("an output");
+        for layer in &mut self.layers {
+            let output = store.program().standing_for(layer.output).expect("an output");
             let outputs = store.tensor(output).expect("a forward pass has run");
             let largest = outputs.format().max_raw();
             with_codes!(outputs, |codes| {

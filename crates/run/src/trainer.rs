@@ -301,9 +301,7 @@ impl<'a> Trainer<'a> {
     /// The run with `seed`, before its first epoch.
     pub fn new(prepared: &'a Prepared, data: &'a DataSet, seed: u64, engine: EngineKind) -> Self {
         let Prepared { experiment, graph, program, .. } = prepared;
-        let initial: Vec<_> =
-            (0..graph.layers.len()).map(|layer| initial_weights(graph, layer, seed)).collect();
-        let mut store = Store::new(program, &initial, seed);
+        let mut store = Store::new(program, &initial_weights(graph, seed), seed);
         let mut engine = engine.build(prepared);
         let golden = match experiment.training.golden {
             GoldenPrecision::F32 => AnyGolden::F32(Golden::new(graph, seed)),

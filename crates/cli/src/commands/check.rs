@@ -9,7 +9,7 @@ use serde_json::Value;
 use systoliq_fxp::Scale;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Stash, stash::StashedTensor};
-use systoliq_nn::{DataSet, Dense, Schedule, Training};
+use systoliq_nn::{DataSet, Schedule, Training, WeightedLayer};
 use systoliq_program::tensor::Rows;
 use systoliq_program::{Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
@@ -118,11 +118,8 @@ struct ResolvedSum<'a> {
 
 impl<'a> ResolvedExperiment<'a> {
     fn new(prepared: &'a Prepared, data: &'a DataSet) -> Self {
-        let program = &prepared.program;
-        let layers = prepared.graph.layers.iter().enumerate();
-        let batch = prepared.experiment.training.batch;
-        let layers: Vec<_> =
-            layers.map(|(at, dense)| ResolvedLayer::new(at, dense, program, batch)).collect();
+        let layers = prepared.graph.weighted().iter();
+        let layers: Vec<_> = layers.map(|layer| ResolvedLayer::new(layer, prepared)).collect();
         let data = Data {
             name: &data.name,
             features: data.features,
@@ -177,7 +174,9 @@ impl<'a> ResolvedExperiment<'a> {
 }
 
 impl<'a> ResolvedLayer<'a> {
-    fn new(layer: usize, dense: &Dense, program: &'a Program, batch: usize) -> Self {
+    fn new(layer: &WeightedLayer, prepared: &'a Prepared) -> Self {
+        let &WeightedLayer { number: layer, dense, output, .. } = layer;
+        let (program, batch) = (&prepared.program, prepared.experiment.training.batch);
         let units = dense.units as u64;
         let own = program.tensors.iter().filter(|decl| decl.layer == layer);
         let writes = program.all_writes().filter(|(.., command)| command.layer == layer);
@@ -186,7 +185,7 @@ impl<'a> ResolvedLayer<'a> {
             inputs: dense.inputs,
             units: dense.units,
             bias: dense.bias,
-            relu: dense.relu,
+            relu: prepared.graph.has_relu(output),
             parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
             tensors: own.map(ResolvedTensor::new).collect(),
             accumulators: writes

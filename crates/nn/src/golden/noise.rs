@@ -21,9 +21,9 @@ use crate::metrics::argmax;
 /// A gain is infinite where two classes tie, unless noise in that tensor reaches neither of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NoiseGains {
-    /// `layers + 1` tensors: the input, the stored outputs of hidden layers, the logits.
+    /// One entry per value that is stored, in their order: the input first, the logits last.
     pub activations: Vec<Vec<f64>>,
-    /// One entry per layer: its weights and, with the same step, its bias.
+    /// One entry per layer with weights: its weights and, with the same step, its bias.
     pub weights: Vec<Vec<f64>>,
 }
 
@@ -61,18 +61,18 @@ impl<F: Real> Golden<F> {
     ///
     /// If `inputs` does not have the network's inputs as columns.
     pub fn noise_gains(&self, inputs: &Array2<f64>) -> NoiseGains {
-        let layers = self.graph.layers.len();
         let stored = self.stored(inputs);
-        let logits = &stored[layers];
+        let logits = &stored[self.graph.output()];
         let decisions = Self::decisions(logits);
-        let input_squares: Vec<_> = stored[..layers].iter().map(row_squares).collect();
-        let samples = inputs.nrows();
+        let input_squares: Vec<_> =
+            self.graph.weighted().iter().map(|layer| row_squares(&stored[layer.reads])).collect();
+        let none = vec![0.0; inputs.nrows()];
         let mut gains = NoiseGains {
-            activations: vec![vec![0.0; samples]; layers + 1],
-            weights: vec![vec![0.0; samples]; layers],
+            activations: vec![none.clone(); self.graph.stored().count()],
+            weights: vec![none; input_squares.len()],
         };
         for class in 0..self.graph.outputs() {
-            let mut delta = differences(&decisions, class, logits.dim());
+            let delta = differences(&decisions, class, logits.dim());
             let margins: Vec<f64> = (logits.axis_iter(Axis(0)).zip(&decisions))
                 .map(|(row, &decision)| (row[class] - row[decision as usize]).widen())
                 .collect();
@@ -84,16 +84,15 @@ impl<F: Real> Golden<F> {
                     }
                 }
             };
-            add(&mut gains.activations[layers], &row_squares(&delta));
-            for layer in (0..layers).rev() {
-                let bias = if self.graph.layers[layer].bias { 1.0 } else { 0.0 };
-                let squares = row_squares(&delta) * (&input_squares[layer] + bias);
-                add(&mut gains.weights[layer], &squares);
-                let unmasked = delta.dot(&self.parameters.layers[layer].weights);
-                add(&mut gains.activations[layer], &row_squares(&unmasked));
-                if layer > 0 {
-                    delta = self.input_gradient(layer, &delta, &stored[layer]);
-                }
+            let mut values = gains.activations.iter_mut().rev();
+            let see = |_, unmasked: &Array2<F>| {
+                add(values.next().expect("a gain for each value"), &row_squares(unmasked));
+            };
+            let (gradients, _) = self.backward(&stored, delta, |_| true, see);
+            for (layer, input_squares) in self.graph.weighted().iter().zip(&input_squares) {
+                let bias = if layer.dense.bias { 1.0 } else { 0.0 };
+                let squares = row_squares(&gradients[layer.output]) * (input_squares + bias);
+                add(&mut gains.weights[layer.number], &squares);
             }
         }
         gains
@@ -123,24 +122,11 @@ mod tests {
     use super::*;
     use crate::golden::{LayerParameters, Parameters};
     use crate::graph::Graph;
-    use crate::network::{DenseSpec, LayerSpec, Loss, Network};
-    use systoliq_keyed_random::Key;
+    use crate::network::Loss;
+    use crate::testing::{chain, reals};
 
     fn graph(inputs: usize, units: &[usize], bias: bool) -> Graph {
-        let dense = |&units| LayerSpec::Dense(DenseSpec { units, bias });
-        let mut layers: Vec<LayerSpec> =
-            units.iter().flat_map(|units| [dense(units), LayerSpec::Relu]).collect();
-        layers.pop();
-        let loss = Loss::SoftmaxCrossEntropy;
-        Graph::new(&Network { input: vec![inputs], layers, loss }).unwrap()
-    }
-
-    fn reals(seed: u64, rows: usize, columns: usize) -> Array2<f64> {
-        let key = Key::new(seed).with_name("noise");
-        let real = |index| f64::from(key.word(index)) / 2_f64.powi(31) - 1.0;
-        Array2::from_shape_fn((rows, columns), |(row, column)| {
-            real((row * columns + column) as u64)
-        })
+        chain(inputs, units, bias, Loss::SoftmaxCrossEntropy)
     }
 
     #[test]
@@ -195,17 +181,25 @@ mod tests {
         gain
     }
 
-    /// The logits of one sample with one element of the output stored below `layer` moved.
+    /// The logits of one sample with one element of what layer `layer` reads moved: those of a network of
+    /// the layers from there on.
     fn logits_with_moved_activation(
         model: &Golden<f64>,
         x: &Array2<f64>,
-        layer: usize,
+        (layer, units): (usize, &[usize]),
         (unit, distance): (usize, f64),
     ) -> Vec<f64> {
-        let mut values = (0..layer).fold(x.clone(), |x, at| model.forward(at, &x));
+        let values = model.stored(x);
+        let reads = model.graph.weighted().get(layer).map(|layer| layer.reads);
+        let mut values = values[reads.unwrap_or(model.graph.output())].clone();
         values[(0, unit)] += distance;
-        let layers = layer..model.graph.layers.len();
-        layers.fold(values, |x, at| model.forward(at, &x)).into_raw_vec_and_offset().0
+        if layer < units.len() {
+            let layers = model.parameters.layers[layer..].to_vec();
+            let graph = graph(values.ncols(), &units[layer..], layers[0].bias.is_some());
+            let tail = Golden::from_parameters(&graph, Parameters { layers }).unwrap();
+            values = tail.outputs(&values);
+        }
+        values.into_raw_vec_and_offset().0
     }
 
     #[test]
@@ -216,10 +210,10 @@ mod tests {
             let graph = graph(5, units, case / 3 % 2 == 0);
             let mut parameters = Parameters::<f64>::initial(&graph, case);
             for bias in parameters.layers.iter_mut().filter_map(|layer| layer.bias.as_mut()) {
-                *bias = reals(case + 50, 1, bias.len()).row(0).to_owned() * 0.3;
+                *bias = reals("noise", case + 50, 1, bias.len()).row(0).to_owned() * 0.3;
             }
             let model = Golden::from_parameters(&graph, parameters.clone()).unwrap();
-            let inputs = reals(case, 3, 5);
+            let inputs = reals("noise", case, 3, 5);
             let gains = model.noise_gains(&inputs);
             for sample in 0..3 {
                 let x = inputs.select(Axis(0), &[sample]);
@@ -235,13 +229,14 @@ mod tests {
                     checked += 1;
                 };
                 for layer in 0..=units.len() {
-                    let count = graph.layers.get(layer).map_or(graph.outputs(), |d| d.inputs);
+                    let inputs = graph.weighted().get(layer).map(|layer| layer.dense.inputs);
+                    let count = inputs.unwrap_or(graph.outputs());
                     let expected = by_differences(count, |p, d| {
-                        logits_with_moved_activation(&model, &x, layer, (p, d))
+                        logits_with_moved_activation(&model, &x, (layer, units), (p, d))
                     });
                     close(gains.activations[layer][sample], expected, &format!("a{layer}"));
                 }
-                for (layer, dense) in graph.layers.iter().enumerate() {
+                for (layer, dense) in graph.weighted().iter().map(|layer| layer.dense).enumerate() {
                     let weights = dense.weights();
                     let biases = if dense.bias { dense.units } else { 0 };
                     let expected = by_differences(weights + biases, |p, d| {

@@ -4,7 +4,7 @@
 use ndarray::{Array2, ArrayView1};
 
 use super::{Golden, Gradients, Real};
-use crate::data::Batch;
+use crate::graph::ValueId;
 use crate::network::{BatchGradient, Training};
 
 /// The weight of the past in the moving average of a tensor's variance.
@@ -99,14 +99,14 @@ pub struct LayerObservation {
 /// What a run showed of its tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// Samples as the first layer reads them.
+    /// Samples.
     pub input: Extremes,
-    /// One entry per layer.
+    /// One entry per layer with weights.
     pub layers: Vec<LayerObservation>,
 }
 
 impl Observation {
-    /// Of a run of a network with this many layers, before its first step.
+    /// Of a run of a network with this many layers with weights, before its first step.
     pub fn new(layers: usize) -> Self {
         Self { input: Extremes::default(), layers: vec![LayerObservation::default(); layers] }
     }
@@ -116,34 +116,31 @@ impl Observation {
     ///
     /// # Panics
     ///
-    /// If `gradients` are not `golden`'s on `batch`, or the run has another number of layers.
+    /// If what was `found` is not `golden`'s, or the run has another number of layers.
     pub fn see<F: Real>(
         &mut self,
         golden: &Golden<F>,
-        batch: &Batch,
-        gradients: &Gradients<F>,
+        found: &Gradients<F>,
         training: &Training,
         with_noise_gain: bool,
     ) {
-        assert_eq!(self.layers.len(), gradients.layers.len(), "another network");
+        assert_eq!(self.layers.len(), found.parameters.layers.len(), "another network");
         self.see_parameters(golden);
-        let input = batch.inputs.mapv(F::of);
-        self.input.see(&input);
+        self.input.see(&found.values[ValueId::INPUT]);
         let divisor = match training.batch_gradient {
-            BatchGradient::Mean => batch.len() as f64,
+            BatchGradient::Mean => found.error().nrows() as f64,
             BatchGradient::Sum => 1.0,
         };
-        let mut below = &input;
-        for (ours, gradient) in self.layers.iter_mut().zip(&gradients.layers) {
-            ours.outputs.see(&gradient.activations);
-            ours.dz.see(&gradient.dz);
-            ours.dw.see(&gradient.dw);
-            gradient.db.iter().for_each(|db| ours.db.see(db));
+        let parameters = golden.graph().weighted().iter().zip(&found.parameters.layers);
+        for (ours, (layer, gradient)) in self.layers.iter_mut().zip(parameters) {
+            ours.outputs.see(&found.values[layer.output]);
+            ours.dz.see(&found.gradients[layer.output]);
+            ours.dw.see(&gradient.weights);
+            gradient.bias.iter().for_each(|db| ours.db.see(db));
             if with_noise_gain {
-                let squares = below.mapv(|x| (x.widen() / divisor).powi(2));
+                let squares = found.values[layer.reads].mapv(|x| (x.widen() / divisor).powi(2));
                 ours.noise_gain = ours.noise_gain.max(largest_singular_value(&squares));
             }
-            below = &gradient.activations;
         }
     }
 

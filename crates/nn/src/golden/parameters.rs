@@ -3,16 +3,17 @@
 use ndarray::{Array1, Array2};
 
 use super::Real;
+use super::quantity::widened;
 use crate::Error;
 use crate::graph::{Graph, initial_weights};
 
-/// A value for every weight and bias of every layer: weights and biases themselves, or what momentum
-/// has gathered for them.
+/// A number for every weight and bias of every layer: weights and biases themselves, their gradients,
+/// or what momentum has gathered for them.
 ///
 /// As `f64`, by [`cast`](Self::cast), they hold `f32` parameters exactly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters<F> {
-    /// One entry per layer of the graph.
+    /// One entry per layer with weights, in the order of their numbers.
     pub layers: Vec<LayerParameters<F>>,
 }
 
@@ -25,15 +26,27 @@ pub struct LayerParameters<F> {
     pub bias: Option<Array1<F>>,
 }
 
+impl<F: Real> LayerParameters<F> {
+    /// The weights (0) or the bias (1), row by row; nothing where there is none.
+    pub(super) fn numbers(&self, which: usize) -> Option<Vec<f64>> {
+        match which {
+            0 => Some(widened(&self.weights)),
+            1 => self.bias.as_ref().map(widened),
+            _ => None,
+        }
+    }
+}
+
 impl<F: Real> Parameters<F> {
     /// What training starts with: [`initial_weights`], which every [`Real`] holds exactly, and
     /// biases of 0.
     pub fn initial(graph: &Graph, seed: u64) -> Self {
-        let layer = |at: usize| LayerParameters {
-            weights: initial_weights(graph, at, seed).mapv(F::of),
-            bias: graph.layers[at].bias.then(|| Array1::zeros(graph.layers[at].units)),
-        };
-        Self { layers: (0..graph.layers.len()).map(layer).collect() }
+        let layers = initial_weights(graph, seed).into_iter().zip(graph.weighted());
+        let layers = layers.map(|(weights, layer)| LayerParameters {
+            weights: weights.mapv(F::of),
+            bias: layer.dense.bias.then(|| Array1::zeros(layer.dense.units)),
+        });
+        Self { layers: layers.collect() }
     }
 
     /// Zeros of the same shapes.
@@ -61,8 +74,9 @@ impl<F: Real> Parameters<F> {
     ///
     /// If the number of layers, an extent, or the presence of a bias differs.
     pub fn check(&self, graph: &Graph) -> Result<(), Error> {
-        check(0, "layers", &[self.layers.len()], &[graph.layers.len()])?;
-        for (at, (ours, dense)) in self.layers.iter().zip(&graph.layers).enumerate() {
+        check(0, "layers", &[self.layers.len()], &[graph.weighted().len()])?;
+        for (at, (ours, layer)) in self.layers.iter().zip(graph.weighted()).enumerate() {
+            let dense = layer.dense;
             check(at, "weights", ours.weights.shape(), &[dense.units, dense.inputs])?;
             let expected: &[usize] = if dense.bias { &[dense.units] } else { &[] };
             check(at, "biases", ours.bias.as_ref().map_or(&[], |bias| bias.shape()), expected)?;

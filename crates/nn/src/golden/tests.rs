@@ -2,13 +2,16 @@
 
 use std::f64::consts::LN_2;
 
-use ndarray::{Array2, array};
+use ndarray::{Array2, Axis, array};
 use systoliq_keyed_random::Key;
 
 use super::*;
 use crate::Schedule;
 use crate::data::Answers;
-use crate::network::{DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network};
+use crate::graph::Shape;
+use crate::network::{GoldenPrecision, Loss, LossUnit};
+use crate::operator::{Dense, EdgeFunction, Operator};
+use crate::testing::{chain, reals};
 
 fn training() -> Training {
     Training {
@@ -27,22 +30,6 @@ fn training() -> Training {
     }
 }
 
-/// A network of dense layers with these units, a ReLU after each but the last.
-fn graph(inputs: usize, units: &[usize], bias: bool, loss: Loss) -> Graph {
-    let dense = |&units| LayerSpec::Dense(DenseSpec { units, bias });
-    let mut layers: Vec<LayerSpec> =
-        units.iter().flat_map(|units| [dense(units), LayerSpec::Relu]).collect();
-    layers.pop();
-    Graph::new(&Network { input: vec![inputs], layers, loss }).unwrap()
-}
-
-/// Reals in ±1, keyed by `seed`.
-fn reals(seed: u64, rows: usize, columns: usize) -> Array2<f64> {
-    let key = Key::new(seed).with_name("reals");
-    let real = |index| f64::from(key.word(index)) / 2_f64.powi(31) - 1.0;
-    Array2::from_shape_fn((rows, columns), |(row, column)| real((row * columns + column) as u64))
-}
-
 fn batch(seed: u64, rows: usize, graph: &Graph) -> Batch {
     let answers = match graph.loss {
         Loss::SoftmaxCrossEntropy => {
@@ -51,9 +38,9 @@ fn batch(seed: u64, rows: usize, graph: &Graph) -> Batch {
                 (0..rows as u64).map(|row| key.below(row, graph.outputs() as u32)).collect(),
             )
         }
-        Loss::Mse => Answers::Targets(reals(seed + 1, rows, graph.outputs())),
+        Loss::Mse => Answers::Targets(reals("reals", seed + 1, rows, graph.outputs())),
     };
-    Batch { inputs: reals(seed, rows, graph.inputs), answers }
+    Batch { inputs: reals("reals", seed, rows, graph.inputs()), answers }
 }
 
 /// A network whose biases are not zero, so that a wrong bias shows.
@@ -61,7 +48,7 @@ fn golden(seed: u64, graph: &Graph) -> Golden<f64> {
     let mut parameters = Parameters::<f64>::initial(graph, seed);
     for (at, layer) in parameters.layers.iter_mut().enumerate() {
         if let Some(bias) = &mut layer.bias {
-            *bias = reals(seed + 100 + at as u64, 1, bias.len()).row(0).mapv(|b| 0.3 * b);
+            *bias = reals("reals", seed + 100 + at as u64, 1, bias.len()).row(0).mapv(|b| 0.3 * b);
         }
     }
     Golden::from_parameters(graph, parameters).unwrap()
@@ -72,14 +59,16 @@ fn objective(model: &Golden<f64>, batch: &Batch, training: &Training) -> f64 {
     let mut total = 0.0;
     for (row, x) in batch.inputs.outer_iter().enumerate() {
         let mut values = x.to_vec();
-        for (dense, layer) in model.graph().layers.iter().zip(&model.parameters().layers) {
+        let graph = model.graph();
+        for (weighted, layer) in graph.weighted().iter().zip(&model.parameters().layers) {
+            let (dense, relu) = (weighted.dense, weighted.output != graph.output());
             values = (0..dense.units)
                 .map(|unit| {
                     let bias = layer.bias.as_ref().map_or(0.0, |bias| bias[unit]);
                     let z: f64 = (0..dense.inputs)
                         .map(|input| layer.weights[(unit, input)] * values[input])
                         .sum();
-                    if dense.relu { (z + bias).max(0.0) } else { z + bias }
+                    if relu { (z + bias).max(0.0) } else { z + bias }
                 })
                 .collect();
         }
@@ -130,19 +119,19 @@ fn every_gradient_equals_its_finite_difference() {
             batch_gradient: [BatchGradient::Mean, BatchGradient::Sum][case / 24],
             ..training()
         };
-        let graph = graph(5, shape, bias, loss);
+        let graph = chain(5, shape, bias, loss);
         let (model, batch) = (golden(case as u64, &graph), batch(case as u64, 4, &graph));
         let gradients = model.gradients(&batch, &training);
-        for (at, layer) in gradients.layers.iter().enumerate() {
-            for (place, &ours) in layer.dw.indexed_iter() {
+        for (at, layer) in gradients.parameters.layers.iter().enumerate() {
+            for (place, &ours) in layer.weights.indexed_iter() {
                 let slope =
                     slope(&model, &batch, &training, |p, d| p.layers[at].weights[place] += d);
                 let distance = (ours - slope).abs();
                 assert!(distance < 1e-8, "case {case} dW{at}{place:?}: {ours} ≠ {slope}");
                 checked += 1;
             }
-            assert_eq!(layer.db.is_some(), bias);
-            for (unit, &ours) in layer.db.iter().flat_map(|db| db.indexed_iter()) {
+            assert_eq!(layer.bias.is_some(), bias);
+            for (unit, &ours) in layer.bias.iter().flat_map(|db| db.indexed_iter()) {
                 let slope = slope(&model, &batch, &training, |p, d| {
                     p.layers[at].bias.as_mut().unwrap()[unit] += d;
                 });
@@ -155,6 +144,69 @@ fn every_gradient_equals_its_finite_difference() {
     assert!(checked > 2000, "{checked}");
 }
 
+/// `x → relu → dense → relu → relu → dense`: functions of their own behind the input and behind another
+/// function, one in an edge.
+#[test]
+fn functions_of_their_own_pass_gradients_on_behind_their_masks() {
+    let dense = |inputs, units| Operator::Dense(Dense { inputs, units, bias: true });
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let operators = [relu, dense(5, 6), relu, relu, dense(6, 3)];
+    let entries =
+        (0..).zip(operators).map(|(at, operator)| (operator, vec![ValueId(at)])).collect();
+    let graph = Graph::connect(Shape::Features(5), entries, Loss::Mse);
+    assert!(graph.stored().eq([0, 1, 3, 4, 5].map(ValueId)));
+    let (model, whole) = (golden(1, &graph), batch(1, 4, &graph));
+    let found = model.gradients(&whole, &training());
+    assert_eq!(found.values[ValueId(1)], whole.inputs.mapv(|x| x.max(0.0)));
+    assert_eq!(found.values[ValueId(4)], found.values[ValueId(3)]);
+    assert_eq!(found.gradients[ValueId(4)], found.gradients[ValueId(3)]);
+    assert_eq!([0, 1].map(|at| found.gradients.get(ValueId(at))), [None, None]);
+    assert!(found.contributions.is_empty());
+
+    // The same network without functions that change nothing, on samples without negative elements.
+    let plain = chain(5, &[6, 3], true, Loss::Mse);
+    let plain = Golden::from_parameters(&plain, model.parameters().clone()).unwrap();
+    let positive = Batch { inputs: found.values[ValueId(1)].clone(), ..whole.clone() };
+    let expected = plain.gradients(&positive, &training());
+    assert_eq!(found.parameters, expected.parameters);
+    assert_eq!(model.outputs(&whole.inputs), plain.outputs(&positive.inputs));
+}
+
+#[test]
+fn contributions_are_added_in_the_order_of_readers() {
+    // As they are found, from the last reader to the first, the 1 would be lost.
+    let mut several = vec![array![[1.0]], array![[-1e16]], array![[1e16]]];
+    assert_eq!(total(&mut several), array![[1.0]]);
+    assert_eq!(several, [array![[1e16]], array![[-1e16]], array![[1.0]]]);
+    let mut one = vec![array![[2.0]]];
+    assert_eq!((total(&mut one), one.len()), (array![[2.0]], 0));
+}
+
+#[test]
+fn a_quantity_has_the_numbers_that_were_found() {
+    let graph = chain(2, &[3, 2], true, Loss::Mse);
+    let (model, batch) = (golden(6, &graph), batch(6, 4, &graph));
+    let found = model.gradients(&batch, &training());
+    let numbers = |quantity| model.numbers(&found, quantity);
+    let flat = |matrix: &Array2<f64>| Some(matrix.iter().copied().collect::<Vec<_>>());
+    assert_eq!(numbers(Quantity::Input), flat(&batch.inputs));
+    assert_eq!(numbers(Quantity::Targets), None);
+    assert_eq!(numbers(Quantity::Value(ValueId(1))), None);
+    assert_eq!(numbers(Quantity::Value(ValueId(3))), flat(found.logits()));
+    assert_eq!(numbers(Quantity::Gradient(ValueId(3))), flat(found.error()));
+    assert_eq!(numbers(Quantity::Gradient(ValueId(0))), None);
+    assert_eq!(numbers(Quantity::Contribution(ValueId(2), 0)), None);
+    let (ours, gradient) = (&model.parameters().layers[1], &found.parameters.layers[1]);
+    let vector = |bias: &Option<ndarray::Array1<f64>>| bias.as_ref().map(|bias| bias.to_vec());
+    assert_eq!(numbers(Quantity::Parameter(2, 0)), flat(&ours.weights));
+    assert_eq!(numbers(Quantity::Parameter(2, 1)), vector(&ours.bias));
+    assert_eq!(numbers(Quantity::ParameterGradient(2, 0)), flat(&gradient.weights));
+    assert_eq!(numbers(Quantity::ParameterGradient(2, 1)), vector(&gradient.bias));
+    for nothing in [Quantity::Parameter(1, 0), Quantity::ParameterGradient(2, 2)] {
+        assert_eq!(numbers(nothing), None);
+    }
+}
+
 #[test]
 fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
     for (loss, unit) in [
@@ -162,7 +214,7 @@ fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
         (Loss::SoftmaxCrossEntropy, LossUnit::Nats),
         (Loss::Mse, LossUnit::Bits),
     ] {
-        let graph = graph(5, &[6, 3], true, loss);
+        let graph = chain(5, &[6, 3], true, loss);
         let (mut model, batch) = (golden(3, &graph), batch(3, 7, &graph));
         let expected = objective(&model, &batch, &training());
         let record = model.step(&batch, &Training { loss_unit: unit, ..training() }, 0);
@@ -174,7 +226,7 @@ fn the_loss_is_the_mean_of_its_formula_in_bits_whatever_the_unit() {
 #[test]
 fn the_lectures_binary_classifier_has_the_lectures_gradient() {
     // ŷ₁ = w₁x₁ + w₂x₂, ŷ₂ = w₃x₁ + w₄x₂, class 1: ∂d/∂w₁ = (P̂₁ − 1)·x₁ / ln 2, and so on.
-    let graph = graph(2, &[2], false, Loss::SoftmaxCrossEntropy);
+    let graph = chain(2, &[2], false, Loss::SoftmaxCrossEntropy);
     let (w, x) = (array![[0.5, -0.25], [-0.125, 0.75]], [0.75, -0.5]);
     let parameters =
         Parameters { layers: vec![LayerParameters { weights: w.clone(), bias: None }] };
@@ -191,7 +243,7 @@ fn the_lectures_binary_classifier_has_the_lectures_gradient() {
         let divisor = if nats { 1.0 } else { LN_2 };
         for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let expected = (p[i] - one_hot[i]) * x[j] / divisor;
-            let ours = gradients.layers[0].dw[(i, j)];
+            let ours = gradients.parameters.layers[0].weights[(i, j)];
             assert!((ours - expected).abs() < 1e-15, "w{i}{j}: {ours} ≠ {expected}");
         }
         assert!((gradients.loss + p[class as usize].log2()).abs() < 1e-15);
@@ -200,7 +252,7 @@ fn the_lectures_binary_classifier_has_the_lectures_gradient() {
 
 #[test]
 fn one_sample_of_squared_error_takes_the_lms_step() {
-    let graph = graph(3, &[1], false, Loss::Mse);
+    let graph = chain(3, &[1], false, Loss::Mse);
     let mut model = Golden::<f64>::new(&graph, 9);
     let w = model.parameters().layers[0].weights.clone();
     let x = [0.5, -1.0, 2.0];
@@ -216,7 +268,7 @@ fn one_sample_of_squared_error_takes_the_lms_step() {
 
 #[test]
 fn mean_and_sum_and_bits_and_nats_take_the_same_steps() {
-    let graph = graph(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
+    let graph = chain(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
     let batch = batch(4, 7, &graph);
     let after = |change: Training| {
         let mut model = golden(4, &graph);
@@ -239,24 +291,25 @@ fn mean_and_sum_and_bits_and_nats_take_the_same_steps() {
 
 #[test]
 fn errors_are_per_sample_and_add_up_to_zero_over_the_classes() {
-    let graph = graph(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
+    let graph = chain(5, &[6, 3], true, Loss::SoftmaxCrossEntropy);
     let (model, whole) = (golden(5, &graph), batch(5, 4, &graph));
     let gradients = model.gradients(&whole, &training());
-    assert_eq!(gradients.error(), &gradients.layers[1].dz);
+    assert_eq!(gradients.error(), &gradients.gradients[ValueId(3)]);
     for (row, error) in gradients.error().outer_iter().enumerate() {
         assert!(error.sum().abs() < 1e-15, "row {row}: {error}");
         let Answers::Labels(labels) = &whole.answers else { panic!() };
         let inputs = whole.inputs.select(Axis(0), &[row]);
         let alone = Batch { inputs, answers: Answers::Labels(vec![labels[row]]) };
         let alone = model.gradients(&alone, &training());
-        let distance = (&alone.layers[0].dz.row(0) - &gradients.layers[0].dz.row(row)).sum();
+        let distance =
+            (&alone.gradients[ValueId(2)].row(0) - &gradients.gradients[ValueId(2)].row(row)).sum();
         assert!(distance.abs() < 1e-15, "row {row}");
     }
 }
 
 #[test]
 fn a_far_off_logit_has_a_finite_loss_and_infinite_cross_entropy() {
-    let graph = graph(1, &[2], false, Loss::SoftmaxCrossEntropy);
+    let graph = chain(1, &[2], false, Loss::SoftmaxCrossEntropy);
     let weights = array![[1000.0_f32], [-1000.0]];
     let parameters = Parameters { layers: vec![LayerParameters { weights, bias: None }] };
     let model = Golden::from_parameters(&graph, parameters).unwrap();
@@ -272,7 +325,7 @@ fn a_far_off_logit_has_a_finite_loss_and_infinite_cross_entropy() {
 
 #[test]
 fn a_model_gone_to_nan_says_so_through_a_relu() {
-    let graph = graph(1, &[2, 2], true, Loss::SoftmaxCrossEntropy);
+    let graph = chain(1, &[2, 2], true, Loss::SoftmaxCrossEntropy);
     let mut parameters = Parameters::<f32>::initial(&graph, 1);
     parameters.layers[0].weights.fill(f32::NAN);
     let model = Golden::from_parameters(&graph, parameters).unwrap();
@@ -284,11 +337,11 @@ fn a_model_gone_to_nan_says_so_through_a_relu() {
 
 #[test]
 fn parameters_of_another_shape_are_refused_with_both_shapes() {
-    let ours = graph(5, &[6, 3], true, Loss::Mse);
+    let ours = chain(5, &[6, 3], true, Loss::Mse);
     for (other, said) in [
-        (graph(5, &[3], true, Loss::Mse), ["layers are [1]", "expected [2]"]),
-        (graph(5, &[6, 4], true, Loss::Mse), ["layer 1: weights are [4, 6]", "expected [3, 6]"]),
-        (graph(5, &[6, 3], false, Loss::Mse), ["layer 0: biases are []", "expected [6]"]),
+        (chain(5, &[3], true, Loss::Mse), ["layers are [1]", "expected [2]"]),
+        (chain(5, &[6, 4], true, Loss::Mse), ["layer 1: weights are [4, 6]", "expected [3, 6]"]),
+        (chain(5, &[6, 3], false, Loss::Mse), ["layer 0: biases are []", "expected [6]"]),
     ] {
         let parameters = Parameters::<f32>::initial(&other, 1);
         let message = Golden::from_parameters(&ours, parameters).unwrap_err().to_string();
@@ -299,7 +352,7 @@ fn parameters_of_another_shape_are_refused_with_both_shapes() {
 /// One neuron `ŷ = w·x + b` in scalars, with the update of each parameter written out.
 #[test]
 fn momentum_and_weight_decay_take_the_steps_of_scalars() {
-    let graph = graph(1, &[1], true, Loss::Mse);
+    let graph = chain(1, &[1], true, Loss::Mse);
     let samples = |step: usize| [(step as f64 / 7.0, 0.5), (1.0 - step as f64 / 9.0, -0.25)];
     for (beta, lambda) in [(0.9, 0.0), (0.0, 0.01), (0.9, 0.01), (0.5, 1.0)] {
         for batch_gradient in [BatchGradient::Mean, BatchGradient::Sum] {

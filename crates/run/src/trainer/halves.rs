@@ -4,7 +4,7 @@
 //! it once, and a [`FixedRun`] beside that curve ends with the record of a paired run, without what
 //! a [`Comparison`] finds of single tensors and samples.
 
-use systoliq_nn::{DataSet, Golden, GoldenPrecision};
+use systoliq_nn::{DataSet, Golden, GoldenPrecision, initial_weights};
 use systoliq_program::Store;
 
 use super::{
@@ -62,10 +62,7 @@ impl<'a> FixedRun<'a> {
             let problem = "a teacher-forced network has no run of its own: expected false";
             return Err(Error::at("training.teacher_forced", problem));
         }
-        let initial: Vec<_> = (0..graph.layers.len())
-            .map(|layer| systoliq_nn::initial_weights(graph, layer, seed))
-            .collect();
-        let mut store = Store::new(program, &initial, seed);
+        let mut store = Store::new(program, &initial_weights(graph, seed), seed);
         let mut engine = EngineKind::Fast.build(prepared);
         let batch = experiment.training.batch;
         let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };

@@ -163,11 +163,13 @@ impl Of<'_> {
             self.check_histogram(name, histogram)
                 .map_err(|problem| format!("histograms.{name}: {problem}"))?;
         }
-        let layers = &self.prepared.graph.layers;
+        let graph = &self.prepared.graph;
+        let layers = graph.weighted();
         let units = found.units.len() == layers.len()
             && found.units.iter().zip(layers).all(|(found, layer)| {
-                let dead = found.dead.map_or(!layer.relu, |dead| layer.relu && dead <= layer.units);
-                found.units == layer.units && found.saturated <= layer.units && dead
+                let (relu, units) = (graph.has_relu(layer.output), layer.dense.units);
+                let dead = found.dead.map_or(!relu, |dead| relu && dead <= units);
+                found.units == units && found.saturated <= units && dead
             });
         let none = !done && found.units.is_empty();
         expect(units || none, "units", || "not those of the network".to_owned())?;

@@ -5,7 +5,7 @@
 //! `D B_A B_W` full adders for its products and `(D − 1)(B_A + B_W + ⌈log₂ D⌉ − 1)` for its sum.
 
 use serde::Serialize;
-use systoliq_nn::Dense;
+use systoliq_nn::{Dense, WeightedLayer};
 
 use super::{Assignment, Study};
 
@@ -61,12 +61,12 @@ pub struct LayerCost {
 impl Study<'_> {
     /// What an assignment costs, layer by layer.
     pub fn cost(&self, assignment: &Assignment) -> Vec<LayerCost> {
-        let layers = self.prepared.graph.layers.iter().enumerate();
+        let layers = self.prepared.graph.weighted().iter();
         layers
-            .map(|(layer, dense)| {
-                let (input_bits, weight_bits) = assignment.of_layer(layer);
-                let complexity = Complexity::of_dense(dense, input_bits, weight_bits);
-                LayerCost { layer, input_bits, weight_bits, complexity }
+            .map(|&WeightedLayer { number, dense, .. }| {
+                let (input_bits, weight_bits) = assignment.of_layer(number);
+                let complexity = Complexity::of_dense(&dense, input_bits, weight_bits);
+                LayerCost { layer: number, input_bits, weight_bits, complexity }
             })
             .collect()
     }

@@ -44,7 +44,7 @@ impl FloatRun {
         let Prepared { experiment, graph, .. } = prepared;
         let (training, seed) = (&experiment.training, experiment.seed);
         let mut golden = Golden::<F>::new(graph, seed);
-        let mut observation = Observation::new(graph.layers.len());
+        let mut observation = Observation::new(graph.weighted().len());
         let mut steps = 0;
         for epoch in 0..training.epochs {
             let mut first = true;
@@ -53,9 +53,9 @@ impl FloatRun {
                 training,
                 seed,
                 epoch,
-                |golden, batch, gradients| {
+                |golden, _, gradients| {
                     // The noise gain moves slowly: it is taken once an epoch.
-                    observation.see(golden, batch, gradients, training, first);
+                    observation.see(golden, gradients, training, first);
                     first = false;
                     steps += 1;
                     progress(steps);

@@ -3,7 +3,7 @@
 use ndarray::{Array2, Axis};
 use serde::Serialize;
 use systoliq_nn::golden::{Extremes, NoiseGains, Observation};
-use systoliq_nn::{Golden, Part};
+use systoliq_nn::{Golden, Part, WeightedLayer};
 use systoliq_program::Role;
 
 use super::grid::{BITS_MAX, range_above};
@@ -195,11 +195,11 @@ pub(super) fn tensors(
     let mut outputs: Vec<Extremes> = observation.layers.iter().map(|layer| layer.outputs).collect();
     for x in inputs(part, gains.nrows()) {
         input.see(&x);
-        for (extremes, stored) in outputs.iter_mut().zip(&golden.stored(&x)[1..]) {
-            extremes.see(stored);
+        let stored = golden.stored(&x);
+        for (extremes, layer) in outputs.iter_mut().zip(graph.weighted()) {
+            extremes.see(&stored[layer.output]);
         }
     }
-    let last = graph.layers.len() - 1;
     let mut tensors = Vec::new();
     let mut add = |name: String, role, layer, signed, extremes: Extremes| {
         let range_log2 = range_above(extremes.magnitude()).unwrap_or(0);
@@ -208,17 +208,19 @@ pub(super) fn tensors(
         let gain = Gain { mean: mean(&values), trimmed_mean: 0.0, median: median(values) };
         tensors.push(ForwardTensor { name, role, layer, signed, range_log2, gain, offset: 0 });
     };
-    for layer in 0..graph.layers.len() {
-        match layer.checked_sub(1) {
+    for &WeightedLayer { number, reads, output, .. } in graph.weighted() {
+        match graph.layer_of(reads) {
             None => add("x".into(), Role::Input, 0, input.min < 0.0, input),
-            Some(below) => {
-                let signed = !graph.layers[below].relu;
+            Some(&WeightedLayer { number: below, .. }) => {
+                let signed = !graph.is_nonnegative(reads);
                 add(format!("y{below}"), Role::Activations, below, signed, outputs[below]);
             }
         }
-        add(format!("w{layer}"), Role::Weights, layer, true, observation.layers[layer].weights);
+        add(format!("w{number}"), Role::Weights, number, true, observation.layers[number].weights);
+        if output == graph.output() {
+            add(format!("z{number}"), Role::Logits, number, true, outputs[number]);
+        }
     }
-    add(format!("z{last}"), Role::Logits, last, true, outputs[last]);
     balance(&mut tensors, gains)?;
     Ok(tensors)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use systoliq_fxp::{Format, Rounding};
+use systoliq_nn::WeightedLayer;
 use systoliq_program::spec::{AccumulatorSettings, AsWritten, FromFormat, TensorSettings};
 use systoliq_program::{PrecisionSpec, Role};
 
@@ -66,15 +67,17 @@ impl Study<'_> {
             let grid = tensor.grid(bits);
             add(&tensor.name, tensor.role, tensor.layer, grid, "mismatch", offset)?;
         }
-        let last = self.backward.len() - 1;
-        for (layer, grids) in self.backward.iter().enumerate() {
+        let graph = &self.prepared.graph;
+        for (grids, &WeightedLayer { number: layer, dense, output, .. }) in
+            self.backward.iter().zip(graph.weighted())
+        {
             let named = |kind: &str| format!("{kind}{layer}");
             let (master, bias) = self.accumulated(assignment, layer, grids);
             add(&named("m"), Role::Master, layer, master, "stopping", None)?;
-            if self.prepared.graph.layers[layer].bias {
+            if dense.bias {
                 add(&named("b"), Role::Bias, layer, bias, "stopping", None)?;
             }
-            let role = if layer == last { Role::Error } else { Role::Gradients };
+            let role = if output == graph.output() { Role::Error } else { Role::Gradients };
             add(&named("dz"), role, layer, grids.gradients, "clipping, noise", None)?;
             let (role, grid) = (Role::WeightGradients, grids.weight_gradients);
             add(&named("dw"), role, layer, grid, "clipping, bias", None)?;
@@ -131,7 +134,8 @@ impl Study<'_> {
     /// The width with which none of a layer's sums can overflow: `B_A + B_B + ⌈log₂ K⌉`, and what
     /// the bias adds to that; the largest of its products and of `db`.
     pub fn accumulator_bits(&self, assignment: &Assignment, layer: usize) -> u32 {
-        let dense = &self.prepared.graph.layers[layer];
+        let graph = &self.prepared.graph;
+        let WeightedLayer { dense, reads, .. } = graph.weighted()[layer];
         let grid = |at: usize| self.tensors[at].grid(assignment.bits[at]);
         let (x, w, dz) = (grid(2 * layer), grid(2 * layer + 1), self.backward[layer].gradients);
         let (_, bias) = self.accumulated(assignment, layer, &self.backward[layer]);
@@ -144,7 +148,7 @@ impl Study<'_> {
         let alone = dz.bits() as i32 - 1 - x.step_log2;
         let bias_gradient = if dense.bias { sum_bits(alone.max(0), batch, None) } else { 0 };
         let input_gradient =
-            if layer > 0 { sum_bits(product_log2(dz, w), dense.units, None) } else { 0 };
+            if graph.trains(reads) { sum_bits(product_log2(dz, w), dense.units, None) } else { 0 };
         forward.max(weight_gradient).max(bias_gradient).max(input_gradient)
     }
 }

@@ -1,6 +1,5 @@
 //! Widths, bounds and costs on networks small enough for paper.
 
-use systoliq_nn::Dense;
 use systoliq_nn::golden::Observation;
 
 use super::*;
@@ -39,8 +38,7 @@ fn full_adders_and_bits_are_those_of_the_formula_worked_on_paper() {
         })
     };
     let cost = |prepared: &Prepared| -> Complexity {
-        let dense: &Dense = &prepared.graph.layers[0];
-        Complexity::of_dense(dense, 3, 6)
+        Complexity::of_dense(&prepared.graph.weighted()[0].dense, 3, 6)
     };
     // 4 inputs and a bias, D = 5: 5·3·6 = 90 and 4·(3 + 6 + 3 − 1) = 44 for each of 5 units; 4·3
     // bits of inputs and 5·5·6 of weights.

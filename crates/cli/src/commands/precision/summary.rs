@@ -31,9 +31,9 @@ pub(super) fn summary(prepared: &Prepared, report: &PrecisionReport) -> String {
 
 fn heading(prepared: &Prepared, report: &PrecisionReport) -> String {
     let experiment = &prepared.experiment;
-    let units = prepared.graph.layers.iter().map(|layer| layer.units);
+    let units = prepared.graph.weighted().iter().map(|layer| layer.dense.units);
     let sizes: Vec<String> =
-        [prepared.graph.inputs].into_iter().chain(units).map(|size| size.to_string()).collect();
+        [prepared.graph.inputs()].into_iter().chain(units).map(|size| size.to_string()).collect();
     format!(
         "{}: {}, float run of {} epochs, seed {}: {} error on the test part\n",
         one_line(&experiment.name),

@@ -1,0 +1,61 @@
+//! The numbers of a training step by what they are, whoever computes them.
+
+use super::{Golden, Gradients, Real};
+use crate::graph::ValueId;
+
+/// What some numbers of a training step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quantity {
+    /// The samples.
+    Input,
+    /// The targets of a regression.
+    Targets,
+    /// A value that is stored.
+    Value(ValueId),
+    /// The gradient of such a value, with respect to what entered its edge.
+    Gradient(ValueId),
+    /// What one of several readers of a value contributes to its gradient, and which of them.
+    Contribution(ValueId, usize),
+    /// A parameter of an entry: its weights (0) or its bias (1).
+    Parameter(usize, usize),
+    /// The gradient of a parameter.
+    ParameterGradient(usize, usize),
+}
+
+impl Quantity {
+    /// Whether it is a gradient, which grows with the loss.
+    pub fn is_gradient(self) -> bool {
+        match self {
+            Self::Gradient(_) | Self::Contribution(..) | Self::ParameterGradient(..) => true,
+            Self::Input | Self::Targets | Self::Value(_) | Self::Parameter(..) => false,
+        }
+    }
+}
+
+impl<F: Real> Golden<F> {
+    /// The numbers of a quantity, row by row, with this model's parameters and what it found of a
+    /// batch; nothing where there are none, or where nothing is computed, as of targets.
+    pub fn numbers(&self, found: &Gradients<F>, quantity: Quantity) -> Option<Vec<f64>> {
+        let number = |entry: usize| self.graph.nodes[entry].number;
+        match quantity {
+            Quantity::Input => found.values.get(ValueId::INPUT).map(widened),
+            Quantity::Targets => None,
+            Quantity::Value(value) => found.values.get(value).map(widened),
+            Quantity::Gradient(value) => found.gradients.get(value).map(widened),
+            Quantity::Contribution(value, reader) => {
+                found.contributions.get(&value)?.get(reader).map(widened)
+            }
+            Quantity::Parameter(entry, which) => {
+                self.parameters.layers[number(entry)?].numbers(which)
+            }
+            Quantity::ParameterGradient(entry, which) => {
+                found.parameters.layers[number(entry)?].numbers(which)
+            }
+        }
+    }
+}
+
+/// Numbers as `f64`, exactly.
+pub(super) fn widened<'a, F: Real>(numbers: impl IntoIterator<Item = &'a F>) -> Vec<f64> {
+    numbers.into_iter().map(|number| number.widen()).collect()
+}

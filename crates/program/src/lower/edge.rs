@@ -1,0 +1,23 @@
+//! The functions in the edge of a value: in the forward pass, and as masks in the backward pass.
+
+use systoliq_nn::{EdgeFunction, Graph, ValueId};
+
+use crate::finish::Edge;
+use crate::tensor::TensorId;
+
+/// What happens to a value as it leaves its operator.
+pub(super) fn forward(graph: &Graph, value: ValueId) -> Vec<Edge> {
+    let edge = |function| match function {
+        EdgeFunction::Relu => Edge::Relu,
+    };
+    graph.edge(value).into_iter().map(edge).collect()
+}
+
+/// What happens to the gradient of a value that is stored in `tensor`: its functions from the last to the
+/// first.
+pub(super) fn backward(graph: &Graph, value: ValueId, tensor: TensorId) -> Vec<Edge> {
+    let mask = |function| match function {
+        EdgeFunction::Relu => Edge::Positive(tensor),
+    };
+    graph.edge(value).into_iter().rev().map(mask).collect()
+}
