@@ -16,11 +16,11 @@ const RAW: [&str; 2] = ["style", "script"];
 pub(crate) struct Element {
     name: &'static str,
     attributes: Vec<(&'static str, String)>,
-    children: Vec<Node>,
+    children: Vec<XmlNode>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+enum XmlNode {
     Element(Element),
     Text(String),
 }
@@ -44,19 +44,19 @@ impl Element {
 
     /// The same with text at its end.
     pub(crate) fn text(mut self, text: impl Display) -> Self {
-        self.children.push(Node::Text(text.to_string()));
+        self.children.push(XmlNode::Text(text.to_string()));
         self
     }
 
     /// The same with elements at its end.
     pub(crate) fn holding(mut self, children: impl IntoIterator<Item = Self>) -> Self {
-        self.children.extend(children.into_iter().map(Node::Element));
+        self.children.extend(children.into_iter().map(XmlNode::Element));
         self
     }
 
     /// Adds an element at its end.
     pub(crate) fn push(&mut self, child: Self) {
-        self.children.push(Node::Element(child));
+        self.children.push(XmlNode::Element(child));
     }
 
     /// As text, without blanks or line breaks that it does not hold.
@@ -79,8 +79,8 @@ impl Element {
         out.push('>');
         for child in &self.children {
             match child {
-                Node::Element(element) => element.write(out),
-                Node::Text(text) => {
+                XmlNode::Element(element) => element.write(out),
+                XmlNode::Text(text) => {
                     let text = escaped(text);
                     assert!(!RAW.contains(&self.name) || !text.contains('&'), "{text}");
                     out.push_str(&text);

@@ -1,0 +1,173 @@
+//! Shapes, fusing and initial weights, on chains and on a graph made by hand.
+
+use super::*;
+use crate::network::DenseSpec;
+
+fn dense(units: usize) -> LayerSpec {
+    LayerSpec::Dense(DenseSpec { units, bias: true })
+}
+
+fn network(input: &[usize], layers: Vec<LayerSpec>) -> Network {
+    Network { input: input.to_vec(), layers, loss: Loss::SoftmaxCrossEntropy }
+}
+
+#[test]
+fn shapes_follow_from_layer_to_layer_and_a_relu_joins_its_dense() {
+    let layers = vec![dense(5), LayerSpec::Relu, dense(3)];
+    let graph = Graph::new(&network(&[2, 3], layers)).unwrap();
+    assert_eq!((graph.inputs(), graph.outputs()), (6, 3));
+    let names: Vec<_> = graph.nodes.iter().map(|node| (&*node.name, node.number)).collect();
+    assert_eq!(names, [("0", Some(0)), ("@1", None), ("1", Some(1))]);
+    let hidden = WeightedLayer {
+        number: 0,
+        entry: 0,
+        dense: Dense { inputs: 6, units: 5, bias: true },
+        reads: ValueId::INPUT,
+        output: ValueId(2),
+    };
+    let last = WeightedLayer {
+        number: 1,
+        entry: 2,
+        dense: Dense { inputs: 5, units: 3, bias: true },
+        reads: ValueId(2),
+        output: ValueId(3),
+    };
+    assert_eq!(graph.weighted(), [hidden, last]);
+    let layers = [0, 2, 3].map(|at| graph.layer_of(ValueId(at)).copied());
+    assert_eq!(layers, [None, Some(hidden), Some(last)]);
+    let relu = ValueId::made_by(1);
+    assert_eq!((graph.maker(relu), graph.edge(relu)), (Some(0), vec![EdgeFunction::Relu]));
+    assert_eq!([0, 2, 3].map(|at| graph.is_nonnegative(ValueId(at))), [false, true, false]);
+    assert_eq!([0, 1, 2, 3].map(|at| graph.trains(ValueId(at))), [false, true, true, true]);
+}
+
+/// ```text
+/// x ─► dense 0 ─► 1 ─┬──────────► relu @1 ─► 2 ─► relu @2 ─► 3 ─► dense 1 ─► 4 ─► relu @4 ─► 5
+///                    └─► 1 is read by dense 2 ─► 6, and 5 and 6 by dense 3
+/// ```
+///
+/// Nothing reads two values yet: the last operator stands for one that does.
+fn diamond() -> Graph {
+    let dense = |inputs, units| Operator::Dense(Dense { inputs, units, bias: true });
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let entries = [
+        (dense(4, 3), vec![0]),
+        (relu, vec![1]),
+        (relu, vec![2]),
+        (dense(3, 3), vec![3]),
+        (relu, vec![4]),
+        (dense(3, 3), vec![1]),
+        (relu, vec![5, 6]),
+    ];
+    let entries = entries
+        .map(|(operator, reads)| (operator, reads.into_iter().map(ValueId).collect()))
+        .to_vec();
+    Graph::connect(Shape::Features(4), entries, Loss::Mse)
+}
+
+#[test]
+fn a_function_is_fused_directly_behind_an_operator_that_nobody_else_reads() {
+    let graph = diamond();
+    assert_eq!(graph.readers(ValueId(1)), [1, 5]);
+    // 4 alone is not stored: 1 has two readers, and 2 is of a function, which has no edge.
+    assert!(graph.stored().eq([0, 1, 2, 3, 5, 6, 7].map(ValueId)));
+    let maker = |value| graph.maker(ValueId(value));
+    assert_eq!([1, 2, 3, 5, 6].map(maker), [0, 1, 2, 3, 5].map(Some));
+    assert_eq!(maker(0), None);
+    let functions = |value| graph.edge(ValueId(value)).len();
+    assert_eq!([0, 1, 2, 3, 5, 6, 7].map(functions), [0, 0, 1, 1, 1, 0, 1]);
+    let outputs = graph.weighted().iter().map(|layer| (layer.number, layer.entry, layer.output.0));
+    assert!(outputs.eq([(0, 0, 1), (1, 3, 5), (2, 5, 6)]));
+}
+
+#[test]
+fn values_without_weights_in_them_have_no_gradient() {
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let dense = Operator::Dense(Dense { inputs: 2, units: 1, bias: false });
+    let entries = vec![(relu, vec![ValueId(0)]), (dense, vec![ValueId(1)])];
+    let graph = Graph::connect(Shape::Features(2), entries, Loss::Mse);
+    assert_eq!([0, 1, 2].map(|at| graph.trains(ValueId(at))), [false, false, true]);
+    assert_eq!(graph.maker(ValueId(1)), Some(0));
+}
+
+#[test]
+#[should_panic(expected = "the value that nobody reads")]
+fn a_value_that_nobody_reads_is_refused() {
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let entries = vec![(relu, vec![ValueId(0)]), (relu, vec![ValueId(0)])];
+    Graph::connect(Shape::Features(2), entries, Loss::Mse);
+}
+
+#[test]
+#[should_panic(expected = "which is not above it")]
+fn a_cycle_is_refused() {
+    let relu = Operator::Function(EdgeFunction::Relu);
+    Graph::connect(Shape::Features(2), vec![(relu, vec![ValueId(1)])], Loss::Mse);
+}
+
+#[test]
+fn rows_of_an_image_are_its_places() {
+    let shape = Shape::Image { height: 3, width: 4, channels: 5 };
+    assert_eq!((shape.rows(), shape.columns(), shape.elements()), (12, 5, 60));
+    assert_eq!(Shape::Features(7).rows(), 1);
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_with_place_and_numbers() {
+    use LayerSpec::Relu;
+    let huge = usize::MAX;
+    let cases: [(&[usize], Vec<LayerSpec>, &[&str]); 12] = [
+        (&[], vec![dense(1)], &["network.input", " 0,", " 1 "]),
+        (&[1; 9], vec![dense(1)], &["network.input", " 9,", " 8"]),
+        (&[4, 0], vec![dense(1)], &["network.input[1]", " 0,"]),
+        (&[huge, 2], vec![dense(1)], &["network.input[0]", "18446744073709551615"]),
+        (&[1 << 24, 1 << 24], vec![dense(1)], &["network.input", "281474976710656"]),
+        (&[4], vec![], &["network.layers", " 0,"]),
+        (&[4], vec![Relu; 2000], &["network.layers", "2000", "1024"]),
+        (&[4], vec![dense(0)], &["network.layers[0].dense.units", " 0,"]),
+        (&[4], vec![Relu, dense(1)], &["network.layers[0]", "relu", "the input"]),
+        (&[4], vec![dense(1), Relu, Relu], &["network.layers[2]", "relu", "a relu"]),
+        (&[4], vec![dense(1), Relu], &["network.layers[1]", "last", "logits"]),
+        (
+            &[1 << 20],
+            vec![dense(2), dense(3), dense(1 << 24), dense(1 << 24)],
+            &["network.layers[3]", "16777216 · 16777216", "268435456"],
+        ),
+    ];
+    for (input, layers, said) in cases {
+        let bad = network(input, layers);
+        let message = Graph::new(&bad).unwrap_err().to_string();
+        assert!(said.iter().all(|part| message.contains(part)), "{said:?}: {message}");
+    }
+}
+
+#[test]
+fn the_bound_of_initial_weights_is_the_floor_of_the_root() {
+    for fan_in in (1..2000).chain([1 << 20, (1 << 24) - 1, 1 << 24]) {
+        let bound = u128::from(initial_bound(fan_in));
+        let square = |b: u128| b * b * fan_in as u128; // b ≤ 2^24/√n where b²·n ≤ 2^48
+        assert!(square(bound) <= 1 << 48 && square(bound + 1) > 1 << 48, "{fan_in}");
+    }
+}
+
+#[test]
+fn initial_weights_are_uniform_multiples_of_an_f32_ulp() {
+    let graph = Graph::new(&network(&[100], vec![dense(200), dense(7)])).unwrap();
+    let all = initial_weights(&graph, 1);
+    let weights = &all[0];
+    assert_eq!((weights.dim(), all[1].dim()), ((200, 100), (7, 200)));
+    let bound = 0.1; // 1/√100
+    for &w in weights {
+        assert!(w.abs() <= bound && f64::from(w as f32) == w, "{w}");
+        assert_eq!((w * 24_f64.exp2()).fract(), 0.0);
+    }
+    let count = weights.len() as f64;
+    let mean = weights.sum() / count;
+    let variance = weights.mapv(|w| w * w).sum() / count;
+    // Uniform on ±b: variance b²/3; five standard errors of mean and of mean square.
+    assert!(mean.abs() < 5.0 * bound / (3.0 * count).sqrt(), "{mean}");
+    let spread = bound * bound * (4.0 / 45.0 / count).sqrt();
+    assert!((variance - bound * bound / 3.0).abs() < 5.0 * spread, "{variance}");
+    assert_eq!(all, initial_weights(&graph, 1));
+    assert_ne!(*weights, initial_weights(&graph, 2)[0]);
+}
