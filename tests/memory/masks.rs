@@ -60,7 +60,7 @@ fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
     let edges = vec![edge];
     let finish = Finish { bias, edges, factor: Factor::One, output: C };
     let operation =
-        Operation::Product(Product { a, b, repeats: Repeats::ONCE, accumulator, finish });
+        Operation::Product(Product { a, b, repeats: Repeats::ONCE, accumulator, finish }.into());
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),

@@ -139,7 +139,7 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
         };
         let product =
             Product { a: of(0), b: of(1), repeats: products[at].repeats, accumulator, finish };
-        program.push(0, pass, Operation::Product(product));
+        program.push(0, pass, Operation::Product(product.into()));
         if pass == Pass::Forward {
             let loss = BatchLoss { outputs: Y, targets: Some(TARGETS), error: DY };
             program.push(0, pass, Operation::Loss(loss));

@@ -275,7 +275,7 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
         accumulator,
         finish,
     };
-    let operation = Operation::Product(product);
+    let operation = Operation::Product(product.into());
     let learning = Learning {
         rate: 1.0,
         schedule: Schedule::default(),

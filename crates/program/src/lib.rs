@@ -4,7 +4,7 @@
 //! a short list of [commands](command) over named [tensors](tensor), each with its
 //! [operation](operation), layer and pass. A [`Store`] holds the tensors, an [`Engine`] runs the
 //! commands on it; [`Reference`] runs all of them plainly, which defines every bit. Every result leaves
-//! through its [`Finish`]. [`listing`] writes a program down for a person.
+//! through its [`Finish`]. A [listing](listing::listing) writes a program down for a person.
 //!
 //! Absent: cycles, energy, files. Which grid runs a program, and how long it takes, never changes
 //! a bit.

@@ -24,7 +24,7 @@ pub use update::{Gathering, Update, UpdateOutput};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A matrix product on the array.
-    Product(Product),
+    Product(Box<Product>),
     /// Sums of columns, on the vector unit.
     Reduce(Reduce),
     /// The loss, and its gradient with respect to the outputs.

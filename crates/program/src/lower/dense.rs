@@ -29,7 +29,7 @@ impl Lowering<'_> {
                 output: tensors.output,
             },
         };
-        let id = self.program.push(number, Pass::Forward, Operation::Product(product));
+        let id = self.program.push(number, Pass::Forward, Operation::Product(product.into()));
         self.program.inference.push(id);
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Lowering<'_> {
                     output: below.gradient,
                 },
             };
-            self.program.push(number, Pass::InputGradient, Operation::Product(product));
+            self.program.push(number, Pass::InputGradient, Operation::Product(product.into()));
         }
         let accumulator = self.accumulator(number, tensors.gradient, tensors.input)?;
         let factor = self.factor;
@@ -64,7 +64,7 @@ impl Lowering<'_> {
             accumulator,
             finish: finish(tensors.weight_gradient),
         };
-        self.program.push(number, Pass::WeightGradient, Operation::Product(product));
+        self.program.push(number, Pass::WeightGradient, Operation::Product(product.into()));
         if let Some(output) = tensors.bias_gradient {
             let reduce = Reduce {
                 input: tensors.gradient,
