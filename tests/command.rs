@@ -196,3 +196,22 @@ fn formats_that_keep_nothing_are_warned_of_and_others_are_not() {
         assert_eq!(said(set), "", "{set}");
     }
 }
+
+#[test]
+fn a_clipped_relu_is_checked_listed_and_trained() {
+    let layers = r#"network.layers=[{"dense": {"units": 12}}, {"clipped_relu": {"max": 0.5}}, {"dense": {"units": 10}}]"#;
+    let with = |command: &[&str]| {
+        let set = ["models/digits-mlp.json", "--set", layers];
+        printed(&[&command[..1], &set, &command[1..]].concat())
+    };
+    let checked = with(&["check"]);
+    assert!(checked.contains("dense 64 -> 12, relu clipped at 0.5, "), "{checked}");
+    let listed = with(&["list"]);
+    assert!(listed.contains("y0 = min(relu(x * w0' + b0), 0.5)  ["), "{listed}");
+    assert!(listed.contains("dz0 = dz1 * w1 where 0 < y0 < 0.5  ["), "{listed}");
+    let report: Value =
+        serde_json::from_str(&with(&["train", "--set", "training.epochs=8", "--json"])).unwrap();
+    let [float, fixed] = ["golden", "fixed"]
+        .map(|of| report[of]["error_rate"].as_array().unwrap().last().unwrap().as_f64().unwrap());
+    assert!(float < 0.1 && fixed < 0.1, "{float} {fixed}");
+}

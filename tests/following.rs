@@ -28,10 +28,18 @@ fn batches(training: &Training, data: &systoliq_nn::DataSet, seed: u64) -> Vec<B
     order.chunks(training.batch).take(20).map(|rows| data.train.batch(rows)).collect()
 }
 
+/// A hidden layer whose activations are clipped at 0.75, which many pass.
+const CLIPPED: (&str, &str) = (
+    "network.layers",
+    r#"[{"dense": {"units": 32}}, {"clipped_relu": {"max": 0.75}}, {"dense": {"units": 10}}]"#,
+);
+
 #[test]
 fn losses_of_the_first_twenty_steps_follow_golden() {
-    for seed in [1, 2] {
-        let prepared = prepared("digits-mlp", &WIDE);
+    for (seed, clipped) in [(1, false), (2, false), (1, true)] {
+        let clipped = clipped.then_some(CLIPPED);
+        let overrides: Vec<_> = WIDE.into_iter().chain(clipped).collect();
+        let prepared = prepared("digits-mlp", &overrides);
         let (graph, training) = (&prepared.graph, &prepared.experiment.training);
         let data = data(&prepared, seed);
         let initial = initial_weights(graph, seed);

@@ -96,8 +96,11 @@ fn draw(number: u64) -> Option<Prepared> {
     let mut layers = Vec::new();
     for layer in 0..draws.below(3) {
         layers.push(json!({ "dense": { "units": 1 + draws.below(7), "bias": layer != 1 } }));
-        if draws.below(3) > 0 {
-            layers.push(json!("relu"));
+        let max = (1 + draws.below(40)) as f64 / 16.0;
+        match draws.below(3) {
+            0 => {}
+            1 => layers.push(json!("relu")),
+            _ => layers.push(json!({ "clipped_relu": { "max": max } })),
         }
     }
     let classes = 2 + draws.below(3);

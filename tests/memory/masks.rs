@@ -129,7 +129,8 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
         let (first, last) = (group[0].0, group[group.len() - 1].0);
         match edge {
             Edge::Relu => work[last].writes.push(transfer(C, Stored::Mask, true, elements, 1)),
-            Edge::Positive(of) => {
+            Edge::Clip { .. } => {}
+            Edge::Positive(of) | Edge::Between { of, .. } => {
                 work[first].reads.insert(0, transfer(of, Stored::Mask, false, elements, 1));
             }
         }

@@ -63,6 +63,17 @@ pub enum Error {
         /// What is before it.
         found: &'static str,
     },
+    /// A ReLU is clipped at nothing that 16 fraction bits hold.
+    #[error(
+        "network.layers[{at}].clipped_relu.max: {max}, expected more than 2^-17 and at most {}",
+        crate::ClippedRelu::MAX
+    )]
+    Clip {
+        /// Its place in the network's list.
+        at: usize,
+        /// What was found.
+        max: f64,
+    },
     /// The last layer is a ReLU.
     #[error(
         "network.layers[{at}] is a relu and the last layer, expected a dense layer: the loss reads \

@@ -7,8 +7,8 @@ use ndarray::Array2;
 use systoliq_keyed_random::Key;
 
 use crate::Error;
-use crate::network::{LayerSpec, Loss, Network};
-use crate::operator::{Dense, EdgeFunction, Operator};
+use crate::network::{ClippedReluSpec, LayerSpec, Loss, Network};
+use crate::operator::{ClippedRelu, Dense, EdgeFunction, Operator};
 
 /// A value of a network: the input, or what an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,17 +164,24 @@ impl Graph {
                     values = units;
                     Operator::Dense(Dense { inputs, units, bias: spec.bias })
                 }
-                LayerSpec::Relu => match entries.last() {
-                    Some((Operator::Dense(_), _)) => Operator::Function(EdgeFunction::Relu),
+                LayerSpec::Relu => Operator::Function(EdgeFunction::Relu),
+                LayerSpec::ClippedRelu(ClippedReluSpec { max }) => {
+                    let clipped = ClippedRelu::at(*max).ok_or(Error::Clip { at, max: *max })?;
+                    Operator::Function(EdgeFunction::ClippedRelu(clipped))
+                }
+            };
+            if operator.function().is_some() {
+                match entries.last() {
+                    Some((Operator::Dense(_), _)) => {}
                     Some((Operator::Function(_), _)) => {
                         return Err(Error::MisplacedRelu { at, found: "a relu" });
                     }
                     None => return Err(Error::MisplacedRelu { at, found: "the input" }),
-                },
-            };
+                }
+            }
             entries.push((operator, vec![ValueId(at)]));
         }
-        if network.layers.last() == Some(&LayerSpec::Relu) {
+        if entries.last().is_some_and(|(operator, _)| operator.function().is_some()) {
             return Err(Error::LastRelu { at: network.layers.len() - 1 });
         }
         Ok(Self::connect(Shape::Features(input), entries, network.loss))
@@ -281,9 +288,11 @@ impl Graph {
         self.edge(value).last().is_some_and(|function| function.is_nonnegative())
     }
 
-    /// Whether a value leaves its operator through a ReLU.
+    /// Whether a value leaves its operator through a ReLU, clipped or not.
     pub fn has_relu(&self, value: ValueId) -> bool {
-        self.edge(value).contains(&EdgeFunction::Relu)
+        self.edge(value).into_iter().any(|function| match function {
+            EdgeFunction::Relu | EdgeFunction::ClippedRelu(_) => true,
+        })
     }
 
     /// The layer with weights that makes a value, if one does.

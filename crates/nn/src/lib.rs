@@ -57,5 +57,5 @@ pub use metrics::Information;
 pub use network::{
     BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, Training,
 };
-pub use operator::{Dense, EdgeFunction, Operator};
+pub use operator::{ClippedRelu, Dense, EdgeFunction, Operator};
 pub use schedule::Schedule;

@@ -17,7 +17,7 @@ use crate::{Error, Schedule};
 /// let LayerSpec::Dense(dense) = &network.layers[0] else { panic!() };
 /// assert!(dense.bias);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// Extents of one input sample; a dense layer reads their product, row-major.
@@ -29,13 +29,23 @@ pub struct Network {
 }
 
 /// One layer of a [`Network`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerSpec {
     /// `Z = X·Wᵀ + b`, in JSON `{"dense": {"units": 64}}`.
     Dense(DenseSpec),
     /// `max(0, Z)` of the dense layer before it, in JSON `"relu"`.
     Relu,
+    /// `min(max(0, Z), max)` of the dense layer before it, in JSON `{"clipped_relu": {"max": 6}}`.
+    ClippedRelu(ClippedReluSpec),
+}
+
+/// A ReLU that is clipped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClippedReluSpec {
+    /// What values are clipped at, more than 0; it is rounded to 16 fraction bits.
+    pub max: f64,
 }
 
 /// A dense (fully connected) layer.

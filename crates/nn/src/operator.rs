@@ -5,6 +5,7 @@
 //! elements, which work in place, in the edge of what makes the value. Whoever walks a
 //! [`Graph`](crate::Graph) asks here and knows none of them.
 
+mod clipped_relu;
 mod dense;
 mod relu;
 
@@ -13,6 +14,7 @@ use ndarray::Array2;
 use crate::golden::{LayerParameters, Real};
 use crate::graph::Shape;
 
+pub use clipped_relu::ClippedRelu;
 pub use dense::Dense;
 
 /// An entry of a network.
@@ -29,6 +31,8 @@ pub enum Operator {
 pub enum EdgeFunction {
     /// `max(0, ·)`.
     Relu,
+    /// `min(max(0, ·), M)`.
+    ClippedRelu(ClippedRelu),
 }
 
 impl Operator {
@@ -127,6 +131,7 @@ impl EdgeFunction {
     pub fn apply<F: Real>(self, value: &mut Array2<F>) {
         match self {
             Self::Relu => relu::apply(value),
+            Self::ClippedRelu(clipped) => clipped.apply(value),
         }
     }
 
@@ -134,13 +139,14 @@ impl EdgeFunction {
     pub fn mask<F: Real>(self, gradient: &mut Array2<F>, stored: &Array2<F>) {
         match self {
             Self::Relu => relu::mask(gradient, stored),
+            Self::ClippedRelu(clipped) => clipped.mask(gradient, stored),
         }
     }
 
     /// Whether nothing that leaves it is negative.
     pub fn is_nonnegative(self) -> bool {
         match self {
-            Self::Relu => true,
+            Self::Relu | Self::ClippedRelu(_) => true,
         }
     }
 }

@@ -4,13 +4,13 @@
 //! the last has left. Where a scale has to see all values before it converts the first, there is one
 //! strip.
 
-use std::sync::Arc;
+mod gate;
+
+pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::{Range, ends};
-use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, History, Lane, Multiplier, Tensor, with_codes,
-};
+use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Tensor};
 
 use crate::plan::TensorPlan;
 use crate::tensor::TensorId;
@@ -33,9 +33,25 @@ pub struct Finish {
 pub enum Edge {
     /// Negative values become 0.
     Relu,
+    /// Values above a number of 2^-16 become that; none is negative.
+    Clip {
+        /// The number.
+        most: i64,
+    },
     /// Values become 0 where the named tensor is not positive.
     Positive(TensorId),
+    /// Values become 0 where the named tensor is not positive, or not below the code that a number of
+    /// 2^-16 rounds to.
+    Between {
+        /// The tensor.
+        of: TensorId,
+        /// The number.
+        most: i64,
+    },
 }
+
+/// Fraction bits of what values are clipped at.
+pub const CLIP_FRAC: i32 = 16;
 
 /// A factor of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +66,8 @@ impl Finish {
     /// The mask that an edge reads.
     pub fn mask(&self) -> Option<TensorId> {
         self.edges.iter().find_map(|edge| match edge {
-            Edge::Positive(tensor) => Some(*tensor),
-            Edge::Relu => None,
+            Edge::Positive(tensor) | Edge::Between { of: tensor, .. } => Some(*tensor),
+            Edge::Relu | Edge::Clip { .. } => None,
         })
     }
 }
@@ -69,28 +85,6 @@ impl Factor {
 /// The wider of two ranges.
 fn union(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
     (a.0.min(b.0), a.1.max(b.1))
-}
-
-/// An edge with what it reads.
-#[derive(Clone, Debug)]
-pub(crate) enum Gate {
-    Relu,
-    Positive(Arc<Tensor>),
-}
-
-impl Gate {
-    /// Lets values pass, of elements from position `first` on.
-    fn pass(&self, values: &mut [i64], first: usize) {
-        match self {
-            Self::Relu => values.iter_mut().for_each(|value| *value = (*value).max(0)),
-            Self::Positive(tensor) => with_codes!(tensor, |codes| {
-                let codes = codes.as_slice().expect("tensors are contiguous");
-                for (value, code) in values.iter_mut().zip(&codes[first..]) {
-                    *value = if code.code() > 0 { *value } else { 0 };
-                }
-            }),
-        }
-    }
 }
 
 /// Results on their way into a tensor.

@@ -2,7 +2,7 @@
 //!
 //! A [`Graph`](systoliq_nn::Graph) and a [precision plan](plan) are lowered once to a [`Program`]:
 //! a short list of [commands](command) over named [tensors](tensor), each with its
-//! [operation](operation), layer and pass. A [`Store`] holds the tensors, an [`Engine`] runs the
+//! [`Operation`], layer and pass. A [`Store`] holds the tensors, an [`Engine`] runs the
 //! commands on it; [`Reference`] runs all of them plainly, which defines every bit. Every result leaves
 //! through its [`Finish`]. A [listing](listing::listing) writes a program down for a person.
 //!

@@ -18,7 +18,7 @@ use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
 use crate::engine::{Engine, Multiply, Outcome, Written};
-use crate::finish::{Edge, Exit, Finish, Gate};
+use crate::finish::{Ceiling, Edge, Exit, Finish, Gate};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
 use crate::{GemmTask, Operand, Pass};
@@ -268,12 +268,20 @@ impl Store {
     /// The way out of a command's results of `frac` fraction bits.
     pub(crate) fn exit_of(&mut self, finish: &Finish, frac: i32, running: &Running<'_>) -> Exit {
         let factor = finish.factor.multiplier(self.batch());
-        let gate = |edge: &Edge| match edge {
+        let mut frac = frac;
+        let read = |tensor: TensorId| {
+            self.read(tensor);
+            Arc::clone(&self.copies(tensor)[0])
+        };
+        let gate = |edge: &Edge| match *edge {
             Edge::Relu => Gate::Relu,
-            Edge::Positive(tensor) => {
-                self.read(*tensor);
-                Gate::Positive(Arc::clone(&self.copies(*tensor)[0]))
+            Edge::Clip { most } => {
+                let (ceiling, clipped) = Ceiling::new(most, frac);
+                frac = clipped;
+                Gate::Clip(ceiling)
             }
+            Edge::Positive(tensor) => Gate::Positive(read(tensor)),
+            Edge::Between { of, most } => Gate::Between { of: read(of), most },
         };
         let gates = finish.edges.iter().map(gate).collect();
         let key = running.output_key(finish.output);

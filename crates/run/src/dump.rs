@@ -13,6 +13,7 @@ use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
 use systoliq_fxp::{Accumulator, Along, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
+use systoliq_program::finish::CLIP_FRAC;
 use systoliq_program::operation::UpdateOutput;
 use systoliq_program::tensor::OperandRef;
 use systoliq_program::{
@@ -187,13 +188,15 @@ impl<'s> Dump<'s> {
         match &program.command(write.command).operation {
             Operation::Product(product) => {
                 let finish = &product.finish;
-                let (edge, mask) = match finish.edges[..] {
-                    [] => ("pass", None),
-                    [Edge::Relu] => ("relu", None),
-                    [Edge::Positive(mask)] => ("mask", Some(file(mask))),
+                let (edge, mask, most) = match finish.edges[..] {
+                    [] => ("pass", None, None),
+                    [Edge::Relu] => ("relu", None, None),
+                    [Edge::Relu, Edge::Clip { most }] => ("clipped_relu", None, Some(most)),
+                    [Edge::Positive(mask)] => ("mask", Some(file(mask)), None),
+                    [Edge::Between { of, most }] => ("mask_between", Some(file(of)), Some(most)),
                     _ => panic!("edges that no layer has: {:?}", finish.edges),
                 };
-                json!({
+                let mut entry = json!({
                     "operation": "gemm",
                     "a": operand(product.a, true), "b": operand(product.b, false),
                     "block": program.block_of(product),
@@ -201,7 +204,11 @@ impl<'s> Dump<'s> {
                     "accumulator":
                         accumulator(&product.accumulator, product.a.tensor, product.b.tensor),
                     "scale": scale(finish),
-                })
+                });
+                if let Some(most) = most {
+                    entry["most"] = json!({ "raw": most, "frac": CLIP_FRAC });
+                }
+                entry
             }
             Operation::Reduce(reduce) => json!({
                 "operation": "sum_rows", "input": file_along(reduce.input, Along::Column),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use systoliq_fxp::Scale;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Stash, stash::StashedTensor};
-use systoliq_nn::{DataSet, Schedule, Training, WeightedLayer};
+use systoliq_nn::{DataSet, EdgeFunction, Schedule, Training, WeightedLayer};
 use systoliq_program::tensor::Rows;
 use systoliq_program::{Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
@@ -81,6 +81,9 @@ struct ResolvedLayer<'a> {
     units: usize,
     bias: bool,
     relu: bool,
+    /// What a clipped ReLU clips at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clipped_at: Option<f64>,
     parameters: u64,
     tensors: Vec<ResolvedTensor<'a>>,
     accumulators: Vec<ResolvedSum<'a>>,
@@ -173,6 +176,13 @@ impl<'a> ResolvedExperiment<'a> {
     }
 }
 
+fn clipped_at(function: EdgeFunction) -> Option<f64> {
+    match function {
+        EdgeFunction::ClippedRelu(clipped) => Some(clipped.to_f64()),
+        EdgeFunction::Relu => None,
+    }
+}
+
 impl<'a> ResolvedLayer<'a> {
     fn new(layer: &WeightedLayer, prepared: &'a Prepared) -> Self {
         let &WeightedLayer { number: layer, dense, output, .. } = layer;
@@ -186,6 +196,7 @@ impl<'a> ResolvedLayer<'a> {
             units: dense.units,
             bias: dense.bias,
             relu: prepared.graph.has_relu(output),
+            clipped_at: prepared.graph.edge(output).into_iter().find_map(clipped_at),
             parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
             tensors: own.map(ResolvedTensor::new).collect(),
             accumulators: writes
@@ -230,7 +241,10 @@ impl<'a> ResolvedLayer<'a> {
         }
         let Self { layer, inputs, units, parameters, .. } = self;
         let bias = if self.bias { "" } else { ", no bias" };
-        let relu = if self.relu { ", relu" } else { "" };
+        let relu = match self.clipped_at {
+            Some(max) => format!(", relu clipped at {max}"),
+            None => if self.relu { ", relu" } else { "" }.to_owned(),
+        };
         let head = format!(
             "layer {layer}: dense {inputs} -> {units}{bias}{relu}, {parameters} parameters\n"
         );

@@ -5,9 +5,12 @@ use super::*;
 /// The masks that come or go with the results of a product.
 pub(super) fn masks(gemm: &Product) -> impl Iterator<Item = Mask> {
     let output = gemm.finish.output;
-    gemm.finish.edges.iter().map(move |edge| match edge {
-        Edge::Relu => Mask { tensor: output, write: true },
-        Edge::Positive(activation) => Mask { tensor: *activation, write: false },
+    gemm.finish.edges.iter().filter_map(move |edge| match edge {
+        Edge::Relu => Some(Mask { tensor: output, write: true }),
+        Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
+            Some(Mask { tensor: *activation, write: false })
+        }
+        Edge::Clip { .. } => None,
     })
 }
 
@@ -49,7 +52,11 @@ impl Bill<'_, '_, '_> {
                     self.rows(Buffer::C, true, c_row, rows);
                     self.drain((gemm.finish.output, Stored::Mask), c_row, rows);
                 }
-                Edge::Positive(activation) => {
+                // Another comparison; what is clipped is masked with what is not positive.
+                Edge::Clip { .. } => {
+                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
+                }
+                Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
                     self.event(Component::Activation, Event::Relu { bits: sum }, results);
                     self.fill(Buffer::C, (*activation, Stored::Mask), c_row, rows);
                     self.rows(Buffer::C, false, c_row, rows);

@@ -7,10 +7,13 @@ use crate::tensor::TensorId;
 
 /// What happens to a value as it leaves its operator.
 pub(super) fn forward(graph: &Graph, value: ValueId) -> Vec<Edge> {
-    let edge = |function| match function {
-        EdgeFunction::Relu => Edge::Relu,
+    let edges = |function| match function {
+        EdgeFunction::Relu => vec![Edge::Relu],
+        EdgeFunction::ClippedRelu(clipped) => {
+            vec![Edge::Relu, Edge::Clip { most: clipped.most }]
+        }
     };
-    graph.edge(value).into_iter().map(edge).collect()
+    graph.edge(value).into_iter().flat_map(edges).collect()
 }
 
 /// What happens to the gradient of a value that is stored in `tensor`: its functions from the last to the
@@ -18,6 +21,7 @@ pub(super) fn forward(graph: &Graph, value: ValueId) -> Vec<Edge> {
 pub(super) fn backward(graph: &Graph, value: ValueId, tensor: TensorId) -> Vec<Edge> {
     let mask = |function| match function {
         EdgeFunction::Relu => Edge::Positive(tensor),
+        EdgeFunction::ClippedRelu(clipped) => Edge::Between { of: tensor, most: clipped.most },
     };
     graph.edge(value).into_iter().rev().map(mask).collect()
 }

@@ -6,7 +6,7 @@ use systoliq_fxp::{Accumulator, Adder};
 use super::What;
 use crate::command::Program;
 use crate::engine::{Multiply, Outcome};
-use crate::finish::{Edge, Exit, Finish};
+use crate::finish::{CLIP_FRAC, Edge, Exit, Finish};
 use crate::gemm::{GemmShape, GemmTask, Reading};
 use crate::listing::{operand, registers, scaled};
 use crate::store::{Running, Store};
@@ -26,6 +26,11 @@ pub struct Product {
     pub accumulator: Accumulator,
     /// How sums become the result.
     pub finish: Finish,
+}
+
+/// What values are clipped at.
+fn real_of(most: i64) -> f64 {
+    most as f64 * 2f64.powi(-CLIP_FRAC)
 }
 
 impl Product {
@@ -61,7 +66,11 @@ impl Product {
         for edge in edges {
             made = match edge {
                 Edge::Relu => format!("relu({made})"),
+                Edge::Clip { most } => format!("min({made}, {})", real_of(*most)),
                 Edge::Positive(mask) => format!("{made} where {} > 0", name_of(*mask)),
+                Edge::Between { of, most } => {
+                    format!("{made} where 0 < {} < {}", name_of(*of), real_of(*most))
+                }
             };
         }
         let registers = registers(&self.accumulator);
