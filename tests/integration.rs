@@ -4,6 +4,7 @@ mod accumulators;
 mod bad_input;
 mod blocks;
 mod cases;
+mod checkpoints;
 mod command;
 mod compare;
 mod conservation;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::checkpoints::CheckpointFiles;
 use crate::shell::{experiment, printed, remarks, root, systoliq, text, tree};
 
 /// The command as a process of its own.
@@ -34,7 +35,7 @@ pub(crate) fn refused(folder: &Path, arguments: &[&str], says: &[&str]) {
 }
 
 /// Asserts that two folders of runs hold the same bytes, but for times.
-fn assert_same_run(folder: &Path, one: &str, other: &str) {
+pub(crate) fn assert_same_run(folder: &Path, one: &str, other: &str) {
     let files = |name: &str| -> BTreeSet<_> {
         tree(&folder.join(name)).into_iter().filter(|path| !path.ends_with("timing.json")).collect()
     };
@@ -61,7 +62,7 @@ fn a_run_that_is_there_is_refused_and_stays() {
     let seed = ["train", "x.json", "--out", "run", "--resume", "--set", "seed=2"];
     refused(folder, &seed, &["seed was 1 and is 2"]);
     assert_eq!((tree(folder), fs::read(folder.join("run/report.json")).unwrap()), (before, report));
-    for name in ["seed-1.json", "seed-2.json"] {
+    for name in ["seed-1.jsonl", "seed-2.jsonl"] {
         let _ = fs::remove_file(folder.join("run/checkpoints").join(name));
     }
     let resume = ["train", "x.json", "--out", "run", "--resume"];
@@ -70,7 +71,7 @@ fn a_run_that_is_there_is_refused_and_stays() {
     let dump = ["train", "x.json", "--out", "dumped", "--dump-step", "3"];
     printed(folder, &dump);
     for name in
-        ["report.json", "curves.csv", "predictions.csv", "timing.json", "checkpoints/seed-1.json"]
+        ["report.json", "curves.csv", "predictions.csv", "timing.json", "checkpoints/seed-1.jsonl"]
     {
         fs::remove_file(folder.join("dumped").join(name)).unwrap();
     }
@@ -156,7 +157,7 @@ fn a_resumed_run_removes_what_was_half_written_and_nothing_else() {
     let theirs = ["checkpoints/best.pt", ".partial-mine", ".systoliq-partial-abcdef-notes.txt"];
     let ours = [
         ".systoliq-partial-abcdef-report.json",
-        "checkpoints/.systoliq-partial-abcdef-seed-1.json",
+        "checkpoints/.systoliq-partial-abcdef-seed-1.state",
         ".systoliq-partial-abcdef-dump-step-4/w0.npy",
     ];
     for name in theirs.iter().chain(&ours) {
@@ -194,7 +195,7 @@ fn a_run_resumed_to_more_epochs_ends_with_the_bytes_of_one_of_as_many() {
         assert_same_run(folder, &long, &grown);
     }
     let fewer = ["train", "x.json", "--seeds", "2", "--out", "long0", "--resume"];
-    refused(folder, &fewer, &["training.epochs was 5 and is 1"]);
+    refused(folder, &fewer, &["of more epochs: 5 are done, and training.epochs is 1"]);
 }
 
 #[test]
@@ -228,11 +229,9 @@ fn a_run_from_a_cpu_that_rounds_otherwise_says_so() {
     printed(folder, &["train", "x.json", "--out", "run"]);
     let resume = ["train", "x.json", "--out", "run", "--resume"];
     assert_eq!(remarks(&systoliq(folder, &resume).stderr), "");
-    let path = folder.join("run/checkpoints/seed-1.json");
-    let checkpoint = fs::read_to_string(&path).unwrap();
-    let at = checkpoint.find("\"float\":\"").expect("a hash") + 9;
-    let other = format!("{}{:016x}{}", &checkpoint[..at], 1, &checkpoint[at + 16..]);
-    fs::write(&path, other).unwrap();
+    let mut checkpoint = CheckpointFiles::read(&folder.join("run"));
+    checkpoint.header["float"] = "0000000000000001".into();
+    checkpoint.write();
     let warned = |arguments: &[&str], of: &str| {
         let output = systoliq(folder, arguments);
         let message = remarks(&output.stderr);
@@ -413,11 +412,11 @@ fn an_interruption_says_what_is_kept_and_how_to_go_on() {
     };
     let long = ["--set", "training.epochs=2000"];
     let train = [&["train", "x.json", "--out", "run"][..], &long].concat();
-    let said = interrupted(folder, &train, there("run/checkpoints/seed-1.json"));
+    let said = interrupted(folder, &train, there("run/checkpoints/seed-1.state"));
     assert!(said.starts_with("interrupted: ") && said.contains("of 2000 epochs"), "{said}");
     assert!(said.contains("kept for run; the same command with --resume"), "{said}");
     let force = [&["train", "x.json", "--out", "done", "--force"][..], &long].concat();
-    let said = interrupted(folder, &force, there("done.next/checkpoints/seed-1.json"));
+    let said = interrupted(folder, &force, there("done.next/checkpoints/seed-1.state"));
     assert!(said.contains("--force --resume"), "{said}");
     let began = Instant::now();
     let a_while = || began.elapsed() > Duration::from_millis(300);
@@ -461,10 +460,8 @@ fn an_interruption_says_what_is_kept_and_how_to_go_on() {
     let said = interrupted(folder, &more, a_while);
     // One epoch of the second seed, which was not reached, and those of the first.
     let epochs = number(&said, " of 4000 epochs");
-    let first = fs::read_to_string(folder.join("two/checkpoints/seed-1.json")).unwrap();
-    let payload: serde_json::Value =
-        serde_json::from_str(first.lines().nth(1).expect("a second line")).unwrap();
-    let done = payload["record"]["fixed"]["epochs"].as_array().expect("epochs").len();
+    let first = fs::read_to_string(folder.join("two/checkpoints/seed-1.jsonl")).unwrap();
+    let done = first.lines().count() - 1;
     assert!(epochs == done + 1 || epochs == done, "{said}, {done} of the first seed");
     assert!(epochs >= 2, "{said}");
     // Every line that was kept is whole.

@@ -7,8 +7,8 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use systoliq_keyed_random::Key;
 
+use crate::checkpoints::CheckpointFiles;
 use crate::shell::{printed, systoliq, text};
 
 /// What numbers are replaced by.
@@ -251,19 +251,6 @@ fn a_report_that_no_run_has_is_refused() {
     assert!(message.contains("predictions.csv has"), "{message}");
 }
 
-/// A checkpoint with another second line, and the hash that makes it look whole.
-fn write_checkpoint(path: &Path, header: &Value, payload: &Value) {
-    let (mut header, payload) = (header.clone(), payload.to_string());
-    header["hash"] = format!("{:016x}", Key::new(0).with_name(&payload).value()).into();
-    fs::write(path, format!("{header}\n{payload}\n")).expect("a file");
-}
-
-fn read_checkpoint(path: &Path) -> [Value; 2] {
-    let text = fs::read_to_string(path).expect("a file");
-    let (header, payload) = text.split_once('\n').expect("two lines");
-    [header, payload].map(|line| serde_json::from_str(line).expect("JSON"))
-}
-
 #[test]
 fn a_checkpoint_with_any_number_goes_on_or_is_refused() {
     let folder = folder();
@@ -276,38 +263,65 @@ fn a_checkpoint_with_any_number_goes_on_or_is_refused() {
     ];
     let train = [&["train", "x.json", "--out", "run"][..], &plan].concat();
     printed(folder, &train);
-    let path = folder.join("run/checkpoints/seed-1.json");
-    let [header, payload] = read_checkpoint(&path);
     let resume = [&train[..], &["--resume"]].concat();
     let more = [&train[..], &["--resume", "--set=training.epochs=3"]].concat();
-    // What a resumed run writes is undone, so that every case starts from the same.
-    let write = |value: &Value| write_checkpoint(&path, &header, value);
-    replace_numbers(folder, &payload, 2, &write, &[&resume]);
-    let write_header = |header: &Value| {
-        fs::write(&path, format!("{header}\n{payload}\n")).expect("a file");
+    let whole = CheckpointFiles::read(&folder.join("run"));
+    let journal = folder.join("run/checkpoints/seed-1.jsonl");
+    let state = journal.with_extension("state");
+    let with = |change: &dyn Fn(&mut CheckpointFiles)| {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        changed.write();
     };
-    replace_numbers(folder, &header, 1, &write_header, &[&resume]);
-    write(&payload);
+    let write_header = |value: &Value| with(&|files| files.header = value.clone());
+    replace_numbers(folder, &whole.header, 1, &write_header, &[&resume]);
+    let write_entry = |value: &Value| with(&|files| files.entries[1] = value.clone());
+    replace_numbers(folder, &whole.entries[1], 2, &write_entry, &[&resume]);
+    let write_latest = |value: &Value| with(&|files| files.latest = value.clone());
+    replace_numbers(folder, &whole.latest, 2, &write_latest, &[&resume]);
+    whole.write();
     hold(folder, &[&more], "whole");
-    write(&payload);
-    replace_lines(folder, &path, &[&resume]);
-    let refused: [(&str, Value, &str); 7] = [
-        ("/record/tensors/w0/frac", json!(65), "record.tensors.w0.frac: 65, expected -64 to 64"),
-        ("/record/tensors/w0/epochs/1/conversion/elements", json!(u64::MAX), "w0.epochs[1]"),
-        ("/record/tensors/w0/epochs/0/overflowed_sums", json!(u64::MAX), "w0.epochs[0].overflowed"),
-        ("/record/timeline/0/1/calls", json!(u64::MAX), "record.timeline: command 0"),
-        ("/record/timeline/0/0/command", json!(999), "record.timeline: command 999"),
-        ("/record/spent/1/cycles", json!(3), "record.spent"),
-        ("/record/fixed/epochs/0/test/errors", json!(17), "record.fixed.epochs[0].test.errors"),
+    whole.write();
+    replace_lines(folder, &journal, &[&resume]);
+    replace_lines(folder, &state, &[&resume]);
+    let (entry, latest) = ("entries", "latest");
+    let refused: [(&str, &str, Value, &str); 9] = [
+        (latest, "/record/fixed/right/test", json!("1:8"), "record.fixed.right: Some([1, 0])"),
+        (
+            latest,
+            "/record/tensors/w0/frac",
+            json!(65),
+            "record.tensors.w0.frac: 65, expected -64 to 64",
+        ),
+        (entry, "/tensors/w0/conversion/elements", json!(u64::MAX), "w0.epochs[1]"),
+        (entry, "/tensors/w0/overflowed_sums", json!(u64::MAX), "w0.epochs[1].overflowed"),
+        (latest, "/record/timeline/0/1/calls", json!(u64::MAX), "record.timeline: write 0"),
+        (latest, "/record/timeline/0/0/write", json!(999), "record.timeline: write 999"),
+        (latest, "/record/steps", json!(3), "record.steps: 3, expected 8"),
+        (entry, "/spent/cycles", json!(3), "record.spent"),
+        (entry, "/fixed/test/errors", json!(17), "record.fixed.epochs[1].test.errors"),
     ];
-    for (pointer, value, says) in refused {
-        let mut changed = payload.clone();
-        *changed.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
-        write(&changed);
+    for (part, pointer, value, says) in refused {
+        with(&|files| {
+            let at = if part == entry { &mut files.entries[1] } else { &mut files.latest };
+            let at = at.pointer_mut(pointer);
+            *at.unwrap_or_else(|| panic!("{pointer}")) = value.clone();
+        });
         let output = systoliq(folder, &resume);
         let message = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{pointer}: {message}");
-        assert!(message.contains("seed-1.json") && message.contains(says), "{pointer}: {message}");
+        assert!(message.contains("seed-1.state") && message.contains(says), "{pointer}: {message}");
+    }
+    // Numbers that the network has no place for, or fewer.
+    for change in [
+        |numbers: &mut Vec<u8>| numbers.push(0),
+        |numbers: &mut Vec<u8>| numbers.truncate(numbers.len() - 1),
+    ] {
+        with(&|files| change(&mut files.numbers));
+        let output = systoliq(folder, &resume);
+        let message = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("golden: its sizes are others"), "{message}");
     }
 }
 

@@ -34,7 +34,7 @@ fn a_file_put_into_a_run_while_another_is_trained_stays_and_the_other_is_complet
     let long = [&FORCE[..], &["--set", "training.epochs=400"]].concat();
     let child = start(folder, &long);
     let began = Instant::now();
-    while !folder.join("run.next/checkpoints/seed-1.json").exists() {
+    while !folder.join("run.next/checkpoints/seed-1.jsonl").exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "no epoch in a minute");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -75,7 +75,7 @@ fn what_was_put_into_a_replaced_run_is_not_removed_with_it() {
 fn names_of_results_alone_do_not_make_a_run() {
     let folder = folder();
     let folder = folder.path();
-    for name in ["predictions.csv", "report.html", "checkpoints/seed-1.json", "curves.csv"] {
+    for name in ["predictions.csv", "report.html", "checkpoints/seed-1.jsonl", "curves.csv"] {
         put(&folder.join("run").join(name));
         refused_unchanged(folder, &FORCE, &[name, "which no run has written"]);
         fs::remove_dir_all(folder.join("run")).unwrap();

@@ -103,11 +103,11 @@ fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
         assert_eq!(lines.next(), None, "{message}");
     };
     refused(&["--set", "training.rate=0.25"], "training.rate was 0.5 and is 0.25");
-    let checkpoint = out.join("checkpoints/seed-1.json");
+    let checkpoint = out.join("checkpoints/seed-1.jsonl");
     let text = fs::read_to_string(&checkpoint).unwrap();
     fs::write(&checkpoint, &text[..text.len() / 2]).unwrap();
     refused(&["--set", "training.epochs=1"], "damaged");
-    fs::write(&checkpoint, text.replacen("\"steps\":38", "\"steps\":39", 1)).unwrap();
+    fs::write(&checkpoint, text.replacen("\"training_loss\":", "\"training_loss\":1", 1)).unwrap();
     refused(&["--set", "training.epochs=1"], "its hash does not fit its content");
     let ours = format!("{{\"semantics\":{SEMANTICS},");
     for (theirs, found) in [
@@ -117,7 +117,7 @@ fn a_checkpoint_of_another_experiment_or_a_damaged_one_is_refused() {
     ] {
         assert!(text.starts_with(&ours), "{text}");
         fs::write(&checkpoint, text.replacen(&ours, &theirs, 1)).unwrap();
-        let said = format!("seed-1.json states {found}, expected {SEMANTICS}: ");
+        let said = format!("seed-1.jsonl states {found}, expected {SEMANTICS}: ");
         refused(&["--set", "training.epochs=1"], &said);
     }
 }
@@ -157,7 +157,7 @@ fn two_runs_do_not_write_to_one_folder_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = train(folder.path(), &["--seeds", "50"]).spawn().unwrap();
     let start = Instant::now();
-    while !folder.path().join("checkpoints/seed-1.json").exists() {
+    while !folder.path().join("checkpoints/seed-1.jsonl").exists() {
         assert!(start.elapsed() < Duration::from_secs(60), "no checkpoint in a minute");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Error, bail};
 use serde_json::Value;
 
+use crate::durable::make_folder;
 use crate::failure::{note, one_line};
 use crate::whole::check_writable;
 use systoliq_figures::Page;
@@ -25,7 +26,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     if path.exists() && !path.is_dir() {
         bail!("{} is not a folder; expected one, or a name for one", path.display());
     }
-    fs::create_dir_all(path)?;
+    make_folder(path)?;
     check_writable(path)?;
     let name = path.join(LOCK);
     let lock = open_lock(&name).with_context(|| name.display().to_string())?;

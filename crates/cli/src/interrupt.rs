@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 
+use crate::durable::sync_folders;
 use crate::failure::printable;
 use crate::whole::discard_partials;
 
@@ -23,6 +24,8 @@ pub(crate) fn watch() {
     // Without a handler, the signal ends the process by itself.
     let _ = ctrlc::try_set_handler(|| {
         let _nothing_else_is_written = discard_partials();
+        // What cannot be synced is left to the system.
+        let _ = sync_folders();
         let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stderr = io::stderr().lock();
         // A bar of progress has no line break.

@@ -9,6 +9,7 @@
 //! *Invariant:* of all crates, this one alone opens files.
 
 pub mod commands;
+mod durable;
 pub mod failure;
 mod folder;
 mod interrupt;
@@ -19,6 +20,7 @@ mod whole;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use commands::Subcommand;
@@ -37,7 +39,7 @@ struct Arguments {
 pub fn main() -> ExitCode {
     interrupt::watch();
     let result = match Arguments::try_parse() {
-        Ok(arguments) => arguments.command.run().and_then(|text| print(&text)),
+        Ok(arguments) => run(&arguments.command),
         // Help and version are asked for, and go to standard output; the rest is bad usage.
         Err(usage) if usage.use_stderr() => {
             // When standard error is gone, too, only the exit status is left to tell.
@@ -54,6 +56,15 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// Runs a command, has what it wrote on disk also where it fails, and prints what it says.
+fn run(command: &Subcommand) -> Result<(), Failure> {
+    let result = command.run();
+    let synced = durable::sync_folders();
+    let text = result?;
+    let synced = synced.context("cannot write to the disk").map_err(Failure::run::<anyhow::Error>);
+    synced.and_then(|()| print(&text))
 }
 
 /// Writes to standard output. A reader that has left, such as `head`, is no failure.

@@ -4,7 +4,7 @@
 //! that has ended, appended and synced, and in the end in the order of what asked for it. The rest
 //! is written at the end, each under a temporary name and renamed when it is whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,10 @@ use systoliq_explore::{Journal, Lines, RunStore};
 use systoliq_nn::golden::product_fingerprint;
 use systoliq_run::SEMANTICS;
 
+use crate::durable::{append, cut, open_to_append};
 use crate::failure::{Failure, warn};
 use crate::folder;
-use crate::whole::{partial_of, remove, uninterrupted, write_whole};
+use crate::whole::{partial_of, remove, write_whole};
 use systoliq_load::files::{open_regular, read_text};
 
 /// What the runs found.
@@ -89,8 +90,8 @@ impl RunFolder {
     /// If it cannot be written.
     pub(crate) fn store(&self, lines: Lines) -> Result<RunStore, Failure> {
         let path = self.path.join(STORE);
-        let file = OpenOptions::new().append(true).create(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()));
+        let file =
+            open_to_append(&path).with_context(|| format!("cannot write {}", path.display()));
         Ok(RunStore::new(lines, Appended(file.map_err(Failure::run::<Error>)?, path)))
     }
 
@@ -126,11 +127,7 @@ struct Appended(File, PathBuf);
 
 impl Journal for Appended {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let append = |file: &mut File| {
-            file.write_all(bytes)?;
-            file.sync_data()
-        };
-        uninterrupted(|| append(&mut self.0)).map_err(|error| {
+        append(&mut self.0, bytes).map_err(|error| {
             let path = self.1.display();
             io::Error::new(
                 error.kind(),
@@ -221,10 +218,7 @@ fn read_store(path: &Path) -> Result<Lines, Error> {
     let bytes = file.metadata()?.len();
     let whole = lines.read(BufReader::new(file)).with_context(|| shown.to_string())?;
     if whole < bytes {
-        let cut = OpenOptions::new().write(true).open(path).and_then(|file| {
-            file.set_len(whole)?;
-            file.sync_all()
-        });
+        let cut = open_to_append(path).and_then(|file| cut(&file, whole));
         cut.with_context(|| format!("cannot write {shown}"))?;
         let dropped = bytes - whole;
         warn(

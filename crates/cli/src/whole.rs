@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Error, bail};
 
+use crate::durable::{named, sync_folders};
 use crate::folder::names;
 use systoliq_load::files::open_regular;
 
@@ -86,7 +87,8 @@ impl Partial {
 
     /// Gives it the name that it is for.
     fn keep(self, path: &Path) -> io::Result<()> {
-        uninterrupted(|| fs::rename(&self.0, path))
+        uninterrupted(|| fs::rename(&self.0, path))?;
+        named(path)
     }
 }
 
@@ -172,8 +174,8 @@ pub(crate) fn write_whole(
     fill().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Has `write` fill a folder under a temporary name beside `path`, then renames it, in place of what
-/// is there.
+/// Has `write` fill a folder under a temporary name beside `path` with files that are on disk, then
+/// renames it, in place of what is there.
 ///
 /// # Errors
 ///
@@ -192,6 +194,7 @@ pub(crate) fn write_whole_folder<E>(
     });
     let ((), partial) = made.map_err(cannot)?;
     write(&partial.0)?;
+    sync_folders().map_err(cannot)?;
     let replace = || if path.is_dir() { fs::remove_dir_all(path) } else { Ok(()) };
     replace().and_then(|()| partial.keep(path)).map_err(cannot)
 }

@@ -13,7 +13,8 @@
 //! | `mix64(z)` | SplitMix64's finalizer, "variant 13" of D. Stafford: `z ^= z >> 30; z *= 0xbf58476d1ce4e5b9; z ^= z >> 27; z *= 0x94d049bb133111eb; z ^= z >> 31` |
 //! | [`Key::new`]`(seed)` | `mix64(seed + G)`, `G = 0x9e3779b97f4a7c15` |
 //! | [`Key::with`]`(part)` | `mix64((key ^ mix64(part + G)) + G)` |
-//! | [`Key::with_name`]`(name)` | `key.with(fnv1a64(name))` |
+//! | [`Key::with_bytes`]`(bytes)` | `key.with(fnv1a64(bytes))`, which tells any two apart that differ in one byte |
+//! | [`Key::with_name`]`(name)` | the same of the name in UTF-8 |
 //! | [`Key::word`]`(i)`, `i < 2³²` | `x = i + low32(key); x ^= x >> 17; x *= 0xed5ad4bb; x += high32(key); x ^= x >> 11; x *= 0xac4c1b51; x ^= x >> 15; x *= 0x31848bab; x ^= x >> 14`: the multipliers and shifts of C. Wellons' `triple32`, with the second half of the key added in the middle so that two keys share a shifted sequence only where their high halves agree, one pair in 2³² |
 //! | [`Key::word`]`(i)`, `i ≥ 2³²` | `key.with(i >> 32).word(low32(i))` |
 
@@ -27,9 +28,8 @@ const fn mix64(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// 64-bit FNV-1a of the bytes of `name`.
-const fn fnv1a64(name: &str) -> u64 {
-    let bytes = name.as_bytes();
+/// 64-bit FNV-1a.
+const fn fnv1a64(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut at = 0;
     while at < bytes.len() {
@@ -65,7 +65,12 @@ impl Key {
 
     /// The key of the part called `name` under this key.
     pub const fn with_name(self, name: &str) -> Self {
-        self.with(fnv1a64(name))
+        self.with_bytes(name.as_bytes())
+    }
+
+    /// The key of the part that has these bytes under this key, by which it can be recognised.
+    pub const fn with_bytes(self, bytes: &[u8]) -> Self {
+        self.with(fnv1a64(bytes))
     }
 
     /// The key itself, from which an independent program can draw the same words.

@@ -9,6 +9,7 @@
 //! Absent: cycles, energy, files. Which grid runs a program, and how long it takes, never changes
 //! a bit.
 
+pub mod bytes;
 pub mod command;
 pub mod convolution;
 pub mod engine;

@@ -34,10 +34,11 @@ pub type ByTensor = BTreeMap<String, Figures>;
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// Before training and after each epoch.
+    #[serde(skip)]
     pub probes: Vec<Probe>,
-    /// The codes of each tensor in the last epoch's probe of the run's own weights.
+    /// The codes of each tensor in the latest epoch's probe of the run's own weights.
     pub histograms: BTreeMap<String, Histogram>,
-    /// In the last epoch's evaluation on the test part.
+    /// In the latest epoch's evaluation on the test part.
     pub units: Vec<Units>,
     /// In the same; nothing for a regression.
     pub predictions: Option<Predictions>,
@@ -68,12 +69,6 @@ impl Comparison {
             }
             (answers, ..) => panic!("predictions of another kind than {} answers", answers.len()),
         }
-    }
-
-    /// Leaves out what is found in the last epoch alone.
-    pub(crate) fn forget_the_last_epoch(&mut self) {
-        let probes = std::mem::take(&mut self.probes);
-        *self = Self { probes, ..Self::default() };
     }
 }
 

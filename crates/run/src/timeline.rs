@@ -17,7 +17,6 @@ use systoliq_hardware::{cost::Cost, cost::Costs};
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The write.
-    #[serde(rename = "command")]
     pub write: WriteId,
     /// How much there was to do.
     pub work: Work,
@@ -113,7 +112,7 @@ impl Timeline {
         let mut found = BTreeMap::new();
         let mut observed = Observed::default();
         for (run, Runs { calls, observed: seen }) in &self.runs {
-            let wrong = |what: &str| format!("command {}: {what}", run.write.0);
+            let wrong = |what: &str| format!("write {}: {what}", run.write.0);
             let sum: &mut u64 = found.entry((run.write, run.work)).or_default();
             *sum = sum.checked_add(*calls).ok_or_else(|| wrong("its calls exceed 64 bits"))?;
             if let Some(seen) = seen {
@@ -123,10 +122,10 @@ impl Timeline {
         }
         let differs = |(key, calls): (&(WriteId, Work), &u64)| expected.get(key) != Some(calls);
         if let Some((WriteId(write), _)) = found.iter().find(|of| differs(*of)).map(|of| of.0) {
-            return Err(format!("command {write}: not what it does in {epochs} epochs"));
+            return Err(format!("write {write}: not what it does in {epochs} epochs"));
         }
         match expected.keys().find(|key| !found.contains_key(key)) {
-            Some((WriteId(write), _)) => Err(format!("command {write}: expected")),
+            Some((WriteId(write), _)) => Err(format!("write {write}: expected")),
             None => Ok(()),
         }
     }

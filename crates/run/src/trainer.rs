@@ -7,14 +7,12 @@ use systoliq_array::Register;
 use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
-use systoliq_nn::golden::{LayerParameters, Real};
 use systoliq_nn::{
-    Batch, DataSet, Golden, GoldenPrecision, Parameters, Part, Predicted, Training, epoch_order,
+    Batch, DataSet, Golden, GoldenPrecision, Part, Predicted, Training, epoch_order,
     initial_weights,
 };
 use systoliq_program::{
-    CommandId, Engine, GemmTask, Outcome, Reference, Snapshot, Step, Store, Sums, TensorId,
-    WriteId, Written,
+    CommandId, Engine, GemmTask, Outcome, Reference, Step, Store, Sums, TensorId, WriteId, Written,
 };
 
 use crate::activity::{Observed, Watch};
@@ -96,6 +94,7 @@ pub struct TensorRecord {
     /// The conversion of its initial values, if it is a weight.
     pub initial: Option<ConversionStatistics>,
     /// In the steps of each epoch.
+    #[serde(skip)]
     pub epochs: Vec<Writes>,
     /// Fraction bits at the last step.
     pub frac: i32,
@@ -183,7 +182,8 @@ pub struct Spent {
     pub float32_energy_pj: Picojoules,
 }
 
-/// All that one seed's run has found so far.
+/// All that one seed's run has found so far. In JSON, what the latest epoch alone says: what there is of
+/// every epoch is in its [entry](EpochEntry).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -202,6 +202,7 @@ pub struct Record {
     /// What ran how often.
     pub timeline: Timeline,
     /// By the end of each epoch.
+    #[serde(skip)]
     pub spent: Vec<Spent>,
     /// The width of accumulators that the present weights need, by write; nothing for those that read no
     /// weights, and before the first epoch.
@@ -209,38 +210,6 @@ pub struct Record {
     /// How far the networks are apart.
     pub comparison: Comparison,
 }
-
-/// A run between two epochs, enough to go on from there with the same bits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Checkpoint {
-    record: Record,
-    store: Snapshot,
-    golden: Vec<GoldenLayer>,
-    /// What momentum has gathered in the golden model.
-    golden_velocity: Option<Vec<GoldenLayer>>,
-}
-
-impl Checkpoint {
-    /// Training steps done.
-    pub fn steps(&self) -> u64 {
-        self.record.steps
-    }
-}
-
-/// Weights and bias of one layer of the golden model, or what momentum has gathered for them, exact
-/// also for `f32`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GoldenLayer {
-    weights: Vec<Real64>,
-    bias: Vec<Real64>,
-}
-
-/// A real number that JSON keeps also where it is not finite.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Real64(#[serde(with = "systoliq_nn::extended")] f64);
 
 /// The golden model in either precision.
 #[derive(Clone, Debug)]
@@ -259,9 +228,11 @@ macro_rules! with_golden {
     };
 }
 
-// Below the macro that it uses.
+// Below the macro that they use.
+mod checkpoint;
 mod halves;
 
+pub use checkpoint::EpochEntry;
 pub use halves::{FixedRun, golden_curve};
 
 /// How a run is carried out; nothing here changes a bit of its result.
@@ -349,57 +320,9 @@ impl<'a> Trainer<'a> {
         };
         let comparison = &mut self.record.comparison;
         comparison.probes.push(Probe { mismatches, steps, ..probe });
-        if epochs == training.epochs {
+        if epochs > 0 {
             comparison.histograms = histograms(&store);
             comparison.keep(self.data.test.answers(), golden.clone(), fixed.clone());
-        }
-    }
-
-    /// Goes on from a checkpoint of the same experiment, perhaps of one with fewer epochs.
-    ///
-    /// # Errors
-    ///
-    /// If the checkpoint is of another seed or cannot be one of the experiment.
-    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), Error> {
-        let problem = |problem: &str| Error::Checkpoint {
-            seed: self.record.seed,
-            problem: problem.to_owned(),
-        };
-        let Checkpoint { mut record, store, golden, golden_velocity } = checkpoint;
-        if record.fixed.epochs.len() < self.prepared.experiment.training.epochs as usize {
-            record.comparison.forget_the_last_epoch();
-        }
-        let Self { prepared, ref costs, data, record: ref fresh, .. } = *self;
-        let of = validity::Of { prepared, costs, data, fresh };
-        of.check(&record).map_err(|found| problem(&format!("record.{found}")))?;
-        let restored = with_golden!(&mut self.golden, |model| {
-            restore_golden(model, &golden, golden_velocity.as_deref())
-        });
-        restored.ok_or_else(|| problem("golden: its sizes are others"))?;
-        self.store
-            .restore(&store)
-            .ok_or_else(|| problem("store: its weights have other sizes or formats"))?;
-        self.record = record;
-        Ok(())
-    }
-
-    /// Enough to go on from here.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let kept = |parameters: Parameters<f64>| {
-            let layer = |layer: LayerParameters<f64>| GoldenLayer {
-                weights: layer.weights.into_iter().map(Real64).collect(),
-                bias: layer.bias.into_iter().flatten().map(Real64).collect(),
-            };
-            parameters.layers.into_iter().map(layer).collect::<Vec<_>>()
-        };
-        let (parameters, velocity) = with_golden!(&self.golden, |golden| {
-            (golden.parameters().cast(), golden.velocity().map(Parameters::cast))
-        });
-        Checkpoint {
-            record: self.record.clone(),
-            store: self.store.snapshot(),
-            golden: kept(parameters),
-            golden_velocity: velocity.map(kept),
         }
     }
 
@@ -515,39 +438,6 @@ fn initial_tensors(store: &Store) -> BTreeMap<String, TensorRecord> {
     store.initial_statistics().iter().map(record).collect()
 }
 
-/// Puts what a checkpoint kept into a golden model; `None` if it does not fit.
-fn restore_golden<F: Real>(
-    model: &mut Golden<F>,
-    parameters: &[GoldenLayer],
-    velocity: Option<&[GoldenLayer]>,
-) -> Option<()> {
-    let parameters = shaped(model, parameters)?;
-    let velocity = match velocity {
-        Some(velocity) => Some(shaped(model, velocity)?),
-        None => None,
-    };
-    let restored = Golden::from_parameters(model.graph(), parameters).ok()?;
-    *model = restored.with_velocity(velocity).ok()?;
-    Some(())
-}
-
-/// What was kept of each layer, in the shapes of a model; `None` if it does not fit.
-fn shaped<F: Real>(model: &Golden<F>, layers: &[GoldenLayer]) -> Option<Parameters<F>> {
-    let mut parameters: Parameters<f64> = model.parameters().cast();
-    if parameters.layers.len() != layers.len() {
-        return None;
-    }
-    for (ours, kept) in parameters.layers.iter_mut().zip(layers) {
-        let bias = ours.bias.as_ref().map_or(0, |bias| bias.len());
-        if ours.weights.len() != kept.weights.len() || bias != kept.bias.len() {
-            return None;
-        }
-        ours.weights.iter_mut().zip(&kept.weights).for_each(|(ours, kept)| *ours = kept.0);
-        ours.bias.iter_mut().flatten().zip(&kept.bias).for_each(|(ours, kept)| *ours = kept.0);
-    }
-    Some(parameters.cast())
-}
-
 /// Evaluates the golden model as it is after an epoch of this training loss.
 fn judge_golden(
     golden: &AnyGolden,
@@ -598,13 +488,10 @@ impl FixedEpoch<'_, '_> {
         let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
         let validation =
             validation.map(|part| judge(part, "validation").predict(self.store, self.engine, None));
-        let last = self.epoch + 1 == self.prepared.experiment.training.epochs;
-        let mut watch = last.then(|| UnitWatch::new(&self.prepared.graph));
+        let mut watch = UnitWatch::new(&self.prepared.graph);
         let judge = judge(&self.data.test, "test");
-        let test = judge.predict(self.store, self.engine, watch.as_mut());
-        if let Some(watch) = watch {
-            self.record.comparison.units = watch.units();
-        }
+        let test = judge.predict(self.store, self.engine, Some(&mut watch));
+        self.record.comparison.units = watch.units();
         Judged::new(self.data, training_loss, validation, test)
     }
 

@@ -1,6 +1,6 @@
 //! `systoliq point`: one run as one process, for those who spread a sweep over machines themselves.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use systoliq_study::drop::words;
 
 use super::sweep::{POINTS, point_name};
 use crate::commands::table::{joules, percent, real};
+use crate::durable::make_folder;
 use crate::failure::Failure;
 use crate::folder::check_kind;
 use crate::interrupt;
@@ -53,7 +54,7 @@ impl PointCommand {
         let path = folder.join(point_name(trial.key()));
         check_kind(&self.out, "sweep").map_err(Failure::input)?;
         let cannot = || format!("cannot write to the folder {}", folder.display());
-        fs::create_dir_all(&folder).with_context(cannot).map_err(Failure::input::<Error>)?;
+        make_folder(&folder).with_context(cannot).map_err(Failure::input::<Error>)?;
         let stored = read(&path, trial.key()).map_err(Failure::input)?;
         let (line, how) = match stored {
             Some(line) => (line, "was done"),

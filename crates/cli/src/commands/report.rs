@@ -1,6 +1,6 @@
 //! `systoliq report`: the figures of a run, a sweep or a search.
 
-use std::fs;
+use std::fs::File;
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use systoliq_explore::{Analysis, Lines, SearchReport, Sweep, SweepSpec};
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
 use super::sweep::trial;
+use crate::durable::make_folder;
 use crate::failure::{Failure, is_printable, warn};
 use crate::folder::{PAGE, difference};
 use crate::whole::{check_place, write_whole};
@@ -76,7 +77,7 @@ impl ReportCommand {
             return Err(Failure::input(anyhow!("cannot write {name}: {problem}")));
         }
         if let Some(folder) = &self.svg {
-            let made = fs::create_dir_all(folder);
+            let made = make_folder(folder);
             made.with_context(|| format!("cannot write to the folder {}", folder.display()))
                 .map_err(Failure::input::<Error>)?;
         }
@@ -177,7 +178,7 @@ fn result<T: DeserializeOwned>(path: &Path, of: &str, known: u32) -> Result<T, E
     serde_json::from_reader(opened(path)?).with_context(what)
 }
 
-fn opened(path: &Path) -> Result<BufReader<fs::File>, Error> {
+fn opened(path: &Path) -> Result<BufReader<File>, Error> {
     let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(BufReader::new(file))
 }

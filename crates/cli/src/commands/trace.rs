@@ -18,6 +18,7 @@ use systoliq_run::Prepared;
 use systoliq_run::step_trace::StepTrace;
 use systoliq_run::{capture::capture, capture::find_gemm, capture::mapping_in_step};
 
+use crate::durable::make_folder;
 use crate::failure::{Failure, one_line};
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
@@ -260,7 +261,7 @@ impl TraceCommand {
         let gemm = program.command_of(op).operation.product().expect("a GEMM was found");
         let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&program.write(op).name));
         let step = step.map_err(Failure::input)?;
-        std::fs::create_dir_all(folder).map_err(|error| {
+        make_folder(folder).map_err(|error| {
             Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
         })?;
         let file = |matrix: Matrix, memory: &str| {

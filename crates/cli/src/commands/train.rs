@@ -324,20 +324,18 @@ impl Session<'_> {
     /// Runs one seed to its end.
     fn seed(&self, seed: u64, data: &DataSet, at: usize) -> Result<Record, Failure> {
         let engine = self.train.engine.kind();
-        let fingerprint = if self.directory.is_some() { data.fingerprint() } else { 0 };
         let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
         let dump_step = self.train.dump_step.filter(|_| at == 0);
-        if let Some(directory) = self.directory.filter(|_| self.train.resume) {
-            let checkpoint = directory.checkpoint(seed, fingerprint)?;
-            let dumped = |step: u64| {
-                let passed =
-                    checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.steps() > step);
-                !passed || directory.has_dump(step)
-            };
+        let mut checkpoint =
+            self.directory.map(|directory| directory.checkpoint(seed, data.fingerprint()));
+        if let (Some(checkpoint), true) = (&mut checkpoint, self.train.resume)
+            && let Some(kept) = checkpoint.read(&trainer)?
+        {
+            let steps = kept.epochs() * trainer.steps_per_epoch();
+            let dumped = |step| self.directory.is_some_and(|directory| directory.has_dump(step));
             // A dump of a step that has passed can only be made by passing it again.
-            if let (Some(checkpoint), true) = (checkpoint.as_ref(), dump_step.is_none_or(dumped)) {
-                let restored = trainer.restore(checkpoint.clone());
-                restored.map_err(|error| Failure::input(directory.damaged(seed, &error)))?;
+            if dump_step.is_none_or(|step| step >= steps || dumped(step)) {
+                checkpoint.go_on(&mut trainer, kept)?;
             }
         }
         self.bar.inc(trainer.record().steps);
@@ -350,8 +348,8 @@ impl Session<'_> {
         };
         while !trainer.is_done() {
             self.epoch(&mut trainer, &conduct, dump_step)?;
-            if let Some(directory) = self.directory {
-                directory.save(seed, fingerprint, &trainer.checkpoint())?;
+            if let Some(checkpoint) = &mut checkpoint {
+                checkpoint.save(&trainer)?;
             }
             self.keeps(at, trainer.epochs_done());
         }

@@ -2,100 +2,95 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use systoliq_fxp::{Along, Blocks, History, Scale, Tensor};
+use ndarray::Array2;
+use num_traits::FromBytes;
+use systoliq_fxp::{Blocks, Format, History, Lane, Scale, Tensor, with_codes};
 
 use super::Store;
+use crate::bytes::{put, take};
 use crate::tensor::{TensorDecl, TensorId};
 
 /// What of a store outlasts a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// All copies of what is carried from step to step; nothing of other tensors.
-    tensors: Vec<Vec<Kept>>,
-    scales: Vec<History>,
+    /// Of every copy of each tensor that outlasts a step, the codes row by row, each as the narrowest
+    /// integer that holds its format, and the fraction bits of each block, or of all, as 32 bits. How
+    /// many bytes there are follows from the program.
+    pub tensors: Vec<u8>,
+    /// What the scale of every tensor remembers.
+    pub scales: Vec<History>,
 }
 
-/// One copy of a tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    codes: Vec<i64>,
-    /// Those of each block, or of all.
-    fracs: Vec<i32>,
+/// The fraction bits of each block of a tensor, or of all its codes.
+fn fracs(tensor: &Tensor) -> Vec<i32> {
+    let fracs = tensor.blocks().map(|blocks| blocks.fracs().to_vec());
+    fracs.unwrap_or_else(|| vec![tensor.format().frac()])
 }
 
-impl Kept {
-    fn of(tensor: &Tensor) -> Self {
-        let fracs = tensor.blocks().map(|blocks| blocks.fracs().to_vec());
-        let fracs = fracs.unwrap_or_else(|| vec![tensor.format().frac()]);
-        Self { codes: tensor.to_codes(), fracs }
-    }
+/// As many codes as an array has, in its lanes.
+fn codes_like<T: Lane + FromBytes<Bytes: Default>>(
+    array: &Array2<T>,
+    bytes: &mut &[u8],
+) -> Option<Vec<i64>> {
+    Some(take::<T>(bytes, array.len())?.into_iter().map(Lane::code).collect())
+}
 
-    /// The copy of a tensor of this declaration with blocks along an axis; `None` if it is of
-    /// another.
-    fn tensor(&self, decl: &TensorDecl, along: Option<Along>) -> Option<Tensor> {
-        let Self { codes, fracs } = self;
-        let (rows, cols, format) = (decl.rows.count(0), decl.cols, decl.plan.format);
-        let range = format.min_raw()..=format.max_raw();
-        if codes.len() != rows * cols || !codes.iter().all(|code| range.contains(code)) {
-            return None;
-        }
-        if let (Some(along), Some(size)) = (along, decl.plan.block()) {
-            let blocks = Blocks::of(along, size.get() as usize, (rows, cols), fracs.clone())?;
-            return Some(Tensor::from_codes(format, rows, cols, codes).with_blocks(blocks));
-        }
-        let &[frac] = &fracs[..] else { return None };
-        let possible = systoliq_fxp::Format::FRAC.contains(&frac)
-            && (decl.plan.scale != Scale::Static || frac == format.frac());
-        possible.then(|| Tensor::from_codes(format.with_frac(frac), rows, cols, codes))
+/// The kept copy of a tensor that has `present` as its copy; `None` if it can be no such.
+fn copy_like(present: &Tensor, decl: &TensorDecl, bytes: &mut &[u8]) -> Option<Tensor> {
+    let (rows, cols, format) = (present.rows(), present.cols(), decl.plan.format);
+    let codes = with_codes!(present, |codes| codes_like(codes, bytes))?;
+    let range = format.min_raw()..=format.max_raw();
+    if !codes.iter().all(|code| range.contains(code)) {
+        return None;
     }
+    let fracs = take::<i32>(bytes, fracs(present).len())?;
+    if let Some(blocks) = present.blocks() {
+        let blocks = Blocks::of(blocks.along(), blocks.size(), (rows, cols), fracs)?;
+        return Some(Tensor::from_codes(format, rows, cols, &codes).with_blocks(blocks));
+    }
+    let possible = Format::FRAC.contains(&fracs[0])
+        && (decl.plan.scale != Scale::Static || fracs[0] == format.frac());
+    possible.then(|| Tensor::from_codes(format.with_frac(fracs[0]), rows, cols, &codes))
 }
 
 impl Store {
+    /// The tensors that outlast a step.
+    fn carried(&self) -> impl Iterator<Item = TensorId> + use<> {
+        let program = Arc::clone(&self.program);
+        let all = (0..program.tensors.len()).map(TensorId);
+        all.filter(move |&id| program.tensor(id).role.outlasts_a_step())
+    }
+
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
-        let kept = |(at, decl): (usize, &TensorDecl)| {
-            let copies = self.copies(TensorId(at)).iter();
-            copies.filter(|_| decl.role.outlasts_a_step()).map(|copy| Kept::of(copy)).collect()
-        };
-        let tensors = self.program.tensors.iter().enumerate().map(kept).collect();
+        let mut tensors = Vec::new();
+        for copy in self.carried().flat_map(|id| self.copies(id)) {
+            with_codes!(copy, |codes| put(&mut tensors, codes.iter().copied()));
+            put(&mut tensors, fracs(copy));
+        }
         Snapshot { tensors, scales: self.scales.clone() }
     }
 
-    /// Returns to a snapshot of a store of the same program; `None` if it is of another.
+    /// Returns to a snapshot of a store of the same program, whose tensors it takes off the front of
+    /// `bytes`; `None` if it is of another.
     #[must_use]
-    pub fn restore(&mut self, snapshot: &Snapshot) -> Option<()> {
+    pub fn restore(&mut self, bytes: &mut &[u8], scales: Vec<History>) -> Option<()> {
         let program = Arc::clone(&self.program);
-        let count = program.tensors.len();
-        if snapshot.tensors.len() != count || snapshot.scales.len() != count {
-            return None;
-        }
-        for (at, (decl, kept)) in program.tensors.iter().zip(&snapshot.tensors).enumerate() {
-            if !decl.role.outlasts_a_step() {
-                if !kept.is_empty() {
-                    return None;
-                }
-                continue;
-            }
-            let axes = program.block_axes(TensorId(at)).into_iter().map(Some);
-            let axes: Vec<_> =
-                if decl.plan.block().is_some() { axes.collect() } else { vec![None] };
-            if kept.len() != axes.len() {
-                return None;
-            }
-            let copies = kept.iter().zip(axes).map(|(kept, along)| kept.tensor(decl, along));
-            self.put(TensorId(at), copies.collect::<Option<_>>()?);
+        for id in self.carried() {
+            let copies = self.copies(id).iter();
+            let kept = copies.map(|present| copy_like(present, program.tensor(id), bytes));
+            let kept = kept.collect::<Option<_>>()?;
+            self.put(id, kept);
         }
         let possible = |(decl, history): (&TensorDecl, &History)| {
             // A step converts fewer elements of a tensor than memory holds.
             history.is_possible(decl.plan.scale, u64::from(u32::MAX))
         };
-        if !program.tensors.iter().zip(&snapshot.scales).all(possible) {
+        let as_many = scales.len() == program.tensors.len();
+        if !(as_many && program.tensors.iter().zip(&scales).all(possible)) {
             return None;
         }
-        self.scales.clone_from(&snapshot.scales);
+        self.scales = scales;
         Some(())
     }
 }

@@ -12,6 +12,7 @@ pub struct Curve {
     /// On the test part, with the initial weights.
     pub initial: Evaluation,
     /// After each epoch.
+    #[serde(skip)]
     pub epochs: Vec<Epoch>,
     /// Which samples it gets right after the latest epoch; nothing before the first, or for a regression.
     pub right: Option<RightByPart>,

@@ -4,9 +4,9 @@
 use systoliq_fxp::Format;
 use systoliq_nn::{Answers, DataSet, Evaluation, Part};
 
-use super::{CostsOfBoth, Curve, Record, TensorRecord};
-use crate::Prepared;
+use super::{CostsOfBoth, Curve, Record, RightByPart, TensorRecord};
 use crate::comparison::{Comparison, Histogram, Outputs};
+use crate::{Prepared, Right};
 use systoliq_nn::Extended;
 
 /// A key of a record and what is wrong with it.
@@ -44,8 +44,6 @@ impl Of<'_> {
         count("seed", record.seed, fresh.seed)?;
         count("test_fingerprint", record.test_fingerprint, fresh.test_fingerprint)?;
         count("steps", record.steps, epochs as u64 * per_epoch)?;
-        count("golden.epochs", record.golden.epochs.len() as u64, epochs as u64)?;
-        count("spent", record.spent.len() as u64, epochs as u64)?;
         let most = prepared.experiment.training.epochs as usize;
         expect(epochs <= most, "fixed.epochs", || format!("{epochs}, expected at most {most}"))?;
         for (key, curve) in [("fixed", &record.fixed), ("golden", &record.golden)] {
@@ -55,7 +53,7 @@ impl Of<'_> {
             let at = |problem: String| format!("tensors.{name}.{problem}");
             let initial = fresh.tensors.get(name).and_then(|fresh| fresh.initial.as_ref());
             expect(tensor.initial.as_ref() == initial, "initial", || "of another run".to_owned())
-                .and_then(|()| self.check_tensor(name, tensor, epochs))
+                .and_then(|()| self.check_tensor(name, tensor))
                 .map_err(at)?;
         }
         let expected = epochs as u64;
@@ -71,7 +69,7 @@ impl Of<'_> {
         expect(none || all, "widths_for_weights", || {
             format!("expected {writes}, each from 1 to {WIDTH_MAX} or nothing")
         })?;
-        self.check_comparison(&record.comparison, epochs)
+        self.check_comparison(&record.comparison, epochs > 0)
             .map_err(|problem| format!("comparison.{problem}"))
     }
 
@@ -99,18 +97,21 @@ impl Of<'_> {
                 None => expect(validation.is_empty(), &key, || "expected".to_owned())?,
             }
         }
-        Ok(())
+        let samples = |right: &RightByPart| {
+            [right.test.len(), right.validation.as_ref().map_or(0, Right::len)]
+        };
+        let expected = [self.data.test.len(), self.data.validation.len()];
+        let expected = (classes && !curve.epochs.is_empty()).then_some(expected);
+        let found = curve.right.as_ref().map(samples);
+        expect(found == expected, "right", || format!("{found:?} samples, expected {expected:?}"))
     }
 
-    fn check_tensor(&self, name: &str, tensor: &TensorRecord, epochs: usize) -> Check {
+    fn check_tensor(&self, name: &str, tensor: &TensorRecord) -> Check {
         let known = self.prepared.program.tensors.iter().any(|decl| decl.name == name);
         expect(known, "name", || "no tensor of the program".to_owned())?;
         let (frac, least, most) = (tensor.frac, *Format::FRAC.start(), *Format::FRAC.end());
         expect(Format::FRAC.contains(&frac), "frac", || {
             format!("{frac}, expected {least} to {most}")
-        })?;
-        expect(tensor.epochs.len() <= epochs, "epochs", || {
-            format!("{}, expected at most {epochs}", tensor.epochs.len())
         })?;
         let mut elements = 0u64;
         for (at, writes) in tensor.epochs.iter().enumerate() {
@@ -145,11 +146,8 @@ impl Of<'_> {
         expect(grows, "spent", || "fewer cycles after an epoch than before it".to_owned())
     }
 
-    fn check_comparison(&self, found: &Comparison, epochs: usize) -> Check {
-        let (training, test) = (&self.prepared.experiment.training, &self.data.test);
-        expect(found.probes.len() == epochs + 1, "probes", || {
-            format!("{}, expected {}", found.probes.len(), epochs + 1)
-        })?;
+    fn check_comparison(&self, found: &Comparison, trained: bool) -> Check {
+        let test = &self.data.test;
         for (at, probe) in found.probes.iter().enumerate() {
             let classes = self.data.classes.is_some();
             let possible = |mismatches| classes && mismatches <= test.len() as u64;
@@ -158,7 +156,6 @@ impl Of<'_> {
                 format!("{:?} of {} samples", probe.mismatches, test.len())
             })?;
         }
-        let done = epochs == training.epochs as usize;
         for (name, histogram) in &found.histograms {
             self.check_histogram(name, histogram)
                 .map_err(|problem| format!("histograms.{name}: {problem}"))?;
@@ -171,14 +168,14 @@ impl Of<'_> {
                 let dead = found.dead.map_or(!relu, |dead| relu && dead <= units);
                 found.units == units && found.saturated <= units && dead
             });
-        let none = !done && found.units.is_empty();
+        let none = !trained && found.units.is_empty();
         expect(units || none, "units", || "not those of the network".to_owned())?;
-        self.check_outputs(found.outputs.as_ref(), done)?;
+        self.check_outputs(found.outputs.as_ref(), trained)?;
         let (Some(predictions), Answers::Labels(labels)) = (&found.predictions, test.answers())
         else {
-            let expected = done && self.data.classes.is_some();
+            let expected = trained && self.data.classes.is_some();
             return expect(found.predictions.is_none() && !expected, "predictions", || {
-                "expected those of classes, at the end".to_owned()
+                "expected those of classes".to_owned()
             });
         };
         let class = |class: &Option<u32>| class.is_none_or(|c| (c as usize) < self.data.outputs);
@@ -191,11 +188,11 @@ impl Of<'_> {
         )
     }
 
-    fn check_outputs(&self, found: Option<&Outputs>, done: bool) -> Check {
+    fn check_outputs(&self, found: Option<&Outputs>, trained: bool) -> Check {
         let (Some(outputs), Answers::Targets(targets)) = (found, self.data.test.answers()) else {
-            let expected = done && self.data.classes.is_none();
+            let expected = trained && self.data.classes.is_none();
             return expect(found.is_none() && !expected, "outputs", || {
-                "expected those of a regression, at the end".to_owned()
+                "expected those of a regression".to_owned()
             });
         };
         let whole = |of: &[Extended]| of.len() == targets.len();

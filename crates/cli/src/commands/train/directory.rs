@@ -17,12 +17,13 @@ use serde_json::Value;
 use systoliq_run::Prepared;
 use systoliq_run::dump::Sink;
 
+use crate::durable::{self, named, sync_folders};
 use crate::failure::Failure;
 use crate::folder::{self, names};
 use crate::whole::{check_writable, remove, uninterrupted, write_whole, write_whole_folder};
 use checkpoint::hash;
 use ours::{
-    check_all_ours, check_dump_place, checkpoints, dump_name, held, is_dump, is_partial, resolved,
+    check_all_ours, check_dump_place, dump_name, held, is_dump, is_partial, journals, resolved,
     seeds_of,
 };
 
@@ -55,7 +56,9 @@ pub(super) struct RunStart {
 #[derive(Debug)]
 pub(super) struct RunDirectory {
     path: PathBuf,
+    /// Without `training.epochs`.
     experiment: Value,
+    epochs: u32,
     /// What the folder takes the place of in the end.
     replaces: Option<PathBuf>,
     /// Held until the run ends.
@@ -66,7 +69,9 @@ impl RunDirectory {
     /// Makes the folder, and sees that it can be written and nobody else writes to it, or goes on with
     /// the run that it holds.
     pub(super) fn open(path: &Path, prepared: &Prepared, start: RunStart) -> Result<Self, Failure> {
-        let experiment = serde_json::to_value(&prepared.experiment).map_err(Failure::run)?;
+        let mut experiment = serde_json::to_value(&prepared.experiment).map_err(Failure::run)?;
+        experiment["training"].as_object_mut().expect("a section").remove("epochs");
+        let epochs = prepared.experiment.training.epochs;
         let cannot = || format!("cannot write to the folder {}", path.display());
         let ready = || -> Result<_, Error> {
             // What is replaced is the folder itself, and no link to it.
@@ -82,7 +87,7 @@ impl RunDirectory {
         };
         let ready = ready().with_context(cannot).map_err(Failure::input::<Error>)?;
         let (path, replaces, locks) = ready;
-        let directory = Self { path, experiment, replaces, _locks: locks };
+        let directory = Self { path, experiment, epochs, replaces, _locks: locks };
         directory.check_held(start).map_err(Failure::input)?;
         let tidy = || -> Result<(), Error> {
             remove_partials(&directory.path)?;
@@ -126,7 +131,7 @@ impl RunDirectory {
             if name == REPORT {
                 folder::remove_outdated_page(&self.path, REPORT, bytes)?;
             }
-            write_bytes(&self.path.join(name), bytes)
+            write_whole(&self.path.join(name), |file| file.write_all(bytes))
         };
         write().map_err(Failure::run::<Error>)
     }
@@ -139,7 +144,10 @@ impl RunDirectory {
                 // Much may have been put there while this run was trained.
                 check_all_ours(target)?;
             }
-            Ok(uninterrupted(|| take_place(&self.path, target))?)
+            sync_folders()?;
+            uninterrupted(|| take_place(&self.path, target))?;
+            named(target)?;
+            Ok(sync_folders()?)
         };
         let complete = || {
             let (next, target) = (self.path.display(), target.display());
@@ -165,7 +173,7 @@ impl RunDirectory {
         make: impl FnOnce(&mut Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let write = |folder: &Path| {
-            make(&mut |name, bytes| fs::write(folder.join(name), bytes))?;
+            make(&mut |name, bytes| durable::write(&folder.join(name), bytes))?;
             check_dump_place(&self.path, step).map_err(Failure::run)
         };
         write_whole_folder(&self.path.join(dump_name(step)), write, Failure::run)
@@ -240,14 +248,9 @@ fn lock(path: &Path) -> Result<File, Error> {
 /// Ends what a process that was killed began between the two names of a run that replaces another.
 fn finish_replacing(path: &Path) -> io::Result<()> {
     match next(path).filter(|next| !path.exists() && next.join(REPLACED).is_dir()) {
-        Some(next) => fs::rename(next, path),
+        Some(next) => fs::rename(next, path).and_then(|()| named(path)),
         None => Ok(()),
     }
-}
-
-/// Writes a file under a temporary name, then renames it.
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_whole(path, |file| file.write_all(bytes))
 }
 
 /// Removes what a killed run left half-written.

@@ -5,7 +5,6 @@
 //! channel.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -16,6 +15,7 @@ use systoliq_program::GemmShape;
 use systoliq_run::Error;
 use systoliq_study::workload::{ProductReport, ScaleSimRow};
 
+use crate::durable::make_folder;
 use crate::failure::Failure;
 use crate::whole::write_whole;
 
@@ -140,7 +140,7 @@ pub(super) fn write(folder: &Path, products: &[ReportFigures]) -> Result<(), Fai
             }
         }
     }
-    fs::create_dir_all(folder)
+    make_folder(folder)
         .map_err(|error| Failure::input(anyhow!("cannot make {}: {error}", folder.display())))?;
     for (name, text) in reports {
         write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Error, bail};
 use serde_json::Value;
 
-use super::checkpoint::is_checkpoint_file;
+use super::checkpoint::{JOURNAL, STATE, is_journal_file};
 use super::{CHECKPOINTS, REPLACED, REPORT, RESULTS};
 use crate::folder::{LOCK, PAGE, is_page, names};
 use crate::whole::partial_of;
@@ -65,8 +65,8 @@ fn foreign(path: &Path) -> io::Result<Option<String>> {
 
 /// Whether a run has left its report or a checkpoint in a folder.
 fn is_run(path: &Path) -> io::Result<bool> {
-    let checkpoint = |name: &String| is_checkpoint_file(&path.join(CHECKPOINTS).join(name));
-    Ok(is_report(&path.join(REPORT)) || checkpoints(path)?.iter().any(checkpoint))
+    let journal = |name: &String| is_journal_file(&path.join(CHECKPOINTS).join(name));
+    Ok(is_report(&path.join(REPORT)) || journals(path)?.iter().any(journal))
 }
 
 fn is_file(path: &Path) -> bool {
@@ -104,8 +104,13 @@ fn numbered(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
     name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()
 }
 
+/// Whether a name is that of a file of a checkpoint: a journal or a state.
 fn is_checkpoint(name: &str) -> bool {
-    numbered(name, "seed-", ".json").is_some()
+    [JOURNAL, STATE].into_iter().any(|ending| is_of_seed(name, ending))
+}
+
+fn is_of_seed(name: &str, ending: &str) -> bool {
+    numbered(name, "seed-", &format!(".{ending}")).is_some()
 }
 
 /// The name of the dump of a step.
@@ -136,11 +141,11 @@ fn names_file(value: &Value, name: &str) -> bool {
     }
 }
 
-/// The names of checkpoints, in order.
-pub(super) fn checkpoints(path: &Path) -> io::Result<Vec<String>> {
+/// The names of the journals of checkpoints, in order.
+pub(super) fn journals(path: &Path) -> io::Result<Vec<String>> {
     let folder = path.join(CHECKPOINTS);
     let mut found = if folder.is_dir() { names(&folder)? } else { Vec::new() };
-    found.retain(|name| is_checkpoint(name));
+    found.retain(|name| is_of_seed(name, JOURNAL));
     found.sort_unstable();
     Ok(found)
 }
@@ -151,7 +156,7 @@ pub(super) fn held(path: &Path) -> io::Result<Option<String>> {
     if let Some(name) = RESULTS.iter().find(there) {
         return Ok(Some((*name).to_owned()));
     }
-    if let Some(name) = checkpoints(path)?.first() {
+    if let Some(name) = journals(path)?.first() {
         return Ok(Some(format!("{CHECKPOINTS}/{name}")));
     }
     Ok(names(path)?.into_iter().find(|name| is_dump(path, name)))
