@@ -17,6 +17,7 @@ mod judge;
 mod observer;
 pub mod path;
 mod right;
+pub mod session;
 pub mod step_trace;
 pub mod timeline;
 pub mod trainer;

@@ -6,7 +6,6 @@ mod summary;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_nn::DataSet;
 use systoliq_run::dump::Dump;
+use systoliq_run::session::{Session, SessionHost};
 use systoliq_run::{EngineKind, Trainer};
 use systoliq_run::{comparison::Outputs, comparison::Predictions};
 use systoliq_run::{trainer::Conduct, trainer::Record};
@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
-use directory::{RunDirectory, RunStart};
+use directory::{RunDirectory, RunStart, SeedCheckpoint};
 
 /// Trains a network in fixed point on the simulated array, and the same network in floating point
 /// on the same seed and batches, and sums up accuracy, cycles and energy.
@@ -150,18 +150,18 @@ impl TrainCommand {
         let training = &loaded.prepared.experiment.training;
         let steps = data.train.len().div_ceil(training.batch) as u64 * u64::from(training.epochs);
         let seeds: Vec<u64> = (first..=last).collect();
-        let session = Session {
+        let host = TrainHost {
             train: self,
             loaded: &loaded,
             directory: directory.as_ref(),
-            steps,
-            parallel: self.threads() > seeds.len(),
             bar: progress_bar("training", steps * seeds.len() as u64),
             epochs: Mutex::new(vec![0; seeds.len()]),
         };
-        session.keeps_all(&seeds);
-        let records = session.run(&seeds, data)?;
-        session.bar.finish_and_clear();
+        host.keeps_all(&seeds);
+        let (prepared, engine, threads) = (&loaded.prepared, self.engine.kind(), self.threads());
+        let session = Session { prepared, seeds: &seeds, engine, threads };
+        let records = session.run(&host, data)?;
+        host.bar.finish_and_clear();
         let failed = |error: systoliq_run::Error| Failure::run(error);
         let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
         let mut report = report.judged_against(self.margin);
@@ -248,21 +248,17 @@ impl TrainCommand {
     }
 }
 
-/// All seeds of one command.
-struct Session<'a> {
+/// What a session keeps in the folder of a run, and shows on the terminal.
+struct TrainHost<'a> {
     train: &'a TrainCommand,
     loaded: &'a Loaded,
     directory: Option<&'a RunDirectory>,
-    /// Steps of one seed.
-    steps: u64,
-    /// Whether a seed has a thread to spare for its golden model.
-    parallel: bool,
     bar: ProgressBar,
     /// Epochs that are done, by seed.
     epochs: Mutex<Vec<u64>>,
 }
 
-impl Session<'_> {
+impl TrainHost<'_> {
     /// Counts what there is of every seed before any is gone on with.
     fn keeps_all(&self, seeds: &[u64]) {
         if let Some(directory) = self.directory {
@@ -293,86 +289,66 @@ impl Session<'_> {
         ));
     }
 
-    /// Runs every seed, as many at a time as there are threads. `data` is that of the first.
-    fn run(&self, seeds: &[u64], data: DataSet) -> Result<Vec<Record>, Failure> {
-        let results: Mutex<Vec<Option<Result<Record, Failure>>>> =
-            Mutex::new(seeds.iter().map(|_| None).collect());
-        let (next, first_data) = (AtomicUsize::new(0), Mutex::new(Some(data)));
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&seed) = seeds.get(at) else { break };
-                let ready = if at == 0 { lock(&first_data).take() } else { None };
-                let data = ready.map_or_else(|| self.loaded.data(seed), Ok);
-                let result = data.and_then(|data| self.seed(seed, &data, at));
-                if result.is_err() {
-                    next.store(seeds.len(), Ordering::Relaxed);
-                }
-                lock(&results)[at] = Some(result);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.train.threads().min(seeds.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.into_iter().flatten().collect()
+    /// The step that is dumped of a seed: of the first alone.
+    fn dump_step(&self, at: usize) -> Option<u64> {
+        self.train.dump_step.filter(|_| at == 0)
+    }
+}
+
+impl<'a> SessionHost for TrainHost<'a> {
+    type Error = Failure;
+    type Keeping = Option<SeedCheckpoint<'a>>;
+
+    fn data(&self, seed: u64) -> Result<DataSet, Failure> {
+        self.loaded.data(seed)
     }
 
-    /// Runs one seed to its end.
-    fn seed(&self, seed: u64, data: &DataSet, at: usize) -> Result<Record, Failure> {
-        let engine = self.train.engine.kind();
-        let mut trainer = Trainer::new(&self.loaded.prepared, data, seed, engine);
-        let dump_step = self.train.dump_step.filter(|_| at == 0);
-        let mut checkpoint =
-            self.directory.map(|directory| directory.checkpoint(seed, data.fingerprint()));
-        if let (Some(checkpoint), true) = (&mut checkpoint, self.train.resume)
-            && let Some(kept) = checkpoint.read(&trainer)?
+    fn begin(
+        &self,
+        at: usize,
+        trainer: &mut Trainer<'_>,
+        data: &DataSet,
+    ) -> Result<Self::Keeping, Failure> {
+        let Some(directory) = self.directory else { return Ok(None) };
+        let mut checkpoint = directory.checkpoint(trainer.record().seed, data.fingerprint());
+        if self.train.resume
+            && let Some(kept) = checkpoint.read(trainer)?
         {
             let steps = kept.epochs() * trainer.steps_per_epoch();
-            let dumped = |step| self.directory.is_some_and(|directory| directory.has_dump(step));
             // A dump of a step that has passed can only be made by passing it again.
-            if dump_step.is_none_or(|step| step >= steps || dumped(step)) {
-                checkpoint.go_on(&mut trainer, kept)?;
+            let dumped = |step| step >= steps || directory.has_dump(step);
+            if self.dump_step(at).is_none_or(dumped) {
+                checkpoint.go_on(trainer, kept)?;
             }
         }
-        self.bar.inc(trainer.record().steps);
-        let conduct = Conduct {
-            parallel: self.parallel,
-            progress: &|step| {
-                self.bar.inc(1);
-                debug_assert!(step <= self.steps);
-            },
-        };
-        while !trainer.is_done() {
-            self.epoch(&mut trainer, &conduct, dump_step)?;
-            if let Some(checkpoint) = &mut checkpoint {
-                checkpoint.save(&trainer)?;
-            }
-            self.keeps(at, trainer.epochs_done());
-        }
-        Ok(trainer.record().clone())
+        Ok(Some(checkpoint))
     }
 
     fn epoch(
         &self,
+        at: usize,
         trainer: &mut Trainer<'_>,
         conduct: &Conduct<'_>,
-        dump_step: Option<u64>,
+        checkpoint: &mut Self::Keeping,
     ) -> Result<(), Failure> {
         let failed = |error: systoliq_run::Error| Failure::run(error);
         let steps = trainer.record().steps..trainer.record().steps + trainer.steps_per_epoch();
-        let (Some(step), Some(directory)) = (dump_step, self.directory) else {
-            return trainer.epoch(conduct, None).map_err(failed);
-        };
-        if !steps.contains(&step) {
-            return trainer.epoch(conduct, None).map_err(failed);
+        let dump_step = self.dump_step(at).filter(|step| steps.contains(step));
+        match dump_step.zip(self.directory) {
+            None => trainer.epoch(conduct, None).map_err(failed)?,
+            Some((step, directory)) => directory.dump(step, |sink| {
+                trainer.epoch(conduct, Some(&mut Dump::new(step, sink))).map_err(failed)
+            })?,
         }
-        directory.dump(step, |sink| {
-            trainer.epoch(conduct, Some(&mut Dump::new(step, sink))).map_err(failed)
-        })
+        if let Some(checkpoint) = checkpoint {
+            checkpoint.save(trainer)?;
+        }
+        self.keeps(at, trainer.epochs_done());
+        Ok(())
+    }
+
+    fn progress(&self, steps: u64) {
+        self.bar.inc(steps);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::durable::{self, named, sync_folders};
 use crate::failure::Failure;
 use crate::folder::{self, names};
 use crate::whole::{check_writable, remove, uninterrupted, write_whole, write_whole_folder};
+pub(super) use checkpoint::SeedCheckpoint;
 use checkpoint::hash;
 use ours::{
     check_all_ours, check_dump_place, dump_name, held, is_dump, is_partial, journals, resolved,
