@@ -221,17 +221,33 @@ fn topologies() -> Vec<Case> {
             .file("net.csv", format!("# by hand\n\n{GEMMS}# first\ng1, 8, 8, 8, # eight\n"))
             .says(&["g1 forward 8 8 8", " 512 MACs"])
             .never(&["by hand", "first", "warning"]),
+        // Down and along, 56 + 55 + 55 pairs of a tap and an output meet a pixel.
         convolutions(
-            "padding changes the sizes",
+            "padding makes outputs, and no products",
             EDGE,
             " Padding,",
             "c, 56, 56, 3, 3, 64, 64, 1, 1,",
         )
-        .refused(&["line 2: column \"Padding\": found \"1\", expected 0"])
-        .never(&["MACs"]),
-        convolutions("dilation, too", EDGE, " Dilation,", "c, 56, 56, 3, 3, 64, 64, 1, 2,")
-            .refused(&["line 2: column \"Dilation\": found \"2\", expected 1"])
-            .never(&["MACs"]),
+        .says(&["c forward 3136 64 576", " 112,869,376 MACs"])
+        .never(&["warning"]),
+        convolutions(
+            "dilation takes outputs",
+            EDGE,
+            " Dilation,",
+            "c, 56, 56, 3, 3, 64, 64, 1, 2,",
+        )
+        .says(&["c forward 2704 64 576", " 99,680,256 MACs"])
+        .never(&["warning"]),
+        convolutions(
+            "a column that is not known is named",
+            EDGE,
+            " Bias,",
+            "c, 4, 4, 1, 1, 2, 2, 1, 1,",
+        )
+        .says(&["warning: net.csv: line 2: \"1\" in column 9, \"Bias\", is not read"]),
+        Case::new("a product has no padding", EDGE)
+            .file("net.csv", "Layer, M, N, K, Padding,\nc, 4, 4, 4, 1,\n")
+            .refused(&["line 2: column \"Padding\": found \"1\", expected 0"]),
         convolutions("no padding is no fault", EDGE, " Padding,", "c, 56, 56, 3, 3, 64, 64, 1, 0,")
             .says(&["107,495,424 MACs"])
             .never(&["warning"]),
@@ -251,6 +267,67 @@ fn topologies() -> Vec<Case> {
         )
         .says(&["dpn92_conv1 forward 36 32 144"])
         .never(&["warning", "depthwise"]),
+    ]
+}
+
+/// What training a topology takes.
+fn training() -> Vec<Case> {
+    const CLOUD: &str = "workload net.csv --accelerator $MODELS/accelerators/cloud-128x128.json \
+                         --training --json";
+    const TRAIN: &str =
+        "workload net.csv --accelerator $MODELS/accelerators/edge-16x16.json --training";
+    let head = "head, 4, 4, 1, 1, 4, 8, 1,";
+    let convolutions = |right, command, rows: &str| {
+        Case::new(right, command).file("net.csv", format!("{CONVOLUTIONS}\n{head}\n{rows}\n"))
+    };
+    let gradient = |case: Case, at: [&'static str; 4], [m, n, k]: [u64; 3]| {
+        case.json(at[0], m).json(at[1], n).json(at[2], k).json(at[3], m * n * k)
+    };
+    let fc = ["/products/4/m", "/products/4/n", "/products/4/k", "/products/4/macs"];
+    let lstm = ["/products/8/m", "/products/8/n", "/products/8/k", "/products/8/macs"];
+    vec![
+        gradient(
+            convolutions(
+                "a filter as large as its map meets each input once",
+                CLOUD,
+                "fc, 6, 6, 6, 6, 32, 64, 1,",
+            ),
+            fc,
+            [1, 32 * 36, 64],
+        )
+        .json("/total/macs", 3 * 73_728 + 2 * 512),
+        gradient(
+            gradient(
+                convolutions(
+                    "a map of rows and a filter of one row are matrices",
+                    CLOUD,
+                    "gemm, 128, 1600, 1, 1600, 1, 6400, 1,\nlstm, 1, 512, 1, 512, 1, 4, 1,",
+                ),
+                fc,
+                [128, 1600, 6400],
+            ),
+            lstm,
+            [1, 512, 4],
+        ),
+        convolutions("what is not stated of training is said", TRAIN, "fc, 6, 6, 6, 6, 32, 64, 1,")
+            .says(&["fc update 64 1152 - - 0 "])
+            .says(&["training: no activation functions", "SGD without momentum on masters"]),
+        convolutions(
+            "a large map whose rows are no multiple of a tile takes no time",
+            TRAIN,
+            "big, 2046, 2046, 3, 3, 64, 64, 1,",
+        )
+        .says(&["462,046,299,136 MACs"]),
+        Case::new(
+            "gradients of weights may stay for their step",
+            "workload net.csv --accelerator keep.json --training",
+        )
+        .file("net.csv", format!("{GEMMS}a, 64, 64, 64,\n"))
+        .file(
+            "keep.json",
+            json!({ "array": { "rows": 8, "cols": 8 }, "residency": "keep-if-next" }).to_string(),
+        )
+        .says(&["warning: keep.json: residency: it keeps no more than gradients of weights"]),
     ]
 }
 
@@ -453,7 +530,7 @@ const RESUMED: &str =
 
 #[test]
 fn each_case_is_answered_rightly() {
-    let table = [memory(), topologies(), formats(), samples(), readers(), runs()];
+    let table = [memory(), topologies(), training(), formats(), samples(), readers(), runs()];
     for case in table.into_iter().flatten() {
         case.check();
     }

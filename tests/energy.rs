@@ -162,7 +162,7 @@ fn gemm(bits: u32, side: usize, scratchpad: u64) -> GemmReport {
 #[test]
 fn half_the_bits_save_less_than_half_where_the_accumulator_stays() {
     let of = |report: &GemmReport, components: &[Component]| -> f64 {
-        let energy = &report.energy_pj.as_ref().unwrap().by_component;
+        let energy = &report.energy_pj.by_component;
         components.iter().map(|&component| energy.of(component).0).sum()
     };
     let (four, eight) = (gemm(4, 16, 8192), gemm(8, 16, 8192));
@@ -403,7 +403,7 @@ fn one_product_costs_what_it_costs_on_paper() {
     let shape = GemmShape { m: 32, k: 64, n: 64 };
     let widths = GemmWidths { a: 8, b: 8, accumulator: 32, output: 8 };
     let report = GemmReport::new(&accelerator, shape, widths).unwrap();
-    let energy = &report.energy_pj.as_ref().unwrap().by_component;
+    let energy = &report.energy_pj.by_component;
     let (macs, cycles) = (32.0 * 64.0 * 64.0, 32.0 * 86.0);
     let operands_written = 32.0 * 64.0 * 8.0 * 8.0 + 64.0 * 64.0 * 4.0 * 8.0;
     // Each of 64 columns of 4 tiles passes its 8 results down a chain.

@@ -14,6 +14,7 @@ use std::num::NonZero;
 use systoliq_array::{Array, Dataflow, FoldOrder, Overlap, PartialFolds};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
+use systoliq_hardware::{Error, cost::Cost};
 use systoliq_hardware::{
     memory::Moment, memory::Moved, memory::Stored, memory::Transfer, memory::Walk,
     memory::WalkStep, memory::Walked,
@@ -21,7 +22,7 @@ use systoliq_hardware::{
 use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_keyed_random::Key;
 use systoliq_program::im2col::Im2col;
-use systoliq_program::{ConvolutionShape, GemmShape, TensorId};
+use systoliq_program::{ConvolutionShape, GemmShape, Reading, TensorId};
 
 use burst_by_burst::{Work, follow};
 
@@ -247,7 +248,7 @@ pub(crate) struct Case {
     pub(crate) accelerator: Accelerator,
     pub(crate) shape: GemmShape,
     pub(crate) widths: GemmWidths,
-    pub(crate) views: [Option<Im2col>; 2],
+    pub(crate) read: [Reading; 2],
 }
 
 impl Case {
@@ -289,7 +290,7 @@ impl Case {
         let [a, b] = [(); 2].map(|()| draws.of(&[2, 5, 8, 16, 32]));
         let widths = GemmWidths { a, b, accumulator: 64, output: draws.of(&[4, 8, 16, 32]) };
         let shape = GemmShape { m, k, n };
-        Self { accelerator, shape, widths, views: [None; 2] }
+        Self { accelerator, shape, widths, read: [Reading::default(); 2] }
     }
 
     /// The same with a convolution instead, one of the three products that train it.
@@ -309,7 +310,7 @@ impl Case {
         });
         let [channels, filters] = [9, 30].map(|most| 1 + draws.below(most) as usize);
         let convolution = ConvolutionShape {
-            batch: 1,
+            batch: 1 + draws.below(3).saturating_sub(1) as usize,
             image,
             channels,
             filters,
@@ -321,25 +322,40 @@ impl Case {
             groups: NonZero::<usize>::MIN,
         };
         let product = convolution.products().expect("a window that fits")[pass];
-        let (shape, views) = (product.shape, product.images());
-        Self { shape, views, ..Self::draw(number) }
+        Self { shape: product.shape, read: product.read, ..Self::draw(number) }
     }
 
     /// The same in the dataflow that it takes, whatever memory; nothing if a scratchpad is too small.
     pub(crate) fn pinned(mut self) -> Option<Self> {
-        self.accelerator.array.dataflow = self.report()?.dataflow.into();
+        self.accelerator.array.dataflow = self.cost()?.dataflow?.into();
         Some(self)
     }
 
+    /// The images of which its operands are windows.
+    pub(crate) fn images(&self) -> [Option<Im2col>; 2] {
+        Im2col::of(self.shape, self.read)
+    }
+
     /// What it takes; nothing if a scratchpad is too small for one step.
+    pub(crate) fn cost(&self) -> Option<Cost> {
+        masks::cost(self, None, false).map(|(cost, _)| cost)
+    }
+
+    /// The same of a product without views, as a report.
     pub(crate) fn report(&self) -> Option<GemmReport> {
-        match GemmReport::viewing(&self.accelerator, self.shape, self.widths, self.views) {
-            Ok((report, _)) => Some(report),
-            Err(error) => {
-                let message = error.to_string();
-                assert!(message.contains("bytes at once, half the scratchpad has"), "{message}");
-                None
-            }
+        assert_eq!(self.images(), [None; 2], "{self:?}");
+        large_enough(GemmReport::new(&self.accelerator, self.shape, self.widths))
+    }
+}
+
+/// What was found; nothing if a scratchpad is too small for one step.
+fn large_enough<T>(found: Result<T, Error>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(error) => {
+            let message = error.to_string();
+            assert!(message.contains("bytes at once, half the scratchpad has"), "{message}");
+            None
         }
     }
 }
@@ -358,24 +374,22 @@ fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
     let (mut run, mut stalled, mut pieces) = (0, 0, 0);
     for number in 0..cases {
         let case = draw(number);
-        let Some(report) = case.report() else { continue };
+        let Some(cost) = case.cost() else { continue };
         let dram = &case.accelerator.dram;
-        let Case { accelerator, shape, widths, views } = &case;
-        let work = steps::of_gemm(accelerator, report.dataflow, *shape, *widths, *views);
+        let Case { accelerator, shape, widths, .. } = &case;
+        let flow = cost.dataflow.expect("a product");
+        let work = steps::of_gemm(accelerator, flow, *shape, *widths, case.images());
         let found = follow(dram, &work);
         let shown = || format!("case {number}: {case:?}");
-        let causes = report.cycles.by_cause;
-        assert_eq!(report.cycles.total, found.end, "{}", shown());
+        let causes = cost.cycles;
+        assert_eq!(causes.total().0, found.end, "{}", shown());
         assert_eq!(causes.stall.0, found.stall(), "{}", shown());
-        let by_matrix = report.dram_bytes_by_matrix;
-        let owned = report.stall_cycles_by_matrix;
-        let owned = [owned.a, owned.b, owned.c];
-        for (tensor, bytes) in [by_matrix.a, by_matrix.b, by_matrix.c].into_iter().enumerate() {
-            let of_matrix = found.moved.iter().filter(|moved| moved.tensor == TensorId(tensor));
-            let moved: u64 = of_matrix.clone().map(|moved| moved.bytes).sum();
-            assert_eq!(bytes, moved, "matrix {tensor}, {}", shown());
-            let stall: u64 = of_matrix.map(|moved| moved.stall).sum();
-            assert_eq!(owned[tensor], stall, "matrix {tensor}, {}", shown());
+        for tensor in [0, 1, 2].map(TensorId) {
+            let of_matrix = |all: &[Moved]| {
+                let some = all.iter().filter(|moved| moved.tensor == tensor);
+                some.fold((0, 0), |sum, of| (sum.0 + of.bytes, sum.1 + of.stall))
+            };
+            assert_eq!(of_matrix(&cost.moved), of_matrix(&found.moved), "{tensor:?}, {}", shown());
         }
         if dram.is_ideal() {
             assert_eq!(found.stall(), 0, "{}", shown());
@@ -387,7 +401,7 @@ fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
         assert_eq!(walked.moved, found.moved, "{}", shown());
         run += 1;
         stalled += u64::from(causes.stall.0 > 0);
-        pieces += u64::from(work.len() as u64 > report.folds);
+        pieces += u64::from(work.len() as u64 > cost.counts.folds);
     }
     assert!(run > 1500 && stalled > 1000 && pieces > 100, "{run}, {stalled}, {pieces}");
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use systoliq::load;
 use systoliq_energy::{DramKind, Picojoules, Profile};
 use systoliq_hardware::Accelerator;
+use systoliq_hardware::cost::{Arithmetic, Costs};
 use systoliq_hardware::efficiency::peak_tops;
 use systoliq_hardware::prices::Prices;
 use systoliq_hardware::{
@@ -19,7 +20,7 @@ use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_program::GemmShape;
-use systoliq_study::workload::products;
+use systoliq_study::workload::{LayerWork, Workload};
 
 fn machine(name: &str) -> Accelerator {
     let file = shell::root().join(format!("models/validation/{name}.json"));
@@ -35,7 +36,7 @@ fn gemm(accelerator: &Accelerator, m: usize, n: usize, k: usize) -> GemmReport {
 }
 
 fn by_component(report: &GemmReport) -> &EnergyByComponent {
-    &report.energy_pj.as_ref().expect("a product that was priced").by_component
+    &report.energy_pj.by_component
 }
 
 /// Three significant digits, or more before the point.
@@ -90,7 +91,7 @@ fn a_layer_of_mlp0_takes_tpu_v1_about_as_long_as_it_took() {
     let layer = gemm(&tpu, 200, 2000, 2000);
     let roofline = layer.roofline.expect("work");
     assert!(roofline.macs_per_cycle < roofline.bound_macs_per_cycle, "{roofline:?}");
-    let tops = layer.hardware.expect("a price").tops;
+    let tops = layer.hardware.tops;
     beside("TPU v1: MLP0 as it ran, TOPS", 12.3, tops, 1.25, "medium");
 }
 
@@ -152,19 +153,20 @@ fn convolutions_of_alexnet_take_within_a_small_factor_of_what_the_chip_took() {
     let eyeriss = machine("eyeriss");
     let file = shell::root().join("models/topologies/alexnet.csv");
     let topology = Topology::parse(&fs::read_to_string(file).expect("a topology"));
-    let all = products(&topology.expect("a topology"), OutputSize::Floor, false);
-    let convolutions = all.iter().filter(|product| product.layer.starts_with("Conv"));
-    let (mut macs, mut on_chip, mut bytes) = (0, 0.0, 0);
-    for product in convolutions {
-        let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-        let report = GemmReport::viewing(&eyeriss, shape, widths(16), product.views);
-        let (report, unpriced) = report.expect("a possible product");
-        assert!(unpriced.is_none(), "{unpriced:?}");
-        macs += report.macs;
-        let energy = by_component(&report);
-        on_chip += energy.total().0 - energy.of(Component::Dram).0;
-        bytes += report.dram_bytes;
+    let topology = topology.expect("a topology");
+    let workload = Workload::new(&topology, OutputSize::Floor, false, widths(16)).expect("widths");
+    let costs = Costs::new(&workload.program, &eyeriss, Arithmetic::Fixed, 1);
+    let convolutions = workload.work.iter().filter(|work| work.layer.starts_with("Conv"));
+    let (mut macs, mut tally, mut bytes) = (0, Tally::default(), 0);
+    for at in convolutions.flat_map(LayerWork::writes) {
+        let cost = costs.of(at, workload.program.work(at, 1), false).expect("a possible product");
+        macs += cost.counts.macs;
+        tally.add_times(&cost.tally, 1);
+        bytes += cost.moved.iter().map(|moved| moved.bytes).sum::<u64>();
     }
+    let prices = Prices::new(&eyeriss, eyeriss.profile().expect("a profile"), &tally);
+    let energy = tally.energy(&prices.expect("prices")).expect("a price for each event");
+    let on_chip = energy.total().0 - energy.of(Component::Dram).0;
     // The chip's 2.66 * 10^9 are of four images.
     assert_eq!(macs, 665_784_864);
     let published = 278e-3 * 115.3e-3 / (4.0 * macs as f64) * 1e12;
@@ -179,7 +181,7 @@ fn convolutions_of_alexnet_take_within_a_small_factor_of_what_the_chip_took() {
 fn gemmini_is_laid_out_in_about_three_times_its_cells() {
     let gemmini = machine("gemmini");
     let report = gemm(&gemmini, 128, 128, 128);
-    let area = report.hardware.expect("a price").area;
+    let area = report.hardware.area;
     let thousands = |um2: f64| um2 / 1e3;
     let array = thousands(area.array_um2 + area.edge_um2);
     beside("Gemmini: array, 1000 µm² at 22 nm", 116.0, array, 3.5, "medium");

@@ -2,22 +2,20 @@
 
 use std::ops::Range;
 
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_fxp::{Accumulator, Overflow, Rounding};
+use systoliq_hardware::single;
 use systoliq_hardware::{cost::Arithmetic, cost::Cost, cost::Costs};
 use systoliq_hardware::{memory::Moment, memory::Moved, memory::Stored, memory::Transfer};
-use systoliq_nn::{BatchGradient, LossUnit, Schedule};
-use systoliq_program::command::Learning;
 use systoliq_program::operation::Product;
-use systoliq_program::tensor::{OperandRef, Rows};
+use systoliq_program::tensor::OperandRef;
 use systoliq_program::view::Repeats;
 use systoliq_program::{
-    Edge, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId,
-    TensorPlan, Work, WriteId,
+    Edge, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorId, Work, WriteId,
 };
 
 use super::burst_by_burst::{Work as Step, follow};
 use super::steps::{self, Given};
-use super::{Case, Draws};
+use super::{Case, Draws, large_enough};
 
 const A: TensorId = TensorId(0);
 const B: TensorId = TensorId(1);
@@ -29,60 +27,29 @@ const ACTIVATION: TensorId = TensorId(4);
 const BIAS_BITS: u32 = 16;
 
 /// C = edge(A · B + bias).
-fn program(case: &Case, edge: Edge, has_bias: bool) -> Program {
+fn program(case: &Case, edge: Option<Edge>, has_bias: bool) -> Program {
     let GemmShape { m, k, n } = case.shape;
     let widths = case.widths;
-    let tensor = |name: &str, role, rows, cols, bits| TensorDecl {
-        name: name.into(),
-        role,
-        layer: 0,
-        stands_for: None,
-        rows: Rows::Fixed(rows),
-        cols,
-        plan: TensorPlan {
-            format: Format::new(bits, 0, true).expect("a format"),
-            scale: Scale::Static,
-            rounding: Rounding::NearestEven,
-            overflow: Overflow::Saturate,
-        },
+    let tensor = |name: &str, role, (rows, cols), bits| {
+        single::tensor(name, role, 0, [rows, cols], bits).expect("a format")
     };
     let tensors = vec![
-        tensor("a", Role::Input, m, k, widths.a),
-        tensor("b", Role::Weights, k, n, widths.b),
-        tensor("c", Role::Activations, m, n, widths.output),
-        tensor("bias", Role::Bias, 1, n, BIAS_BITS),
-        tensor("activation", Role::Activations, m, n, 8),
+        tensor("a", Role::Input, case.read[0].stored(m, k), widths.a),
+        tensor("b", Role::Weights, case.read[1].stored(k, n), widths.b),
+        tensor("c", Role::Activations, (m, n), widths.output),
+        tensor("bias", Role::Bias, (1, n), BIAS_BITS),
+        tensor("activation", Role::Activations, (m, n), 8),
     ];
     let accumulator =
         Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap).expect("one");
-    let [a, b] = [A, B].map(OperandRef::stored);
+    let [a, b] = [(A, case.read[0]), (B, case.read[1])]
+        .map(|(tensor, reading)| OperandRef { tensor, reading });
     let bias = has_bias.then_some(BIAS);
-    let edges = vec![edge];
+    let edges = edge.into_iter().collect();
     let finish = Finish { bias, edges, factor: Factor::One, output: C };
     let operation =
         Operation::Product(Product { a, b, repeats: Repeats::ONCE, accumulator, finish }.into());
-    let learning = Learning {
-        rate: 1.0,
-        schedule: Schedule::default(),
-        momentum: 0.0,
-        weight_decay: 0.0,
-        batch_gradient: BatchGradient::Mean,
-        loss_unit: LossUnit::Bits,
-        loss_scale_log2: 0,
-    };
-    let mut program = Program {
-        tensors,
-        commands: Vec::new(),
-        writes: Vec::new(),
-        step: Vec::new(),
-        inference: Vec::new(),
-        input: A,
-        targets: None,
-        logits: C,
-        outputs: n,
-        learning,
-        softmax: SoftmaxFormat::default(),
-    };
+    let mut program = Program::over(tensors, A, C);
     program.push(0, Pass::Forward, operation);
     program
 }
@@ -113,9 +80,9 @@ fn groups(given: &[(usize, Given)], burst_bits: u64) -> Vec<Vec<(usize, Given)>>
 
 /// The steps of a GEMM, with its mask and its bias.
 fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
-    let Case { accelerator, shape, widths, views } = case;
+    let Case { accelerator, shape, widths, .. } = case;
     let flow = accelerator.array.dataflow.stationary().expect("a pinned dataflow");
-    let found = steps::with_results(accelerator, flow, *shape, *widths, *views);
+    let found = steps::with_results(accelerator, flow, *shape, *widths, case.images());
     let burst = accelerator.dram.burst_bytes;
     let given: Vec<(usize, Given)> =
         found.iter().enumerate().filter_map(|(at, (_, given))| Some((at, (*given)?))).collect();
@@ -143,21 +110,16 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
 }
 
 /// What it takes, with every transfer; nothing if a scratchpad is too small for one step.
-fn cost(case: &Case, edge: Edge, has_bias: bool) -> Option<(Cost, Vec<Transfer>)> {
+pub(super) fn cost(
+    case: &Case,
+    edge: Option<Edge>,
+    has_bias: bool,
+) -> Option<(Cost, Vec<Transfer>)> {
     let program = program(case, edge, has_bias);
-    let Case { accelerator, shape, views, .. } = case;
-    let costs = Costs::viewing(&program, accelerator, Arithmetic::Fixed, shape.m, *views);
+    let Case { accelerator, shape, .. } = case;
+    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m);
     let work = Work::Gemm(case.shape);
-    let cost = match costs.of(WriteId(0), work, false) {
-        Ok(cost) => cost,
-        Err(error) => {
-            assert!(
-                error.to_string().contains("bytes at once, half the scratchpad has"),
-                "{error}"
-            );
-            return None;
-        }
-    };
+    let cost = large_enough(costs.of(WriteId(0), work, false))?;
     let mut all = Vec::new();
     let mut see = |moment: Moment| all.extend(moment.transfers.into_iter().map(|(of, _)| of));
     assert_eq!(costs.watch(WriteId(0), work, false, &mut see).expect("a cost"), cost);
@@ -177,7 +139,7 @@ fn assert_followed(cases: u64, draw: fn(u64) -> Case) {
         let has_bias = draws.below(2) == 0;
         let mut places = Vec::new();
         for edge in [Edge::Relu, Edge::Positive(ACTIVATION)] {
-            let Some((cost, all)) = cost(&case, edge, has_bias) else { continue };
+            let Some((cost, all)) = cost(&case, Some(edge), has_bias) else { continue };
             let shown = || format!("case {number}: {edge:?}, bias {has_bias}, {case:?}");
             let work = spelled_out(&case, edge, has_bias);
             let found = follow(&case.accelerator.dram, &work);

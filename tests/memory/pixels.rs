@@ -6,7 +6,7 @@ use std::ops::Range;
 use systoliq_program::im2col::Im2col;
 use systoliq_program::view::{Sliding, Windows};
 
-type Pixel = [usize; 3];
+type Pixel = [usize; 4];
 
 /// The pixel that an element of the matrix repeats, if it is not one of the zeros between.
 fn pixel(view: &Im2col, position: usize, tap: usize) -> Option<Pixel> {
@@ -17,9 +17,11 @@ fn pixel(view: &Im2col, position: usize, tap: usize) -> Option<Pixel> {
     let Windows { down, along } = &view.windows;
     let of_channel = down.taps * along.taps;
     let (channel, tap) = (tap / of_channel, tap % of_channel);
+    let of_image = down.positions * along.positions;
+    let (image, position) = (position / of_image, position % of_image);
     let row = meets(down, position / along.positions, tap / along.taps)?;
     let col = meets(along, position % along.positions, tap % along.taps)?;
-    Some([channel, row, col])
+    Some([image, channel, row, col])
 }
 
 /// The pixels of a block of rows (positions) and columns (taps).

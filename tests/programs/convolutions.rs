@@ -3,11 +3,9 @@
 
 use std::num::NonZero;
 
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_hardware::Accelerator;
-use systoliq_nn::network::{BatchGradient, LossUnit};
-use systoliq_nn::{Answers, Schedule};
-use systoliq_program::command::Learning;
+use systoliq_nn::Answers;
 use systoliq_program::operation::{BatchLoss, Product, Reduce, Update};
 use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::{
@@ -89,27 +87,9 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
         tensor("dw", Role::WeightGradients, Rows::Fixed(filters), taps, &moving),
         tensor("db", Role::WeightGradients, Rows::Fixed(1), filters, &moving),
     ];
-    let mut program = Program {
-        tensors,
-        commands: Vec::new(),
-        writes: Vec::new(),
-        step: Vec::new(),
-        inference: Vec::new(),
-        input: X,
-        targets: Some(TARGETS),
-        logits: Y,
-        outputs: filters,
-        learning: Learning {
-            rate: 0.25,
-            schedule: Schedule::default(),
-            momentum: 0.0,
-            weight_decay: 0.0,
-            batch_gradient: BatchGradient::Mean,
-            loss_unit: LossUnit::Bits,
-            loss_scale_log2: 0,
-        },
-        softmax: SoftmaxFormat::default(),
-    };
+    let mut program = Program::over(tensors, X, Y);
+    program.targets = Some(TARGETS);
+    program.learning.rate = 0.25;
     let operands = [[X, W], [DY, W], [DY, X]];
     let outputs = [Y, DX, DW];
     let products = convolution.products().expect("a window");

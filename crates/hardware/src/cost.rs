@@ -44,7 +44,6 @@ use crate::events::{Buffer, Component, Event, Tally};
 use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
 use crate::{Accelerator, Error, stash};
 use systoliq_energy::FloatFormat;
-use systoliq_program::im2col::Im2col;
 
 use flow::{Choice, Flows};
 use mask::Mask;
@@ -92,6 +91,26 @@ pub struct Cost {
     pub walked: u64,
 }
 
+impl Cost {
+    /// The same so many times, one after the other; `None` where a count leaves 64 bits.
+    pub fn checked_mul(&self, factor: u64) -> Option<Self> {
+        let moved = |all: &[Moved]| -> Option<Vec<Moved>> {
+            all.iter().map(|moved| moved.checked_mul(factor)).collect()
+        };
+        let mut tally = Tally::default();
+        tally.checked_add_times(&self.tally, factor)?;
+        Some(Self {
+            cycles: self.cycles.checked_mul(factor)?,
+            counts: self.counts.checked_mul(factor)?,
+            dataflow: self.dataflow,
+            tally,
+            moved: moved(&self.moved)?,
+            stayed: moved(&self.stayed)?,
+            walked: self.walked.checked_mul(factor)?,
+        })
+    }
+}
+
 /// Says what commands of one program take on one accelerator, working out each cost once.
 #[derive(Clone, Debug)]
 pub struct Costs<'a> {
@@ -102,7 +121,6 @@ pub struct Costs<'a> {
     arithmetic: Arithmetic,
     /// Bytes of a row of the DRAM.
     row_bytes: u64,
-    views: [Option<Im2col>; 2],
     flows: Flows,
     /// What has a second copy because a product reads it across its layout; nothing where all that
     /// is read so passes a transposer.
@@ -145,21 +163,10 @@ impl<'a> Costs<'a> {
         arithmetic: Arithmetic,
         batch: usize,
     ) -> Self {
-        Self::viewing(program, accelerator, arithmetic, batch, [None; 2])
-    }
-
-    /// The same, where A and B of matrix products are views of images.
-    pub fn viewing(
-        program: &'a Program,
-        accelerator: &'a Accelerator,
-        arithmetic: Arithmetic,
-        batch: usize,
-        views: [Option<Im2col>; 2],
-    ) -> Self {
         let row_bytes = accelerator.row_bytes();
         let flows = Flows::of(accelerator.array.dataflow);
         let (copies, on_chip, known) = (None, Vec::new(), KnownCosts::default());
-        Self { program, accelerator, arithmetic, row_bytes, views, flows, copies, on_chip, known }
+        Self { program, accelerator, arithmetic, row_bytes, flows, copies, on_chip, known }
             .with_copies(batch)
     }
 

@@ -96,6 +96,19 @@ pub struct Moved {
     pub stall: u64,
 }
 
+impl Moved {
+    /// The same so many times; `None` where a count leaves 64 bits.
+    pub(crate) fn checked_mul(self, factor: u64) -> Option<Self> {
+        Some(Self {
+            transfers: self.transfers.checked_mul(factor)?,
+            elements: self.elements.checked_mul(factor)?,
+            bytes: self.bytes.checked_mul(factor)?,
+            stall: self.stall.checked_mul(factor)?,
+            ..self
+        })
+    }
+}
+
 /// When a step started and what was moved for it, in cycles from the first read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
-use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale, SoftmaxFormat};
-use systoliq_program::command::Learning;
-use systoliq_program::command::{BatchGradient, LossUnit, Schedule};
+use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::view::Repeats;
@@ -23,7 +21,6 @@ use crate::prices::Prices;
 use crate::roofline::Roofline;
 use crate::{Accelerator, Error};
 use systoliq_energy::Picojoules;
-use systoliq_program::im2col::Im2col;
 
 /// Widths of a GEMM's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +33,50 @@ pub struct GemmWidths {
     pub accumulator: u32,
     /// Of a result as it is stored.
     pub output: u32,
+}
+
+impl GemmWidths {
+    /// The accumulator, which wraps.
+    ///
+    /// # Errors
+    ///
+    /// If its width is impossible, or no product of an element of A and one of B fits it.
+    pub fn accumulator(self) -> Result<Accumulator, Error> {
+        let Self { a, b, accumulator, .. } = self;
+        let product = a + b;
+        if accumulator < product {
+            let problem = format!(
+                "{accumulator} bits cannot hold one product of {a} x {b} bits: expected at least \
+                 {product}"
+            );
+            return Err(Error::at("accumulator", problem));
+        }
+        Accumulator::new(accumulator, None, Rounding::Floor, Overflow::Wrap)
+            .map_err(|error| Error::at("accumulator", error))
+    }
+}
+
+/// A tensor of signed codes of so many bits that do not move, to which values convert nearest even.
+///
+/// # Errors
+///
+/// If there is no such format.
+pub fn tensor(
+    name: impl Into<String>,
+    role: Role,
+    layer: usize,
+    [rows, cols]: [usize; 2],
+    bits: u32,
+) -> Result<TensorDecl, Error> {
+    let name = name.into();
+    let format = Format::new(bits, 0, true).map_err(|error| Error::at(&name, error))?;
+    let plan = TensorPlan {
+        format,
+        scale: Scale::Static,
+        rounding: Rounding::NearestEven,
+        overflow: Overflow::Saturate,
+    };
+    Ok(TensorDecl { name, role, layer, stands_for: None, rows: Rows::Fixed(rows), cols, plan })
 }
 
 /// What one isolated GEMM takes.
@@ -54,9 +95,9 @@ pub struct GemmReport {
     /// MACs / (PEs × cycles).
     pub utilization: f64,
     pub macs: u64,
-    pub energy_pj: Option<GemmEnergy>,
+    pub energy_pj: GemmEnergy,
     /// Area, peak and efficiency.
-    pub hardware: Option<HardwareReport>,
+    pub hardware: HardwareReport,
     /// Events by component.
     #[serde(skip)]
     pub tally: Tally,
@@ -113,74 +154,37 @@ impl GemmReport {
         shape: GemmShape,
         widths: GemmWidths,
     ) -> Result<Self, Error> {
-        let (report, unpriced) = Self::viewing(accelerator, shape, widths, [None; 2])?;
-        if let Some(unpriced) = unpriced {
-            return Err(unpriced);
-        }
-        let program = program(shape, widths)?;
-        let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m);
-        Ok(Self { cycles_by_dataflow: costs.cycles_by_dataflow(WriteId(0), shape), ..report })
-    }
-
-    /// The same, where A and B may be views of images, of which DRAM and scratchpads hold the pixels;
-    /// without energy, and with the reason, where an event has no price.
-    ///
-    /// # Errors
-    ///
-    /// All others of [`new`](Self::new), or if a view has not the sizes of its matrix.
-    pub fn viewing(
-        accelerator: &Accelerator,
-        shape: GemmShape,
-        widths: GemmWidths,
-        views: [Option<Im2col>; 2],
-    ) -> Result<(Self, Option<Error>), Error> {
         accelerator.validate()?;
-        for (view, size) in views.iter().zip([[shape.m, shape.k], [shape.k, shape.n]]) {
-            if let Some(found) = view.map(|view| [view.windows.positions(), view.taps()])
-                && found != size
-            {
-                let problem = format!("a view of {found:?}: expected a matrix of {size:?}");
-                return Err(Error::at("GEMM", problem));
-            }
-        }
         let program = program(shape, widths)?;
-        let cost = |arithmetic| {
-            let costs = Costs::viewing(&program, accelerator, arithmetic, shape.m, views);
-            costs.of(WriteId(0), Work::Gemm(shape), false)
-        };
-        let (fixed, float32) = (cost(Arithmetic::Fixed)?, cost(Arithmetic::FLOAT32)?);
+        let costs = |arithmetic| Costs::new(&program, accelerator, arithmetic, shape.m);
+        let cost = |costs: &Costs<'_>| costs.of(WriteId(0), Work::Gemm(shape), false);
+        let costs_fixed = costs(Arithmetic::Fixed);
+        let (fixed, float32) = (cost(&costs_fixed)?, cost(&costs(Arithmetic::FLOAT32))?);
         let total = fixed.cycles.total().0;
         let counts = fixed.counts;
         let by_matrix = |count| ByMatrix::of(&fixed.moved, count);
         let bytes = by_matrix(|moved| moved.bytes);
         let dram_bytes = bytes.a + bytes.b + bytes.c;
-        let energy = || {
-            let priced = |tally: &Tally| {
-                let prices = Prices::new(accelerator, accelerator.profile()?, tally)?;
-                Ok::<_, Error>((tally.energy(&prices)?, prices))
-            };
-            let (by_component, prices) = priced(&fixed.tally)?;
-            let (total, (float32, _)) = (by_component.total(), priced(&float32.tally)?);
-            let cycles = fixed.cycles.total().0;
-            let hardware = HardwareReport::new(accelerator, &prices, counts.macs, cycles, total)?;
-            let float32_total = float32.total();
-            Ok((GemmEnergy { total, by_component, float32_total }, hardware))
+        let priced = |tally: &Tally| {
+            let prices = Prices::new(accelerator, accelerator.profile()?, tally)?;
+            Ok::<_, Error>((tally.energy(&prices)?, prices))
         };
-        let (energy_pj, hardware, unpriced) = match energy() {
-            Ok((energy, hardware)) => (Some(energy), Some(hardware), None),
-            Err(error) => (None, None, Some(error)),
-        };
-        let report = Self {
+        let (by_component, prices) = priced(&fixed.tally)?;
+        let energy = by_component.total();
+        let hardware = HardwareReport::new(accelerator, &prices, counts.macs, total, energy)?;
+        let float32_total = priced(&float32.tally)?.0.total();
+        let utilization = counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64);
+        Ok(Self {
             m: shape.m,
             n: shape.n,
             k: shape.k,
             dataflow: fixed.dataflow.expect("the array worked"),
-            cycles_by_dataflow: BTreeMap::new(),
+            cycles_by_dataflow: costs_fixed.cycles_by_dataflow(WriteId(0), shape),
             folds: counts.folds,
             cycles: GemmCycles { total, by_cause: fixed.cycles },
-            utilization: counts.macs as f64 / (accelerator.array.pes() as f64 * total as f64),
+            utilization,
             macs: counts.macs,
-            energy_pj,
+            energy_pj: GemmEnergy { total: energy, by_component, float32_total },
             hardware,
             tally: fixed.tally.clone(),
             dram_bytes,
@@ -189,31 +193,8 @@ impl GemmReport {
             roofline: Roofline::new(accelerator, counts.macs, dram_bytes, total),
             counts,
             scratchpad_rows: ScratchpadRows::of(&fixed.tally),
-        };
-        Ok((report, unpriced))
+        })
     }
-}
-
-/// Bytes moved from and to DRAM for one isolated GEMM, whole bursts, by matrix: those of its
-/// [report](GemmReport::dram_bytes_by_matrix), also where scratchpads have no price.
-///
-/// # Errors
-///
-/// If the accelerator is at fault, a width is impossible, or the GEMM too large to count.
-pub fn dram_bytes(
-    accelerator: &Accelerator,
-    shape: GemmShape,
-    widths: GemmWidths,
-    views: [Option<Im2col>; 2],
-    flow: Stationary,
-) -> Result<ByMatrix, Error> {
-    accelerator.validate()?;
-    let program = program(shape, widths)?;
-    let mut accelerator = accelerator.clone();
-    accelerator.array.dataflow = flow.into();
-    let costs = Costs::viewing(&program, &accelerator, Arithmetic::Fixed, shape.m, views);
-    let cost = costs.of(WriteId(0), Work::Gemm(shape), false)?;
-    Ok(ByMatrix::of(&cost.moved, |moved| moved.bytes))
 }
 
 impl ByMatrix {
@@ -233,39 +214,12 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
     if m == 0 || n == 0 || k == 0 {
         return Err(Error::at("GEMM", format!("m = {m}, k = {k}, n = {n}: expected at least 1")));
     }
-    let tensor = |name: &str, role, rows, cols, bits| {
-        let format = Format::new(bits, 0, true).map_err(|error| Error::at(name, error))?;
-        let plan = TensorPlan {
-            format,
-            scale: Scale::Static,
-            rounding: Rounding::NearestEven,
-            overflow: Overflow::Saturate,
-        };
-        Ok::<_, Error>(TensorDecl {
-            name: name.into(),
-            role,
-            layer: 0,
-            stands_for: None,
-            rows: Rows::Fixed(rows),
-            cols,
-            plan,
-        })
-    };
     let tensors = vec![
-        tensor("a", Role::Input, m, k, widths.a)?,
-        tensor("b", Role::Weights, k, n, widths.b)?,
-        tensor("c", Role::Logits, m, n, widths.output)?,
+        tensor("a", Role::Input, 0, [m, k], widths.a)?,
+        tensor("b", Role::Weights, 0, [k, n], widths.b)?,
+        tensor("c", Role::Logits, 0, [m, n], widths.output)?,
     ];
-    let accumulator = Accumulator::new(widths.accumulator, None, Rounding::Floor, Overflow::Wrap)
-        .map_err(|error| Error::at("accumulator", error))?;
-    if widths.accumulator < widths.a + widths.b {
-        let GemmWidths { a, b, accumulator, .. } = widths;
-        let product = a + b;
-        let problem = format!(
-            "{accumulator} bits cannot hold one product of {a} x {b} bits: expected at least {product}"
-        );
-        return Err(Error::at("accumulator", problem));
-    }
+    let accumulator = widths.accumulator()?;
     let [a, b, c] = [0, 1, 2].map(TensorId);
     let finish = Finish { bias: None, edges: Vec::new(), factor: Factor::One, output: c };
     let product = Product {
@@ -276,29 +230,7 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
         finish,
     };
     let operation = Operation::Product(product.into());
-    let learning = Learning {
-        rate: 1.0,
-        schedule: Schedule::default(),
-        momentum: 0.0,
-        weight_decay: 0.0,
-        batch_gradient: BatchGradient::Mean,
-        loss_unit: LossUnit::Bits,
-        loss_scale_log2: 0,
-    };
-    let softmax = SoftmaxFormat::default();
-    let mut program = Program {
-        tensors,
-        commands: Vec::new(),
-        writes: Vec::new(),
-        step: Vec::new(),
-        inference: Vec::new(),
-        input: a,
-        targets: None,
-        logits: c,
-        outputs: n,
-        learning,
-        softmax,
-    };
+    let mut program = Program::over(tensors, a, c);
     program.push(0, Pass::Forward, operation);
     Ok(program)
 }

@@ -102,6 +102,21 @@ pub struct Learning {
     pub loss_scale_log2: i32,
 }
 
+impl Default for Learning {
+    /// Rate 1 on mean gradients, without momentum, decay or loss scale.
+    fn default() -> Self {
+        Self {
+            rate: 1.0,
+            schedule: Schedule::default(),
+            momentum: 0.0,
+            weight_decay: 0.0,
+            batch_gradient: BatchGradient::Mean,
+            loss_unit: LossUnit::Bits,
+            loss_scale_log2: 0,
+        }
+    }
+}
+
 /// Commands over their tensors, and the orders in which they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
@@ -130,6 +145,24 @@ pub struct Program {
 }
 
 impl Program {
+    /// Without commands, over tensors of which one enters and one says what the network says.
+    pub fn over(tensors: Vec<TensorDecl>, input: TensorId, logits: TensorId) -> Self {
+        let outputs = tensors[logits.0].cols;
+        Self {
+            tensors,
+            commands: Vec::new(),
+            writes: Vec::new(),
+            step: Vec::new(),
+            inference: Vec::new(),
+            input,
+            targets: None,
+            logits,
+            outputs,
+            learning: Learning::default(),
+            softmax: SoftmaxFormat::default(),
+        }
+    }
+
     /// Appends a command to the training step, named after layer, pass and what it writes.
     pub fn push(&mut self, layer: usize, pass: Pass, operation: Operation) -> CommandId {
         let id = CommandId(self.commands.len());

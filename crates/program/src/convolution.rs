@@ -7,7 +7,6 @@
 use std::num::NonZero;
 
 use crate::gemm::{GemmShape, GemmTask, Operand, Reading};
-use crate::im2col::Im2col;
 use crate::view::Cut::{Columns, Rows};
 use crate::view::{Repeats, Sliding, View, Windows};
 use systoliq_fxp::{Adder, Tensor};
@@ -62,15 +61,6 @@ impl ViewedGemm {
         GemmTask::new(a, b, adder, bias).repeat(&self.repeats, at)
     }
 
-    /// The images of which A and B are windows.
-    pub fn images(&self) -> [Option<Im2col>; 2] {
-        let image = |reading: Reading, cols: usize| match reading.view {
-            View::Windows(windows) => Some(Im2col { windows, channels: cols / windows.taps() }),
-            View::Stored | View::Flat { .. } | View::Kernel { .. } => None,
-        };
-        [image(self.read[0], self.shape.k), image(self.read[1], self.shape.n)]
-    }
-
     /// Multiply-accumulates of all products: without structural zeros.
     pub fn macs(&self) -> u64 {
         let each = self.shape.macs() - self.shape.structural_zeros(self.read);
@@ -78,7 +68,59 @@ impl ViewedGemm {
     }
 }
 
+impl GemmShape {
+    /// The three products that train a dense layer, of which this is the forward pass:
+    /// `Z[m, n] = X[m, k] · W[n, k]ᵀ`, `dX = dZ · W` and `dW = dZᵀ · X`.
+    pub fn dense(self) -> [ViewedGemm; 3] {
+        let Self { m, k, n } = self;
+        let [stored, transposed] =
+            [false, true].map(|transposed| Reading { view: View::Stored, transposed });
+        let repeats = Repeats::ONCE;
+        [
+            ViewedGemm { shape: self, read: [stored, transposed], repeats },
+            ViewedGemm { shape: Self { m, k: n, n: k }, read: [stored; 2], repeats },
+            ViewedGemm { shape: Self { m: n, k: m, n: k }, read: [transposed, stored], repeats },
+        ]
+    }
+}
+
 impl ConvolutionShape {
+    /// The product that its forward pass is where each window is a run of stored pixels and each pixel
+    /// in one window: a dense layer.
+    ///
+    /// ```
+    /// # use systoliq_program::{ConvolutionShape, GemmShape};
+    /// # let of = |image, kernel, stride| ConvolutionShape {
+    /// #     batch: 2, image, channels: 3, filters: 5, kernel, stride, dilation: [1; 2],
+    /// #     padding: [0; 2], end_padding: [0; 2], groups: std::num::NonZero::<usize>::MIN,
+    /// # };
+    /// // A filter as large as its map, rows as SCALE-Sim writes those of a matrix, and single pixels.
+    /// assert_eq!(of([6, 4], [6, 4], [1, 1]).dense(), Some(GemmShape { m: 2, k: 72, n: 5 }));
+    /// assert_eq!(of([6, 4], [1, 4], [1, 1]).dense(), Some(GemmShape { m: 12, k: 12, n: 5 }));
+    /// assert_eq!(of([6, 4], [1, 1], [1, 1]).dense(), Some(GemmShape { m: 48, k: 3, n: 5 }));
+    /// // Windows that overlap, that leave out pixels, and that take parts of several rows.
+    /// assert_eq!(of([6, 4], [2, 4], [1, 1]).dense(), None);
+    /// assert_eq!(of([6, 4], [1, 1], [2, 2]).dense(), None);
+    /// assert_eq!(of([6, 4], [2, 2], [2, 2]).dense(), None);
+    /// ```
+    pub fn dense(&self) -> Option<GemmShape> {
+        let Self { image, kernel, stride, .. } = *self;
+        let covers = |axis: usize| {
+            let step = if kernel[axis] == image[axis] { kernel[axis] } else { stride[axis] };
+            step == kernel[axis] && image[axis].is_multiple_of(step)
+        };
+        let plain = self.padding == [0; 2]
+            && self.end_padding == [0; 2]
+            && [0, 1].into_iter().all(|axis| self.dilation[axis] == 1 || kernel[axis] == 1)
+            && self.groups.get() == 1;
+        let in_runs = kernel[0] == 1 || kernel[1] == image[1];
+        (plain && in_runs && covers(0) && covers(1)).then(|| GemmShape {
+            m: self.batch * (image[0] / kernel[0]) * (image[1] / kernel[1]),
+            k: self.taps() * self.channels,
+            n: self.filters,
+        })
+    }
+
     /// Height and width of the output; `None` where not even one window fits the padded image.
     ///
     /// ```
@@ -112,7 +154,7 @@ impl ConvolutionShape {
     }
 
     /// Places from the first tap to the last.
-    fn reach(&self, axis: usize) -> usize {
+    pub fn reach(&self, axis: usize) -> usize {
         self.dilation[axis] * (self.kernel[axis] - 1) + 1
     }
 

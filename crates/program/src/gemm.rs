@@ -25,8 +25,14 @@ impl Reading {
 
     /// What both are of an element of the operand: its row and its column in the view.
     #[inline]
-    fn in_view(self, row: usize, col: usize) -> (usize, usize) {
+    pub(crate) fn in_view(self, row: usize, col: usize) -> (usize, usize) {
         if self.transposed { (col, row) } else { (row, col) }
+    }
+
+    /// Rows and columns of the stored matrix that an operand of these sizes is read of.
+    pub fn stored(self, rows: usize, cols: usize) -> (usize, usize) {
+        let (rows, cols) = self.in_view(rows, cols);
+        self.view.stored(rows, cols)
     }
 
     /// How many elements of an operand of these sizes are zeros that are not stored.

@@ -191,6 +191,21 @@ impl View {
         }
     }
 
+    /// Rows and columns of the matrix whose view has so many: [`shape`](Self::shape) the other way.
+    pub(crate) fn stored(&self, rows: usize, cols: usize) -> (usize, usize) {
+        match self {
+            Self::Stored => (rows, cols),
+            Self::Flat { rows_per_row } => (rows * rows_per_row, cols / rows_per_row),
+            Self::Windows(windows) => {
+                (rows / windows.positions() * windows.pixels(), cols / windows.taps())
+            }
+            Self::Kernel { taps: [down, along] } => {
+                let taps = down * along;
+                (rows / taps, taps * cols)
+            }
+        }
+    }
+
     /// How many elements of the view, of so many rows and columns, are zeros that are not stored.
     pub fn structural_zeros(&self, rows: usize, cols: usize) -> u64 {
         let Self::Windows(windows) = self else { return 0 };

@@ -1,120 +1,43 @@
-//! A network given layer by layer: what each of its matrix products takes.
+//! A network given layer by layer: what each of its layers takes in each pass.
 //!
-//! A convolution is the product of its im2col matrix, output pixels by filter elements, with its
-//! filters; memory holds the image, of which each tile needs its pixels once. Training adds two products to
-//! each layer: the gradient of its input, dX = dZ · W over the padded input's pixels (none for the
-//! first layer), and of its weights, dW = dZᵀ · X.
+//! [`Workload`] lowers a topology to a program, and that is asked what everything takes. Of a convolution
+//! memory holds the image, of which each tile needs its pixels once. Training adds the gradients of
+//! inputs (none for the first layer) and of weights, and the step of the weights.
+
+mod lowering;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::num::NonZero;
 
 use serde::Serialize;
 use systoliq_array::{Stationary, mapping::Axis};
-use systoliq_program::{ConvolutionShape, GemmShape, Pass};
-
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::actions::Actions;
+use systoliq_hardware::cost::{Arithmetic, Cost, Costs};
+use systoliq_hardware::events::Tally;
+use systoliq_hardware::prices::Prices;
 use systoliq_hardware::roofline::Roofline;
-use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::ScaleSimReport;
-use systoliq_import::{
-    scalesim::topology::Convolution, scalesim::topology::Layer, scalesim::topology::LayerShape,
-    scalesim::topology::OutputSize, scalesim::topology::Topology,
-};
-use systoliq_program::im2col::Im2col;
+use systoliq_program::WriteId;
 use systoliq_run::Error;
 
-/// One product of a layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LayerProduct {
-    /// The name of the layer.
-    pub layer: String,
-    /// The pass that it belongs to.
-    pub pass: Pass,
-    /// Rows of A and C.
-    pub m: usize,
-    /// Columns of B and C.
-    pub n: usize,
-    /// Columns of A, rows of B.
-    pub k: usize,
-    /// How often it is made: once per channel of a depthwise convolution.
-    pub repeats: u64,
-    /// The images of which A and B are views.
-    #[serde(skip)]
-    pub views: [Option<Im2col>; 2],
-}
+pub use lowering::{LayerWork, Workload};
 
-/// The products of a topology, layer by layer.
-pub fn products(topology: &Topology, size: OutputSize, training: bool) -> Vec<LayerProduct> {
-    let mut products = Vec::new();
-    for (at, layer) in topology.layers.iter().enumerate() {
-        let all = of_passes(layer, size).into_iter().zip(Pass::ALL);
-        let asked = all.filter(|(_, pass)| match pass {
-            Pass::Forward => true,
-            Pass::InputGradient => training && at > 0,
-            Pass::WeightGradient | Pass::Update => training,
-        });
-        products.extend(asked.map(|((GemmShape { m, k, n }, views), pass)| LayerProduct {
-            layer: layer.name().to_owned(),
-            pass,
-            m,
-            n,
-            k,
-            repeats: layer.repeats(),
-            views,
-        }));
-    }
-    products
-}
-
-/// The forward product of a layer, its input gradient and its weight gradient, each with the images
-/// of which A and B are views.
-fn of_passes(layer: &Layer, size: OutputSize) -> [(GemmShape, [Option<Im2col>; 2]); 3] {
-    let LayerShape::Convolution(convolution) = layer.shape() else {
-        let GemmShape { m, k, n } = layer.gemm(size);
-        let shapes =
-            [GemmShape { m, k, n }, GemmShape { m, k: n, n: k }, GemmShape { m: n, k: m, n: k }];
-        return shapes.map(|shape| (shape, [None; 2]));
-    };
-    let Convolution { ifmap, filter, channels, filters, strides } = convolution;
-    // Where sizes are rounded up, the last windows reach beyond the image.
-    let end_padding = [0, 1].map(|axis| {
-        let outputs = size.along(ifmap[axis], filter[axis], strides[axis]);
-        ((outputs - 1) * strides[axis] + filter[axis]).saturating_sub(ifmap[axis])
-    });
-    let convolution = ConvolutionShape {
-        batch: 1,
-        image: ifmap,
-        channels,
-        filters,
-        kernel: filter,
-        stride: strides,
-        dilation: [1; 2],
-        padding: [0; 2],
-        end_padding,
-        groups: NonZero::<usize>::MIN,
-    };
-    let products = convolution.products().expect("a window fits an image that was checked");
-    products.map(|product| (product.shape, product.images()))
-}
-
-/// What one product takes, over all its repeats.
+/// What a layer takes in one pass, over all repeats.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProductReport {
-    /// The product.
+    /// What it does.
     #[serde(flatten)]
-    pub product: LayerProduct,
-    /// What stays in the array.
-    pub dataflow: Stationary,
+    pub work: LayerWork,
+    /// What stays in the array; nothing where the vector unit works.
+    pub dataflow: Option<Stationary>,
     /// Folds.
     pub folds: u64,
     /// Clock cycles.
     pub cycles: u64,
     /// Of these, stalls.
     pub stall_cycles: u64,
-    /// Multiply-accumulates.
+    /// Multiply-accumulates, without structural zeros.
     pub macs: u64,
     /// MACs / (PEs × cycles).
     pub utilization: f64,
@@ -128,7 +51,8 @@ pub struct ProductReport {
     pub c_reads: u64,
     /// Sums written to the scratchpad of C, partial ones included.
     pub c_writes: u64,
-    /// Bytes moved from and to DRAM for A, B and C, whole bursts.
+    /// Bytes moved from and to DRAM for A, B and C, whole bursts; of a step for master, gradient and
+    /// all that is written.
     pub dram_bytes: [u64; 3],
     /// Energy; nothing where a scratchpad has no price.
     pub energy_pj: Option<Picojoules>,
@@ -136,7 +60,7 @@ pub struct ProductReport {
     pub roofline: Option<Roofline>,
 }
 
-/// Sums over all products.
+/// Sums over all layers and passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct WorkloadTotals {
@@ -148,15 +72,18 @@ pub struct WorkloadTotals {
     pub energy_pj: Option<Picojoules>,
 }
 
-/// What a network takes, product by product.
+/// What a network takes, layer by layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkloadReport {
-    /// In the order of the layers.
+    /// In the order of the layers; of each its passes.
     pub products: Vec<ProductReport>,
     /// All of them together.
     pub total: WorkloadTotals,
     /// What energy is counted in.
     pub energy_unit: EnergyUnit,
+    /// What is taken to be of training, if it is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assumed: Option<&'static str>,
     /// Why there is no energy, if there is none.
     #[serde(skip)]
     pub unpriced: Option<String>,
@@ -165,47 +92,66 @@ pub struct WorkloadReport {
     pub actions: Actions,
 }
 
+/// What a topology does not say of training.
+pub const ASSUMED: &str = "no activation functions, biases or loss; SGD without momentum on masters of \
+                           twice the width of the weights";
+
 impl WorkloadReport {
-    /// Of some products on an accelerator.
+    /// Of a network on an accelerator.
     ///
     /// # Errors
     ///
-    /// The first that cannot be run, with the name of its layer, or sums beyond 64 bits.
-    pub fn new(
-        accelerator: &Accelerator,
-        products: Vec<LayerProduct>,
-        widths: GemmWidths,
-    ) -> Result<Self, Error> {
-        // Layers of one size take the same.
-        let mut known: BTreeMap<(GemmShape, [Option<Im2col>; 2]), GemmReport> = BTreeMap::new();
-        let mut rows = Vec::new();
+    /// The first layer that cannot be run, by its name, or sums beyond 64 bits.
+    pub fn new(accelerator: &Accelerator, workload: &Workload) -> Result<Self, Error> {
+        accelerator.validate()?;
+        let costs = workload.costs(accelerator);
+        let mut all = Tally::default();
+        let mut known: BTreeMap<Option<WriteId>, (ProductReport, Tally)> = BTreeMap::new();
+        for work in &workload.work {
+            let place = work.writes().next();
+            if !known.contains_key(&place) {
+                let (row, tally) = ProductReport::new(&costs, work)
+                    .map_err(|error| of_layer(&work.layer, error))?;
+                all.checked_add_times(&tally, 1).ok_or_else(too_much)?;
+                known.insert(place, (row, tally));
+            }
+        }
+        let prices = Prices::new(accelerator, accelerator.profile()?, &all);
+        let energy = |tally: &Tally| match &prices {
+            Ok(prices) => tally.energy(prices).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let mut unpriced = None;
+        for (row, tally) in known.values_mut() {
+            match energy(tally) {
+                Ok(energy) => row.energy_pj = Some(energy.total()),
+                Err(reason) => unpriced = unpriced.or(Some(reason)),
+            }
+        }
+        let mut products = Vec::new();
         let mut total =
             WorkloadTotals { energy_pj: Some(Picojoules::default()), ..WorkloadTotals::default() };
-        let (mut unpriced, mut actions) = (None, Actions::default());
-        for product in products {
-            let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-            let once = match known.entry((shape, product.views)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => {
-                    let report = GemmReport::viewing(accelerator, shape, widths, product.views);
-                    let (report, reason) = report.map_err(|error| of_layer(&product, error))?;
-                    unpriced = unpriced.or(reason);
-                    place.insert(report)
-                }
-            };
-            let (layer, pass) = (product.layer.clone(), product.pass);
-            let counted = actions.add(layer, pass, &once.tally, product.repeats);
-            counted.ok_or_else(too_much)?;
-            let row = ProductReport::new(accelerator, product, once, widths);
-            let row = row.ok_or_else(too_much)?;
+        let mut actions = Actions::default();
+        for work in &workload.work {
+            let (row, tally) = &known[&work.writes().next()];
+            actions.add(work.layer.clone(), work.pass, tally, 1).ok_or_else(too_much)?;
+            let row = ProductReport { work: work.clone(), ..row.clone() };
             total = total.and(&row).ok_or_else(too_much)?;
-            rows.push(row);
+            products.push(row);
         }
         let pe_cycles = accelerator.array.pes() as f64 * total.cycles as f64;
         total.utilization = if total.cycles == 0 { 0.0 } else { total.macs as f64 / pe_cycles };
         let energy_unit = accelerator.profile()?.unit();
-        let unpriced = unpriced.map(|reason| reason.to_string());
-        Ok(Self { products: rows, total, energy_unit, unpriced, actions })
+        let assumed = workload.training.then_some(ASSUMED);
+        Ok(Self { products, total, energy_unit, assumed, unpriced, actions })
+    }
+}
+
+impl Workload {
+    /// What its commands take on an accelerator. The stash has nothing to keep: no layer reads what
+    /// another one wrote.
+    fn costs<'w>(&'w self, accelerator: &'w Accelerator) -> Costs<'w> {
+        Costs::new(&self.program, accelerator, Arithmetic::Fixed, 1)
     }
 }
 
@@ -216,11 +162,9 @@ fn too_much() -> Error {
     )
 }
 
-fn of_layer(product: &LayerProduct, error: impl Into<Error>) -> Error {
+fn of_layer(layer: &str, error: impl Into<Error>) -> Error {
     match error.into() {
-        Error::Invalid { path, problem } => {
-            Error::at(format!("layer `{}`: {path}", product.layer), problem)
-        }
+        Error::Invalid { path, problem } => Error::at(format!("layer `{layer}`: {path}"), problem),
         other => other,
     }
 }
@@ -240,42 +184,82 @@ impl WorkloadTotals {
 }
 
 impl ProductReport {
-    /// Of a product of which one takes what `once` says; `None` beyond 64 bits.
-    fn new(
-        accelerator: &Accelerator,
-        product: LayerProduct,
-        once: &GemmReport,
-        widths: GemmWidths,
-    ) -> Option<Self> {
-        let repeats = product.repeats;
-        let times = |count: u64| count.checked_mul(repeats);
-        let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-        let mapping = accelerator.mapping(shape, widths.accumulator, once.dataflow);
-        let extents = mapping.extents();
-        let tiles: u64 = [Axis::Rows, Axis::Cols]
-            .map(|axis| mapping.pieces(axis).count() as u64)
-            .iter()
-            .product();
-        let used = extents.rows as f64 * extents.cols as f64;
-        let bytes = once.dram_bytes_by_matrix;
-        Some(Self {
-            product,
-            dataflow: once.dataflow,
-            folds: times(once.folds)?,
-            cycles: times(once.cycles.total)?,
-            stall_cycles: times(once.cycles.by_cause.stall.0)?,
-            macs: times(once.macs)?,
-            utilization: once.utilization,
-            mapping_efficiency: used / (tiles as f64 * accelerator.array.pes() as f64),
-            a_reads: times(once.counts.a_reads)?,
-            b_reads: times(once.counts.b_reads)?,
-            c_reads: times(once.counts.partial_sum_reads)?,
-            c_writes: times(once.counts.sum_writes)?,
-            dram_bytes: [times(bytes.a)?, times(bytes.b)?, times(bytes.c)?],
-            energy_pj: once.energy_pj.as_ref().map(|energy| energy.total * repeats),
-            roofline: once.roofline,
-        })
+    /// What some work takes, with its events, before these have prices.
+    fn new(costs: &Costs<'_>, work: &LayerWork) -> Result<(Self, Tally), Error> {
+        let Costs { program, accelerator, .. } = *costs;
+        let (mut tally, mut row) = (Tally::default(), Self::nothing(work));
+        for at in work.writes() {
+            let cost = costs.of(at, program.work(at, 1), false)?;
+            row.add(costs, at, &cost).ok_or_else(too_much)?;
+            tally.checked_add_times(&cost.tally, 1).ok_or_else(too_much)?;
+        }
+        row.utilization = row.macs as f64 / (accelerator.array.pes() as f64 * row.cycles as f64);
+        let bytes = row.dram_bytes.iter().try_fold(0u64, |sum, &bytes| sum.checked_add(bytes));
+        row.roofline =
+            Roofline::new(accelerator, row.macs, bytes.ok_or_else(too_much)?, row.cycles);
+        if let Some((shape, dataflow)) = work.product().zip(row.dataflow) {
+            let at = work.writes().next().expect("a product writes");
+            let mapping = costs.mapping(at, shape);
+            assert_eq!(mapping.stationary, dataflow, "the flow of {work:?}");
+            let extents = mapping.extents();
+            let tiles = [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
+            let used = extents.rows as f64 * extents.cols as f64;
+            let filled = (tiles[0] * tiles[1]) as f64 * accelerator.array.pes() as f64;
+            row.mapping_efficiency = used / filled;
+        }
+        Ok((row, tally))
     }
+
+    fn nothing(work: &LayerWork) -> Self {
+        Self {
+            work: work.clone(),
+            dataflow: None,
+            folds: 0,
+            cycles: 0,
+            stall_cycles: 0,
+            macs: 0,
+            utilization: 0.0,
+            mapping_efficiency: 0.0,
+            a_reads: 0,
+            b_reads: 0,
+            c_reads: 0,
+            c_writes: 0,
+            dram_bytes: [0; 3],
+            energy_pj: None,
+            roofline: None,
+        }
+    }
+
+    /// Adds what a write takes; `None` beyond 64 bits.
+    fn add(&mut self, costs: &Costs<'_>, at: WriteId, cost: &Cost) -> Option<()> {
+        let add = |sum: &mut u64, more: u64| Some(*sum = sum.checked_add(more)?);
+        self.dataflow = self.dataflow.or(cost.dataflow);
+        add(&mut self.folds, cost.counts.folds)?;
+        add(&mut self.cycles, cost.cycles.total().0)?;
+        add(&mut self.stall_cycles, cost.cycles.stall.0)?;
+        add(&mut self.macs, cost.counts.macs)?;
+        add(&mut self.a_reads, cost.counts.a_reads)?;
+        add(&mut self.b_reads, cost.counts.b_reads)?;
+        add(&mut self.c_reads, cost.counts.partial_sum_reads)?;
+        add(&mut self.c_writes, cost.counts.sum_writes)?;
+        for (sum, more) in self.dram_bytes.iter_mut().zip(dram_bytes(costs, at, cost)?) {
+            add(sum, more)?;
+        }
+        Some(())
+    }
+}
+
+/// Bytes moved for a write: reads of the first and of the second tensor that is read for it, and the
+/// rest.
+fn dram_bytes(costs: &Costs<'_>, at: WriteId, cost: &Cost) -> Option<[u64; 3]> {
+    let read = costs.program.reads(at);
+    let mut bytes = [0u64; 3];
+    for moved in &cost.moved {
+        let place = read.iter().take(2).position(|&id| id == moved.tensor && !moved.write);
+        let sum = &mut bytes[place.unwrap_or(2)];
+        *sum = sum.checked_add(moved.bytes)?;
+    }
+    Some(bytes)
 }
 
 /// SCALE-Sim's figures of one product.
@@ -283,25 +267,52 @@ impl ProductReport {
 pub struct ScaleSimRow {
     /// The product.
     #[serde(flatten)]
-    pub product: LayerProduct,
+    pub work: LayerWork,
     /// What SCALE-Sim says of one of its repeats.
     pub scalesim: ScaleSimReport,
 }
 
-/// SCALE-Sim's figures of some products.
+/// SCALE-Sim's figures of the products of a network.
 ///
 /// # Errors
 ///
 /// If a figure does not fit 64 bits.
-pub fn scalesim(
-    accelerator: &Accelerator,
-    products: Vec<LayerProduct>,
-) -> Result<Vec<ScaleSimRow>, Error> {
-    let row = |product: LayerProduct| {
-        let shape = GemmShape { m: product.m, k: product.k, n: product.n };
+pub fn scalesim(accelerator: &Accelerator, workload: &Workload) -> Result<Vec<ScaleSimRow>, Error> {
+    let products = workload.work.iter().filter_map(|work| Some((work, work.product()?)));
+    let row = |(work, shape): (&LayerWork, _)| {
         let scalesim = ScaleSimReport::new(accelerator, shape);
-        let scalesim = scalesim.map_err(|error| of_layer(&product, error))?;
-        Ok(ScaleSimRow { product, scalesim })
+        let scalesim = scalesim.map_err(|error| of_layer(&work.layer, error))?;
+        Ok(ScaleSimRow { work: work.clone(), scalesim })
     };
-    products.into_iter().map(row).collect()
+    products.map(row).collect()
+}
+
+/// Bytes moved from and to DRAM for A, B and C by one repeat of each product, in the dataflow of
+/// SCALE-Sim's figures.
+///
+/// # Errors
+///
+/// The first product that cannot be run, with the name of its layer.
+pub fn traffic(
+    accelerator: &Accelerator,
+    workload: &Workload,
+    rows: &[ScaleSimRow],
+) -> Result<Vec<[u64; 3]>, Error> {
+    accelerator.validate()?;
+    let in_flow = Stationary::ALL.map(|flow| {
+        let mut accelerator = accelerator.clone();
+        accelerator.array.dataflow = flow.into();
+        accelerator
+    });
+    let costs = [0, 1, 2].map(|at| (Stationary::ALL[at], workload.costs(&in_flow[at])));
+    let bytes = |row: &ScaleSimRow| {
+        let (_, costs) = costs.iter().find(|(flow, _)| *flow == row.scalesim.dataflow)?;
+        let at = row.work.writes().next()?;
+        let work = costs.program.work(at, 1);
+        let bytes = costs.of(at, work, false).map(|cost| dram_bytes(costs, at, &cost));
+        Some(bytes.map_err(|error| of_layer(&row.work.layer, error)).and_then(|bytes| {
+            Ok(bytes.ok_or_else(too_much)?.map(|bytes| bytes / row.work.repeats))
+        }))
+    };
+    rows.iter().filter_map(bytes).collect()
 }

@@ -131,7 +131,7 @@ impl GemmCommand {
     pub fn run(&self) -> Result<String, Failure> {
         let accelerator = self.accelerator()?;
         if let Some(file) = &self.accelerator {
-            warn(&file.display(), &without_effect(&accelerator));
+            warn(&file.display(), &without_effect(&accelerator, false));
         }
         let shape = GemmShape { m: self.m, k: self.k, n: self.n };
         if self.scalesim {
@@ -248,9 +248,9 @@ fn text(report: &GemmReport, accelerator: &Accelerator) -> String {
     }
     cycles.line(["stall".to_owned(), stalls(stall.0, &accelerator.dram)]);
     cycles.line(["total".to_owned(), grouped(report.cycles.total)]);
-    let hardware = report.hardware.as_ref().expect("a product that was priced");
+    let hardware = &report.hardware;
     let unit = hardware.energy_unit;
-    let found = report.energy_pj.as_ref().expect("a product that was priced");
+    let found = &report.energy_pj;
     let mut energy = Columns::new(&["energy", ""]);
     for component in Component::ALL {
         let of = found.by_component.of(component);

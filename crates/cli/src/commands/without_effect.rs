@@ -4,14 +4,22 @@ use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Residency;
 use systoliq_hardware::accelerator::{Dependence, Toggles};
 
-/// A warning for each setting that is read past.
-pub(super) fn without_effect(accelerator: &Accelerator) -> Vec<String> {
+/// A warning for each setting that is read past; after the products of `training` come steps of weights.
+pub(super) fn without_effect(accelerator: &Accelerator, training: bool) -> Vec<String> {
     let Accelerator { residency, activity, toggles, .. } = accelerator;
     let settings = [
         (
             *residency != Residency::default(),
-            "residency: it has no effect here: every product reads its operands from DRAM and writes its \
-             result there",
+            match training {
+                false => {
+                    "residency: it has no effect here: every product reads its operands from DRAM and \
+                     writes its result there"
+                }
+                true => {
+                    "residency: it keeps no more than gradients of weights for their steps: every product \
+                     reads its operands from DRAM"
+                }
+            },
         ),
         (
             *activity != Dependence::default(),

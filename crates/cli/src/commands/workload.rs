@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
-use systoliq_array::Dataflow;
+use systoliq_array::{Dataflow, Stationary};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_import::{scalesim::ScaleSimConfig, scalesim::Topology};
-use systoliq_run::Error;
-use systoliq_study::workload::{LayerProduct, ScaleSimRow, WorkloadReport, products, scalesim};
+use systoliq_study::workload::{
+    LayerWork, ScaleSimRow, Workload, WorkloadReport, scalesim, traffic,
+};
 
 use self::reports::ReportFigures;
 use super::gemm::{WidthOptions, json, word};
@@ -34,8 +35,8 @@ Examples:
   systoliq workload models/topologies/bert_base.csv --accelerator models/accelerators/edge-16x16.json --training
   systoliq workload models/topologies/alexnet.csv --accelerator scale.cfg --scalesim --csv reports
 
-A topology is a CSV file of convolutions or of GEMMs; lines that begin with # are comments. As in
-SCALE-Sim, a convolution with DP in its name is depthwise. Of a convolution memory holds the image, of
+A topology is a CSV file of convolutions or of GEMMs; lines that begin with # are comments. Columns
+Batch, Padding, Dilation and Groups may follow those of SCALE-Sim. As in SCALE-Sim, a convolution with DP in its name is depthwise. Of a convolution memory holds the image, of
 which a tile fetches each pixel once. Without --scalesim, output sizes round down and partial sums are read back.
 
 --csv writes COMPUTE_REPORT.csv, BANDWIDTH_REPORT.csv and DETAILED_ACCESS_REPORT.csv in the layout of
@@ -57,7 +58,9 @@ pub struct WorkloadCommand {
     #[arg(long, value_parser = word::<Dataflow>)]
     dataflow: Option<Dataflow>,
 
-    /// Adds the gradients of inputs and of weights, which training needs.
+    /// Adds what training needs: the gradients of inputs and of weights, and the step of the weights.
+    /// Taken is: no activation functions, biases or loss; SGD without momentum on masters of twice the
+    /// width of the weights.
     #[arg(long)]
     training: bool,
 
@@ -90,17 +93,19 @@ impl WorkloadCommand {
         let topology = read(&self.topology, Topology::parse)?;
         warn(&self.topology.display(), &topology.warnings);
         let accelerator = self.accelerator()?;
-        warn(&self.accelerator.display(), &without_effect(&accelerator));
+        warn(&self.accelerator.display(), &without_effect(&accelerator, self.training));
         let size = if self.scalesim { OutputSize::Ceiling } else { OutputSize::Floor };
-        let products = products(&topology, size, self.training);
-        let widths = self.widths.widths();
         let in_file = |error| Failure::input(anyhow!("{}: {error}", self.topology.display()));
+        let workload = Workload::new(&topology, size, self.training, self.widths.widths());
+        let workload = workload.map_err(in_file)?;
         let (text, figures) = if self.scalesim {
-            let rows = waiting(COUNTING, || scalesim(&accelerator, products)).map_err(in_file)?;
+            let rows = waiting(COUNTING, || scalesim(&accelerator, &workload)).map_err(in_file)?;
             let text = if self.json { json(&rows)? } else { scalesim_text(&rows) };
-            (text, self.figures(&rows, |row| ReportFigures::theirs(&accelerator, row, widths)))
+            let moved = self.csv.as_ref().map(|_| traffic(&accelerator, &workload, &rows));
+            let moved = moved.transpose().map_err(in_file)?.unwrap_or_default();
+            (text, rows.iter().zip(moved).map(ReportFigures::theirs).collect())
         } else {
-            let report = waiting(COUNTING, || WorkloadReport::new(&accelerator, products, widths))
+            let report = waiting(COUNTING, || WorkloadReport::new(&accelerator, &workload))
                 .map_err(in_file)?;
             let unpriced = report.unpriced.iter().map(|reason| format!("no energy: {reason}"));
             warn(&self.accelerator.display(), &unpriced.collect::<Vec<_>>());
@@ -109,22 +114,13 @@ impl WorkloadCommand {
                 write_whole(file, |out| out.write_all(counts.as_bytes())).map_err(Failure::run)?;
             }
             let text = if self.json { json(&report)? } else { text(&report, &accelerator.dram) };
-            (text, self.figures(&report.products, |row| Ok(ReportFigures::ours(&accelerator, row))))
+            let products = report.products.iter().filter(|row| row.dataflow.is_some());
+            (text, products.map(|row| ReportFigures::ours(&accelerator, row)).collect::<Vec<_>>())
         };
         if let Some(folder) = &self.csv {
-            reports::write(folder, &figures.map_err(in_file)?)?;
+            reports::write(folder, &figures)?;
         }
         Ok(text)
-    }
-
-    /// What the reports say of some rows, if they are asked for.
-    fn figures<R>(
-        &self,
-        rows: &[R],
-        of: impl FnMut(&R) -> Result<ReportFigures, Error>,
-    ) -> Result<Vec<ReportFigures>, Error> {
-        let rows = if self.csv.is_some() { rows } else { &[] };
-        rows.iter().map(of).collect()
     }
 
     fn accelerator(&self) -> Result<Accelerator, Failure> {
@@ -169,15 +165,19 @@ fn read<T, E: std::fmt::Display>(
     parse(&text).map_err(|error| named(&error))
 }
 
-/// The names and sizes of a product, as every table begins.
-fn labels(product: &LayerProduct) -> [String; 5] {
-    let layer = match product.repeats {
-        1 => product.layer.clone(),
-        repeats => format!("{} x {repeats}", product.layer),
+/// The names and sizes of some work, as every table begins.
+fn labels(work: &LayerWork) -> [String; 5] {
+    let layer = match work.repeats {
+        1 => work.layer.clone(),
+        repeats => format!("{} x {repeats}", work.layer),
     };
-    let [m, n, k] = [product.m, product.n, product.k].map(|size| size.to_string());
-    [layer, product.pass.name().replace('_', " "), m, n, k]
+    let [m, n, k] = [Some(work.m), Some(work.n), work.k]
+        .map(|size| size.map_or(NONE.to_owned(), |size| size.to_string()));
+    [layer, work.pass.name().replace('_', " "), m, n, k]
 }
+
+/// In place of what there is none of.
+const NONE: &str = "-";
 
 fn text(report: &WorkloadReport, dram: &Dram) -> String {
     let names = [
@@ -201,7 +201,7 @@ fn text(report: &WorkloadReport, dram: &Dram) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     for row in &report.products {
         let figures = [
-            row.dataflow.name().to_owned(),
+            row.dataflow.map_or(NONE, Stationary::name).to_owned(),
             grouped(row.folds),
             grouped(row.cycles),
             stalls(row.stall_cycles, dram),
@@ -209,9 +209,9 @@ fn text(report: &WorkloadReport, dram: &Dram) -> String {
             percent(row.mapping_efficiency),
             grouped(row.a_reads + row.b_reads + row.c_reads + row.c_writes),
             grouped(row.dram_bytes.iter().sum()),
-            row.energy_pj.map_or("-".to_owned(), |energy| joules(energy, unit)),
+            row.energy_pj.map_or(NONE.to_owned(), |energy| joules(energy, unit)),
         ];
-        table.line(labels(&row.product).into_iter().chain(figures));
+        table.line(labels(&row.work).into_iter().chain(figures));
     }
     let total = &report.total;
     let mut text = table.text();
@@ -229,6 +229,9 @@ fn text(report: &WorkloadReport, dram: &Dram) -> String {
     .expect("writing to a string");
     if dram.is_ideal() {
         text.push_str(UNLIMITED);
+    }
+    if let Some(assumed) = report.assumed {
+        writeln!(text, " training: {assumed}").expect("writing to a string");
     }
     text
 }
@@ -252,7 +255,7 @@ fn scalesim_text(rows: &[ScaleSimRow]) -> String {
     ];
     let mut table = Columns::new(&names);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    for ScaleSimRow { product, scalesim } in rows {
+    for ScaleSimRow { work, scalesim } in rows {
         let figures = [
             scalesim.dataflow.name().to_owned(),
             grouped(scalesim.folds),
@@ -264,7 +267,7 @@ fn scalesim_text(rows: &[ScaleSimRow]) -> String {
             grouped(scalesim.b_reads),
             grouped(scalesim.c_writes),
         ];
-        table.line(labels(product).into_iter().chain(figures));
+        table.line(labels(work).into_iter().chain(figures));
     }
     table.text()
 }

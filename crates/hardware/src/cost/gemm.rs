@@ -2,6 +2,8 @@
 
 use super::edge::{mask_of, masks};
 use super::*;
+use systoliq_program::im2col::Im2col;
+use systoliq_program::view::Cut;
 
 /// What the scratchpads see of an operand of a GEMM.
 struct OperandRows {
@@ -13,7 +15,7 @@ struct OperandRows {
 }
 
 impl Bill<'_, '_, '_> {
-    /// A matrix product in a dataflow.
+    /// A matrix product in a dataflow, or several of equal cuts, of which each takes what one does.
     pub(super) fn gemm(
         &mut self,
         gemm: &Product,
@@ -23,9 +25,11 @@ impl Bill<'_, '_, '_> {
     ) -> Result<(), Error> {
         let costs = self.costs;
         let GemmShape { m, k, n } = shape;
+        let repeats = gemm.repeats.count.get() as u64;
         let [wide_m, wide_k, wide_n] = [m, k, n].map(|extent| extent as u128);
         let matrix = (wide_m * wide_k).max(wide_k * wide_n).max(wide_m * wide_n);
-        if matrix > ELEMENTS_MAX || matrix * wide_m.min(wide_k).min(wide_n) > MACS_MAX {
+        let macs = matrix.saturating_mul(wide_m.min(wide_k).min(wide_n) * u128::from(repeats));
+        if matrix > ELEMENTS_MAX || macs > MACS_MAX {
             let problem = format!(
                 "m = {m}, k = {k}, n = {n}: expected matrices of at most 2^40 elements and at most \
                  2^48 multiply-accumulates"
@@ -59,8 +63,14 @@ impl Bill<'_, '_, '_> {
         self.refuse_too_small(&traffic)?;
         self.walk(|walk| traffic.walk(walk))?;
         operands.iter().for_each(|operand| self.pixel_rows(operand));
+        // They follow one another, with nothing in between.
+        let once = self.cost.clone();
+        if self.see.is_some() {
+            (1..repeats).try_for_each(|_| self.walk(|walk| traffic.walk(walk)))?;
+        }
+        self.cost = once.checked_mul(repeats).ok_or_else(too_long)?;
         if second_pass {
-            let results = shape.m as u64 * shape.n as u64;
+            let results = self.all_results(gemm, shape);
             let bits = costs.result_bits(&gemm.accumulator);
             let written = masks(gemm).find(|mask| mask.write).map(|mask| mask_of(mask.tensor));
             self.second_pass(gemm.finish.output, results, bits, written)?;
@@ -173,6 +183,7 @@ impl Bill<'_, '_, '_> {
     fn operands(&self, gemm: &Product, mapping: &Mapping) -> Result<[OperandRows; 2], TooLong> {
         let costs = self.costs;
         let output_stays = mapping.output_stays();
+        let images = Im2col::of(mapping.shape, gemm.readings());
         let rows = |operand: OperandRef, is_a: bool| {
             let buffer = if is_a { Buffer::A } else { Buffer::B };
             let right = is_a == (mapping.stationary != Stationary::Input);
@@ -183,17 +194,20 @@ impl Bill<'_, '_, '_> {
                 (false, false) => (mapping.cols, [Axis::Cols, Axis::Rows]),
             };
             let tensor = operand.tensor;
-            let elements = match is_a {
-                true => mapping.shape.m as u64 * mapping.shape.k as u64,
-                false => mapping.shape.k as u64 * mapping.shape.n as u64,
+            let GemmShape { m, k, n } = mapping.shape;
+            let ((rows, cols), cut) = match is_a {
+                true => (operand.reading.stored(m, k), gemm.repeats.a),
+                false => (operand.reading.stored(k, n), gemm.repeats.b),
             };
+            let parts = if cut == Cut::Whole { 1 } else { gemm.repeats.count.get() as u64 };
+            let elements = rows as u64 * cols as u64 * parts;
             // The positions of an image lie along m in A, and along k in B.
-            let view = costs.views[usize::from(!is_a)].map(|im2col| {
+            let view = images[usize::from(!is_a)].map(|im2col| {
                 let k = match mapping.stationary {
                     Stationary::Output => Axis::Time,
                     Stationary::Weight | Stationary::Input => Axis::Rows,
                 };
-                let along_k = |axis: &Axis| (*axis == k) != is_a;
+                let along_k = |axis: &Axis| (*axis == k) == (operand.reading.transposed == is_a);
                 let positions = axes.into_iter().find(along_k).expect("k and another axis");
                 ImageView { im2col, positions }
             });
@@ -267,6 +281,11 @@ impl Bill<'_, '_, '_> {
         self.rows(Buffer::C, false, row_bits, rows);
     }
 
+    /// Elements of the output, which all products write together.
+    fn all_results(&self, gemm: &Product, shape: GemmShape) -> u64 {
+        shape.m as u64 * shape.n as u64 * gemm.repeats.count.get() as u64
+    }
+
     /// Results from the array's edge to the scratchpad; returns what of them goes to DRAM as the
     /// folds give them. Where the scale needs the whole tensor first, that is nothing, or all of it
     /// at full width if it does not fit.
@@ -274,6 +293,7 @@ impl Bill<'_, '_, '_> {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
+        let all = self.all_results(gemm, shape);
         let sum = costs.result_bits(&gemm.accumulator);
         let moves = self.moves(&[gemm.a.tensor, gemm.b.tensor]);
         self.requantize(gemm.finish.output, sum, moves, results);
@@ -284,10 +304,10 @@ impl Bill<'_, '_, '_> {
         let row = costs.array().cols as u64;
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(row);
         let waits = second_pass || costs.block(gemm.finish.output).is_some();
-        self.output_rows(gemm.finish.output, rows, waits.then_some((results, sum)));
+        self.output_rows(gemm.finish.output, rows, waits.then_some((all, sum)));
         match second_pass {
-            false => self.copies(gemm.finish.output, results),
-            true if costs.fits_half(Buffer::C, results, sum) => Vec::new(),
+            false => self.copies(gemm.finish.output, all),
+            true if costs.fits_half(Buffer::C, all, sum) => Vec::new(),
             true => vec![Outgoing { tensor: gemm.finish.output, stored: Stored::Sums, bits: sum }],
         }
     }

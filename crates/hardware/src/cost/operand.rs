@@ -5,6 +5,7 @@
 //! scratchpad holds the pixels that a tile needs, and those that it keeps are not fetched again for
 //! tiles that overlap.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use systoliq_array::Mapping;
@@ -145,7 +146,9 @@ impl TiledOperand {
             }
             ranges = cut;
         }
-        let pixels = ranges.iter().map(|ranges| view.im2col.pixels(&[self.block(view, ranges)]));
+        let mut known = HashMap::new();
+        let blocks = ranges.iter().map(|ranges| self.block(view, ranges));
+        let pixels = blocks.map(|block| view.im2col.beyond(&block, &[], &mut known));
         Ok(pixels.max().unwrap_or(0))
     }
 
@@ -182,8 +185,14 @@ impl TiledOperand {
         (taken, if self.matrix.resident { 0 } else { fetched })
     }
 
-    /// The elements of a part of a fold's tile that are not there yet.
-    pub(super) fn missing(&self, mapping: &Mapping, places: [usize; 3], part: &Tile) -> u64 {
+    /// The elements of a part of a fold's tile that are not there yet; `known` has counts of pixels.
+    pub(super) fn missing(
+        &self,
+        mapping: &Mapping,
+        places: [usize; 3],
+        part: &Tile,
+        known: &mut HashMap<Vec<Block>, u64>,
+    ) -> u64 {
         let ranges = Axis::ALL.map(|axis| range(part, axis));
         let Some(view) = &self.matrix.view else {
             return self.matrix.axes.map(|axis| ranges[index(axis)].len() as u64).iter().product();
@@ -203,9 +212,7 @@ impl TiledOperand {
                 }
             }
         }
-        let there = view.im2col.pixels(&blocks);
-        blocks.push(self.block(view, &ranges));
-        view.im2col.pixels(&blocks) - there
+        view.im2col.beyond(&self.block(view, &ranges), &blocks, known)
     }
 
     /// The places of a loop, as far as this operand can tell them apart, where so many belong
@@ -222,7 +229,10 @@ impl TiledOperand {
         };
         let Windows { down, along } = view.im2col.windows;
         // Windows at the image's upper and lower ends meet fewer pixels.
-        let (period, inside) = if axis == view.positions {
+        let all = whole(mapping)[index(axis)].clone();
+        let (period, inside) = if axis == view.positions && view.im2col.images > 1 {
+            (view.im2col.windows.positions(), all)
+        } else if axis == view.positions {
             let window = down.tap_step * (down.taps - 1) + 1;
             let first = window.saturating_add_signed(down.pad.max(0));
             let reach = (down.spread * (down.extent - 1) + 1).saturating_add_signed(down.pad);
@@ -230,7 +240,7 @@ impl TiledOperand {
             let end = (reach.saturating_sub(window) / down.step + 1).saturating_sub(window);
             (down.spread * along.positions, first * along.positions..end * along.positions)
         } else {
-            (view.im2col.windows.taps(), whole(mapping)[index(axis)].clone())
+            (view.im2col.windows.taps(), all)
         };
         let (count, side) = (pieces.count(), pieces.side);
         let period = period / common_divisor(period, side);

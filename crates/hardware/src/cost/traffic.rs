@@ -5,9 +5,12 @@
 //! itself is fetched in pieces of time, in every fold. Results leave when their sums are complete, and
 //! the ReLU's mask moves with them.
 
+use std::collections::HashMap;
+
 use systoliq_array::mapping::{Axis, Tile};
 use systoliq_array::{FoldSchedule, Mapping};
 use systoliq_program::TensorId;
+use systoliq_program::im2col::Block;
 
 use super::Exponents;
 use super::mask::{Groups, Mask};
@@ -129,8 +132,15 @@ impl Traffic<'_> {
             let in_pieces = !mapping.output_stays() && largest(mapping, Axis::Time) > steps_max;
             Groups::new(mapping, self.result_axes(), 8 * self.burst_bytes, in_pieces)
         });
-        let mut line =
-            FoldSequence { traffic: self, schedule, steps_max, groups, before: None, looked_at: 0 };
+        let mut line = FoldSequence {
+            traffic: self,
+            schedule,
+            steps_max,
+            groups,
+            before: None,
+            looked_at: 0,
+            pixels: HashMap::new(),
+        };
         line.turns(walk, 0, [0; 3])
     }
 
@@ -185,6 +195,8 @@ struct FoldSequence<'t> {
     before: Option<(Tile, u64)>,
     /// Parts of views that were looked at.
     looked_at: usize,
+    /// Pixels of blocks of the view, if an operand is one.
+    pixels: HashMap<Vec<Block>, u64>,
 }
 
 /// One fold: its place in the loops, its times, and the pieces that it is walked through in.
@@ -310,7 +322,7 @@ impl FoldSequence<'_> {
                     return Err(TooLong);
                 }
             }
-            let missing = operand.missing(mapping, places, part);
+            let missing = operand.missing(mapping, places, part, &mut self.pixels);
             if (split || is_first_piece) && missing > 0 {
                 let IncomingMatrix { tensor, stored, bits, axes, .. } = operand.matrix;
                 let of = (tensor, stored, false);

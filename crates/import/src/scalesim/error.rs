@@ -59,15 +59,39 @@ pub enum InputError {
     /// No window of the filter fits on the input.
     #[error(
         "line {line}: filter of {} x {} on an input of {} x {}: expected a filter no larger than \
-         the input, whose size includes padding", filter[0], filter[1], ifmap[0], ifmap[1]
+         the input, with dilation and padding", filter[0], filter[1], ifmap[0], ifmap[1]
     )]
     FilterTooLarge {
         /// Where the row stands.
         line: usize,
-        /// Height and width of the filter.
+        /// Height and width of the filter, from its first tap to its last.
         filter: [usize; 2],
-        /// Height and width of the input.
+        /// Height and width of the padded input.
         ifmap: [usize; 2],
+    },
+    /// Channels or filters that are no multiple of the groups, or groups of a depthwise layer that are
+    /// not its channels.
+    #[error(
+        "line {line}: {channels} channels and {filters} filters in {groups} groups: expected \
+         multiples of the groups, and of a depthwise layer a group a channel"
+    )]
+    Groups {
+        /// Where the row stands.
+        line: usize,
+        /// Channels of the input.
+        channels: usize,
+        /// Filters.
+        filters: usize,
+        /// Groups.
+        groups: usize,
+    },
+    /// An input whose elements do not fit.
+    #[error("line {line}: an input of {elements} elements: expected at most 2^40")]
+    MapTooLarge {
+        /// Where the row stands.
+        line: usize,
+        /// Elements of the input, all samples of the batch together.
+        elements: u128,
     },
     /// A layer whose counts do not fit.
     #[error(
@@ -77,7 +101,7 @@ pub enum InputError {
     LayerTooLarge {
         /// Where the row stands.
         line: usize,
-        /// Outputs of one channel.
+        /// Outputs of one channel, all samples of the batch together.
         m: u128,
         /// Inputs of one output.
         k: u128,
@@ -152,7 +176,10 @@ pub(super) fn quoted(text: &str) -> String {
 /// A whole number from `min` to `max`, or what was expected.
 pub(super) fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| format!("a whole number from {min} to {max}"))
+    number.ok_or_else(|| match min == max {
+        true => min.to_string(),
+        false => format!("a whole number from {min} to {max}"),
+    })
 }
 
 /// The lines of a file with their numbers, without the byte order mark that may begin it.

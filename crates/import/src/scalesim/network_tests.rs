@@ -141,7 +141,7 @@ fn maps_are_as_large_as_published_and_larger_with_scale_sim_in_residual_networks
             let [floor, ceiling] =
                 [OutputSize::Floor, OutputSize::Ceiling].map(|size| side(layer, size));
             let LayerShape::Convolution(convolution) = layer.shape() else { unreachable!() };
-            let halved = convolution.strides == [2, 2] && text != MOBILENET_V1;
+            let halved = convolution.stride == [2, 2] && text != MOBILENET_V1;
             assert_eq!(ceiling, floor + usize::from(halved), "{}", layer.name());
         }
         assert_eq!(topology.macs(OutputSize::Ceiling), macs);

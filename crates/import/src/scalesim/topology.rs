@@ -9,22 +9,27 @@
 //!
 //! Cells may be padded with blanks. Rows may lack their last comma, which SCALE-Sim needs, since it
 //! drops whatever follows the last one. Rows of blank cells are passed over, and so, with a
-//! warning, are those of a name alone, which version 1 takes as headings. Past the columns of
-//! sizes there may be a column "Sparsity", in which N:N is accepted, and one called "Batch" or
-//! "Batch size", by which the GEMM repeats. Columns called "Padding" or "Dilation" are refused where
-//! they would change a size. What else stands there is not read, and [`Topology::warnings`] says so,
-//! except for a cell that begins with `#` and all after it.
+//! warning, are those of a name alone, which version 1 takes as headings.
+//!
+//! Columns past those of sizes are known by their names: "Batch" or "Batch size", the samples;
+//! "Padding", zeros around a map that are not part of its size, also by axis ("Padding Height") or
+//! side ("Padding Left"); "Dilation", from one tap to the next; "Groups" of channels and filters; and
+//! "Sparsity", in which N:N is accepted. What else stands there is not read, and
+//! [`Topology::warnings`] says so, except for a cell that begins with `#` and all after it.
 //!
 //! A layer of a convolution whose name contains "DP", in capitals, is depthwise: SCALE-Sim takes it as
 //! so many layers as it has channels, each with one channel and all of the row's filters. Here it is
-//! one [`Layer`] that repeats, and a warning says so. Sparsity is absent, and so are layers without a GEMM.
+//! one [`Layer`] with so many groups, and a warning says so. Sparsity is absent, and so are layers without a GEMM.
 //!
 //! Source: scalesim-project/SCALE-Sim, `scalesim/topology_utils.py`, and the files below
 //! `topologies/` there, in scalesim-project/scale-sim-v2 and in ARM-software/SCALE-Sim.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::ops::RangeInclusive;
 
-use systoliq_program::GemmShape;
+use systoliq_program::convolution::ViewedGemm;
+use systoliq_program::{ConvolutionShape, GemmShape};
 
 use super::InputError;
 use super::error::{lines, quoted, whole_number};
@@ -62,7 +67,7 @@ pub enum OutputSize {
     Ceiling,
 }
 
-/// A layer: one GEMM that runs once, or several times on other operands.
+/// A layer: one GEMM that runs once, or once for each group.
 ///
 /// ```
 /// use systoliq_import::scalesim::topology::{OutputSize, Topology};
@@ -80,33 +85,15 @@ pub struct Layer {
     name: String,
     line: usize,
     shape: LayerShape,
-    repeats: u64,
-    floor: GemmShape,
-    ceiling: GemmShape,
 }
 
-/// The sizes of a layer as its row states them; of a depthwise layer, one channel of it.
+/// The sizes of a layer as its row states them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LayerShape {
-    /// A row below [`CONVOLUTION_HEADER`].
-    Convolution(Convolution),
-    /// A row below [`GEMM_HEADER`].
+    /// A row below [`CONVOLUTION_HEADER`]; of a depthwise layer, with a group for each channel.
+    Convolution(ConvolutionShape),
+    /// A row below [`GEMM_HEADER`], with the rows of all samples.
     Gemm(GemmShape),
-}
-
-/// The sizes of a convolution, in elements. Pairs are height and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Convolution {
-    /// The input map with its padding.
-    pub ifmap: [usize; 2],
-    /// The filter, no larger than the input map.
-    pub filter: [usize; 2],
-    /// Channels of the input.
-    pub channels: usize,
-    /// Filters, which are the channels of the output.
-    pub filters: usize,
-    /// The steps from one window to the next.
-    pub strides: [usize; 2],
 }
 
 impl Topology {
@@ -116,8 +103,8 @@ impl Topology {
     ///
     /// With its line, whatever is not as the [module](self) describes it: an unknown header, no
     /// layers or more than [`LAYERS_MAX`], a missing cell, a size that is not a whole number from 1
-    /// to [`SIZE_MAX`], a filter larger than its input, a sparse layer, and a layer with a matrix
-    /// above 2⁴⁰ elements or above 2⁴⁸ multiply-accumulates with its repeats.
+    /// to [`SIZE_MAX`], a filter larger than its padded input, groups that do not divide, a sparse layer,
+    /// and a layer with an input or a matrix above 2⁴⁰ elements or above 2⁴⁸ multiply-accumulates.
     pub fn parse(text: &str) -> Result<Self, InputError> {
         let is_comment = |line: &str| line.trim_start().starts_with('#');
         let mut rows = lines(text).filter(|(_, line)| !is_blank(line) && !is_comment(line));
@@ -139,7 +126,7 @@ impl Topology {
         Ok(Self { layers, warnings })
     }
 
-    /// Multiply-accumulates of all layers, with their repeats.
+    /// Multiply-accumulates that all layers ask for, those on padding included.
     pub fn macs(&self, size: OutputSize) -> u64 {
         self.layers.iter().map(|layer| layer.macs(size)).sum()
     }
@@ -161,61 +148,82 @@ impl Layer {
         self.shape
     }
 
-    /// How often the GEMM runs, each time on other operands: the batch, times the channels of a
-    /// depthwise layer. SCALE-Sim's cycles and counts of a depthwise layer are so many times those
-    /// of the GEMM.
-    pub fn repeats(&self) -> u64 {
-        self.repeats
-    }
-
-    /// The GEMM that runs. Of a convolution, m is the number of output pixels, k the number of
-    /// inputs of one output, n the number of filters.
-    pub fn gemm(&self, size: OutputSize) -> GemmShape {
-        match size {
-            OutputSize::Floor => self.floor,
-            OutputSize::Ceiling => self.ceiling,
+    /// The forward pass, the input gradient and the weight gradient. A convolution that is a dense
+    /// layer is one.
+    pub fn products(&self, size: OutputSize) -> [ViewedGemm; 3] {
+        match self.shape {
+            LayerShape::Gemm(gemm) => gemm.dense(),
+            LayerShape::Convolution(convolution) => {
+                let convolution = size.of(convolution);
+                let dense = convolution.dense().map(GemmShape::dense);
+                let views = || convolution.products().expect("a window, as was checked");
+                dense.unwrap_or_else(views)
+            }
         }
     }
 
-    /// Multiply-accumulates, with repeats.
+    /// How often the GEMM runs, each time on other operands: once a group. SCALE-Sim's cycles and
+    /// counts of a depthwise layer are so many times those of the GEMM.
+    pub fn repeats(&self) -> u64 {
+        self.products(OutputSize::Floor)[0].repeats.count.get() as u64
+    }
+
+    /// The GEMM that runs. Of a convolution, m is the number of output pixels of the batch, k the number
+    /// of inputs of one output, n the number of filters of a group.
+    pub fn gemm(&self, size: OutputSize) -> GemmShape {
+        self.products(size)[0].shape
+    }
+
+    /// Multiply-accumulates that are asked for, those on padding included.
     pub fn macs(&self, size: OutputSize) -> u64 {
-        self.gemm(size).macs() * self.repeats
+        self.gemm(size).macs() * self.repeats()
     }
 }
 
 impl OutputSize {
-    /// The outputs along one axis, of a filter that is no larger than the input.
-    pub fn along(self, ifmap: usize, filter: usize, stride: usize) -> usize {
-        match self {
-            Self::Floor => (ifmap - filter) / stride + 1,
-            Self::Ceiling => (ifmap - filter).div_ceil(stride) + 1,
-        }
+    /// A convolution with the zeros beyond its map that the last windows reach.
+    fn of(self, convolution: ConvolutionShape) -> ConvolutionShape {
+        let ConvolutionShape { image, stride, padding, end_padding, .. } = convolution;
+        let beyond = |axis: usize| {
+            let places = image[axis] + padding[axis] + end_padding[axis] - convolution.reach(axis);
+            places.next_multiple_of(stride[axis]) - places
+        };
+        let more = match self {
+            Self::Floor => [0; 2],
+            Self::Ceiling => [beyond(0), beyond(1)],
+        };
+        let end_padding = [0, 1].map(|axis| end_padding[axis] + more[axis]);
+        ConvolutionShape { end_padding, ..convolution }
     }
 }
 
 impl LayerShape {
-    /// The GEMM, if it and `repeats` of it are within the limits.
-    fn gemm(self, line: usize, size: OutputSize, repeats: u64) -> Result<GemmShape, InputError> {
-        let (pixels, inputs, filters) = match self {
-            Self::Gemm(GemmShape { m, k, n }) => ([m, 1], [k, 1, 1], n),
-            Self::Convolution(Convolution { ifmap, filter, channels, filters, strides }) => {
-                let along = |axis| size.along(ifmap[axis], filter[axis], strides[axis]);
-                ([along(0), along(1)], [filter[0], filter[1], channels], filters)
+    /// Refuses what leaves the limits, before any product of sizes is made.
+    fn check(self, line: usize) -> Result<(), InputError> {
+        // No size is above 2^24, so that no product of five of them leaves 128 bits.
+        let of = |sizes: &[usize]| sizes.iter().map(|&size| size as u128).product::<u128>();
+        let (m, k, n, repeats) = match self {
+            Self::Gemm(GemmShape { m, k, n }) => (m as u128, k as u128, n as u128, 1),
+            Self::Convolution(convolution) => {
+                let ConvolutionShape { batch, image, channels, filters, kernel, groups, .. } =
+                    convolution;
+                let elements = of(&[batch, image[0], image[1], channels]);
+                if elements > ELEMENTS_MAX {
+                    return Err(InputError::MapTooLarge { line, elements });
+                }
+                let [height, width] =
+                    OutputSize::Ceiling.of(convolution).outputs().expect("windows");
+                let groups = groups.get();
+                let k = of(&[kernel[0], kernel[1], channels / groups]);
+                (of(&[batch, height, width]), k, of(&[filters / groups]), of(&[groups]))
             }
         };
-        // None of three sizes is above 2^24, nor either of two outputs above 2^24 + 1: no product
-        // of m, k and n leaves 128 bits, nor the last, which is made if the others are small.
-        let of = |sizes: &[usize]| sizes.iter().map(|&size| size as u128).product::<u128>();
-        let (m, k, n, repeats) = (of(&pixels), of(&inputs), filters as u128, u128::from(repeats));
-        let fits = m * k <= ELEMENTS_MAX
-            && k * n <= ELEMENTS_MAX
-            && m * n <= ELEMENTS_MAX
-            && m * k * n * repeats <= MACS_MAX;
-        let sizes = [m, k, n].map(|size| usize::try_from(size).ok().filter(|_| fits));
-        match sizes {
-            [Some(m), Some(k), Some(n)] => Ok(GemmShape { m, k, n }),
-            _ => Err(InputError::LayerTooLarge { line, m, k, n, repeats }),
+        let matrices = [m.saturating_mul(k), k.saturating_mul(n), m.saturating_mul(n)];
+        let macs = matrices[0].saturating_mul(n).saturating_mul(repeats);
+        if matrices.into_iter().any(|elements| elements > ELEMENTS_MAX) || macs > MACS_MAX {
+            return Err(InputError::LayerTooLarge { line, m, k, n, repeats });
         }
+        Ok(())
     }
 }
 
@@ -252,34 +260,53 @@ const GEMM: [RequiredColumn; 3] = [column("M", &["m"]), column("N", &["n"]), col
 enum Extra {
     Sparsity,
     Batch,
-    /// A column that changes sizes, with the one value that does not.
-    Refused {
-        name: &'static str,
-        neutral: &'static str,
-        reason: &'static str,
-    },
+    /// Zeros at the beginning and at the end of each axis, where the name says so.
+    Padding([[bool; 2]; 2]),
+    /// The axes that it states.
+    Dilation([bool; 2]),
+    Groups,
     /// No name.
     Unnamed,
     /// Something that is not read.
     Unknown,
 }
 
+impl Extra {
+    /// By the name of a column, in lower case and letters alone.
+    fn named(name: &str) -> Self {
+        let says = |words: [&str; 3]| words.into_iter().any(|word| name.contains(word));
+        let down = says(["height", "top", "bottom"]);
+        let along = says(["width", "left", "right"]);
+        let axes = if down == along { [true; 2] } else { [down, along] };
+        match name {
+            name if name.contains("sparsity") => Self::Sparsity,
+            "batch" | "batchsize" => Self::Batch,
+            name if name.starts_with("pad") || name.contains("padding") => {
+                let begins = !(name.contains("bottom") || name.contains("right"));
+                let ends = !(name.contains("top") || name.contains("left"));
+                Self::Padding(axes.map(|stated| [stated && begins, stated && ends]))
+            }
+            name if name.contains("dilat") => Self::Dilation(axes),
+            name if name.contains("group") => Self::Groups,
+            "" => Self::Unnamed,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What the columns past the sizes of a row say.
+#[derive(Clone, Copy, Debug)]
+struct Extras {
+    batch: usize,
+    /// At the beginning and at the end of each axis.
+    padding: [[usize; 2]; 2],
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+const NO_EXTRAS: Extras = Extras { batch: 1, padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 };
+
 const BATCH: &str = "Batch";
-
-const PADDING: Extra = Extra::Refused {
-    name: "Padding",
-    neutral: "0",
-    reason: "padding is part of the input's height and width",
-};
-
-const DILATION: Extra =
-    Extra::Refused { name: "Dilation", neutral: "1", reason: "dilation is not modelled" };
-
-const GROUPS: Extra = Extra::Refused {
-    name: "Groups",
-    neutral: "1",
-    reason: "each group is a layer of its own channels and filters",
-};
 
 /// A table below its header.
 #[derive(Debug)]
@@ -325,16 +352,7 @@ impl TopologyTable {
         let Some((is_gemm, columns)) = found else {
             return Err(InputError::Header { line, found: quoted(header.trim()) });
         };
-        let extra = |name: &String| match name.as_str() {
-            name if name.contains("sparsity") => Extra::Sparsity,
-            "batch" | "batchsize" => Extra::Batch,
-            name if name.starts_with("pad") || name.contains("padding") => PADDING,
-            name if name.contains("dilat") => DILATION,
-            name if name.contains("group") => GROUPS,
-            "" => Extra::Unnamed,
-            _ => Extra::Unknown,
-        };
-        let extras = names[1 + columns.len()..].iter().map(extra).collect();
+        let extras = names[1 + columns.len()..].iter().map(|name| Extra::named(name)).collect();
         let names = header.split(separator).map(|name| name.trim().to_owned()).collect();
         let (depthwise, warned, warnings) = Default::default();
         Ok(Self { separator, is_gemm, columns, extras, names, depthwise, warned, warnings })
@@ -371,69 +389,94 @@ impl TopologyTable {
         for (at, column) in self.columns.iter().enumerate() {
             sizes.push(size(line, column.name, cells.len(), cells.get(1 + at).copied())?);
         }
-        let batch = self.extras(line, &cells)?;
-        let (shape, channels) = self.shape(line, name, &sizes)?;
-        if !self.is_gemm && name.contains("DP") {
-            self.depthwise.push((line, name.to_owned(), channels));
-        }
-        // At most 2^48.
-        let repeats = batch as u64 * channels as u64;
-        let gemm = |size| shape.gemm(line, size, repeats);
-        let (floor, ceiling) = (gemm(OutputSize::Floor)?, gemm(OutputSize::Ceiling)?);
-        Ok(Layer { name: name.to_owned(), line, shape, repeats, floor, ceiling })
+        let extras = self.extras(line, &cells)?;
+        let shape = match self.is_gemm {
+            true => {
+                let (m, n, k) = (extras.batch * sizes[0], sizes[1], sizes[2]);
+                LayerShape::Gemm(GemmShape { m, k, n })
+            }
+            false => LayerShape::Convolution(self.convolution(line, name, &sizes, extras)?),
+        };
+        shape.check(line)?;
+        Ok(Layer { name: name.to_owned(), line, shape })
     }
 
-    /// What the sizes of a row mean, and as how many channels the layer runs.
-    fn shape(
-        &self,
+    /// What the sizes of a row mean.
+    fn convolution(
+        &mut self,
         line: usize,
         name: &str,
         sizes: &[usize],
-    ) -> Result<(LayerShape, usize), InputError> {
-        if self.is_gemm {
-            let (m, n, k) = (sizes[0], sizes[1], sizes[2]);
-            return Ok((LayerShape::Gemm(GemmShape { m, k, n }), 1));
+        extras: Extras,
+    ) -> Result<ConvolutionShape, InputError> {
+        let Extras { batch, padding, dilation, groups } = extras;
+        let (channels, filters) = (sizes[4], sizes[5]);
+        let (filters, groups) = match name.contains("DP") {
+            true if ![1, channels].contains(&groups) => {
+                return Err(InputError::Groups { line, channels, filters, groups });
+            }
+            true => {
+                self.depthwise.push((line, name.to_owned(), channels));
+                (channels * filters, channels)
+            }
+            false => (filters, groups),
+        };
+        if !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            return Err(InputError::Groups { line, channels, filters, groups });
         }
-        let (ifmap, filter) = ([sizes[0], sizes[1]], [sizes[2], sizes[3]]);
-        if filter[0] > ifmap[0] || filter[1] > ifmap[1] {
-            return Err(InputError::FilterTooLarge { line, filter, ifmap });
+        let shape = ConvolutionShape {
+            batch,
+            image: [sizes[0], sizes[1]],
+            channels,
+            filters,
+            kernel: [sizes[2], sizes[3]],
+            stride: [sizes[6], *sizes.get(7).unwrap_or(&sizes[6])],
+            dilation,
+            padding: padding.map(|[begins, _]| begins),
+            end_padding: padding.map(|[_, ends]| ends),
+            groups: NonZero::new(groups).expect("at least one group"),
+        };
+        let padded = [0, 1].map(|axis| shape.image[axis] + padding[axis][0] + padding[axis][1]);
+        let filter = [0, 1].map(|axis| shape.reach(axis));
+        if filter[0] > padded[0] || filter[1] > padded[1] {
+            return Err(InputError::FilterTooLarge { line, filter, ifmap: padded });
         }
-        let strides = [sizes[6], *sizes.get(7).unwrap_or(&sizes[6])];
-        let (channels, repeats) = if name.contains("DP") { (1, sizes[4]) } else { (sizes[4], 1) };
-        let convolution = Convolution { ifmap, filter, channels, filters: sizes[5], strides };
-        Ok((LayerShape::Convolution(convolution), repeats))
+        Ok(shape)
     }
 
-    /// Reads what follows the sizes in a row, and returns the batch.
-    fn extras(&mut self, line: usize, cells: &[&str]) -> Result<usize, InputError> {
+    /// Reads what follows the sizes in a row.
+    fn extras(&mut self, line: usize, cells: &[&str]) -> Result<Extras, InputError> {
         let first = 1 + self.columns.len();
-        let mut batch = 1;
+        let mut found = NO_EXTRAS;
         for (at, &cell) in cells.iter().enumerate().skip(first) {
             if cell.starts_with('#') {
                 break;
             }
             let extra = self.extras.get(at - first).copied().unwrap_or(Extra::Unnamed);
+            // Products have no windows.
+            let least = |column, least: u64, neutral: usize| {
+                let most = if self.is_gemm { neutral as u64 } else { SIZE_MAX as u64 };
+                number(line, column, cells.len(), Some(cell), least..=most)
+            };
             match extra {
                 _ if cell.is_empty() => {}
                 Extra::Sparsity => dense(line, cell)?,
                 // SCALE-Sim reads a ratio behind the sizes whatever the header says.
                 Extra::Unnamed if at == first && cell.contains(':') => dense(line, cell)?,
                 Extra::Unnamed | Extra::Unknown if is_ratio(cell) => dense(line, cell)?,
-                Extra::Refused { neutral, .. } if cell == neutral => {}
-                Extra::Refused { name, neutral, reason } => {
-                    let expected = format!("{neutral}, since {reason}");
-                    return Err(InputError::Cell {
-                        line,
-                        column: name,
-                        found: quoted(cell),
-                        expected,
-                    });
+                Extra::Padding(sides) => {
+                    let zeros = least("Padding", 0, 0)?;
+                    state(found.padding.as_flattened_mut(), sides.as_flattened(), zeros);
                 }
-                Extra::Batch => batch = size(line, BATCH, cells.len(), Some(cell))?,
+                Extra::Dilation(axes) => {
+                    state(&mut found.dilation, &axes, least("Dilation", 1, 1)?)
+                }
+                Extra::Groups => found.groups = least("Groups", 1, 1)?,
+                Extra::Batch => found.batch = size(line, BATCH, cells.len(), Some(cell))?,
                 Extra::Unnamed | Extra::Unknown => self.warn(line, at, cell),
             }
         }
-        Ok(batch)
+        Ok(found)
     }
 
     /// Says once for every column that its cells are not read.
@@ -452,6 +495,12 @@ fn is_blank(line: &str) -> bool {
     line.chars().all(|character| character == ',' || character.is_whitespace())
 }
 
+/// Puts a number where it is stated.
+fn state(numbers: &mut [usize], stated: &[bool], number: usize) {
+    let places = numbers.iter_mut().zip(stated).filter(|(_, stated)| **stated);
+    places.for_each(|(place, _)| *place = number);
+}
+
 /// The size in a cell, if a row of so many cells has it.
 fn size(
     line: usize,
@@ -459,7 +508,18 @@ fn size(
     cells: usize,
     cell: Option<&str>,
 ) -> Result<usize, InputError> {
-    let read = whole_number(cell.unwrap_or(""), 1, SIZE_MAX as u64);
+    number(line, column, cells, cell, 1..=SIZE_MAX as u64)
+}
+
+/// The number in a cell, if a row of so many cells has it.
+fn number(
+    line: usize,
+    column: &'static str,
+    cells: usize,
+    cell: Option<&str>,
+    range: RangeInclusive<u64>,
+) -> Result<usize, InputError> {
+    let read = whole_number(cell.unwrap_or(""), *range.start(), *range.end());
     match (read, cell) {
         (Ok(size), _) => Ok(size as usize),
         (Err(expected), None) => Err(InputError::MissingCell { line, column, cells, expected }),

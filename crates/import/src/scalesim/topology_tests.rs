@@ -1,13 +1,12 @@
 //! Topologies: what SCALE-Sim reads is read alike, and what is wrong is refused at its place.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 
 use systoliq_keyed_random::Key;
-use systoliq_program::GemmShape;
+use systoliq_program::{ConvolutionShape, GemmShape};
 
-use super::topology::{
-    CONVOLUTION_HEADER, Convolution, GEMM_HEADER, LAYERS_MAX, Layer, LayerShape, OutputSize,
-};
+use super::topology::{CONVOLUTION_HEADER, GEMM_HEADER, LAYERS_MAX, Layer, LayerShape, OutputSize};
 use super::{InputError, Topology};
 
 /// Rows below the header of convolutions.
@@ -32,13 +31,24 @@ fn refused(topology: Result<Topology, InputError>, expected: &str) {
     assert_eq!(topology.unwrap_err().to_string(), expected);
 }
 
+const CONV1: ConvolutionShape = ConvolutionShape {
+    batch: 1,
+    image: [9, 13],
+    channels: 7,
+    filters: 11,
+    kernel: [3, 5],
+    stride: [2; 2],
+    dilation: [1; 2],
+    padding: [0; 2],
+    end_padding: [0; 2],
+    groups: NonZero::<usize>::MIN,
+};
+
 #[test]
 fn a_convolution_is_a_gemm_of_pixels_windows_and_filters() {
     let layer = only(convolutions("Conv1, 9, 13, 3, 5, 7, 11, 2,"));
     assert_eq!((layer.name(), layer.line(), layer.repeats()), ("Conv1", 2, 1));
-    let shape =
-        Convolution { ifmap: [9, 13], filter: [3, 5], channels: 7, filters: 11, strides: [2, 2] };
-    assert_eq!(layer.shape(), LayerShape::Convolution(shape));
+    assert_eq!(layer.shape(), LayerShape::Convolution(CONV1));
     let gemm = GemmShape { m: 4 * 5, k: 3 * 5 * 7, n: 11 };
     assert_eq!(layer.gemm(OutputSize::Floor), gemm);
     assert_eq!(layer.macs(OutputSize::Floor), 20 * 105 * 11);
@@ -192,22 +202,55 @@ fn a_name_that_makes_layers_depthwise_is_said_and_lines_after_a_hash_are_comment
 }
 
 #[test]
-fn columns_that_would_change_a_size_are_refused_by_name() {
+fn columns_past_the_sizes_are_known_by_their_names() {
+    let plain = ConvolutionShape { channels: 8, filters: 12, ..CONV1 };
+    let both = |padding| ConvolutionShape { padding, end_padding: padding, ..plain };
     let columns = [
-        ("Padding", "Padding", "0", "1"),
-        ("Pad", "Padding", "0", "1"),
-        ("Pad Height", "Padding", "0", "2"),
-        ("Dilation Height", "Dilation", "1", "2"),
-        ("Dilated", "Dilation", "1", "2"),
-        ("Groups", "Groups", "1", "2"),
-        ("Num Groups", "Groups", "1", "2"),
+        ("Padding", 1, both([1, 1])),
+        ("Pad", 2, both([2, 2])),
+        ("Pad Height", 2, both([2, 0])),
+        ("Padding (Width)", 3, both([0, 3])),
+        ("Padding Top", 1, ConvolutionShape { padding: [1, 0], ..plain }),
+        ("Pad_Right", 2, ConvolutionShape { end_padding: [0, 2], ..plain }),
+        ("Dilation", 2, ConvolutionShape { dilation: [2, 2], ..plain }),
+        ("Dilation Height", 3, ConvolutionShape { dilation: [3, 1], ..plain }),
+        ("Dilated Width", 3, ConvolutionShape { dilation: [1, 3], ..plain }),
+        ("Groups", 4, ConvolutionShape { groups: 4.try_into().unwrap(), ..plain }),
+        ("Num Groups", 2, ConvolutionShape { groups: 2.try_into().unwrap(), ..plain }),
+        ("Batch", 5, ConvolutionShape { batch: 5, ..plain }),
     ];
-    for (column, name, neutral, other) in columns {
-        let text = |cell: &str| format!("{CONVOLUTION_HEADER} {column},\na,4,4,1,1,1,1,1,{cell},");
-        let neutral = Topology::parse(&text(neutral)).unwrap();
-        assert_eq!(neutral.warnings, Vec::<String>::new(), "{column}");
-        let error = Topology::parse(&text(other)).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("line 2: column {name:?}: found {other:?}")), "{error}");
+    for (column, cell, shape) in columns {
+        let row = format!("a, 9, 13, 3, 5, 8, 12, 2, {cell},");
+        let topology = Topology::parse(&format!("{CONVOLUTION_HEADER} {column},\n{row}")).unwrap();
+        assert_eq!(topology.warnings, Vec::<String>::new(), "{column}");
+        assert_eq!(topology.layers[0].shape(), LayerShape::Convolution(shape), "{column}");
+        // A product has a batch, and no windows.
+        let row = format!("a, 4, 5, 6, {cell},");
+        let gemm = Topology::parse(&format!("{GEMM_HEADER} {column},\n{row}"));
+        match column {
+            "Batch" => {
+                let gemm = only(gemm).gemm(OutputSize::Floor);
+                assert_eq!(gemm, GemmShape { m: 5 * 4, k: 6, n: 5 });
+            }
+            _ => assert!(gemm.unwrap_err().to_string().contains(&format!("found \"{cell}\""))),
+        }
+    }
+    let text = |cells: &str| format!("{CONVOLUTION_HEADER} Padding, Dilation, Groups,\n{cells},");
+    let layer = only(Topology::parse(&text("a, 56, 56, 3, 3, 64, 64, 1, 1, 1, 1")));
+    assert_eq!(layer.gemm(OutputSize::Floor), GemmShape { m: 3136, k: 576, n: 64 });
+    // With padding 2 and dilation 2 as many outputs as inputs; groups of 16 channels.
+    let layer = only(Topology::parse(&text("a, 9, 9, 3, 3, 64, 32, 1, 2, 2, 4")));
+    assert_eq!(layer.gemm(OutputSize::Floor), GemmShape { m: 81, k: 144, n: 8 });
+    assert_eq!(layer.repeats(), 4);
+    for (row, problem) in [
+        ("a, 9, 9, 3, 3, 64, 32, 1, same, 1, 1", "column \"Padding\": found \"same\""),
+        ("a, 9, 9, 3, 3, 64, 32, 1, 0, 0, 1", "column \"Dilation\": found \"0\""),
+        ("a, 9, 9, 3, 3, 64, 32, 1, 0, 5, 1", "filter of 11 x 11 on an input of 9 x 9"),
+        ("a, 9, 9, 3, 3, 64, 32, 1, 0, 1, 5", "64 channels and 32 filters in 5 groups"),
+        ("DP, 9, 9, 3, 3, 64, 32, 1, 0, 1, 2", "64 channels and 32 filters in 2 groups"),
+    ] {
+        let error = Topology::parse(&text(row)).unwrap_err().to_string();
+        assert!(error.contains(problem), "{row}: {error}");
     }
 }
 
@@ -221,7 +264,9 @@ fn depthwise_layers_run_once_a_channel() {
     assert_eq!(only(convolutions("Conv2_dp, 6, 6, 3, 3, 32, 1, 1,")).repeats(), 1);
     assert_eq!(only(gemms("DP, 6, 6, 3,")).repeats(), 1);
     let text = format!("{CONVOLUTION_HEADER} Batch\nDP, 6, 6, 3, 3, 32, 2, 1, 5,");
-    assert_eq!(only(Topology::parse(&text)).repeats(), 32 * 5);
+    let layer = only(Topology::parse(&text));
+    assert_eq!(layer.repeats(), 32);
+    assert_eq!(layer.gemm(OutputSize::Floor), GemmShape { m: 5 * 16, k: 9, n: 2 });
 }
 
 #[test]
@@ -261,7 +306,7 @@ fn what_is_wrong_is_refused_at_its_place() {
     refused(
         convolutions("x, 4, 4, 1, 5, 1, 1, 1,"),
         "line 2: filter of 1 x 5 on an input of 4 x 4: expected a filter no larger than the input, \
-         whose size includes padding",
+         with dilation and padding",
     );
     let known = format!("expected \"{CONVOLUTION_HEADER}\" or \"{GEMM_HEADER}\"");
     refused(Topology::parse(" \n,,,\n"), &format!("no header: {known}"));
@@ -280,6 +325,7 @@ fn what_is_wrong_is_refused_at_its_place() {
 fn layers_are_refused_above_the_limits_and_accepted_at_them() {
     let limits =
         "expected matrices of at most 2^40 elements, and at most 2^48 multiply-accumulates";
+    let of_map = " elements: expected at most 2^40";
     for (row, accepted) in [
         ("1048576, 1, 1048576", true),
         ("1048576, 1, 1048577", false),
@@ -303,13 +349,13 @@ fn layers_are_refused_above_the_limits_and_accepted_at_them() {
         format!("DP, 2, 2, 1, 1, {most}, {most}, 1,"),
     ] {
         let message = convolutions(&row).unwrap_err().to_string();
-        assert!(message.ends_with(limits), "{row}: {message}");
+        assert!(message.ends_with(limits) || message.ends_with(of_map), "{row}: {message}");
     }
     // Its 2^24 channels run one multiply-accumulate each.
     let layer = only(convolutions(&format!("DP, 1, 1, 1, 1, {most}, 1, {most},")));
     assert_eq!(layer.macs(OutputSize::Ceiling), most);
     let batched = format!("{GEMM_HEADER} Batch\nx, 65536, 65536, 65536, 2,");
-    assert!(Topology::parse(&batched).unwrap_err().to_string().contains("2 times m = 65536"));
+    assert!(Topology::parse(&batched).unwrap_err().to_string().contains("m = 131072"));
 }
 
 #[test]

@@ -10,9 +10,6 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use systoliq_hardware::Accelerator;
-use systoliq_hardware::{single::GemmWidths, single::dram_bytes};
-use systoliq_program::GemmShape;
-use systoliq_run::Error;
 use systoliq_study::workload::{ProductReport, ScaleSimRow};
 
 use crate::durable::make_folder;
@@ -48,7 +45,7 @@ impl ReportFigures {
         let ProductReport { cycles, stall_cycles, macs, utilization, .. } = *report;
         let busy = (cycles - stall_cycles) as f64 * accelerator.array.pes() as f64;
         Self {
-            layer: report.product.layer.clone(),
+            layer: report.work.layer.clone(),
             lines: 1,
             cycles,
             stalls: stall_cycles,
@@ -60,20 +57,11 @@ impl ReportFigures {
     }
 
     /// SCALE-Sim's, beside our traffic.
-    ///
-    /// # Errors
-    ///
-    /// If the product does not run on the accelerator.
-    pub(super) fn theirs(
-        accelerator: &Accelerator,
-        ScaleSimRow { product, scalesim }: &ScaleSimRow,
-        widths: GemmWidths,
-    ) -> Result<Self, Error> {
-        let shape = GemmShape { m: product.m, k: product.k, n: product.n };
-        let bytes = dram_bytes(accelerator, shape, widths, product.views, scalesim.dataflow)?;
-        Ok(Self {
-            layer: product.layer.clone(),
-            lines: product.repeats,
+    pub(super) fn theirs((row, dram_bytes): (&ScaleSimRow, [u64; 3])) -> Self {
+        let ScaleSimRow { work, scalesim } = row;
+        Self {
+            layer: work.layer.clone(),
+            lines: work.repeats,
             cycles: scalesim.cycles,
             stalls: 0,
             shares: [
@@ -83,8 +71,8 @@ impl ReportFigures {
             ],
             elements: [scalesim.a_reads, scalesim.b_reads, scalesim.c_writes],
             spans: [scalesim.a_cycles, scalesim.b_cycles, scalesim.c_cycles],
-            dram_bytes: [bytes.a, bytes.b, bytes.c],
-        })
+            dram_bytes,
+        }
     }
 
     /// Lines of the three reports without their first cell. Floats and, as SCALE-Sim has them,
