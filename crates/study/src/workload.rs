@@ -7,6 +7,7 @@
 mod lowering;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::Serialize;
 use systoliq_array::{Stationary, mapping::Axis};
@@ -108,12 +109,11 @@ impl WorkloadReport {
         let mut all = Tally::default();
         let mut known: BTreeMap<Option<WriteId>, (ProductReport, Tally)> = BTreeMap::new();
         for work in &workload.work {
-            let place = work.writes().next();
-            if !known.contains_key(&place) {
-                let (row, tally) = ProductReport::new(&costs, work)
-                    .map_err(|error| of_layer(&work.layer, error))?;
+            if let Entry::Vacant(place) = known.entry(work.writes().next()) {
+                let found = ProductReport::new(&costs, work);
+                let (row, tally) = found.map_err(|error| of_layer(&work.layer, error))?;
                 all.checked_add_times(&tally, 1).ok_or_else(too_much)?;
-                known.insert(place, (row, tally));
+                place.insert((row, tally));
             }
         }
         let prices = Prices::new(accelerator, accelerator.profile()?, &all);
@@ -232,7 +232,10 @@ impl ProductReport {
 
     /// Adds what a write takes; `None` beyond 64 bits.
     fn add(&mut self, costs: &Costs<'_>, at: WriteId, cost: &Cost) -> Option<()> {
-        let add = |sum: &mut u64, more: u64| Some(*sum = sum.checked_add(more)?);
+        let add = |sum: &mut u64, more: u64| {
+            *sum = sum.checked_add(more)?;
+            Some(())
+        };
         self.dataflow = self.dataflow.or(cost.dataflow);
         add(&mut self.folds, cost.counts.folds)?;
         add(&mut self.cycles, cost.cycles.total().0)?;
