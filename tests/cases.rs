@@ -497,7 +497,7 @@ fn runs() -> Vec<Case> {
             "it does not go back to fewer",
             "train $MODELS/binary-classifier.json --set training.epochs=2 --out run --resume",
         )
-        .refused(&["cannot resume", "training.epochs was 3 and is 2"]),
+        .refused(&["cannot resume", "3 are done, and training.epochs is 2"]),
         Case {
             before: vec![
                 "train $MODELS/lms.json --set training.rate=0.45 --set training.epochs=60 \

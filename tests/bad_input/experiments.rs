@@ -54,7 +54,7 @@ pub(crate) fn keys_and_types() -> Vec<Case> {
         Case::edit(
             "/network/layers/0",
             json!({"conv": {}}),
-            &["network.layers[0].conv: unknown variant `conv`, expected `dense` or `relu`"],
+            &["network.layers[0].conv: unknown variant `conv`, expected one of `dense`, `relu`, `clipped_relu`"],
         ),
         Case::edit(
             "/network/layers/0",
@@ -69,7 +69,7 @@ pub(crate) fn keys_and_types() -> Vec<Case> {
         Case::edit(
             "/network/layers/1",
             json!("tanh"),
-            &["network.layers[1]: unknown variant `tanh`, expected `dense` or `relu`"],
+            &["network.layers[1]: unknown variant `tanh`, expected one of `dense`, `relu`, `clipped_relu`"],
         ),
         Case::edit(
             "/network/loss",
@@ -134,6 +134,11 @@ pub(crate) fn values() -> Vec<Case> {
             "/network/layers/2",
             json!("relu"),
             &["network.layers[2] is a relu after a relu"],
+        ),
+        Case::edit(
+            "/network/layers/1",
+            json!({ "clipped_relu": { "max": 0 } }),
+            &["network.layers[1].clipped_relu.max: 0, expected more than 2^-17 and at most 32768"],
         ),
         Case::edit("/training/epochs", json!(0), &["training.epochs is 0, expected 1 to 1048576"]),
         Case::edit("/training/batch", json!(0), &["training.batch is 0, expected 1 to 1048576"]),
