@@ -123,7 +123,10 @@ pub(crate) fn gemm() -> Vec<Case> {
             &["--rows, --cols: an array of 0 x 8 processing elements"],
         ),
         gemm(&["--k", "4", "--bits-a", "64"], &["--bits-a: a format of 64 bits, signed: expected"]),
-        gemm(&["--k", "4", "--bits-acc", "1"], &["--bits-acc: an accumulator of 1 bits"]),
+        gemm(
+            &["--k", "4", "--bits-acc", "1"],
+            &["--bits-acc: 1 bits cannot hold one product of 8 x 8 bits: expected at least 16"],
+        ),
         gemm(
             &["--k", "4", "--bits-acc", "15"],
             &["--bits-acc: 15 bits cannot hold one product of 8 x 8 bits: expected at least 16"],
