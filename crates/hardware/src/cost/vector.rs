@@ -213,8 +213,8 @@ impl Bill<'_, '_, '_> {
         let count = program.writes.len();
         let read_for = |at: usize| at < count && program.reads(WriteId(at)).contains(&output);
         let lasts = program.tensor(output).role.outlasts_a_step();
-        let later = (self.at.0 + 2..count).any(read_for);
-        if self.keeps(output, elements) && read_for(self.at.0 + 1) && !later && !lasts {
+        let later = || (self.at.0 + 2..count).any(read_for);
+        if self.keeps(output, elements) && read_for(self.at.0 + 1) && !lasts && !later() {
             return Vec::new();
         }
         let first = elements_of(output, self.costs.bits(output));
