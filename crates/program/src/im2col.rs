@@ -1,7 +1,7 @@
 //! Which pixels a part of the im2col matrix of a convolution repeats.
 //!
 //! A row of the matrix belongs to a position of the window, row by row over the output, image by image; a
-//! column to a tap, (channel · height + y) · width + x, as files of SCALE-Sim's order them. ([`View`](crate::View)
+//! column to a tap, (channel · height + y) · width + x, as files of SCALE-Sim's order them. ([`View`]
 //! has channels last.) Neighbouring elements repeat the same pixels, and a scratchpad that is read
 //! through the view needs each of them once. How many a block of the matrix needs is counted in
 //! closed form: per channel and per residue of the step its pixels are a union of few rectangles.
