@@ -74,7 +74,7 @@ fn tensors_stand_for_what_golden_has_of_them_and_momenta_and_residuals_for_nothi
     ] {
         let prepared = prepared(experiment, overrides);
         for decl in &prepared.program.tensors {
-            let layer = &prepared.graph.weighted()[decl.layer];
+            let layer = &prepared.graph.weighted()[decl.entry.number().expect("a layer")];
             let (entry, value) = (layer.entry, layer.output);
             let letters = decl.name.trim_end_matches(|letter: char| letter.is_ascii_digit());
             let expected = match letters {

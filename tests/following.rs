@@ -90,9 +90,10 @@ fn gradients_of_every_layer_and_pass_are_within_their_ulps() {
         let id = write.tensor;
         let decl = program.tensor(id);
         let ours = store.tensor(id).unwrap().to_reals();
-        let layer = &expected.parameters.layers[decl.layer];
+        let number = decl.entry.number().expect("a chain of layers");
+        let layer = &expected.parameters.layers[number];
         // Entries: a dense layer, its ReLU, and a dense layer.
-        let output = ValueId::made_by([1, 2][decl.layer]);
+        let output = ValueId::made_by([1, 2][number]);
         let (value, dz) = (&expected.values[output], &expected.gradients[output]);
         let bias = matches!(command.operation, Operation::Reduce(_));
         // Rounding of the tensor itself, and what its operands' errors add: inputs and weights are

@@ -11,7 +11,7 @@ use systoliq_fxp::{SoftmaxFormat, SoftmaxUnit};
 use systoliq_nn::golden::{LayerParameters, Parameters};
 use systoliq_nn::metrics::{cross_entropy_bits, entropy_bits, kl_divergence_bits};
 use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
-use systoliq_program::{Engine, Reference, Role, Step, Store};
+use systoliq_program::{Engine, EntryName, Reference, Role, Step, Store};
 use systoliq_run::{EngineKind, Prepared};
 use systoliq_study::Report;
 
@@ -89,7 +89,7 @@ fn one_step(prepared: &Prepared, weights: &Array2<f64>, batch: &Batch) -> Store 
 }
 
 fn codes(store: &Store, role: Role) -> (Vec<i64>, Vec<f64>, String) {
-    let id = store.program().find(role, 0).expect("a tensor of this role");
+    let id = store.program().find(role, EntryName::Number(0)).expect("a tensor of this role");
     let tensor = store.tensor(id).expect("a tensor that is written");
     let reals = tensor.to_reals().into_iter().collect();
     (tensor.to_codes(), reals, tensor.format().to_string())
@@ -129,6 +129,7 @@ fn golden_gradients_of_the_worked_example_are_those_of_the_chain_rule() {
 fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
     let prepared = prepared("binary-classifier", &[]);
     let plan = &prepared.plan.layers[0];
+    let value = &prepared.plan.values[&prepared.graph.output()];
     let half = |plan: &systoliq_program::TensorPlan| plan.format.ulp() / 2.0;
     let mut worst = 0f64;
     for seed in 0..50 {
@@ -140,13 +141,13 @@ fn fixed_gradients_of_the_worked_example_are_within_their_ulps() {
                 let stored = codes(&store, Role::Logits).1;
                 let found = codes(&store, Role::WeightGradients).1;
                 let weight = half(&plan.master) + half(&plan.weights);
-                let logit = half(&plan.outputs) + weight * (x[0].abs() + x[1].abs());
+                let logit = half(&value.stored) + weight * (x[0].abs() + x[1].abs());
                 let exact = first_probability(logits(&weights, x));
                 for (p, off) in
                     [(first_probability([stored[0], stored[1]]), 2e-6), (exact, 2e-6 + logit / 2.0)]
                 {
                     for (at, expected) in by_the_chain_rule(p, x, c).into_iter().enumerate() {
-                        let error = off / LN_2 + half(&plan.gradients);
+                        let error = off / LN_2 + half(&value.gradient);
                         let tolerance = error * x[at % 2].abs() + half(&plan.weight_gradients);
                         let difference = (found[at] - expected).abs();
                         let case = format!("seed {seed}, x = {x:?}, class {c}, weight {}", at + 1);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use systoliq_keyed_random::Key;
 use systoliq_nn::initial_weights;
-use systoliq_program::{Operation, Program, Role, Step, Store, TensorDecl, Work};
+use systoliq_program::{EntryName, Operation, Program, Role, Step, Store, TensorDecl, Work};
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ fn the_first_initial_weights_in_the_document_are_those_of_the_digits() {
     let reals: Vec<f64> = weights[0].iter().take(3).copied().collect();
     let store = Store::new(&prepared.program, &weights, 1);
     let codes = |role| {
-        let id = prepared.program.find(role, 0).expect("a tensor");
+        let id = prepared.program.find(role, EntryName::Number(0)).expect("a tensor");
         let codes = store.tensor(id).expect("a written tensor").to_codes();
         codes[..3].iter().map(|code| signed(&code.to_string())).collect::<Vec<_>>().join(", ")
     };
@@ -106,8 +106,8 @@ fn ids(program: &Program, batch: usize) -> Vec<(String, Option<u64>)> {
     }
     let entered = [Role::Master, Role::Weights, Role::Bias, Role::Residual];
     for decl in program.tensors.iter().filter(|decl| entered.contains(&decl.role)) {
-        ids.push((format!("{}/teaching/{}", decl.layer, decl.role), None));
-        ids.push((format!("{}/initial/{}", decl.layer, decl.role), None));
+        ids.push((format!("{}/teaching/{}", decl.entry, decl.role), None));
+        ids.push((format!("{}/initial/{}", decl.entry, decl.role), None));
     }
     ids
 }

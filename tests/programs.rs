@@ -20,6 +20,7 @@ use systoliq_run::{Experiment, Prepared};
 use crate::memory::Draws;
 
 mod convolutions;
+mod graphs;
 
 const PROGRAMS: u64 = 2000;
 
@@ -213,6 +214,39 @@ fn run(
     found
 }
 
+/// The same of the reference, which the other engines equal.
+fn check(
+    program: &Arc<Program>,
+    costs: Costs<'_>,
+    initial: &[Array2<f64>],
+    number: u64,
+    batches: &[Batch; 2],
+) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
+    let expected = run(program, initial, number, batches, &mut Reference);
+    let mut fast = Fast::default();
+    let mut clocked = Clocked(costs);
+    let engines: [(&str, &mut dyn Engine); 2] = [("fast", &mut fast), ("clocked", &mut clocked)];
+    for (name, engine) in engines {
+        let found = run(program, initial, number, batches, engine);
+        for (ours, theirs) in found.iter().zip(&expected) {
+            let write = &program.tensor(theirs.0.written[0].tensor).name;
+            assert_eq!(ours, theirs, "{name}, program {number}, {write}: {program:?}");
+        }
+    }
+    expected
+}
+
+fn name_of(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Product(_) => "product",
+        Operation::Reduce(_) => "reduce",
+        Operation::Combine(_) => "combine",
+        Operation::Select(_) => "select",
+        Operation::Loss(_) => "loss",
+        Operation::Update(_) => "update",
+    }
+}
+
 #[test]
 fn engines_equal_the_reference_on_random_programs() {
     let (mut programs, mut number) = (0, 0);
@@ -226,27 +260,10 @@ fn engines_equal_the_reference_on_random_programs() {
         let initial = initial_weights(&prepared.graph, number);
         let mut draws = Draws::new("samples", number);
         let batches = [(); 2].map(|()| batch(&prepared, &mut draws));
-        let expected = run(program, &initial, number, &batches, &mut Reference);
-        let mut fast = Fast::default();
-        let mut clocked = Clocked(prepared.costs(Arithmetic::Fixed));
-        let engines: [(&str, &mut dyn Engine); 2] =
-            [("fast", &mut fast), ("clocked", &mut clocked)];
-        for (name, engine) in engines {
-            let found = run(program, &initial, number, &batches, engine);
-            for (ours, theirs) in found.iter().zip(&expected) {
-                let write = &program.tensor(theirs.0.written[0].tensor).name;
-                let shown = || format!("{name}, experiment {number}, {write}");
-                assert_eq!(ours, theirs, "{}: {:?}", shown(), prepared.experiment);
-            }
-        }
+        let costs = prepared.costs(Arithmetic::Fixed);
+        let expected = check(program, costs, &initial, number, &batches);
         for command in &prepared.program.commands {
-            let of = match command.operation {
-                Operation::Product(_) => "product",
-                Operation::Reduce(_) => "reduce",
-                Operation::Loss(_) => "loss",
-                Operation::Update(_) => "update",
-            };
-            *seen.entry(of).or_insert(0) += 1;
+            *seen.entry(name_of(&command.operation)).or_insert(0) += 1;
         }
         for (what, holds) in [
             ("overflow", expected.iter().any(|(of, _)| of.written[0].overflowed_sums > 0)),

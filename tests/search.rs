@@ -442,7 +442,12 @@ fn the_widths_that_are_named_are_those_of_the_plan() {
                 "weights" => prepared.plan.layers[layer].weights.format.bits(),
                 _ => {
                     let mut tensors = prepared.program.tensors.iter();
-                    let here = tensors.find(|t| t.layer == layer && t.role.name() == role).unwrap();
+                    let here = tensors
+                        .find(|t| {
+                            t.entry == systoliq_program::EntryName::Number(layer)
+                                && t.role.name() == role
+                        })
+                        .unwrap();
                     here.plan.format.bits()
                 }
             };

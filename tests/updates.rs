@@ -4,7 +4,7 @@ use crate::support::{data, prepared, train};
 use serde_json::Value;
 use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
-use systoliq_program::{Engine, Reference, Role, Step, Store, TensorId};
+use systoliq_program::{Engine, EntryName, Reference, Role, Step, Store, TensorId};
 use systoliq_run::trainer::Conduct;
 use systoliq_run::{EngineKind, Prepared, Trainer};
 use systoliq_study::Report;
@@ -108,7 +108,9 @@ fn nearest_even(value: i128, shift: u32) -> i128 {
 
 /// Codes and fraction bits of the tensor of a role in layer 0.
 fn codes(store: &Store, role: Role) -> (Vec<i128>, i32) {
-    let tensor = store.tensor(store.program().find(role, 0).expect("a tensor")).expect("codes");
+    let tensor = store
+        .tensor(store.program().find(role, EntryName::Number(0)).expect("a tensor"))
+        .expect("codes");
     (tensor.to_codes().into_iter().map(i128::from).collect(), tensor.format().frac())
 }
 
@@ -444,7 +446,7 @@ fn controlled(every: usize, limit: f64, steps: usize) -> Vec<(i32, ConversionSta
     let prepared = prepared("digits-mlp", &[("precision.gradients", &scale)]);
     let data = data(&prepared, 1);
     let mut store = store(&prepared, 1);
-    let id = prepared.program.find(Role::Gradients, 0).expect("dz0");
+    let id = prepared.program.find(Role::Gradients, EntryName::Number(0)).expect("dz0");
     let mut found = Vec::new();
     for number in 0..steps {
         let epoch = (number / 38) as u32;

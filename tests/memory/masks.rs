@@ -10,7 +10,8 @@ use systoliq_program::operation::Product;
 use systoliq_program::tensor::OperandRef;
 use systoliq_program::view::Repeats;
 use systoliq_program::{
-    Edge, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorId, Work, WriteId,
+    Edge, EntryName, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorId, Work,
+    WriteId,
 };
 
 use super::burst_by_burst::{Work as Step, follow};
@@ -50,7 +51,7 @@ fn program(case: &Case, edge: Option<Edge>, has_bias: bool) -> Program {
     let operation =
         Operation::Product(Product { a, b, repeats: Repeats::ONCE, accumulator, finish }.into());
     let mut program = Program::over(tensors, A, C);
-    program.push(0, Pass::Forward, operation);
+    program.push(EntryName::Number(0), Pass::Forward, operation);
     program
 }
 

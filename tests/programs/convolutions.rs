@@ -9,7 +9,7 @@ use systoliq_nn::Answers;
 use systoliq_program::operation::{BatchLoss, Product, Reduce, Update};
 use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::{
-    ConvolutionShape, Edge, Factor, Finish, Pass, Role, TensorDecl, TensorId, TensorPlan,
+    ConvolutionShape, Edge, EntryName, Factor, Finish, Pass, Role, TensorDecl, TensorId, TensorPlan,
 };
 
 use super::*;
@@ -74,7 +74,7 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
     let moving = [Scale::Static, Scale::Dynamic, Scale::History { window: 2 }];
     let mut tensor = |name: &str, role, rows, cols, scales: &[Scale]| {
         let (name, plan) = (name.to_owned(), plan(draws, scales));
-        TensorDecl { name, role, layer: 0, stands_for: None, rows, cols, plan }
+        TensorDecl { name, role, entry: EntryName::Number(0), stands_for: None, rows, cols, plan }
     };
     let tensors = vec![
         tensor("x", Role::Input, image, channels, &moving),
@@ -119,15 +119,15 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
         };
         let product =
             Product { a: of(0), b: of(1), repeats: products[at].repeats, accumulator, finish };
-        program.push(0, pass, Operation::Product(product.into()));
+        program.push(EntryName::Number(0), pass, Operation::Product(product.into()));
         if pass == Pass::Forward {
             let loss = BatchLoss { outputs: Y, targets: Some(TARGETS), error: DY };
-            program.push(0, pass, Operation::Loss(loss));
+            program.push(EntryName::Number(0), pass, Operation::Loss(loss));
         }
         if pass == Pass::WeightGradient {
             let finish = Finish { bias: None, edges: Vec::new(), factor: Factor::Mean, output: DB };
             let reduce = Reduce { input: DY, accumulator, product_with: X, finish };
-            program.push(0, pass, Operation::Reduce(reduce));
+            program.push(EntryName::Number(0), pass, Operation::Reduce(reduce));
         }
     }
     for (written, gradient) in [(W, DW), (BIAS, DB)] {
@@ -140,7 +140,7 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
             decay: false,
             rate_bits: 16,
         };
-        program.push(0, Pass::Update, Operation::Update(update));
+        program.push(EntryName::Number(0), Pass::Update, Operation::Update(update));
     }
     program
 }

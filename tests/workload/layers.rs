@@ -152,9 +152,8 @@ fn training_a_dense_layer_takes_what_train_says() {
             if !lowered || !alike {
                 continue;
             }
-            let named = |work: &&LayerWork| {
-                work.pass == command.pass && work.layer == ["a", "b"][command.layer]
-            };
+            let layer = ["a", "b"][command.entry.number().expect("a chain of layers")];
+            let named = |work: &&LayerWork| work.pass == command.pass && work.layer == layer;
             let work = workload.work.iter().find(named).expect("a layer and a pass");
             let nth = prepared.program.writes_of(write.command).position(|(of, _)| of == at);
             let ours = work.writes().nth(nth.expect("a write")).expect("as many writes");

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use systoliq_nn::Evaluation;
 use systoliq_nn::Extended;
-use systoliq_program::TensorDecl;
+use systoliq_program::{EntryName, TensorDecl};
 use systoliq_run::Right;
 use systoliq_run::{Error, Prepared};
 use systoliq_run::{
@@ -311,7 +311,7 @@ pub struct FoundTensor {
     /// Its role.
     pub role: String,
     /// The layer with weights that it belongs to.
-    pub layer: usize,
+    pub layer: EntryName,
     /// Its format as planned.
     pub format: String,
     /// Bits of an element.
@@ -344,7 +344,7 @@ impl FoundTensor {
         Self {
             name: decl.name.clone(),
             role: decl.role.name().to_owned(),
-            layer: decl.layer,
+            layer: decl.entry,
             format: decl.plan.format_name(),
             bits: decl.plan.format.bits(),
             step_elements: (decl.rows.count(batch) * decl.cols) as u64,

@@ -114,6 +114,53 @@ impl Combination {
         self.and(other, true)
     }
 
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// 0 in place of every negative value.
+    #[must_use]
+    pub fn nonnegative(self) -> Self {
+        let values = match self.values {
+            CombinedValues::Narrow { bits, raws } => {
+                let raws = raws.into_iter().map(|raw| raw.max(0)).collect();
+                CombinedValues::Narrow { bits, raws }
+            }
+            CombinedValues::Wide(raws) => {
+                let zero = BigInt::zero();
+                CombinedValues::Wide(raws.into_iter().map(|raw| raw.max(zero.clone())).collect())
+            }
+        };
+        Self { values, ..self }
+    }
+
+    /// `most · 2^-frac` in place of every larger value.
+    #[must_use]
+    pub fn at_most(self, most: i64, frac: i32) -> Self {
+        let common = self.frac.max(frac);
+        let most = BigInt::from(most) << (common - frac);
+        let values = self.values.wide().into_iter();
+        let values = values.map(|raw| (raw << (common - self.frac)).min(most.clone()));
+        Self { frac: common, values: CombinedValues::of(values.collect()) }
+    }
+
+    /// 0 in place of every value at whose place `keeps` does not hold.
+    #[must_use]
+    pub fn only(mut self, keeps: impl Fn(usize) -> bool) -> Self {
+        let dropped = (0..self.len()).filter(|&at| !keeps(at));
+        match &mut self.values {
+            CombinedValues::Narrow { raws, .. } => dropped.for_each(|at| raws[at] = 0),
+            CombinedValues::Wide(raws) => dropped.for_each(|at| raws[at].set_zero()),
+        }
+        self
+    }
+
     /// Which values are not zero, row by row.
     pub fn nonzero(&self) -> Vec<bool> {
         match &self.values {
@@ -195,6 +242,18 @@ impl Combination {
 }
 
 impl CombinedValues {
+    /// As 64-bit integers where all are short enough.
+    fn of(values: Vec<BigInt>) -> Self {
+        let bits = values.iter().map(BigInt::bits).max().unwrap_or(0);
+        match i32::try_from(bits) {
+            Ok(bits @ ..=NARROW) => {
+                let raws = values.iter().map(|raw| i64::try_from(raw).expect("so few bits"));
+                Self::Narrow { bits, raws: raws.collect() }
+            }
+            _ => Self::Wide(values),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Narrow { raws, .. } => raws.len(),
@@ -314,6 +373,39 @@ mod tests {
             assert_eq!(found.nonzero(), [false, true]);
             let far = found.plus(of(Multiplier { mantissa: 1 << 15, exponent: -40 }, 0));
             assert_eq!(far.nonzero(), [false, true]);
+        }
+    }
+
+    /// In 64 bits, and far beyond.
+    #[test]
+    fn values_are_cut_and_chosen_exactly_at_any_width() {
+        let tensor =
+            |codes: [i64; 4]| Tensor::from_codes("Q16.16".parse().unwrap(), 1, 4, &codes);
+        for exponent in [-4, 40] {
+            let factor = Multiplier { mantissa: 1 << 15, exponent: 15 };
+            let far = Multiplier { mantissa: 1 << 15, exponent: 15 + exponent };
+            let sum = Combination::of(factor, &tensor([-3, 0, 1 << 20, 5]))
+                .plus(Combination::of(far, &tensor([0; 4])));
+            let conversion = Conversion {
+                from_frac: 0,
+                scale: 1,
+                to: "Q16.16".parse().unwrap(),
+                rounding: Rounding::Floor,
+                overflow: Overflow::Saturate,
+                key: Key::new(0),
+            };
+            let codes = |of: Combination| {
+                let mut tensor = Tensor::zeros(conversion.to, 1, 4);
+                of.write(&conversion, &mut tensor, 0);
+                tensor.to_codes()
+            };
+            assert_eq!(codes(sum.clone().nonnegative()), [0, 0, 1 << 20, 5]);
+            assert_eq!(codes(sum.clone().only(|at| at != 2)), [-3, 0, 0, 5]);
+            // 1.5, of more fraction bits than the sum has, and of fewer.
+            for frac in [1, 16, 60] {
+                let cut = sum.clone().at_most(3 << (frac - 1), frac);
+                assert_eq!(codes(cut), [-3, 0, 3 << 15, 5], "{frac}");
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 //! - The same program on float hardware has the width of its format in place of every width, one copy of
 //!   the weights, and no conversions.
 
+mod combine;
 mod edge;
 mod flow;
 mod gemm;

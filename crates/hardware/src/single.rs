@@ -9,8 +9,8 @@ use systoliq_program::operation::Product;
 use systoliq_program::tensor::{OperandRef, Rows};
 use systoliq_program::view::Repeats;
 use systoliq_program::{
-    Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId, TensorPlan,
-    Work, WriteId,
+    EntryName, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId,
+    TensorPlan, Work, WriteId,
 };
 
 use crate::cost::{Arithmetic, Costs};
@@ -76,7 +76,8 @@ pub fn tensor(
         rounding: Rounding::NearestEven,
         overflow: Overflow::Saturate,
     };
-    Ok(TensorDecl { name, role, layer, stands_for: None, rows: Rows::Fixed(rows), cols, plan })
+    let entry = EntryName::Number(layer);
+    Ok(TensorDecl { name, role, entry, stands_for: None, rows: Rows::Fixed(rows), cols, plan })
 }
 
 /// What one isolated GEMM takes.
@@ -231,6 +232,6 @@ fn program(shape: GemmShape, widths: GemmWidths) -> Result<Program, Error> {
     };
     let operation = Operation::Product(product.into());
     let mut program = Program::over(tensors, a, c);
-    program.push(0, Pass::Forward, operation);
+    program.push(EntryName::Number(0), Pass::Forward, operation);
     Ok(program)
 }

@@ -168,7 +168,7 @@ impl<F: Real> Golden<F> {
 
     /// The parameters of an operator, if it has some.
     fn parameters_of(&self, node: &Node) -> Option<&LayerParameters<F>> {
-        node.number.map(|number| &self.parameters.layers[number])
+        node.name.number().map(|number| &self.parameters.layers[number])
     }
 
     /// `[samples, outputs]`: the network's answer to each row of `inputs`.
@@ -259,12 +259,10 @@ impl<F: Real> Golden<F> {
             }
             if let Some(entry) = graph.maker(value) {
                 let node = &graph.nodes[entry];
-                for (place, &read) in node.reads.iter().enumerate().rev() {
-                    if wanted(read) {
-                        let parameters = self.parameters_of(node);
-                        let made = node.operator.input_gradient(place, &gradient, parameters);
-                        contributions.entry(read).or_default().push(made);
-                    }
+                for &read in node.reads.iter().rev().filter(|&&read| wanted(read)) {
+                    let parameters = self.parameters_of(node);
+                    let made = node.operator.input_gradient(&gradient, parameters);
+                    contributions.entry(read).or_default().push(made);
                 }
             }
             gradients.put(value, gradient);

@@ -10,6 +10,10 @@ use crate::Error;
 use crate::network::{ClippedReluSpec, LayerSpec, Loss, Network};
 use crate::operator::{ClippedRelu, Dense, EdgeFunction, Operator};
 
+mod name;
+
+pub use name::EntryName;
+
 /// A value of a network: the input, or what an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub usize);
@@ -71,16 +75,14 @@ impl Shape {
 /// An entry of a network, in its graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// What a user calls it: its number, or `@` and its place where it has none.
-    pub name: String,
+    /// What it is called.
+    pub name: EntryName,
     /// What it does.
     pub operator: Operator,
     /// The values that it reads.
     pub reads: Vec<ValueId>,
     /// The shape of the value that it makes.
     pub shape: Shape,
-    /// Its number among the layers with weights, if it has weights.
-    pub number: Option<usize>,
 }
 
 /// A layer with weights, and where it stands in its graph.
@@ -172,7 +174,7 @@ impl Graph {
             };
             if operator.function().is_some() {
                 match entries.last() {
-                    Some((Operator::Dense(_), _)) => {}
+                    Some((Operator::Dense(_) | Operator::Add, _)) => {}
                     Some((Operator::Function(_), _)) => {
                         return Err(Error::MisplacedRelu { at, found: "a relu" });
                     }
@@ -205,8 +207,8 @@ impl Graph {
             let shape = operator.shape(&reads.iter().map(shape_of).collect::<Vec<_>>());
             reads.iter().for_each(|value| readers[value.0].push(entry));
             let number = operator.weighted().and_then(|_| numbers.next());
-            let name = number.map_or(format!("@{entry}"), |number| number.to_string());
-            nodes.push(Node { name, operator, reads, shape, number });
+            let name = number.map_or(EntryName::Place(entry), EntryName::Number);
+            nodes.push(Node { name, operator, reads, shape });
         }
         let unread = readers.iter().position(Vec::is_empty);
         assert_eq!(unread, Some(nodes.len()), "the value that nobody reads, and the output");
@@ -257,6 +259,15 @@ impl Graph {
         self.fused(entry).map_or(Some(entry), |before| self.maker(before))
     }
 
+    /// What is stored of the value that an entry makes: what leaves its edge.
+    pub fn stored_of(&self, entry: usize) -> ValueId {
+        let value = ValueId::made_by(entry);
+        match self.readers(value) {
+            &[only] if self.fused(only) == Some(value) => self.stored_of(only),
+            _ => value,
+        }
+    }
+
     /// The edge of a value: the functions that are fused into the operator that makes it, first to last.
     /// A function that is not fused makes a value by itself, whose edge has this one function.
     pub fn edge(&self, value: ValueId) -> Vec<EdgeFunction> {
@@ -266,13 +277,11 @@ impl Graph {
         edge
     }
 
-    /// The values that are stored, in their order: the input, and of each operator what leaves its edge.
+    /// The values that are stored, in the order of their makers: the input, and of each operator what
+    /// leaves its edge.
     pub fn stored(&self) -> impl DoubleEndedIterator<Item = ValueId> {
-        let all = (0..self.readers.len()).map(ValueId);
-        all.filter(|&value| match self.readers(value) {
-            [only] => self.fused(*only) != Some(value),
-            _ => true,
-        })
+        let makers = (0..self.nodes.len()).filter(|&entry| self.fused(entry).is_none());
+        std::iter::once(ValueId::INPUT).chain(makers.map(|maker| self.stored_of(maker)))
     }
 
     /// Whether weights have part in a value, so that it has a gradient.
@@ -283,9 +292,15 @@ impl Graph {
         })
     }
 
-    /// Whether nothing negative can be in a value, whatever the weights.
+    /// Whether nothing negative can be in a value, whatever the weights and the input.
     pub fn is_nonnegative(&self, value: ValueId) -> bool {
-        self.edge(value).last().is_some_and(|function| function.is_nonnegative())
+        let Some(maker) = self.maker(value) else { return false };
+        let Node { operator, reads, .. } = &self.nodes[maker];
+        let of_nonnegative = match operator {
+            Operator::Add => reads.iter().all(|&read| self.is_nonnegative(read)),
+            Operator::Dense(_) | Operator::Function(_) => false,
+        };
+        of_nonnegative || self.edge(value).last().is_some_and(|function| function.is_nonnegative())
     }
 
     /// Whether a value leaves its operator through a ReLU, clipped or not.
@@ -295,9 +310,15 @@ impl Graph {
         })
     }
 
+    /// What the entry is called whose operator makes a value; the input has that of the first layer with
+    /// weights.
+    pub fn name_of(&self, value: ValueId) -> EntryName {
+        self.maker(value).map_or(EntryName::Number(0), |maker| self.nodes[maker].name)
+    }
+
     /// The layer with weights that makes a value, if one does.
     pub fn layer_of(&self, value: ValueId) -> Option<&WeightedLayer> {
-        let number = self.nodes[self.maker(value)?].number?;
+        let number = self.nodes[self.maker(value)?].name.number()?;
         Some(&self.weighted[number])
     }
 
@@ -309,8 +330,8 @@ impl Graph {
     fn find_weighted(&self) -> Vec<WeightedLayer> {
         let layer = |output| {
             let entry = self.maker(output)?;
-            let Node { operator, reads, number, .. } = &self.nodes[entry];
-            let (dense, number, reads) = (operator.weighted()?, (*number)?, reads[0]);
+            let Node { operator, reads, name, .. } = &self.nodes[entry];
+            let (dense, number, reads) = (operator.weighted()?, name.number()?, reads[0]);
             Some(WeightedLayer { number, entry, dense, reads, output })
         };
         self.stored().filter_map(layer).collect()

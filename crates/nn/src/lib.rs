@@ -52,7 +52,7 @@ pub use extended::Extended;
 pub use golden::{
     Evaluation, Golden, Gradients, Parameters, Predicted, Quantity, Real, StepRecord,
 };
-pub use graph::{Graph, Node, Shape, ValueId, WeightedLayer, initial_weights};
+pub use graph::{EntryName, Graph, Node, Shape, ValueId, WeightedLayer, initial_weights};
 pub use metrics::Information;
 pub use network::{
     BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, Training,

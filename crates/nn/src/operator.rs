@@ -5,6 +5,7 @@
 //! elements, which work in place, in the edge of what makes the value. Whoever walks a
 //! [`Graph`](crate::Graph) asks here and knows none of them.
 
+mod add;
 mod clipped_relu;
 mod dense;
 mod relu;
@@ -22,6 +23,8 @@ pub use dense::Dense;
 pub enum Operator {
     /// A dense layer.
     Dense(Dense),
+    /// The sum of what it reads.
+    Add,
     /// A function of single elements.
     Function(EdgeFunction),
 }
@@ -44,6 +47,7 @@ impl Operator {
     pub fn shape(&self, reads: &[Shape]) -> Shape {
         match self {
             Self::Dense(dense) => dense.shape(reads),
+            Self::Add => add::shape(reads),
             Self::Function(_) => reads[0],
         }
     }
@@ -52,14 +56,14 @@ impl Operator {
     pub fn weighted(&self) -> Option<Dense> {
         match self {
             Self::Dense(dense) => Some(*dense),
-            Self::Function(_) => None,
+            Self::Add | Self::Function(_) => None,
         }
     }
 
     /// The function, if it is one.
     pub fn function(&self) -> Option<EdgeFunction> {
         match self {
-            Self::Dense(_) => None,
+            Self::Dense(_) | Self::Add => None,
             Self::Function(function) => Some(*function),
         }
     }
@@ -67,7 +71,7 @@ impl Operator {
     /// Whether a function directly behind it can belong to its edge.
     pub fn has_edge(&self) -> bool {
         match self {
-            Self::Dense(_) => true,
+            Self::Dense(_) | Self::Add => true,
             Self::Function(_) => false,
         }
     }
@@ -84,26 +88,25 @@ impl Operator {
     ) -> Array2<F> {
         match self {
             Self::Dense(_) => dense::forward(reads[0], weighted(parameters)),
+            Self::Add => add::forward(reads),
             Self::Function(_) => reads[0].clone(),
         }
     }
 
-    /// The gradient with respect to value `place` of those that it reads, from that with respect to
-    /// what entered its edge.
+    /// The gradient with respect to each of the values that it reads, from that with respect to what
+    /// entered its edge.
     ///
     /// # Panics
     ///
     /// As [`forward`](Self::forward).
     pub fn input_gradient<F: Real>(
         &self,
-        place: usize,
         gradient: &Array2<F>,
         parameters: Option<&LayerParameters<F>>,
     ) -> Array2<F> {
-        assert_eq!(place, 0, "an operator that reads one value");
         match self {
             Self::Dense(_) => dense::input_gradient(gradient, weighted(parameters)),
-            Self::Function(_) => gradient.clone(),
+            Self::Add | Self::Function(_) => gradient.clone(),
         }
     }
 
@@ -117,7 +120,7 @@ impl Operator {
     ) -> Option<LayerParameters<F>> {
         match self {
             Self::Dense(dense) => Some(dense.parameter_gradient(reads[0], gradient, divisor)),
-            Self::Function(_) => None,
+            Self::Add | Self::Function(_) => None,
         }
     }
 }

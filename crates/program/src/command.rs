@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::{Along, SoftmaxFormat};
 use systoliq_nn::Quantity;
-// How a program learns is stated as networks state it.
-pub use systoliq_nn::{BatchGradient, LossUnit, Schedule};
+// How a program learns, and what entries are called, is stated as networks state it.
+pub use systoliq_nn::{BatchGradient, EntryName, LossUnit, Schedule};
 
-use crate::operation::{Operation, Product, Work};
+use crate::operation::{Operation, Product, Select, Update, Work};
 use crate::role::Role;
 use crate::tensor::{OperandRef, TensorDecl, TensorId};
 
@@ -64,8 +64,8 @@ pub struct WriteId(pub usize);
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The layer with weights that it belongs to.
-    pub layer: usize,
+    /// The entry of the network that it belongs to.
+    pub entry: EntryName,
     /// The pass that it belongs to.
     pub pass: Pass,
     /// What it does.
@@ -75,7 +75,7 @@ pub struct Command {
 /// One tensor that a command writes: each has a name, a conversion and a cost of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// Unique: layer, pass and tensor.
+    /// Unique: entry, pass and tensor.
     pub name: String,
     /// The command.
     pub command: CommandId,
@@ -163,14 +163,14 @@ impl Program {
         }
     }
 
-    /// Appends a command to the training step, named after layer, pass and what it writes.
-    pub fn push(&mut self, layer: usize, pass: Pass, operation: Operation) -> CommandId {
+    /// Appends a command to the training step, named after entry, pass and what it writes.
+    pub fn push(&mut self, entry: EntryName, pass: Pass, operation: Operation) -> CommandId {
         let id = CommandId(self.commands.len());
         for tensor in operation.writes() {
-            let name = format!("{layer}.{pass}.{}", self.tensor(tensor).name);
+            let name = format!("{entry}.{pass}.{}", self.tensor(tensor).name);
             self.writes.push(Write { name, command: id, tensor });
         }
-        self.commands.push(Command { layer, pass, operation });
+        self.commands.push(Command { entry, pass, operation });
         self.step.push(id);
         id
     }
@@ -220,28 +220,37 @@ impl Program {
         reads.into_iter().map(|(tensor, _)| tensor).collect()
     }
 
-    /// The id of the rounding of the sums of a command: `layer/pass/accumulator`; see
+    /// The id of the rounding of the sums of a command: `entry/pass/accumulator`; see
     /// [`output_id`](Self::output_id).
     pub fn accumulator_id(&self, id: CommandId) -> String {
         self.conversion_id(self.command(id), "accumulator")
     }
 
-    /// The id of the conversion into what a command writes: `layer/pass/role`, with `.bias` behind it
-    /// for what a bias has in the role of its weights: gradient and momentum.
+    /// The id of the conversion into what a command writes: `entry/pass/role`, with `.bias` behind it
+    /// for what a bias has in the role of its weights: gradient and momentum; with `.j` for the gradient
+    /// of place j > 0 of what an addition reads; and with `.sum` for the sum of what several readers of a
+    /// value contribute to its gradient. It is unique in a program.
     pub fn output_id(&self, id: CommandId, output: TensorId) -> String {
         let command = self.command(id);
         self.conversion_id(command, self.tensor(output).role.name())
     }
 
     fn conversion_id(&self, command: &Command, role: &str) -> String {
-        let bias = match &command.operation {
-            Operation::Reduce(_) => true,
-            Operation::Update(update) => {
-                role == Role::Momentum.name() && self.tensor(update.written).role == Role::Bias
+        let of_bias = |update: &Update| self.tensor(update.written).role == Role::Bias;
+        let which = match &command.operation {
+            Operation::Reduce(_) => ".bias",
+            Operation::Update(update) if role == Role::Momentum.name() && of_bias(update) => {
+                ".bias"
             }
-            Operation::Product(_) | Operation::Loss(_) => false,
+            Operation::Combine(_) if command.pass == Pass::InputGradient => ".sum",
+            Operation::Select(Select { place: place @ 1.., .. }) => &format!(".{place}"),
+            Operation::Product(_)
+            | Operation::Combine(_)
+            | Operation::Select(_)
+            | Operation::Loss(_)
+            | Operation::Update(_) => "",
         };
-        format!("{}/{}/{role}{}", command.layer, command.pass, if bias { ".bias" } else { "" })
+        format!("{}/{}/{role}{which}", command.entry, command.pass)
     }
 
     /// How much there is to do for a write with `batch` samples.
@@ -283,10 +292,10 @@ impl Program {
         self.tensors.iter().position(found).map(TensorId)
     }
 
-    /// The tensor of a role in a layer, if there is one; of weights or biases and their
+    /// The tensor of a role in an entry, if there is one; of weights or biases and their
     /// gradients, that of the weights.
-    pub fn find(&self, role: Role, layer: usize) -> Option<TensorId> {
-        let found = |decl: &TensorDecl| decl.role == role && decl.layer == layer;
+    pub fn find(&self, role: Role, entry: EntryName) -> Option<TensorId> {
+        let found = |decl: &TensorDecl| decl.role == role && decl.entry == entry;
         self.tensors.iter().position(found).map(TensorId)
     }
 }

@@ -12,6 +12,8 @@ use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::{Range, ends};
 use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Tensor};
 
+use crate::command::Program;
+use crate::operation::What;
 use crate::plan::TensorPlan;
 use crate::tensor::TensorId;
 
@@ -62,14 +64,30 @@ pub enum Factor {
     Mean,
 }
 
-impl Finish {
-    /// The mask that an edge reads.
-    pub fn mask(&self) -> Option<TensorId> {
-        self.edges.iter().find_map(|edge| match edge {
-            Edge::Positive(tensor) | Edge::Between { of: tensor, .. } => Some(*tensor),
-            Edge::Relu | Edge::Clip { .. } => None,
-        })
-    }
+/// The masks that edges read.
+pub(crate) fn masks(edges: &[Edge]) -> impl Iterator<Item = (TensorId, What)> {
+    edges.iter().filter_map(|edge| match edge {
+        Edge::Positive(tensor) | Edge::Between { of: tensor, .. } => Some((*tensor, What::Mask)),
+        Edge::Relu | Edge::Clip { .. } => None,
+    })
+}
+
+/// What values are clipped at.
+fn real_of(most: i64) -> f64 {
+    most as f64 * 2f64.powi(-CLIP_FRAC)
+}
+
+/// Edges behind something, for a person.
+pub(crate) fn describe(made: String, edges: &[Edge], program: &Program) -> String {
+    let name_of = |id: TensorId| program.tensor(id).name.as_str();
+    edges.iter().fold(made, |made, edge| match edge {
+        Edge::Relu => format!("relu({made})"),
+        Edge::Clip { most } => format!("min({made}, {})", real_of(*most)),
+        Edge::Positive(mask) => format!("{made} where {} > 0", name_of(*mask)),
+        Edge::Between { of, most } => {
+            format!("{made} where 0 < {} < {}", name_of(*of), real_of(*most))
+        }
+    })
 }
 
 impl Factor {

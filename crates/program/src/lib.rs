@@ -29,7 +29,7 @@ pub mod tensor;
 pub mod view;
 mod width;
 
-pub use command::{Command, CommandId, Pass, Program, Write, WriteId};
+pub use command::{Command, CommandId, EntryName, Pass, Program, Write, WriteId};
 pub use convolution::ConvolutionShape;
 pub use engine::{Engine, Outcome, Written};
 pub use error::Error;

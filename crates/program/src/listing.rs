@@ -25,7 +25,7 @@ pub fn listing(program: &Program) -> String {
     }
     text.push_str("\none training step\n");
     for (_, write, command) in program.all_writes() {
-        let place = format!("{}.{}", command.layer, command.pass);
+        let place = format!("{}.{}", command.entry, command.pass);
         writeln!(text, "  {place:<18} {}", command.operation.describe(program, write.tensor))
             .expect("writing to a string");
     }

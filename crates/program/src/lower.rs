@@ -1,12 +1,15 @@
 //! From a graph and a precision plan to a program: one file for each operator.
 
+mod combine;
 mod dense;
 mod edge;
+mod gradient;
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use systoliq_fxp::{Accumulator, Multiplier};
-use systoliq_nn::{Graph, Loss, Quantity, Training};
+use systoliq_nn::{BatchGradient, Graph, Loss, Operator, Quantity, Training, ValueId};
 
 use crate::Error;
 use crate::command::{Learning, Pass, Program};
@@ -16,46 +19,31 @@ use crate::plan::Plan;
 use crate::role::Role;
 use crate::tensor::{Rows, TensorDecl, TensorId};
 
+use dense::LayerTensors;
+use gradient::{GradientSource, gradient_of};
+
 impl Program {
     /// Lowers one training step of `graph` under `plan`.
     ///
     /// # Errors
     ///
-    /// If an accumulator is impossible, or no multiplier holds the rate.
+    /// If an accumulator is impossible, no multiplier holds the rate, or a tensor has blocks that
+    /// something else than a product reads or makes.
     pub fn lower(graph: &Graph, plan: &Plan, training: &Training) -> Result<Self, Error> {
         Multiplier::nearest(training.rate, 16).map_err(Error::Rate)?;
         let mut lowering = Lowering::new(graph, plan, training);
-        for layer in graph.weighted() {
-            lowering.forward(layer)?;
+        let made: Vec<ValueId> =
+            graph.stored().filter(|&value| graph.maker(value).is_some()).collect();
+        for &value in &made {
+            lowering.forward(value)?;
         }
         lowering.loss();
-        for layer in graph.weighted().iter().rev() {
-            lowering.backward(layer)?;
-            lowering.update(layer.number);
+        for &value in made.iter().rev().filter(|&&value| graph.trains(value)) {
+            lowering.gradient(value)?;
+            lowering.backward(value)?;
         }
         Ok(lowering.program)
     }
-}
-
-/// The tensors of one layer.
-#[derive(Clone, Copy)]
-struct LayerTensors {
-    /// What the layer reads.
-    input: TensorId,
-    weights: TensorId,
-    /// The same tensor as `weights` where both have one format, or there is a residual.
-    master: TensorId,
-    residual: Option<TensorId>,
-    bias: Option<TensorId>,
-    /// Activations, or logits.
-    output: TensorId,
-    /// Gradient with respect to the pre-activations.
-    gradient: TensorId,
-    weight_gradient: TensorId,
-    bias_gradient: Option<TensorId>,
-    /// Of weights and of bias, where training has momentum.
-    momentum: Option<TensorId>,
-    bias_momentum: Option<TensorId>,
 }
 
 struct Lowering<'a> {
@@ -63,39 +51,56 @@ struct Lowering<'a> {
     plan: &'a Plan,
     /// Whether gradients of weights are means over the batch.
     factor: Factor,
+    /// Of each layer with weights.
     layers: Vec<LayerTensors>,
+    /// What holds each value that is stored.
+    values: BTreeMap<ValueId, TensorId>,
+    /// What holds their gradients, as far as they are declared.
+    gradients: BTreeMap<ValueId, TensorId>,
+    /// What holds what a reader contributes to the gradient of a value that others read, too.
+    contributions: BTreeMap<(ValueId, usize), TensorId>,
     program: Program,
 }
 
 impl<'a> Lowering<'a> {
-    /// Declares every tensor.
+    /// Declares what is known before the first command.
     fn new(graph: &'a Graph, plan: &'a Plan, training: &Training) -> Self {
-        let mut tensors = DeclaredTensors { decls: Vec::new(), momentum: training.momentum > 0.0 };
-        let input = tensors.add(TensorDecl {
+        let mut declared = Declared {
+            graph,
+            plan,
+            has_momentum: training.momentum > 0.0,
+            tensors: Vec::new(),
+            values: BTreeMap::new(),
+            gradients: BTreeMap::new(),
+        };
+        let rows = |value| Rows::Batch { per_sample: graph.shape(value).rows() };
+        let input = declared.add(TensorDecl {
             name: "x".into(),
             role: Role::Input,
-            layer: 0,
+            entry: graph.name_of(ValueId::INPUT),
             stands_for: Some(Quantity::Input),
-            rows: Rows::Batch { per_sample: 1 },
-            cols: graph.inputs(),
-            plan: plan.layers[0].input,
+            rows: rows(ValueId::INPUT),
+            cols: graph.shape(ValueId::INPUT).columns(),
+            plan: plan.input,
         });
-        let mut layers: Vec<LayerTensors> = Vec::new();
-        for (layer, plan) in graph.weighted().iter().zip(&plan.layers) {
-            let below = graph.layer_of(layer.reads);
-            let reads = below.map_or(input, |below| layers[below.number].output);
-            layers.push(tensors.layer(layer, plan, reads, layer.output == graph.output()));
+        declared.values.insert(ValueId::INPUT, input);
+        let mut layers = Vec::new();
+        for value in graph.stored().filter(|&value| graph.maker(value).is_some()) {
+            match graph.layer_of(value) {
+                Some(layer) => layers.push(declared.layer(layer)),
+                None => declared.value(value),
+            }
         }
-        let last = last(graph);
+        let output = graph.output();
         let targets = (graph.loss == Loss::Mse).then(|| {
-            tensors.add(TensorDecl {
+            declared.add(TensorDecl {
                 name: "t".into(),
                 role: Role::Targets,
-                layer: last,
+                entry: graph.name_of(output),
                 stands_for: Some(Quantity::Targets),
-                rows: Rows::Batch { per_sample: 1 },
-                cols: graph.outputs(),
-                plan: plan.layers[last].targets,
+                rows: rows(output),
+                cols: graph.shape(output).columns(),
+                plan: plan.targets,
             })
         });
         let learning = Learning {
@@ -108,26 +113,42 @@ impl<'a> Lowering<'a> {
             loss_scale_log2: training.loss_scale.ilog2() as i32,
         };
         let factor = match training.batch_gradient {
-            systoliq_nn::BatchGradient::Mean => Factor::Mean,
-            systoliq_nn::BatchGradient::Sum => Factor::One,
+            BatchGradient::Mean => Factor::Mean,
+            BatchGradient::Sum => Factor::One,
         };
-        let program = Program {
-            tensors: tensors.decls,
-            commands: Vec::new(),
-            writes: Vec::new(),
-            step: Vec::new(),
-            inference: Vec::new(),
-            input,
-            targets,
-            logits: layers[last].output,
-            outputs: graph.outputs(),
-            learning,
-            softmax: plan.softmax,
-        };
-        Self { graph, plan, factor, layers, program }
+        let Declared { tensors, values, gradients, .. } = declared;
+        let over = Program::over(tensors, input, values[&output]);
+        let program = Program { targets, learning, softmax: plan.softmax, ..over };
+        let contributions = BTreeMap::new();
+        Self { graph, plan, factor, layers, values, gradients, contributions, program }
     }
 
-    /// The accumulator of `layer` for the product of two tensors.
+    /// The operator that makes a value, which is not the input.
+    fn operator(&self, value: ValueId) -> Operator {
+        self.graph.nodes[self.graph.maker(value).expect("a value that is made")].operator
+    }
+
+    /// Makes a value.
+    fn forward(&mut self, value: ValueId) -> Result<(), Error> {
+        let id = match self.operator(value) {
+            Operator::Dense(_) => self.product(value)?,
+            Operator::Add | Operator::Function(_) => self.combination(value)?,
+        };
+        self.program.inference.push(id);
+        Ok(())
+    }
+
+    /// What follows from the gradient of a value: that of what its operator reads, where only the
+    /// operator can make it, and of parameters, which are updated.
+    fn backward(&mut self, value: ValueId) -> Result<(), Error> {
+        match self.operator(value) {
+            Operator::Dense(_) => self.products_of_gradient(value),
+            // Its gradient is that of what it reads, behind the mask of that.
+            Operator::Add | Operator::Function(_) => Ok(()),
+        }
+    }
+
+    /// The accumulator of a layer for the product of two tensors.
     fn accumulator(&self, layer: usize, a: TensorId, b: TensorId) -> Result<Accumulator, Error> {
         let [a, b] = [a, b].map(|id| self.program.tensor(id));
         let plan = &self.plan.layers[layer];
@@ -154,30 +175,70 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The loss and its gradient with respect to the last layer's outputs.
+    /// The loss and its gradient with respect to what the network says.
     fn loss(&mut self) {
-        let last = last(self.graph);
-        let LayerTensors { output, gradient: error, .. } = self.layers[last];
-        let loss = BatchLoss { outputs: output, targets: self.program.targets, error };
-        self.program.push(last, Pass::Forward, Operation::Loss(loss));
+        let output = self.graph.output();
+        let loss = BatchLoss {
+            outputs: self.values[&output],
+            targets: self.program.targets,
+            error: self.gradients[&output],
+        };
+        let entry = self.graph.name_of(output);
+        self.program.push(entry, Pass::Forward, Operation::Loss(loss));
     }
-}
 
-/// The number of the layer that makes what the loss reads.
-fn last(graph: &Graph) -> usize {
-    graph.layer_of(graph.output()).expect("a layer with weights makes the output").number
+    /// Declares one more tensor.
+    fn declare(&mut self, decl: TensorDecl) -> TensorId {
+        self.program.tensors.push(decl);
+        TensorId(self.program.tensors.len() - 1)
+    }
 }
 
 /// The tensors declared so far.
-struct DeclaredTensors {
-    decls: Vec<TensorDecl>,
-    /// Whether training has momentum.
-    momentum: bool,
+struct Declared<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    has_momentum: bool,
+    tensors: Vec<TensorDecl>,
+    values: BTreeMap<ValueId, TensorId>,
+    gradients: BTreeMap<ValueId, TensorId>,
 }
 
-impl DeclaredTensors {
+impl Declared<'_> {
     fn add(&mut self, decl: TensorDecl) -> TensorId {
-        self.decls.push(decl);
-        TensorId(self.decls.len() - 1)
+        self.tensors.push(decl);
+        TensorId(self.tensors.len() - 1)
     }
+
+    /// A value, and its gradient where that is no other one.
+    fn value(&mut self, value: ValueId) {
+        let graph = self.graph;
+        let (entry, plan) = (graph.name_of(value), self.plan.values[&value]);
+        let last = value == graph.output();
+        let (letter, role) = if last { ("z", Role::Logits) } else { ("y", Role::Activations) };
+        let (rows, cols) = of_batch(graph, value);
+        let stored = self.add(TensorDecl {
+            name: format!("{letter}{entry}"),
+            role,
+            entry,
+            stands_for: Some(Quantity::Value(value)),
+            rows,
+            cols,
+            plan: plan.stored,
+        });
+        self.values.insert(value, stored);
+        let source = GradientSource::of(graph, value);
+        if source.is_some_and(|source| source.converts()) {
+            let role = if last { Role::Error } else { Role::Gradients };
+            let decl = gradient_of(graph, value, role, plan.gradient);
+            let gradient = self.add(decl);
+            self.gradients.insert(value, gradient);
+        }
+    }
+}
+
+/// Rows and columns of what is stored of a value.
+fn of_batch(graph: &Graph, value: ValueId) -> (Rows, usize) {
+    let shape = graph.shape(value);
+    (Rows::Batch { per_sample: shape.rows() }, shape.columns())
 }

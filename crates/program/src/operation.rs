@@ -1,9 +1,11 @@
 //! What commands do: for each operation a file with what it reads and writes, how much work that is, how
 //! it is written down, and how it is run plainly.
 
+mod combine;
 mod loss;
 mod product;
 mod reduce;
+mod select;
 mod update;
 
 use serde::{Deserialize, Serialize};
@@ -15,9 +17,11 @@ use crate::engine::{Multiply, Outcome};
 use crate::store::{Running, Store};
 use crate::tensor::TensorId;
 
+pub use combine::Combine;
 pub use loss::BatchLoss;
 pub use product::Product;
 pub use reduce::Reduce;
+pub use select::Select;
 pub use update::{Gathering, Update, UpdateOutput};
 
 /// What a command does.
@@ -27,6 +31,10 @@ pub enum Operation {
     Product(Box<Product>),
     /// Sums of columns, on the vector unit.
     Reduce(Reduce),
+    /// The sum of tensors, element by element, on the vector unit.
+    Combine(Combine),
+    /// The codes of a tensor behind masks, through the vector unit.
+    Select(Select),
     /// The loss, and its gradient with respect to the outputs.
     Loss(BatchLoss),
     /// A step of weights or of a bias against their gradient.
@@ -62,6 +70,8 @@ impl Operation {
         match self {
             Self::Product(product) => vec![product.finish.output],
             Self::Reduce(reduce) => vec![reduce.finish.output],
+            Self::Combine(combine) => vec![combine.output],
+            Self::Select(select) => vec![select.output],
             Self::Loss(loss) => vec![loss.error],
             Self::Update(update) => update.outputs().map(|(_, tensor)| tensor).collect(),
         }
@@ -74,6 +84,8 @@ impl Operation {
         match self {
             Self::Product(product) => product.reads(),
             Self::Reduce(reduce) => vec![elements(reduce.input)],
+            Self::Combine(combine) => combine.reads(),
+            Self::Select(select) => select.reads(),
             Self::Loss(loss) => {
                 [loss.outputs].into_iter().chain(loss.targets).map(elements).collect()
             }
@@ -87,7 +99,7 @@ impl Operation {
         let (rows, cols) = match self {
             Self::Product(product) => return Work::Gemm(product.shape(shape)),
             Self::Reduce(reduce) => shape(reduce.input),
-            Self::Loss(_) | Self::Update(_) => shape(output),
+            Self::Combine(_) | Self::Select(_) | Self::Loss(_) | Self::Update(_) => shape(output),
         };
         Work::Vector { rows, cols }
     }
@@ -96,7 +108,11 @@ impl Operation {
     pub fn product(&self) -> Option<&Product> {
         match self {
             Self::Product(product) => Some(product),
-            Self::Reduce(_) | Self::Loss(_) | Self::Update(_) => None,
+            Self::Reduce(_)
+            | Self::Combine(_)
+            | Self::Select(_)
+            | Self::Loss(_)
+            | Self::Update(_) => None,
         }
     }
 
@@ -104,7 +120,11 @@ impl Operation {
     pub fn update(&self) -> Option<&Update> {
         match self {
             Self::Update(update) => Some(update),
-            Self::Product(_) | Self::Reduce(_) | Self::Loss(_) => None,
+            Self::Product(_)
+            | Self::Reduce(_)
+            | Self::Combine(_)
+            | Self::Select(_)
+            | Self::Loss(_) => None,
         }
     }
 
@@ -113,7 +133,7 @@ impl Operation {
         match self {
             Self::Product(product) => Some(&product.accumulator),
             Self::Reduce(reduce) => Some(&reduce.accumulator),
-            Self::Loss(_) | Self::Update(_) => None,
+            Self::Combine(_) | Self::Select(_) | Self::Loss(_) | Self::Update(_) => None,
         }
     }
 
@@ -122,6 +142,8 @@ impl Operation {
         match self {
             Self::Product(product) => product.describe(program),
             Self::Reduce(reduce) => reduce.describe(program),
+            Self::Combine(combine) => combine.describe(program),
+            Self::Select(select) => select.describe(program),
             Self::Loss(loss) => loss.describe(program),
             Self::Update(update) => update.describe(program, output),
         }
@@ -137,6 +159,8 @@ impl Operation {
         match self {
             Self::Product(product) => product.run(store, running, products),
             Self::Reduce(reduce) => reduce.run(store, running),
+            Self::Combine(combine) => combine.run(store, running),
+            Self::Select(select) => select.run(store),
             Self::Loss(loss) => loss.run(store, running),
             Self::Update(update) => update.run(store, running),
         }

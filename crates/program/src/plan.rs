@@ -1,12 +1,13 @@
 //! The precision plan: format, scale, rounding and overflow of every role in every layer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZero;
 
 use systoliq_fxp::scale::{Share, initial_frac};
 use systoliq_fxp::{Accumulator, Conversion, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_keyed_random::Key;
-use systoliq_nn::{Graph, Loss};
+use systoliq_nn::{EntryName, Graph, Loss, ValueId};
 
 use crate::Error;
 use crate::role::{Role, RoleRules};
@@ -91,8 +92,6 @@ pub(crate) fn name(mode: &impl fmt::Debug) -> String {
 /// not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerPlan {
-    /// Inputs, if this is the first layer.
-    pub input: TensorPlan,
     /// Weights as the array reads them.
     pub weights: TensorPlan,
     /// Weights as the update writes them, unless there is a residual.
@@ -101,12 +100,6 @@ pub struct LayerPlan {
     pub residual: Option<TensorPlan>,
     /// Bias.
     pub bias: TensorPlan,
-    /// Activations (hidden layers) or logits (last layer).
-    pub outputs: TensorPlan,
-    /// Targets, if this is the last layer of a regression.
-    pub targets: TensorPlan,
-    /// Gradient with respect to the pre-activations: `error` in the last layer, `gradients` below.
-    pub gradients: TensorPlan,
     /// Gradients of weights and bias.
     pub weight_gradients: TensorPlan,
     /// Momentum of weights and of bias.
@@ -156,11 +149,26 @@ impl LayerPlan {
     }
 }
 
-/// The plan of every layer with weights.
+/// The plan of a value that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValuePlan {
+    /// The value: activations, or logits.
+    pub stored: TensorPlan,
+    /// Its gradient: that of activations, or the error.
+    pub gradient: TensorPlan,
+}
+
+/// The plan of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Layer by layer.
+    /// The samples.
+    pub input: TensorPlan,
+    /// The targets of a regression.
+    pub targets: TensorPlan,
+    /// Every layer with weights, in the order of their numbers.
     pub layers: Vec<LayerPlan>,
+    /// Every value that is stored, but the input.
+    pub values: BTreeMap<ValueId, ValuePlan>,
     /// The softmax unit of a classifier.
     pub softmax: SoftmaxFormat,
 }
@@ -184,8 +192,18 @@ impl Plan {
             });
         }
         let softmax = softmax(graph, spec)?;
-        let layer = |layer| Resolver::new(graph, spec, layer).layer();
-        Ok(Self { layers: (0..layers).map(layer).collect::<Result<_, _>>()?, softmax })
+        let of = |name| Resolver::new(graph, spec, name);
+        let names = (0..layers).map(EntryName::Number);
+        let layers = names.map(|name| of(name).layer()).collect::<Result<_, _>>()?;
+        let made = graph.stored().filter(|&value| graph.maker(value).is_some());
+        let value = |value| Ok((value, of(graph.name_of(value)).value(value)?));
+        Ok(Self {
+            input: of(graph.name_of(ValueId::INPUT)).role(Role::Input, false, None)?,
+            targets: of(graph.name_of(graph.output())).role(Role::Targets, true, None)?,
+            layers,
+            values: made.map(value).collect::<Result<_, _>>()?,
+            softmax,
+        })
     }
 }
 
@@ -215,22 +233,38 @@ fn softmax(graph: &Graph, spec: &PrecisionSpec) -> Result<SoftmaxFormat, Error> 
     }
 }
 
-/// Resolves the roles of one layer.
+/// Resolves the roles of one entry.
 struct Resolver<'a> {
     graph: &'a Graph,
     general: &'a PrecisionSpec,
     special: Option<&'a PrecisionSpec>,
-    layer: usize,
+    entry: EntryName,
 }
 
 impl<'a> Resolver<'a> {
-    fn new(graph: &'a Graph, spec: &'a PrecisionSpec, layer: usize) -> Self {
-        Self { graph, general: spec, special: spec.layers.get(&layer), layer }
+    fn new(graph: &'a Graph, spec: &'a PrecisionSpec, entry: EntryName) -> Self {
+        Self { graph, general: spec, special: spec.of(entry), entry }
     }
 
+    /// A value that the entry's operator makes.
+    fn value(&self, value: ValueId) -> Result<ValuePlan, Error> {
+        if value == self.graph.output() {
+            return Ok(ValuePlan {
+                stored: self.role(Role::Logits, true, None)?,
+                gradient: self.role(Role::Error, true, None)?,
+            });
+        }
+        let signed = !self.graph.is_nonnegative(value);
+        Ok(ValuePlan {
+            stored: self.role(Role::Activations, signed, None)?,
+            gradient: self.role(Role::Gradients, true, None)?,
+        })
+    }
+
+    /// The entry as a layer with weights. What others of its kind would read is checked, too.
     fn layer(&self) -> Result<LayerPlan, Error> {
-        let output = self.graph.weighted()[self.layer].output;
-        let last = output == self.graph.output();
+        self.role(Role::Input, false, None)?;
+        self.role(Role::Targets, true, None)?;
         let weights = self.role(Role::Weights, true, None)?;
         // Unless stated, master and bias have the range of the weights.
         let range = (weights.scale == Scale::Static).then_some(weights.format);
@@ -240,25 +274,11 @@ impl<'a> Resolver<'a> {
             Some(_) => self.role(Role::Bias, true, range)?,
             None => TensorPlan { rounding: master.rounding, ..self.bias(range)? },
         };
-        let outputs = if last {
-            self.role(Role::Logits, true, None)?
-        } else {
-            self.role(Role::Activations, !self.graph.is_nonnegative(output), None)?
-        };
-        let gradients = if last {
-            self.role(Role::Error, true, None)?
-        } else {
-            self.role(Role::Gradients, true, None)?
-        };
         Ok(LayerPlan {
-            input: self.role(Role::Input, false, None)?,
             weights,
             master,
             residual,
             bias,
-            outputs,
-            targets: self.role(Role::Targets, true, None)?,
-            gradients,
             weight_gradients: self.role(Role::WeightGradients, true, None)?,
             momentum: self.role(Role::Momentum, true, None)?,
             rate_bits: self.rate_bits()?,
@@ -310,8 +330,19 @@ impl<'a> Resolver<'a> {
         self.role(Role::Residual, true, Some(range)).map(Some)
     }
 
+    /// How many values each of the entry's weights' outputs sums.
+    fn fan_in(&self) -> Result<usize, String> {
+        let number = self.entry.number().ok_or_else(|| {
+            format!(
+                "scale \"initial\": {} has no weights to take the range of; expected another scale",
+                self.entry
+            )
+        })?;
+        Ok(self.graph.weighted()[number].dense.inputs)
+    }
+
     fn path(&self, special: bool) -> String {
-        if special { format!("precision.layers.{}.", self.layer) } else { "precision.".into() }
+        if special { format!("precision.layers.{}.", self.entry) } else { "precision.".into() }
     }
 
     fn rate_bits(&self) -> Result<u32, Error> {
@@ -399,7 +430,7 @@ impl<'a> Resolver<'a> {
                 }
                 _ => {
                     let spare = merged.spare.unwrap_or(SPARE_DEFAULT);
-                    let fan_in = self.graph.weighted()[self.layer].dense.inputs;
+                    let fan_in = self.fan_in().map_err(problem)?;
                     (initial_frac(fan_in, bits, spare), Scale::Static)
                 }
             },

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use systoliq_fxp::{Format, Interpolation, Overflow, OverflowAt, Rounding};
+use systoliq_nn::EntryName;
 
 /// The kinds of [`Scale`](systoliq_fxp::Scale) by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -241,4 +242,11 @@ pub struct PrecisionSpec {
     /// Overrides of single layers with weights, numbered from 0; they hold no further `layers`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub layers: BTreeMap<usize, PrecisionSpec>,
+}
+
+impl PrecisionSpec {
+    /// What overrides it for an entry of the network, if something does.
+    pub fn of(&self, entry: EntryName) -> Option<&Self> {
+        self.layers.get(&entry.number()?)
+    }
 }

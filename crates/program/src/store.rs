@@ -24,6 +24,7 @@ use crate::tensor::{OperandRef, Rows, TensorId};
 use crate::{GemmTask, Operand, Pass};
 
 mod enter;
+pub(crate) mod exact;
 mod snapshot;
 mod step;
 
@@ -268,7 +269,17 @@ impl Store {
     /// The way out of a command's results of `frac` fraction bits.
     pub(crate) fn exit_of(&mut self, finish: &Finish, frac: i32, running: &Running<'_>) -> Exit {
         let factor = finish.factor.multiplier(self.batch());
-        let mut frac = frac;
+        let (gates, frac) = self.gates(&finish.edges, frac);
+        let key = running.output_key(finish.output);
+        Exit {
+            gates,
+            ..self.exit_into(finish.output, (factor, frac), key, running.step.is_training())
+        }
+    }
+
+    /// Edges with what they read, for values of `frac` fraction bits; and those that values have behind
+    /// them.
+    pub(crate) fn gates(&self, edges: &[Edge], mut frac: i32) -> (Vec<Gate>, i32) {
         let read = |tensor: TensorId| {
             self.read(tensor);
             Arc::clone(&self.copies(tensor)[0])
@@ -283,12 +294,7 @@ impl Store {
             Edge::Positive(tensor) => Gate::Positive(read(tensor)),
             Edge::Between { of, most } => Gate::Between { of: read(of), most },
         };
-        let gates = finish.edges.iter().map(gate).collect();
-        let key = running.output_key(finish.output);
-        Exit {
-            gates,
-            ..self.exit_into(finish.output, (factor, frac), key, running.step.is_training())
-        }
+        (edges.iter().map(gate).collect(), frac)
     }
 
     /// The way out of results of `frac` fraction bits into a tensor, times `factor`. The tensor is not

@@ -1,7 +1,7 @@
 //! The tensors of a program: their places, shapes and roles.
 
 use systoliq_fxp::Along;
-use systoliq_nn::Quantity;
+use systoliq_nn::{EntryName, Quantity};
 
 use crate::command::Pass;
 use crate::gemm::Reading;
@@ -42,8 +42,8 @@ pub struct TensorDecl {
     pub name: String,
     /// What the tensor is.
     pub role: Role,
-    /// The layer with weights that it belongs to.
-    pub layer: usize,
+    /// The entry of the network that it belongs to: that which makes it, or has it as a parameter.
+    pub entry: EntryName,
     /// What it is in fixed point; momenta and residuals are compared with nothing.
     pub stands_for: Option<Quantity>,
     /// The number of rows.
@@ -55,9 +55,9 @@ pub struct TensorDecl {
 }
 
 impl TensorDecl {
-    /// The id of the conversion of real values that enter: `layer/forward/role`.
+    /// The id of the conversion of real values that enter: `entry/forward/role`.
     pub fn load_id(&self) -> String {
-        format!("{}/{}/{}", self.layer, Pass::Forward, self.role)
+        format!("{}/{}/{}", self.entry, Pass::Forward, self.role)
     }
 
     /// Rows and columns with `batch` samples.

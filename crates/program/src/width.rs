@@ -72,7 +72,10 @@ impl Program {
                 let bits = bounds.bits(accumulator.overflow);
                 Some(SafeWidth { bits, counts_bias: true })
             }
-            Operation::Loss(_) | Operation::Update(_) => None,
+            Operation::Combine(_)
+            | Operation::Select(_)
+            | Operation::Loss(_)
+            | Operation::Update(_) => None,
         }
     }
 }

@@ -61,7 +61,7 @@ impl CapturedGemm {
 ///
 /// If there is no such GEMM; the message names those that there are.
 pub fn find_gemm(program: &Program, name: &str) -> Result<WriteId, Error> {
-    let place = |command: &Command| format!("{}.{}", command.layer, command.pass);
+    let place = |command: &Command| format!("{}.{}", command.entry, command.pass);
     let named = |write: &Write, command: &Command| write.name == name || place(command) == name;
     let gemms =
         || program.all_writes().filter(|(.., command)| command.operation.product().is_some());

@@ -136,7 +136,7 @@ impl<'s> Dump<'s> {
             "file": format!("{name}.npy"),
             "name": decl.name,
             "role": decl.role.name(),
-            "layer": decl.layer,
+            "layer": decl.entry,
             "shape": [tensor.rows(), tensor.cols()],
             "plan": decl.plan.format_name(),
             "format": { "bits": format.bits(), "frac": format.frac(), "signed": format.is_signed() },
@@ -188,26 +188,27 @@ impl<'s> Dump<'s> {
         match &program.command(write.command).operation {
             Operation::Product(product) => {
                 let finish = &product.finish;
-                let (edge, mask, most) = match finish.edges[..] {
-                    [] => ("pass", None, None),
-                    [Edge::Relu] => ("relu", None, None),
-                    [Edge::Relu, Edge::Clip { most }] => ("clipped_relu", None, Some(most)),
-                    [Edge::Positive(mask)] => ("mask", Some(file(mask)), None),
-                    [Edge::Between { of, most }] => ("mask_between", Some(file(of)), Some(most)),
-                    _ => panic!("edges that no layer has: {:?}", finish.edges),
-                };
                 let mut entry = json!({
                     "operation": "gemm",
                     "a": operand(product.a, true), "b": operand(product.b, false),
                     "block": program.block_of(product),
-                    "bias": finish.bias.map(file), "edge": edge, "mask": mask,
+                    "bias": finish.bias.map(file),
                     "accumulator":
                         accumulator(&product.accumulator, product.a.tensor, product.b.tensor),
                     "scale": scale(finish),
                 });
-                if let Some(most) = most {
-                    entry["most"] = json!({ "raw": most, "frac": CLIP_FRAC });
-                }
+                put_edges(&mut entry, &finish.edges, file);
+                entry
+            }
+            Operation::Combine(combine) => {
+                let terms: Vec<_> = combine.terms.iter().map(|&term| file(term)).collect();
+                let mut entry = json!({ "operation": "sum", "terms": terms });
+                put_edges(&mut entry, &combine.edges, file);
+                entry
+            }
+            Operation::Select(select) => {
+                let mut entry = json!({ "operation": "select", "input": file(select.input) });
+                put_edges(&mut entry, &select.edges, file);
                 entry
             }
             Operation::Reduce(reduce) => json!({
@@ -267,7 +268,7 @@ impl<'s> Dump<'s> {
         let mut entry = self.describe(write, store, step);
         let (command, output) = (program.command(write.command), program.tensor(write.tensor));
         entry["command"] = json!(write.name);
-        entry["layer"] = json!(command.layer);
+        entry["layer"] = json!(command.entry);
         entry["pass"] = json!(command.pass);
         entry["conversion"] = json!({
             "rounding": output.plan.rounding,
@@ -292,6 +293,23 @@ impl Observer for Dump<'_> {
     ) -> Result<(), Error> {
         let program: &Program = store.program();
         program.writes_of(command).try_for_each(|(_, write)| self.made(write, store, step))
+    }
+}
+
+/// Says in an entry which edges results pass, with the file of a mask.
+fn put_edges(entry: &mut Value, edges: &[Edge], file: impl Fn(TensorId) -> Option<String>) {
+    let (edge, mask, most) = match *edges {
+        [] => ("pass", None, None),
+        [Edge::Relu] => ("relu", None, None),
+        [Edge::Relu, Edge::Clip { most }] => ("clipped_relu", None, Some(most)),
+        [Edge::Positive(mask)] => ("mask", Some(file(mask)), None),
+        [Edge::Between { of, most }] => ("mask_between", Some(file(of)), Some(most)),
+        _ => panic!("edges that no value has: {edges:?}"),
+    };
+    entry["edge"] = json!(edge);
+    entry["mask"] = json!(mask);
+    if let Some(most) = most {
+        entry["most"] = json!({ "raw": most, "frac": CLIP_FRAC });
     }
 }
 

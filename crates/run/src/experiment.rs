@@ -144,7 +144,7 @@ impl Prepared {
             "the tensors of a step have {total} elements, {most} of them in {} of layer {}: \
              expected at most {}; take a smaller batch or smaller layers",
             decl.role,
-            decl.layer,
+            decl.entry,
             Self::ELEMENTS_MAX
         );
         Err(Error::at("network", problem))

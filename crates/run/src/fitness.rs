@@ -156,7 +156,7 @@ fn of_formats(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<Warning> {
                  {underflowed} round to 0 and {overflowed} leave the range {} to {} (SQNR {sqnr:.1} dB)",
                 decl.role,
                 decl.name,
-                decl.layer,
+                decl.entry,
                 format.min_real(),
                 format.max_real(),
             ),

@@ -192,7 +192,7 @@ pub fn actions(prepared: &Prepared, entries: &[Entry]) -> Actions {
     let mut actions = Actions::default();
     for entry in entries {
         let command = prepared.program.command_of(entry.run.write);
-        let layer = command.layer.to_string();
+        let layer = command.entry.to_string();
         let added = actions.add(layer, command.pass, &entry.once.tally, entry.calls);
         added.expect("the counts of a run fit 64 bits");
     }

@@ -1,7 +1,7 @@
 //! How wide the accumulators of a run are, and how wide they have to be.
 
 use serde::Serialize;
-use systoliq_program::{Command, Pass, SafeWidth, Work, Write, WriteId};
+use systoliq_program::{Command, EntryName, Pass, SafeWidth, Work, Write, WriteId};
 
 use systoliq_run::Prepared;
 use systoliq_run::trainer::Record;
@@ -10,7 +10,7 @@ use systoliq_run::trainer::Record;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccumulatorReport {
     /// The layer with weights.
-    pub layer: usize,
+    pub layer: EntryName,
     /// The pass.
     pub pass: Pass,
     /// The tensor that is made.
@@ -40,7 +40,7 @@ pub(crate) fn accumulators(prepared: &Prepared, record: &Record) -> Vec<Accumula
         let output = &program.tensor(write.tensor).name;
         let safe = program.safe_width(at, batch);
         Some(AccumulatorReport {
-            layer: command.layer,
+            layer: command.entry,
             pass: command.pass,
             output: output.clone(),
             k: match program.work(at, batch) {

@@ -273,7 +273,7 @@ fn converted(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
     match decl.role {
         Role::Input | Role::Master | Role::Bias => of_parameter(id),
         Role::Weights => {
-            let master = prepared.program.find(Role::Master, decl.layer);
+            let master = prepared.program.find(Role::Master, decl.entry);
             (of_parameter(id) - master.map_or(0.0, of_parameter)).max(0.0)
         }
         _ => probed(record, &decl.name, |found| found.conversion_db),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::operation::UpdateOutput;
-use systoliq_program::{Operation, Pass, TensorId, Work, WriteId};
+use systoliq_program::{EntryName, Operation, Pass, TensorId, Work, WriteId};
 
 use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::diagnosis::Diagnosis;
@@ -218,7 +218,7 @@ pub struct CyclesReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerReport {
     /// The layer with weights.
-    pub layer: usize,
+    pub layer: EntryName,
     /// The pass.
     pub pass: Pass,
     /// The tensor that is made.
@@ -551,7 +551,7 @@ fn layers(
             Work::Vector { .. } => None,
         };
         Ok(LayerReport {
-            layer: command.layer,
+            layer: command.entry,
             pass: command.pass,
             output: prepared.program.tensor(write.tensor).name.clone(),
             operation: name_of(&command.operation, write.tensor),
@@ -586,6 +586,8 @@ fn name_of(operation: &Operation, output: TensorId) -> &'static str {
     match operation {
         Operation::Product(_) => "gemm",
         Operation::Reduce(_) => "sum_rows",
+        Operation::Combine(_) => "sum",
+        Operation::Select(_) => "select",
         Operation::Loss(loss) if loss.targets.is_none() => "softmax_cross_entropy",
         Operation::Loss(_) => "squared_error",
         Operation::Update(update) => match update.output(output) {

@@ -11,7 +11,7 @@ use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Stash, stash::StashedTensor};
 use systoliq_nn::{DataSet, EdgeFunction, Schedule, Training, WeightedLayer};
 use systoliq_program::tensor::Rows;
-use systoliq_program::{Program, TensorDecl, WriteId};
+use systoliq_program::{EntryName, Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
 
 use super::table::Columns;
@@ -188,8 +188,9 @@ impl<'a> ResolvedLayer<'a> {
         let &WeightedLayer { number: layer, dense, output, .. } = layer;
         let (program, batch) = (&prepared.program, prepared.experiment.training.batch);
         let units = dense.units as u64;
-        let own = program.tensors.iter().filter(|decl| decl.layer == layer);
-        let writes = program.all_writes().filter(|(.., command)| command.layer == layer);
+        let entry = EntryName::Number(layer);
+        let own = program.tensors.iter().filter(|decl| decl.entry == entry);
+        let writes = program.all_writes().filter(|(.., command)| command.entry == entry);
         Self {
             layer,
             inputs: dense.inputs,

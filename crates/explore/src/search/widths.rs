@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_fxp::Scale;
-use systoliq_program::{Role, TensorDecl, TensorPlan};
+use systoliq_program::{EntryName, Role, TensorDecl, TensorPlan};
 use systoliq_run::{Error, Experiment, Prepared, path};
 
 /// The fewest bits that are tried.
@@ -57,9 +57,11 @@ impl Adjustable {
         let prepared = Prepared::new(experiment.clone())?;
         let mut widths: Vec<Width> = Vec::new();
         for decl in &prepared.program.tensors {
+            // What has no number has no settings of its own.
+            let Some(layer) = decl.entry.number() else { continue };
             let weights = (decl.role == Role::Master).then_some(Role::Weights);
             for role in [decl.role].into_iter().chain(weights) {
-                let place = Place { layer: decl.layer, role: role.name().to_owned() };
+                let place = Place { layer, role: role.name().to_owned() };
                 if widths.iter().all(|width| width.place != place) {
                     let plan = plan_of(&prepared, &place).expect("a tensor of the program");
                     widths.push(Width { place, bits: plan.format.bits(), frac: None });
@@ -68,8 +70,9 @@ impl Adjustable {
         }
         let mut sums = BTreeMap::new();
         for command in &prepared.program.commands {
-            if let Some(accumulator) = command.operation.accumulator() {
-                let bits = sums.entry(command.layer).or_insert(0);
+            let accumulator = command.operation.accumulator();
+            if let (Some(accumulator), Some(layer)) = (accumulator, command.entry.number()) {
+                let bits = sums.entry(layer).or_insert(0);
                 *bits = accumulator.bits().max(*bits);
             }
         }
@@ -153,7 +156,8 @@ fn plan_of(prepared: &Prepared, place: &Place) -> Option<TensorPlan> {
         return Some(prepared.plan.layers[place.layer].weights);
     }
     let mut tensors = prepared.program.tensors.iter();
-    let here = |decl: &&TensorDecl| decl.layer == place.layer && decl.role.name() == place.role;
+    let entry = EntryName::Number(place.layer);
+    let here = |decl: &&TensorDecl| decl.entry == entry && decl.role.name() == place.role;
     tensors.find(here).map(|decl| decl.plan)
 }
 
@@ -186,16 +190,16 @@ mod tests {
             (bits, (plan.scale == Scale::Static).then_some(bits as i32 - frac))
         };
         let place = |layer, role: Role| Place { layer, role: role.name().to_owned() };
-        let tensors =
-            prepared.program.tensors.iter().map(|decl| {
-                ((place(decl.layer, decl.role), decl.name.clone()), format(&decl.plan))
-            });
+        let number = |entry: EntryName| entry.number().expect("a chain of layers");
+        let tensors = prepared.program.tensors.iter().map(|decl| {
+            ((place(number(decl.entry), decl.role), decl.name.clone()), format(&decl.plan))
+        });
         // Also where they are the master.
         let weights = prepared.plan.layers.iter().enumerate().map(|(layer, plan)| {
             ((place(layer, Role::Weights), format!("w{layer}")), format(&plan.weights))
         });
         let sums = prepared.program.all_writes().filter_map(|(_, write, command)| {
-            let place = Place { layer: command.layer, role: ACCUMULATOR.to_owned() };
+            let place = Place { layer: number(command.entry), role: ACCUMULATOR.to_owned() };
             let accumulator = command.operation.accumulator()?;
             Some(((place, write.name.clone()), (accumulator.bits(), None)))
         });

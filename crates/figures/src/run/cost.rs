@@ -1,6 +1,7 @@
 //! Where cycles and energy go, and what bounds each product.
 
 use systoliq_energy::EnergyUnit;
+use systoliq_nn::EntryName;
 
 use super::report::{DrawnEnergy, DrawnReport, DrawnWork};
 use crate::PageFigure;
@@ -134,8 +135,8 @@ fn by_pass<'r>(report: &'r DrawnReport) -> impl Iterator<Item = (&'r str, Vec<&'
 }
 
 /// The layers that there are.
-fn layers(report: &DrawnReport) -> Vec<usize> {
-    let mut layers: Vec<usize> = report.layers.iter().map(|work| work.layer).collect();
+fn layers(report: &DrawnReport) -> Vec<EntryName> {
+    let mut layers: Vec<EntryName> = report.layers.iter().map(|work| work.layer).collect();
     layers.sort_unstable();
     layers.dedup();
     layers
@@ -152,13 +153,13 @@ fn energy_by_pass(report: &DrawnReport) -> PageFigure {
     let mut bars = Vec::new();
     for (pass, works) in by_pass(report) {
         let spent = works.iter().map(|work| (work.layer, [work.energy_pj, work.float32_energy_pj]));
-        let spent: Vec<(usize, [f64; 2])> = spent.collect();
+        let spent: Vec<(EntryName, [f64; 2])> = spent.collect();
         let hardware = [
             (words(pass), fixed.of(pass)),
             (format!("{}, float32", words(pass)), float32.of(pass)),
         ];
         for (on, (label, total)) in hardware.into_iter().enumerate() {
-            let of = |layer: &usize| {
+            let of = |layer: &EntryName| {
                 spent.iter().filter(|work| work.0 == *layer).map(|work| work.1[on]).sum()
             };
             let parts: Vec<(String, f64)> =

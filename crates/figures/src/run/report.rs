@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_energy::EnergyUnit;
-use systoliq_nn::Extended;
+use systoliq_nn::{EntryName, Extended};
 use systoliq_run::Experiment;
 use systoliq_run::comparison::Histogram;
 use systoliq_study::drop::{Judgement, LossRatio, RatioOverSeeds};
@@ -109,7 +109,7 @@ pub(super) struct DrawnEnergy {
 pub(super) struct DrawnTensor {
     pub(super) name: String,
     pub(super) role: String,
-    pub(super) layer: usize,
+    pub(super) layer: EntryName,
     pub(super) format: String,
     pub(super) sqnr_db: Option<Extended>,
     pub(super) saturation_rate: f64,
@@ -140,7 +140,7 @@ pub(super) struct DrawnComparison {
 pub(super) struct DrawnCompared {
     pub(super) name: String,
     pub(super) role: String,
-    pub(super) layer: usize,
+    pub(super) layer: EntryName,
     pub(super) own: DrawnSeries,
     pub(super) teacher_forced: DrawnSeries,
 }
@@ -176,7 +176,7 @@ impl<'de> Deserialize<'de> for DrawnTensorHistogram {
 /// One command on one size of work.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct DrawnWork {
-    pub(super) layer: usize,
+    pub(super) layer: EntryName,
     pub(super) pass: String,
     pub(super) output: String,
     pub(super) m: Option<usize>,

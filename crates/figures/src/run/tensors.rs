@@ -1,7 +1,7 @@
 //! What the formats do to each tensor.
 
 use systoliq_fxp::Format;
-use systoliq_nn::Extended;
+use systoliq_nn::{EntryName, Extended};
 use systoliq_run::comparison::Histogram;
 
 use super::report::{DrawnCompared, DrawnReport, DrawnTensor, DrawnTensorHistogram};
@@ -15,7 +15,7 @@ use crate::scale::{AxisScale, ChartAxis};
 
 pub(super) fn figures(report: &DrawnReport) -> Vec<PageFigure> {
     let mut figures = vec![conversions(report)];
-    let mut layers: Vec<usize> =
+    let mut layers: Vec<EntryName> =
         report.comparison.tensors.iter().map(|tensor| tensor.layer).collect();
     layers.sort_unstable();
     layers.dedup();
@@ -112,7 +112,7 @@ impl Weights {
     }
 }
 
-fn sqnr(report: &DrawnReport, layer: usize, weights: Weights) -> Option<PageFigure> {
+fn sqnr(report: &DrawnReport, layer: EntryName, weights: Weights) -> Option<PageFigure> {
     let epochs = &report.comparison.epoch;
     let of_layer = report.comparison.tensors.iter().filter(|tensor| tensor.layer == layer);
     let tensors: Vec<&DrawnCompared> = of_layer.collect();

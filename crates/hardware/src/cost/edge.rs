@@ -2,10 +2,9 @@
 
 use super::*;
 
-/// The masks that come or go with the results of a product.
-pub(super) fn masks(gemm: &Product) -> impl Iterator<Item = Mask> {
-    let output = gemm.finish.output;
-    gemm.finish.edges.iter().filter_map(move |edge| match edge {
+/// The masks that come or go with results that pass edges on their way into `output`.
+pub(super) fn masks(edges: &[Edge], output: TensorId) -> impl Iterator<Item = Mask> {
+    edges.iter().filter_map(move |edge| match edge {
         Edge::Relu => Some(Mask { tensor: output, write: true }),
         Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
             Some(Mask { tensor: *activation, write: false })
@@ -20,8 +19,8 @@ pub(super) fn mask_of(tensor: TensorId) -> Outgoing {
 }
 
 impl Bill<'_, '_, '_> {
-    /// Bias, edges and factor of every result.
-    pub(super) fn edge(&mut self, gemm: &Product, mapping: &Mapping) {
+    /// Bias, edges and factor of every result of a product.
+    pub(super) fn finish(&mut self, gemm: &Product, mapping: &Mapping) {
         let costs = self.costs;
         let shape = mapping.shape;
         let results = shape.m as u64 * shape.n as u64;
@@ -43,27 +42,37 @@ impl Bill<'_, '_, '_> {
             };
             self.rows(Buffer::C, false, row_bits, reads);
         }
-        // The ReLU's mask, one bit a result, passes the scratchpad on its way out or in.
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
-        for edge in &gemm.finish.edges {
+        self.edges(&gemm.finish.edges, gemm.finish.output, sum, (results, rows));
+        self.factor(gemm.finish.factor, sum, results);
+    }
+
+    /// Edges that results of `bits` bits pass, and so many rows of their masks, one bit a result, through
+    /// the scratchpad.
+    pub(super) fn edges(
+        &mut self,
+        edges: &[Edge],
+        output: TensorId,
+        bits: u32,
+        (results, rows): (u64, u64),
+    ) {
+        let c_row = self.costs.array().cols as u64;
+        for edge in edges {
+            // A function and its mask are a comparison each; what is clipped is masked with what is not
+            // positive.
+            self.event(Component::Activation, Event::Relu { bits }, results);
             match edge {
                 Edge::Relu => {
-                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
                     self.rows(Buffer::C, true, c_row, rows);
-                    self.drain((gemm.finish.output, Stored::Mask), c_row, rows);
+                    self.drain((output, Stored::Mask), c_row, rows);
                 }
-                // Another comparison; what is clipped is masked with what is not positive.
-                Edge::Clip { .. } => {
-                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
-                }
+                Edge::Clip { .. } => {}
                 Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
-                    self.event(Component::Activation, Event::Relu { bits: sum }, results);
                     self.fill(Buffer::C, (*activation, Stored::Mask), c_row, rows);
                     self.rows(Buffer::C, false, c_row, rows);
                 }
             }
         }
-        self.factor(gemm.finish.factor, sum, results);
     }
 
     /// The bias on its way to the edge.

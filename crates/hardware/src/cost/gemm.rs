@@ -46,14 +46,15 @@ impl Bill<'_, '_, '_> {
         let operands = self.operands(gemm, &mapping).map_err(|TooLong| too_long())?;
         operands.iter().for_each(|operand| self.operand_rows(operand, &mapping));
         self.partial_sums(&mapping, &counts, sum_bits);
-        self.edge(gemm, &mapping);
+        self.finish(gemm, &mapping);
         let results = self.results(gemm, &mapping, second_pass);
         let traffic = Traffic {
             mapping,
             operands: [operands[0].operand, operands[1].operand],
             bias: self.bias(gemm, shape),
             // Which activations are positive is known when they are converted.
-            mask: masks(gemm).find(|mask| !(mask.write && second_pass)),
+            mask: masks(&gemm.finish.edges, gemm.finish.output)
+                .find(|mask| !(mask.write && second_pass)),
             results,
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
@@ -72,7 +73,9 @@ impl Bill<'_, '_, '_> {
         if second_pass {
             let results = self.all_results(gemm, shape);
             let bits = costs.result_bits(&gemm.accumulator);
-            let written = masks(gemm).find(|mask| mask.write).map(|mask| mask_of(mask.tensor));
+            let written = masks(&gemm.finish.edges, gemm.finish.output)
+                .find(|mask| mask.write)
+                .map(|mask| mask_of(mask.tensor));
             self.second_pass(gemm.finish.output, results, bits, written)?;
         }
         Ok(())

@@ -2,8 +2,9 @@
 
 use systoliq_array::timing;
 use systoliq_program::operation::UpdateOutput;
-use systoliq_program::{Operation, TensorId, WriteId};
+use systoliq_program::{Edge, Operation, TensorId, What, WriteId};
 
+use super::edge::{mask_of, masks};
 use super::traffic::Outgoing;
 use super::{Arithmetic, Bill, too_large};
 use crate::Error;
@@ -41,6 +42,36 @@ fn is_copy_or_residual(operation: &Operation, output: TensorId) -> bool {
     })
 }
 
+/// The tensors whose elements are read for one that is written.
+fn elements_read(operation: &Operation, output: TensorId) -> Vec<TensorId> {
+    let reads = operation.reads(output).into_iter();
+    reads.filter(|&(_, what)| what == What::Elements).map(|(tensor, _)| tensor).collect()
+}
+
+/// The edges that results of the vector unit pass.
+fn edges_of(operation: &Operation) -> &[Edge] {
+    match operation {
+        Operation::Combine(combine) => &combine.edges,
+        Operation::Select(select) => &select.edges,
+        Operation::Product(_)
+        | Operation::Reduce(_)
+        | Operation::Loss(_)
+        | Operation::Update(_) => &[],
+    }
+}
+
+/// Whether what is written is rounded, and not codes that move.
+fn converts(operation: &Operation) -> bool {
+    match operation {
+        Operation::Select(_) => false,
+        Operation::Product(_)
+        | Operation::Reduce(_)
+        | Operation::Combine(_)
+        | Operation::Loss(_)
+        | Operation::Update(_) => true,
+    }
+}
+
 impl Bill<'_, '_, '_> {
     /// A write of the vector unit.
     pub(super) fn vector(
@@ -65,26 +96,36 @@ impl Bill<'_, '_, '_> {
                 self.factor(reduce.finish.factor, bits, cols);
                 (1, bits, cols)
             }
+            Operation::Combine(combine) => self.combine(combine, elements),
+            // Codes move: a pass, and nothing is converted.
+            Operation::Select(select) => (1, self.costs.bits(select.input), elements),
             Operation::Loss(loss) => self.loss(loss, rows, cols),
             Operation::Update(update) => (1, self.update(update, output, elements), elements),
         };
-        let moves = self.moves(&self.costs.program.reads(self.at));
-        self.requantize(output, width, moves, outputs);
+        if converts(operation) {
+            let moves = self.moves(&elements_read(operation, output));
+            self.requantize(output, width, moves, outputs);
+        }
+        let edges = edges_of(operation);
+        let row = self.costs.array().cols as u64;
+        self.edges(edges, output, width, (outputs, outputs.div_ceil(row)));
         let inputs = self.fetched(operation, output);
         for &input in &inputs {
             self.input_rows(input, elements);
         }
-        let row = self.costs.array().cols as u64;
         let waits = second_pass || self.costs.block(output).is_some();
         let full_width = waits.then_some((outputs, width));
         self.output_rows(output, outputs.div_ceil(row), full_width);
         let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
+        let masks = |write| masks(edges, output).filter(move |mask| mask.write == write);
         let read: Vec<PassingTensor> = read
             .map(|input| elements_of(input, self.costs.bits(input)))
+            .chain(masks(false).map(|mask| mask_of(mask.tensor)))
             .map(|of| PassingTensor { of, write: false })
             .collect();
+        let mask = masks(true).map(|mask| mask_of(mask.tensor)).next();
         let results = match second_pass {
-            false => self.copies(output, outputs),
+            false => self.copies(output, outputs).into_iter().chain(mask).collect(),
             true if self.costs.fits_half(Buffer::C, outputs, width) => Vec::new(),
             true => vec![sums_of(output, width)],
         };
@@ -98,7 +139,7 @@ impl Bill<'_, '_, '_> {
             self.pass(passes, elements, &read, &at_last)?;
         }
         if second_pass {
-            self.second_pass(output, outputs, width, None)?;
+            self.second_pass(output, outputs, width, mask)?;
         }
         Ok(())
     }
@@ -112,7 +153,7 @@ impl Bill<'_, '_, '_> {
     /// what decays into a momentum is fetched once, for the weights behind it.
     fn fetched(&self, operation: &Operation, output: TensorId) -> Vec<TensorId> {
         let Some(update) = operation.update() else {
-            return self.costs.program.reads(self.at);
+            return elements_read(operation, output);
         };
         match update.output(output) {
             UpdateOutput::Momentum => vec![output, update.gradient],

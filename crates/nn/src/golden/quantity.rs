@@ -36,7 +36,7 @@ impl<F: Real> Golden<F> {
     /// The numbers of a quantity, row by row, with this model's parameters and what it found of a
     /// batch; nothing where there are none, or where nothing is computed, as of targets.
     pub fn numbers(&self, found: &Gradients<F>, quantity: Quantity) -> Option<Vec<f64>> {
-        let number = |entry: usize| self.graph.nodes[entry].number;
+        let number = |entry: usize| self.graph.nodes[entry].name.number();
         match quantity {
             Quantity::Input => found.values.get(ValueId::INPUT).map(widened),
             Quantity::Targets => None,

@@ -58,20 +58,28 @@ fn golden(seed: u64, graph: &Graph) -> Golden<f64> {
 fn objective(model: &Golden<f64>, batch: &Batch, training: &Training) -> f64 {
     let mut total = 0.0;
     for (row, x) in batch.inputs.outer_iter().enumerate() {
-        let mut values = x.to_vec();
-        let graph = model.graph();
-        for (weighted, layer) in graph.weighted().iter().zip(&model.parameters().layers) {
-            let (dense, relu) = (weighted.dense, weighted.output != graph.output());
-            values = (0..dense.units)
-                .map(|unit| {
-                    let bias = layer.bias.as_ref().map_or(0.0, |bias| bias[unit]);
-                    let z: f64 = (0..dense.inputs)
-                        .map(|input| layer.weights[(unit, input)] * values[input])
-                        .sum();
-                    if relu { (z + bias).max(0.0) } else { z + bias }
-                })
-                .collect();
+        let mut made = vec![x.to_vec()];
+        for node in &model.graph().nodes {
+            let reads: Vec<&Vec<f64>> = node.reads.iter().map(|read| &made[read.0]).collect();
+            let elementwise = |of: &dyn Fn(usize) -> f64| (0..reads[0].len()).map(of).collect();
+            made.push(match node.operator {
+                Operator::Dense(_) => {
+                    let layer = &model.parameters().layers[node.name.number().unwrap()];
+                    let products = |unit: usize, inputs: &[f64]| -> f64 {
+                        (0..inputs.len()).map(|k| layer.weights[(unit, k)] * inputs[k]).sum()
+                    };
+                    let bias = |unit| layer.bias.as_ref().map_or(0.0, |bias| bias[unit]);
+                    let units = 0..layer.weights.nrows();
+                    units.map(|unit| products(unit, reads[0]) + bias(unit)).collect()
+                }
+                Operator::Add => elementwise(&|at| reads.iter().map(|read| read[at]).sum()),
+                Operator::Function(EdgeFunction::Relu) => elementwise(&|at| reads[0][at].max(0.0)),
+                Operator::Function(EdgeFunction::ClippedRelu(clipped)) => {
+                    elementwise(&|at| reads[0][at].clamp(0.0, clipped.to_f64()))
+                }
+            });
         }
+        let values = made.last().unwrap();
         total += match &batch.answers {
             Answers::Labels(labels) => {
                 let sum: f64 = values.iter().map(|z| z.exp()).sum();
@@ -107,6 +115,27 @@ fn slope(
     (at(STEP) - at(-STEP)) / (2.0 * STEP)
 }
 
+/// Holds all gradients of parameters against finite differences; says how many there are.
+fn check_gradients(graph: &Graph, seed: u64, training: &Training) -> usize {
+    let (model, batch) = (golden(seed, graph), batch(seed, 4, graph));
+    let gradients = model.gradients(&batch, training);
+    let mut checked = 0;
+    let mut check = |ours: f64, change: &dyn Fn(&mut Parameters<f64>, f64)| {
+        let slope = slope(&model, &batch, training, change);
+        assert!((ours - slope).abs() < 1e-8, "graph {seed}: {ours} ≠ {slope}");
+        checked += 1;
+    };
+    for (at, layer) in gradients.parameters.layers.iter().enumerate() {
+        for (place, &ours) in layer.weights.indexed_iter() {
+            check(ours, &|p, d| p.layers[at].weights[place] += d);
+        }
+        for (unit, &ours) in layer.bias.iter().flat_map(|db| db.indexed_iter()) {
+            check(ours, &|p, d| p.layers[at].bias.as_mut().unwrap()[unit] += d);
+        }
+    }
+    checked
+}
+
 #[test]
 fn every_gradient_equals_its_finite_difference() {
     let shapes: [&[usize]; 3] = [&[3], &[6, 3], &[7, 5, 4]];
@@ -120,28 +149,39 @@ fn every_gradient_equals_its_finite_difference() {
             ..training()
         };
         let graph = chain(5, shape, bias, loss);
-        let (model, batch) = (golden(case as u64, &graph), batch(case as u64, 4, &graph));
-        let gradients = model.gradients(&batch, &training);
-        for (at, layer) in gradients.parameters.layers.iter().enumerate() {
-            for (place, &ours) in layer.weights.indexed_iter() {
-                let slope =
-                    slope(&model, &batch, &training, |p, d| p.layers[at].weights[place] += d);
-                let distance = (ours - slope).abs();
-                assert!(distance < 1e-8, "case {case} dW{at}{place:?}: {ours} ≠ {slope}");
-                checked += 1;
-            }
-            assert_eq!(layer.bias.is_some(), bias);
-            for (unit, &ours) in layer.bias.iter().flat_map(|db| db.indexed_iter()) {
-                let slope = slope(&model, &batch, &training, |p, d| {
-                    p.layers[at].bias.as_mut().unwrap()[unit] += d;
-                });
-                let distance = (ours - slope).abs();
-                assert!(distance < 1e-8, "case {case} db{at}[{unit}]: {ours} ≠ {slope}");
-                checked += 1;
-            }
-        }
+        checked += check_gradients(&graph, case as u64, &training);
     }
     assert!(checked > 2000, "{checked}");
+}
+
+/// ```text
+/// x ─► dense ─► 1 ─┬─► dense ─► relu ─► 3 ─┬─► add @4 (1 + 3 + 3) ─► relu ─► dense
+///                  └──────────────────────►┘
+/// ```
+#[test]
+fn gradients_where_branches_meet_equal_their_finite_differences() {
+    let dense = |inputs, units| Operator::Dense(Dense { inputs, units, bias: true });
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let entries = [
+        (dense(5, 4), vec![0]),
+        (dense(4, 4), vec![1]),
+        (relu, vec![2]),
+        (Operator::Add, vec![1, 3, 3]),
+        (relu, vec![4]),
+        (dense(4, 3), vec![5]),
+    ];
+    let entries = entries
+        .map(|(operator, reads)| (operator, reads.into_iter().map(ValueId).collect()))
+        .to_vec();
+    let graph = Graph::connect(Shape::Features(5), entries, Loss::SoftmaxCrossEntropy);
+    for seed in 0..10 {
+        assert_eq!(check_gradients(&graph, seed, &training()), 24 + 20 + 15);
+    }
+    let found = golden(1, &graph).gradients(&batch(1, 4, &graph), &training());
+    let contributions = &found.contributions[&ValueId(3)];
+    // What is read twice counts twice.
+    assert_eq!(contributions.len(), 2);
+    assert_eq!(contributions[0], contributions[1]);
 }
 
 /// `x → relu → dense → relu → relu → dense`: functions of their own behind the input and behind another

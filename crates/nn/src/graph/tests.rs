@@ -16,8 +16,8 @@ fn shapes_follow_from_layer_to_layer_and_a_relu_joins_its_dense() {
     let layers = vec![dense(5), LayerSpec::Relu, dense(3)];
     let graph = Graph::new(&network(&[2, 3], layers)).unwrap();
     assert_eq!((graph.inputs(), graph.outputs()), (6, 3));
-    let names: Vec<_> = graph.nodes.iter().map(|node| (&*node.name, node.number)).collect();
-    assert_eq!(names, [("0", Some(0)), ("@1", None), ("1", Some(1))]);
+    let names: Vec<_> = graph.nodes.iter().map(|node| node.name.to_string()).collect();
+    assert_eq!(names, ["0", "@1", "1"]);
     let hidden = WeightedLayer {
         number: 0,
         entry: 0,
@@ -43,10 +43,8 @@ fn shapes_follow_from_layer_to_layer_and_a_relu_joins_its_dense() {
 
 /// ```text
 /// x ─► dense 0 ─► 1 ─┬──────────► relu @1 ─► 2 ─► relu @2 ─► 3 ─► dense 1 ─► 4 ─► relu @4 ─► 5
-///                    └─► 1 is read by dense 2 ─► 6, and 5 and 6 by dense 3
+///                    └─► dense 2 ─► 6, and 5 and 6 are read by add @6 ─► 7
 /// ```
-///
-/// Nothing reads two values yet: the last operator stands for one that does.
 fn diamond() -> Graph {
     let dense = |inputs, units| Operator::Dense(Dense { inputs, units, bias: true });
     let relu = Operator::Function(EdgeFunction::Relu);
@@ -57,7 +55,7 @@ fn diamond() -> Graph {
         (dense(3, 3), vec![3]),
         (relu, vec![4]),
         (dense(3, 3), vec![1]),
-        (relu, vec![5, 6]),
+        (Operator::Add, vec![5, 6]),
     ];
     let entries = entries
         .map(|(operator, reads)| (operator, reads.into_iter().map(ValueId).collect()))
@@ -75,9 +73,30 @@ fn a_function_is_fused_directly_behind_an_operator_that_nobody_else_reads() {
     assert_eq!([1, 2, 3, 5, 6].map(maker), [0, 1, 2, 3, 5].map(Some));
     assert_eq!(maker(0), None);
     let functions = |value| graph.edge(ValueId(value)).len();
-    assert_eq!([0, 1, 2, 3, 5, 6, 7].map(functions), [0, 0, 1, 1, 1, 0, 1]);
+    assert_eq!([0, 1, 2, 3, 5, 6, 7].map(functions), [0, 0, 1, 1, 1, 0, 0]);
     let outputs = graph.weighted().iter().map(|layer| (layer.number, layer.entry, layer.output.0));
     assert!(outputs.eq([(0, 0, 1), (1, 3, 5), (2, 5, 6)]));
+}
+
+/// A function need not stand directly below the operator into whose edge it is fused.
+#[test]
+fn what_is_stored_is_in_the_order_of_its_makers() {
+    let dense = Operator::Dense(Dense { inputs: 2, units: 2, bias: false });
+    let relu = Operator::Function(EdgeFunction::Relu);
+    let entries =
+        [(dense, vec![0]), (dense, vec![0]), (relu, vec![1]), (Operator::Add, vec![2, 3])];
+    let entries = entries
+        .map(|(operator, reads)| (operator, reads.into_iter().map(ValueId).collect()))
+        .to_vec();
+    let graph = Graph::connect(Shape::Features(2), entries, Loss::Mse);
+    assert!(graph.stored().eq([0, 3, 2, 4].map(ValueId)));
+    assert_eq!([0, 1, 2, 3].map(|entry| graph.stored_of(entry).0), [3, 2, 3, 4]);
+    let numbers = graph.weighted().iter().map(|layer| (layer.number, layer.entry));
+    assert!(numbers.eq([(0, 0), (1, 1)]));
+    assert_eq!(
+        [0, 2, 3, 4].map(|at| graph.is_nonnegative(ValueId(at))),
+        [false, false, true, false]
+    );
 }
 
 #[test]

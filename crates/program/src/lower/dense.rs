@@ -1,84 +1,102 @@
 //! `dense`: three products, a sum of rows, and two updates.
 
-use systoliq_nn::{Quantity, WeightedLayer};
+use systoliq_nn::{EntryName, Quantity, ValueId, WeightedLayer};
 
-use super::{DeclaredTensors, LayerTensors, Lowering, edge};
+use super::{Declared, Lowering, edge};
 use crate::Error;
-use crate::command::Pass;
+use crate::command::{CommandId, Pass};
 use crate::finish::{Factor, Finish};
 use crate::operation::{Operation, Product, Reduce, Update};
-use crate::plan::LayerPlan;
+use crate::plan::TensorPlan;
 use crate::role::Role;
 use crate::tensor::{OperandRef, Rows, TensorDecl, TensorId};
 use crate::view::Repeats;
 
+/// The tensors of one layer.
+#[derive(Clone, Copy)]
+pub(super) struct LayerTensors {
+    weights: TensorId,
+    /// The same tensor as `weights` where both have one format, or there is a residual.
+    master: TensorId,
+    residual: Option<TensorId>,
+    bias: Option<TensorId>,
+    weight_gradient: TensorId,
+    bias_gradient: Option<TensorId>,
+    /// Of weights and of bias, where training has momentum.
+    momentum: Option<TensorId>,
+    bias_momentum: Option<TensorId>,
+}
+
 impl Lowering<'_> {
-    /// `Z = X · Wᵀ + b`.
-    pub(super) fn forward(&mut self, layer: &WeightedLayer) -> Result<(), Error> {
-        let &WeightedLayer { number, output, .. } = layer;
-        let tensors = self.layers[number];
-        let product = Product {
-            a: OperandRef::stored(tensors.input),
-            b: OperandRef::transposed(tensors.weights),
-            repeats: Repeats::ONCE,
-            accumulator: self.accumulator(number, tensors.input, tensors.weights)?,
-            finish: Finish {
-                bias: tensors.bias,
-                edges: edge::forward(self.graph, output),
-                factor: Factor::One,
-                output: tensors.output,
-            },
-        };
-        let id = self.program.push(number, Pass::Forward, Operation::Product(product.into()));
-        self.program.inference.push(id);
-        Ok(())
+    /// The layer that makes a value.
+    fn layer(&self, value: ValueId) -> WeightedLayer {
+        *self.graph.layer_of(value).expect("a value that a layer with weights makes")
     }
 
-    /// `dX = dZ · W` masked, `dW = dZᵀ · X` and `db`, the sum of dZ over the batch.
-    pub(super) fn backward(&mut self, layer: &WeightedLayer) -> Result<(), Error> {
-        let &WeightedLayer { number, reads, .. } = layer;
+    /// `Z = X · Wᵀ + b`.
+    pub(super) fn product(&mut self, value: ValueId) -> Result<CommandId, Error> {
+        let WeightedLayer { number, reads, .. } = self.layer(value);
+        let (tensors, input) = (self.layers[number], self.values[&reads]);
+        let product = Product {
+            a: OperandRef::stored(input),
+            b: OperandRef::transposed(tensors.weights),
+            repeats: Repeats::ONCE,
+            accumulator: self.accumulator(number, input, tensors.weights)?,
+            finish: Finish {
+                bias: tensors.bias,
+                edges: edge::forward(self.graph, value),
+                factor: Factor::One,
+                output: self.values[&value],
+            },
+        };
+        Ok(self.push(number, Pass::Forward, Operation::Product(product.into())))
+    }
+
+    fn push(&mut self, layer: usize, pass: Pass, operation: Operation) -> CommandId {
+        self.program.push(EntryName::Number(layer), pass, operation)
+    }
+
+    /// `dX = dZ · W`, `dW = dZᵀ · X` and `db`, the sum of dZ over the batch; then the steps.
+    pub(super) fn products_of_gradient(&mut self, value: ValueId) -> Result<(), Error> {
+        let WeightedLayer { number, entry, reads, .. } = self.layer(value);
         let tensors = self.layers[number];
-        if let Some(below) = self.graph.layer_of(reads) {
-            let below = self.layers[below.number];
+        let (gradient, input) = (self.gradients[&value], self.values[&reads]);
+        if self.graph.trains(reads) {
             let product = Product {
-                a: OperandRef::stored(tensors.gradient),
+                a: OperandRef::stored(gradient),
                 b: OperandRef::stored(tensors.weights),
                 repeats: Repeats::ONCE,
-                accumulator: self.accumulator(number, tensors.gradient, tensors.weights)?,
-                finish: Finish {
-                    bias: None,
-                    edges: edge::backward(self.graph, reads, below.output),
-                    factor: Factor::One,
-                    output: below.gradient,
-                },
+                accumulator: self.accumulator(number, gradient, tensors.weights)?,
+                finish: self.made_by_reader(reads, entry),
             };
-            self.program.push(number, Pass::InputGradient, Operation::Product(product.into()));
+            self.push(number, Pass::InputGradient, Operation::Product(product.into()));
         }
-        let accumulator = self.accumulator(number, tensors.gradient, tensors.input)?;
+        let accumulator = self.accumulator(number, gradient, input)?;
         let factor = self.factor;
         let finish = |output| Finish { bias: None, edges: Vec::new(), factor, output };
         let product = Product {
-            a: OperandRef::transposed(tensors.gradient),
-            b: OperandRef::stored(tensors.input),
+            a: OperandRef::transposed(gradient),
+            b: OperandRef::stored(input),
             repeats: Repeats::ONCE,
             accumulator,
             finish: finish(tensors.weight_gradient),
         };
-        self.program.push(number, Pass::WeightGradient, Operation::Product(product.into()));
+        self.push(number, Pass::WeightGradient, Operation::Product(product.into()));
         if let Some(output) = tensors.bias_gradient {
             let reduce = Reduce {
-                input: tensors.gradient,
+                input: gradient,
                 accumulator,
-                product_with: tensors.input,
+                product_with: input,
                 finish: finish(output),
             };
-            self.program.push(number, Pass::WeightGradient, Operation::Reduce(reduce));
+            self.push(number, Pass::WeightGradient, Operation::Reduce(reduce));
         }
+        self.update(number);
         Ok(())
     }
 
     /// The steps of weights and bias against their gradients.
-    pub(super) fn update(&mut self, layer: usize) {
+    fn update(&mut self, layer: usize) {
         let tensors = self.layers[layer];
         let rate_bits = self.plan.layers[layer].rate_bits;
         let weights = Update {
@@ -90,7 +108,7 @@ impl Lowering<'_> {
             decay: self.program.learning.weight_decay > 0.0,
             rate_bits,
         };
-        self.program.push(layer, Pass::Update, Operation::Update(weights));
+        self.push(layer, Pass::Update, Operation::Update(weights));
         if let (Some(bias), Some(gradient)) = (tensors.bias, tensors.bias_gradient) {
             let bias = Update {
                 gradient,
@@ -101,29 +119,34 @@ impl Lowering<'_> {
                 decay: false,
                 rate_bits,
             };
-            self.program.push(layer, Pass::Update, Operation::Update(bias));
+            self.push(layer, Pass::Update, Operation::Update(bias));
         }
     }
 }
 
-impl DeclaredTensors {
-    /// The tensors of a layer that reads `input`; the last layer makes logits.
-    pub(super) fn layer(
+impl Declared<'_> {
+    /// A parameter of a layer, or what belongs to one.
+    fn parameter(
         &mut self,
-        layer: &WeightedLayer,
-        plan: &LayerPlan,
-        input: TensorId,
-        last: bool,
-    ) -> LayerTensors {
-        let has_momentum = self.momentum;
+        (letters, number): (&str, usize),
+        role: Role,
+        stands_for: Option<Quantity>,
+        (rows, cols): (Rows, usize),
+        plan: TensorPlan,
+    ) -> TensorId {
+        let (name, entry) = (format!("{letters}{number}"), EntryName::Number(number));
+        self.add(TensorDecl { name, role, entry, stands_for, rows, cols, plan })
+    }
+
+    /// The tensors of a layer, and what it makes.
+    pub(super) fn layer(&mut self, layer: &WeightedLayer) -> LayerTensors {
         let &WeightedLayer { number, entry, dense, output: value, .. } = layer;
-        let mut add = |letter: &str, role, stands_for, (rows, cols), plan| {
-            let name = format!("{letter}{number}");
-            self.add(TensorDecl { name, role, layer: number, stands_for, rows, cols, plan })
+        let (plan, has_momentum) = (&self.plan.layers[number], self.has_momentum);
+        let mut add = |letter: &str, role, stands_for, shape, plan| {
+            self.parameter((letter, number), role, stands_for, shape, plan)
         };
         let matrix = (Rows::Fixed(dense.units), dense.inputs);
         let vector = (Rows::Fixed(1), dense.units);
-        let of_batch = (Rows::Batch { per_sample: 1 }, dense.units);
         let [of_weights, of_bias] = [0, 1].map(|which| Some(Quantity::Parameter(entry, which)));
         // Where both have one format, the master is what the array reads.
         let shared =
@@ -139,11 +162,10 @@ impl DeclaredTensors {
             add("w", Role::Weights, of_weights, matrix, plan.weights)
         };
         let bias = dense.bias.then(|| add("b", Role::Bias, of_bias, vector, plan.bias));
-        let (letter, role) = if last { ("z", Role::Logits) } else { ("y", Role::Activations) };
-        let output = add(letter, role, Some(Quantity::Value(value)), of_batch, plan.outputs);
-        let role = if last { Role::Error } else { Role::Gradients };
-        let gradient = Some(Quantity::Gradient(value));
-        let gradient = add("dz", role, gradient, of_batch, plan.gradients);
+        self.value(value);
+        let mut add = |letters: &str, role, stands_for, shape, plan| {
+            self.parameter((letters, number), role, stands_for, shape, plan)
+        };
         let mut parameter_gradient = |letters: &str, which, shape| {
             let stands_for = Some(Quantity::ParameterGradient(entry, which));
             add(letters, Role::WeightGradients, stands_for, shape, plan.weight_gradients)
@@ -156,13 +178,10 @@ impl DeclaredTensors {
         LayerTensors {
             momentum: momentum("v", matrix),
             bias_momentum: dense.bias.then(|| momentum("vb", vector)).flatten(),
-            input,
             weights,
             master,
             residual,
             bias,
-            output,
-            gradient,
             weight_gradient,
             bias_gradient,
         }

@@ -6,7 +6,7 @@ use systoliq_fxp::{Accumulator, Adder};
 use super::What;
 use crate::command::Program;
 use crate::engine::{Multiply, Outcome};
-use crate::finish::{CLIP_FRAC, Edge, Exit, Finish};
+use crate::finish::{self, Exit, Finish};
 use crate::gemm::{GemmShape, GemmTask, Reading};
 use crate::listing::{operand, registers, scaled};
 use crate::store::{Running, Store};
@@ -28,16 +28,11 @@ pub struct Product {
     pub finish: Finish,
 }
 
-/// What values are clipped at.
-fn real_of(most: i64) -> f64 {
-    most as f64 * 2f64.powi(-CLIP_FRAC)
-}
-
 impl Product {
     pub(super) fn reads(&self) -> Vec<(TensorId, What)> {
         let elements = [self.a.tensor, self.b.tensor].into_iter().chain(self.finish.bias);
         let elements = elements.map(|tensor| (tensor, What::Elements));
-        elements.chain(self.finish.mask().map(|tensor| (tensor, What::Mask))).collect()
+        elements.chain(finish::masks(&self.finish.edges)).collect()
     }
 
     /// The sizes of each product, where `shape` says those of tensors.
@@ -63,16 +58,7 @@ impl Product {
         if let Some(bias) = bias {
             made = format!("{made} + {}", name_of(*bias));
         }
-        for edge in edges {
-            made = match edge {
-                Edge::Relu => format!("relu({made})"),
-                Edge::Clip { most } => format!("min({made}, {})", real_of(*most)),
-                Edge::Positive(mask) => format!("{made} where {} > 0", name_of(*mask)),
-                Edge::Between { of, most } => {
-                    format!("{made} where 0 < {} < {}", name_of(*of), real_of(*most))
-                }
-            };
-        }
+        let made = finish::describe(made, edges, program);
         let registers = registers(&self.accumulator);
         format!("{} = {made}{}  [{registers}]", name_of(*output), scaled(*factor))
     }

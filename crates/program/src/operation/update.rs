@@ -4,20 +4,17 @@ use std::ops::Range;
 
 use systoliq_fxp::{
     Change, Combination, Conversion, ConversionStatistics, Multiplier, Tensor, UpdateStatistics,
-    scale,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
+use crate::store::exact::{STRIP, strips};
 use crate::store::{Running, Step, Store};
 use crate::tensor::TensorId;
 
 /// Bits of the mantissas of β and λ; those of rates are part of the plan.
 const FACTOR_BITS: u32 = 16;
-
-/// Elements that are updated at once.
-const STRIP: usize = 1 << 12;
 
 /// A step of weights, or of a bias, against their gradient.
 ///
@@ -211,27 +208,10 @@ impl Update {
                 None => gathered,
             }
         };
-        let (rows, cols) = store.shape(momentum);
-        let all = || {
-            let ranges = strips(rows * cols, STRIP).map(|places| exact(store, places).range());
-            ranges.reduce(scale::Range::and).expect("a tensor has elements")
-        };
-        let training = running.step.is_training();
-        let range = store.looks_at_range(momentum, training).then(all);
-        let range = || range.expect("the range that the scale asked for");
-        let (conversion, second_pass) =
-            store.conversion(momentum, range, running.output_key(momentum), training);
-        let mut after = store.spare_room(conversion.to, (rows, cols));
-        let mut statistics = ConversionStatistics::default();
-        let mut asked = Vec::with_capacity(rows * cols);
-        for places in strips(rows * cols, STRIP) {
-            let exact = exact(store, places.clone());
-            statistics.merge(&exact.write(&conversion, &mut after, places.start));
-            asked.extend(exact.nonzero());
-        }
-        store.observe(momentum, &statistics, training);
-        store.replace(momentum, after);
-        (Written::converted(momentum, statistics, second_pass), asked)
+        let mut asked = Vec::new();
+        let seen = |exact: &Combination| asked.extend(exact.nonzero());
+        let written = store.write_exact(momentum, exact, seen, running);
+        (written, asked)
     }
 
     /// `written ← convert(exact)` and `residual ← convert(exact − written)` with
@@ -313,11 +293,6 @@ impl Destination {
 
 fn change_of([before, after]: &[Vec<i64>; 2]) -> Change<'_> {
     Change { before, after }
-}
-
-/// The places of so many elements, some at once.
-fn strips(elements: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..elements).step_by(at_once.max(1)).map(move |first| first..elements.min(first + at_once))
 }
 
 /// The multiplier nearest to `value / divisor`.

@@ -12,19 +12,25 @@ fn resolve(json: &str) -> Result<Plan, Error> {
     Plan::resolve(&graph(), &serde_json::from_str(json).expect(json))
 }
 
+/// Of the hidden layer and of the last one.
+fn values(plan: &Plan) -> [ValuePlan; 2] {
+    [2, 3].map(|value| plan.values[&ValueId(value)])
+}
+
 #[test]
 fn what_is_left_out_has_the_defaults_of_its_role() {
     let plan = resolve("{}").unwrap();
     let [hidden, last] = &plan.layers[..] else { panic!() };
+    let [hidden_value, logits] = values(&plan);
     let shown = |plan: &TensorPlan| plan.to_string();
-    assert_eq!(shown(&hidden.input), "UQ1.7, nearest-even, saturate");
+    assert_eq!(shown(&plan.input), "UQ1.7, nearest-even, saturate");
     assert_eq!(shown(&hidden.weights), "Q1.7, nearest-even, saturate");
     assert_eq!(shown(&hidden.master), "Q1.15, stochastic, saturate");
     assert_eq!(shown(&hidden.bias), "Q1.15, stochastic, saturate");
-    assert_eq!(shown(&hidden.outputs), "UQ8 history of 16, nearest-even, saturate");
-    assert_eq!(shown(&last.outputs), "Q8 history of 16, nearest-even, saturate");
-    assert_eq!(shown(&last.gradients), "Q2.6, stochastic, saturate");
-    assert_eq!(shown(&hidden.gradients), "Q8 history of 16, stochastic, saturate");
+    assert_eq!(shown(&hidden_value.stored), "UQ8 history of 16, nearest-even, saturate");
+    assert_eq!(shown(&logits.stored), "Q8 history of 16, nearest-even, saturate");
+    assert_eq!(shown(&logits.gradient), "Q2.6, stochastic, saturate");
+    assert_eq!(shown(&hidden_value.gradient), "Q8 history of 16, stochastic, saturate");
     assert_eq!(shown(&last.weight_gradients), "Q16 history of 16, nearest-even, saturate");
     let accumulator = last.accumulator(16).unwrap();
     assert_eq!((accumulator.bits(), accumulator.frac()), (32, None));
@@ -42,7 +48,7 @@ fn overrides_replace_what_they_state_and_nothing_else() {
     assert_eq!(plan.layers[0].weights.to_string(), "Q0.10, floor, saturate");
     assert_eq!(plan.layers[1].weights.to_string(), "Q0.6, floor, saturate");
     assert_eq!(plan.layers[1].master.to_string(), "Q0.16, stochastic, saturate");
-    assert_eq!(plan.layers[1].gradients.to_string(), "Q3.9, stochastic, saturate");
+    assert_eq!(values(&plan)[1].gradient.to_string(), "Q3.9, stochastic, saturate");
     let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
     assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
     assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
@@ -50,8 +56,8 @@ fn overrides_replace_what_they_state_and_nothing_else() {
 
 #[test]
 fn an_object_of_bits_and_fraction_bits_is_signed_unless_it_says_otherwise() {
-    let input = |json: &str| resolve(json).unwrap().layers[0].input.to_string();
-    let hidden = |json: &str| resolve(json).unwrap().layers[0].outputs.to_string();
+    let input = |json: &str| resolve(json).unwrap().input.to_string();
+    let hidden = |json: &str| values(&resolve(json).unwrap())[0].stored.to_string();
     let whole = r#"{"input": {"bits": 8, "frac": 6}, "activations": {"bits": 6, "frac": 3}}"#;
     assert_eq!(input(whole), "Q2.6, nearest-even, saturate");
     assert_eq!(hidden(whole), "Q3.3, nearest-even, saturate");
@@ -78,9 +84,9 @@ fn an_overflow_rate_starts_where_it_is_told_or_at_the_default_of_its_role() {
             "logits": {"scale": "overflow-rate", "max_overflow_rate": 0.5, "every_batches": 1},
             "layers": {"0": {"gradients": {"bits": 8}}}}"#,
     );
-    let [hidden, last] = &plan.unwrap().layers[..] else { panic!() };
-    assert_eq!(hidden.gradients.format_name(), "Q8 overflow-rate 0.0001 of 100");
-    let fracs = [hidden.gradients, last.gradients, last.outputs].map(|plan| plan.format.frac());
+    let [hidden, last] = values(&plan.unwrap());
+    assert_eq!(hidden.gradient.format_name(), "Q8 overflow-rate 0.0001 of 100");
+    let fracs = [hidden.gradient, last.gradient, last.stored].map(|plan| plan.format.frac());
     assert_eq!(fracs, [4, 8, 7]);
 }
 

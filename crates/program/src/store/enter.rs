@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Axis};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::{Combination, ConversionStatistics, Multiplier, Tensor};
 use systoliq_keyed_random::Key;
-use systoliq_nn::Parameters;
+use systoliq_nn::{EntryName, Parameters};
 
 use super::{Step, Store};
 use crate::command::Program;
@@ -24,7 +24,7 @@ impl Store {
         let step = Step::initial(seed);
         let mut store = Self::blank(program);
         let weights: Vec<&Array2<f64>> = initial.iter().collect();
-        let key = |layer: usize, role: Role| step.key(&format!("{layer}/initial/{role}"));
+        let key = |entry: EntryName, role: Role| step.key(&format!("{entry}/initial/{role}"));
         store.initial = store.enter(&weights, key);
         store
     }
@@ -35,7 +35,8 @@ impl Store {
     ///
     /// If the layer has no bias, or one of another size.
     pub fn set_bias(&mut self, layer: usize, bias: &Array1<f64>, seed: u64) {
-        let is_bias = |decl: &TensorDecl| decl.role == Role::Bias && decl.layer == layer;
+        let entry = EntryName::Number(layer);
+        let is_bias = |decl: &TensorDecl| decl.role == Role::Bias && decl.entry == entry;
         let at = self.program.tensors.iter().position(is_bias);
         let id = TensorId(at.unwrap_or_else(|| panic!("layer {layer} has no bias")));
         let key = Step::initial(seed).key(&format!("{layer}/initial/{}", Role::Bias));
@@ -64,55 +65,55 @@ impl Store {
     }
 
     /// Converts `parameters` into weights and biases, each exactly and under the rules of its role,
-    /// as initial weights are. Random words have the ids `layer/teaching/role` of `step`. Scales of
+    /// as initial weights are. Random words have the ids `entry/teaching/role` of `step`. Scales of
     /// weights remember nothing of it; momenta stay what they are.
     ///
     /// # Panics
     ///
     /// If `parameters` are of another network, or one is not finite.
     pub fn set_parameters(&mut self, parameters: &Parameters<f64>, step: &Step) {
-        let key = |layer: usize, role: Role| step.key(&format!("{layer}/teaching/{role}"));
+        let key = |entry: EntryName, role: Role| step.key(&format!("{entry}/teaching/{role}"));
         let weights: Vec<_> = parameters.layers.iter().map(|layer| &layer.weights).collect();
         self.enter(&weights, key);
         let program = Arc::clone(&self.program);
         for (id, decl) in program.tensors.iter().enumerate() {
             if decl.role == Role::Bias {
-                let bias = parameters.layers[decl.layer].bias.clone();
+                let bias = parameters.layers[number(decl.entry)].bias.clone();
                 let bias = bias.expect("a bias where the program has one").insert_axis(Axis(0));
-                self.write_reals(TensorId(id), &bias, key(decl.layer, decl.role), false);
+                self.write_reals(TensorId(id), &bias, key(decl.entry, decl.role), false);
             }
         }
     }
 
     /// Converts real weights into what updates write, and that into what the array reads and what is
-    /// left in residuals, under the keys of layer and role. Other tensors that outlast a step and have
+    /// left in residuals, under the keys of entry and role. Other tensors that outlast a step and have
     /// no value yet start at 0. Says what the conversions did.
     fn enter(
         &mut self,
         weights: &[&Array2<f64>],
-        key: impl Fn(usize, Role) -> Key,
+        key: impl Fn(EntryName, Role) -> Key,
     ) -> Vec<(TensorId, ConversionStatistics)> {
         let program = Arc::clone(&self.program);
         let mut entered = Vec::new();
         for (id, decl) in program.tensors.iter().enumerate() {
             let id = TensorId(id);
             if is_updated(&program, decl) {
-                let key = key(decl.layer, decl.role);
-                entered.push((id, self.write_reals(id, weights[decl.layer], key, false)));
+                let key = key(decl.entry, decl.role);
+                entered.push((id, self.write_reals(id, weights[number(decl.entry)], key, false)));
             } else if decl.role.outlasts_a_step() && self.tensor(id).is_none() {
                 self.put(id, vec![Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols)]);
             }
         }
         for command in &program.commands {
-            let layer = command.layer;
             let Some(update) = command.operation.update() else { continue };
+            let entry = command.entry;
             if let Some(residual) = update.residual {
-                let key = key(layer, Role::Residual);
-                let left = self.leave(residual, update.written, weights[layer], key);
+                let key = key(entry, Role::Residual);
+                let left = self.leave(residual, update.written, weights[number(entry)], key);
                 entered.push((residual, left));
             }
             if let Some(working) = update.working {
-                let key = key(layer, Role::Weights);
+                let key = key(entry, Role::Weights);
                 entered.push((working, self.convert(update.written, working, key)));
             }
         }
@@ -173,11 +174,16 @@ impl Store {
     }
 }
 
+/// The number of a layer with weights.
+fn number(entry: EntryName) -> usize {
+    entry.number().expect("a layer with weights")
+}
+
 /// Whether real weights are converted into a tensor: a master or, where there is none, weights.
 fn is_updated(program: &Program, decl: &TensorDecl) -> bool {
     match decl.role {
         Role::Master => true,
-        Role::Weights => program.find(Role::Master, decl.layer).is_none(),
+        Role::Weights => program.find(Role::Master, decl.entry).is_none(),
         _ => false,
     }
 }

@@ -166,7 +166,7 @@ impl StepTrace<'_> {
             let (write, command) =
                 (program.write(planned.write), program.command_of(planned.write));
             let until = elapsed + cycles;
-            let args = json!({ "layer": command.layer, "pass": command.pass.name() });
+            let args = json!({ "layer": command.entry, "pass": command.pass.name() });
             if cycles > 0 {
                 events.span(Track::Commands, &write.name, elapsed..until, args)?;
             }

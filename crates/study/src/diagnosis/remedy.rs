@@ -1,12 +1,13 @@
 //! Changes of format that should help.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::plan::SPARE_DEFAULT;
 use systoliq_program::spec::{PrecisionSpec, ScaleKind, TensorSettings};
-use systoliq_program::{Role, TensorPlan, Work};
+use systoliq_program::{EntryName, Role, TensorPlan, Work};
 
 use super::{Cause, Symptom, fitting_frac, is_cut, maker};
 use systoliq_run::Prepared;
@@ -86,8 +87,8 @@ impl Remedies<'_> {
             }
             Cause::Range => {
                 // Unless it states its own, a master has the range of the weights.
-                let own = |layer| stated(&self.prepared.experiment.precision, role, layer);
-                let owned = own(group[0].decl.layer)
+                let own = |entry| stated(&self.prepared.experiment.precision, role, entry);
+                let owned = own(group[0].decl.entry)
                     .is_some_and(|own| own.frac.is_some() || own.scale.is_some());
                 let trained = matches!(role, Role::Master | Role::Bias);
                 let role = if trained && !owned { Role::Weights } else { role };
@@ -114,27 +115,20 @@ impl Remedies<'_> {
         changes: impl Fn(&str, &Symptom<'_>, Option<&TensorSettings>) -> Vec<SettingChange>,
     ) -> Vec<SettingChange> {
         let spec = &self.prepared.experiment.precision;
-        let layers = |decls: &mut dyn Iterator<Item = usize>| {
-            let mut layers: Vec<usize> = decls.collect();
-            layers.sort_unstable();
-            layers.dedup();
-            layers
-        };
-        let sick = layers(&mut group.iter().map(|symptom| symptom.decl.layer));
+        let sick: BTreeSet<_> = group.iter().map(|symptom| symptom.decl.entry).collect();
         let own = group[0].decl.role;
         let tensors = self.prepared.program.tensors.iter();
-        let all = layers(&mut tensors.filter(|d| d.role == own).map(|decl| decl.layer));
+        let all: BTreeSet<_> = tensors.filter(|d| d.role == own).map(|decl| decl.entry).collect();
         let special =
-            |layer: &usize| spec.layers.get(layer).is_some_and(|spec| select(spec, role).is_some());
+            |&entry: &EntryName| spec.of(entry).is_some_and(|spec| select(spec, role).is_some());
         if sick == all && !all.iter().any(special) {
             let path = format!("precision.{}", role.name());
             return changes(&path, &group[0], select(spec, role));
         }
         let mut set = Vec::new();
         for symptom in group {
-            let layer = symptom.decl.layer;
-            let path = format!("precision.layers.{layer}.{}", role.name());
-            let special = spec.layers.get(&layer).and_then(|spec| select(spec, role));
+            let path = format!("{}.{}", section(symptom.decl.entry), role.name());
+            let special = spec.of(symptom.decl.entry).and_then(|spec| select(spec, role));
             for change in changes(&path, symptom, special) {
                 if !set.iter().any(|known: &SettingChange| known.path == change.path) {
                     set.push(change);
@@ -168,7 +162,7 @@ impl Remedies<'_> {
             let spare = stated.and_then(spare).or_else(|| general.and_then(|w| spare(&w.0)));
             let spare = spare.unwrap_or(SPARE_DEFAULT) + more.unsigned_abs();
             let mut set = vec![SettingChange::new(format!("{path}.spare"), spare)];
-            let weights = self.prepared.program.find(Role::Weights, symptom.decl.layer);
+            let weights = self.prepared.program.find(Role::Weights, symptom.decl.entry);
             let bits = weights.map(|id| self.prepared.program.tensor(id).plan.format.bits());
             if let Some(bits) = bits.filter(|&bits| bits < BITS_ENOUGH) {
                 set.push(SettingChange::new(format!("{path}.bits"), bits + more.unsigned_abs()));
@@ -205,10 +199,10 @@ impl Remedies<'_> {
     fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
         let Prepared { experiment, program, .. } = self.prepared;
         let batch = experiment.training.batch;
-        let bits = |layer: Option<usize>| {
+        let bits = |entry: Option<EntryName>| {
             let writes = program.all_writes();
-            let of_layer = writes.filter(|(.., c)| layer.is_none_or(|l| c.layer == l));
-            let needed = of_layer.filter_map(|(at, _, command)| {
+            let of_entry = writes.filter(|(.., c)| entry.is_none_or(|entry| c.entry == entry));
+            let needed = of_entry.filter_map(|(at, _, command)| {
                 let gemm = command.operation.product()?;
                 let Work::Gemm(shape) = program.work(at, batch) else { return None };
                 let widths = [gemm.a, gemm.b]
@@ -219,15 +213,15 @@ impl Remedies<'_> {
             needed.max().unwrap_or(64).min(64)
         };
         let change =
-            |path: &str, layer| vec![SettingChange::new(format!("{path}.bits"), bits(layer))];
+            |path: &str, entry| vec![SettingChange::new(format!("{path}.bits"), bits(entry))];
         self.of_accumulators(group, change)
     }
 
     /// Accumulators of more fraction bits and the same range.
     fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
-        self.of_accumulators(group, |path, layer| {
-            let of_layer = |symptom: &&Symptom<'_>| layer.is_none_or(|l| symptom.decl.layer == l);
-            let worst = group.iter().find(of_layer).unwrap_or(&group[0]);
+        self.of_accumulators(group, |path, entry| {
+            let of_entry = |symptom: &&Symptom<'_>| entry.is_none_or(|e| symptom.decl.entry == e);
+            let worst = group.iter().find(of_entry).unwrap_or(&group[0]);
             let command = maker(self.prepared, worst.id);
             let gemm = command.and_then(|command| command.operation.product());
             let Some(gemm) = gemm else { return Vec::new() };
@@ -245,23 +239,28 @@ impl Remedies<'_> {
     fn of_accumulators(
         &self,
         group: &[Symptom<'_>],
-        change: impl Fn(&str, Option<usize>) -> Vec<SettingChange>,
+        change: impl Fn(&str, Option<EntryName>) -> Vec<SettingChange>,
     ) -> Vec<SettingChange> {
         let spec = &self.prepared.experiment.precision;
-        let mut layers: Vec<usize> = group
+        let entries: BTreeSet<_> = group
             .iter()
-            .filter_map(|symptom| maker(self.prepared, symptom.id).map(|command| command.layer))
+            .filter_map(|symptom| maker(self.prepared, symptom.id).map(|command| command.entry))
             .collect();
-        layers.sort_unstable();
-        layers.dedup();
         let special =
-            |layer: &usize| spec.layers.get(layer).is_some_and(|spec| spec.accumulator.is_some());
-        if !layers.iter().any(special) {
+            |&entry: &EntryName| spec.of(entry).is_some_and(|spec| spec.accumulator.is_some());
+        if !entries.iter().any(special) {
             return change("precision.accumulator", None);
         }
-        let of_layer =
-            |layer| change(&format!("precision.layers.{layer}.accumulator"), Some(layer));
-        layers.into_iter().flat_map(of_layer).collect()
+        let of_entry = |entry| change(&format!("{}.accumulator", section(entry)), Some(entry));
+        entries.into_iter().flat_map(of_entry).collect()
+    }
+}
+
+/// Where the settings of an entry stand.
+fn section(entry: EntryName) -> String {
+    match entry {
+        EntryName::Number(number) => format!("precision.layers.{number}"),
+        EntryName::Place(_) => "precision".into(),
     }
 }
 
@@ -284,9 +283,9 @@ fn select(spec: &PrecisionSpec, role: Role) -> Option<&TensorSettings> {
     written.as_ref().map(|written| &written.0)
 }
 
-/// What is stated of a role in a layer, or else in all.
-fn stated(spec: &PrecisionSpec, role: Role, layer: usize) -> Option<&TensorSettings> {
-    let special = spec.layers.get(&layer).and_then(|spec| select(spec, role));
+/// What is stated of a role in an entry, or else in all.
+fn stated(spec: &PrecisionSpec, role: Role, entry: EntryName) -> Option<&TensorSettings> {
+    let special = spec.of(entry).and_then(|spec| select(spec, role));
     special.or_else(|| select(spec, role))
 }
 

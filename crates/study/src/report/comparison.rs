@@ -1,7 +1,7 @@
 //! How far the networks are apart, as `report.json` holds it.
 
 use serde::Serialize;
-use systoliq_program::{Pass, TensorDecl, TensorId};
+use systoliq_program::{EntryName, Pass, TensorDecl, TensorId};
 
 use systoliq_nn::Extended;
 use systoliq_run::Prepared;
@@ -37,7 +37,7 @@ pub struct ComparedTensor {
     /// Its role.
     pub role: &'static str,
     /// The layer with weights that it belongs to.
-    pub layer: usize,
+    pub layer: EntryName,
     /// The pass that makes it.
     pub pass: Pass,
     /// With the run's own weights and scales.
@@ -74,7 +74,7 @@ pub struct TensorHistogram {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LayerUnits {
     /// The layer with weights.
-    pub layer: usize,
+    pub layer: EntryName,
     /// Its units.
     pub units: usize,
     /// Of these, those whose ReLU is 0 for every sample; nothing without a ReLU.
@@ -91,7 +91,7 @@ impl ComparisonReport {
             Some(TensorHistogram { name: name.clone(), histogram })
         };
         let units = units.iter().enumerate().map(|(layer, found)| LayerUnits {
-            layer,
+            layer: EntryName::Number(layer),
             units: found.units,
             dead: found.dead,
             saturated: found.saturated,
@@ -125,7 +125,7 @@ fn compared(prepared: &Prepared, probes: &[Probe]) -> Vec<ComparedTensor> {
         Some(ComparedTensor {
             name: name.clone(),
             role: decl.role.name(),
-            layer: decl.layer,
+            layer: decl.entry,
             pass: made_in(prepared, TensorId(id)),
             own: series(|probe| Some(&probe.own)),
             teacher_forced: series(|probe| probe.teacher_forced.as_ref()),

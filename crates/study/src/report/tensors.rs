@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use systoliq_nn::Extended;
+use systoliq_nn::{EntryName, Extended};
 use systoliq_run::Prepared;
 use systoliq_run::{trainer::Record, trainer::TensorRecord, trainer::Writes};
 
@@ -14,7 +14,7 @@ pub struct TensorReport {
     /// Its role.
     pub role: &'static str,
     /// The layer with weights that it belongs to.
-    pub layer: usize,
+    pub layer: EntryName,
     /// Its format as planned.
     pub format: String,
     /// Its format at the last step.
@@ -86,7 +86,7 @@ pub(super) fn tensors(prepared: &Prepared, record: &Record) -> Vec<TensorReport>
             TensorReport {
                 name: decl.name.clone(),
                 role: decl.role.name(),
-                layer: decl.layer,
+                layer: decl.entry,
                 format: decl.plan.format_name(),
                 last_format: match decl.plan.block() {
                     None => decl.plan.format.with_frac(found.frac).to_string(),

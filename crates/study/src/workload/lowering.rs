@@ -13,7 +13,8 @@ use systoliq_program::convolution::ViewedGemm;
 use systoliq_program::operation::{Product, Update};
 use systoliq_program::tensor::OperandRef;
 use systoliq_program::{
-    Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId, WriteId,
+    EntryName, Factor, Finish, GemmShape, Operation, Pass, Program, Role, TensorDecl, TensorId,
+    WriteId,
 };
 use systoliq_run::Error;
 
@@ -180,7 +181,7 @@ impl LoweredLayer {
         let mut all = Vec::new();
         let mut push = |pass, operation, (m, n, k), repeats| {
             let first = program.writes.len();
-            program.push(layer, pass, operation);
+            program.push(EntryName::Number(layer), pass, operation);
             let writes = (first, program.writes.len());
             all.push(LayerWork { layer: String::new(), pass, m, n, k, repeats, writes });
         };
