@@ -379,8 +379,7 @@ mod tests {
     /// In 64 bits, and far beyond.
     #[test]
     fn values_are_cut_and_chosen_exactly_at_any_width() {
-        let tensor =
-            |codes: [i64; 4]| Tensor::from_codes("Q16.16".parse().unwrap(), 1, 4, &codes);
+        let tensor = |codes: [i64; 4]| Tensor::from_codes("Q16.16".parse().unwrap(), 1, 4, &codes);
         for exponent in [-4, 40] {
             let factor = Multiplier { mantissa: 1 << 15, exponent: 15 };
             let far = Multiplier { mantissa: 1 << 15, exponent: 15 + exponent };

@@ -311,8 +311,8 @@ impl Conversion {
 
     /// Turns sums over unscaled values into sums over values.
     pub(crate) fn finish(&self, statistics: &mut ConversionStatistics, mut products: Products) {
-        let scale = BigInt::from(self.scale);
-        products.xx *= &scale * &scale;
+        let scale = i128::from(self.scale);
+        products.xx *= scale * scale;
         products.xy *= scale;
         statistics.add_products(&products, self.from_frac, self.to.frac());
     }

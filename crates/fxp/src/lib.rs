@@ -29,6 +29,7 @@ pub mod statistics;
 pub mod tensor;
 pub mod update;
 pub mod vectors;
+pub mod whole;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use block::{Along, Blocks};
@@ -43,3 +44,4 @@ pub use squared_error::SquaredError;
 pub use statistics::{ConversionStatistics, ExactSum};
 pub use tensor::{Codes, Lane, Tensor};
 pub use update::{Change, Multiplier, UpdateStatistics};
+pub use whole::Whole;

@@ -1,16 +1,15 @@
 //! What a conversion did to its values, in exact integers.
 
-use num_bigint::BigInt;
-use num_traits::{Signed, ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
 
+use crate::Whole;
 use crate::convert::Converted;
 use crate::vectors::{VectorWork, with_widest_vectors};
 
 /// An exact sum of integers times powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExactSum {
-    mantissa: BigInt,
+    mantissa: Whole,
     exponent: i32,
 }
 
@@ -22,7 +21,7 @@ impl ExactSum {
     const EXPONENT_MAX: u32 = 4096;
 
     /// Adds `value · 2^exponent`.
-    pub fn add(&mut self, value: impl Into<BigInt>, exponent: i32) {
+    pub fn add(&mut self, value: impl Into<Whole>, exponent: i32) {
         let mut value = value.into();
         if value.is_zero() {
             return;
@@ -31,10 +30,10 @@ impl ExactSum {
             self.exponent = exponent;
         }
         if exponent < self.exponent {
-            self.mantissa <<= self.exponent - exponent;
+            self.mantissa <<= (self.exponent - exponent).unsigned_abs();
             self.exponent = exponent;
         } else {
-            value <<= exponent - self.exponent;
+            value <<= (exponent - self.exponent).unsigned_abs();
         }
         self.mantissa += value;
     }
@@ -51,18 +50,22 @@ impl ExactSum {
 
     /// The sum as the nearest float that its leading 64 bits give.
     pub fn to_f64(&self) -> f64 {
-        let excess = self.mantissa.bits().saturating_sub(64) as i32;
-        let leading = (&self.mantissa >> excess).to_f64().expect("64 bits fit an f64's range");
-        scale_by_power_of_two(leading, self.exponent + excess)
+        let excess = self.mantissa.bits().saturating_sub(64) as u32;
+        let mut leading = self.mantissa.clone();
+        leading >>= excess;
+        scale_by_power_of_two(leading.to_f64(), self.exponent + excess as i32)
     }
 
     /// `10 · log₁₀(self / other)` for two positive sums of any size.
     fn decibels_over(&self, other: &Self) -> f64 {
         let split = |sum: &Self| {
             let excess = sum.mantissa.bits() as i32 - 64;
-            let leading =
-                if excess > 0 { &sum.mantissa >> excess } else { &sum.mantissa << -excess };
-            (leading.to_f64().expect("64 bits fit an f64's range"), sum.exponent + excess)
+            let mut leading = sum.mantissa.clone();
+            match excess {
+                1.. => leading >>= excess.unsigned_abs(),
+                _ => leading <<= excess.unsigned_abs(),
+            }
+            (leading.to_f64(), sum.exponent + excess)
         };
         let ((a, a_exponent), (b, b_exponent)) = (split(self), split(other));
         let ratio = scale_by_power_of_two(a / b, 0).log10();
@@ -177,7 +180,9 @@ impl ConversionStatistics {
     pub(crate) fn add_products(&mut self, sums: &Products, x_frac: i32, y_frac: i32) {
         self.signal.add(sums.xx.clone(), -2 * x_frac);
         self.error.add(sums.xx.clone(), -2 * x_frac);
-        self.error.add(&sums.xy * -2, -x_frac - y_frac);
+        let mut twice = sums.xy.clone();
+        twice *= -2;
+        self.error.add(twice, -x_frac - y_frac);
         self.error.add(sums.yy.clone(), -2 * y_frac);
         debug_assert!(!self.error.mantissa.is_negative());
     }
@@ -189,9 +194,9 @@ pub(crate) const CHUNK: usize = 1024;
 /// Sums over elements of the products of values `x` and codes `y`.
 #[derive(Default)]
 pub(crate) struct Products {
-    pub(crate) xx: BigInt,
-    pub(crate) xy: BigInt,
-    pub(crate) yy: BigInt,
+    pub(crate) xx: Whole,
+    pub(crate) xy: Whole,
+    pub(crate) yy: Whole,
 }
 
 impl Products {
@@ -239,7 +244,10 @@ impl Products {
             xy += x * y;
             yy += y * y;
         }
-        self.xx += (BigInt::from(xx_high) << 64) + xx_low;
+        let mut high = Whole::from(xx_high);
+        high <<= 64;
+        self.xx += high;
+        self.xx += xx_low;
         self.xy += xy;
         self.yy += yy;
     }
@@ -279,10 +287,10 @@ struct Limbs<'a> {
 }
 
 impl VectorWork for Limbs<'_> {
-    type Output = [BigInt; 3];
+    type Output = [Whole; 3];
 
     #[inline(always)]
-    fn run(self) -> [BigInt; 3] {
+    fn run(self) -> [Whole; 3] {
         const LOW: i64 = (1 << 31) - 1;
         let (mut high, mut low) = ([0i64; 6], [0i64; 6]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
@@ -300,9 +308,12 @@ impl VectorWork for Limbs<'_> {
                 *low = low.wrapping_add(product & 0xffff_ffff);
             }
         }
-        let sum = |at: usize| BigInt::from((i128::from(high[at]) << 32) + i128::from(low[at]));
+        let sum = |at: usize| (i128::from(high[at]) << 32) + i128::from(low[at]);
         // (u · 2³¹ + l)² = u² · 2⁶² + u l · 2³² + l².
-        [(sum(0) << 62) + (sum(1) << 32) + sum(2), (sum(3) << 31) + sum(4), sum(5)]
+        let mut squares = Whole::from(sum(0));
+        squares <<= 62;
+        squares += (sum(1) << 32) + sum(2);
+        [squares, Whole::from((sum(3) << 31) + sum(4)), sum(5).into()]
     }
 }
 
@@ -342,7 +353,8 @@ mod tests {
         terms.iter().for_each(|&(value, exponent)| forward.add(value, exponent));
         terms.iter().rev().for_each(|&(value, exponent)| backward.add(value, exponent));
         let mut difference = forward.clone();
-        difference.add(-backward.mantissa.clone(), backward.exponent);
+        backward.mantissa *= -1;
+        difference.merge(&backward);
         assert!(difference.is_zero());
         let text = serde_json::to_string(&forward).unwrap();
         assert_eq!(serde_json::from_str::<ExactSum>(&text).unwrap(), forward);
