@@ -96,13 +96,14 @@ fn ids(program: &Program, batch: usize) -> Vec<(String, Option<u64>)> {
     let mut ids = vec![(program.tensor(program.input).load_id(), None)];
     ids.extend(program.targets.map(|targets| (program.tensor(targets).load_id(), None)));
     for (at, write, command) in program.all_writes() {
-        ids.push((program.output_id(write.command, write.tensor), None));
+        ids.push((program.output_id(write.command, write.tensor).to_owned(), None));
         let additions = match (&command.operation, program.work(at, batch)) {
             (Operation::Product(_), Work::Gemm(shape)) => Some(shape.k as u64 + 1),
             (Operation::Reduce(_), _) => Some(batch as u64),
             _ => None,
         };
-        ids.extend(additions.map(|count| (program.accumulator_id(write.command), Some(count))));
+        let sums = program.accumulator_id(write.command);
+        ids.extend(additions.map(|count| (sums.to_owned(), Some(count))));
     }
     let entered = [Role::Master, Role::Weights, Role::Bias, Role::Residual];
     for decl in program.tensors.iter().filter(|decl| entered.contains(&decl.role)) {

@@ -116,14 +116,9 @@ fn engines_equal_the_reference_on_random_graphs() {
         let accelerator: Accelerator = serde_json::from_value(accelerator).unwrap();
         let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, 3);
         check(&program, costs, &initial, number, &batches);
-        let names: BTreeSet<String> = (0..program.writes.len())
-            .map(WriteId)
-            .map(|id| {
-                let write = program.write(id);
-                program.output_id(write.command, write.tensor)
-            })
-            .collect();
-        assert_eq!(names.len(), program.writes.len(), "ids of conversions: {names:?}");
+        let ids = program.all_writes().map(|(_, write, _)| (write.command, write.tensor));
+        let ids: BTreeSet<_> = ids.map(|(id, tensor)| program.output_id(id, tensor)).collect();
+        assert_eq!(ids.len(), program.writes.len(), "ids of conversions: {ids:?}");
         for (id, write, command) in program.all_writes() {
             *seen.entry(name_of(&command.operation)).or_insert(0) += 1;
             let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, 3);

@@ -46,10 +46,10 @@ enum CombinedValues {
 }
 
 /// The most bits of a magnitude that a conversion takes in 64 bits.
-const NARROW: i32 = 61;
+pub(crate) const NARROW: i32 = 61;
 
 /// How many bits hold the mantissa of a factor.
-fn mantissa_bits(factor: Multiplier) -> i32 {
+pub(crate) fn mantissa_bits(factor: Multiplier) -> i32 {
     32 - factor.mantissa.leading_zeros() as i32
 }
 
@@ -79,6 +79,11 @@ impl Combination {
         };
         let frac = factor.exponent + tensor.format().frac();
         Self { frac, values }
+    }
+
+    /// Values of which none is longer than so many bits.
+    pub(crate) fn narrow(frac: i32, bits: i32, raws: Vec<i64>) -> Self {
+        Self { frac, values: CombinedValues::Narrow { bits, raws } }
     }
 
     /// Real values, each exactly.

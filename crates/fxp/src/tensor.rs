@@ -216,9 +216,20 @@ impl Tensor {
     /// If there are not so many codes.
     pub fn part(&self, places: std::ops::Range<usize>) -> Vec<i64> {
         let mut wide = vec![0; places.len()];
+        self.widen(places, &mut wide);
+        wide
+    }
+
+    /// The same, into room that is there, and what of it they take.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many codes, or less room.
+    pub fn widen<'r>(&self, places: std::ops::Range<usize>, room: &'r mut [i64]) -> &'r mut [i64] {
+        let wide = &mut room[..places.len()];
         with_codes!(self, |codes| {
             let codes = &codes.as_slice().expect("tensors are contiguous")[places];
-            with_widest_vectors(Widen { codes, wide: &mut wide });
+            with_widest_vectors(Widen { codes, wide });
         });
         wide
     }

@@ -98,10 +98,9 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Whether each element kept its code.
-    fn unchanged(&self) -> Vec<bool> {
+    fn len(&self) -> usize {
         assert_eq!(self.before.len(), self.after.len(), "codes before and after");
-        self.before.iter().zip(self.after).map(|(before, after)| before == after).collect()
+        self.before.len()
     }
 }
 
@@ -141,22 +140,20 @@ impl UpdateStatistics {
         residual: Option<Change<'_>>,
         asked: &[bool],
     ) -> Self {
-        let mut same = weights.unchanged();
-        if let Some(residual) = residual {
-            let others = residual.unchanged();
-            assert_eq!(same.len(), others.len(), "codes of weights and of their residual");
-            same.iter_mut().zip(others).for_each(|(same, other)| *same &= other);
-        }
-        assert_eq!(same.len(), asked.len(), "weights and what is asked of them");
-        with_widest_vectors(Count { before: weights.before, asked, same: &same, low, high })
+        let others = residual.as_ref().map_or(weights.len(), Change::len);
+        assert_eq!(weights.len(), others, "codes of weights and of their residual");
+        assert_eq!(weights.len(), asked.len(), "weights and what is asked of them");
+        // Without a residual, weights stand in for it, which stays where they stay.
+        let residual = residual.unwrap_or(weights);
+        with_widest_vectors(Count { weights, residual, asked, low, high })
     }
 }
 
 /// Counts what was asked of weights and did not happen.
 struct Count<'a> {
-    before: &'a [i64],
+    weights: Change<'a>,
+    residual: Change<'a>,
     asked: &'a [bool],
-    same: &'a [bool],
     /// Ends of the range of the weights.
     low: i64,
     high: i64,
@@ -167,13 +164,18 @@ impl VectorWork for Count<'_> {
 
     #[inline(always)]
     fn run(self) -> UpdateStatistics {
-        let Self { before, asked, same, low, high } = self;
+        let Self { weights, residual, asked, low, high } = self;
         // Sums that are checked for overflow are not made by vector units.
         let count = |sum: u64, holds: bool| sum.wrapping_add(u64::from(holds));
         let mut found = UpdateStatistics::default();
-        for ((&w, &asked), &same) in before.iter().zip(asked).zip(same) {
-            found.asked = count(found.asked, asked);
-            found.stalled = count(found.stalled, asked & same & (w != low) & (w != high));
+        let elements = asked.len();
+        let (before, after) = (&weights.before[..elements], &weights.after[..elements]);
+        let (left, leaves) = (&residual.before[..elements], &residual.after[..elements]);
+        for at in 0..elements {
+            let stayed = (before[at] == after[at]) & (left[at] == leaves[at]);
+            let within = (before[at] != low) & (before[at] != high);
+            found.asked = count(found.asked, asked[at]);
+            found.stalled = count(found.stalled, asked[at] & stayed & within);
         }
         found
     }

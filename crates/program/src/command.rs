@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,10 @@ pub struct Command {
     pub pass: Pass,
     /// What it does.
     pub operation: Operation,
+    /// The id of the rounding of its sums.
+    sums: String,
+    /// The places of its writes.
+    writes: Range<usize>,
 }
 
 /// One tensor that a command writes: each has a name, a conversion and a cost of its own.
@@ -81,6 +86,8 @@ pub struct Write {
     pub command: CommandId,
     /// What is written.
     pub tensor: TensorId,
+    /// The id of the conversion into it.
+    conversion: String,
 }
 
 /// The learning rate and what else scales gradients.
@@ -165,12 +172,18 @@ impl Program {
 
     /// Appends a command to the training step, named after entry, pass and what it writes.
     pub fn push(&mut self, entry: EntryName, pass: Pass, operation: Operation) -> CommandId {
-        let id = CommandId(self.commands.len());
-        for tensor in operation.writes() {
-            let name = format!("{entry}.{pass}.{}", self.tensor(tensor).name);
-            self.writes.push(Write { name, command: id, tensor });
-        }
-        self.commands.push(Command { entry, pass, operation });
+        let (id, first) = (CommandId(self.commands.len()), self.writes.len());
+        let of_role = |role| format!("{entry}/{pass}/{role}{}", self.which(pass, &operation, role));
+        let write = |tensor| {
+            let decl = self.tensor(tensor);
+            let name = format!("{entry}.{pass}.{}", decl.name);
+            Write { name, command: id, tensor, conversion: of_role(decl.role.name()) }
+        };
+        let writes: Vec<Write> = operation.writes().into_iter().map(write).collect();
+        let sums = of_role("accumulator");
+        self.writes.extend(writes);
+        let writes = first..self.writes.len();
+        self.commands.push(Command { entry, pass, operation, sums, writes });
         self.step.push(id);
         id
     }
@@ -203,8 +216,8 @@ impl Program {
 
     /// The writes of a command, in the order in which they are made.
     pub fn writes_of(&self, id: CommandId) -> impl Iterator<Item = (WriteId, &Write)> {
-        let all = (0..).map(WriteId).zip(&self.writes);
-        all.filter(move |(_, write)| write.command == id)
+        let places = self.command(id).writes.clone();
+        places.clone().map(WriteId).zip(&self.writes[places])
     }
 
     /// The first write of a tensor, with its command; nothing of what enters.
@@ -222,35 +235,40 @@ impl Program {
 
     /// The id of the rounding of the sums of a command: `entry/pass/accumulator`; see
     /// [`output_id`](Self::output_id).
-    pub fn accumulator_id(&self, id: CommandId) -> String {
-        self.conversion_id(self.command(id), "accumulator")
+    pub fn accumulator_id(&self, id: CommandId) -> &str {
+        &self.command(id).sums
     }
 
     /// The id of the conversion into what a command writes: `entry/pass/role`, with `.bias` behind it
     /// for what a bias has in the role of its weights: gradient and momentum; with `.j` for the gradient
     /// of place j > 0 of what an addition reads; and with `.sum` for the sum of what several readers of a
     /// value contribute to its gradient. It is unique in a program.
-    pub fn output_id(&self, id: CommandId, output: TensorId) -> String {
-        let command = self.command(id);
-        self.conversion_id(command, self.tensor(output).role.name())
+    ///
+    /// # Panics
+    ///
+    /// If the command does not write the tensor.
+    pub fn output_id(&self, id: CommandId, output: TensorId) -> &str {
+        let mut writes = self.writes_of(id);
+        let written = writes.find(|(_, write)| write.tensor == output);
+        &written.expect("a tensor that the command writes").1.conversion
     }
 
-    fn conversion_id(&self, command: &Command, role: &str) -> String {
+    /// What stands behind the role in an id.
+    fn which(&self, pass: Pass, operation: &Operation, role: &str) -> String {
         let of_bias = |update: &Update| self.tensor(update.written).role == Role::Bias;
-        let which = match &command.operation {
-            Operation::Reduce(_) => ".bias",
+        match operation {
+            Operation::Reduce(_) => ".bias".to_owned(),
             Operation::Update(update) if role == Role::Momentum.name() && of_bias(update) => {
-                ".bias"
+                ".bias".to_owned()
             }
-            Operation::Combine(_) if command.pass == Pass::InputGradient => ".sum",
-            Operation::Select(Select { place: place @ 1.., .. }) => &format!(".{place}"),
+            Operation::Combine(_) if pass == Pass::InputGradient => ".sum".to_owned(),
+            Operation::Select(Select { place: place @ 1.., .. }) => format!(".{place}"),
             Operation::Product(_)
             | Operation::Combine(_)
             | Operation::Select(_)
             | Operation::Loss(_)
-            | Operation::Update(_) => "",
-        };
-        format!("{}/{}/{role}{which}", command.entry, command.pass)
+            | Operation::Update(_) => String::new(),
+        }
     }
 
     /// How much there is to do for a write with `batch` samples.

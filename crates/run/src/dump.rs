@@ -181,7 +181,7 @@ impl<'s> Dump<'s> {
                 "overflow": accumulator.overflow,
                 "overflow_at": accumulator.overflow_at,
                 "chunk": accumulator.chunk,
-                "key": hex(step.key(&program.accumulator_id(write.command)).value()),
+                "key": hex(step.key(program.accumulator_id(write.command)).value()),
             })
         };
         let scale = |finish: &Finish| factor(finish.factor.multiplier(store.batch()));
@@ -273,7 +273,7 @@ impl<'s> Dump<'s> {
         entry["conversion"] = json!({
             "rounding": output.plan.rounding,
             "overflow": output.plan.overflow,
-            "key": hex(step.key(&program.output_id(write.command, write.tensor)).value()),
+            "key": hex(step.key(program.output_id(write.command, write.tensor)).value()),
         });
         self.tensor(store, write.tensor)?;
         let file = &self.files[write.tensor.0];

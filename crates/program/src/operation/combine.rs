@@ -1,14 +1,12 @@
 //! `output = convert(edge(Σ tensor))`: the sum of tensors of one shape, element by element, exactly, and
 //! rounded once. A sum of one is a change of format, or an activation function by itself.
 
-use std::ops::Range;
-
-use systoliq_fxp::{Combination, Multiplier};
+use systoliq_fxp::Multiplier;
 
 use super::What;
 use crate::command::Program;
 use crate::engine::Outcome;
-use crate::finish::{self, CLIP_FRAC, Edge};
+use crate::finish::{self, Edge};
 use crate::store::{Running, Store};
 use crate::tensor::TensorId;
 
@@ -37,26 +35,7 @@ impl Combine {
     }
 
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
-        let exact = |store: &Store, places: Range<usize>| {
-            let of =
-                |&term| Combination::of_part(Multiplier::ONE, store.read(term), places.clone());
-            let sum = self.terms.iter().map(of).reduce(Combination::plus).expect("a term");
-            self.edges.iter().fold(sum, |sum, edge| pass(sum, edge, places.start, store))
-        };
-        store.write_exact(self.output, exact, |_| {}, running).into()
-    }
-}
-
-/// Exact values of elements from position `first` on behind an edge.
-fn pass(values: Combination, edge: &Edge, first: usize, store: &Store) -> Combination {
-    match edge {
-        Edge::Relu => values.nonnegative(),
-        Edge::Clip { most } => values.at_most(*most, CLIP_FRAC),
-        Edge::Positive(_) | Edge::Between { .. } => {
-            let mut passes = vec![1; values.len()];
-            let (gates, _) = store.gates(std::slice::from_ref(edge), 0);
-            gates.iter().for_each(|gate| gate.pass(&mut passes, first));
-            values.only(|at| passes[at] != 0)
-        }
+        let terms: Vec<_> = self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
+        store.write_exact(self.output, &terms, &self.edges, |_| {}, running).into()
     }
 }

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use systoliq_fxp::{
-    Change, Combination, Conversion, ConversionStatistics, Multiplier, Tensor, UpdateStatistics,
+    Change, Conversion, ConversionStatistics, Exact, Multiplier, Tensor, UpdateStatistics,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
-use crate::store::exact::{STRIP, strips};
+use crate::store::exact::{Room, STRIP, strips};
 use crate::store::{Running, Step, Store};
 use crate::tensor::TensorId;
 
@@ -185,8 +185,13 @@ impl Update {
         let (key, training) = (running.output_key(working), running.step.is_training());
         let mut exit = store.exit_into(working, (Multiplier::ONE, frac), key, training);
         let source = store.read(self.written);
-        for places in strips(source.len(), if exit.waits() { source.len() } else { STRIP }) {
-            exit.leave(&mut source.part(places));
+        if exit.waits() {
+            exit.leave(&mut source.to_codes());
+            return store.accept(exit);
+        }
+        let mut room: Room = [0; STRIP];
+        for places in strips(source.len(), STRIP) {
+            exit.leave(source.widen(places, &mut room));
         }
         store.accept(exit)
     }
@@ -200,17 +205,11 @@ impl Update {
         running: &Running<'_>,
     ) -> (Written, Vec<bool>) {
         let factors = self.gathering(store);
-        let exact = |store: &Store, places: Range<usize>| {
-            let of = |factor, id| Combination::of_part(factor, store.read(id), places.clone());
-            let gathered = of(factors.momentum, momentum).plus(of(factors.gradient, self.gradient));
-            match factors.decay {
-                Some(decay) => gathered.plus(of(decay, self.written)),
-                None => gathered,
-            }
-        };
+        let mut terms = vec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
+        terms.extend(factors.decay.map(|decay| (decay, self.written)));
         let mut asked = Vec::new();
-        let seen = |exact: &Combination| asked.extend(exact.nonzero());
-        let written = store.write_exact(momentum, exact, seen, running);
+        let seen = |exact: &Exact<'_>| exact.nonzero(&mut asked);
+        let written = store.write_exact(momentum, &terms, &[], seen, running);
         (written, asked)
     }
 
@@ -222,37 +221,32 @@ impl Update {
         store: &mut Store,
         running: &Running<'_>,
     ) -> Vec<Written> {
-        let rate = self.rate(store, running.step);
-        let decay = self.decay_rate(store, running.step);
+        let decay = self.decay_rate(store, running.step).map(|decay| (decay, self.written));
+        let mut change = vec![(self.rate(store, running.step), self.multiplied())];
+        change.extend(decay);
+        let held = [Some(self.written), self.residual].into_iter().flatten();
+        let held: Vec<_> = held.map(|id| (Multiplier::ONE, id)).collect();
         let mut weights = Destination::new(self.written, store, running);
         let mut residual = self.residual.map(|id| Destination::new(id, store, running));
+        let (asks, exact) = (store.form(&change, &[]), store.form(&held, &change));
         let ends = weights.conversion.overflow.ends(weights.conversion.to);
         let mut update = UpdateStatistics::default();
+        let (mut room, mut asked): (Room, _) = ([0; STRIP], Vec::with_capacity(STRIP));
         for places in strips(weights.after.len(), STRIP) {
-            let of = |factor, id| Combination::of_part(factor, store.read(id), places.clone());
-            let mut change = of(rate, self.multiplied());
-            if let Some(decay) = decay {
-                change = change.plus(of(decay, self.written));
-            }
             // What momentum lost to rounding was asked for, too.
-            let asked = match gathered {
-                Some(gathered) => gathered[places.clone()].to_vec(),
-                None => change.nonzero(),
-            };
-            let mut exact = of(Multiplier::ONE, self.written);
-            if let Some(residual) = self.residual {
-                exact = exact.plus(of(Multiplier::ONE, residual));
+            asked.clear();
+            match gathered {
+                Some(gathered) => asked.extend_from_slice(&gathered[places.clone()]),
+                None => asks.at(places.clone(), &mut room).nonzero(&mut asked),
             }
-            let exact = exact.minus(change);
-            weights.write(&exact, places.start);
-            let residual = residual.as_mut().map(|residual| {
-                let held = Combination::of_part(Multiplier::ONE, &weights.after, places.clone());
-                residual.write(&exact.minus(held), places.start);
-                residual.codes(store, places.clone())
-            });
-            let codes = weights.codes(store, places);
-            let residual = residual.as_ref().map(change_of);
-            update.merge(&UpdateStatistics::of(change_of(&codes), ends, residual, &asked));
+            let exact = exact.at(places.clone(), &mut room);
+            weights.write(&exact, places.clone(), store);
+            if let Some(residual) = &mut residual {
+                let left = exact.minus(&weights.after, places.clone());
+                residual.write(&left, places, store);
+            }
+            let of_residual = residual.as_ref().map(Destination::change);
+            update.merge(&UpdateStatistics::of(weights.change(), ends, of_residual, &asked));
         }
         let mut written: Vec<Written> =
             [Some(weights), residual].into_iter().flatten().map(|of| of.end(store)).collect();
@@ -267,32 +261,37 @@ struct Destination {
     conversion: Conversion,
     after: Tensor,
     statistics: ConversionStatistics,
+    /// The codes of the strip that was written last, before and after.
+    codes: [Room; 2],
+    /// How many they are.
+    count: usize,
 }
 
 impl Destination {
     fn new(id: TensorId, store: &mut Store, running: &Running<'_>) -> Self {
         let conversion = running.program.tensor(id).plan.conversion(running.output_key(id));
         let after = store.spare_room(conversion.to, store.shape(id));
-        Self { id, conversion, after, statistics: ConversionStatistics::default() }
+        let (statistics, codes) = (ConversionStatistics::default(), [[0; STRIP]; 2]);
+        Self { id, conversion, after, statistics, codes, count: 0 }
     }
 
-    fn write(&mut self, exact: &Combination, first: usize) {
-        self.statistics.merge(&exact.write(&self.conversion, &mut self.after, first));
+    fn write(&mut self, exact: &Exact<'_>, places: Range<usize>, store: &Store) {
+        self.statistics.merge(&exact.write(&self.conversion, &mut self.after, places.start));
+        self.count = places.len();
+        let [before, after] = &mut self.codes;
+        store.read(self.id).widen(places.clone(), before);
+        self.after.widen(places, after);
     }
 
-    /// Some codes before and after.
-    fn codes(&self, store: &Store, places: Range<usize>) -> [Vec<i64>; 2] {
-        [store.read(self.id).part(places.clone()), self.after.part(places)]
+    fn change(&self) -> Change<'_> {
+        let [before, after] = &self.codes;
+        Change { before: &before[..self.count], after: &after[..self.count] }
     }
 
     fn end(self, store: &mut Store) -> Written {
         store.replace(self.id, self.after);
         Written::converted(self.id, self.statistics, false)
     }
-}
-
-fn change_of([before, after]: &[Vec<i64>; 2]) -> Change<'_> {
-    Change { before, after }
 }
 
 /// The multiplier nearest to `value / divisor`.

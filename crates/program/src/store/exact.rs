@@ -2,14 +2,18 @@
 
 use std::ops::Range;
 
-use systoliq_fxp::{Combination, ConversionStatistics, scale};
+use systoliq_fxp::{ConversionStatistics, Exact, LinearForm, Multiplier, scale};
 
 use super::{Running, Store};
 use crate::engine::Written;
+use crate::finish::{CLIP_FRAC, Edge};
 use crate::tensor::TensorId;
 
 /// Elements that are computed at once.
-pub(crate) const STRIP: usize = 1 << 12;
+pub(crate) const STRIP: usize = 1 << 10;
+
+/// Room for the values of a strip.
+pub(crate) type Room = [i64; STRIP];
 
 /// The places of so many elements, some at once.
 pub(crate) fn strips(elements: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
@@ -17,34 +21,75 @@ pub(crate) fn strips(elements: usize, at_once: usize) -> impl Iterator<Item = Ra
 }
 
 impl Store {
-    /// Converts exact values, which `exact` gives by their places, into a tensor without blocks; `seen`
-    /// sees them in order. Where the scale of the tensor asks for their range, they are computed twice.
+    /// Converts a sum of tensors, each times its factor, behind edges into a tensor without blocks; `seen`
+    /// sees the values in order. Where the scale of the tensor asks for their range, they are computed
+    /// twice.
     pub(crate) fn write_exact(
         &mut self,
         id: TensorId,
-        exact: impl Fn(&Self, Range<usize>) -> Combination,
-        mut seen: impl FnMut(&Combination),
+        terms: &[(Multiplier, TensorId)],
+        edges: &[Edge],
+        mut seen: impl FnMut(&Exact<'_>),
         running: &Running<'_>,
     ) -> Written {
         let (rows, cols) = self.shape(id);
-        let all = || {
-            let ranges = strips(rows * cols, STRIP).map(|places| exact(self, places).range());
-            ranges.reduce(scale::Range::and).expect("a tensor has elements")
-        };
+        let mut room: Room = [0; STRIP];
         let training = running.step.is_training();
-        let range = self.looks_at_range(id, training).then(all);
+        let range = self.looks_at_range(id, training).then(|| {
+            let form = self.form(terms, &[]);
+            let range = |places: Range<usize>| {
+                self.pass(edges, form.at(places.clone(), &mut room), places.start).range()
+            };
+            let ranges = strips(rows * cols, STRIP).map(range);
+            ranges.reduce(scale::Range::and).expect("a tensor has elements")
+        });
         let range = || range.expect("the range that the scale asked for");
         let key = running.output_key(id);
         let (conversion, second_pass) = self.conversion(id, range, key, training);
         let mut after = self.spare_room(conversion.to, (rows, cols));
         let mut statistics = ConversionStatistics::default();
+        let form = self.form(terms, &[]);
         for places in strips(rows * cols, STRIP) {
-            let values = exact(self, places.clone());
+            let values = self.pass(edges, form.at(places.clone(), &mut room), places.start);
             statistics.merge(&values.write(&conversion, &mut after, places.start));
             seen(&values);
         }
         self.observe(id, &statistics, training);
         self.replace(id, after);
         Written::converted(id, statistics, second_pass)
+    }
+
+    /// The sum of tensors, each times its factor, less that of others.
+    pub(crate) fn form(
+        &self,
+        added: &[(Multiplier, TensorId)],
+        taken: &[(Multiplier, TensorId)],
+    ) -> LinearForm<'_> {
+        let term = |negative| move |&(factor, id): &_| (factor, self.read(id), negative);
+        let terms: Vec<_> =
+            added.iter().map(term(false)).chain(taken.iter().map(term(true))).collect();
+        LinearForm::new(&terms)
+    }
+
+    /// Exact values of elements from position `first` on behind edges.
+    fn pass<'r>(&self, edges: &[Edge], values: Exact<'r>, first: usize) -> Exact<'r> {
+        edges.iter().fold(values, |values, edge| {
+            let gates = |frac| self.gates(std::slice::from_ref(edge), frac).0;
+            match (edge, values) {
+                (Edge::Clip { most }, values) => {
+                    Exact::Wide(values.combination().at_most(*most, CLIP_FRAC))
+                }
+                (_, Exact::Narrow { frac, bits, raws }) => {
+                    gates(frac).iter().for_each(|gate| gate.pass(raws, first));
+                    Exact::Narrow { frac, bits, raws }
+                }
+                (Edge::Relu, Exact::Wide(values)) => Exact::Wide(values.nonnegative()),
+                (Edge::Positive(_) | Edge::Between { .. }, Exact::Wide(values)) => {
+                    let mut passes = vec![1; values.len()];
+                    gates(0).iter().for_each(|gate| gate.pass(&mut passes, first));
+                    Exact::Wide(values.only(|at| passes[at] != 0))
+                }
+            }
+        })
     }
 }

@@ -69,11 +69,11 @@ pub(crate) struct Running<'a> {
 impl Running<'_> {
     /// The stream of random words of its accumulators.
     pub(crate) fn accumulator_key(&self) -> Key {
-        self.step.key(&self.program.accumulator_id(self.id))
+        self.step.key(self.program.accumulator_id(self.id))
     }
 
     /// The stream of random words of the conversion into a tensor that it writes.
     pub(crate) fn output_key(&self, output: TensorId) -> Key {
-        self.step.key(&self.program.output_id(self.id, output))
+        self.step.key(self.program.output_id(self.id, output))
     }
 }

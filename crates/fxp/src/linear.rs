@@ -1,0 +1,266 @@
+//! Exact linear forms of tensors, computed some elements at a time: what an update computes before its
+//! one rounding.
+
+use std::ops::Range;
+
+use crate::combination::NARROW;
+use crate::scale;
+use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::{Combination, Conversion, ConversionStatistics, Lane, Multiplier, Tensor, with_codes};
+
+/// `Σ ±factor · tensor`, element by element, without rounding.
+///
+/// ```
+/// use systoliq_fxp::{LinearForm, Multiplier, Tensor};
+/// let tensor = |format: &str, code| Tensor::from_codes(format.parse().unwrap(), 1, 1, &[code]);
+/// let (w, g) = (tensor("Q1.15", 1000), tensor("Q-4.20", 600));
+/// let half = Multiplier::nearest(0.5, 16)?;
+/// let form = LinearForm::new(&[(Multiplier::ONE, &w, false), (half, &g, true)]);
+/// let mut room = [0; 1];
+/// let range = form.at(0..1, &mut room).range();
+/// // 1000 · 2^-15 − 600 · 2^-21, at the 36 fraction bits of the product.
+/// assert_eq!((range.min, range.frac), (((1000_i64 << 21) - (600 << 15)).into(), 36));
+/// # Ok::<(), systoliq_fxp::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LinearForm<'a> {
+    terms: Vec<(Multiplier, &'a Tensor, bool)>,
+    /// Fraction bits of all values.
+    frac: i32,
+    /// No magnitude is longer, nor one on the way.
+    bits: i32,
+}
+
+/// Exact values of some elements.
+#[derive(Debug)]
+pub enum Exact<'r> {
+    /// In 64 bits.
+    Narrow {
+        /// Fraction bits.
+        frac: i32,
+        /// No magnitude is longer.
+        bits: i32,
+        /// The values.
+        raws: &'r mut [i64],
+    },
+    /// Of any size.
+    Wide(Combination),
+}
+
+impl<'a> LinearForm<'a> {
+    /// Of tensors with their factors; those that are told are taken away, but not the first.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, the first is taken away, or they have not as many elements.
+    pub fn new(terms: &[(Multiplier, &'a Tensor, bool)]) -> Self {
+        let frac = |&(factor, tensor, _): &(Multiplier, &Tensor, bool)| {
+            factor.exponent + tensor.format().frac()
+        };
+        let common = terms.iter().map(frac).max().expect("a term");
+        let bits = |term: &(Multiplier, &Tensor, bool)| {
+            let of_product =
+                crate::combination::mantissa_bits(term.0) + term.1.format().bits() as i32;
+            of_product + (common - frac(term))
+        };
+        let longest = terms.iter().map(bits).max().expect("a term");
+        let elements = terms[0].1.len();
+        let as_many = terms.iter().all(|term| term.1.len() == elements);
+        assert!(as_many && !terms[0].2, "elements of tensors that are added");
+        Self { terms: terms.to_vec(), frac: common, bits: longest + terms.len() as i32 - 1 }
+    }
+
+    /// The values of some elements, counted row by row.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many elements, or less room.
+    pub fn at<'r>(&self, places: Range<usize>, room: &'r mut [i64]) -> Exact<'r> {
+        if self.bits > NARROW {
+            return Exact::Wide(self.combination(&places));
+        }
+        let raws = &mut room[..places.len()];
+        raws.fill(0);
+        for &(factor, tensor, negative) in &self.terms {
+            let zeros = self.frac - factor.exponent - tensor.format().frac();
+            let mantissa = factor.mantissa as i32 * if negative { -1 } else { 1 };
+            add(tensor, places.clone(), (mantissa, zeros as u32), raws);
+        }
+        Exact::Narrow { frac: self.frac, bits: self.bits, raws }
+    }
+
+    fn combination(&self, places: &Range<usize>) -> Combination {
+        let of = |&(factor, tensor, _): &(Multiplier, &Tensor, bool)| {
+            Combination::of_part(factor, tensor, places.clone())
+        };
+        let (first, others) = self.terms.split_first().expect("a term");
+        others.iter().fold(of(first), |sum, term| match term.2 {
+            false => sum.plus(of(term)),
+            true => sum.minus(of(term)),
+        })
+    }
+}
+
+/// Adds `mantissa · 2^zeros` times some codes.
+fn add(tensor: &Tensor, places: Range<usize>, factor: (i32, u32), sums: &mut [i64]) {
+    with_codes!(tensor, |codes| {
+        let codes = &codes.as_slice().expect("tensors are contiguous")[places];
+        with_widest_vectors(AddScaled { codes, factor, sums });
+    });
+}
+
+/// Adds codes times a factor.
+struct AddScaled<'a, T> {
+    codes: &'a [T],
+    factor: (i32, u32),
+    sums: &'a mut [i64],
+}
+
+impl<T: Lane> VectorWork for AddScaled<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        // Of 32 bits, so that vector units have an instruction for its products.
+        let (mantissa, zeros) = (i64::from(self.factor.0), self.factor.1 & 63);
+        for (sum, &code) in self.sums.iter_mut().zip(self.codes) {
+            *sum = sum.wrapping_add(code.code().wrapping_mul(mantissa) << zeros);
+        }
+    }
+}
+
+impl Exact<'_> {
+    /// Tells of each value whether it is not zero.
+    pub fn nonzero(&self, tell: &mut Vec<bool>) {
+        match self {
+            Self::Narrow { raws, .. } => tell.extend(raws.iter().map(|&raw| raw != 0)),
+            Self::Wide(values) => tell.extend(values.nonzero()),
+        }
+    }
+
+    /// The smallest and the largest value.
+    pub fn range(&self) -> scale::Range {
+        match self {
+            Self::Narrow { frac, raws, .. } => scale::Range::of(raws, 1, *frac),
+            Self::Wide(values) => values.range(),
+        }
+    }
+
+    /// These less some codes of a tensor that was written from them.
+    ///
+    /// # Panics
+    ///
+    /// If it has more fraction bits than they have.
+    #[must_use]
+    pub fn minus(self, tensor: &Tensor, places: Range<usize>) -> Self {
+        let Self::Narrow { frac, bits, raws } = self else {
+            return Self::Wide(self.combination().minus(Combination::of_part(
+                Multiplier::ONE,
+                tensor,
+                places,
+            )));
+        };
+        let zeros = u32::try_from(frac - tensor.format().frac()).expect("no more fraction bits");
+        let longer = bits.max(tensor.format().bits() as i32 + zeros as i32) + 1;
+        let this = Self::Narrow { frac, bits: longer, raws };
+        if longer > NARROW {
+            let held = Combination::of_part(Multiplier::ONE, tensor, places);
+            return Self::Wide(this.combination().minus(held));
+        }
+        let Self::Narrow { raws, .. } = this else { unreachable!("values in 64 bits") };
+        add(tensor, places, (-1, zeros), raws);
+        Self::Narrow { frac, bits: longer, raws }
+    }
+
+    /// The values, whatever their size.
+    pub fn combination(self) -> Combination {
+        match self {
+            Self::Narrow { frac, bits, raws } => Combination::narrow(frac, bits, raws.to_vec()),
+            Self::Wide(values) => values,
+        }
+    }
+
+    /// Rounds every value once, as [`Combination::write`] does.
+    pub fn write(
+        &self,
+        conversion: &Conversion,
+        tensor: &mut Tensor,
+        first: usize,
+    ) -> ConversionStatistics {
+        match self {
+            Self::Narrow { frac, raws, .. } => {
+                Conversion { from_frac: *frac, ..*conversion }.write(raws, tensor, first)
+            }
+            Self::Wide(values) => values.write(conversion, tensor, first),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use systoliq_keyed_random::Key;
+
+    use super::*;
+    use crate::{Format, Overflow, Rounding};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..Default::default() })]
+
+        #[test]
+        fn forms_are_combinations(
+            drawn in prop::collection::vec(
+                ((2u32..=32, -64i32..=64, any::<bool>()), -60f64..60.0, any::<bool>()),
+                1..=4,
+            ),
+            (tame, from, count) in (any::<bool>(), 0usize..40, 1usize..40),
+            (rounding, seed) in (0usize..6, any::<u64>()),
+        ) {
+            let tame = |x: f64| if tame { x / 8.0 } else { x };
+            let of = |(at, &((bits, frac, signed), power, negative)): (usize, &((u32, i32, bool), f64, bool))| {
+                let format = Format::new(bits, tame(f64::from(frac)) as i32, signed).unwrap();
+                let key = Key::new(seed).with(at as u64);
+                let span = (format.max_raw() - format.min_raw() + 1) as u64;
+                let code = |at: u64| match key.word(at) % 9 {
+                    0 => format.min_raw(),
+                    1 => format.max_raw(),
+                    _ => format.min_raw() + (u64::from(key.word(at + 1000)) % span) as i64,
+                };
+                let codes: Vec<i64> = (0..80).map(code).collect();
+                let factor = match at {
+                    0 => Multiplier::ONE,
+                    _ => Multiplier::nearest(tame(power).exp2(), 16).unwrap(),
+                };
+                (factor, Tensor::from_codes(format, 8, 10, &codes), negative && at > 0)
+            };
+            let drawn: Vec<_> = drawn.iter().enumerate().map(of).collect();
+            let terms: Vec<_> = drawn.iter().map(|(f, tensor, n)| (*f, tensor, *n)).collect();
+            let places = from..from + count;
+            let (mut room, mut nonzero) = ([0; 40], Vec::new());
+            let form = LinearForm::new(&terms);
+            let found = form.at(places.clone(), &mut room);
+            let expected = form.combination(&places);
+            found.nonzero(&mut nonzero);
+            prop_assert_eq!(&nonzero, &expected.nonzero());
+            prop_assert_eq!(found.range(), expected.range());
+            let conversion = Conversion {
+                from_frac: 0,
+                scale: 1,
+                to: drawn[0].1.format(),
+                rounding: Rounding::ALL[rounding],
+                overflow: Overflow::Saturate,
+                key: Key::new(seed),
+            };
+            let mut written = [0, 1].map(|_| Tensor::zeros(conversion.to, 8, 10));
+            let counted = found.write(&conversion, &mut written[0], from);
+            prop_assert_eq!(counted, expected.write(&conversion, &mut written[1], from));
+            prop_assert_eq!(&written[0], &written[1]);
+            // What was written has no more fraction bits than the first term.
+            let left = found.minus(&written[0], places.clone());
+            let held = Combination::of_part(Multiplier::ONE, &written[0], places);
+            let expected = expected.minus(held);
+            prop_assert_eq!(left.range(), expected.range());
+            prop_assert_eq!(left.combination().nonzero(), expected.nonzero());
+        }
+    }
+}
