@@ -23,11 +23,28 @@ pub(super) fn convert<T: Lane>(
     longest: u32,
     codes: &mut [T],
 ) -> ConversionStatistics {
+    match raws.len() {
+        ..=FEW => convert_in_chunks::<T, FEW>(conversion, first, raws, longest, codes),
+        _ => convert_in_chunks::<T, CHUNK>(conversion, first, raws, longest, codes),
+    }
+}
+
+/// So few elements that clearing the room for more of them would take longer than their conversion.
+const FEW: usize = 64;
+
+/// The same in chunks of `SIZE` elements.
+fn convert_in_chunks<T: Lane, const SIZE: usize>(
+    conversion: &Conversion,
+    first: u64,
+    raws: &[i64],
+    longest: u32,
+    codes: &mut [T],
+) -> ConversionStatistics {
     let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
     let mut products = Products::default();
-    let mut fitted = [0; CHUNK];
-    for (at, (raws, codes)) in raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK)).enumerate() {
-        let first = first + (at * CHUNK) as u64;
+    let mut fitted = [0; SIZE];
+    for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
+        let first = first + (at * SIZE) as u64;
         let fitted = &mut fitted[..raws.len()];
         let counts = with_widest_vectors(Fit { conversion, first, raws, fitted });
         statistics.overflowed += counts.overflowed;

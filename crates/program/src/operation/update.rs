@@ -9,7 +9,7 @@ use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
-use crate::store::exact::{Room, STRIP, strips};
+use crate::store::exact::{STRIP, room, strips};
 use crate::store::{Running, Step, Store};
 use crate::tensor::TensorId;
 
@@ -189,7 +189,7 @@ impl Update {
             exit.leave(&mut source.to_codes());
             return store.accept(exit);
         }
-        let mut room: Room = [0; STRIP];
+        let mut room = room(source.len());
         for places in strips(source.len(), STRIP) {
             exit.leave(source.widen(places, &mut room));
         }
@@ -231,7 +231,8 @@ impl Update {
         let (asks, exact) = (store.form(&change, &[]), store.form(&held, &change));
         let ends = weights.conversion.overflow.ends(weights.conversion.to);
         let mut update = UpdateStatistics::default();
-        let (mut room, mut asked): (Room, _) = ([0; STRIP], Vec::with_capacity(STRIP));
+        let mut room = room(weights.after.len());
+        let mut asked = Vec::with_capacity(room.len());
         for places in strips(weights.after.len(), STRIP) {
             // What momentum lost to rounding was asked for, too.
             asked.clear();
@@ -262,7 +263,7 @@ struct Destination {
     after: Tensor,
     statistics: ConversionStatistics,
     /// The codes of the strip that was written last, before and after.
-    codes: [Room; 2],
+    codes: [Vec<i64>; 2],
     /// How many they are.
     count: usize,
 }
@@ -271,7 +272,8 @@ impl Destination {
     fn new(id: TensorId, store: &mut Store, running: &Running<'_>) -> Self {
         let conversion = running.program.tensor(id).plan.conversion(running.output_key(id));
         let after = store.spare_room(conversion.to, store.shape(id));
-        let (statistics, codes) = (ConversionStatistics::default(), [[0; STRIP]; 2]);
+        let (statistics, codes) =
+            (ConversionStatistics::default(), [(); 2].map(|()| room(after.len())));
         Self { id, conversion, after, statistics, codes, count: 0 }
     }
 

@@ -12,8 +12,10 @@ use crate::tensor::TensorId;
 /// Elements that are computed at once.
 pub(crate) const STRIP: usize = 1 << 10;
 
-/// Room for the values of a strip.
-pub(crate) type Room = [i64; STRIP];
+/// Room for the values of a strip of so many elements.
+pub(crate) fn room(elements: usize) -> Vec<i64> {
+    vec![0; elements.min(STRIP)]
+}
 
 /// The places of so many elements, some at once.
 pub(crate) fn strips(elements: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
@@ -33,7 +35,7 @@ impl Store {
         running: &Running<'_>,
     ) -> Written {
         let (rows, cols) = self.shape(id);
-        let mut room: Room = [0; STRIP];
+        let mut room = room(rows * cols);
         let training = running.step.is_training();
         let range = self.looks_at_range(id, training).then(|| {
             let form = self.form(terms, &[]);
