@@ -122,20 +122,23 @@ fn pe_cycles(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Operands per byte, and accumulators per multiply-accumulate.
 fn toggles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("toggles");
     let shape = GemmShape { m: 128, k: 784, n: 100 };
     let array = Array::new(16, 16).expect("a size in range");
-    group.throughput(Throughput::Elements(shape.macs()));
-    for stationary in [Stationary::Output, Stationary::Weight] {
+    for stationary in Stationary::ALL {
         let mapping = Mapping::new(&array, shape, stationary);
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);
             let task = operands.task(kind);
             let name = |what: &str| format!("{what}, {}", stationary.name());
+            let codes = shape.k * (shape.m + shape.n);
+            group.throughput(Throughput::Bytes(codes as u64 * u64::from(kind.operand_bits / 8)));
             group.bench_function(BenchmarkId::new(name("operands"), kind.name), |bencher| {
                 bencher.iter(|| Activity::of(&mapping, black_box(&task)));
             });
+            group.throughput(Throughput::Elements(shape.macs()));
             group.bench_function(BenchmarkId::new(name("accumulators"), kind.name), |bencher| {
                 bencher.iter(|| accumulator_toggles(&mapping, black_box(&task)));
             });

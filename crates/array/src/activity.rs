@@ -8,6 +8,7 @@
 //! computed one by one. `docs/timing.md` derives the forms; [`Register`](crate::Register) counts
 //! the same by looking at every register at every edge.
 
+mod lanes;
 mod operands;
 mod sums;
 
@@ -78,6 +79,8 @@ impl Activity {
 struct GemmRun {
     mapping: Mapping,
     folds: Vec<Fold>,
+    /// The steps of a whole piece of time.
+    steps: usize,
     /// The cycle after the last.
     end: u64,
 }
@@ -86,7 +89,8 @@ impl GemmRun {
     fn new(mapping: &Mapping) -> Self {
         let schedule = FoldSchedule::new(mapping).expect("folds fit 64 bits");
         let end = schedule.cycles().expect("cycles fit 64 bits").total().0;
-        Self { mapping: *mapping, folds: schedule.folds().collect(), end }
+        let steps = mapping.pieces(Axis::Time).side;
+        Self { mapping: *mapping, folds: schedule.folds().collect(), steps, end }
     }
 
     /// The pieces of time: where each begins, and its steps.
@@ -100,7 +104,7 @@ impl GemmRun {
 
     /// The number of the piece of time of a fold.
     fn piece_of(&self, fold: &Fold) -> usize {
-        fold.tile.time / self.mapping.pieces(Axis::Time).side
+        fold.tile.time / self.steps
     }
 
     /// Whether fold `at` follows the one before it without a bubble between.
@@ -123,9 +127,4 @@ pub(crate) fn sum_words(sum: &Sum, widths: Widths) -> u128 {
     let [value, chunk] = [(sum.value, widths.sum), (sum.chunk as i64, widths.chunk)]
         .map(|(code, bits)| u128::from(word(code, bits)));
     value | chunk << 64
-}
-
-/// Bits that differ.
-fn flips(before: u64, after: u64) -> u64 {
-    (before ^ after).count_ones().into()
 }

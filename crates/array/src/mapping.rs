@@ -268,26 +268,30 @@ impl Mapping {
     /// # Ok::<(), systoliq_array::Error>(())
     /// ```
     pub fn tiles(&self) -> impl Iterator<Item = Tile> + use<> {
-        let mapping = *self;
-        let [slow, middle, fast] = self.loops().map(|each| each.pieces.count());
+        let loops = self.loops();
+        let [slow, middle, fast] = loops.map(|each| each.pieces.count());
         (0..slow).flat_map(move |i| {
-            (0..middle).flat_map(move |j| (0..fast).map(move |k| mapping.tile([i, j, k])))
+            (0..middle).flat_map(move |j| (0..fast).map(move |k| tile_of(&loops, [i, j, k])))
         })
     }
 
     /// A fold by its place in each of [`loops`](Self::loops).
     pub fn tile(&self, places: [usize; 3]) -> Tile {
-        let mut tile = Tile { row: 0, col: 0, time: 0, rows: 0, cols: 0, steps: 0 };
-        for (Loop { axis, pieces }, place) in self.loops().into_iter().zip(places) {
-            let (from, size) = match axis {
-                Axis::Rows => (&mut tile.row, &mut tile.rows),
-                Axis::Cols => (&mut tile.col, &mut tile.cols),
-                Axis::Time => (&mut tile.time, &mut tile.steps),
-            };
-            (*from, *size) = (place * pieces.side, pieces.size(place));
-        }
-        tile
+        tile_of(&self.loops(), places)
     }
+}
+
+fn tile_of(loops: &[Loop; 3], places: [usize; 3]) -> Tile {
+    let mut tile = Tile { row: 0, col: 0, time: 0, rows: 0, cols: 0, steps: 0 };
+    for (&Loop { axis, pieces }, place) in loops.iter().zip(places) {
+        let (from, size) = match axis {
+            Axis::Rows => (&mut tile.row, &mut tile.rows),
+            Axis::Cols => (&mut tile.col, &mut tile.cols),
+            Axis::Time => (&mut tile.time, &mut tile.steps),
+        };
+        (*from, *size) = (place * pieces.side, pieces.size(place));
+    }
+    tile
 }
 
 /// An extent cut into pieces of one side and a rest.

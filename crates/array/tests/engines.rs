@@ -8,7 +8,7 @@ use cases::{
     Case, accumulators, any_case, any_convolution, array, for_each_small_case, format, policies,
 };
 use systoliq_array::register::Seen;
-use systoliq_array::{ArrayCounts, Mapping};
+use systoliq_array::{Array, ArrayCounts, Mapping};
 use systoliq_engine::Fast;
 use systoliq_fxp::OverflowAt;
 use systoliq_program::gemm::GemmShape;
@@ -116,6 +116,16 @@ fn engines_agree_on_thousands_of_random_gemms() {
 #[test]
 fn engines_agree_on_large_random_gemms() {
     (5000..5150).for_each(|seed| check(&any_case(seed, 90)));
+}
+
+#[test]
+fn engines_agree_on_arrays_wider_than_vectors() {
+    for seed in 0..40 {
+        let case = any_case(7000 + seed, 100);
+        let [rows, cols] =
+            [(3, 16), (8, 17), (16, 64), (33, 70), (70, 33)][seed as usize % 5].into();
+        check(&Case { array: Array { rows, cols, ..case.array }, ..case });
+    }
 }
 
 #[test]

@@ -1,17 +1,27 @@
 //! Matrices of codes.
 
 use ndarray::Array2;
-use num_traits::{AsPrimitive, PrimInt};
+use num_traits::{AsPrimitive, PrimInt, WrappingAdd};
 
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Blocks, Format};
 
 /// An integer type that holds codes.
 pub trait Lane:
-    PrimInt + AsPrimitive<i32> + AsPrimitive<i64> + Send + Sync + std::fmt::Debug + 'static
+    PrimInt
+    + WrappingAdd
+    + AsPrimitive<i32>
+    + AsPrimitive<i64>
+    + Send
+    + Sync
+    + std::fmt::Debug
+    + 'static
 {
     /// The code as this type; it fits by the format that chose the type.
     fn from_code(code: i64) -> Self;
+
+    /// How many of its bits are 1, without leaving vectors of this type.
+    fn ones(self) -> Self;
 
     /// The code, widened.
     fn code(self) -> i64 {
@@ -75,6 +85,11 @@ macro_rules! impl_lane {
             fn from_code(code: i64) -> Self {
                 debug_assert!(<$lane>::try_from(code).is_ok(), "{code}");
                 code as $lane
+            }
+
+            #[inline(always)]
+            fn ones(self) -> Self {
+                self.count_ones() as $lane
             }
         }
     )*};

@@ -1,265 +1,349 @@
 //! Toggles of operand registers, and products with zero.
 
-use std::ops::Range;
+use std::marker::PhantomData;
 
+use num_traits::AsPrimitive;
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
-use systoliq_program::GemmTask;
-use systoliq_program::view::codes::{CodeBlock, Viewed};
+use systoliq_program::panels::{AT_ONCE, Group, Side, panels};
+use systoliq_program::view::codes::Viewed;
+use systoliq_program::{GemmTask, Operand};
 
-use super::{Activity, GemmRun, flips, word};
+use super::lanes::{Count, Counted, Flips, LANES, OperandLanes, Streams, piece};
+use super::{Activity, GemmRun};
 use crate::Mapping;
-use crate::mapping::{Stationary, Tile};
+use crate::mapping::{Axis, Stationary, Tile};
 use crate::schedule::Fold;
 
-/// Evaluates `$body` with `$lanes` bound to an operand whose lanes are its rows, or its columns if
-/// `$across`.
+pub(super) fn activity(run: &GemmRun, task: &GemmTask<'_>) -> Activity {
+    let (a, b) = match run.mapping.stationary {
+        Stationary::Output => {
+            (fed(run, task, Side::A, Axis::Rows), fed(run, task, Side::B, Axis::Cols))
+        }
+        Stationary::Weight => (fed(run, task, Side::A, Axis::Rows), held(run, task, Side::B)),
+        Stationary::Input => (held(run, task, Side::A), fed(run, task, Side::B, Axis::Rows)),
+    };
+    // All multiply-accumulates but, for each k, those of two elements that are not zero.
+    let nonzero: u64 = a.nonzeros.iter().zip(&b.nonzeros).map(|(a, b)| a * b).sum();
+    Activity {
+        zero_operand_macs: task.macs() - nonzero,
+        a_toggles: a.toggles,
+        b_toggles: b.toggles,
+    }
+}
+
+/// What one operand does.
+struct OperandActivity {
+    /// Elements that are not zero, by k.
+    nonzeros: Vec<u64>,
+    toggles: u64,
+}
+
+/// Evaluates `$body` with `$lanes` bound to the operand on a side, whose time is k if `$in_k`.
 macro_rules! with_lanes {
-    ($operand:expr, $across:expr, |$lanes:ident| $body:expr) => {{
-        let operand = $operand;
+    ($task:expr, $side:expr, $in_k:expr, |$lanes:ident| $body:expr) => {{
+        let operand = of_side($task, $side);
         with_codes!(operand.tensor, |codes| {
-            let $lanes = OperandLanes {
-                viewed: Viewed::new(operand, codes),
-                across: operand.reading.transposed != $across,
-                bits: operand.tensor.format().bits(),
-            };
+            let $lanes = OperandLanes::new(operand, $side, Viewed::new(operand, codes), $in_k);
             $body
         })
     }};
 }
 
-pub(super) fn activity(run: &GemmRun, task: &GemmTask<'_>) -> Activity {
-    let Mapping { stationary, rows, cols, .. } = run.mapping;
-    let (right, other) = match stationary {
-        Stationary::Output | Stationary::Weight => (&task.a, &task.b),
-        Stationary::Input => (&task.b, &task.a),
+fn of_side<'t>(task: &'t GemmTask<'_>, side: Side) -> &'t Operand<'t> {
+    match side {
+        Side::A => &task.a,
+        Side::B => &task.b,
+    }
+}
+
+/// Of an operand that is fed in time to the rows or the columns of the grid.
+fn fed(run: &GemmRun, task: &GemmTask<'_>, side: Side, axis: Axis) -> OperandActivity {
+    with_lanes!(task, side, run.mapping.output_stays(), |lanes| {
+        let Counted { nonzeros, streams } = lanes.count(run.pieces_of_time());
+        let code = |lane, time| lanes.at(lane, time);
+        let toggles = with_widest_vectors(Moving { run, streams: &streams, axis, code });
+        OperandActivity { nonzeros, toggles }
+    })
+}
+
+/// Of an operand that comes down the chain of each column and stays.
+fn held(run: &GemmRun, task: &GemmTask<'_>, side: Side) -> OperandActivity {
+    let nonzeros = with_lanes!(task, side, true, |lanes| lanes.nonzeros());
+    let operand = of_side(task, side);
+    let toggles = match operand.tensor.format().bits() {
+        0..=8 => staying::<u8>(run, operand, side),
+        9..=16 => staying::<u16>(run, operand, side),
+        _ => staying::<u32>(run, operand, side),
     };
-    // What moves right, by place along the rows' axis and in time.
-    let right_toggles = with_lanes!(right, stationary == Stationary::Weight, |lanes| {
-        moving(run, &Fed::new(run, lanes), cols, |tile| (tile.row, tile.rows))
-    });
-    let other_toggles = match stationary {
-        Stationary::Output => with_lanes!(other, true, |lanes| {
-            moving(run, &Fed::new(run, lanes), rows, |tile| (tile.col, tile.cols))
-        }),
-        Stationary::Weight => with_lanes!(other, false, |lanes| staying(run, &lanes)),
-        Stationary::Input => with_lanes!(other, true, |lanes| staying(run, &lanes)),
-    };
-    let (a_toggles, b_toggles) = match stationary {
-        Stationary::Output | Stationary::Weight => (right_toggles, other_toggles),
-        Stationary::Input => (other_toggles, right_toggles),
-    };
-    Activity { zero_operand_macs: zero_operand_macs(task), a_toggles, b_toggles }
+    OperandActivity { nonzeros, toggles }
 }
 
-/// All multiply-accumulates but, for each k, those of two elements that are not zero.
-fn zero_operand_macs(task: &GemmTask<'_>) -> u64 {
-    let a = with_lanes!(&task.a, true, |lanes| lanes.nonzeros());
-    let b = with_lanes!(&task.b, false, |lanes| lanes.nonzeros());
-    task.macs() - a.iter().zip(&b).map(|(a, b)| a * b).sum::<u64>()
-}
-
-/// An operand as *lanes* of codes: what is fed to a row or a column of the grid, one after the other
-/// in time; or what lies side by side, or has one k.
-struct OperandLanes<'a, L> {
-    viewed: Viewed<'a, L>,
-    /// Whether lanes are columns of what is viewed, and not its rows.
-    across: bool,
-    bits: u32,
-}
-
-impl<L: Lane> OperandLanes<'_, L> {
-    /// OperandLanes, and codes of each.
-    fn shape(&self) -> (usize, usize) {
-        let (rows, cols) = (self.viewed.rows(), self.viewed.cols());
-        if self.across { (cols, rows) } else { (rows, cols) }
-    }
-
-    /// Some codes of some lanes; each row has a lane, or what the lanes have at one time.
-    fn block<'s>(
-        &'s self,
-        lanes: Range<usize>,
-        times: Range<usize>,
-        buffer: &'s mut Vec<L>,
-    ) -> CodeBlock<'s, L> {
-        let (rows, cols) = if self.across { (times, lanes) } else { (lanes, times) };
-        self.viewed.block(rows, cols, buffer)
-    }
-
-    fn at(&self, lane: usize, time: usize) -> u64 {
-        let (row, col) = if self.across { (time, lane) } else { (lane, time) };
-        word(self.viewed.code(row, col).code(), self.bits)
-    }
-
-    /// Elements that are not zero, by lane.
-    fn nonzeros(&self) -> Vec<u64> {
-        let (lanes, length) = self.shape();
-        let mut counts = vec![0; lanes];
-        let count = |code: &L| u64::from(!code.is_zero());
-        self.for_each_row(0..length, |row, codes, _| match self.across {
-            true => counts.iter_mut().zip(codes).for_each(|(sum, code)| *sum += count(code)),
-            false => counts[row] = codes.iter().map(count).sum(),
-        });
-        counts
-    }
-
-    /// Toggles along each lane from the first code of a piece of time to its last.
-    fn toggles_within(&self, piece: Range<usize>) -> Vec<u64> {
-        let mask = u32::MAX >> (32 - self.bits);
-        let flips = |(&before, &after): (&L, &L)| {
-            let (before, after): (i32, i32) = (before.as_(), after.as_());
-            u64::from(((before ^ after) as u32 & mask).count_ones())
-        };
-        let mut toggles = vec![0; self.shape().0];
-        self.for_each_row(piece, |row, codes, before| match (self.across, before) {
-            (true, None) => {}
-            (true, Some(before)) => {
-                let pairs = toggles.iter_mut().zip(before.iter().zip(codes));
-                pairs.for_each(|(toggles, pair)| *toggles += flips(pair));
-            }
-            (false, _) => {
-                let pairs = codes.iter().zip(&codes[1..]);
-                toggles[row] = pairs.map(flips).sum();
-            }
-        });
-        toggles
-    }
-
-    /// Goes through the rows of what is viewed, in the part that belongs to a piece of time, which is
-    /// not empty. With each row comes the one before, if there is one.
-    fn for_each_row(&self, piece: Range<usize>, mut see: impl FnMut(usize, &[L], Option<&[L]>)) {
-        let (rows, cols) = match self.across {
-            true => (piece, 0..self.viewed.cols()),
-            false => (0..self.viewed.rows(), piece),
-        };
-        let mut buffer = Vec::new();
-        for from in rows.clone().step_by(ROWS_AT_ONCE) {
-            let first = from.saturating_sub(1).max(rows.start);
-            let block = first..rows.end.min(from + ROWS_AT_ONCE);
-            let CodeBlock { codes, stride } = self.viewed.block(block, cols.clone(), &mut buffer);
-            let mut before = None;
-            for (row, codes) in (first..).zip(codes.chunks(stride)) {
-                let codes = &codes[..cols.len()];
-                if row >= from {
-                    see(row, codes, before);
-                }
-                before = Some(codes);
-            }
-        }
-    }
-}
-
-/// How many rows are copied at once, where they are not stored as they are read.
-const ROWS_AT_ONCE: usize = 32;
-
-/// OperandLanes with their toggles.
-struct Fed<'a, L> {
-    lanes: OperandLanes<'a, L>,
-    /// Toggles of each lane from the first code of each piece of time to its last.
-    within: Vec<Vec<u64>>,
-}
-
-impl<'a, L: Lane> Fed<'a, L> {
-    fn new(run: &GemmRun, lanes: OperandLanes<'a, L>) -> Self {
-        let within = run.pieces_of_time().map(|piece| lanes.toggles_within(piece)).collect();
-        Self { lanes, within }
-    }
-}
-
-/// Toggles of an operand that passes `places` registers, one per cycle; `part` says which of its
-/// lanes a fold takes.
+/// Toggles of an operand that passes the registers of a row or a column, one per cycle.
 ///
 /// Before and after a fold a register holds 0, unless another fold follows at once. The last
 /// registers may not see the last codes, because the GEMM is over.
-fn moving<L: Lane>(
-    run: &GemmRun,
-    fed: &Fed<'_, L>,
-    places: usize,
-    part: impl Fn(&Tile) -> (usize, usize),
-) -> u64 {
-    let places = places as u64;
-    let taken = |at: usize| part(&run.folds[at].tile);
-    let code = |at: usize, i: usize, step: usize| {
-        fed.lanes.at(taken(at).0 + i, run.folds[at].tile.time + step)
-    };
-    let last = |at: usize, i: usize| code(at, i, run.folds[at].tile.steps - 1);
-    // Toggles of the first register of lane `i` of fold `at` as its step `step` comes in; after the
-    // last step, what follows the fold, unless another fold does.
-    let change = |at: usize, i: usize, step: usize| {
-        if step == run.folds[at].tile.steps {
-            let fed = run.follows(at + 1) && i < taken(at + 1).1;
-            return if fed { 0 } else { flips(last(at, i), 0) };
-        }
-        let before = match step {
-            0 if run.follows(at) && i < taken(at - 1).1 => last(at - 1, i),
-            0 => 0,
-            _ => code(at, i, step - 1),
-        };
-        flips(before, code(at, i, step))
-    };
-    let mut toggles = 0;
-    for at in 0..run.folds.len() {
-        let (first, count) = taken(at);
-        let fold = &run.folds[at];
-        let within: u64 = fed.within[run.piece_of(fold)][first..first + count].iter().sum();
-        let ends = |i| change(at, i, 0) + change(at, i, fold.tile.steps);
-        let ends: u64 = (0..count).map(ends).sum();
-        toggles += places * (within + ends);
-    }
-    // What enters in cycle x changes the last register in cycle x + places − 1.
-    let sides = (run.mapping.rows + run.mapping.cols) as u64;
-    for at in (0..run.folds.len()).rev() {
-        let Fold { start, tile, .. } = run.folds[at];
-        if start + tile.steps as u64 + sides <= run.end {
-            break;
-        }
-        for i in 0..taken(at).1 {
-            for step in (0..=tile.steps).rev() {
-                let missed = (start + (i + step) as u64 + places).saturating_sub(run.end);
-                if missed == 0 {
-                    break;
-                }
-                toggles -= missed.min(places) * change(at, i, step);
-            }
-        }
-    }
-    toggles
+struct Moving<'a, C> {
+    run: &'a GemmRun,
+    streams: &'a [Streams],
+    /// The axis of the grid to which lanes are fed.
+    axis: Axis,
+    /// The code of a lane at a time.
+    code: C,
 }
 
-/// Toggles of an operand that comes down the chain of each column and stays; a lane has what lies
-/// along a row of the grid.
-///
-/// Row i takes the element of the last row first, and then those of the rows above it, down to its
-/// own.
-fn staying<L: Lane>(run: &GemmRun, lanes: &OperandLanes<'_, L>) -> u64 {
-    let Mapping { rows, cols, .. } = run.mapping;
-    let mut chain = vec![0; rows * cols];
-    let mut used = chain.clone();
-    let mut toggles = 0;
-    let mut column = Vec::with_capacity(rows);
-    let mut buffer = Vec::new();
-    for Fold { tile, span_rows, span_cols, .. } in &run.folds {
-        let held = tile.row..tile.row + tile.rows;
-        let held = lanes.block(held, tile.col..tile.col + tile.cols, &mut buffer);
-        let [row_step, col_step] = if lanes.across { [1, held.stride] } else { [held.stride, 1] };
-        for col in 0..*span_cols {
-            let element = |row: usize| match row < tile.rows && col < tile.cols {
-                true => word(held.codes[row * row_step + col * col_step].code(), lanes.bits),
-                false => 0,
-            };
-            column.clear();
-            column.extend((0..*span_rows).map(element));
-            let last = column[span_rows - 1];
-            for (row, &element) in column.iter().enumerate() {
-                let pe = row * cols + col;
-                toggles += flips(std::mem::replace(&mut chain[pe], element), last);
-                if row > 0 {
-                    toggles += row as u64 * flips(column[row - 1], element);
+impl<C: Fn(usize, usize) -> u32> VectorWork for Moving<'_, C> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let mut alone = Vec::with_capacity(self.streams.len());
+        for streams in self.streams {
+            alone.push(toggles_alone(streams));
+        }
+        let mut toggles = 0;
+        for (at, fold) in self.run.folds.iter().enumerate() {
+            let (first, count) = self.taken(at);
+            let alone = &alone[self.run.piece_of(fold)];
+            toggles += alone[first + count] - alone[first];
+            if self.run.follows(at) {
+                // |a ^ b| = |a| + |b| − 2·|a & b|
+                toggles -= 2 * self.shared_with_last(at);
+            }
+        }
+        self.places() * toggles - self.missed()
+    }
+}
+
+/// Toggles of a register between two folds that do not follow at once, in all lanes before one.
+#[inline(always)]
+fn toggles_alone(streams: &Streams) -> Vec<u64> {
+    let Streams { first, last, within } = streams;
+    let mut sums = Vec::with_capacity(within.len() + 1);
+    let mut sum = 0;
+    for ((first, last), within) in first.iter().zip(last).zip(within) {
+        sums.push(sum);
+        sum += within + u64::from(first.count_ones() + last.count_ones());
+    }
+    sums.push(sum);
+    sums
+}
+
+impl<C: Fn(usize, usize) -> u32> Moving<'_, C> {
+    /// The first lane that a fold takes, and how many.
+    #[inline(always)]
+    fn taken(&self, at: usize) -> (usize, usize) {
+        let Tile { row, rows, col, cols, .. } = self.run.folds[at].tile;
+        if self.axis == Axis::Rows { (row, rows) } else { (col, cols) }
+    }
+
+    /// How many registers a lane passes.
+    fn places(&self) -> u64 {
+        let Mapping { rows, cols, .. } = self.run.mapping;
+        (if self.axis == Axis::Rows { cols } else { rows }) as u64
+    }
+
+    /// The streams of a fold.
+    fn of(&self, at: usize) -> &Streams {
+        &self.streams[self.run.piece_of(&self.run.folds[at])]
+    }
+
+    /// Ones that are in the same places in the first codes of a fold and in the last of the one before.
+    #[inline(always)]
+    fn shared_with_last(&self, at: usize) -> u64 {
+        let (before, before_count) = self.taken(at - 1);
+        let (first, count) = self.taken(at);
+        let last = &self.of(at - 1).last[before..before + before_count];
+        let first = &self.of(at).first[first..first + count];
+        let mut shared = 0u32;
+        for (last, first) in last.iter().zip(first) {
+            shared = shared.wrapping_add((last & first).count_ones());
+        }
+        shared.into()
+    }
+
+    /// Toggles of the first register of lane `i` of fold `at` as its step `step` comes in; after the
+    /// last step, what follows the fold, unless another fold does.
+    fn change(&self, at: usize, i: usize, step: usize) -> u64 {
+        let (Fold { tile, .. }, (first, _)) = (&self.run.folds[at], self.taken(at));
+        let lane = first + i;
+        if step == tile.steps {
+            let fed = self.run.follows(at + 1) && i < self.taken(at + 1).1;
+            return if fed { 0 } else { self.of(at).last[lane].count_ones().into() };
+        }
+        let before = match step {
+            0 if self.run.follows(at) && i < self.taken(at - 1).1 => {
+                self.of(at - 1).last[self.taken(at - 1).0 + i]
+            }
+            0 => 0,
+            _ => (self.code)(lane, tile.time + step - 1),
+        };
+        (before ^ (self.code)(lane, tile.time + step)).count_ones().into()
+    }
+
+    /// What the last registers do not see: what enters in cycle x changes the last one in cycle
+    /// x + places − 1.
+    fn missed(&self) -> u64 {
+        let (run, places, mut toggles) = (self.run, self.places(), 0);
+        let sides = (run.mapping.rows + run.mapping.cols) as u64;
+        for at in (0..run.folds.len()).rev() {
+            let Fold { start, tile, .. } = run.folds[at];
+            if start + tile.steps as u64 + sides <= run.end {
+                break;
+            }
+            for i in 0..self.taken(at).1 {
+                for step in (0..=tile.steps).rev() {
+                    let missed = (start + (i + step) as u64 + places).saturating_sub(run.end);
+                    if missed == 0 {
+                        break;
+                    }
+                    toggles += missed.min(places) * self.change(at, i, step);
                 }
-                if run.mapping.has_shadow() {
-                    toggles += flips(std::mem::replace(&mut used[pe], element), element);
+            }
+        }
+        toggles
+    }
+}
+
+/// Codes as they are, in words of their width.
+#[derive(Clone, Copy)]
+struct Kept<W>(PhantomData<W>);
+
+impl<W: Lane> Group<1> for Kept<W>
+where
+    i64: AsPrimitive<W>,
+{
+    type Word = W;
+
+    #[inline(always)]
+    fn line<L: Lane>(self, codes: &[L], words: &mut [W; AT_ONCE]) {
+        self.rows([codes], words);
+    }
+
+    #[inline(always)]
+    fn rows<L: Lane>(self, [codes]: [&[L]; 1], words: &mut [W]) {
+        words.iter_mut().zip(codes).for_each(|(word, code)| *word = code.code().as_());
+    }
+}
+
+/// Toggles of an operand that comes down the chain of each column and stays: row i takes the element of
+/// the last row first, and then those of the rows above it, down to its own.
+fn staying<W: Lane>(run: &GemmRun, operand: &Operand<'_>, side: Side) -> u64
+where
+    i64: AsPrimitive<W>,
+{
+    let Mapping { rows, cols, shape, .. } = run.mapping;
+    let mut panels = panels(operand, side, cols, Kept(PhantomData));
+    // Pieces of a row are read whole, also where less of it is left.
+    let spare = rows * cols + LANES;
+    panels.resize(panels.len() + spare, W::zero());
+    let registers = || vec![W::zero(); spare];
+    let held = Staying {
+        run,
+        panels: &panels,
+        panel: shape.k * cols,
+        flips: Flips::of_width(operand.tensor.format().bits()),
+        chain: registers(),
+        used: run.mapping.has_shadow().then(registers),
+    };
+    match cols {
+        ..=16 => with_widest_vectors(Abreast::<_, 16>(held)),
+        _ => with_widest_vectors(Abreast::<_, LANES>(held)),
+    }
+}
+
+/// An operand that stays, loaded fold by fold.
+struct Staying<'a, W> {
+    run: &'a GemmRun,
+    /// Rows of k, for as many columns as the grid has.
+    panels: &'a [W],
+    /// Codes of a panel.
+    panel: usize,
+    flips: Flips<W>,
+    /// What the chains hold, by row of the grid.
+    chain: Vec<W>,
+    /// What is multiplied, where that is another register.
+    used: Option<Vec<W>>,
+}
+
+/// Work on so many columns side by side.
+struct Abreast<S, const N: usize>(S);
+
+impl<W: Lane, const N: usize> VectorWork for Abreast<Staying<'_, W>, N> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let Self(mut staying) = self;
+        let mut toggles = 0;
+        for fold in &staying.run.folds {
+            toggles += staying.load::<N>(fold);
+        }
+        toggles
+    }
+}
+
+impl<W: Lane> Staying<'_, W> {
+    /// Loads what stays in a fold, and counts toggles.
+    #[inline(always)]
+    fn load<const N: usize>(&mut self, fold: &Fold) -> u64 {
+        let Fold { tile, span_rows, span_cols, .. } = *fold;
+        let cols = self.run.mapping.cols;
+        let panels = self.panels;
+        let codes = &panels[tile.col / cols * self.panel + tile.row * cols..];
+        let none = [W::zero(); N];
+        let of_row = |row: usize, col: usize| piece::<W, N>(&codes[row * cols + col..]);
+        let mut toggles = 0;
+        for col in (0..span_cols).step_by(N) {
+            let mut sums = [0i32; N];
+            let mut above = none;
+            let last = if span_rows > tile.rows { none } else { of_row(span_rows - 1, col) };
+            for at in 0..span_rows {
+                // Rows beyond the operand hold 0.
+                let codes = if at < tile.rows { of_row(at, col) } else { none };
+                let held = piece::<W, N>(&self.chain[at * cols + col..]);
+                let used = match &self.used {
+                    Some(used) => piece(&used[at * cols + col..]),
+                    None => codes,
+                };
+                for lane in 0..N {
+                    let loaded = self.flips.of(held[lane], last[lane]);
+                    let once = loaded.wrapping_add(&self.flips.of(used[lane], codes[lane]));
+                    // A sum over all rows of the largest grid fits 32 bits.
+                    let once: i32 = once.as_();
+                    let passing: i32 = self.flips.of(above[lane], codes[lane]).as_();
+                    let passing = passing.wrapping_mul(at as i32);
+                    sums[lane] = sums[lane].wrapping_add(once).wrapping_add(passing);
+                }
+                above = codes;
+            }
+            for &sum in sums.iter().take(span_cols - col) {
+                toggles += sum as u64;
+            }
+        }
+        self.keep(fold, codes);
+        toggles
+    }
+
+    /// Puts what a fold loads in its registers.
+    #[inline(always)]
+    fn keep(&mut self, fold: &Fold, codes: &[W]) {
+        let cols = self.run.mapping.cols;
+        for registers in std::iter::once(&mut self.chain).chain(&mut self.used) {
+            if fold.span_cols == cols {
+                let (loaded, empty) =
+                    registers[..fold.span_rows * cols].split_at_mut(fold.tile.rows * cols);
+                loaded.copy_from_slice(&codes[..loaded.len()]);
+                empty.fill(W::zero());
+                continue;
+            }
+            for (at, registers) in registers.chunks_mut(cols).take(fold.span_rows).enumerate() {
+                let registers = &mut registers[..fold.span_cols];
+                match at < fold.tile.rows {
+                    true => registers.copy_from_slice(&codes[at * cols..][..fold.span_cols]),
+                    false => registers.fill(W::zero()),
                 }
             }
         }
     }
-    toggles
 }
