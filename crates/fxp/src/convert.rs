@@ -343,7 +343,7 @@ pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
 }
 
 /// The same values without low bits that none of them has, as long as `least` fraction bits are left.
-fn without_zeros(mut raws: Vec<i64>, frac: i32, least: i32) -> (Vec<i64>, i32) {
+pub(crate) fn without_zeros(mut raws: Vec<i64>, frac: i32, least: i32) -> (Vec<i64>, i32) {
     let bits = raws.iter().fold(0, |bits, raw| bits | raw);
     let zeros = if bits == 0 { 0 } else { bits.trailing_zeros() };
     let zeros = zeros.min((frac - least).max(0) as u32);

@@ -16,6 +16,7 @@
 pub mod accumulator;
 pub mod block;
 pub mod bounds;
+pub mod coded;
 pub mod combination;
 pub mod convert;
 pub mod error;
@@ -34,6 +35,7 @@ pub mod whole;
 
 pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use block::{Along, Blocks};
+pub use coded::CodedRows;
 pub use combination::Combination;
 pub use convert::{Conversion, Converted, Overflow};
 pub use error::Error;

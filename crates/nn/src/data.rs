@@ -18,10 +18,12 @@ pub mod digits;
 pub mod generated;
 pub mod idx;
 mod input;
+mod pixels;
 mod points;
 mod spec;
 mod survey;
 
+pub use pixels::Pixels;
 pub use points::PointsSpec;
 pub use spec::{DataSpec, Open};
 pub use survey::{PartSurvey, Survey};
@@ -135,7 +137,7 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Samples {
-    Pixels { bytes: Vec<u8>, full_scale: u8 },
+    Pixels(Pixels),
     Real(Vec<f64>),
 }
 
@@ -162,7 +164,12 @@ impl Answers {
         self.len() == 0
     }
 
-    fn select(&self, rows: &[u32]) -> Self {
+    /// The answers to the samples numbered `rows`, in that order.
+    ///
+    /// # Panics
+    ///
+    /// If there is no sample of such a number.
+    pub fn select(&self, rows: &[u32]) -> Self {
         match self {
             Self::Labels(labels) => {
                 Self::Labels(rows.iter().map(|&row| labels[row as usize]).collect())
@@ -207,7 +214,7 @@ impl Part {
     fn fold_into(&self, key: Key) -> Key {
         let key = key.with(self.len() as u64).with(self.features as u64);
         let key = match &self.samples {
-            Samples::Pixels { bytes, full_scale } => {
+            Samples::Pixels(Pixels { bytes, full_scale, .. }) => {
                 bytes.chunks(8).fold(key.with(u64::from(*full_scale)), |key, chunk| {
                     let mut word = [0; 8];
                     word[..chunk.len()].copy_from_slice(chunk);
@@ -242,8 +249,7 @@ impl Part {
         labels: Vec<u32>,
     ) -> Self {
         assert_eq!(bytes.len(), features * labels.len(), "pixels and labels differ in number");
-        assert_ne!(full_scale, 0);
-        let samples = Samples::Pixels { bytes, full_scale };
+        let samples = Samples::Pixels(Pixels::new(bytes, full_scale));
         Self { features, samples, answers: Answers::Labels(labels) }
     }
 
@@ -284,24 +290,40 @@ impl Part {
     ///
     /// If there is no sample of such a number.
     pub fn inputs(&self, rows: &[u32]) -> Array2<f64> {
+        self.inputs_as(rows, |value| value)
+    }
+
+    /// The same of another type, which `of` makes of each value.
+    ///
+    /// # Panics
+    ///
+    /// As [`inputs`](Self::inputs).
+    pub fn inputs_as<T: Copy>(&self, rows: &[u32], of: impl Fn(f64) -> T) -> Array2<T> {
         let width = self.features;
         let range = |&row: &u32| row as usize * width..(row as usize + 1) * width;
         let mut values = Vec::with_capacity(rows.len() * width);
         match &self.samples {
-            Samples::Pixels { bytes, full_scale } => {
-                let full_scale = f64::from(*full_scale);
-                let levels: [f64; 256] = std::array::from_fn(|level| level as f64 / full_scale);
+            Samples::Pixels(pixels) => {
+                let levels: [T; 256] = std::array::from_fn(|byte| of(pixels.value(byte as u8)));
                 for row in rows.iter().map(range) {
-                    values.extend(bytes[row].iter().map(|&byte| levels[usize::from(byte)]));
+                    values.extend(pixels.bytes[row].iter().map(|&byte| levels[usize::from(byte)]));
                 }
             }
             Samples::Real(real) => {
                 for row in rows.iter().map(range) {
-                    values.extend_from_slice(&real[row]);
+                    values.extend(real[row].iter().map(|&value| of(value)));
                 }
             }
         }
         Array2::from_shape_vec((rows.len(), width), values).expect("every row has its features")
+    }
+
+    /// All samples as bytes, one after the other; nothing where they are real values.
+    pub fn pixels(&self) -> Option<&Pixels> {
+        match &self.samples {
+            Samples::Pixels(pixels) => Some(pixels),
+            Samples::Real(_) => None,
+        }
     }
 
     /// The classes of the samples numbered `rows`, or `None` where targets are real.
@@ -343,23 +365,37 @@ impl Part {
     ///
     /// If `size` is 0.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Batch> + '_ {
+        self.rows(size).map(|rows| self.batch(&rows))
+    }
+
+    /// The numbers of all samples in data order, `size` at a time; the last ones may be fewer.
+    ///
+    /// # Panics
+    ///
+    /// If `size` is 0.
+    pub fn rows(&self, size: usize) -> impl Iterator<Item = Vec<u32>> + use<> {
         assert_ne!(size, 0, "batches of no samples");
         let count = u32::try_from(self.len()).expect("a part holds fewer than 2^32 rows");
         (0..count).step_by(size).map(move |start| {
             let end = count.min(start.saturating_add(u32::try_from(size).unwrap_or(u32::MAX)));
-            self.batch(&(start..end).collect::<Vec<_>>())
+            (start..end).collect()
         })
     }
 
     /// The samples numbered `rows` as a part of their own.
-    pub(crate) fn select(&self, rows: &[u32]) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If there is no sample of such a number.
+    pub fn select(&self, rows: &[u32]) -> Self {
         let width = self.features;
         let range = |&row: &u32| row as usize * width..(row as usize + 1) * width;
         let samples = match &self.samples {
-            Samples::Pixels { bytes, full_scale } => Samples::Pixels {
-                bytes: rows.iter().flat_map(|row| &bytes[range(row)]).copied().collect(),
-                full_scale: *full_scale,
-            },
+            Samples::Pixels(Pixels { bytes, full_scale, .. }) => {
+                let mut selected = Vec::with_capacity(rows.len() * width);
+                rows.iter().for_each(|row| selected.extend_from_slice(&bytes[range(row)]));
+                Samples::Pixels(Pixels::new(selected, *full_scale))
+            }
             Samples::Real(real) => {
                 Samples::Real(rows.iter().flat_map(|row| &real[range(row)]).copied().collect())
             }
@@ -376,7 +412,7 @@ impl Part {
         let rows: Vec<u32> = (at..self.len()).map(|row| row as u32).collect();
         let rest = self.select(&rows);
         match &mut self.samples {
-            Samples::Pixels { bytes, .. } => bytes.truncate(at * self.features),
+            Samples::Pixels(pixels) => pixels.truncate(at * self.features),
             Samples::Real(values) => values.truncate(at * self.features),
         }
         match &mut self.answers {

@@ -20,7 +20,7 @@ use ndarray::{Array, Array2, Dimension, Zip};
 
 use crate::Error;
 use crate::batch_order::epoch_order;
-use crate::data::{Batch, Part};
+use crate::data::{Answers, Batch, Part};
 use crate::graph::{Graph, Node, ValueId, WeightedLayer};
 use crate::network::{BatchGradient, Training};
 
@@ -177,6 +177,11 @@ impl<F: Real> Golden<F> {
     ///
     /// If `inputs` does not have the network's inputs as columns.
     pub fn outputs(&self, inputs: &Array2<f64>) -> Array2<F> {
+        self.outputs_of(inputs.mapv(F::of))
+    }
+
+    /// The same of inputs in its own precision.
+    pub(crate) fn outputs_of(&self, inputs: Array2<F>) -> Array2<F> {
         let mut values =
             self.forward(inputs, |value, reader| self.graph.readers(value).last() == Some(&reader));
         values.take(self.graph.output()).expect("an output")
@@ -188,19 +193,19 @@ impl<F: Real> Golden<F> {
     ///
     /// As [`outputs`](Self::outputs).
     pub fn stored(&self, inputs: &Array2<f64>) -> ByValue<F> {
-        self.forward(inputs, |_, _| false)
+        self.forward(inputs.mapv(F::of), |_, _| false)
     }
 
     /// The values of a forward pass but those of which `is_dropped` says, once an entry has read them,
     /// that nobody wants them.
     fn forward(
         &self,
-        inputs: &Array2<f64>,
+        inputs: Array2<F>,
         is_dropped: impl Fn(ValueId, usize) -> bool,
     ) -> ByValue<F> {
         let graph = &self.graph;
         let mut values = ByValue::of(graph);
-        values.put(ValueId::INPUT, inputs.mapv(F::of));
+        values.put(ValueId::INPUT, inputs);
         for value in graph.stored() {
             let Some(entry) = graph.maker(value) else { continue };
             let node = &graph.nodes[entry];
@@ -224,12 +229,22 @@ impl<F: Real> Golden<F> {
     /// If `batch` is empty or does not fit the network, which
     /// [`DataSet::check`](crate::DataSet::check) tells beforehand.
     pub fn gradients(&self, batch: &Batch, training: &Training) -> Gradients<F> {
-        assert!(!batch.is_empty(), "a step on no samples");
+        self.gradients_of(batch.inputs.mapv(F::of), &batch.answers, training)
+    }
+
+    /// The same of inputs in its own precision and their answers.
+    fn gradients_of(
+        &self,
+        inputs: Array2<F>,
+        answers: &Answers,
+        training: &Training,
+    ) -> Gradients<F> {
+        assert!(!answers.is_empty(), "a step on no samples");
         let graph = &self.graph;
         let output = graph.output();
-        let values = self.stored(&batch.inputs);
-        let losses = losses(graph.loss, &values[output], &batch.answers);
-        let error = error(graph.loss, training.loss_unit, &values[output], &batch.answers);
+        let values = self.forward(inputs, |_, _| false);
+        let losses = losses(graph.loss, &values[output], answers);
+        let error = error(graph.loss, training.loss_unit, &values[output], answers);
         let wanted = |value| graph.trains(value);
         let (gradients, contributions) = self.backward(&values, error, wanted, |_, _| {});
         let parameters = self.parameter_gradients(&values, &gradients, training);
@@ -353,7 +368,8 @@ impl<F: Real> Golden<F> {
         loss
     }
 
-    /// The same; before each update, `watch` sees the model, the batch and its gradients.
+    /// The same; before each update, `watch` sees the model, the numbers of the batch's samples and its
+    /// gradients.
     ///
     /// # Errors
     ///
@@ -368,17 +384,17 @@ impl<F: Real> Golden<F> {
         training: &Training,
         seed: u64,
         epoch: u32,
-        mut watch: impl FnMut(&Self, &Batch, &Gradients<F>) -> Result<(), E>,
+        mut watch: impl FnMut(&Self, &[u32], &Gradients<F>) -> Result<(), E>,
     ) -> Result<f64, E> {
         assert!(!train.is_empty(), "an epoch over no samples");
         let order = epoch_order(seed, epoch, train.len());
         let mut loss = 0.0;
         for rows in order.chunks(training.batch) {
-            let batch = train.batch(rows);
-            let gradients = self.gradients(&batch, training);
-            watch(self, &batch, &gradients)?;
-            self.update(&gradients, training, (epoch, batch.len()));
-            loss += gradients.loss * batch.len() as f64;
+            let inputs = train.inputs_as(rows, F::of);
+            let gradients = self.gradients_of(inputs, &train.answers().select(rows), training);
+            watch(self, rows, &gradients)?;
+            self.update(&gradients, training, (epoch, rows.len()));
+            loss += gradients.loss * rows.len() as f64;
         }
         Ok(loss / train.len() as f64)
     }

@@ -39,7 +39,7 @@ pub use operation::{Operation, What, Work};
 pub use plan::{Plan, TensorPlan};
 pub use role::Role;
 pub use spec::PrecisionSpec;
-pub use store::{Snapshot, Step, Store, Verdict};
+pub use store::{Samples, Snapshot, Step, Store, Verdict};
 pub use tensor::{TensorDecl, TensorId};
 pub use view::{Repeats, View};
 pub use width::SafeWidth;

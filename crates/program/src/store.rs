@@ -25,9 +25,11 @@ use crate::{GemmTask, Operand, Pass};
 
 mod enter;
 pub(crate) mod exact;
+mod samples;
 mod snapshot;
 mod step;
 
+pub use samples::Samples;
 pub use snapshot::Snapshot;
 pub(crate) use step::Running;
 pub use step::Step;
@@ -177,22 +179,40 @@ impl Store {
     ///
     /// If the batch does not fit the program.
     pub fn load(&mut self, batch: &Batch, step: &Step) -> Vec<(TensorId, ConversionStatistics)> {
-        let program = Arc::clone(&self.program);
-        let mut loaded = Vec::new();
-        let mut write = |store: &mut Self, id, values: &Array2<f64>| {
-            let key = step.key(&program.tensor(id).load_id());
-            loaded.push((id, store.write_reals(id, values, key, step.is_training())));
-        };
-        write(self, program.input, &batch.inputs);
-        match (&batch.answers, program.targets) {
-            (Answers::Labels(labels), None) => self.labels.clone_from(labels),
+        let input = self.program.input;
+        let mut loaded = vec![(input, self.write_loaded(input, &batch.inputs, step))];
+        loaded.extend(self.load_answers(&batch.answers, step));
+        loaded
+    }
+
+    /// Loads what should be answered; says what became of it where it is converted.
+    fn load_answers(
+        &mut self,
+        answers: &Answers,
+        step: &Step,
+    ) -> Option<(TensorId, ConversionStatistics)> {
+        match (answers, self.program.targets) {
+            (Answers::Labels(labels), None) => {
+                self.labels.clone_from(labels);
+                None
+            }
             (Answers::Targets(targets), Some(id)) => {
-                write(self, id, targets);
+                let loaded = (id, self.write_loaded(id, targets, step));
                 self.targets = targets.iter().copied().collect();
+                Some(loaded)
             }
             _ => panic!("a batch whose answers do not go with the loss"),
         }
-        loaded
+    }
+
+    fn write_loaded(
+        &mut self,
+        id: TensorId,
+        values: &Array2<f64>,
+        step: &Step,
+    ) -> ConversionStatistics {
+        let key = step.key(&self.program.tensor(id).load_id());
+        self.write_reals(id, values, key, step.is_training())
     }
 
     /// Runs a command plainly, with matrix products by `products`.

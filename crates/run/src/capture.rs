@@ -9,7 +9,8 @@ use systoliq_fxp::{Adder, Tensor};
 use systoliq_nn::{DataSet, epoch_order, initial_weights};
 use systoliq_program::view::Submatrix;
 use systoliq_program::{
-    Command, Engine, GemmTask, Operand, Program, Reading, Step, Store, Work, Write, WriteId,
+    Command, Engine, GemmTask, Operand, Program, Reading, Samples, Step, Store, Work, Write,
+    WriteId,
 };
 
 use crate::{Error, Prepared};
@@ -146,12 +147,13 @@ pub fn capture(
     }
     let mut store = Store::new(program, &initial_weights(graph, seed), seed);
     let mut engine = Fast::default();
+    let samples = Samples::new(program, &data.train);
     let mut done = 0;
     for epoch in 0..experiment.training.epochs {
         let order = epoch_order(seed, epoch, data.train.len());
         for rows in order.chunks(experiment.training.batch) {
             let now = Step::training(seed, done).in_epoch(epoch);
-            store.load(&data.train.batch(rows), &now);
+            store.load_samples(&samples, rows, &now);
             for &command in &program.step {
                 if done == step && command == program.write(write).command {
                     let mut tasks = store.tasks(command, &now);

@@ -3,7 +3,7 @@
 
 use systoliq_fxp::{ConversionStatistics, Format, Overflow, Scale};
 use systoliq_nn::{DataSet, initial_weights};
-use systoliq_program::{Program, Step, Store, TensorDecl, TensorId};
+use systoliq_program::{Program, Samples, Step, Store, TensorDecl, TensorId};
 
 use crate::Prepared;
 
@@ -135,9 +135,13 @@ fn of_formats(prepared: &Prepared, data: &DataSet, seed: u64) -> Vec<Warning> {
     let Prepared { experiment, graph, program, .. } = prepared;
     let mut store = Store::new(program, &initial_weights(graph, seed), seed);
     let mut found: Vec<(TensorId, ConversionStatistics)> = store.initial_statistics().to_vec();
-    for (at, batch) in data.train.batches(experiment.training.batch).take(BATCHES_MAX).enumerate() {
+    let batch = experiment.training.batch;
+    let looked_at = data.train.len().min(BATCHES_MAX.saturating_mul(batch)) as u32;
+    let part = data.train.select(&(0..looked_at).collect::<Vec<_>>());
+    let samples = Samples::new(program, &part);
+    for (at, rows) in part.rows(batch).enumerate() {
         let step = Step::evaluation(seed, "fitness", 0, at as u64);
-        for (id, statistics) in store.load(&batch, &step) {
+        for (id, statistics) in store.load_samples(&samples, &rows, &step) {
             match found.iter_mut().find(|(known, _)| *known == id) {
                 Some((_, sum)) => sum.merge(&statistics),
                 None => found.push((id, statistics)),

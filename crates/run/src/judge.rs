@@ -3,14 +3,14 @@
 use ndarray::Axis;
 use systoliq_fxp::{ExactSum, Lane, with_codes};
 use systoliq_nn::metrics::InformationSum;
-use systoliq_nn::{Evaluation, Graph, Part, Predicted, Quantity, WeightedLayer};
-use systoliq_program::{Engine, Step, Store, Verdict};
+use systoliq_nn::{Evaluation, Graph, Predicted, Quantity, WeightedLayer};
+use systoliq_program::{Engine, Samples, Step, Store, Verdict};
 
 use crate::comparison::Units;
 
 /// An evaluation of the fixed-point network on a part of the data.
 pub(crate) struct Judge<'a> {
-    pub(crate) part: &'a Part,
+    pub(crate) samples: &'a Samples<'a>,
     pub(crate) name: &'static str,
     pub(crate) batch: usize,
     pub(crate) seed: u64,
@@ -29,9 +29,10 @@ impl Judge<'_> {
         let mut errors = None;
         let mut information = InformationSum::default();
         let (mut classes, mut values) = (Vec::new(), Vec::new());
-        for (at, batch) in self.part.batches(self.batch).enumerate() {
+        let part = self.samples.part();
+        for (at, rows) in part.rows(self.batch).enumerate() {
             let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
-            store.load(&batch, &step);
+            store.load_samples(self.samples, &rows, &step);
             match store.judge(&step, engine) {
                 Verdict::Classes(softmax) => {
                     let labels = store.labels();
@@ -52,7 +53,7 @@ impl Judge<'_> {
                 watch.see(store);
             }
         }
-        let count = self.part.len() as u64;
+        let count = part.len() as u64;
         let evaluation = Evaluation {
             count,
             loss: loss.to_f64() / count as f64,

@@ -8,11 +8,11 @@ use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::{
-    Batch, DataSet, Golden, GoldenPrecision, Part, Predicted, Training, epoch_order,
-    initial_weights,
+    DataSet, Golden, GoldenPrecision, Part, Predicted, Training, epoch_order, initial_weights,
 };
 use systoliq_program::{
-    CommandId, Engine, GemmTask, Outcome, Reference, Step, Store, Sums, TensorId, WriteId, Written,
+    CommandId, Engine, GemmTask, Outcome, Reference, Samples, Step, Store, Sums, TensorId, WriteId,
+    Written,
 };
 
 use crate::activity::{Observed, Watch};
@@ -257,11 +257,27 @@ impl<'a> CostsOfBoth<'a> {
     }
 }
 
+/// The parts of the data as a program reads them.
+struct SamplesByPart<'a> {
+    train: Samples<'a>,
+    validation: Samples<'a>,
+    test: Samples<'a>,
+}
+
+impl<'a> SamplesByPart<'a> {
+    fn new(prepared: &Prepared, data: &'a DataSet) -> Self {
+        let [train, validation, test] = [&data.train, &data.validation, &data.test]
+            .map(|part| Samples::new(&prepared.program, part));
+        Self { train, validation, test }
+    }
+}
+
 /// One seed's run of an experiment.
 pub struct Trainer<'a> {
     prepared: &'a Prepared,
     costs: CostsOfBoth<'a>,
     data: &'a DataSet,
+    samples: SamplesByPart<'a>,
     store: Store,
     engine: Box<dyn Engine + Send + 'a>,
     golden: AnyGolden,
@@ -280,7 +296,8 @@ impl<'a> Trainer<'a> {
         };
         let batch = experiment.training.batch;
         let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };
-        let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let samples = SamplesByPart::new(prepared, data);
+        let judge = Judge { samples: &samples.test, name: "test", batch, seed, number: 0 };
         let (fixed, ours) = judge.predict(&mut store, engine.as_mut(), None);
         let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
         let record = Record {
@@ -296,7 +313,7 @@ impl<'a> Trainer<'a> {
             comparison: Comparison::default(),
         };
         let costs = CostsOfBoth::new(prepared);
-        let mut trainer = Self { prepared, costs, data, store, engine, golden, record };
+        let mut trainer = Self { prepared, costs, data, samples, store, engine, golden, record };
         trainer.compare(&ours, &theirs, None);
         trainer
     }
@@ -363,6 +380,7 @@ impl<'a> Trainer<'a> {
         let mut fixed = FixedEpoch {
             prepared,
             data,
+            samples: &self.samples,
             store: &mut self.store,
             engine: self.engine.as_mut(),
             costs: &self.costs.fixed,
@@ -456,6 +474,7 @@ fn judge_golden(
 struct FixedEpoch<'t, 'a> {
     prepared: &'a Prepared,
     data: &'a DataSet,
+    samples: &'t SamplesByPart<'a>,
     store: &'t mut Store,
     engine: &'t mut (dyn Engine + Send),
     costs: &'t Costs<'a>,
@@ -474,7 +493,7 @@ impl FixedEpoch<'_, '_> {
         let order = epoch_order(self.record.seed, self.epoch, train.len());
         let mut loss = ExactSum::default();
         for rows in order.chunks(self.prepared.experiment.training.batch) {
-            self.step(&train.batch(rows), &mut loss, dump.as_deref_mut())?;
+            self.step(rows, &mut loss, dump.as_deref_mut())?;
             (conduct.progress)(self.record.steps);
         }
         Ok(loss.to_f64() / train.len() as f64)
@@ -484,12 +503,13 @@ impl FixedEpoch<'_, '_> {
     fn judge(&mut self, training_loss: f64) -> Judged {
         let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let judge =
-            |part, name| Judge { part, name, batch, seed, number: u64::from(self.epoch) + 1 };
-        let validation = Some(&self.data.validation).filter(|part| !part.is_empty());
+            |samples, name| Judge { samples, name, batch, seed, number: u64::from(self.epoch) + 1 };
         let validation =
-            validation.map(|part| judge(part, "validation").predict(self.store, self.engine, None));
+            Some(&self.samples.validation).filter(|samples| !samples.part().is_empty());
+        let validation = validation
+            .map(|samples| judge(samples, "validation").predict(self.store, self.engine, None));
         let mut watch = UnitWatch::new(&self.prepared.graph);
-        let judge = judge(&self.data.test, "test");
+        let judge = judge(&self.samples.test, "test");
         let test = judge.predict(self.store, self.engine, Some(&mut watch));
         self.record.comparison.units = watch.units();
         Judged::new(self.data, training_loss, validation, test)
@@ -498,17 +518,17 @@ impl FixedEpoch<'_, '_> {
     /// One training step.
     fn step(
         &mut self,
-        batch: &Batch,
+        rows: &[u32],
         loss: &mut ExactSum,
         dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
         let mut dump = dump.filter(|dump| dump.step == self.record.steps);
         let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
-        for (id, statistics) in self.store.load(batch, &step) {
+        for (id, statistics) in self.store.load_samples(&self.samples.train, rows, &step) {
             self.record.writes(self.store, id, self.epoch).conversion.merge(&statistics);
         }
         if let Some(dump) = &mut dump {
-            dump.begin(self.store, batch, &step)?;
+            dump.begin(self.store, &self.data.train.batch(rows), &step)?;
         }
         let toggles = self.prepared.experiment.accelerator.toggles;
         let watch = Watch::in_step(toggles, self.record.steps);

@@ -65,12 +65,8 @@ impl Part {
     /// Every input once, or every value that inputs have with how many have it.
     fn each_input(&self, mut see: impl FnMut(f64, u64)) {
         match &self.samples {
-            Samples::Pixels { bytes, full_scale } => {
-                let mut times = [0u64; 256];
-                bytes.iter().for_each(|&byte| times[usize::from(byte)] += 1);
-                for (level, &times) in times.iter().enumerate().filter(|(_, times)| **times > 0) {
-                    see(level as f64 / f64::from(*full_scale), times);
-                }
+            Samples::Pixels(pixels) => {
+                pixels.times().for_each(|(byte, times)| see(pixels.value(byte), times));
             }
             Samples::Real(values) => values.iter().for_each(|&value| see(value, 1)),
         }

@@ -68,10 +68,11 @@ impl<F: Real> Golden<F> {
         let mut loss = 0.0;
         let mut errors = matches!(part.answers(), Answers::Labels(_)).then_some(0);
         let mut information = InformationSum::default();
-        for batch in part.batches(batch) {
-            let logits = self.outputs(&batch.inputs);
-            loss += losses(self.graph().loss, &logits, &batch.answers).iter().sum::<f64>();
-            let (Some(errors), Answers::Labels(labels)) = (&mut errors, &batch.answers) else {
+        for rows in part.rows(batch) {
+            let logits = self.outputs_of(part.inputs_as(&rows, F::of));
+            let answers = part.answers().select(&rows);
+            loss += losses(self.graph().loss, &logits, &answers).iter().sum::<f64>();
+            let (Some(errors), Answers::Labels(labels)) = (&mut errors, &answers) else {
                 values.extend(logits.iter().map(|value| value.widen()));
                 continue;
             };

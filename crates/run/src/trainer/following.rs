@@ -41,14 +41,14 @@ impl FixedEpoch<'_, '_> {
             training,
             seed,
             epoch,
-            |golden, batch, found| {
+            |golden, rows, found| {
                 let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
                 let counterparts =
                     Counterparts { golden, found, loss_scale: f64::from(training.loss_scale) };
                 let step = Step::training(seed, self.record.steps);
                 self.store.set_parameters(&parameters, &step);
                 differences.add(self.store, &counterparts, is_parameter);
-                self.step(batch, &mut loss, dump.as_deref_mut())?;
+                self.step(rows, &mut loss, dump.as_deref_mut())?;
                 differences.add(self.store, &counterparts, |quantity| !is_parameter(quantity));
                 (conduct.progress)(self.record.steps);
                 Ok::<_, Error>(())

@@ -8,7 +8,8 @@ use systoliq_nn::{DataSet, Golden, GoldenPrecision, initial_weights};
 use systoliq_program::Store;
 
 use super::{
-    AnyGolden, Conduct, CostsOfBoth, Curve, FixedEpoch, Record, initial_tensors, judge_golden,
+    AnyGolden, Conduct, CostsOfBoth, Curve, FixedEpoch, Record, SamplesByPart, initial_tensors,
+    judge_golden,
 };
 use crate::comparison::Comparison;
 use crate::judge::Judge;
@@ -39,6 +40,7 @@ pub struct FixedRun<'a> {
     prepared: &'a Prepared,
     costs: CostsOfBoth<'a>,
     data: &'a DataSet,
+    samples: SamplesByPart<'a>,
     store: Store,
     engine: Box<dyn systoliq_program::Engine + Send + 'a>,
     record: Record,
@@ -65,7 +67,8 @@ impl<'a> FixedRun<'a> {
         let mut store = Store::new(program, &initial_weights(graph, seed), seed);
         let mut engine = EngineKind::Fast.build(prepared);
         let batch = experiment.training.batch;
-        let judge = Judge { part: &data.test, name: "test", batch, seed, number: 0 };
+        let samples = SamplesByPart::new(prepared, data);
+        let judge = Judge { samples: &samples.test, name: "test", batch, seed, number: 0 };
         let (initial, _) = judge.predict(&mut store, engine.as_mut(), None);
         let record = Record {
             seed,
@@ -80,7 +83,7 @@ impl<'a> FixedRun<'a> {
             comparison: Comparison::default(),
         };
         let costs = CostsOfBoth::new(prepared);
-        Ok(Self { prepared, costs, data, store, engine, record })
+        Ok(Self { prepared, costs, data, samples, store, engine, record })
     }
 
     /// Trains for one epoch and evaluates; calls `progress` after each step with the number of
@@ -94,6 +97,7 @@ impl<'a> FixedRun<'a> {
         let mut half = FixedEpoch {
             prepared: self.prepared,
             data: self.data,
+            samples: &self.samples,
             store: &mut self.store,
             engine: self.engine.as_mut(),
             costs: &self.costs.fixed,

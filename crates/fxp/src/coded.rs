@@ -1,0 +1,198 @@
+//! Rows of a matrix of few different values, converted once, of which some are taken at a time.
+
+use num_bigint::BigInt;
+use num_traits::Zero;
+
+use crate::convert::{aligned, without_zeros};
+use crate::statistics::Products;
+use crate::tensor::fill_codes;
+use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::{Conversion, ConversionStatistics, Lane, Rounding, Tensor};
+
+/// Converted rows, and what that did to each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedRows {
+    codes: Tensor,
+    conversion: Conversion,
+    sums: Vec<Sums>,
+}
+
+/// What conversion does to some elements: how many overflow, go beyond half and underflow; and the sums
+/// of `x²`, `x·y` and `y²` of values and codes, each in pieces of 32 bits of which the last has a sign.
+type Sums = [i64; 12];
+
+/// The pieces of each product in [`Sums`].
+const PIECES: [std::ops::Range<usize>; 3] = [3..7, 7..10, 10..12];
+
+impl CodedRows {
+    /// Converts rows of `cols` elements, each the number of one of the `values`; nothing where a code
+    /// depends on more than the value, as the place from which it has its random word, or where the
+    /// values differ too much in size.
+    ///
+    /// # Panics
+    ///
+    /// If `numbers` are not whole rows, or a value is not finite.
+    pub fn new(
+        conversion: &Conversion,
+        cols: usize,
+        numbers: &[u8],
+        values: &[(u8, f64)],
+    ) -> Option<Self> {
+        assert!(numbers.len().is_multiple_of(cols), "rows of {cols} of {}", numbers.len());
+        if conversion.rounding == Rounding::Stochastic {
+            return None;
+        }
+        let (raws, from_frac) =
+            aligned(&values.iter().map(|&(_, value)| value).collect::<Vec<_>>())?;
+        let (raws, from_frac) = without_zeros(raws, from_frac, conversion.to.frac());
+        let conversion = Conversion { from_frac, ..*conversion };
+        let (mut of_value, mut sums_of_value) = ([0; 256], [Sums::default(); 256]);
+        for (&(number, _), raw) in values.iter().zip(raws) {
+            let converted = conversion.convert(raw.into(), 0);
+            let (x, y) = (i128::from(raw), i128::from(converted.code));
+            let sums = &mut sums_of_value[usize::from(number)];
+            let counted = [converted.overflowed, converted.beyond_half, converted.underflowed];
+            sums[..3].copy_from_slice(&counted.map(i64::from));
+            for (pieces, product) in PIECES.into_iter().zip([x * x, x * y, y * y]) {
+                let last = pieces.len() - 1;
+                for (at, piece) in sums[pieces].iter_mut().enumerate() {
+                    let piece_on = product >> (32 * at);
+                    *piece = (if at < last { piece_on & 0xffff_ffff } else { piece_on }) as i64;
+                }
+            }
+            of_value[usize::from(number)] = converted.code;
+        }
+        let rows = numbers.len() / cols;
+        let mut codes = Tensor::zeros(conversion.to, rows, cols);
+        let mut sums = vec![Sums::default(); rows];
+        fill_codes!(codes, |codes| {
+            let of_value = of_value.map(Lane::from_code);
+            let (sums, sums_of_value) = (&mut sums, &sums_of_value);
+            with_widest_vectors(Code { cols, numbers, of_value, sums_of_value, codes, sums });
+        });
+        Some(Self { codes, conversion, sums })
+    }
+
+    /// Some rows, in their order, in the memory of `spare` where that is like them; and what their
+    /// conversion did.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn take(&self, rows: &[u32], spare: Option<Tensor>) -> (Tensor, ConversionStatistics) {
+        let mut sums = Sums::default();
+        for &row in rows {
+            sums.iter_mut().zip(self.sums[row as usize]).for_each(|(sum, of_row)| *sum += of_row);
+        }
+        let count = |at: usize| sums[at] as u64;
+        let mut statistics = ConversionStatistics {
+            elements: (rows.len() * self.codes.cols()) as u64,
+            overflowed: count(0),
+            beyond_half: count(1),
+            underflowed: count(2),
+            ..ConversionStatistics::default()
+        };
+        let [xx, xy, yy] = PIECES.map(|pieces| {
+            sums[pieces].iter().rev().fold(BigInt::zero(), |sum, &piece| (sum << 32) + piece)
+        });
+        self.conversion.finish(&mut statistics, Products { xx, xy, yy });
+        (self.codes.take_rows(rows, spare), statistics)
+    }
+}
+
+/// Looks up the code and the sums of every element.
+struct Code<'a, T> {
+    cols: usize,
+    numbers: &'a [u8],
+    of_value: [T; 256],
+    sums_of_value: &'a [Sums; 256],
+    codes: &'a mut [T],
+    sums: &'a mut [Sums],
+}
+
+impl<T: Lane> VectorWork for Code<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { cols, numbers, of_value, sums_of_value, codes, sums } = self;
+        let rows = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(cols));
+        for ((numbers, codes), sums) in rows.zip(sums) {
+            let mut sum = Sums::default();
+            for (&number, code) in numbers.iter().zip(codes) {
+                *code = of_value[usize::from(number)];
+                let of_value = &sums_of_value[usize::from(number)];
+                for (sum, &of_value) in sum.iter_mut().zip(of_value) {
+                    // A row is far from having 2³¹ elements.
+                    *sum = sum.wrapping_add(of_value);
+                }
+            }
+            *sums = sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Format, Overflow};
+    use systoliq_keyed_random::Key;
+
+    fn conversion(to: &str, rounding: Rounding, overflow: Overflow) -> Conversion {
+        let to: Format = to.parse().unwrap();
+        Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key: Key::new(1) }
+    }
+
+    #[test]
+    fn rows_taken_are_those_that_a_conversion_makes_of_their_values() {
+        let words = Key::new(5);
+        let (rows, cols) = (23, 37);
+        for full_scale in [255.0, 16.0, -3.0, 1e-30, 1e30] {
+            let numbers: Vec<u8> =
+                (0..rows * cols).map(|at| (words.word(at as u64) % 256) as u8).collect();
+            let value = |number: u8| f64::from(number) / full_scale;
+            let values: Vec<(u8, f64)> = (0..=255).map(|number| (number, value(number))).collect();
+            for to in ["UQ1.7", "Q1.7", "Q4.12", "UQ8.-2", "Q2.30", "UQ4.0"] {
+                for rounding in Rounding::ALL {
+                    for overflow in Overflow::ALL {
+                        let conversion = conversion(to, rounding, overflow);
+                        let coded = CodedRows::new(&conversion, cols, &numbers, &values);
+                        let case = format!("{full_scale} {to} {rounding:?} {overflow:?}");
+                        if rounding == Rounding::Stochastic {
+                            assert_eq!(coded, None, "{case}");
+                            continue;
+                        }
+                        let coded = coded.expect("values near each other");
+                        let all: Vec<f64> = numbers.iter().map(|&number| value(number)).collect();
+                        let mut spare = None;
+                        for taken in [&[0u32, 22, 7, 7][..], &[], &(0..23).collect::<Vec<_>>()] {
+                            let reals: Vec<f64> = taken
+                                .iter()
+                                .flat_map(|&row| &numbers[row as usize * cols..][..cols])
+                                .map(|&number| value(number))
+                                .collect();
+                            let (codes, statistics) = coded.take(taken, spare.take());
+                            let (expected, did) = conversion.reals(taken.len(), cols, &reals);
+                            assert_eq!(codes, expected, "{case}");
+                            // Sums of the same value may have other exponents, until those are added
+                            // that have the most bits.
+                            let (_, whole) = conversion.reals(rows, cols, &all);
+                            let [statistics, did] = [statistics, did].map(|mut sum| {
+                                sum.merge(&whole);
+                                sum
+                            });
+                            assert_eq!(statistics, did, "{case}");
+                            spare = Some(codes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_no_common_fraction_holds_are_not_coded() {
+        let conversion = conversion("Q8.0", Rounding::Floor, Overflow::Saturate);
+        assert_eq!(CodedRows::new(&conversion, 1, &[0, 1], &[(0, 1e285), (1, 1e-60)]), None);
+    }
+}
