@@ -10,6 +10,7 @@
 
 mod lanes;
 mod operands;
+mod streams;
 mod sums;
 
 use std::ops::Range;

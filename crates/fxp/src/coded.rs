@@ -14,14 +14,14 @@ use crate::{Conversion, ConversionStatistics, Lane, Rounding, Tensor};
 pub struct CodedRows {
     codes: Tensor,
     conversion: Conversion,
-    sums: Vec<Sums>,
+    sums: Vec<RowSums>,
 }
 
 /// What conversion does to some elements: how many overflow, go beyond half and underflow; and the sums
 /// of `x²`, `x·y` and `y²` of values and codes, each in pieces of 32 bits of which the last has a sign.
-type Sums = [i64; 12];
+type RowSums = [i64; 12];
 
-/// The pieces of each product in [`Sums`].
+/// The pieces of each product in [`RowSums`].
 const PIECES: [std::ops::Range<usize>; 3] = [3..7, 7..10, 10..12];
 
 impl CodedRows {
@@ -46,7 +46,7 @@ impl CodedRows {
             aligned(&values.iter().map(|&(_, value)| value).collect::<Vec<_>>())?;
         let (raws, from_frac) = without_zeros(raws, from_frac, conversion.to.frac());
         let conversion = Conversion { from_frac, ..*conversion };
-        let (mut of_value, mut sums_of_value) = ([0; 256], [Sums::default(); 256]);
+        let (mut of_value, mut sums_of_value) = ([0; 256], [RowSums::default(); 256]);
         for (&(number, _), raw) in values.iter().zip(raws) {
             let converted = conversion.convert(raw.into(), 0);
             let (x, y) = (i128::from(raw), i128::from(converted.code));
@@ -64,11 +64,11 @@ impl CodedRows {
         }
         let rows = numbers.len() / cols;
         let mut codes = Tensor::zeros(conversion.to, rows, cols);
-        let mut sums = vec![Sums::default(); rows];
+        let mut sums = vec![RowSums::default(); rows];
         fill_codes!(codes, |codes| {
             let of_value = of_value.map(Lane::from_code);
             let (sums, sums_of_value) = (&mut sums, &sums_of_value);
-            with_widest_vectors(Code { cols, numbers, of_value, sums_of_value, codes, sums });
+            with_widest_vectors(CodeRows { cols, numbers, of_value, sums_of_value, codes, sums });
         });
         Some(Self { codes, conversion, sums })
     }
@@ -80,7 +80,7 @@ impl CodedRows {
     ///
     /// If there is no such row.
     pub fn take(&self, rows: &[u32], spare: Option<Tensor>) -> (Tensor, ConversionStatistics) {
-        let mut sums = Sums::default();
+        let mut sums = RowSums::default();
         for &row in rows {
             sums.iter_mut().zip(self.sums[row as usize]).for_each(|(sum, of_row)| *sum += of_row);
         }
@@ -101,16 +101,16 @@ impl CodedRows {
 }
 
 /// Looks up the code and the sums of every element.
-struct Code<'a, T> {
+struct CodeRows<'a, T> {
     cols: usize,
     numbers: &'a [u8],
     of_value: [T; 256],
-    sums_of_value: &'a [Sums; 256],
+    sums_of_value: &'a [RowSums; 256],
     codes: &'a mut [T],
-    sums: &'a mut [Sums],
+    sums: &'a mut [RowSums],
 }
 
-impl<T: Lane> VectorWork for Code<'_, T> {
+impl<T: Lane> VectorWork for CodeRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -118,7 +118,7 @@ impl<T: Lane> VectorWork for Code<'_, T> {
         let Self { cols, numbers, of_value, sums_of_value, codes, sums } = self;
         let rows = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(cols));
         for ((numbers, codes), sums) in rows.zip(sums) {
-            let mut sum = Sums::default();
+            let mut sum = RowSums::default();
             for (&number, code) in numbers.iter().zip(codes) {
                 *code = of_value[usize::from(number)];
                 let of_value = &sums_of_value[usize::from(number)];
@@ -174,7 +174,7 @@ mod tests {
                             let (codes, statistics) = coded.take(taken, spare.take());
                             let (expected, did) = conversion.reals(taken.len(), cols, &reals);
                             assert_eq!(codes, expected, "{case}");
-                            // Sums of the same value may have other exponents, until those are added
+                            // RowSums of the same value may have other exponents, until those are added
                             // that have the most bits.
                             let (_, whole) = conversion.reals(rows, cols, &all);
                             let [statistics, did] = [statistics, did].map(|mut sum| {

@@ -131,12 +131,12 @@ impl DataSet {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     features: usize,
-    samples: Samples,
+    samples: SampleValues,
     answers: Answers,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Samples {
+enum SampleValues {
     Pixels(Pixels),
     Real(Vec<f64>),
 }
@@ -214,14 +214,14 @@ impl Part {
     fn fold_into(&self, key: Key) -> Key {
         let key = key.with(self.len() as u64).with(self.features as u64);
         let key = match &self.samples {
-            Samples::Pixels(Pixels { bytes, full_scale, .. }) => {
+            SampleValues::Pixels(Pixels { bytes, full_scale, .. }) => {
                 bytes.chunks(8).fold(key.with(u64::from(*full_scale)), |key, chunk| {
                     let mut word = [0; 8];
                     word[..chunk.len()].copy_from_slice(chunk);
                     key.with(u64::from_le_bytes(word))
                 })
             }
-            Samples::Real(values) => {
+            SampleValues::Real(values) => {
                 values.iter().fold(key, |key, value| key.with(value.to_bits()))
             }
         };
@@ -249,7 +249,7 @@ impl Part {
         labels: Vec<u32>,
     ) -> Self {
         assert_eq!(bytes.len(), features * labels.len(), "pixels and labels differ in number");
-        let samples = Samples::Pixels(Pixels::new(bytes, full_scale));
+        let samples = SampleValues::Pixels(Pixels::new(bytes, full_scale));
         Self { features, samples, answers: Answers::Labels(labels) }
     }
 
@@ -260,7 +260,7 @@ impl Part {
     /// If there are not `features` values for each answer.
     pub(crate) fn from_real(features: usize, values: Vec<f64>, answers: Answers) -> Self {
         assert_eq!(values.len(), features * answers.len(), "values and answers differ in number");
-        Self { features, samples: Samples::Real(values), answers }
+        Self { features, samples: SampleValues::Real(values), answers }
     }
 
     /// The number of samples.
@@ -303,13 +303,13 @@ impl Part {
         let range = |&row: &u32| row as usize * width..(row as usize + 1) * width;
         let mut values = Vec::with_capacity(rows.len() * width);
         match &self.samples {
-            Samples::Pixels(pixels) => {
+            SampleValues::Pixels(pixels) => {
                 let levels: [T; 256] = std::array::from_fn(|byte| of(pixels.value(byte as u8)));
                 for row in rows.iter().map(range) {
                     values.extend(pixels.bytes[row].iter().map(|&byte| levels[usize::from(byte)]));
                 }
             }
-            Samples::Real(real) => {
+            SampleValues::Real(real) => {
                 for row in rows.iter().map(range) {
                     values.extend(real[row].iter().map(|&value| of(value)));
                 }
@@ -321,8 +321,8 @@ impl Part {
     /// All samples as bytes, one after the other; nothing where they are real values.
     pub fn pixels(&self) -> Option<&Pixels> {
         match &self.samples {
-            Samples::Pixels(pixels) => Some(pixels),
-            Samples::Real(_) => None,
+            SampleValues::Pixels(pixels) => Some(pixels),
+            SampleValues::Real(_) => None,
         }
     }
 
@@ -391,13 +391,13 @@ impl Part {
         let width = self.features;
         let range = |&row: &u32| row as usize * width..(row as usize + 1) * width;
         let samples = match &self.samples {
-            Samples::Pixels(Pixels { bytes, full_scale, .. }) => {
+            SampleValues::Pixels(Pixels { bytes, full_scale, .. }) => {
                 let mut selected = Vec::with_capacity(rows.len() * width);
                 rows.iter().for_each(|row| selected.extend_from_slice(&bytes[range(row)]));
-                Samples::Pixels(Pixels::new(selected, *full_scale))
+                SampleValues::Pixels(Pixels::new(selected, *full_scale))
             }
-            Samples::Real(real) => {
-                Samples::Real(rows.iter().flat_map(|row| &real[range(row)]).copied().collect())
+            SampleValues::Real(real) => {
+                SampleValues::Real(rows.iter().flat_map(|row| &real[range(row)]).copied().collect())
             }
         };
         Self { features: width, samples, answers: self.answers.select(rows) }
@@ -412,8 +412,8 @@ impl Part {
         let rows: Vec<u32> = (at..self.len()).map(|row| row as u32).collect();
         let rest = self.select(&rows);
         match &mut self.samples {
-            Samples::Pixels(pixels) => pixels.truncate(at * self.features),
-            Samples::Real(values) => values.truncate(at * self.features),
+            SampleValues::Pixels(pixels) => pixels.truncate(at * self.features),
+            SampleValues::Real(values) => values.truncate(at * self.features),
         }
         match &mut self.answers {
             Answers::Labels(labels) => labels.truncate(at),

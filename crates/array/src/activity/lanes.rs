@@ -33,7 +33,7 @@ pub(super) fn piece<L: Lane, const N: usize>(codes: &[L]) -> [L; N] {
 }
 
 /// Something that is counted of a code and the one before it, in a word of its own width.
-pub(super) trait Count<L>: Copy {
+pub(super) trait LaneCount<L>: Copy {
     fn of(self, before: L, code: L) -> L;
 }
 
@@ -48,7 +48,7 @@ impl<L: Lane> Flips<L> {
     }
 }
 
-impl<L: Lane> Count<L> for Flips<L> {
+impl<L: Lane> LaneCount<L> for Flips<L> {
     #[inline(always)]
     fn of(self, before: L, code: L) -> L {
         ((before ^ code) & self.0).ones()
@@ -59,7 +59,7 @@ impl<L: Lane> Count<L> for Flips<L> {
 #[derive(Clone, Copy)]
 struct Nonzero;
 
-impl<L: Lane> Count<L> for Nonzero {
+impl<L: Lane> LaneCount<L> for Nonzero {
     #[inline(always)]
     fn of(self, _: L, code: L) -> L {
         if code.is_zero() { L::zero() } else { L::one() }
@@ -68,7 +68,7 @@ impl<L: Lane> Count<L> for Nonzero {
 
 /// The sum over two rows of codes.
 #[inline(always)]
-fn along<L: Lane>(before: &[L], codes: &[L], count: impl Count<L>) -> u64 {
+fn along<L: Lane>(before: &[L], codes: &[L], count: impl LaneCount<L>) -> u64 {
     let mut sum = 0u64;
     for (before, codes) in before.chunks(LANES * ADDED_MAX).zip(codes.chunks(LANES * ADDED_MAX)) {
         let mut counts = [L::zero(); LANES];
@@ -92,7 +92,7 @@ fn along<L: Lane>(before: &[L], codes: &[L], count: impl Count<L>) -> u64 {
 fn down<L: Lane>(
     block: CodeBlock<'_, L>,
     (rows, back): (Range<usize>, usize),
-    count: impl Count<L>,
+    count: impl LaneCount<L>,
     totals: &mut [u64],
 ) {
     let CodeBlock { codes, stride } = block;
@@ -124,7 +124,7 @@ pub(super) struct OperandLanes<'a, L> {
 }
 
 /// What lanes hold in a piece of time.
-pub(super) struct Streams {
+pub(super) struct LaneStreams {
     /// By lane, the codes that come first and last, and toggles from the first to the last.
     pub(super) first: Vec<u32>,
     pub(super) last: Vec<u32>,
@@ -136,7 +136,7 @@ pub(super) struct Counted {
     /// Elements that are not zero, by k.
     pub(super) nonzeros: Vec<u64>,
     /// What is fed in each piece of time.
-    pub(super) streams: Vec<Streams>,
+    pub(super) streams: Vec<LaneStreams>,
 }
 
 impl<'a, L: Lane> OperandLanes<'a, L> {
@@ -169,7 +169,7 @@ impl<'a, L: Lane> OperandLanes<'a, L> {
         let mut nonzeros = self.no_k();
         let count = |piece| {
             let [first, last] = [0; 2].map(|code| vec![code; lanes]);
-            let mut streams = Streams { first, last, within: vec![0; lanes] };
+            let mut streams = LaneStreams { first, last, within: vec![0; lanes] };
             self.count_piece(piece, &mut nonzeros, Some(&mut streams));
             streams
         };
@@ -194,21 +194,21 @@ impl<'a, L: Lane> OperandLanes<'a, L> {
         &self,
         piece: Range<usize>,
         nonzeros: &mut [u64],
-        streams: Option<&mut Streams>,
+        streams: Option<&mut LaneStreams>,
     ) {
-        with_widest_vectors(Counting { lanes: self, piece, nonzeros, streams });
+        with_widest_vectors(LaneCounting { lanes: self, piece, nonzeros, streams });
     }
 }
 
 /// Counts in one piece of time.
-struct Counting<'c, 'a, L> {
+struct LaneCounting<'c, 'a, L> {
     lanes: &'c OperandLanes<'a, L>,
     piece: Range<usize>,
     nonzeros: &'c mut [u64],
-    streams: Option<&'c mut Streams>,
+    streams: Option<&'c mut LaneStreams>,
 }
 
-impl<L: Lane> VectorWork for Counting<'_, '_, L> {
+impl<L: Lane> VectorWork for LaneCounting<'_, '_, L> {
     type Output = ();
 
     #[inline(always)]
@@ -229,7 +229,7 @@ impl<L: Lane> VectorWork for Counting<'_, '_, L> {
     }
 }
 
-impl<L: Lane> Counting<'_, '_, L> {
+impl<L: Lane> LaneCounting<'_, '_, L> {
     /// Counts some rows of a block that begins with row `first` and has some columns.
     #[inline(always)]
     fn see(
@@ -310,11 +310,11 @@ mod tests {
             assert_eq!(counted.streams[0].within, within, "{case}");
             let ends =
                 |time| -> Vec<u32> { (0..lanes).map(|lane| lanes_of.at(lane, time)).collect() };
-            let Streams { first, last, .. } = &counted.streams[0];
+            let LaneStreams { first, last, .. } = &counted.streams[0];
             assert_eq!((first, last), (&ends(0), &ends(times - 1)), "{case}");
-            let mut plain = Streams { first: ends(0), last: ends(0), within: vec![0; lanes] };
+            let mut plain = LaneStreams { first: ends(0), last: ends(0), within: vec![0; lanes] };
             let mut nonzeros = lanes_of.no_k();
-            let counting = Counting {
+            let counting = LaneCounting {
                 lanes: &lanes_of,
                 piece: 0..times,
                 nonzeros: &mut nonzeros,

@@ -9,7 +9,7 @@ use systoliq_program::panels::{AT_ONCE, Group, Side, panels};
 use systoliq_program::view::codes::Viewed;
 use systoliq_program::{GemmTask, Operand};
 
-use super::lanes::{Count, Counted, Flips, LANES, OperandLanes, Streams, piece};
+use super::lanes::{Counted, Flips, LANES, LaneCount, LaneStreams, OperandLanes, piece};
 use super::{Activity, GemmRun};
 use crate::Mapping;
 use crate::mapping::{Axis, Stationary, Tile};
@@ -62,7 +62,7 @@ fn fed(run: &GemmRun, task: &GemmTask<'_>, side: Side, axis: Axis) -> OperandAct
     with_lanes!(task, side, run.mapping.output_stays(), |lanes| {
         let Counted { nonzeros, streams } = lanes.count(run.pieces_of_time());
         let code = |lane, time| lanes.at(lane, time);
-        let toggles = with_widest_vectors(Moving { run, streams: &streams, axis, code });
+        let toggles = with_widest_vectors(MovingOperand { run, streams: &streams, axis, code });
         OperandActivity { nonzeros, toggles }
     })
 }
@@ -83,16 +83,16 @@ fn held(run: &GemmRun, task: &GemmTask<'_>, side: Side) -> OperandActivity {
 ///
 /// Before and after a fold a register holds 0, unless another fold follows at once. The last
 /// registers may not see the last codes, because the GEMM is over.
-struct Moving<'a, C> {
+struct MovingOperand<'a, C> {
     run: &'a GemmRun,
-    streams: &'a [Streams],
+    streams: &'a [LaneStreams],
     /// The axis of the grid to which lanes are fed.
     axis: Axis,
     /// The code of a lane at a time.
     code: C,
 }
 
-impl<C: Fn(usize, usize) -> u32> VectorWork for Moving<'_, C> {
+impl<C: Fn(usize, usize) -> u32> VectorWork for MovingOperand<'_, C> {
     type Output = u64;
 
     #[inline(always)]
@@ -117,8 +117,8 @@ impl<C: Fn(usize, usize) -> u32> VectorWork for Moving<'_, C> {
 
 /// Toggles of a register between two folds that do not follow at once, in all lanes before one.
 #[inline(always)]
-fn toggles_alone(streams: &Streams) -> Vec<u64> {
-    let Streams { first, last, within } = streams;
+fn toggles_alone(streams: &LaneStreams) -> Vec<u64> {
+    let LaneStreams { first, last, within } = streams;
     let mut sums = Vec::with_capacity(within.len() + 1);
     let mut sum = 0;
     for ((first, last), within) in first.iter().zip(last).zip(within) {
@@ -129,7 +129,7 @@ fn toggles_alone(streams: &Streams) -> Vec<u64> {
     sums
 }
 
-impl<C: Fn(usize, usize) -> u32> Moving<'_, C> {
+impl<C: Fn(usize, usize) -> u32> MovingOperand<'_, C> {
     /// The first lane that a fold takes, and how many.
     #[inline(always)]
     fn taken(&self, at: usize) -> (usize, usize) {
@@ -144,7 +144,7 @@ impl<C: Fn(usize, usize) -> u32> Moving<'_, C> {
     }
 
     /// The streams of a fold.
-    fn of(&self, at: usize) -> &Streams {
+    fn of(&self, at: usize) -> &LaneStreams {
         &self.streams[self.run.piece_of(&self.run.folds[at])]
     }
 
@@ -238,7 +238,7 @@ where
     let spare = rows * cols + LANES;
     panels.resize(panels.len() + spare, W::zero());
     let registers = || vec![W::zero(); spare];
-    let held = Staying {
+    let held = StayingOperand {
         run,
         panels: &panels,
         panel: shape.k * cols,
@@ -253,7 +253,7 @@ where
 }
 
 /// An operand that stays, loaded fold by fold.
-struct Staying<'a, W> {
+struct StayingOperand<'a, W> {
     run: &'a GemmRun,
     /// Rows of k, for as many columns as the grid has.
     panels: &'a [W],
@@ -269,7 +269,7 @@ struct Staying<'a, W> {
 /// Work on so many columns side by side.
 struct Abreast<S, const N: usize>(S);
 
-impl<W: Lane, const N: usize> VectorWork for Abreast<Staying<'_, W>, N> {
+impl<W: Lane, const N: usize> VectorWork for Abreast<StayingOperand<'_, W>, N> {
     type Output = u64;
 
     #[inline(always)]
@@ -283,7 +283,7 @@ impl<W: Lane, const N: usize> VectorWork for Abreast<Staying<'_, W>, N> {
     }
 }
 
-impl<W: Lane> Staying<'_, W> {
+impl<W: Lane> StayingOperand<'_, W> {
     /// Loads what stays in a fold, and counts toggles.
     #[inline(always)]
     fn load<const N: usize>(&mut self, fold: &Fold) -> u64 {

@@ -1,6 +1,6 @@
 //! What was read: how many samples of which classes, between which values.
 
-use super::{Answers, DataSet, Part, Samples};
+use super::{Answers, DataSet, Part, SampleValues};
 
 /// The smallest share of a part that a class has without being remarked on.
 const CLASS_SHARE_MIN: f64 = 0.01;
@@ -65,10 +65,10 @@ impl Part {
     /// Every input once, or every value that inputs have with how many have it.
     fn each_input(&self, mut see: impl FnMut(f64, u64)) {
         match &self.samples {
-            Samples::Pixels(pixels) => {
+            SampleValues::Pixels(pixels) => {
                 pixels.times().for_each(|(byte, times)| see(pixels.value(byte), times));
             }
-            Samples::Real(values) => values.iter().for_each(|&value| see(value, 1)),
+            SampleValues::Real(values) => values.iter().for_each(|&value| see(value, 1)),
         }
     }
 
@@ -81,7 +81,7 @@ impl Part {
 
     /// How many columns hold one value alone; pixels are not looked at.
     pub(super) fn constant_columns(&self) -> usize {
-        let Samples::Real(values) = &self.samples else { return 0 };
+        let SampleValues::Real(values) = &self.samples else { return 0 };
         let constant = |column: &usize| {
             let mut of_column = values[*column..].iter().step_by(self.features);
             let first = of_column.next();
