@@ -41,6 +41,7 @@ pub mod graph;
 pub mod metrics;
 pub mod network;
 pub mod operator;
+mod product;
 pub mod schedule;
 #[cfg(test)]
 mod testing;

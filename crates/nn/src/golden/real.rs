@@ -7,6 +7,8 @@ use ndarray::{Array2, LinalgScalar, ScalarOperand};
 use num_traits::Float;
 use systoliq_keyed_random::Key;
 
+use crate::product::product;
+
 /// `f32` or `f64`.
 ///
 /// Exponential and logarithm come from `libm`, and have names of their own, because those of
@@ -73,8 +75,8 @@ pub fn product_fingerprint() -> u64 {
         let matrix = |rows: usize, cols: usize, first: usize| {
             Array2::from_shape_fn((rows, cols), |(row, col)| value(first + row * cols + col))
         };
-        let product = matrix(19, 700, 0).dot(&matrix(700, 23, 19 * 700));
-        product.iter().map(|value| value.widen().to_bits()).collect()
+        let found = product(matrix(19, 700, 0).view(), matrix(700, 23, 19 * 700).view());
+        found.iter().map(|value| value.widen().to_bits()).collect()
     }
     let all = [bits::<f32>(), bits::<f64>()].concat();
     let text: Vec<String> = all.iter().map(|bits| format!("{bits:016x}")).collect();

@@ -4,6 +4,7 @@ use ndarray::{Array2, Axis};
 
 use crate::golden::{LayerParameters, Real};
 use crate::graph::Shape;
+use crate::product::product;
 
 /// A dense layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,14 +36,14 @@ impl Dense {
         dz: &Array2<F>,
         divisor: F,
     ) -> LayerParameters<F> {
-        let weights = dz.t().dot(x) / divisor;
+        let weights = product(dz.t(), x.view()) / divisor;
         let bias = self.bias.then(|| dz.sum_axis(Axis(0)) / divisor);
         LayerParameters { weights, bias }
     }
 }
 
 pub(super) fn forward<F: Real>(x: &Array2<F>, parameters: &LayerParameters<F>) -> Array2<F> {
-    let mut z = x.dot(&parameters.weights.t());
+    let mut z = product(x.view(), parameters.weights.t());
     if let Some(bias) = &parameters.bias {
         z += bias;
     }
@@ -54,7 +55,7 @@ pub(super) fn input_gradient<F: Real>(
     dz: &Array2<F>,
     parameters: &LayerParameters<F>,
 ) -> Array2<F> {
-    dz.dot(&parameters.weights)
+    product(dz.view(), parameters.weights.view())
 }
 
 #[cfg(test)]
