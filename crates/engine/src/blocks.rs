@@ -6,82 +6,91 @@ use std::ops::Range;
 use systoliq_fxp::Sum;
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::panels::Side;
 
-use crate::kernels::{BLOCK_MAX, Kernel};
-use crate::pairs::{CodePart, Panels, pair_panels};
+use crate::kernels::{CodeWord, Kernel, SumTile, TILE_MAX, WordLines};
 use crate::plan::CodeRange;
 use crate::strips::Strips;
+use crate::words::{Coding, Panels, lines_of};
 
 /// A GEMM of which an operand has blocks.
 pub(crate) struct BlockedProduct<'t> {
     task: &'t GemmTask<'t>,
-    kernel: Kernel,
-    /// Elements of a block.
-    size: usize,
-    a: Panels,
+    kernel: &'static dyn Kernel,
+    /// Words of a block.
+    steps: usize,
     b: Panels,
 }
 
 impl<'t> BlockedProduct<'t> {
     /// `None` where codes or the sum of a block do not fit the integer GEMM, or blocks do not fall into
-    /// whole pairs.
-    pub(crate) fn new(task: &'t GemmTask<'_>, kernel: Kernel) -> Option<Self> {
+    /// whole words.
+    pub(crate) fn new(task: &'t GemmTask<'_>, kernel: &'static dyn Kernel) -> Option<Self> {
         let k = task.shape().k;
         let size = task.adder.block().map(NonZero::get)? as usize;
         let [a, b] = [&task.a, &task.b].map(CodeRange::of_format);
         let longest = size.min(k) as u128;
         let fits =
             a.fits_i16() && b.fits_i16() && a.magnitude() * b.magnitude() * longest < 1 << 31;
-        if !fits || !size.is_multiple_of(2) && size < k {
+        if !fits || !size.is_multiple_of(kernel.codes()) && size < k {
             return None;
         }
-        let a = pair_panels(&task.a, Side::A, kernel.rows, CodePart::Whole);
-        let b = pair_panels(&task.b, Side::B, kernel.cols, CodePart::Whole);
-        Some(Self { task, kernel, size, a, b })
+        let steps = size.min(k).div_ceil(kernel.codes());
+        Some(Self { task, kernel, steps, b: Panels::of(&task.b, kernel, Coding::Whole) })
     }
 
-    /// Sums one block of C with its first output at a row and a column.
-    fn sum(&self, row: usize, col: usize, narrow: &mut [i32]) -> [Sum; BLOCK_MAX] {
-        let Kernel { rows, cols, .. } = self.kernel;
-        let GemmShape { m, k, n } = self.task.shape();
-        let pairs = self.size.div_ceil(2);
-        let mut running = [Sum::default(); BLOCK_MAX];
-        let (a, b) = (self.a.at(row).chunks(pairs * rows), self.b.at(col).chunks(pairs * cols));
-        for (block, (a, b)) in a.zip(b).enumerate() {
-            self.kernel.run(a, b, narrow);
-            let last = k.min((block + 1) * self.size) - 1;
-            for (at, sum) in running.iter_mut().enumerate().take(rows * cols) {
-                let (i, j) = (row + at / cols, col + at % cols);
-                if i < m && j < n {
-                    sum.chunk = narrow[at].into();
-                    self.task.end_run(sum, i * n + j, last);
-                }
+    /// Sums the products of some rows, the first of which is `row`, and columns block by block.
+    fn sum(&self, a: WordLines<'_>, row: usize, cols: Range<usize>, running: &mut [Sum]) {
+        let GemmShape { k, n, .. } = self.task.shape();
+        let codes = self.kernel.codes();
+        let stride = cols.len();
+        running.fill(Sum::default());
+        let mut narrow = [0i32; TILE_MAX];
+        let narrow = &mut narrow[..running.len()];
+        for from in (0..k.div_ceil(codes)).step_by(self.steps.max(1)) {
+            let steps = self.steps.min(k.div_ceil(codes) - from);
+            narrow.fill(0);
+            let tile = SumTile {
+                a: WordLines { words: &a.words[from * a.step..], ..a },
+                b: self.b.at(cols.start, from),
+                panel: self.b.panel(),
+                steps,
+                rows: running.len() / stride,
+                cols: stride,
+                stride,
+            };
+            self.kernel.add(&tile, narrow);
+            let last = k.min((from + steps) * codes) - 1;
+            for (at, (sum, &narrow)) in running.iter_mut().zip(&*narrow).enumerate() {
+                sum.chunk = narrow.into();
+                let index = (row + at / stride) * n + cols.start + at % stride;
+                self.task.end_run(sum, index, last);
             }
         }
-        running
     }
 }
 
-impl Strips for BlockedProduct<'_> {
+impl Strips<i64> for BlockedProduct<'_> {
     fn granularity(&self) -> usize {
-        self.kernel.rows
+        self.kernel.rows()
     }
 
-    fn strip(&self, strip: Range<usize>, values: &mut [i64]) -> u64 {
+    fn strip(&self, strip: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [i64]) -> u64 {
         let n = self.task.shape().n;
-        let Kernel { rows, cols, .. } = self.kernel;
-        let mut narrow = [0i32; BLOCK_MAX];
+        let a = lines_of(&self.task.a, strip.clone(), Coding::Whole, words);
+        let mut running = [Sum::default(); TILE_MAX];
         let mut overflowed = 0;
-        for row in strip.clone().step_by(rows) {
-            for col in (0..n).step_by(cols) {
-                let mut running = self.sum(row, col, &mut narrow[..rows * cols]);
-                for i in row..strip.end.min(row + rows) {
-                    for j in col..n.min(col + cols) {
-                        let sum = &mut running[(i - row) * cols + j - col];
-                        overflowed += u64::from(self.task.finish(sum, i * n + j));
-                        values[(i - strip.start) * n + j] = sum.value;
-                    }
+        for row in (0..strip.len()).step_by(self.kernel.rows()) {
+            let rows = row..strip.len().min(row + self.kernel.rows());
+            let a = a.from(row);
+            for col in (0..n).step_by(self.kernel.cols()) {
+                let cols = col..n.min(col + self.kernel.cols());
+                let running = &mut running[..rows.len() * cols.len()];
+                self.sum(a, strip.start + row, cols.clone(), running);
+                let places = rows.clone().flat_map(|i| cols.clone().map(move |j| i * n + j));
+                for (sum, place) in running.iter_mut().zip(places) {
+                    let index = strip.start * n + place;
+                    overflowed += u64::from(self.task.finish(sum, index));
+                    sums[place] = sum.value;
                 }
             }
         }

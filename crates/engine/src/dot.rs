@@ -6,193 +6,266 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use num_traits::AsPrimitive;
+use systoliq_fxp::Codes;
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
-use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::panels::Side;
+use systoliq_program::panels::Word;
+use systoliq_program::{GemmTask, Operand};
 
 use crate::bias::Bias;
-use crate::kernels::{BLOCK_MAX, Kernel, Pair};
-use crate::pairs::{CodePart, Panels};
+use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, TILE_MAX, WordLines};
 use crate::plan::{DotBounds, Limit};
 use crate::strips::Strips;
+use crate::words::{Coding, Panels, lines_of};
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
 const PAIRS_MIN: u128 = 32;
 
-/// What the second cache of small machines surely holds beside other things.
-const CACHE_BYTES: usize = 1 << 18;
-
 /// A GEMM whose codes fit 16 bits and whose sums, bias included, stay below 2⁶².
-pub(crate) struct Dot {
-    kernel: Kernel,
+pub(crate) struct Dot<'t> {
     shape: GemmShape,
-    /// Panels of A or of its parts, each with the zeros to append to its sums.
-    a: Vec<(Arc<Panels>, u32)>,
+    kernel: &'static dyn Kernel,
+    a: &'t Operand<'t>,
+    /// What of A is multiplied, and the zeros to append to the sums.
+    parts: &'static [(Coding, u32)],
     b: Arc<Panels>,
-    /// How many pairs are summed in 32 bits before they are widened.
-    pairs_at_once: usize,
-    bias: Bias,
+    /// How many words are summed in 32 bits before they are widened.
+    steps_at_once: usize,
+    /// What the sums of each column start at.
+    start: Vec<i64>,
+    /// What is added last, unless sums start at it.
+    bias: Option<Bias>,
     /// The zeros to append to exact sums.
     zeros: u32,
     /// How a sum is brought into the accumulator's range.
     limit: Limit,
 }
 
-impl Dot {
-    /// Of operands that `pack` packs.
+/// Whether the codes of a tensor are bytes, and signed.
+fn signed_bytes(operand: &Operand<'_>) -> Option<bool> {
+    match operand.tensor.codes() {
+        Codes::I8(_) => Some(true),
+        Codes::U8(_) => Some(false),
+        _ => None,
+    }
+}
+
+impl<'t> Dot<'t> {
+    /// Of a right operand that `pack` packs.
     pub(crate) fn new(
-        task: &GemmTask<'_>,
+        task: &'t GemmTask<'_>,
         bias: Bias,
         bounds: DotBounds,
-        kernel: Kernel,
-        pack: &mut dyn FnMut(Side, usize, CodePart) -> Arc<Panels>,
+        kernels: Kernels,
+        pack: &mut dyn FnMut(&dyn Kernel, Coding) -> Arc<Panels>,
     ) -> Self {
         let shape = task.shape();
-        let whole = pairs_max(bounds.product_magnitude);
-        // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
-        let (parts, pairs): (&[_], _) = if whole >= PAIRS_MIN.min(shape.k.div_ceil(2) as u128) {
-            (&[(CodePart::Whole, 0)], whole)
-        } else {
-            (&[(CodePart::High, 8), (CodePart::Low, 0)], pairs_max(bounds.b_magnitude * 255))
+        let bytes = signed_bytes(&task.a).zip(signed_bytes(&task.b)).zip(kernels.quads);
+        let whole = i32::MAX as u128 / (2 * bounds.product_magnitude).max(1);
+        let (kernel, parts, longest): (_, &[_], _) = match bytes {
+            // One operand has to be signed and the other not.
+            Some(((a, b), quads)) => {
+                let kernel = if b { quads.signed_b } else { quads.signed_a };
+                (
+                    kernel,
+                    if a == b { &[(Coding::Flipped, 0)] } else { &[(Coding::Byte, 0)] },
+                    1 << 13,
+                )
+            }
+            // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
+            None if !bounds.are_narrow() && whole < PAIRS_MIN.min(shape.k.div_ceil(2) as u128) => {
+                let longest = i32::MAX as u128 / (2 * bounds.b_magnitude * 255);
+                (kernels.pairs, &[(Coding::High, 8), (Coding::Low, 0)], longest)
+            }
+            None => (kernels.pairs, &[(Coding::Whole, 0)], whole),
         };
-        let a =
-            parts.iter().map(|&(part, zeros)| (pack(Side::A, kernel.rows, part), zeros)).collect();
+        let b = pack(kernel, if kernel.codes() == 4 { Coding::Byte } else { Coding::Whole });
+        let mut start = vec![0; shape.n];
+        if parts[0].0 == Coding::Flipped {
+            let signed = bytes.is_some_and(|((a, _), _)| a);
+            let excess = if signed { 128 } else { -128 };
+            let sums = b.column_sums(signed);
+            start.iter_mut().zip(sums).for_each(|(start, &sum)| *start -= excess * i64::from(sum));
+        }
+        // Where more zeros are to be appended, all sums are 0.
+        let zeros = task.adder.shift.unsigned_abs().min(63);
+        let bias = match bias {
+            Bias::Columns(codes) if zeros == 0 => {
+                start.iter_mut().zip(codes).for_each(|(start, code)| *start += code);
+                None
+            }
+            bias => Some(bias),
+        };
         Self {
-            kernel,
             shape,
-            a,
-            b: pack(Side::B, kernel.cols, CodePart::Whole),
-            pairs_at_once: usize::try_from(pairs).unwrap_or(usize::MAX).max(1),
+            kernel,
+            a: &task.a,
+            parts,
+            b,
+            steps_at_once: usize::try_from(longest).unwrap_or(usize::MAX).max(1),
+            start,
             bias,
-            // Where more zeros are to be appended, all sums are 0.
-            zeros: task.adder.shift.unsigned_abs().min(63),
+            zeros,
             limit: match bounds.may_overflow {
                 true => Limit::of(&task.adder.accumulator),
                 false => Limit::Fits,
             },
         }
     }
+
+    /// Gives each row of sums what it starts at.
+    fn begin<S: Word>(&self, sums: &mut [S])
+    where
+        i64: AsPrimitive<S>,
+    {
+        let n = self.shape.n;
+        let (first, others) = sums.split_at_mut(n.min(sums.len()));
+        first.iter_mut().zip(&self.start).for_each(|(sum, start)| *sum = start.as_());
+        others.chunks_mut(n.max(1)).for_each(|row| row.copy_from_slice(first));
+    }
+
+    /// The tiles of a strip of so many rows whose lines of A are at hand, each with its first sum.
+    fn tiles<'s>(
+        &'s self,
+        a: WordLines<'s>,
+        rows: usize,
+    ) -> impl Iterator<Item = (SumTile<'s>, usize)> + use<'s> {
+        let n = self.shape.n;
+        let (rows_max, cols_max) = (self.kernel.rows(), self.kernel.cols());
+        let cols = (0..n).step_by(cols_max);
+        let places =
+            cols.flat_map(move |col| (0..rows).step_by(rows_max).map(move |row| (row, col)));
+        places.map(move |(row, col)| {
+            let tile = SumTile {
+                a: a.from(row),
+                b: self.b.at(col, 0),
+                panel: self.b.panel(),
+                steps: self.shape.k.div_ceil(self.kernel.codes()),
+                rows: rows_max.min(rows - row),
+                cols: cols_max.min(n - col),
+                stride: n,
+            };
+            (tile, row * n + col)
+        })
+    }
+
+    /// Does to sums what is left to do, and says how many overflowed.
+    fn end<S: Word>(&self, rows: Range<usize>, sums: &mut [S]) -> u64
+    where
+        i64: AsPrimitive<S>,
+    {
+        if self.bias.is_none() && self.limit == Limit::Fits {
+            return 0;
+        }
+        with_widest_vectors(LeaveDot { dot: self, rows, sums })
+    }
 }
 
-impl Strips for Dot {
+impl Strips<i32> for Dot<'_> {
     fn granularity(&self) -> usize {
-        self.kernel.rows
+        self.kernel.rows()
     }
 
-    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
-        with_widest_vectors(DotStrip { dot: self, rows, values })
+    fn strip(&self, rows: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [i32]) -> u64 {
+        self.begin(sums);
+        let &[(coding, 0)] = self.parts else { panic!("halves of A in 32 bits") };
+        let a = lines_of(self.a, rows.clone(), coding, words);
+        for (tile, first) in self.tiles(a, rows.len()) {
+            self.kernel.add(&tile, &mut sums[first..]);
+        }
+        self.end(rows, sums)
     }
 }
 
-/// How many pairs of products of at most this magnitude sum within 32 bits.
-fn pairs_max(product_magnitude: u128) -> u128 {
-    i32::MAX as u128 / (2 * product_magnitude).max(1)
+impl Strips<i64> for Dot<'_> {
+    fn granularity(&self) -> usize {
+        self.kernel.rows()
+    }
+
+    fn strip(&self, rows: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [i64]) -> u64 {
+        self.begin(sums);
+        for &(coding, zeros) in self.parts {
+            let a = lines_of(self.a, rows.clone(), coding, words);
+            for (tile, first) in self.tiles(a, rows.len()) {
+                self.add_wide(&tile, zeros, &mut sums[first..]);
+            }
+        }
+        self.end(rows, sums)
+    }
 }
 
-/// All blocks of some rows of C.
-struct DotStrip<'a> {
-    dot: &'a Dot,
+impl Dot<'_> {
+    /// Adds the products of one tile to its sums in 64 bits, with zeros appended.
+    fn add_wide(&self, tile: &SumTile<'_>, zeros: u32, sums: &mut [i64]) {
+        let (rows, cols) = (tile.rows, tile.cols);
+        let mut narrow = [0i32; TILE_MAX];
+        let narrow = &mut narrow[..rows * cols];
+        for from in (0..tile.steps).step_by(self.steps_at_once) {
+            narrow.fill(0);
+            let part = SumTile {
+                a: WordLines { words: &tile.a.words[from * tile.a.step..], ..tile.a },
+                b: &tile.b[from * self.kernel.lanes()..],
+                steps: self.steps_at_once.min(tile.steps - from),
+                stride: cols,
+                ..*tile
+            };
+            self.kernel.add(&part, narrow);
+            with_widest_vectors(AddWide { narrow, cols, zeros, sums, stride: tile.stride });
+        }
+    }
+}
+
+/// Adds the sums of a tile in 32 bits to those in 64, with zeros appended.
+struct AddWide<'a> {
+    narrow: &'a [i32],
+    cols: usize,
+    zeros: u32,
+    sums: &'a mut [i64],
+    stride: usize,
+}
+
+impl VectorWork for AddWide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { narrow, cols, zeros, sums, stride } = self;
+        for (sums, narrow) in sums.chunks_mut(stride).zip(narrow.chunks_exact(cols)) {
+            for (sum, &narrow) in sums.iter_mut().zip(narrow) {
+                *sum = sum.wrapping_add(i64::from(narrow).wrapping_shl(zeros));
+            }
+        }
+    }
+}
+
+/// What is left to do to the sums of some rows.
+struct LeaveDot<'a, S> {
+    dot: &'a Dot<'a>,
     rows: Range<usize>,
-    values: &'a mut [i64],
+    sums: &'a mut [S],
 }
 
-impl VectorWork for DotStrip<'_> {
+impl<S: Word> VectorWork for LeaveDot<'_, S>
+where
+    i64: AsPrimitive<S>,
+{
     type Output = u64;
 
     #[inline(always)]
     fn run(self) -> u64 {
-        let Self { dot, rows: strip_rows, values } = self;
-        let GemmShape { k, n, .. } = dot.shape;
-        let Kernel { rows, cols, .. } = dot.kernel;
+        let Self { dot, rows, sums } = self;
+        let n = dot.shape.n;
+        let scale = if dot.zeros < S::BITS { S::one() << dot.zeros as usize } else { S::zero() };
+        let mut buffer = vec![0; if dot.bias.is_some() { n } else { 0 }];
         let mut overflowed = 0;
-        let mut narrow = [0i32; BLOCK_MAX];
-        let narrow = &mut narrow[..rows * cols];
-        let mut wide = [0i64; BLOCK_MAX];
-        let wide = &mut wide[..rows * cols];
-        let fits = dot.a.len() == 1 && k.div_ceil(2) <= dot.pairs_at_once;
-        for strip in (0..n).step_by(cols * dot.panels_at_once()) {
-            let strip = strip..n.min(strip + cols * dot.panels_at_once());
-            for row in strip_rows.clone().step_by(rows) {
-                let lines = row..strip_rows.end.min(row + rows);
-                let from = row - strip_rows.start;
-                for col in strip.clone().step_by(cols) {
-                    overflowed += if fits {
-                        dot.kernel.run(dot.a[0].0.at(row), dot.b.at(col), narrow);
-                        dot.leave(narrow, (lines.clone(), col), &mut values[from * n..])
-                    } else {
-                        dot.sum_wide(row, col, narrow, wide);
-                        dot.leave(wide, (lines.clone(), col), &mut values[from * n..])
-                    };
+        for (i, sums) in rows.zip(sums.chunks_mut(n.max(1))) {
+            if let Some(bias) = &dot.bias {
+                for (sum, &bias) in sums.iter_mut().zip(bias.row(i, 0..n, &mut buffer)) {
+                    *sum = sum.wrapping_mul(&scale).wrapping_add(&bias.as_());
                 }
             }
-        }
-        overflowed
-    }
-}
-
-impl Dot {
-    /// How many panels of B stay in the second cache while all panels of A pass by.
-    fn panels_at_once(&self) -> usize {
-        let panel_bytes = self.shape.k.div_ceil(2) * self.kernel.cols * size_of::<Pair>();
-        (CACHE_BYTES / panel_bytes.max(1)).max(1)
-    }
-
-    /// Sums the products of one block in 64 bits.
-    #[inline(always)]
-    fn sum_wide(&self, row: usize, col: usize, narrow: &mut [i32], wide: &mut [i64]) {
-        let Kernel { rows, cols, .. } = self.kernel;
-        wide.fill(0);
-        for (a, zeros) in &self.a {
-            let a = a.at(row).chunks(self.pairs_at_once.saturating_mul(rows));
-            let b = self.b.at(col).chunks(self.pairs_at_once.saturating_mul(cols));
-            for (a, b) in a.zip(b) {
-                self.kernel.run(a, b, narrow);
-                for (wide, &narrow) in wide.iter_mut().zip(&*narrow) {
-                    *wide = wide.wrapping_add(i64::from(narrow).wrapping_shl(*zeros));
-                }
-            }
-        }
-    }
-
-    /// Writes a block of sums to its place in the rows that begin with its first; returns how many
-    /// overflowed.
-    #[inline(always)]
-    fn leave<S: Copy + Into<i64>>(
-        &self,
-        block: &[S],
-        (rows, col): (Range<usize>, usize),
-        values: &mut [i64],
-    ) -> u64 {
-        let n = self.shape.n;
-        let cols = col..n.min(col + self.kernel.cols);
-        let mut overflowed = 0;
-        let mut buffer = [0; BLOCK_MAX];
-        for (at, (i, sums)) in rows.zip(block.chunks_exact(self.kernel.cols)).enumerate() {
-            let biases = self.bias.row(i, cols.clone(), &mut buffer);
-            let values = &mut values[at * n..][cols.clone()];
-            let totals = sums.iter().zip(biases).map(|(&sum, &bias)| {
-                let sum: i64 = sum.into();
-                sum.wrapping_shl(self.zeros).wrapping_add(bias)
-            });
-            match self.limit {
-                Limit::Fits => {
-                    values.iter_mut().zip(totals).for_each(|(value, total)| *value = total)
-                }
-                Limit::Wrap { bits } => {
-                    let unused = 64 - bits;
-                    for (value, total) in values.iter_mut().zip(totals) {
-                        *value = total.wrapping_shl(unused).wrapping_shr(unused);
-                        overflowed += u64::from(*value != total);
-                    }
-                }
-                Limit::Clamp { low, high } => {
-                    for (value, total) in values.iter_mut().zip(totals) {
-                        *value = total.max(low).min(high);
-                        overflowed += u64::from(*value != total);
-                    }
-                }
-            }
+            overflowed += dot.limit.apply(sums);
         }
         overflowed
     }

@@ -1,195 +1,223 @@
-//! What is written for one instruction set: the inner loops of the integer GEMM, and the choice
-//! among them at run time.
+//! The inner loops of the integer GEMM, and the choice among them at run time.
 //!
-//! Operands arrive as *pairs*: two 16-bit codes of neighbouring k in one 32-bit word, the even k in
-//! the low half, because that is what the machines multiply and add in one instruction
-//! (`vpmaddwd`, `vpdpwssd`). A [`Kernel`] makes one block of outputs that fits the registers; all
-//! its variants give the same sums modulo 2³².
+//! Kernels multiply *words*: 32 bits with two or four codes of neighbouring k, the first in the low bits, because that is
+//! what machines multiply and add in one instruction (`vpdpbusd`, `vpdpwssd`, `vpmaddwd`). A [`Kernel`] adds the products of
+//! one [`SumTile`] to its sums, all of which fit the registers; all kernels give the same sums modulo 2³².
 //!
-//! All `unsafe` code of the crate is here: the loads and stores of the kernels, and calls of
-//! functions compiled for instructions that were found to be there.
+//! There is a file for each [`Level`]. All `unsafe` code of the crate is in these modules: loads and stores of tiles, codes that are
+//! read as words, and calls of functions compiled for instructions that were found to be there.
 
 #![allow(unsafe_code)]
 
+mod avx2;
+mod avx512;
+mod portable;
+
 use std::fmt;
 
-/// Two codes of neighbouring k, the even one in the low half.
-pub(crate) type Pair = i32;
+use systoliq_fxp::Lane;
 
-/// The pair of an even and an odd code.
-#[inline(always)]
-pub(crate) fn pair(even: i16, odd: i16) -> Pair {
-    i32::from(odd) << 16 | i32::from(even as u16)
+/// Two or four codes of neighbouring k, the first in the low bits.
+pub(crate) type CodeWord = i32;
+
+/// What instructions kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Plain loops, on whatever vectors every machine of an architecture has.
+    Portable,
+    /// 256 bits, pairs of 16-bit codes.
+    Avx2,
+    /// 512 bits, pairs of 16-bit codes.
+    Avx512,
+    /// 512 bits, pairs of 16-bit codes and quads of 8-bit codes.
+    Avx512Vnni,
 }
 
-/// Has `fill` write the codes of pairs one by one, in place: a detour through another array costs
-/// more than all else when panels are packed.
-#[inline(always)]
-pub(crate) fn fill_pairs(pairs: &mut [Pair], fill: impl FnOnce(&mut [i16])) {
-    let halves = pairs.as_mut_ptr().cast();
-    // SAFETY: a pair has the bytes of two codes, is aligned at least as they are, and any bytes are
-    // integers; `pairs` is not used until `fill` is done.
-    fill(unsafe { std::slice::from_raw_parts_mut(halves, 2 * pairs.len()) });
-    if cfg!(target_endian = "big") {
-        pairs.iter_mut().for_each(|pair| *pair = pair.rotate_left(16));
+impl Level {
+    /// Every level that this machine has, the best first.
+    pub fn available() -> Vec<Self> {
+        let all = [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Portable];
+        all.into_iter().filter(|level| level.is_available()).collect()
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => avx2::is_available(),
+            Self::Avx512 => avx512::is_available(),
+            Self::Avx512Vnni => avx512::has_vnni(),
+        }
     }
 }
 
-/// The largest block of any kernel.
-pub(crate) const BLOCK_MAX: usize = 12 * 32;
-
-/// `block[i][j] = Σ a[k][i] · b[k][j]` modulo 2³², for panels of pairs.
-#[derive(Clone, Copy)]
-pub(crate) struct Kernel {
-    name: &'static str,
-    /// Rows of a block: the width of a panel of A.
-    pub(crate) rows: usize,
-    /// Columns of a block: the width of a panel of B.
-    pub(crate) cols: usize,
-    /// Must be called only where the instructions it is compiled for are available.
-    run: unsafe fn(&[Pair], &[Pair], &mut [i32]),
+/// The kernels of a level.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernels {
+    /// For pairs of signed 16-bit codes.
+    pub(crate) pairs: &'static dyn Kernel,
+    /// For quads of 8-bit codes of which those of A, or those of B, are signed.
+    pub(crate) quads: Option<Quads>,
 }
 
-impl fmt::Debug for Kernel {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name)
-    }
+/// For quads of 8-bit codes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quads {
+    pub(crate) signed_a: &'static dyn Kernel,
+    pub(crate) signed_b: &'static dyn Kernel,
 }
 
-impl Kernel {
-    /// Every kernel that this machine can run, the best first.
-    pub(crate) fn available() -> Vec<Self> {
-        let portable = Self { name: "portable", rows: 4, cols: 8, run: portable };
-        #[cfg(target_arch = "x86_64")]
-        return x86::available().into_iter().chain([portable]).collect();
-        #[cfg(not(target_arch = "x86_64"))]
-        vec![portable]
-    }
-
-    /// Sums the products of two panels of as many pairs into `block`, row by row.
+impl Kernels {
+    /// The kernels of a level.
     ///
     /// # Panics
     ///
-    /// Unless the panels have as many pairs, and the block `rows · cols` elements.
+    /// If this machine does not have it.
+    pub(crate) fn of(level: Level) -> Self {
+        assert!(level.is_available(), "{level:?} on this machine");
+        match level {
+            Level::Portable => Self { pairs: &portable::PortablePairs, quads: None },
+            Level::Avx2 => avx2::KERNELS,
+            Level::Avx512 => avx512::KERNELS,
+            Level::Avx512Vnni => avx512::VNNI_KERNELS,
+        }
+    }
+}
+
+/// WordLines of A in words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WordLines<'a> {
+    /// From the first word of the first line on.
+    pub(crate) words: &'a [CodeWord],
+    /// From a word to that of the next line.
+    pub(crate) line: usize,
+    /// From a word to the next of the line.
+    pub(crate) step: usize,
+}
+
+impl WordLines<'_> {
+    /// From a line on.
+    #[inline(always)]
+    pub(crate) fn from(self, line: usize) -> Self {
+        Self { words: &self.words[line * self.line..], ..self }
+    }
+}
+
+/// Some rows and columns of `C += A · B`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SumTile<'a> {
+    /// As many lines as the tile has rows, and more.
+    pub(crate) a: WordLines<'a>,
+    /// Panels of B, `[panel][step][lane]`, from the first step on.
+    pub(crate) b: &'a [CodeWord],
+    /// From a word of a panel to that of the next panel.
+    pub(crate) panel: usize,
+    /// Words of each line.
+    pub(crate) steps: usize,
+    /// Rows and columns of sums.
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// From a sum to that of the next row.
+    pub(crate) stride: usize,
+}
+
+/// What multiplies tiles.
+pub(crate) trait Kernel: fmt::Debug + Sync {
+    /// Codes in a word.
+    fn codes(&self) -> usize;
+
+    /// Columns of a panel of B.
+    fn lanes(&self) -> usize;
+
+    /// The most rows of a tile.
+    fn rows(&self) -> usize;
+
+    /// The most columns of a tile, those of whole panels.
+    fn cols(&self) -> usize;
+
+    /// Adds the products of a tile to its sums, modulo 2³².
+    ///
+    /// # Safety
+    ///
+    /// The machine must have the instructions that this is compiled for, and the tile must
+    /// [fit](SumTile::assert_fits).
+    unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]);
+}
+
+impl dyn Kernel + '_ {
+    /// Adds the products of a tile to its sums, modulo 2³².
+    ///
+    /// # Panics
+    ///
+    /// If the tile is larger than the kernel's, or reads or writes what is not there.
     #[inline]
-    pub(crate) fn run(&self, a: &[Pair], b: &[Pair], block: &mut [i32]) {
-        let Self { rows, cols, .. } = *self;
-        assert_eq!((a.len() % rows, b.len() % cols), (0, 0), "{self:?}: whole panels");
-        assert_eq!(a.len() / rows, b.len() / cols, "{self:?}: pairs of the panels");
-        assert_eq!(block.len(), rows * cols, "{self:?}: elements of the block");
-        // SAFETY: `available` lists a kernel only where its instructions were detected.
-        unsafe { (self.run)(a, b, block) }
+    pub(crate) fn add(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+        tile.assert_fits(self, sums.len());
+        // SAFETY: `Kernels::of` gives a kernel only where its instructions were detected, and the tile fits.
+        unsafe { self.run(tile, sums) }
     }
 }
 
-/// The plain loop, on whatever vectors every machine of this architecture has.
-fn portable(a: &[Pair], b: &[Pair], block: &mut [i32]) {
-    let mut sums = [[0i32; 8]; 4];
-    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<8>().0) {
-        for (&a, sums) in a.iter().zip(&mut sums) {
-            for (&b, sum) in b.iter().zip(sums) {
-                let even = i32::from(a as i16).wrapping_mul(i32::from(b as i16));
-                let odd = (a >> 16).wrapping_mul(b >> 16);
-                *sum = sum.wrapping_add(even.wrapping_add(odd));
-            }
+impl SumTile<'_> {
+    /// Asserts that the tile is one of a kernel, and that all it reads and writes is there.
+    fn assert_fits(&self, kernel: &dyn Kernel, sums: usize) {
+        let Self { a, b, panel, steps, rows, cols, stride } = *self;
+        assert!((1..=kernel.rows()).contains(&rows), "{kernel:?}: {rows} rows");
+        assert!((1..=kernel.cols()).contains(&cols), "{kernel:?}: {cols} columns");
+        assert!((rows - 1) * stride + cols <= sums, "{kernel:?}: {sums} sums");
+        if steps > 0 {
+            let last = (rows - 1) * a.line + (steps - 1) * a.step;
+            assert!(last < a.words.len(), "{kernel:?}: words of A");
+            let panels = cols.div_ceil(kernel.lanes());
+            let end = (panels - 1) * panel + steps * kernel.lanes();
+            assert!(end <= b.len(), "{kernel:?}: words of B");
         }
     }
-    block.copy_from_slice(sums.as_flattened());
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{Kernel, Pair};
-    use std::arch::x86_64::*;
-    use systoliq_fxp::vectors::has_avx512;
+/// How many rows and columns the largest tile of any kernel has.
+pub(crate) const TILE_MAX: usize = 12 * 32;
 
-    pub(crate) fn available() -> Vec<Kernel> {
-        let kernel = |name, rows, cols, run| Kernel { name, rows, cols, run };
-        let mut kernels = Vec::new();
-        if has_avx512() && is_x86_feature_detected!("avx512vnni") {
-            kernels.push(kernel("avx512-vnni", 12, 32, avx512_vnni));
-        }
-        if has_avx512() {
-            kernels.push(kernel("avx512", 12, 32, avx512));
-        }
-        if is_x86_feature_detected!("avx2") {
-            kernels.push(kernel("avx2", 6, 16, avx2));
-        }
-        kernels
+/// Has `fill` write the codes of words one by one, in place: a detour through another array costs
+/// more than all else when operands are packed.
+#[inline(always)]
+pub(crate) fn fill_words<T: HalfOrByte>(words: &mut [CodeWord], fill: impl FnOnce(&mut [T])) {
+    let codes = words.as_mut_ptr().cast();
+    let count = size_of_val(words) / size_of::<T>();
+    // SAFETY: a word has the bytes of some codes, is aligned at least as they are, and any bytes are
+    // integers; `words` is not used until `fill` is done.
+    fill(unsafe { std::slice::from_raw_parts_mut(codes, count) });
+    if cfg!(target_endian = "big") {
+        words.iter_mut().for_each(|word| *word = T::turned(*word));
     }
+}
 
-    /// Defines a kernel of `$rows` rows by two vectors of `$lanes` words, all of whose sums stay in
-    /// registers.
-    macro_rules! define_kernel {
-        (
-            $name:ident, $features:literal, $rows:literal, $lanes:literal,
-            $load:ident, $store:ident, $broadcast:ident, $zero:ident, $add_products:expr
-        ) => {
-            /// Sums the products of two panels of pairs.
-            ///
-            /// # Safety
-            ///
-            /// The processor must have the features this is compiled for.
-            #[target_feature(enable = $features)]
-            unsafe fn $name(a: &[Pair], b: &[Pair], block: &mut [i32]) {
-                let mut sums = [[$zero(); 2]; $rows];
-                let (a, b) = (a.as_chunks::<$rows>().0, b.as_chunks::<{ 2 * $lanes }>().0);
-                for (a, b) in a.iter().zip(b) {
-                    // SAFETY: `b` is an array of two vectors.
-                    let low = unsafe { $load(b.as_ptr().cast()) };
-                    // SAFETY: `b` is an array of two vectors.
-                    let high = unsafe { $load(b.as_ptr().add($lanes).cast()) };
-                    for (&a, sums) in a.iter().zip(&mut sums) {
-                        let a = $broadcast(a);
-                        sums[0] = $add_products(sums[0], a, low);
-                        sums[1] = $add_products(sums[1], a, high);
-                    }
-                }
-                let rows = block.as_chunks_mut::<{ 2 * $lanes }>().0;
-                for (row, sums) in rows.iter_mut().zip(sums) {
-                    // SAFETY: both stores lie in the array `row` of two vectors.
-                    unsafe {
-                        $store(row.as_mut_ptr().cast(), sums[0]);
-                        $store(row.as_mut_ptr().add($lanes).cast(), sums[1]);
-                    }
-                }
-            }
-        };
+/// A code in a word.
+pub(crate) trait HalfOrByte {
+    /// A word whose first code is in the high bits as one whose first code is in the low bits.
+    fn turned(word: CodeWord) -> CodeWord;
+}
+
+impl HalfOrByte for i16 {
+    fn turned(word: CodeWord) -> CodeWord {
+        word.rotate_left(16)
     }
+}
 
-    define_kernel!(
-        avx512_vnni,
-        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
-        12,
-        16,
-        _mm512_loadu_si512,
-        _mm512_storeu_si512,
-        _mm512_set1_epi32,
-        _mm512_setzero_si512,
-        _mm512_dpwssd_epi32
-    );
-    define_kernel!(
-        avx512,
-        "avx512f,avx512bw,avx512dq,avx512vl",
-        12,
-        16,
-        _mm512_loadu_si512,
-        _mm512_storeu_si512,
-        _mm512_set1_epi32,
-        _mm512_setzero_si512,
-        |sum, a, b| _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
-    );
-    define_kernel!(
-        avx2,
-        "avx2",
-        6,
-        8,
-        _mm256_loadu_si256,
-        _mm256_storeu_si256,
-        _mm256_set1_epi32,
-        _mm256_setzero_si256,
-        |sum, a, b| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
-    );
+impl HalfOrByte for u8 {
+    fn turned(word: CodeWord) -> CodeWord {
+        word.swap_bytes()
+    }
+}
+
+/// Codes as words of so many codes, where their memory is that of such words.
+pub(crate) fn words_of<L: Lane>(codes: &[L], codes_per_word: usize) -> Option<&[CodeWord]> {
+    let signed = L::min_value() < L::zero();
+    if size_of::<L>() * codes_per_word != size_of::<CodeWord>() || codes_per_word == 2 && !signed {
+        return None;
+    }
+    // SAFETY: codes are integers, any bytes of which are words.
+    let (before, words, _) = unsafe { codes.align_to() };
+    (before.is_empty() && cfg!(target_endian = "little")).then_some(words)
 }
 
 #[cfg(test)]
@@ -197,38 +225,84 @@ mod tests {
     use super::*;
     use systoliq_keyed_random::Key;
 
-    /// The sum by definition, modulo 2³².
-    fn plain(kernel: &Kernel, a: &[[i16; 2]], b: &[[i16; 2]], i: usize, j: usize) -> i32 {
-        let a = a.iter().skip(i).step_by(kernel.rows).flatten();
-        let b = b.iter().skip(j).step_by(kernel.cols).flatten();
-        a.zip(b).map(|(&a, &b)| i64::from(a) * i64::from(b)).sum::<i64>() as i32
+    /// The codes of a word: whether A's are signed, whether B's are.
+    fn codes(word: CodeWord, codes: usize, signed: bool) -> Vec<i64> {
+        let bytes = word.to_le_bytes();
+        match codes {
+            2 => [word as i16, (word >> 16) as i16].map(i64::from).to_vec(),
+            _ if signed => bytes.iter().map(|&byte| i64::from(byte as i8)).collect(),
+            _ => bytes.iter().map(|&byte| i64::from(byte)).collect(),
+        }
+    }
+
+    /// All kernels, and whether A's codes are signed, and B's.
+    fn kernels() -> Vec<(Level, &'static dyn Kernel, [bool; 2])> {
+        let mut kernels = Vec::new();
+        for level in Level::available() {
+            let Kernels { pairs, quads } = Kernels::of(level);
+            kernels.push((level, pairs, [true; 2]));
+            if let Some(quads) = quads {
+                kernels.push((level, quads.signed_a, [true, false]));
+                kernels.push((level, quads.signed_b, [false, true]));
+            }
+        }
+        kernels
+    }
+
+    fn words(key: Key, ends: bool, count: usize) -> Vec<CodeWord> {
+        const ENDS: [CodeWord; 6] = [0, -1, 0x7f7f_7f7f, !0x7f7f_7f7f, 0x7fff_7fff, !0x7fff_7fff];
+        let word = |at| match ends {
+            true => ENDS[key.below(at, 6) as usize],
+            false => key.word(at) as CodeWord,
+        };
+        (0..count as u64).map(word).collect()
+    }
+
+    fn check(
+        (level, kernel, signed): (Level, &dyn Kernel, [bool; 2]),
+        tile: &SumTile<'_>,
+        key: Key,
+    ) {
+        let before = words(key, false, tile.rows * tile.stride);
+        let mut sums = before.clone();
+        kernel.add(tile, &mut sums);
+        for (at, (&sum, before)) in sums.iter().zip(before).enumerate() {
+            let (row, col) = (at / tile.stride, at % tile.stride);
+            let mut expected = i64::from(before);
+            for step in 0..if col < tile.cols { tile.steps } else { 0 } {
+                let a = tile.a.words[row * tile.a.line + step * tile.a.step];
+                let lanes = kernel.lanes();
+                let b = tile.b[col / lanes * tile.panel + step * lanes + col % lanes];
+                let [a, b] = [(a, signed[0]), (b, signed[1])]
+                    .map(|(word, signed)| codes(word, kernel.codes(), signed));
+                expected += a.iter().zip(&b).map(|(a, b)| a * b).sum::<i64>();
+            }
+            assert_eq!(sum, expected as i32, "{level:?} {kernel:?} ({row}, {col}) of {tile:?}");
+        }
     }
 
     #[test]
-    fn every_kernel_equals_the_plain_loop() {
-        for kernel in Kernel::available() {
-            for pairs in (0..=17).chain([100, 255]) {
-                for (case, ends) in [None, Some([i16::MIN, i16::MAX])].into_iter().enumerate() {
-                    let key = Key::new(case as u64).with(pairs);
-                    let draw = |side: u64, width: usize| -> Vec<[i16; 2]> {
-                        let code = |at: u64| match ends {
-                            Some(ends) => ends[key.with(side).below(at, 2) as usize],
-                            None => key.with(side).word(at) as i16,
-                        };
-                        (0..pairs * width as u64)
-                            .map(|at| [code(2 * at), code(2 * at + 1)])
-                            .collect()
-                    };
-                    let (a, b) = (draw(0, kernel.rows), draw(1, kernel.cols));
-                    let pack = |codes: &[[i16; 2]]| -> Vec<Pair> {
-                        codes.iter().map(|&[even, odd]| pair(even, odd)).collect()
-                    };
-                    let mut block = vec![-1; kernel.rows * kernel.cols];
-                    kernel.run(&pack(&a), &pack(&b), &mut block);
-                    for (at, &sum) in block.iter().enumerate() {
-                        let (i, j) = (at / kernel.cols, at % kernel.cols);
-                        let expected = plain(&kernel, &a, &b, i, j);
-                        assert_eq!(sum, expected, "{kernel:?}, {pairs} pairs, ({i}, {j})");
+    fn every_kernel_adds_what_the_plain_loop_does() {
+        for found in kernels() {
+            let (kernel, lanes) = (found.1, found.1.lanes());
+            assert!(kernel.rows() * kernel.cols() <= TILE_MAX, "{kernel:?}");
+            for rows in 1..=kernel.rows() {
+                for cols in [1, lanes - 1, lanes, lanes + 1, kernel.cols()] {
+                    if cols > kernel.cols() {
+                        continue;
+                    }
+                    for (steps, ends) in [(0, false), (1, true), (3, false), (40, true)] {
+                        let key = Key::new(rows as u64).with(cols as u64).with(steps as u64);
+                        let a = words(key.with(0), ends, rows * (steps + 2));
+                        let panel = lanes * (steps + 1);
+                        let b = words(key.with(1), ends, 2 * panel);
+                        // One line behind the other, and one beside the other.
+                        for (line, step) in [(steps + 2, 1), (1, rows)] {
+                            let a = WordLines { words: &a, line, step };
+                            let stride = cols + 3;
+                            let tile = SumTile { a, b: &b, panel, steps, rows, cols, stride };
+                            check(found, &tile, key.with(2));
+                        }
                     }
                 }
             }
@@ -236,17 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn pairs_hold_the_even_code_in_the_low_half() {
-        let codes: [i16; 6] = [1, -2, i16::MAX, i16::MIN, -5, 6];
-        let mut pairs = [0; 3];
-        fill_pairs(&mut pairs, |halves| halves.copy_from_slice(&codes));
-        assert_eq!(pairs, [pair(1, -2), pair(i16::MAX, i16::MIN), pair(-5, 6)]);
-    }
-
-    #[test]
-    fn blocks_fit_the_largest() {
-        for kernel in Kernel::available() {
-            assert!(kernel.rows * kernel.cols <= BLOCK_MAX, "{kernel:?}");
-        }
+    fn words_hold_the_first_code_in_the_low_bits() {
+        let mut words = [0; 2];
+        fill_words(&mut words, |codes: &mut [i16]| codes.copy_from_slice(&[1, -2, 3, i16::MIN]));
+        assert_eq!(words, [-0x1_ffff, !0x7fff_fffc]);
+        fill_words(&mut words, |codes: &mut [u8]| codes.copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(words, [0x0403_0201, 0x0807_0605]);
     }
 }

@@ -16,6 +16,7 @@ use systoliq_program::panels::{Side, Word, word_panels};
 use systoliq_program::view::Submatrix;
 
 use crate::bias::Bias;
+use crate::kernels::CodeWord;
 use crate::strips::Strips;
 
 /// How many columns of C are summed side by side.
@@ -63,7 +64,7 @@ impl<W: Wide, const MODE: usize> Align<W> for Drop<MODE> {
 ///
 /// The word must hold, with one bit to spare, every product, every exact sum with its bias, and
 /// every value of the accumulator; the latter only where sums saturate.
-pub(crate) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips>
+pub(crate) fn unrounded<W: Word>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips<i64>>
 where
     i64: AsPrimitive<W>,
 {
@@ -72,7 +73,7 @@ where
 
 /// Sums of rounded products, in words of type `W`, which must hold what [`unrounded`] tells; for at
 /// most 2³² outputs, so that their random words take 32-bit arithmetic.
-pub(crate) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips>
+pub(crate) fn rounded<W: Word + Wide>(task: &GemmTask<'_>, bias: Bias) -> Box<dyn Strips<i64>>
 where
     i64: AsPrimitive<W>,
 {
@@ -165,7 +166,7 @@ where
     }
 }
 
-impl<W: Word, A: Align<W>> Strips for Lanes<W, A>
+impl<W: Word, A: Align<W>> Strips<i64> for Lanes<W, A>
 where
     i64: AsPrimitive<W>,
 {
@@ -173,7 +174,7 @@ where
         ROWS
     }
 
-    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut Vec<CodeWord>, values: &mut [i64]) -> u64 {
         with_widest_vectors(LaneStrip { lanes: self, rows, values })
     }
 }

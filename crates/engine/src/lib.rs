@@ -16,46 +16,61 @@ mod dot;
 mod kernels;
 mod lanes;
 mod packed;
-mod pairs;
 mod plan;
 mod strips;
+mod words;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use systoliq_program::panels::Side;
 use systoliq_program::{
     CommandId, Engine, Exit, GemmShape, GemmTask, Outcome, Step, Store, Sums, TensorId,
 };
 
 use bias::Bias;
+use blocks::BlockedProduct;
 use dot::Dot;
-use kernels::Kernel;
-use packed::{PackedCopies, PackedSource};
+pub use kernels::Level;
+use kernels::{CodeWord, Kernel, Kernels};
+use packed::PackedCopies;
+pub use packed::PackedSource;
 use plan::{CodeRange, Method};
-use strips::{AdderSums, Strips};
+pub use strips::StripSums;
+use strips::{AdderSums, Summed};
 
 /// The engine that runs programs as fast as this machine can.
 ///
 /// It has no array: bits do not depend on one, and cycles and counts have closed forms.
 #[derive(Clone, Debug)]
 pub struct Fast {
-    kernel: Kernel,
-    /// Sums of a strip of rows.
-    values: Vec<i64>,
+    kernels: Kernels,
     copies: PackedCopies,
+    buffers: Buffers,
+}
+
+/// Memory for what a product needs on its way.
+#[derive(Clone, Debug, Default)]
+struct Buffers {
+    /// Lines of A.
+    words: Vec<CodeWord>,
+    /// Sums of a strip of rows.
+    narrow: Vec<i32>,
+    wide: Vec<i64>,
 }
 
 impl Default for Fast {
     fn default() -> Self {
-        Self::with(*Kernel::available().first().expect("one kernel runs everywhere"))
+        Self::at(Level::available()[0])
     }
 }
 
 impl Engine for Fast {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        let shape = task.shape();
-        let mut values = vec![0; shape.m * shape.n];
-        let overflowed = self.strips(task, [None; 2]).strip(0..shape.m, &mut values);
+        let GemmShape { m, n, .. } = task.shape();
+        let mut values = vec![0; m * n];
+        let overflowed = self.sum(task, None, 0, &mut |rows, sums| {
+            sums.widen(&mut values[rows.start * n..rows.end * n]);
+        });
         Sums { values, overflowed }
     }
 
@@ -65,18 +80,24 @@ impl Engine for Fast {
             return store.run(command, step, &mut |task| self.gemm(task));
         };
         let kept = |tensor: TensorId| program.tensor(tensor).role.outlasts_a_step();
-        let sources = [product.a.tensor, product.b.tensor]
-            .map(|tensor| kept(tensor).then(|| (tensor, store.version(tensor))));
+        let source = |tensor| kept(tensor).then(|| (tensor, store.version(tensor)));
+        let source = source(product.b.tensor);
         let mut exit = store.exit(command, step);
         let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
-        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, sources, &mut exit));
+        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, source, &mut exit));
         store.accept(exit).with_sums(sums, overflowed).into()
     }
 }
 
 impl Fast {
-    fn with(kernel: Kernel) -> Self {
-        Self { kernel, values: Vec::new(), copies: PackedCopies::default() }
+    /// The engine with the kernels of a level.
+    ///
+    /// # Panics
+    ///
+    /// If this machine does not have it.
+    pub fn at(level: Level) -> Self {
+        let (copies, buffers) = (PackedCopies::default(), Buffers::default());
+        Self { kernels: Kernels::of(level), copies, buffers }
     }
 
     /// Lets the sums of products leave that write all of an output together, some rows at a time; says
@@ -84,71 +105,103 @@ impl Fast {
     fn leave(
         &mut self,
         tasks: &[GemmTask<'_>],
-        sources: [Option<PackedSource>; 2],
+        source: Option<PackedSource>,
         exit: &mut Exit,
     ) -> u64 {
-        let mut overflowed = 0;
         if let [task] = tasks {
-            let strips = self.strips(task, sources);
-            let GemmShape { m, n, .. } = task.shape();
-            let at_once = strips::rows_at_once(strips.granularity(), n);
-            for rows in strips::in_strips(m, if exit.waits() { m } else { at_once }) {
-                self.values.resize(rows.len() * n, 0);
-                overflowed += strips.strip(rows, &mut self.values);
-                exit.leave(&mut self.values);
-            }
-            return overflowed;
+            let at_once = if exit.waits() { usize::MAX } else { 0 };
+            return self.sum(task, source, at_once, &mut |_, sums| match sums {
+                StripSums::Narrow(sums) => exit.leave(sums),
+                StripSums::Wide(sums) => exit.leave(sums),
+            });
         }
         let mut all = vec![0; exit.len()];
+        let mut overflowed = 0;
         for task in tasks {
-            let strips = self.strips(task, sources);
-            let GemmShape { m, n, .. } = task.shape();
-            for rows in strips::in_strips(m, strips::rows_at_once(strips.granularity(), n)) {
-                self.values.resize(rows.len() * n, 0);
-                overflowed += strips.strip(rows.clone(), &mut self.values);
-                for (row, values) in rows.zip(self.values.chunks(n.max(1))) {
+            let n = task.shape().n;
+            let mut part = Vec::new();
+            overflowed += self.sum(task, source, 0, &mut |rows, sums| {
+                part.resize(rows.len() * n, 0);
+                sums.widen(&mut part);
+                for (row, values) in rows.zip(part.chunks(n.max(1))) {
                     all[task.output.index(row, 0)..][..n].copy_from_slice(values);
                 }
-            }
+            });
         }
         exit.leave(&mut all);
         overflowed
     }
 
-    /// The cheapest way to sum that is exact; packed copies of operands with a source are kept.
-    fn strips<'t>(
+    /// Sums a product, some rows at a time but at least so many, and hands them to `leave`; says how many sums
+    /// overflowed. The packed copy of a right operand with a source is kept.
+    pub fn sum(
         &mut self,
-        task: &'t GemmTask<'_>,
-        sources: [Option<PackedSource>; 2],
-    ) -> Box<dyn Strips + 't> {
+        task: &GemmTask<'_>,
+        source: Option<PackedSource>,
+        rows_min: usize,
+        leave: &mut dyn FnMut(Range<usize>, StripSums<'_>),
+    ) -> u64 {
+        let summed = self.summed(task, source);
+        let Buffers { words, narrow, wide } = &mut self.buffers;
+        let GemmShape { m, n, .. } = task.shape();
+        match summed {
+            Summed::Narrow(strips) => {
+                let at_once = strips::rows_at_once::<i32>(strips.granularity(), n).max(rows_min);
+                strips::in_strips(m, at_once)
+                    .map(|rows| {
+                        narrow.resize(rows.len() * n, 0);
+                        let overflowed = strips.strip(rows.clone(), words, narrow);
+                        leave(rows, StripSums::Narrow(narrow));
+                        overflowed
+                    })
+                    .sum()
+            }
+            Summed::Wide(strips) => {
+                let at_once = strips::rows_at_once::<i64>(strips.granularity(), n).max(rows_min);
+                strips::in_strips(m, at_once)
+                    .map(|rows| {
+                        wide.resize(rows.len() * n, 0);
+                        let overflowed = strips.strip(rows.clone(), words, wide);
+                        leave(rows, StripSums::Wide(wide));
+                        overflowed
+                    })
+                    .sum()
+            }
+        }
+    }
+
+    /// The cheapest way to sum that is exact.
+    fn summed<'t>(&mut self, task: &'t GemmTask<'_>, source: Option<PackedSource>) -> Summed<'t> {
         if task.adder.block().is_some() {
-            return match blocks::BlockedProduct::new(task, self.kernel) {
+            return Summed::Wide(match BlockedProduct::new(task, self.kernels.pairs) {
                 Some(blocks) => Box::new(blocks),
                 None => Box::new(AdderSums::new(task)),
-            };
+            });
         }
         task.shape();
         let Some(bias) = Bias::new(task) else {
-            return Box::new(AdderSums::new(task));
+            return Summed::Wide(Box::new(AdderSums::new(task)));
         };
         let of =
             |range: fn(&_) -> CodeRange| Method::of(task, range(&task.a), range(&task.b), &bias);
         // Formats often suffice; otherwise it pays to look at the codes.
         let method = match of(CodeRange::of_format) {
-            Method::Dot(bounds) if bounds.are_narrow(task.a.cols()) => Method::Dot(bounds),
+            Method::Dot(bounds) if bounds.are_narrow() && !bounds.may_overflow => {
+                Method::Dot(bounds)
+            }
             _ => of(CodeRange::of_codes),
         };
         let rounds = task.adder.shift > 0;
-        match method {
+        Summed::Wide(match method {
             Method::Dot(bounds) => {
-                let mut pack = |side: Side, width, part| {
-                    let of = match side {
-                        Side::A => (&task.a, sources[0]),
-                        Side::B => (&task.b, sources[1]),
-                    };
-                    self.copies.panels(of, side, width, part)
+                let mut pack = |kernel: &dyn Kernel, coding| {
+                    self.copies.panels((&task.b, source), kernel, coding)
                 };
-                Box::new(Dot::new(task, bias, bounds, self.kernel, &mut pack))
+                let dot = Box::new(Dot::new(task, bias, bounds, self.kernels, &mut pack));
+                match bounds.are_narrow() {
+                    true => return Summed::Narrow(dot),
+                    false => dot,
+                }
             }
             Method::Lanes32 => lanes::unrounded::<i32>(task, bias),
             Method::Lanes64 if rounds => lanes::rounded::<i64>(task, bias),
@@ -156,7 +209,7 @@ impl Fast {
             Method::Lanes128 if rounds => lanes::rounded::<i128>(task, bias),
             Method::Lanes128 => lanes::unrounded::<i128>(task, bias),
             Method::Adders => Box::new(AdderSums::new(task)),
-        }
+        })
     }
 }
 
@@ -223,7 +276,7 @@ mod tests {
         // Odd sizes around those of blocks, and k around those of runs that fit 32 bits.
         let shapes =
             [(1, 1, 1), (5, 7, 9), (13, 33, 31), (12, 255, 32), (25, 300, 65), (3, 1025, 40)];
-        for kernel in Kernel::available() {
+        for level in Level::available() {
             for (m, k, n) in shapes {
                 for formats in [[8, 8], [16, 16], [12, 12], [16, 2]].map(|bits| bits.map(signed)) {
                     for constant in [None, Some(formats.map(|format| format.min_raw())[1])] {
@@ -235,11 +288,8 @@ mod tests {
                                 "{formats:?} {rules:?}"
                             );
                             let case =
-                                format!("{kernel:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
-                            assert!(
-                                Fast::with(kernel).gemm(&task) == Reference.gemm(&task),
-                                "{case}"
-                            );
+                                format!("{level:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
+                            assert!(Fast::at(level).gemm(&task) == Reference.gemm(&task), "{case}");
                         }
                     }
                 }

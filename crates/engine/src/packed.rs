@@ -8,15 +8,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use systoliq_program::panels::Side;
 use systoliq_program::store::Version;
 use systoliq_program::view::Submatrix;
 use systoliq_program::{Operand, Reading, TensorId};
 
-use crate::pairs::{CodePart, Panels, pair_panels};
+use crate::kernels::Kernel;
+use crate::words::{Coding, Panels};
 
 /// Where an operand comes from: a tensor, and what stands for its codes.
-pub(crate) type PackedSource = (TensorId, Version);
+pub type PackedSource = (TensorId, Version);
 
 /// What a copy is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,27 +24,25 @@ struct CopyKey {
     tensor: TensorId,
     part: Submatrix,
     reading: Reading,
-    side: Side,
-    code_part: CodePart,
+    coding: Coding,
 }
 
-/// The copies of one engine.
+/// The copies of one engine, for its kernels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PackedCopies(HashMap<CopyKey, (Version, Arc<Panels>)>);
 
 impl PackedCopies {
-    /// An operand in panels of `width` lines; kept if it has a source.
+    /// The right operand for a kernel; kept if it has a source.
     pub(crate) fn panels(
         &mut self,
         (operand, source): (&Operand<'_>, Option<PackedSource>),
-        side: Side,
-        width: usize,
-        code_part: CodePart,
+        kernel: &dyn Kernel,
+        coding: Coding,
     ) -> Arc<Panels> {
-        let pack = || Arc::new(pair_panels(operand, side, width, code_part));
+        let pack = || Arc::new(Panels::of(operand, kernel, coding));
         let Some((tensor, version)) = source else { return pack() };
         let Operand { part, reading, .. } = *operand;
-        let key = CopyKey { tensor, part, reading, side, code_part };
+        let key = CopyKey { tensor, part, reading, coding };
         match self.0.get(&key) {
             Some((packed, panels)) if *packed == version => Arc::clone(panels),
             _ => {

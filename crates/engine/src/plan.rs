@@ -1,6 +1,8 @@
 //! Which way to sum is exact, by the widths and values at hand.
 
+use num_traits::AsPrimitive;
 use systoliq_fxp::{Accumulator, Overflow, OverflowAt, with_codes};
+use systoliq_program::panels::Word;
 use systoliq_program::{GemmTask, Operand};
 
 use crate::bias::Bias;
@@ -72,6 +74,8 @@ pub(crate) struct DotBounds {
     pub(crate) b_magnitude: u128,
     /// No product is larger.
     pub(crate) product_magnitude: u128,
+    /// No sum, with its bias, is larger.
+    pub(crate) total: u128,
     /// Whether a sum may leave the accumulator's range.
     pub(crate) may_overflow: bool,
 }
@@ -95,13 +99,44 @@ impl Limit {
             Overflow::Saturate | Overflow::SaturateSymmetric => Self::Clamp { low, high },
         }
     }
+
+    /// Brings exact sums into the accumulator's range; says how many were not.
+    #[inline(always)]
+    pub(crate) fn apply<S: Word>(self, sums: &mut [S]) -> u64
+    where
+        i64: AsPrimitive<S>,
+    {
+        let mut overflowed = 0;
+        match self {
+            Self::Fits => {}
+            // A word too narrow for the register is one that no sum leaves.
+            Self::Wrap { bits } if bits >= S::BITS => {}
+            Self::Wrap { bits } => {
+                let unused = (S::BITS - bits) as usize;
+                for sum in sums {
+                    let limited = (*sum << unused) >> unused;
+                    overflowed += u64::from(limited != *sum);
+                    *sum = limited;
+                }
+            }
+            Self::Clamp { low, high } => {
+                let low = S::from(low).unwrap_or(S::min_value());
+                let high = S::from(high).unwrap_or(S::max_value());
+                for sum in sums {
+                    let limited = (*sum).max(low).min(high);
+                    overflowed += u64::from(limited != *sum);
+                    *sum = limited;
+                }
+            }
+        }
+        overflowed
+    }
 }
 
 impl DotBounds {
-    /// Whether sums of `k` products surely fit 32 bits and the accumulator.
-    pub(crate) fn are_narrow(&self, k: usize) -> bool {
-        let total = self.product_magnitude.checked_mul(k as u128);
-        !self.may_overflow && total.is_some_and(|total| total < 1 << 31)
+    /// Whether all sums surely fit 32 bits.
+    pub(crate) fn are_narrow(&self) -> bool {
+        self.total < 1 << 31
     }
 }
 
@@ -130,7 +165,7 @@ impl Method {
             || accumulator.overflow_at == OverflowAt::End;
         if dropped == 0 && at_end && a.fits_i16() && b.fits_i16() && total < 1 << 62 {
             let b_magnitude = b.magnitude();
-            return Self::Dot(DotBounds { b_magnitude, product_magnitude, may_overflow });
+            return Self::Dot(DotBounds { b_magnitude, product_magnitude, total, may_overflow });
         }
         // Room for |value| + |term|, and for products and noise before rounding.
         let fits = |width: u32| {

@@ -7,24 +7,59 @@ use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::panels::{Side, word_panels};
 
-/// What the sums of a strip may take: what the second cache of most machines holds.
-const STRIP_BYTES: usize = 1 << 19;
+use crate::kernels::CodeWord;
+
+/// What the sums of a strip may take: half of what the second cache of most machines holds.
+const STRIP_BYTES: usize = 1 << 18;
 
 /// The fewest rows that are worth reading all of B again.
 const ROWS_MIN: usize = 48;
 
-/// A matrix product with its operands packed.
-pub(crate) trait Strips {
+/// A matrix product whose sums are of type `S`.
+pub(crate) trait Strips<S> {
     /// Rows come in multiples of so many, but for the last.
     fn granularity(&self) -> usize;
 
-    /// Sums all outputs of some rows, row by row; says how many overflowed.
-    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64;
+    /// Sums all outputs of some rows, row by row; says how many overflowed. What is in `words` means
+    /// nothing before or after.
+    fn strip(&self, rows: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [S]) -> u64;
 }
 
-/// How many rows of `cols` sums make a strip.
-pub(crate) fn rows_at_once(granularity: usize, cols: usize) -> usize {
-    let rows = (STRIP_BYTES / (8 * cols.max(1))).max(ROWS_MIN);
+/// A matrix product by the width of its sums.
+pub(crate) enum Summed<'t> {
+    Narrow(Box<dyn Strips<i32> + 't>),
+    Wide(Box<dyn Strips<i64> + 't>),
+}
+
+/// All sums of some rows, row by row, in the width that holds them.
+#[derive(Debug)]
+pub enum StripSums<'s> {
+    /// In 32 bits.
+    Narrow(&'s mut [i32]),
+    /// In 64 bits.
+    Wide(&'s mut [i64]),
+}
+
+impl StripSums<'_> {
+    /// Copies the sums to 64 bits.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many of these.
+    pub fn widen(&self, into: &mut [i64]) {
+        match self {
+            Self::Wide(sums) => into.copy_from_slice(sums),
+            Self::Narrow(sums) => {
+                assert_eq!(sums.len(), into.len(), "sums");
+                into.iter_mut().zip(&**sums).for_each(|(wide, &sum)| *wide = sum.into());
+            }
+        }
+    }
+}
+
+/// How many rows of `cols` sums of type `S` make a strip.
+pub(crate) fn rows_at_once<S>(granularity: usize, cols: usize) -> usize {
+    let rows = (STRIP_BYTES / (size_of::<S>() * cols.max(1))).max(ROWS_MIN);
     (rows / granularity).max(1) * granularity
 }
 
@@ -50,15 +85,15 @@ impl<'t> AdderSums<'t> {
     }
 }
 
-impl Strips for AdderSums<'_> {
+impl Strips<i64> for AdderSums<'_> {
     fn granularity(&self) -> usize {
         1
     }
 
-    fn strip(&self, rows: Range<usize>, values: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut Vec<CodeWord>, sums: &mut [i64]) -> u64 {
         let GemmShape { k, n, .. } = self.task.shape();
         let mut overflowed = 0;
-        for (index, value) in (rows.start * n..).zip(values) {
+        for (index, value) in (rows.start * n..).zip(sums) {
             let (i, j) = (index / n, index % n);
             let mut sum = Sum::default();
             for (at, (&a, &b)) in self.a[i * k..][..k].iter().zip(&self.b[j * k..][..k]).enumerate()

@@ -1,7 +1,7 @@
 //! The one place where a code changes its format.
 
 use num_bigint::BigInt;
-use num_traits::{One, Signed, ToPrimitive, Zero};
+use num_traits::{One, Signed, ToPrimitive, WrappingMul, Zero};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
@@ -84,6 +84,34 @@ pub struct Converted {
     pub beyond_half: bool,
     /// Whether the value was not zero but rounded to zero.
     pub underflowed: bool,
+}
+
+/// An integer type that values come in before they are converted: `i32` or `i64`.
+pub trait Raw: Wide + WrappingMul + Into<i64> + std::fmt::Debug {
+    /// Its width.
+    const BITS: u32;
+
+    /// A value that it holds.
+    fn from_raw(raw: i64) -> Self;
+}
+
+impl Raw for i32 {
+    const BITS: u32 = i32::BITS;
+
+    #[inline(always)]
+    fn from_raw(raw: i64) -> Self {
+        debug_assert!(i32::try_from(raw).is_ok(), "{raw}");
+        raw as i32
+    }
+}
+
+impl Raw for i64 {
+    const BITS: u32 = i64::BITS;
+
+    #[inline(always)]
+    fn from_raw(raw: i64) -> Self {
+        raw
+    }
 }
 
 /// A change of format: `code = fit(round(raw · scale / 2^(from_frac − to.frac)))`.
@@ -192,20 +220,28 @@ impl Conversion {
     /// # Panics
     ///
     /// If the tensor has another format or fewer elements.
-    pub fn write(&self, raws: &[i64], tensor: &mut Tensor, first: usize) -> ConversionStatistics {
+    pub fn write<R: Raw>(
+        &self,
+        raws: &[R],
+        tensor: &mut Tensor,
+        first: usize,
+    ) -> ConversionStatistics {
         assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
-        let longest = narrow::longest(raws);
-        let scale_bits = if self.scale == 1 { 0 } else { bit_length(self.scale.into()) };
-        let fits_i64 = longest as i32 + scale_bits <= 61
-            && (0..=61).contains(&self.shift())
-            && narrow::numbers(first, raws.len());
+        let bits = Bits::of(self, raws);
+        let numbers = narrow::numbers(first, raws.len());
         fill_codes!(tensor, |codes| {
             let codes = &mut codes[first..first + raws.len()];
-            if fits_i64 {
-                narrow::convert(self, first as u64, raws, longest, codes)
-            } else {
-                let raws = raws.iter().map(|&raw| raw.into());
-                self.convert_wide(first as u64, raws, codes)
+            match () {
+                _ if numbers && bits.fit(R::BITS) => {
+                    narrow::convert::<R, R, _>(self, first as u64, raws, bits.longest, codes)
+                }
+                _ if numbers && bits.fit(i64::BITS) => {
+                    narrow::convert::<R, i64, _>(self, first as u64, raws, bits.longest, codes)
+                }
+                _ => {
+                    let raws = raws.iter().map(|&raw| i128::from(raw.into()));
+                    self.convert_wide(first as u64, raws, codes)
+                }
             }
         })
     }
@@ -315,6 +351,34 @@ impl Conversion {
         products.xx *= scale * scale;
         products.xy *= scale;
         statistics.add_products(&products, self.from_frac, self.to.frac());
+    }
+}
+
+/// How long values are on their way through a conversion.
+struct Bits {
+    /// The longest magnitude.
+    longest: u32,
+    /// The longest, scaled.
+    scaled: i32,
+    /// How many bits are dropped.
+    shift: i32,
+    /// Those of a code.
+    code: u32,
+}
+
+impl Bits {
+    fn of<R: Raw>(conversion: &Conversion, raws: &[R]) -> Self {
+        let longest = narrow::longest(raws);
+        let scale = conversion.scale;
+        let scale_bits = if scale == 1 { 0 } else { bit_length(scale.into()) };
+        let scaled = longest as i32 + scale_bits;
+        Self { longest, scaled, shift: conversion.shift(), code: conversion.to.bits() }
+    }
+
+    /// Whether registers of `width` bits suffice, at both ends of rounding and fitting.
+    fn fit(&self, width: u32) -> bool {
+        let most = width as i32 - 3;
+        self.scaled <= most && (0..=most).contains(&self.shift) && self.code + 2 <= width
     }
 }
 

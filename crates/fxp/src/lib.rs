@@ -37,7 +37,7 @@ pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use block::{Along, Blocks};
 pub use coded::CodedRows;
 pub use combination::Combination;
-pub use convert::{Conversion, Converted, Overflow};
+pub use convert::{Conversion, Converted, Overflow, Raw};
 pub use error::Error;
 pub use format::Format;
 pub use linear::{Exact, LinearForm};

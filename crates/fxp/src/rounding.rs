@@ -57,6 +57,14 @@ macro_rules! impl_wide {
 }
 impl_wide!(i64, i128);
 
+impl Wide for i32 {
+    #[inline(always)]
+    fn noise(word: u32, shift: u32) -> Self {
+        // Of at most 30 bits, in lanes as wide as those of the word.
+        ((word >> 1) >> (31 - shift)) as i32
+    }
+}
+
 /// Divides `raw` by `2^shift`, rounding as told; `word` is the random word of
 /// [`Rounding::Stochastic`], which gives `⌊(raw + r) / 2^shift⌋` with `r` the top `shift` bits of
 /// `word`, padded below with zeros where `shift > 32`.

@@ -6,7 +6,7 @@ use num_bigint::{BigInt, BigUint};
 use num_traits::One;
 use serde::{Deserialize, Serialize};
 
-use crate::convert::shift_round_big;
+use crate::convert::{Raw, shift_round_big};
 use crate::real::{compose, decompose};
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Format, Overflow, Rounding};
@@ -92,20 +92,21 @@ pub struct Range {
 }
 
 /// The least and the largest of some integers.
-struct LeastAndLargest<'a>(&'a [i64]);
+struct LeastAndLargest<'a, R>(&'a [R]);
 
-impl VectorWork for LeastAndLargest<'_> {
+impl<R: Raw> VectorWork for LeastAndLargest<'_, R> {
     type Output = (i64, i64);
 
     #[inline(always)]
     fn run(self) -> (i64, i64) {
-        let widen = |(min, max): (i64, i64), &raw: &i64| (min.min(raw), max.max(raw));
-        self.0.iter().fold((i64::MAX, i64::MIN), widen)
+        let widen = |(min, max): (R, R), &raw: &R| (min.min(raw), max.max(raw));
+        let (min, max) = self.0.iter().fold((R::max_value(), R::min_value()), widen);
+        (min.into(), max.into())
     }
 }
 
 /// The smallest and the largest of `raws`; `None` of nothing.
-pub fn ends(raws: &[i64]) -> Option<(i64, i64)> {
+pub fn ends<R: Raw>(raws: &[R]) -> Option<(i64, i64)> {
     (!raws.is_empty()).then(|| with_widest_vectors(LeastAndLargest(raws)))
 }
 

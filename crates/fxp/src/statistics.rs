@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Whole;
-use crate::convert::Converted;
+use crate::convert::{Converted, Raw};
 use crate::vectors::{VectorWork, with_widest_vectors};
 
 /// An exact sum of integers times powers of two.
@@ -202,10 +202,10 @@ pub(crate) struct Products {
 impl Products {
     /// Adds at most [`CHUNK`] elements, no value longer than `raw_bits`, at most 62, and no code longer
     /// than `code_bits`.
-    pub(crate) fn add_chunk(
+    pub(crate) fn add_chunk<R: Raw, W: Raw>(
         &mut self,
-        raws: &[i64],
-        codes: &[i64],
+        raws: &[R],
+        codes: &[W],
         [raw_bits, code_bits]: [u32; 2],
     ) {
         debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len() && raw_bits <= 62);
@@ -234,10 +234,10 @@ impl Products {
     }
 
     /// The same for squares of up to 126 bits, which are summed in halves.
-    fn add_long(&mut self, raws: &[i64], codes: &[i64]) {
+    fn add_long<R: Raw, W: Raw>(&mut self, raws: &[R], codes: &[W]) {
         let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
         for (&raw, &code) in raws.iter().zip(codes) {
-            let (x, y) = (i128::from(raw), i128::from(code));
+            let (x, y) = (i128::from(raw.into()), i128::from(code.into()));
             let square = (x * x) as u128;
             xx_high += square >> 64;
             xx_low += square & u128::from(u64::MAX);
@@ -260,18 +260,19 @@ fn product(x: i64, y: i64) -> i64 {
 }
 
 /// Sums of products that 64 bits hold.
-struct Short<'a> {
-    raws: &'a [i64],
-    codes: &'a [i64],
+struct Short<'a, R, W> {
+    raws: &'a [R],
+    codes: &'a [W],
 }
 
-impl VectorWork for Short<'_> {
+impl<R: Raw, W: Raw> VectorWork for Short<'_, R, W> {
     type Output = [i64; 3];
 
     #[inline(always)]
     fn run(self) -> [i64; 3] {
         let (mut xx, mut xy, mut yy) = (0i64, 0i64, 0i64);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let (x, y): (i64, i64) = (x.into(), y.into());
             xx = xx.wrapping_add(product(x, x));
             xy = xy.wrapping_add(product(x, y));
             yy = yy.wrapping_add(product(y, y));
@@ -281,12 +282,12 @@ impl VectorWork for Short<'_> {
 }
 
 /// Sums of products of values of up to 62 bits and codes of up to 31, of 31 bits of the values at a time.
-struct Limbs<'a> {
-    raws: &'a [i64],
-    codes: &'a [i64],
+struct Limbs<'a, R, W> {
+    raws: &'a [R],
+    codes: &'a [W],
 }
 
-impl VectorWork for Limbs<'_> {
+impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
     type Output = [Whole; 3];
 
     #[inline(always)]
@@ -294,6 +295,7 @@ impl VectorWork for Limbs<'_> {
         const LOW: i64 = (1 << 31) - 1;
         let (mut high, mut low) = ([0i64; 6], [0i64; 6]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let (x, y): (i64, i64) = (x.into(), y.into());
             let (upper, lower) = (x >> 31, x & LOW);
             let products = [
                 product(upper, upper),
@@ -318,18 +320,19 @@ impl VectorWork for Limbs<'_> {
 }
 
 /// Sums of products of up to 62 bits, of their upper and lower 32 bits by themselves.
-struct Halves<'a> {
-    raws: &'a [i64],
-    codes: &'a [i64],
+struct Halves<'a, R, W> {
+    raws: &'a [R],
+    codes: &'a [W],
 }
 
-impl VectorWork for Halves<'_> {
+impl<R: Raw, W: Raw> VectorWork for Halves<'_, R, W> {
     type Output = [i128; 3];
 
     #[inline(always)]
     fn run(self) -> [i128; 3] {
         let (mut high, mut low) = ([0i64; 3], [0i64; 3]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let (x, y): (i64, i64) = (x.into(), y.into());
             let products = [product(x, x), product(x, y), product(y, y)];
             for ((high, low), product) in high.iter_mut().zip(&mut low).zip(products) {
                 *high = high.wrapping_add(product >> 32);

@@ -10,7 +10,7 @@ pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::{Range, ends};
-use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Tensor};
+use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Tensor};
 
 use crate::command::Program;
 use crate::operation::What;
@@ -151,14 +151,24 @@ impl Exit {
     /// # Panics
     ///
     /// If there are more than are left, or not all where they have to leave at once.
-    pub fn leave(&mut self, values: &mut [i64]) {
+    pub fn leave<R: Raw>(&mut self, values: &mut [R]) {
         let first = self.left;
         assert!(first + values.len() <= self.len(), "results of {:?}", self.shape);
         assert!(!self.waits() || values.len() == self.len(), "all results of {:?}", self.shape);
         self.left += values.len();
+        if R::BITS < i64::BITS && (!self.axes.is_empty() || self.gates.iter().any(Gate::widens)) {
+            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            return self.pass(&mut wide, first);
+        }
+        self.pass(values, first);
+    }
+
+    /// Lets results from position `first` on pass the gates, and converts them.
+    fn pass<R: Raw>(&mut self, values: &mut [R], first: usize) {
         self.gates.iter().for_each(|gate| gate.pass(values, first));
         if !self.axes.is_empty() {
-            return self.leave_in_blocks(values);
+            let values: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            return self.leave_in_blocks(&values);
         }
         if self.plan.scale.follows_range() && (self.training || self.second_pass) {
             self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);

@@ -6,6 +6,7 @@
 //! of codes on the way.
 
 use std::array::from_fn;
+use std::ops::Range;
 
 use num_traits::{AsPrimitive, PrimInt, WrappingAdd, WrappingMul, Zero};
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
@@ -73,6 +74,23 @@ pub fn panels<G: Group<N>, const N: usize>(
     })
 }
 
+/// Some lines of A in words that `group` makes, all k of one line behind the other where lines are rows of what is
+/// stored, all lines of a k where they are columns. Returns the distances in words of neighbouring
+/// lines and of neighbouring words of a line.
+pub fn lines<G: Group<N>, const N: usize>(
+    operand: &Operand<'_>,
+    lines: Range<usize>,
+    group: G,
+    words: &mut Vec<G::Word>,
+) -> (usize, usize) {
+    with_codes!(operand.tensor, |codes| {
+        let viewed = Viewed::new(operand, codes);
+        let whole = !operand.reading.transposed;
+        let width = lines.len();
+        with_widest_vectors(PackLines { pack: Pack { viewed, whole, width, group }, lines, words })
+    })
+}
+
 /// Panels of `width` lines, `[panel][k][line]`, each code times `2^zeros` as far as it fits.
 pub fn word_panels<W: Word>(operand: &Operand<'_>, side: Side, width: usize, zeros: u32) -> Vec<W>
 where
@@ -121,27 +139,19 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for Pack<'_, L, G, N> {
 
     #[inline(always)]
     fn run(self) -> Vec<G::Word> {
-        let (rows, cols) = (self.viewed.rows(), self.viewed.cols());
-        let (count, k) = if self.whole { (rows, cols) } else { (cols, rows) };
+        let (count, k) = self.sizes();
         let steps = k.div_ceil(N);
         let mut words = vec![Zero::zero(); count.next_multiple_of(self.width) * steps];
         if words.is_empty() {
             return words;
         }
-        let zeros = vec![L::zero(); if self.whole { 0 } else { self.width }];
         let mut buffer = Vec::new();
         for (at, panel) in words.chunks_exact_mut(steps * self.width).enumerate() {
             let lines = at * self.width..count.min((at + 1) * self.width);
             if self.whole {
                 self.turn(self.viewed.block(lines, 0..k, &mut buffer), panel);
             } else {
-                for (part, from) in
-                    panel.chunks_mut(AT_ONCE * self.width).zip((0..k).step_by(AT_ONCE * N))
-                {
-                    let steps = from..k.min(from + AT_ONCE * N);
-                    let block = self.viewed.block(steps, lines.clone(), &mut buffer);
-                    self.interleave(block, &zeros[..lines.len()], part);
-                }
+                self.interleave(lines, panel, &mut buffer);
             }
         }
         words
@@ -180,21 +190,79 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
         }
     }
 
-    /// Fills a part of a panel from a block with a k in each row; as many `zeros` as there are lines
-    /// stand in for a missing k.
+    /// Fills a panel from lines that are columns of what is stored, some k after the other.
     #[inline(always)]
-    fn interleave(&self, steps: CodeBlock<'_, L>, zeros: &[L], part: &mut [G::Word]) {
-        let CodeBlock { codes, stride } = steps;
-        let width = zeros.len();
-        let mut ahead = codes;
-        for slots in part.chunks_exact_mut(self.width) {
-            let rows = from_fn(|_| {
-                let row = if ahead.is_empty() { zeros } else { &ahead[..width] };
-                ahead = &ahead[stride.min(ahead.len())..];
-                row
-            });
-            self.group.rows(rows, &mut slots[..width]);
+    fn interleave(&self, lines: Range<usize>, panel: &mut [G::Word], buffer: &mut Vec<L>) {
+        let k = self.viewed.rows();
+        let parts = panel.chunks_mut(AT_ONCE * self.width);
+        for (part, from) in parts.zip((0..k).step_by(AT_ONCE * N)) {
+            let steps = from..k.min(from + AT_ONCE * N);
+            let CodeBlock { codes, stride } = self.viewed.block(steps, lines.clone(), buffer);
+            let mut ahead = codes;
+            for slots in part.chunks_exact_mut(self.width) {
+                // Zeros stand in for a missing k, some lines at a time.
+                const ZEROS: usize = 64;
+                let zeros = [L::zero(); ZEROS];
+                let rows: [&[L]; N] = from_fn(|_| {
+                    let row = &ahead[..lines.len().min(ahead.len())];
+                    ahead = &ahead[stride.min(ahead.len())..];
+                    row
+                });
+                if rows.iter().all(|row| !row.is_empty()) {
+                    self.group.rows(rows, &mut slots[..lines.len()]);
+                    continue;
+                }
+                for from in (0..lines.len()).step_by(ZEROS) {
+                    let some = from..lines.len().min(from + ZEROS);
+                    let rows =
+                        rows.map(|row| row.get(some.clone()).unwrap_or(&zeros[..some.len()]));
+                    self.group.rows(rows, &mut slots[some]);
+                }
+            }
         }
+    }
+
+    /// How many lines there are, and how many codes each has.
+    #[inline(always)]
+    fn sizes(&self) -> (usize, usize) {
+        let (rows, cols) = (self.viewed.rows(), self.viewed.cols());
+        if self.whole { (rows, cols) } else { (cols, rows) }
+    }
+}
+
+/// Packs lines by themselves.
+struct PackLines<'a, 'w, L, G: Group<N>, const N: usize> {
+    pack: Pack<'a, L, G, N>,
+    lines: Range<usize>,
+    words: &'w mut Vec<G::Word>,
+}
+
+impl<L: Lane, G: Group<N>, const N: usize> VectorWork for PackLines<'_, '_, L, G, N> {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run(self) -> (usize, usize) {
+        let Self { pack, lines, words } = self;
+        let (_, k) = pack.sizes();
+        let steps = k.div_ceil(N);
+        words.resize(lines.len() * steps, Zero::zero());
+        if words.is_empty() {
+            return (0, 0);
+        }
+        let mut buffer = Vec::new();
+        if !pack.whole {
+            pack.interleave(lines.clone(), words, &mut buffer);
+            return (1, lines.len());
+        }
+        for (line, words) in lines.zip(words.chunks_exact_mut(steps)) {
+            let codes = pack.viewed.block(line..line + 1, 0..k, &mut buffer).codes;
+            for (codes, words) in codes.chunks(AT_ONCE * N).zip(words.chunks_mut(AT_ONCE)) {
+                let mut some = [Zero::zero(); AT_ONCE];
+                pack.group.line(codes, &mut some);
+                words.copy_from_slice(&some[..words.len()]);
+            }
+        }
+        (steps, 1)
     }
 }
 

@@ -51,7 +51,8 @@ pub enum Verdict {
 pub struct Version(u64);
 
 impl Version {
-    fn next() -> Self {
+    /// One that nothing had.
+    pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

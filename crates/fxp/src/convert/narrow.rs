@@ -1,9 +1,9 @@
-//! Conversions that fit 64 bits, in loops that vector units take.
+//! Conversions that fit 32 or 64 bits, in loops that vector units take.
 //!
-//! Elements go in chunks: rounded and fitted as 64-bit integers, narrowed into their lanes, and
+//! Elements go in chunks: scaled, rounded and fitted as integers of a type `W`, narrowed into their lanes, and
 //! multiplied for the sums of squares, each in a loop of its own.
 
-use super::{Conversion, Overflow};
+use super::{Conversion, Overflow, Raw};
 use crate::statistics::{CHUNK, Products};
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Lane, Rounding, shift_right_round};
@@ -13,19 +13,19 @@ pub(super) fn numbers(first: usize, count: usize) -> bool {
     first as u64 >> 32 == (first + count.max(1) - 1) as u64 >> 32
 }
 
-/// Converts elements from position `first` on whose scaled magnitude has at most 61 bits, dropping 0 to
-/// 61 of them; the longest has `longest` bits unscaled. Their positions must be ones that
+/// Converts elements from position `first` on whose scaled magnitude has at most three bits less than `W`, dropping 0
+/// to as many of them; the longest has `longest` bits unscaled. Their positions must be ones that
 /// [`numbers`] tells.
-pub(super) fn convert<T: Lane>(
+pub(super) fn convert<R: Raw, W: Raw, T: Lane>(
     conversion: &Conversion,
     first: u64,
-    raws: &[i64],
+    raws: &[R],
     longest: u32,
     codes: &mut [T],
 ) -> ConversionStatistics {
     match raws.len() {
-        ..=FEW => convert_in_chunks::<T, FEW>(conversion, first, raws, longest, codes),
-        _ => convert_in_chunks::<T, CHUNK>(conversion, first, raws, longest, codes),
+        ..=FEW => convert_in_chunks::<R, W, T, FEW>(conversion, first, raws, longest, codes),
+        _ => convert_in_chunks::<R, W, T, CHUNK>(conversion, first, raws, longest, codes),
     }
 }
 
@@ -33,20 +33,21 @@ pub(super) fn convert<T: Lane>(
 const FEW: usize = 64;
 
 /// The same in chunks of `SIZE` elements.
-fn convert_in_chunks<T: Lane, const SIZE: usize>(
+fn convert_in_chunks<R: Raw, W: Raw, T: Lane, const SIZE: usize>(
     conversion: &Conversion,
     first: u64,
-    raws: &[i64],
+    raws: &[R],
     longest: u32,
     codes: &mut [T],
 ) -> ConversionStatistics {
     let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
     let mut products = Products::default();
-    let mut fitted = [0; SIZE];
+    let mut fitted = [W::zero(); SIZE];
     for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
         let first = first + (at * SIZE) as u64;
         let fitted = &mut fitted[..raws.len()];
-        let counts = with_widest_vectors(Fit { conversion, first, raws, fitted });
+        with_widest_vectors(Scale { raws, scale: conversion.scale, scaled: fitted });
+        let counts = with_widest_vectors(Fit { conversion, first, fitted });
         statistics.overflowed += counts.overflowed;
         statistics.beyond_half += counts.beyond_half;
         statistics.underflowed += counts.underflowed;
@@ -58,19 +59,47 @@ fn convert_in_chunks<T: Lane, const SIZE: usize>(
 }
 
 /// The bits of the longest magnitude.
-pub(super) fn longest(raws: &[i64]) -> u32 {
-    64 - with_widest_vectors(Magnitudes(raws)).leading_zeros()
+pub(super) fn longest<R: Raw>(raws: &[R]) -> u32 {
+    R::BITS - with_widest_vectors(Magnitudes(raws)).leading_zeros()
 }
 
 /// All bits of all magnitudes.
-struct Magnitudes<'a>(&'a [i64]);
+struct Magnitudes<'a, R>(&'a [R]);
 
-impl VectorWork for Magnitudes<'_> {
-    type Output = u64;
+impl<R: Raw> VectorWork for Magnitudes<'_, R> {
+    type Output = R;
 
     #[inline(always)]
-    fn run(self) -> u64 {
-        self.0.iter().fold(0, |bits, raw| bits | raw.unsigned_abs())
+    fn run(self) -> R {
+        self.0.iter().fold(R::zero(), |bits, &raw| {
+            let negated = R::zero().wrapping_sub(&raw);
+            bits | if raw < R::zero() { negated } else { raw }
+        })
+    }
+}
+
+/// Multiplies one chunk by the factor.
+struct Scale<'a, R, W> {
+    raws: &'a [R],
+    scale: u32,
+    scaled: &'a mut [W],
+}
+
+impl<R: Raw, W: Raw> VectorWork for Scale<'_, R, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { raws, scale, scaled } = self;
+        let values = scaled.iter_mut().zip(raws);
+        if scale == 1 {
+            values.for_each(|(scaled, &raw)| *scaled = W::from_raw(raw.into()));
+        } else {
+            let scale = W::from_raw(scale.into());
+            values.for_each(|(scaled, &raw)| {
+                *scaled = W::from_raw(raw.into()).wrapping_mul(&scale);
+            });
+        }
     }
 }
 
@@ -82,16 +111,15 @@ struct Counts {
     underflowed: u64,
 }
 
-/// Rounds and fits one chunk.
-struct Fit<'a> {
+/// Rounds and fits one chunk of scaled elements.
+struct Fit<'a, W> {
     conversion: &'a Conversion,
     /// The position of its first element.
     first: u64,
-    raws: &'a [i64],
-    fitted: &'a mut [i64],
+    fitted: &'a mut [W],
 }
 
-impl VectorWork for Fit<'_> {
+impl<W: Raw> VectorWork for Fit<'_, W> {
     type Output = Counts;
 
     #[inline(always)]
@@ -118,59 +146,75 @@ impl VectorWork for Fit<'_> {
     }
 }
 
-impl Fit<'_> {
+/// `value` modulo `2^bits`, in two's complement if `signed`, where `bits` are fewer than those of the type.
+#[inline(always)]
+fn wrapped<W: Raw>(value: W, bits: u32, signed: bool) -> W {
+    let unused = (W::BITS - bits) as usize;
+    match signed {
+        true => (value << unused) >> unused,
+        false => value & ((W::one() << bits as usize) - W::one()),
+    }
+}
+
+/// An end of a format as a register holds it that no value leaves by more than its own ends.
+fn end<W: Raw>(end: i64) -> W {
+    W::from(end).unwrap_or(if end < 0 { W::min_value() } else { W::max_value() })
+}
+
+impl<W: Raw> Fit<'_, W> {
     /// The loop, specialized by the optimizer for each constant `rounding`.
     #[inline(always)]
     fn fit<const WRAP: bool>(self, rounding: Rounding) -> Counts {
-        let Self { conversion, first, raws, fitted } = self;
+        let Self { conversion, first, fitted } = self;
         // As the optimizer cannot know.
-        let shift = conversion.shift() as u32 & 63;
-        let scale = i64::from(conversion.scale);
+        let shift = conversion.shift() as u32 & (W::BITS - 1);
         let (bits, signed) = (conversion.to.bits(), conversion.to.is_signed());
         let (low, high) = conversion.overflow.ends(conversion.to);
         let (half_low, half_high) = conversion.overflow.half_ends(conversion.to);
+        let [low, high, half_low, half_high] = [low, high, half_low, half_high].map(end::<W>);
         // No multiple of 2^32 is crossed, so that 32 bits number the elements.
         let key = match first >> 32 {
             0 => conversion.key,
             upper => conversion.key.with(upper),
         };
-        let (mut overflowed, mut beyond_half, mut underflowed) = (0, 0, 0);
-        let fitted = &mut fitted[..raws.len()];
-        for at in 0..raws.len() {
-            let raw = raws[at];
+        let (mut overflowed, mut beyond_half, mut underflowed) = (W::zero(), W::zero(), W::zero());
+        for (at, value) in fitted.iter_mut().enumerate() {
             let index = (first as u32).wrapping_add(at as u32);
             let word =
                 if rounding == Rounding::Stochastic { key.word(u64::from(index)) } else { 0 };
-            let rounded = shift_right_round(raw.wrapping_mul(scale), shift, rounding, word);
-            let code = if WRAP {
-                Overflow::wrap(rounded, bits, signed)
-            } else {
-                rounded.max(low).min(high)
-            };
+            let rounded = shift_right_round(*value, shift, rounding, word);
+            let code =
+                if WRAP { wrapped(rounded, bits, signed) } else { rounded.max(low).min(high) };
             // Sums that are checked for overflow are not made by vector units.
-            let count = |sum: u64, holds: bool| sum.wrapping_add(u64::from(holds));
+            let count =
+                |sum: W, holds: bool| sum.wrapping_add(&if holds { W::one() } else { W::zero() });
             overflowed = count(overflowed, code != rounded);
             beyond_half = count(beyond_half, (rounded < half_low) | (rounded > half_high));
-            underflowed = count(underflowed, (rounded == 0) & (raw != 0));
-            fitted[at] = code;
+            underflowed = count(underflowed, (rounded == W::zero()) & (*value != W::zero()));
+            *value = code;
         }
-        Counts { overflowed, beyond_half, underflowed }
+        let count = |count: W| count.into() as u64;
+        Counts {
+            overflowed: count(overflowed),
+            beyond_half: count(beyond_half),
+            underflowed: count(underflowed),
+        }
     }
 }
 
 /// Puts fitted codes into their lanes.
-struct Narrow<'a, T> {
-    fitted: &'a [i64],
+struct Narrow<'a, W, T> {
+    fitted: &'a [W],
     codes: &'a mut [T],
 }
 
-impl<T: Lane> VectorWork for Narrow<'_, T> {
+impl<W: Raw, T: Lane> VectorWork for Narrow<'_, W, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         for (code, &fitted) in self.codes.iter_mut().zip(self.fitted) {
-            *code = T::from_code(fitted);
+            *code = T::from_code(fitted.into());
         }
     }
 }

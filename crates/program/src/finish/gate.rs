@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use systoliq_fxp::{Lane, Rounding, Tensor, shift_right_round, with_codes};
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
+use systoliq_fxp::{Lane, Raw, Rounding, Tensor, shift_right_round, with_codes};
 
 use super::CLIP_FRAC;
 
@@ -50,12 +51,18 @@ impl Ceiling {
 }
 
 impl Gate {
+    /// Whether values may leave with more bits than they come with.
+    pub(crate) fn widens(&self) -> bool {
+        matches!(self, Self::Clip(ceiling) if ceiling.zeros > 0)
+    }
+
     /// Lets values pass, of elements from position `first` on.
-    pub(crate) fn pass(&self, values: &mut [i64], first: usize) {
+    pub(crate) fn pass<R: Raw>(&self, values: &mut [R], first: usize) {
         match self {
-            Self::Relu => values.iter_mut().for_each(|value| *value = (*value).max(0)),
+            Self::Relu => with_widest_vectors(Rectify(values)),
             Self::Clip(ceiling) => {
-                values.iter_mut().for_each(|value| *value = ceiling.clip(*value));
+                let clip = |value: R| R::from_raw(ceiling.clip(value.into()));
+                values.iter_mut().for_each(|value| *value = clip(*value));
             }
             Self::Positive(tensor) => mask(values, tensor, first, |_, code| code > 0),
             Self::Between { of: tensor, most } => match tensor.blocks() {
@@ -74,14 +81,48 @@ impl Gate {
     }
 }
 
+/// Makes negative values 0.
+struct Rectify<'a, R>(&'a mut [R]);
+
+impl<R: Raw> VectorWork for Rectify<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.0.iter_mut().for_each(|value| *value = (*value).max(R::zero()));
+    }
+}
+
 /// Sets values to 0 where the place and the code of a tensor say so.
-fn mask(values: &mut [i64], tensor: &Tensor, first: usize, passes: impl Fn(usize, i64) -> bool) {
+fn mask<R: Raw>(
+    values: &mut [R],
+    tensor: &Tensor,
+    first: usize,
+    passes: impl Fn(usize, i64) -> bool,
+) {
     with_codes!(tensor, |codes| {
-        let codes = codes.as_slice().expect("tensors are contiguous");
-        for (at, (value, code)) in (first..).zip(values.iter_mut().zip(&codes[first..])) {
-            *value = if passes(at, code.code()) { *value } else { 0 };
-        }
+        let codes = &codes.as_slice().expect("tensors are contiguous")[first..];
+        with_widest_vectors(Mask { values, codes, first, passes });
     });
+}
+
+/// Lets values pass by the places and the codes of a tensor.
+struct Mask<'a, R, L, P> {
+    values: &'a mut [R],
+    codes: &'a [L],
+    first: usize,
+    passes: P,
+}
+
+impl<R: Raw, L: Lane, P: Fn(usize, i64) -> bool> VectorWork for Mask<'_, R, L, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (at, (value, code)) in (self.first..).zip(self.values.iter_mut().zip(self.codes)) {
+            *value = if (self.passes)(at, code.code()) { *value } else { R::zero() };
+        }
+    }
 }
 
 /// The code of `frac` fraction bits that a number of [`CLIP_FRAC`] rounds to, before it is fitted.
@@ -122,10 +163,10 @@ mod tests {
         // M = 1.53: 24.48 codes of 2^-4 round to 24.
         let most = (1.53f64 * 65536.0).round() as i64;
         let mut values = vec![7; 5];
-        Gate::Between { of: tensor(&[0, 1, 23, 24, 25]), most }.pass(&mut values, 0);
+        Gate::Between { of: tensor(&[0, 1, 23, 24, 25]), most }.pass::<i64>(&mut values, 0);
         assert_eq!(values, [0, 7, 7, 0, 0]);
         let mut values = vec![7; 2];
-        Gate::Positive(tensor(&[0, 1, 0])).pass(&mut values, 1);
+        Gate::Positive(tensor(&[0, 1, 0])).pass::<i32>(&mut values, 1);
         assert_eq!(values, [7, 0]);
     }
 }

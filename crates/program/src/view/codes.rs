@@ -55,8 +55,22 @@ impl<'a, L: Lane> Viewed<'a, L> {
         }
     }
 
-    /// The codes of some rows in some columns, neither of which are none: as they are stored if they
-    /// lie at equal distances, otherwise copied to `buffer`.
+    /// The codes of some rows in some columns, neither of which are none, as they are stored, if rows lie at
+    /// equal distances.
+    #[inline]
+    pub fn in_place(&self, rows: Range<usize>, cols: Range<usize>) -> Option<CodeBlock<'a, L>> {
+        let part = &self.part;
+        let stride = match self.view {
+            View::Stored => part.stride,
+            View::Flat { rows_per_row } if part.cols == part.stride => rows_per_row * part.stride,
+            _ => return None,
+        };
+        let first = part.index(0, 0) + rows.start * stride + cols.start;
+        let count = (rows.len() - 1) * stride + cols.len();
+        Some(CodeBlock { codes: &self.codes[first..first + count], stride })
+    }
+
+    /// The same, and copied to `buffer` if rows do not lie at equal distances.
     #[inline]
     pub fn block<'s>(
         &'s self,
@@ -64,18 +78,11 @@ impl<'a, L: Lane> Viewed<'a, L> {
         cols: Range<usize>,
         buffer: &'s mut Vec<L>,
     ) -> CodeBlock<'s, L> {
-        let part = &self.part;
-        let stride = match self.view {
-            View::Stored => part.stride,
-            View::Flat { rows_per_row } if part.cols == part.stride => rows_per_row * part.stride,
-            _ => {
-                self.copy(rows, cols.clone(), buffer);
-                return CodeBlock { codes: buffer, stride: cols.len() };
-            }
-        };
-        let first = part.index(0, 0) + rows.start * stride + cols.start;
-        let count = (rows.len() - 1) * stride + cols.len();
-        CodeBlock { codes: &self.codes[first..first + count], stride }
+        if let Some(block) = self.in_place(rows.clone(), cols.clone()) {
+            return block;
+        }
+        self.copy(rows, cols.clone(), buffer);
+        CodeBlock { codes: buffer, stride: cols.len() }
     }
 
     fn copy(&self, rows: Range<usize>, cols: Range<usize>, buffer: &mut Vec<L>) {

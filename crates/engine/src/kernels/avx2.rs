@@ -1,0 +1,106 @@
+//! Kernels on vectors of 256 bits.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::KERNELS;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const KERNELS: super::Kernels =
+    super::Kernels { pairs: &super::portable::Avx2Pairs, quads: None };
+
+/// Whether this machine has what the kernels are compiled for.
+pub(super) fn is_available() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use crate::kernels::{Kernel, Kernels, SumTile};
+    use std::arch::x86_64::*;
+
+    const ROWS: usize = 6;
+    const PANELS: usize = 2;
+    const LANES: usize = 8;
+
+    /// The kernels of this level.
+    pub(in crate::kernels) const KERNELS: Kernels = Kernels { pairs: &Avx2Pairs, quads: None };
+
+    /// For pairs of signed 16-bit codes.
+    #[derive(Debug)]
+    struct Avx2Pairs;
+
+    impl Kernel for Avx2Pairs {
+        fn codes(&self) -> usize {
+            2
+        }
+
+        fn lanes(&self) -> usize {
+            LANES
+        }
+
+        fn rows(&self) -> usize {
+            ROWS
+        }
+
+        fn cols(&self) -> usize {
+            PANELS * LANES
+        }
+
+        unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+            // SAFETY: as the caller promises.
+            unsafe {
+                match tile.cols <= LANES {
+                    true => add::<1>(tile, sums),
+                    false => add::<PANELS>(tile, sums),
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As that of [`Kernel::run`].
+    #[target_feature(enable = "avx2")]
+    unsafe fn add<const PANELS: usize>(tile: &SumTile<'_>, sums: &mut [i32]) {
+        let SumTile { a, b, panel, steps, rows, cols, stride } = *tile;
+        let mut totals = [[_mm256_setzero_si256(); PANELS]; ROWS];
+        // A row that the tile does not have is its last once more.
+        let mut lines = [0; ROWS];
+        for (row, line) in lines.iter_mut().enumerate() {
+            *line = row.min(rows - 1) * a.line;
+        }
+        for step in 0..steps {
+            let mut b_words = [_mm256_setzero_si256(); PANELS];
+            for (at, words) in b_words.iter_mut().enumerate() {
+                // SAFETY: the tile fits.
+                let place = unsafe { b.as_ptr().add(at * panel + step * LANES) };
+                // SAFETY: as many words are there.
+                *words = unsafe { _mm256_loadu_si256(place.cast()) };
+            }
+            for (line, totals) in lines.iter().zip(&mut totals) {
+                // SAFETY: the tile fits.
+                let word = unsafe { *a.words.get_unchecked(line + step * a.step) };
+                let word = _mm256_set1_epi32(word);
+                for (total, words) in totals.iter_mut().zip(b_words) {
+                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(word, words));
+                }
+            }
+        }
+        for (row, totals) in totals.iter().enumerate() {
+            for (at, &total) in totals.iter().enumerate() {
+                if row < rows {
+                    let used = (cols - at * LANES).min(LANES) as i32;
+                    let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                    let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(used), lane);
+                    // SAFETY: the tile fits, and no lane beyond its columns is touched.
+                    unsafe {
+                        let place = sums.as_mut_ptr().add(row * stride + at * LANES);
+                        let sum = _mm256_maskload_epi32(place, mask);
+                        _mm256_maskstore_epi32(place, mask, _mm256_add_epi32(sum, total));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Kernels on vectors of 512 bits.
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use super::avx2::{KERNELS, KERNELS as VNNI_KERNELS};
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{KERNELS, VNNI_KERNELS};
+
+/// Whether this machine has what the kernels are compiled for but `vnni`.
+pub(super) fn is_available() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return systoliq_fxp::vectors::has_avx512();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether it has `vnni`, too.
+pub(super) fn has_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_available() && is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use crate::kernels::{Kernel, Kernels, Quads, SumTile};
+    use std::arch::x86_64::*;
+
+    /// Two vectors of sums for each of twelve rows leave registers for a word of A and two vectors of B.
+    const ROWS: usize = 12;
+    const PANELS: usize = 2;
+    const LANES: usize = 16;
+
+    /// The kernels without `vnni`.
+    pub(in crate::kernels) const KERNELS: Kernels = Kernels { pairs: &Avx512Pairs, quads: None };
+
+    /// The kernels with it.
+    pub(in crate::kernels) const VNNI_KERNELS: Kernels = Kernels {
+        pairs: &VnniPairs,
+        quads: Some(Quads { signed_a: &QuadsOfSignedA, signed_b: &QuadsOfSignedB }),
+    };
+
+    /// Defines a kernel by what it does with a vector of sums, a word of A in all lanes, and a vector of B.
+    macro_rules! define_kernel {
+        ($(#[$documentation:meta])* $name:ident, $codes:literal, $features:literal, $add_products:expr) => {
+            $(#[$documentation])*
+            #[derive(Debug)]
+            struct $name;
+
+            impl $name {
+                /// # Safety
+                ///
+                /// As that of [`Kernel::run`]; the tile has at most `ROWS` rows, and needs `PANELS` panels.
+                #[target_feature(enable = $features)]
+                unsafe fn add<const ROWS: usize, const PANELS: usize>(
+                    tile: &SumTile<'_>,
+                    sums: &mut [i32],
+                ) {
+                    let SumTile { a, b, panel, steps, rows, cols, stride } = *tile;
+                    let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
+                    // A row that the tile does not have is its last once more.
+                    let mut lines = [0; ROWS];
+                    for (row, line) in lines.iter_mut().enumerate() {
+                        *line = row.min(rows - 1) * a.line;
+                    }
+                    for step in 0..steps {
+                        let mut b_words = [_mm512_setzero_si512(); PANELS];
+                        for (at, words) in b_words.iter_mut().enumerate() {
+                            // SAFETY: the tile fits.
+                            let place = unsafe { b.as_ptr().add(at * panel + step * LANES) };
+                            // SAFETY: as many words are there.
+                            *words = unsafe { _mm512_loadu_si512(place.cast()) };
+                        }
+                        for (line, totals) in lines.iter().zip(&mut totals) {
+                            // SAFETY: the tile fits.
+                            let word = unsafe { *a.words.get_unchecked(line + step * a.step) };
+                            let word = _mm512_set1_epi32(word);
+                            for (total, words) in totals.iter_mut().zip(b_words) {
+                                *total = $add_products(*total, word, words);
+                            }
+                        }
+                    }
+                    for (row, totals) in totals.iter().enumerate() {
+                        for (at, &total) in totals.iter().enumerate() {
+                            if row < rows {
+                                let used = (cols - at * LANES).min(LANES);
+                                let mask = ((1u32 << used) - 1) as __mmask16;
+                                // SAFETY: the tile fits, and no lane beyond its columns is touched.
+                                unsafe {
+                                    let place = sums.as_mut_ptr().add(row * stride + at * LANES);
+                                    let sum = _mm512_maskz_loadu_epi32(mask, place);
+                                    let sum = _mm512_add_epi32(sum, total);
+                                    _mm512_mask_storeu_epi32(place, mask, sum);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+
+            impl Kernel for $name {
+                fn codes(&self) -> usize {
+                    $codes
+                }
+
+                fn lanes(&self) -> usize {
+                    LANES
+                }
+
+                fn rows(&self) -> usize {
+                    ROWS
+                }
+
+                fn cols(&self) -> usize {
+                    PANELS * LANES
+                }
+
+                unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+                    // SAFETY: as the caller promises, and by the sizes of the tile.
+                    unsafe {
+                        match (tile.rows, tile.cols <= LANES) {
+                            (..=4, true) => Self::add::<4, 1>(tile, sums),
+                            (..=4, false) => Self::add::<4, PANELS>(tile, sums),
+                            (..=8, true) => Self::add::<8, 1>(tile, sums),
+                            (..=8, false) => Self::add::<8, PANELS>(tile, sums),
+                            (_, true) => Self::add::<ROWS, 1>(tile, sums),
+                            (_, false) => Self::add::<ROWS, PANELS>(tile, sums),
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    define_kernel!(
+        /// For pairs of signed 16-bit codes.
+        Avx512Pairs, 2, "avx512f,avx512bw,avx512dq,avx512vl",
+        |sum, a, b| _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
+    );
+    define_kernel!(
+        /// The same in one instruction.
+        VnniPairs, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        _mm512_dpwssd_epi32
+    );
+    define_kernel!(
+        /// For quads of 8-bit codes, signed in A and unsigned in B.
+        QuadsOfSignedA, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        |sum, a, b| _mm512_dpbusd_epi32(sum, b, a)
+    );
+    define_kernel!(
+        /// For quads of 8-bit codes, unsigned in A and signed in B.
+        QuadsOfSignedB, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        _mm512_dpbusd_epi32
+    );
+}

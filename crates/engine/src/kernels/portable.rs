@@ -1,0 +1,55 @@
+//! Kernels in plain loops.
+
+use super::{CodeWord, Kernel, SumTile};
+
+const ROWS: usize = 4;
+const LANES: usize = 8;
+
+/// For pairs of signed 16-bit codes.
+#[derive(Debug)]
+pub(super) struct PortablePairs;
+
+impl Kernel for PortablePairs {
+    fn codes(&self) -> usize {
+        2
+    }
+
+    fn lanes(&self) -> usize {
+        LANES
+    }
+
+    fn rows(&self) -> usize {
+        ROWS
+    }
+
+    fn cols(&self) -> usize {
+        LANES
+    }
+
+    unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+        let SumTile { a, b, steps, rows, cols, stride, .. } = *tile;
+        let mut tile_sums = [[0i32; LANES]; ROWS];
+        // A row that the tile does not have is its last once more.
+        let lines: [usize; ROWS] = std::array::from_fn(|row| row.min(rows - 1) * a.line);
+        for (step, b) in b.as_chunks::<LANES>().0.iter().take(steps).enumerate() {
+            for (line, sums) in lines.iter().zip(&mut tile_sums) {
+                let a = a.words[line + step * a.step];
+                for (&b, sum) in b.iter().zip(sums) {
+                    *sum = sum.wrapping_add(products(a, b));
+                }
+            }
+        }
+        for (sums, added) in sums.chunks_mut(stride).zip(&tile_sums).take(rows) {
+            for (sum, &added) in sums[..cols].iter_mut().zip(added) {
+                *sum = sum.wrapping_add(added);
+            }
+        }
+    }
+}
+
+/// The sum of the products of two pairs.
+#[inline(always)]
+fn products(a: CodeWord, b: CodeWord) -> i32 {
+    let even = i32::from(a as i16).wrapping_mul(i32::from(b as i16));
+    even.wrapping_add((a >> 16).wrapping_mul(b >> 16))
+}

@@ -1,0 +1,301 @@
+//! Operands in words, as kernels read them.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
+use systoliq_fxp::{Lane, with_codes};
+use systoliq_program::Operand;
+use systoliq_program::panels::{AT_ONCE, Group, Side, lines, panels};
+use systoliq_program::view::codes::{CodeBlock, Viewed};
+
+use crate::kernels::{CodeWord, Kernel, WordLines, fill_words, words_of};
+
+/// What codes become in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Coding {
+    /// A code, which fits, is one of a pair of 16 bits.
+    Whole,
+    /// `⌊code / 2⁸⌋` is.
+    High,
+    /// The code modulo 2⁸ is.
+    Low,
+    /// A code of 8 bits is one of four.
+    Byte,
+    /// The same with its highest bit flipped: a signed code plus 128 without a sign, or one without a
+    /// sign less 128 with one.
+    Flipped,
+}
+
+/// Panels of B, `[panel][step][lane]`.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    words: Vec<CodeWord>,
+    /// Words of a column.
+    steps: usize,
+    /// Columns of a panel.
+    lanes: usize,
+    column_sums: OnceLock<Vec<i32>>,
+}
+
+impl Panels {
+    /// B for a kernel.
+    pub(crate) fn of(operand: &Operand<'_>, kernel: &dyn Kernel, coding: Coding) -> Self {
+        let lanes = kernel.lanes();
+        let words = match coding {
+            Coding::Whole => panels(operand, Side::B, lanes, WHOLE),
+            Coding::High => panels(operand, Side::B, lanes, HIGH),
+            Coding::Low => panels(operand, Side::B, lanes, LOW),
+            Coding::Byte => panels(operand, Side::B, lanes, BYTE),
+            Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED),
+        };
+        let steps = operand.rows().div_ceil(kernel.codes());
+        Self { words, steps, lanes, column_sums: OnceLock::new() }
+    }
+
+    /// The panels that begin with column `col`, from a step on.
+    #[inline(always)]
+    pub(crate) fn at(&self, col: usize, step: usize) -> &[CodeWord] {
+        &self.words[col * self.steps + step * self.lanes..]
+    }
+
+    /// From a word of a panel to that of the next panel.
+    pub(crate) fn panel(&self) -> usize {
+        self.steps * self.lanes
+    }
+
+    /// The sums of the 8-bit codes in each column, modulo 2³².
+    pub(crate) fn column_sums(&self, signed: bool) -> &[i32] {
+        self.column_sums.get_or_init(|| with_widest_vectors(ByteSums { panels: self, signed }))
+    }
+}
+
+/// Sums the bytes of each column.
+struct ByteSums<'a> {
+    panels: &'a Panels,
+    signed: bool,
+}
+
+impl VectorWork for ByteSums<'_> {
+    type Output = Vec<i32>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<i32> {
+        let Panels { words, steps, lanes, .. } = self.panels;
+        let flip = if self.signed { 0x80 } else { 0 };
+        let mut sums = vec![0i32; words.len() / steps.max(&1)];
+        for (sums, panel) in sums.chunks_mut(*lanes).zip(words.chunks((steps * lanes).max(1))) {
+            for words in panel.chunks(*lanes) {
+                for (sum, &word) in sums.iter_mut().zip(words) {
+                    // Signed bytes plus 128, which has to be taken from them again.
+                    let word = word as u32 ^ (flip * 0x0101_0101);
+                    let halves = (word & 0x00ff_00ff) + (word >> 8 & 0x00ff_00ff);
+                    let bytes = (halves & 0xffff) + (halves >> 16);
+                    *sum = sum.wrapping_add(bytes as i32 - 4 * flip as i32);
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Some lines of A for a kernel: where they lie, if their memory is that of words, and otherwise
+/// packed into `words`.
+#[inline]
+pub(crate) fn lines_of<'a>(
+    operand: &Operand<'a>,
+    rows: Range<usize>,
+    coding: Coding,
+    words: &'a mut Vec<CodeWord>,
+) -> WordLines<'a> {
+    if let Some(found) = in_place(operand, rows.clone(), coding) {
+        return found;
+    }
+    let (line, step) = match coding {
+        Coding::Whole => lines(operand, rows, WHOLE, words),
+        Coding::High => lines(operand, rows, HIGH, words),
+        Coding::Low => lines(operand, rows, LOW, words),
+        Coding::Byte => lines(operand, rows, BYTE, words),
+        Coding::Flipped => lines(operand, rows, FLIPPED, words),
+    };
+    WordLines { words, line, step }
+}
+
+fn in_place<'a>(
+    operand: &Operand<'a>,
+    rows: Range<usize>,
+    coding: Coding,
+) -> Option<WordLines<'a>> {
+    let codes_per_word = match coding {
+        Coding::Whole => 2,
+        Coding::Byte => 4,
+        Coding::High | Coding::Low | Coding::Flipped => return None,
+    };
+    if operand.reading.transposed {
+        return None;
+    }
+    with_codes!(operand.tensor, |codes| {
+        let viewed = Viewed::new(operand, codes);
+        let CodeBlock { codes, stride } = viewed.in_place(rows, 0..viewed.cols())?;
+        let whole = |count: usize| count.is_multiple_of(codes_per_word);
+        let words =
+            words_of(codes, codes_per_word).filter(|_| whole(viewed.cols()) && whole(stride))?;
+        Some(WordLines { words, line: stride / codes_per_word, step: 1 })
+    })
+}
+
+/// Two codes, of each the bits `mask` after a shift.
+#[derive(Clone, Copy)]
+struct Paired {
+    shift: u32,
+    mask: i32,
+}
+
+const WHOLE: Paired = Paired { shift: 0, mask: !0 };
+const HIGH: Paired = Paired { shift: 8, mask: !0 };
+const LOW: Paired = Paired { shift: 0, mask: 0xff };
+
+impl Paired {
+    #[inline(always)]
+    fn half<L: Lane>(self, code: L) -> i16 {
+        let code: i32 = code.as_();
+        (code.wrapping_shr(self.shift) & self.mask) as i16
+    }
+}
+
+impl Group<2> for Paired {
+    type Word = CodeWord;
+
+    #[inline(always)]
+    fn line<L: Lane>(self, codes: &[L], words: &mut [CodeWord; AT_ONCE]) {
+        fill_words(words, |halves: &mut [i16]| {
+            for (half, &code) in halves.iter_mut().zip(codes) {
+                *half = self.half(code);
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn rows<L: Lane>(self, [even, odd]: [&[L]; 2], words: &mut [CodeWord]) {
+        for ((word, &even), &odd) in words.iter_mut().zip(even).zip(odd) {
+            *word = i32::from(self.half(odd)) << 16 | i32::from(self.half(even) as u16);
+        }
+    }
+}
+
+/// Four codes of 8 bits with some bits flipped.
+#[derive(Clone, Copy)]
+struct Quad {
+    flipped: u8,
+}
+
+const BYTE: Quad = Quad { flipped: 0 };
+const FLIPPED: Quad = Quad { flipped: 0x80 };
+
+impl Quad {
+    #[inline(always)]
+    fn byte<L: Lane>(self, code: L) -> u8 {
+        let code: i32 = code.as_();
+        code as u8 ^ self.flipped
+    }
+}
+
+impl Group<4> for Quad {
+    type Word = CodeWord;
+
+    #[inline(always)]
+    fn line<L: Lane>(self, codes: &[L], words: &mut [CodeWord; AT_ONCE]) {
+        fill_words(words, |bytes: &mut [u8]| {
+            for (byte, &code) in bytes.iter_mut().zip(codes) {
+                *byte = self.byte(code);
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn rows<L: Lane>(self, [first, second, third, fourth]: [&[L]; 4], words: &mut [CodeWord]) {
+        let codes = first.iter().zip(second).zip(third.iter().zip(fourth));
+        for (word, ((&first, &second), (&third, &fourth))) in words.iter_mut().zip(codes) {
+            let bytes = [first, second, third, fourth].map(|code| u32::from(self.byte(code)));
+            *word = (bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24) as CodeWord;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Kernels, Level};
+    use systoliq_fxp::{Format, Tensor};
+
+    /// What a code is in a word.
+    fn coded(coding: Coding, code: i64) -> i64 {
+        match coding {
+            Coding::Whole => i64::from(code as u16),
+            Coding::High => i64::from((code >> 8) as u16),
+            Coding::Low => i64::from(code as u8),
+            Coding::Byte => i64::from(code as u8),
+            Coding::Flipped => i64::from(code as u8 ^ 0x80),
+        }
+    }
+
+    fn check(operand: &Operand<'_>, coding: Coding, kernel: &dyn Kernel) {
+        let (rows, cols) = (operand.rows(), operand.cols());
+        let (codes, lanes) = (kernel.codes(), kernel.lanes());
+        let code_of = |word: CodeWord, at: usize| {
+            i64::from(word as u32 >> (32 / codes * at)) & ((1 << (32 / codes)) - 1)
+        };
+        let case = format!("{coding:?} of {operand:?}");
+        let panels = Panels::of(operand, kernel, coding);
+        let steps = rows.div_ceil(codes);
+        assert_eq!((panels.panel(), panels.steps), (steps * lanes, steps), "{case}");
+        for (col, at) in (0..cols).flat_map(|col| (0..rows).map(move |at| (col, at))) {
+            let word = panels.at(col / lanes * lanes, at / codes)[col % lanes];
+            let expected = coded(coding, operand.code(at, col));
+            assert_eq!(code_of(word, at % codes), expected, "{case}: {at}, {col}");
+        }
+        let mut buffer = Vec::new();
+        let from = rows / 3;
+        let WordLines { words, line, step } = lines_of(operand, from..rows, coding, &mut buffer);
+        for (row, at) in (from..rows).flat_map(|row| (0..cols).map(move |at| (row, at))) {
+            let word = words[(row - from) * line + at / codes * step];
+            let expected = coded(coding, operand.code(row, at));
+            assert_eq!(code_of(word, at % codes), expected, "{case}: {row}, {at}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_in_its_word() {
+        let pairs = Kernels::of(Level::Portable).pairs;
+        let quads = Level::available().into_iter().find_map(|level| Kernels::of(level).quads);
+        for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 8), (7, 9), (33, 65), (40, 32)] {
+            for (bits, is_signed) in [(8, true), (8, false), (16, true), (15, false)] {
+                let format = Format::new(bits, 0, is_signed).unwrap();
+                let codes = (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000);
+                let codes: Vec<i64> = codes
+                    .map(|code| {
+                        format.min_raw() + code.rem_euclid(format.max_raw() - format.min_raw() + 1)
+                    })
+                    .collect();
+                let tensor = Tensor::from_codes(format, rows, cols, &codes);
+                for transposed in [false, true] {
+                    let operand = Operand::new(&tensor, transposed);
+                    for coding in [Coding::Whole, Coding::High, Coding::Low] {
+                        check(&operand, coding, pairs);
+                    }
+                    for quads in quads.into_iter().filter(|_| bits == 8) {
+                        check(&operand, Coding::Byte, quads.signed_a);
+                        check(&operand, Coding::Flipped, quads.signed_a);
+                        let panels = Panels::of(&operand, quads.signed_b, Coding::Byte);
+                        for (col, &sum) in
+                            panels.column_sums(is_signed)[..operand.cols()].iter().enumerate()
+                        {
+                            let column = (0..operand.rows()).map(|row| operand.code(row, col));
+                            assert_eq!(i64::from(sum), column.sum::<i64>(), "{operand:?} {col}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
