@@ -7,9 +7,9 @@ use systoliq_fxp::Sum;
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
 
-use crate::kernels::{CodeWord, Kernel, SumTile, TILE_MAX, WordLines};
+use crate::kernels::{Kernel, SumTile, TILE_MAX, WordLines};
 use crate::plan::CodeRange;
-use crate::strips::Strips;
+use crate::strips::{Strips, Words};
 use crate::words::{Coding, Panels, lines_of};
 
 /// A GEMM of which an operand has blocks.
@@ -74,7 +74,7 @@ impl Strips<i64> for BlockedProduct<'_> {
         self.kernel.rows()
     }
 
-    fn strip(&self, strip: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [i64]) -> u64 {
+    fn strip(&self, strip: Range<usize>, [words, _]: &mut Words, sums: &mut [i64]) -> u64 {
         let n = self.task.shape().n;
         let a = lines_of(&self.task.a, strip.clone(), Coding::Whole, words);
         let mut running = [Sum::default(); TILE_MAX];

@@ -57,6 +57,8 @@ pub(crate) struct Kernels {
     pub(crate) pairs: &'static dyn Kernel,
     /// For quads of 8-bit codes of which those of A, or those of B, are signed.
     pub(crate) quads: Option<Quads>,
+    /// For words with one code in the low half, whose sums saturate at the ends of 32 bits at every addition.
+    pub(crate) one_by_one: Option<&'static dyn Kernel>,
 }
 
 /// For quads of 8-bit codes.
@@ -75,7 +77,7 @@ impl Kernels {
     pub(crate) fn of(level: Level) -> Self {
         assert!(level.is_available(), "{level:?} on this machine");
         match level {
-            Level::Portable => Self { pairs: &portable::PortablePairs, quads: None },
+            Level::Portable => portable::KERNELS,
             Level::Avx2 => avx2::KERNELS,
             Level::Avx512 => avx512::KERNELS,
             Level::Avx512Vnni => avx512::VNNI_KERNELS,
@@ -134,7 +136,7 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
     /// The most columns of a tile, those of whole panels.
     fn cols(&self) -> usize;
 
-    /// Adds the products of a tile to its sums, modulo 2³².
+    /// Adds the products of a tile to its sums, modulo 2³² unless the kernel says otherwise.
     ///
     /// # Safety
     ///
@@ -144,7 +146,7 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
 }
 
 impl dyn Kernel + '_ {
-    /// Adds the products of a tile to its sums, modulo 2³².
+    /// Adds the products of a tile to its sums, modulo 2³² unless the kernel says otherwise.
     ///
     /// # Panics
     ///
@@ -229,6 +231,7 @@ mod tests {
     fn codes(word: CodeWord, codes: usize, signed: bool) -> Vec<i64> {
         let bytes = word.to_le_bytes();
         match codes {
+            1 => vec![i64::from(word as i16)],
             2 => [word as i16, (word >> 16) as i16].map(i64::from).to_vec(),
             _ if signed => bytes.iter().map(|&byte| i64::from(byte as i8)).collect(),
             _ => bytes.iter().map(|&byte| i64::from(byte)).collect(),
@@ -239,8 +242,9 @@ mod tests {
     fn kernels() -> Vec<(Level, &'static dyn Kernel, [bool; 2])> {
         let mut kernels = Vec::new();
         for level in Level::available() {
-            let Kernels { pairs, quads } = Kernels::of(level);
+            let Kernels { pairs, quads, one_by_one } = Kernels::of(level);
             kernels.push((level, pairs, [true; 2]));
+            kernels.extend(one_by_one.map(|kernel| (level, kernel, [true; 2])));
             if let Some(quads) = quads {
                 kernels.push((level, quads.signed_a, [true, false]));
                 kernels.push((level, quads.signed_b, [false, true]));
@@ -265,6 +269,7 @@ mod tests {
     ) {
         let before = words(key, false, tile.rows * tile.stride);
         let mut sums = before.clone();
+        let case = format!("{} x {} x {}", tile.rows, tile.steps, tile.cols);
         kernel.add(tile, &mut sums);
         for (at, (&sum, before)) in sums.iter().zip(before).enumerate() {
             let (row, col) = (at / tile.stride, at % tile.stride);
@@ -276,8 +281,11 @@ mod tests {
                 let [a, b] = [(a, signed[0]), (b, signed[1])]
                     .map(|(word, signed)| codes(word, kernel.codes(), signed));
                 expected += a.iter().zip(&b).map(|(a, b)| a * b).sum::<i64>();
+                if kernel.codes() == 1 {
+                    expected = expected.clamp(i32::MIN.into(), i32::MAX.into());
+                }
             }
-            assert_eq!(sum, expected as i32, "{level:?} {kernel:?} ({row}, {col}) of {tile:?}");
+            assert_eq!(sum, expected as i32, "{level:?} {kernel:?} ({row}, {col}) of {case}");
         }
     }
 
@@ -296,6 +304,9 @@ mod tests {
                         let a = words(key.with(0), ends, rows * (steps + 2));
                         let panel = lanes * (steps + 1);
                         let b = words(key.with(1), ends, 2 * panel);
+                        // Beside one code there is nothing.
+                        let mask = if kernel.codes() == 1 { 0xffff } else { !0 };
+                        let a: Vec<CodeWord> = a.iter().map(|word| word & mask).collect();
                         // One line behind the other, and one beside the other.
                         for (line, step) in [(steps + 2, 1), (1, rows)] {
                             let a = WordLines { words: &a, line, step };

@@ -16,8 +16,7 @@ use systoliq_program::panels::{Side, Word, word_panels};
 use systoliq_program::view::Submatrix;
 
 use crate::bias::Bias;
-use crate::kernels::CodeWord;
-use crate::strips::Strips;
+use crate::strips::{Strips, Words};
 
 /// How many columns of C are summed side by side.
 const LANES: usize = 16;
@@ -174,7 +173,7 @@ where
         ROWS
     }
 
-    fn strip(&self, rows: Range<usize>, _: &mut Vec<CodeWord>, values: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut Words, values: &mut [i64]) -> u64 {
         with_widest_vectors(LaneStrip { lanes: self, rows, values })
     }
 }

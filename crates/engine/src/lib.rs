@@ -6,17 +6,21 @@
 //! | where | sums |
 //! | --- | --- |
 //! | products are not rounded, codes fit 16 bits, and sums cannot overflow, wrap, or are limited at the end | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once |
+//! | sums saturate at every addition, and exact ones fit 30 bits | by integer GEMM as far as none can leave the register, otherwise product by product |
 //! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition, chunk by chunk |
 //! | an operand has blocks, codes fit 16 bits, and a block's sum 32 | block by block by integer GEMM; each sum of a block aligned and added by the adder |
 //! | everything else | by the [`Adder`](systoliq_fxp::Adder) itself |
 
 mod bias;
 mod blocks;
+mod coded;
 mod dot;
 mod kernels;
 mod lanes;
+mod line_sums;
 mod packed;
 mod plan;
+mod saturate;
 mod strips;
 mod words;
 
@@ -29,14 +33,16 @@ use systoliq_program::{
 
 use bias::Bias;
 use blocks::BlockedProduct;
+use coded::Coded;
 use dot::Dot;
 pub use kernels::Level;
-use kernels::{CodeWord, Kernel, Kernels};
+use kernels::{Kernel, Kernels};
 use packed::PackedCopies;
 pub use packed::PackedSource;
 use plan::{CodeRange, Method};
+use saturate::{OneByOne, Saturating};
 pub use strips::StripSums;
-use strips::{AdderSums, Summed};
+use strips::{AdderSums, Summed, Words};
 
 /// The engine that runs programs as fast as this machine can.
 ///
@@ -52,7 +58,7 @@ pub struct Fast {
 #[derive(Clone, Debug, Default)]
 struct Buffers {
     /// Lines of A.
-    words: Vec<CodeWord>,
+    words: Words,
     /// Sums of a strip of rows.
     narrow: Vec<i32>,
     wide: Vec<i64>,
@@ -182,22 +188,32 @@ impl Fast {
         let Some(bias) = Bias::new(task) else {
             return Summed::Wide(Box::new(AdderSums::new(task)));
         };
-        let of =
-            |range: fn(&_) -> CodeRange| Method::of(task, range(&task.a), range(&task.b), &bias);
+        let of = |range: fn(&_) -> CodeRange| {
+            let ranges = [range(&task.a), range(&task.b)];
+            let method = Method::of(task, ranges[0], ranges[1], &bias);
+            let one_by_one = (method == Method::Lanes32)
+                .then(|| OneByOne::new(self.kernels.one_by_one, task, ranges));
+            (method, one_by_one.flatten())
+        };
         // Formats often suffice; otherwise it pays to look at the codes.
-        let method = match of(CodeRange::of_format) {
-            Method::Dot(bounds) if bounds.are_narrow() && !bounds.may_overflow => {
-                Method::Dot(bounds)
+        let (method, one_by_one) = match of(CodeRange::of_format) {
+            found @ (_, Some(_)) => found,
+            found @ (Method::Dot(bounds), _) if bounds.are_narrow() && !bounds.may_overflow => {
+                found
             }
             _ => of(CodeRange::of_codes),
         };
+        let mut pack =
+            |kernel: &dyn Kernel, coding| self.copies.panels((&task.b, source), kernel, coding);
+        if let Some(one_by_one) = one_by_one {
+            let coded = Coded::new(task, self.kernels, &mut pack);
+            return Summed::Narrow(Box::new(Saturating::new(task, bias, coded, one_by_one)));
+        }
         let rounds = task.adder.shift > 0;
         Summed::Wide(match method {
             Method::Dot(bounds) => {
-                let mut pack = |kernel: &dyn Kernel, coding| {
-                    self.copies.panels((&task.b, source), kernel, coding)
-                };
-                let dot = Box::new(Dot::new(task, bias, bounds, self.kernels, &mut pack));
+                let coded = Coded::new(task, self.kernels, &mut pack);
+                let dot = Box::new(Dot::new(task, bias, bounds, coded));
                 match bounds.are_narrow() {
                     true => return Summed::Narrow(dot),
                     false => dot,
@@ -295,6 +311,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sums_that_saturate_at_every_addition_are_those_of_the_reference() {
+        let unsigned = |bits| Format::new(bits, 0, false).unwrap();
+        let formats = [
+            [signed(8), signed(8)],
+            [unsigned(8), signed(8)],
+            [signed(8), unsigned(8)],
+            [signed(5), signed(12)],
+        ];
+        let (mut some, mut all) = (0, 0);
+        for (m, k, n) in [(1, 1, 1), (13, 70, 33), (5, 300, 17), (26, 129, 40)] {
+            let shape = GemmShape { m, k, n };
+            let bias = Tensor::from_codes(signed(16), 1, n, &vec![-1234; n]);
+            for formats in formats {
+                for constant in [None, Some(formats.map(|format| format.min_raw().min(-1) + 2)[0])]
+                {
+                    let constant = constant.filter(|&code| formats[1].min_raw() <= code);
+                    let tensors = tensors(shape, formats, constant);
+                    for bits in 14..=24 {
+                        let rules =
+                            (bits, 0, Rounding::Floor, Overflow::Saturate, OverflowAt::Each, 0);
+                        for bias in [None, Some(&bias)] {
+                            let task = GemmTask { bias, ..task(&tensors, rules) };
+                            let case = format!("{shape:?}, {formats:?}, {constant:?}, {bits} bits");
+                            let expected = Reference.gemm(&task);
+                            some += usize::from(expected.overflowed > 0);
+                            all += usize::from(expected.overflowed == (m * n) as u64);
+                            for level in Level::available() {
+                                assert!(
+                                    Fast::at(level).gemm(&task) == expected,
+                                    "{level:?}: {case}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(some > 100 && all > 10, "{some} products overflow, {all} of them in all sums");
     }
 
     fn method(task: &GemmTask<'_>) -> Method {

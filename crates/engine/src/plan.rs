@@ -46,6 +46,12 @@ impl CodeRange {
         self.min.unsigned_abs().max(self.max.unsigned_abs()).into()
     }
 
+    /// How many bits codes may be shifted by and still fit 16, if they fit 16.
+    pub(crate) fn spare_bits(self) -> Option<u32> {
+        let fits = |code: i64| i16::try_from(code).is_ok();
+        (0..16).rev().find(|&shift| fits(self.min << shift) && fits(self.max << shift))
+    }
+
     /// Whether all codes fit 16 bits.
     pub(crate) fn fits_i16(self) -> bool {
         i16::try_from(self.min).is_ok() && i16::try_from(self.max).is_ok()

@@ -15,6 +15,9 @@ const STRIP_BYTES: usize = 1 << 18;
 /// The fewest rows that are worth reading all of B again.
 const ROWS_MIN: usize = 48;
 
+/// Memory for lines of A.
+pub(crate) type Words = [Vec<CodeWord>; 2];
+
 /// A matrix product whose sums are of type `S`.
 pub(crate) trait Strips<S> {
     /// Rows come in multiples of so many, but for the last.
@@ -22,7 +25,7 @@ pub(crate) trait Strips<S> {
 
     /// Sums all outputs of some rows, row by row; says how many overflowed. What is in `words` means
     /// nothing before or after.
-    fn strip(&self, rows: Range<usize>, words: &mut Vec<CodeWord>, sums: &mut [S]) -> u64;
+    fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [S]) -> u64;
 }
 
 /// A matrix product by the width of its sums.
@@ -90,7 +93,7 @@ impl Strips<i64> for AdderSums<'_> {
         1
     }
 
-    fn strip(&self, rows: Range<usize>, _: &mut Vec<CodeWord>, sums: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut Words, sums: &mut [i64]) -> u64 {
         let GemmShape { k, n, .. } = self.task.shape();
         let mut overflowed = 0;
         for (index, value) in (rows.start * n..).zip(sums) {

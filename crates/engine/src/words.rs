@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::Operand;
-use systoliq_program::panels::{AT_ONCE, Group, Side, lines, panels};
+use systoliq_program::panels::{AT_ONCE, Group, Side, lines, panels, words_of_panels};
 use systoliq_program::view::codes::{CodeBlock, Viewed};
 
 use crate::kernels::{CodeWord, Kernel, WordLines, fill_words, words_of};
+use crate::line_sums::{LineSums, Power, WordCodes};
 
 /// What codes become in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,38 +25,62 @@ pub(crate) enum Coding {
     /// The same with its highest bit flipped: a signed code plus 128 without a sign, or one without a
     /// sign less 128 with one.
     Flipped,
+    /// A code, which fits 16 bits shifted by so many, is alone.
+    Shifted(u32),
 }
+
+/// Words of a line of most caches, which vectors are loaded from fastest.
+const CACHE_LINE_WORDS: usize = 16;
 
 /// Panels of B, `[panel][step][lane]`.
 #[derive(Debug)]
 pub(crate) struct Panels {
-    words: Vec<CodeWord>,
+    /// The words, from the first place that a line of caches begins with.
+    memory: Vec<CodeWord>,
+    first: usize,
     /// Words of a column.
     steps: usize,
-    /// Columns of a panel.
+    /// Columns of a panel, and of all.
     lanes: usize,
-    column_sums: OnceLock<Vec<i32>>,
+    cols: usize,
+    sums: OnceLock<LineSums>,
+    squares: OnceLock<LineSums>,
+    /// The same codes one by one, shifted by so many bits.
+    alone: OnceLock<(u32, Box<Self>)>,
 }
 
 impl Panels {
     /// B for a kernel.
     pub(crate) fn of(operand: &Operand<'_>, kernel: &dyn Kernel, coding: Coding) -> Self {
         let lanes = kernel.lanes();
-        let words = match coding {
-            Coding::Whole => panels(operand, Side::B, lanes, WHOLE),
-            Coding::High => panels(operand, Side::B, lanes, HIGH),
-            Coding::Low => panels(operand, Side::B, lanes, LOW),
-            Coding::Byte => panels(operand, Side::B, lanes, BYTE),
-            Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED),
+        let count = words_of_panels(operand, Side::B, lanes, kernel.codes());
+        let mut memory = vec![0; count + CACHE_LINE_WORDS];
+        let first = memory.as_ptr().align_offset(CACHE_LINE_WORDS * size_of::<CodeWord>());
+        let first = first.min(CACHE_LINE_WORDS);
+        let words = &mut memory[first..first + count];
+        match coding {
+            Coding::Whole => panels(operand, Side::B, lanes, WHOLE, words),
+            Coding::High => panels(operand, Side::B, lanes, HIGH, words),
+            Coding::Low => panels(operand, Side::B, lanes, LOW, words),
+            Coding::Byte => panels(operand, Side::B, lanes, BYTE, words),
+            Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED, words),
+            Coding::Shifted(shift) => panels(operand, Side::B, lanes, Alone { shift }, words),
         };
         let steps = operand.rows().div_ceil(kernel.codes());
-        Self { words, steps, lanes, column_sums: OnceLock::new() }
+        let (sums, squares, alone) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let cols = operand.cols().next_multiple_of(lanes);
+        Self { memory, first, steps, lanes, cols, sums, squares, alone }
+    }
+
+    fn words(&self) -> &[CodeWord] {
+        let count = self.memory.len() - CACHE_LINE_WORDS;
+        &self.memory[self.first..self.first + count]
     }
 
     /// The panels that begin with column `col`, from a step on.
     #[inline(always)]
     pub(crate) fn at(&self, col: usize, step: usize) -> &[CodeWord] {
-        &self.words[col * self.steps + step * self.lanes..]
+        &self.words()[col * self.steps + step * self.lanes..]
     }
 
     /// From a word of a panel to that of the next panel.
@@ -64,38 +88,36 @@ impl Panels {
         self.steps * self.lanes
     }
 
-    /// The sums of the 8-bit codes in each column, modulo 2³².
-    pub(crate) fn column_sums(&self, signed: bool) -> &[i32] {
-        self.column_sums.get_or_init(|| with_widest_vectors(ByteSums { panels: self, signed }))
+    /// Sums of the codes, or of their squares, in each column, in blocks of so many words; one block
+    /// size for all.
+    pub(crate) fn sums(&self, codes: WordCodes, power: Power, block: usize) -> &LineSums {
+        let sums = match power {
+            Power::First => &self.sums,
+            Power::Second => &self.squares,
+        };
+        sums.get_or_init(|| {
+            let mut sums = LineSums::new(self.cols, self.steps.div_ceil(block));
+            for col in (0..self.cols).step_by(self.lanes) {
+                let words = WordLines { words: self.at(col, 0), line: 1, step: self.lanes };
+                sums.add((col, self.lanes), words, [self.steps, block], (codes, power));
+            }
+            sums
+        })
     }
 }
 
-/// Sums the bytes of each column.
-struct ByteSums<'a> {
-    panels: &'a Panels,
-    signed: bool,
-}
-
-impl VectorWork for ByteSums<'_> {
-    type Output = Vec<i32>;
-
-    #[inline(always)]
-    fn run(self) -> Vec<i32> {
-        let Panels { words, steps, lanes, .. } = self.panels;
-        let flip = if self.signed { 0x80 } else { 0 };
-        let mut sums = vec![0i32; words.len() / steps.max(&1)];
-        for (sums, panel) in sums.chunks_mut(*lanes).zip(words.chunks((steps * lanes).max(1))) {
-            for words in panel.chunks(*lanes) {
-                for (sum, &word) in sums.iter_mut().zip(words) {
-                    // Signed bytes plus 128, which has to be taken from them again.
-                    let word = word as u32 ^ (flip * 0x0101_0101);
-                    let halves = (word & 0x00ff_00ff) + (word >> 8 & 0x00ff_00ff);
-                    let bytes = (halves & 0xffff) + (halves >> 16);
-                    *sum = sum.wrapping_add(bytes as i32 - 4 * flip as i32);
-                }
-            }
-        }
-        sums
+impl Panels {
+    /// The operand that these are of, for a kernel of words with one code; `None` if it is here with codes shifted by
+    /// other bits.
+    pub(crate) fn alone(
+        &self,
+        operand: &Operand<'_>,
+        kernel: &dyn Kernel,
+        shift: u32,
+    ) -> Option<&Self> {
+        let pack = || (shift, Box::new(Self::of(operand, kernel, Coding::Shifted(shift))));
+        let (packed, panels) = self.alone.get_or_init(pack);
+        (*packed == shift).then_some(panels)
     }
 }
 
@@ -117,6 +139,7 @@ pub(crate) fn lines_of<'a>(
         Coding::Low => lines(operand, rows, LOW, words),
         Coding::Byte => lines(operand, rows, BYTE, words),
         Coding::Flipped => lines(operand, rows, FLIPPED, words),
+        Coding::Shifted(shift) => lines(operand, rows, Alone { shift }, words),
     };
     WordLines { words, line, step }
 }
@@ -129,7 +152,7 @@ fn in_place<'a>(
     let codes_per_word = match coding {
         Coding::Whole => 2,
         Coding::Byte => 4,
-        Coding::High | Coding::Low | Coding::Flipped => return None,
+        Coding::High | Coding::Low | Coding::Flipped | Coding::Shifted(_) => return None,
     };
     if operand.reading.transposed {
         return None;
@@ -222,6 +245,29 @@ impl Group<4> for Quad {
     }
 }
 
+/// One code in the low half, shifted.
+#[derive(Clone, Copy)]
+struct Alone {
+    shift: u32,
+}
+
+impl Group<1> for Alone {
+    type Word = CodeWord;
+
+    #[inline(always)]
+    fn line<L: Lane>(self, codes: &[L], words: &mut [CodeWord; AT_ONCE]) {
+        self.rows([codes], words);
+    }
+
+    #[inline(always)]
+    fn rows<L: Lane>(self, [codes]: [&[L]; 1], words: &mut [CodeWord]) {
+        for (word, &code) in words.iter_mut().zip(codes) {
+            let code: i32 = code.as_();
+            *word = code.wrapping_shl(self.shift) & 0xffff;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +282,7 @@ mod tests {
             Coding::Low => i64::from(code as u8),
             Coding::Byte => i64::from(code as u8),
             Coding::Flipped => i64::from(code as u8 ^ 0x80),
+            Coding::Shifted(shift) => i64::from((code << shift) as u16),
         }
     }
 
@@ -287,9 +334,13 @@ mod tests {
                         check(&operand, Coding::Byte, quads.signed_a);
                         check(&operand, Coding::Flipped, quads.signed_a);
                         let panels = Panels::of(&operand, quads.signed_b, Coding::Byte);
-                        for (col, &sum) in
-                            panels.column_sums(is_signed)[..operand.cols()].iter().enumerate()
-                        {
+                        let codes = match is_signed {
+                            true => WordCodes::SignedBytes { flipped: 0 },
+                            false => WordCodes::Bytes { flipped: 0 },
+                        };
+                        let mut sums = vec![0; operand.cols()];
+                        panels.sums(codes, Power::First, 1000).between(&(0..1), 0, &mut sums);
+                        for (col, &sum) in sums.iter().enumerate() {
                             let column = (0..operand.rows()).map(|row| operand.code(row, col));
                             assert_eq!(i64::from(sum), column.sum::<i64>(), "{operand:?} {col}");
                         }

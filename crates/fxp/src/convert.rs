@@ -510,6 +510,12 @@ mod tests {
             }
             let raws: Vec<i64> = raws.iter().map(|raw| raw >> shift).collect();
             let (tensor, statistics) = conversion.tensor(1, raws.len(), &raws);
+            let short: Result<Vec<i32>, _> = raws.iter().map(|&raw| raw.try_into()).collect();
+            if let Ok(short) = short {
+                let mut narrow = Tensor::zeros(conversion.to, 1, short.len());
+                prop_assert_eq!(&conversion.write(&short, &mut narrow, 0), &statistics);
+                prop_assert_eq!(&narrow, &tensor);
+            }
             let big: Vec<BigInt> = raws.iter().map(|&raw| raw.into()).collect();
             let (same, others) = conversion.big_tensor(1, raws.len(), &big);
             prop_assert_eq!(&same, &tensor);

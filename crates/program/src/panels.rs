@@ -45,6 +45,9 @@ pub enum Side {
 /// How many words of a line are made before it is the next line's turn.
 pub const AT_ONCE: usize = 32;
 
+/// How many lines the panels of the widest vectors have.
+const VECTOR: usize = 16;
+
 /// How many lines are turned into columns at once.
 const ABREAST: usize = 8;
 
@@ -60,17 +63,33 @@ pub trait Group<const N: usize>: Copy {
     fn rows<L: Lane>(self, rows: [&[L]; N], words: &mut [Self::Word]);
 }
 
-/// Panels of `width` lines, `[panel][k / N][line]`, of words that `group` makes.
+/// How many words panels of `width` lines have, with `codes` codes in each.
+pub fn words_of_panels(operand: &Operand<'_>, side: Side, width: usize, codes: usize) -> usize {
+    let (count, k) = match side {
+        Side::A => (operand.rows(), operand.cols()),
+        Side::B => (operand.cols(), operand.rows()),
+    };
+    count.next_multiple_of(width) * k.div_ceil(codes)
+}
+
+/// Packs panels of `width` lines, `[panel][k / N][line]`, of words that `group` makes, to where zeros are.
+///
+/// # Panics
+///
+/// Unless `words` has as many as [`words_of_panels`] tells.
 pub fn panels<G: Group<N>, const N: usize>(
     operand: &Operand<'_>,
     side: Side,
     width: usize,
     group: G,
-) -> Vec<G::Word> {
+    words: &mut [G::Word],
+) {
+    assert_eq!(words.len(), words_of_panels(operand, side, width, N), "words of {operand:?}");
     with_codes!(operand.tensor, |codes| {
         let viewed = Viewed::new(operand, codes);
         let whole = operand.reading.transposed == (side == Side::B);
-        with_widest_vectors(Pack { viewed, whole, width, group })
+        let pack = Pack { viewed, whole, width, group };
+        with_widest_vectors(PackPanels { pack, words });
     })
 }
 
@@ -97,7 +116,9 @@ where
     i64: AsPrimitive<W>,
 {
     let scale = if zeros < W::BITS { W::one() << zeros as usize } else { W::zero() };
-    panels(operand, side, width, Scaled { scale })
+    let mut words = vec![W::zero(); words_of_panels(operand, side, width, 1)];
+    panels(operand, side, width, Scaled { scale }, &mut words);
+    words
 }
 
 /// Each code by itself, times `2^zeros`.
@@ -134,27 +155,31 @@ struct Pack<'a, L, G, const N: usize> {
     group: G,
 }
 
-impl<L: Lane, G: Group<N>, const N: usize> VectorWork for Pack<'_, L, G, N> {
-    type Output = Vec<G::Word>;
+/// Packs all panels.
+struct PackPanels<'a, 'w, L, G: Group<N>, const N: usize> {
+    pack: Pack<'a, L, G, N>,
+    words: &'w mut [G::Word],
+}
+
+impl<L: Lane, G: Group<N>, const N: usize> VectorWork for PackPanels<'_, '_, L, G, N> {
+    type Output = ();
 
     #[inline(always)]
-    fn run(self) -> Vec<G::Word> {
-        let (count, k) = self.sizes();
-        let steps = k.div_ceil(N);
-        let mut words = vec![Zero::zero(); count.next_multiple_of(self.width) * steps];
+    fn run(self) {
+        let Self { pack, words } = self;
+        let (count, k) = pack.sizes();
         if words.is_empty() {
-            return words;
+            return;
         }
         let mut buffer = Vec::new();
-        for (at, panel) in words.chunks_exact_mut(steps * self.width).enumerate() {
-            let lines = at * self.width..count.min((at + 1) * self.width);
-            if self.whole {
-                self.turn(self.viewed.block(lines, 0..k, &mut buffer), panel);
+        for (at, panel) in words.chunks_exact_mut(k.div_ceil(N) * pack.width).enumerate() {
+            let lines = at * pack.width..count.min((at + 1) * pack.width);
+            if pack.whole {
+                pack.turn(pack.viewed.block(lines, 0..k, &mut buffer), panel);
             } else {
-                self.interleave(lines, panel, &mut buffer);
+                pack.interleave(lines, panel, &mut buffer);
             }
         }
-        words
     }
 }
 
@@ -209,7 +234,13 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
                     row
                 });
                 if rows.iter().all(|row| !row.is_empty()) {
-                    self.group.rows(rows, &mut slots[..lines.len()]);
+                    match slots.first_chunk_mut::<VECTOR>() {
+                        // Lengths that the compiler knows.
+                        Some(slots) if lines.len() == VECTOR => {
+                            self.group.rows(rows.map(|row| &row[..VECTOR]), slots);
+                        }
+                        _ => self.group.rows(rows, &mut slots[..lines.len()]),
+                    }
                     continue;
                 }
                 for from in (0..lines.len()).step_by(ZEROS) {

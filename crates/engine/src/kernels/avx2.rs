@@ -1,10 +1,9 @@
 //! Kernels on vectors of 256 bits.
 
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use super::portable::KERNELS;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::KERNELS;
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) const KERNELS: super::Kernels =
-    super::Kernels { pairs: &super::portable::Avx2Pairs, quads: None };
 
 /// Whether this machine has what the kernels are compiled for.
 pub(super) fn is_available() -> bool {
@@ -24,7 +23,8 @@ mod x86 {
     const LANES: usize = 8;
 
     /// The kernels of this level.
-    pub(in crate::kernels) const KERNELS: Kernels = Kernels { pairs: &Avx2Pairs, quads: None };
+    pub(in crate::kernels) const KERNELS: Kernels =
+        Kernels { pairs: &Avx2Pairs, quads: None, one_by_one: None };
 
     /// For pairs of signed 16-bit codes.
     #[derive(Debug)]
@@ -70,22 +70,24 @@ mod x86 {
         for (row, line) in lines.iter_mut().enumerate() {
             *line = row.min(rows - 1) * a.line;
         }
-        for step in 0..steps {
+        // Places beyond the last step are not read.
+        let (mut a_place, mut b_place) = (a.words.as_ptr(), b.as_ptr());
+        for _ in 0..steps {
             let mut b_words = [_mm256_setzero_si256(); PANELS];
             for (at, words) in b_words.iter_mut().enumerate() {
+                let place = b_place.wrapping_add(at * panel);
                 // SAFETY: the tile fits.
-                let place = unsafe { b.as_ptr().add(at * panel + step * LANES) };
-                // SAFETY: as many words are there.
                 *words = unsafe { _mm256_loadu_si256(place.cast()) };
             }
-            for (line, totals) in lines.iter().zip(&mut totals) {
+            for (&line, totals) in lines.iter().zip(&mut totals) {
                 // SAFETY: the tile fits.
-                let word = unsafe { *a.words.get_unchecked(line + step * a.step) };
-                let word = _mm256_set1_epi32(word);
+                let word = _mm256_set1_epi32(unsafe { *a_place.wrapping_add(line) });
                 for (total, words) in totals.iter_mut().zip(b_words) {
                     *total = _mm256_add_epi32(*total, _mm256_madd_epi16(word, words));
                 }
             }
+            a_place = a_place.wrapping_add(a.step);
+            b_place = b_place.wrapping_add(LANES);
         }
         for (row, totals) in totals.iter().enumerate() {
             for (at, &total) in totals.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Kernels on vectors of 512 bits.
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use super::avx2::{KERNELS, KERNELS as VNNI_KERNELS};
+pub(super) use super::portable::{KERNELS, KERNELS as VNNI_KERNELS};
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{KERNELS, VNNI_KERNELS};
 
@@ -32,12 +32,14 @@ mod x86 {
     const LANES: usize = 16;
 
     /// The kernels without `vnni`.
-    pub(in crate::kernels) const KERNELS: Kernels = Kernels { pairs: &Avx512Pairs, quads: None };
+    pub(in crate::kernels) const KERNELS: Kernels =
+        Kernels { pairs: &Avx512Pairs, quads: None, one_by_one: None };
 
     /// The kernels with it.
     pub(in crate::kernels) const VNNI_KERNELS: Kernels = Kernels {
         pairs: &VnniPairs,
         quads: Some(Quads { signed_a: &QuadsOfSignedA, signed_b: &QuadsOfSignedB }),
+        one_by_one: Some(&SaturatingWords),
     };
 
     /// Defines a kernel by what it does with a vector of sums, a word of A in all lanes, and a vector of B.
@@ -57,41 +59,49 @@ mod x86 {
                     sums: &mut [i32],
                 ) {
                     let SumTile { a, b, panel, steps, rows, cols, stride } = *tile;
-                    let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
-                    // A row that the tile does not have is its last once more.
-                    let mut lines = [0; ROWS];
-                    for (row, line) in lines.iter_mut().enumerate() {
-                        *line = row.min(rows - 1) * a.line;
+                    let mut masks = [0; PANELS];
+                    for (at, mask) in masks.iter_mut().enumerate() {
+                        *mask = ((1u32 << (cols - at * LANES).min(LANES)) - 1) as __mmask16;
                     }
-                    for step in 0..steps {
+                    // A row that the tile does not have is its last once more.
+                    let first = sums.as_mut_ptr();
+                    let mut lines = [0; ROWS];
+                    let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
+                    for row in 0..ROWS {
+                        let used = row.min(rows - 1);
+                        lines[row] = used * a.line;
+                        for at in 0..PANELS {
+                            let place = first.wrapping_add(used * stride + at * LANES);
+                            // SAFETY: the tile fits, and no lane beyond its columns is touched.
+                            totals[row][at] = unsafe { _mm512_maskz_loadu_epi32(masks[at], place) };
+                        }
+                    }
+                    // Places beyond the last step are not read.
+                    let (mut a_place, mut b_place) = (a.words.as_ptr(), b.as_ptr());
+                    for _ in 0..steps {
                         let mut b_words = [_mm512_setzero_si512(); PANELS];
                         for (at, words) in b_words.iter_mut().enumerate() {
+                            let place = b_place.wrapping_add(at * panel);
                             // SAFETY: the tile fits.
-                            let place = unsafe { b.as_ptr().add(at * panel + step * LANES) };
-                            // SAFETY: as many words are there.
                             *words = unsafe { _mm512_loadu_si512(place.cast()) };
                         }
-                        for (line, totals) in lines.iter().zip(&mut totals) {
+                        for (&line, totals) in lines.iter().zip(&mut totals) {
                             // SAFETY: the tile fits.
-                            let word = unsafe { *a.words.get_unchecked(line + step * a.step) };
+                            let word = unsafe { *a_place.wrapping_add(line) };
                             let word = _mm512_set1_epi32(word);
                             for (total, words) in totals.iter_mut().zip(b_words) {
                                 *total = $add_products(*total, word, words);
                             }
                         }
+                        a_place = a_place.wrapping_add(a.step);
+                        b_place = b_place.wrapping_add(LANES);
                     }
-                    for (row, totals) in totals.iter().enumerate() {
-                        for (at, &total) in totals.iter().enumerate() {
+                    for row in 0..ROWS {
+                        for at in 0..PANELS {
                             if row < rows {
-                                let used = (cols - at * LANES).min(LANES);
-                                let mask = ((1u32 << used) - 1) as __mmask16;
+                                let place = first.wrapping_add(row * stride + at * LANES);
                                 // SAFETY: the tile fits, and no lane beyond its columns is touched.
-                                unsafe {
-                                    let place = sums.as_mut_ptr().add(row * stride + at * LANES);
-                                    let sum = _mm512_maskz_loadu_epi32(mask, place);
-                                    let sum = _mm512_add_epi32(sum, total);
-                                    _mm512_mask_storeu_epi32(place, mask, sum);
-                                }
+                                unsafe { _mm512_mask_storeu_epi32(place, masks[at], totals[row][at]) };
                             }
                         }
                     }
@@ -151,5 +161,10 @@ mod x86 {
         /// For quads of 8-bit codes, unsigned in A and signed in B.
         QuadsOfSignedB, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
         _mm512_dpbusd_epi32
+    );
+    define_kernel!(
+        /// For words with one code in the low half: sums saturate at every addition.
+        SaturatingWords, 1, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        _mm512_dpwssds_epi32
     );
 }

@@ -1,13 +1,17 @@
 //! Kernels in plain loops.
 
-use super::{CodeWord, Kernel, SumTile};
+use super::{CodeWord, Kernel, Kernels, SumTile};
 
 const ROWS: usize = 4;
 const LANES: usize = 8;
 
+/// The kernels of this level.
+pub(super) const KERNELS: Kernels =
+    Kernels { pairs: &PortablePairs, quads: None, one_by_one: None };
+
 /// For pairs of signed 16-bit codes.
 #[derive(Debug)]
-pub(super) struct PortablePairs;
+struct PortablePairs;
 
 impl Kernel for PortablePairs {
     fn codes(&self) -> usize {

@@ -1,0 +1,123 @@
+//! Operands in the words of the kernel that multiplies them fastest.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use systoliq_fxp::Codes;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::{GemmTask, Operand};
+
+use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, WordLines};
+use crate::line_sums::{LineSums, Power, WordCodes};
+use crate::words::{Coding, Panels, lines_of};
+
+/// Products of the shortest range of k of which sums are bounded by themselves.
+pub(crate) const BLOCK: usize = 64;
+
+/// Operands of which all codes fit 16 bits, in words.
+pub(crate) struct Coded<'t> {
+    pub(crate) shape: GemmShape,
+    pub(crate) kernel: &'static dyn Kernel,
+    pub(crate) a: &'t Operand<'t>,
+    /// What codes of A become.
+    pub(crate) coding: Coding,
+    /// By how much they exceed A's codes then.
+    pub(crate) excess: i32,
+    pub(crate) b: Arc<Panels>,
+    /// What is in words of A and of B.
+    pub(crate) words: [WordCodes; 2],
+}
+
+impl<'t> Coded<'t> {
+    /// Of a right operand that `pack` packs.
+    pub(crate) fn new(
+        task: &'t GemmTask<'_>,
+        kernels: Kernels,
+        pack: &mut dyn FnMut(&dyn Kernel, Coding) -> Arc<Panels>,
+    ) -> Self {
+        let (shape, a) = (task.shape(), &task.a);
+        let bytes = signed_bytes(a).zip(signed_bytes(&task.b));
+        let Some((quads, (a_signed, b_signed))) = kernels.quads.zip(bytes) else {
+            let (kernel, coding) = (kernels.pairs, Coding::Whole);
+            let (b, words) = (pack(kernel, coding), [WordCodes::Pair; 2]);
+            return Self { shape, kernel, a, coding, excess: 0, b, words };
+        };
+        // One operand has to be signed and the other not.
+        let kernel = if b_signed { quads.signed_b } else { quads.signed_a };
+        let (coding, excess) = match (a_signed, b_signed) {
+            (true, true) => (Coding::Flipped, 128),
+            (false, false) => (Coding::Flipped, -128),
+            _ => (Coding::Byte, 0),
+        };
+        let flipped = if coding == Coding::Flipped { 0x80 } else { 0 };
+        let words = [(a_signed, flipped), (b_signed, 0)].map(|(signed, flipped)| match signed {
+            true => WordCodes::SignedBytes { flipped },
+            false => WordCodes::Bytes { flipped },
+        });
+        Self { shape, kernel, a, coding, excess, b: pack(kernel, Coding::Byte), words }
+    }
+
+    /// Words of each line.
+    pub(crate) fn steps(&self) -> usize {
+        self.shape.k.div_ceil(self.kernel.codes())
+    }
+
+    /// Words of each line that are proven together at least.
+    pub(crate) fn block(&self) -> usize {
+        BLOCK / self.kernel.codes()
+    }
+
+    /// How many blocks of so many words each line has.
+    pub(crate) fn blocks(&self) -> usize {
+        self.steps().div_ceil(self.block())
+    }
+
+    /// Sums of the columns of B in blocks.
+    pub(crate) fn b_sums(&self, power: Power) -> &LineSums {
+        self.b.sums(self.words[1], power, self.block())
+    }
+
+    /// The lines of A of some rows.
+    pub(crate) fn lines<'s>(
+        &'s self,
+        rows: Range<usize>,
+        words: &'s mut Vec<CodeWord>,
+    ) -> WordLines<'s> {
+        lines_of(self.a, rows, self.coding, words)
+    }
+
+    /// The tiles of a strip of so many rows whose lines of A are at hand, each with its first row and
+    /// column.
+    pub(crate) fn tiles<'s>(
+        &'s self,
+        a: WordLines<'s>,
+        rows: usize,
+    ) -> impl Iterator<Item = (SumTile<'s>, [usize; 2])> + use<'s> {
+        let n = self.shape.n;
+        let (rows_max, cols_max) = (self.kernel.rows(), self.kernel.cols());
+        let cols = (0..n).step_by(cols_max);
+        let places =
+            cols.flat_map(move |col| (0..rows).step_by(rows_max).map(move |row| [row, col]));
+        places.map(move |[row, col]| {
+            let tile = SumTile {
+                a: a.from(row),
+                b: self.b.at(col, 0),
+                panel: self.b.panel(),
+                steps: self.steps(),
+                rows: rows_max.min(rows - row),
+                cols: cols_max.min(n - col),
+                stride: n,
+            };
+            (tile, [row, col])
+        })
+    }
+}
+
+/// Whether the codes of a tensor are bytes, and then whether they are signed.
+fn signed_bytes(operand: &Operand<'_>) -> Option<bool> {
+    match operand.tensor.codes() {
+        Codes::I8(_) => Some(true),
+        Codes::U8(_) => Some(false),
+        _ => None,
+    }
+}
