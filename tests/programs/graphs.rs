@@ -7,7 +7,7 @@ use systoliq_nn::{
     ClippedRelu, Dense, EdgeFunction, Golden, Graph, Loss, Operator, Quantity, Shape, Training,
     ValueId,
 };
-use systoliq_program::{Plan, PrecisionSpec, TensorId, WriteId};
+use systoliq_program::{Plan, PrecisionSpec, TensorId};
 
 use super::*;
 

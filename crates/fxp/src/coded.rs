@@ -1,13 +1,10 @@
 //! Rows of a matrix of few different values, converted once, of which some are taken at a time.
 
-use num_bigint::BigInt;
-use num_traits::Zero;
-
 use crate::convert::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Conversion, ConversionStatistics, Lane, Rounding, Tensor};
+use crate::{Conversion, ConversionStatistics, Lane, Rounding, Tensor, Whole};
 
 /// Converted rows, and what that did to each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +90,12 @@ impl CodedRows {
             ..ConversionStatistics::default()
         };
         let [xx, xy, yy] = PIECES.map(|pieces| {
-            sums[pieces].iter().rev().fold(BigInt::zero(), |sum, &piece| (sum << 32) + piece)
+            let mut whole = Whole::default();
+            for &piece in sums[pieces].iter().rev() {
+                whole <<= 32;
+                whole += piece;
+            }
+            whole
         });
         self.conversion.finish(&mut statistics, Products { xx, xy, yy });
         (self.codes.take_rows(rows, spare), statistics)

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use num_traits::AsPrimitive;
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
-use systoliq_program::panels::{AT_ONCE, Group, Side, panels};
+use systoliq_program::panels::{AT_ONCE, Group, Side, panels, words_of_panels};
 use systoliq_program::view::codes::Viewed;
 use systoliq_program::{GemmTask, Operand};
 
@@ -233,14 +233,14 @@ where
     i64: AsPrimitive<W>,
 {
     let Mapping { rows, cols, shape, .. } = run.mapping;
-    let mut panels = panels(operand, side, cols, Kept(PhantomData));
     // Pieces of a row are read whole, also where less of it is left.
-    let spare = rows * cols + LANES;
-    panels.resize(panels.len() + spare, W::zero());
+    let (words, spare) = (words_of_panels(operand, side, cols, 1), rows * cols + LANES);
+    let mut held = vec![W::zero(); words + spare];
+    panels(operand, side, cols, Kept(PhantomData), &mut held[..words]);
     let registers = || vec![W::zero(); spare];
     let held = StayingOperand {
         run,
-        panels: &panels,
+        panels: &held,
         panel: shape.k * cols,
         flips: Flips::of_width(operand.tensor.format().bits()),
         chain: registers(),
