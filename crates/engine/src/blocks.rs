@@ -57,6 +57,7 @@ impl<'t> BlockedProduct<'t> {
                 rows: running.len() / stride,
                 cols: stride,
                 stride,
+                start: None,
             };
             self.kernel.add(&tile, narrow);
             let last = k.min((from + steps) * codes) - 1;

@@ -107,6 +107,7 @@ impl<'t> Coded<'t> {
                 rows: rows_max.min(rows - row),
                 cols: cols_max.min(n - col),
                 stride: n,
+                start: None,
             };
             (tile, [row, col])
         })

@@ -30,6 +30,8 @@ pub(crate) struct Dot<'t> {
     steps_at_once: usize,
     /// What the sums of each column start at.
     start: Vec<i64>,
+    /// The same modulo 2³².
+    narrow_start: Vec<i32>,
     /// What is added last, unless sums start at it.
     bias: Option<Bias>,
     /// The zeros to append to exact sums.
@@ -78,18 +80,8 @@ impl<'t> Dot<'t> {
             false => Limit::Fits,
         };
         let steps_at_once = usize::try_from(longest).unwrap_or(usize::MAX).max(1);
-        Self { coded, parts, steps_at_once, start, bias, zeros, limit }
-    }
-
-    /// Gives each row of sums what it starts at.
-    fn begin<S: Word>(&self, sums: &mut [S])
-    where
-        i64: AsPrimitive<S>,
-    {
-        let n = self.coded.shape.n;
-        let (first, others) = sums.split_at_mut(n.min(sums.len()));
-        first.iter_mut().zip(&self.start).for_each(|(sum, start)| *sum = start.as_());
-        others.chunks_mut(n.max(1)).for_each(|row| row.copy_from_slice(first));
+        let narrow_start = start.iter().map(|&start| start as i32).collect();
+        Self { coded, parts, steps_at_once, start, narrow_start, bias, zeros, limit }
     }
 
     /// Does to sums what is left to do, and says how many overflowed.
@@ -110,9 +102,9 @@ impl Strips<i32> for Dot<'_> {
     }
 
     fn strip(&self, rows: Range<usize>, [words, _]: &mut Words, sums: &mut [i32]) -> u64 {
-        self.begin(sums);
         let a = self.coded.lines(rows.clone(), words);
         for (tile, [row, col]) in self.coded.tiles(a, rows.len()) {
+            let tile = SumTile { start: Some(&self.narrow_start[col..]), ..tile };
             self.coded.kernel.add(&tile, &mut sums[row * tile.stride + col..]);
         }
         self.end(rows, sums)
@@ -125,7 +117,9 @@ impl Strips<i64> for Dot<'_> {
     }
 
     fn strip(&self, rows: Range<usize>, [words, _]: &mut Words, sums: &mut [i64]) -> u64 {
-        self.begin(sums);
+        for row in sums.chunks_exact_mut(self.coded.shape.n.max(1)) {
+            row.copy_from_slice(&self.start);
+        }
         for &(coding, zeros) in &self.parts {
             let a = lines_of(self.coded.a, rows.clone(), coding, words);
             for (tile, [row, col]) in self.coded.tiles(a, rows.len()) {

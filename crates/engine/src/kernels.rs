@@ -120,6 +120,8 @@ pub(crate) struct SumTile<'a> {
     pub(crate) cols: usize,
     /// From a sum to that of the next row.
     pub(crate) stride: usize,
+    /// What the sums of each column start at; otherwise products are added to what is there.
+    pub(crate) start: Option<&'a [i32]>,
 }
 
 /// What multiplies tiles.
@@ -136,7 +138,8 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
     /// The most columns of a tile, those of whole panels.
     fn cols(&self) -> usize;
 
-    /// Adds the products of a tile to its sums, modulo 2³² unless the kernel says otherwise.
+    /// Adds the products of a tile to its sums, or to what these start at, modulo 2³² unless the kernel says
+    /// otherwise.
     ///
     /// # Safety
     ///
@@ -146,7 +149,8 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
 }
 
 impl dyn Kernel + '_ {
-    /// Adds the products of a tile to its sums, modulo 2³² unless the kernel says otherwise.
+    /// Adds the products of a tile to its sums, or to what these start at, modulo 2³² unless the kernel says
+    /// otherwise.
     ///
     /// # Panics
     ///
@@ -162,7 +166,8 @@ impl dyn Kernel + '_ {
 impl SumTile<'_> {
     /// Asserts that the tile is one of a kernel, and that all it reads and writes is there.
     fn assert_fits(&self, kernel: &dyn Kernel, sums: usize) {
-        let Self { a, b, panel, steps, rows, cols, stride } = *self;
+        let Self { a, b, panel, steps, rows, cols, stride, start } = *self;
+        assert!(start.is_none_or(|start| cols <= start.len()), "{kernel:?}: starts of sums");
         assert!((1..=kernel.rows()).contains(&rows), "{kernel:?}: {rows} rows");
         assert!((1..=kernel.cols()).contains(&cols), "{kernel:?}: {cols} columns");
         assert!((rows - 1) * stride + cols <= sums, "{kernel:?}: {sums} sums");
@@ -273,7 +278,8 @@ mod tests {
         kernel.add(tile, &mut sums);
         for (at, (&sum, before)) in sums.iter().zip(before).enumerate() {
             let (row, col) = (at / tile.stride, at % tile.stride);
-            let mut expected = i64::from(before);
+            let first = tile.start.filter(|_| col < tile.cols).map_or(before, |start| start[col]);
+            let mut expected = i64::from(first);
             for step in 0..if col < tile.cols { tile.steps } else { 0 } {
                 let a = tile.a.words[row * tile.a.line + step * tile.a.step];
                 let lanes = kernel.lanes();
@@ -311,8 +317,12 @@ mod tests {
                         for (line, step) in [(steps + 2, 1), (1, rows)] {
                             let a = WordLines { words: &a, line, step };
                             let stride = cols + 3;
-                            let tile = SumTile { a, b: &b, panel, steps, rows, cols, stride };
-                            check(found, &tile, key.with(2));
+                            let starts = words(key.with(3), false, cols);
+                            for start in [None, Some(&*starts)] {
+                                let tile =
+                                    SumTile { a, b: &b, panel, steps, rows, cols, stride, start };
+                                check(found, &tile, key.with(2));
+                            }
                         }
                     }
                 }

@@ -112,7 +112,8 @@ impl Limit {
     where
         i64: AsPrimitive<S>,
     {
-        let mut overflowed = 0;
+        // Sums that are checked for overflow are not made by vector units.
+        let mut overflowed = 0u64;
         match self {
             Self::Fits => {}
             // A word too narrow for the register is one that no sum leaves.
@@ -121,7 +122,7 @@ impl Limit {
                 let unused = (S::BITS - bits) as usize;
                 for sum in sums {
                     let limited = (*sum << unused) >> unused;
-                    overflowed += u64::from(limited != *sum);
+                    overflowed = overflowed.wrapping_add(u64::from(limited != *sum));
                     *sum = limited;
                 }
             }
@@ -130,7 +131,7 @@ impl Limit {
                 let high = S::from(high).unwrap_or(S::max_value());
                 for sum in sums {
                     let limited = (*sum).max(low).min(high);
-                    overflowed += u64::from(limited != *sum);
+                    overflowed = overflowed.wrapping_add(u64::from(limited != *sum));
                     *sum = limited;
                 }
             }

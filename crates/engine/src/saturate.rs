@@ -148,8 +148,7 @@ impl SettledTile<'_, '_> {
         if blocks.is_empty() {
             return;
         }
-        let ends = self.strip.product.ends;
-        if with_widest_vectors(Reach { at: self, blocks: &blocks, sums }) <= ends.1 as u32 {
+        if with_widest_vectors(Proof { at: self, blocks: &blocks, sums }) {
             return self.add(&blocks, sums);
         }
         if blocks.len() == 1 {
@@ -227,43 +226,35 @@ impl SettledTile<'_, '_> {
     }
 }
 
-/// How far from 0 any sum of a tile may get within some blocks.
-struct Reach<'a> {
+/// Whether no sum of a tile can leave the register within some blocks.
+struct Proof<'a> {
     at: &'a SettledTile<'a, 'a>,
     blocks: &'a Range<usize>,
     sums: &'a TileSums,
 }
 
-/// The root of what is not negative, or more.
-#[inline(always)]
-fn root_of(square: i32) -> u32 {
-    // A float is within 1 of the root, and what it gives is checked.
-    let root = (square as f32).sqrt() as i32 as u32;
-    let is_less = |root: u32| root.wrapping_mul(root) < square as u32;
-    let root = if is_less(root) { root + 1 } else { root };
-    if is_less(root) { root + 1 } else { root }
-}
-
-impl VectorWork for Reach<'_> {
-    type Output = u32;
+impl VectorWork for Proof<'_> {
+    type Output = bool;
 
     #[inline(always)]
-    fn run(self) -> u32 {
+    fn run(self) -> bool {
         let SettledTile { strip, tile, row, col, .. } = self.at;
         let (mut a, mut b) = ([0; TILE_ROWS], [0; TILE_COLS]);
         strip.a_squares.between(self.blocks, *row, &mut a[..tile.rows]);
         let squares = strip.product.coded.b_sums(Power::Second);
         squares.between(self.blocks, *col, &mut b[..tile.cols]);
-        let (mut a_roots, mut b_roots) = ([0; TILE_ROWS], [0; TILE_COLS]);
-        a_roots.iter_mut().zip(a).for_each(|(root, square)| *root = root_of(square));
-        b_roots.iter_mut().zip(b).for_each(|(root, square)| *root = root_of(square));
-        let mut most = [0; TILE_COLS];
-        for (a, sums) in a_roots.iter().zip(self.sums) {
-            for ((most, b), sum) in most.iter_mut().zip(&b_roots).zip(sums) {
-                *most = (*most).max(sum.unsigned_abs().wrapping_add(a.wrapping_mul(*b)));
+        let most = strip.product.ends.1;
+        let mut signs = 0;
+        for (&a, sums) in a.iter().zip(self.sums) {
+            for (&b, &sum) in b.iter().zip(sums) {
+                // |sum| + ‖a‖ · ‖b‖ ≤ most, all of which have at most 31 bits.
+                let room = most.wrapping_sub(sum.wrapping_abs());
+                let room = i64::from(room).wrapping_mul(room.into());
+                signs |= room.wrapping_sub(i64::from(a).wrapping_mul(b.into()));
+                signs |= i64::from(most.wrapping_sub(sum.wrapping_abs()));
             }
         }
-        most.iter().fold(0, |most, &found| most.max(found))
+        signs >= 0
     }
 }
 
@@ -314,7 +305,8 @@ impl VectorWork for LeaveTile<'_> {
     #[inline(always)]
     fn run(self) -> u64 {
         let SettledTile { strip, tile, row, col, .. } = self.at;
-        let Saturating { bias, ends: (low, high), .. } = strip.product;
+        let bias = &strip.product.bias;
+        let (low, high) = strip.product.ends;
         let rows = self.settled.iter().zip(self.exact).zip(self.sums.chunks_mut(tile.stride));
         let first = strip.rows.start + row;
         let mut buffer = [0; TILE_COLS];
@@ -323,8 +315,10 @@ impl VectorWork for LeaveTile<'_> {
             let bias = bias.row(i, *col..col + tile.cols, &mut buffer);
             let settled = settled.iter().zip(exact).zip(bias);
             for (sum, ((&settled, &exact), &bias)) in sums.iter_mut().zip(settled) {
-                *sum = settled.wrapping_add(bias as i32).max(*low).min(*high);
-                overflowed += u32::from(*sum != exact.wrapping_add(bias as i32));
+                *sum = settled.wrapping_add(bias as i32).max(low).min(high);
+                // Sums that are checked for overflow are not made by vector units.
+                let is_other = *sum != exact.wrapping_add(bias as i32);
+                overflowed = overflowed.wrapping_add(is_other.into());
             }
         }
         overflowed.into()

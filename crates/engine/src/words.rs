@@ -239,8 +239,9 @@ impl Group<4> for Quad {
     fn rows<L: Lane>(self, [first, second, third, fourth]: [&[L]; 4], words: &mut [CodeWord]) {
         let codes = first.iter().zip(second).zip(third.iter().zip(fourth));
         for (word, ((&first, &second), (&third, &fourth))) in words.iter_mut().zip(codes) {
-            let bytes = [first, second, third, fourth].map(|code| u32::from(self.byte(code)));
-            *word = (bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24) as CodeWord;
+            let byte = |code: L| u32::from(self.byte(code));
+            let low = byte(first) | byte(second) << 8;
+            *word = (low | byte(third) << 16 | byte(fourth) << 24) as CodeWord;
         }
     }
 }

@@ -172,12 +172,27 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for PackPanels<'_, '_, L, 
             return;
         }
         let mut buffer = Vec::new();
-        for (at, panel) in words.chunks_exact_mut(k.div_ceil(N) * pack.width).enumerate() {
-            let lines = at * pack.width..count.min((at + 1) * pack.width);
-            if pack.whole {
+        let panel = k.div_ceil(N) * pack.width;
+        if pack.whole {
+            for (at, panel) in words.chunks_exact_mut(panel).enumerate() {
+                let lines = at * pack.width..count.min((at + 1) * pack.width);
                 pack.turn(pack.viewed.block(lines, 0..k, &mut buffer), panel);
-            } else {
-                pack.interleave(lines, panel, &mut buffer);
+            }
+            return;
+        }
+        // Some panels together read whole lines of caches.
+        for (at, panels) in words.chunks_mut(ABREAST * panel).enumerate() {
+            let first = at * ABREAST * pack.width;
+            let lines = first..count.min(first + ABREAST * pack.width);
+            for from in (0..k).step_by(AT_ONCE * N) {
+                let some = from..k.min(from + AT_ONCE * N);
+                let part = from / N * pack.width..some.end.div_ceil(N) * pack.width;
+                let block = pack.viewed.block(some, lines.clone(), &mut buffer);
+                for (beside, panel) in panels.chunks_exact_mut(panel).enumerate() {
+                    let first = beside * pack.width;
+                    let lines = first..lines.len().min(first + pack.width);
+                    pack.interleave(block, lines, &mut panel[part.clone()]);
+                }
             }
         }
     }
@@ -215,41 +230,35 @@ impl<L: Lane, G: Group<N>, const N: usize> Pack<'_, L, G, N> {
         }
     }
 
-    /// Fills a panel from lines that are columns of what is stored, some k after the other.
+    /// Fills a part of a panel from some columns of a block with a k in each row.
     #[inline(always)]
-    fn interleave(&self, lines: Range<usize>, panel: &mut [G::Word], buffer: &mut Vec<L>) {
-        let k = self.viewed.rows();
-        let parts = panel.chunks_mut(AT_ONCE * self.width);
-        for (part, from) in parts.zip((0..k).step_by(AT_ONCE * N)) {
-            let steps = from..k.min(from + AT_ONCE * N);
-            let CodeBlock { codes, stride } = self.viewed.block(steps, lines.clone(), buffer);
-            let mut ahead = codes;
-            for slots in part.chunks_exact_mut(self.width) {
-                // Zeros stand in for a missing k, some lines at a time.
-                const ZEROS: usize = 64;
-                let zeros = [L::zero(); ZEROS];
-                let rows: [&[L]; N] = from_fn(|_| {
-                    let row = &ahead[..lines.len().min(ahead.len())];
-                    ahead = &ahead[stride.min(ahead.len())..];
-                    row
-                });
-                if rows.iter().all(|row| !row.is_empty()) {
-                    match slots.first_chunk_mut::<VECTOR>() {
-                        // Lengths that the compiler knows.
-                        Some(slots) if lines.len() == VECTOR => {
-                            self.group.rows(rows.map(|row| &row[..VECTOR]), slots);
-                        }
-                        _ => self.group.rows(rows, &mut slots[..lines.len()]),
-                    }
-                    continue;
+    fn interleave(&self, block: CodeBlock<'_, L>, lines: Range<usize>, part: &mut [G::Word]) {
+        let mut ahead = block.codes;
+        for slots in part.chunks_exact_mut(self.width) {
+            let rows: [&[L]; N] = from_fn(|_| {
+                let row = ahead.get(lines.clone()).unwrap_or_default();
+                ahead = &ahead[block.stride.min(ahead.len())..];
+                row
+            });
+            let is_whole = rows.iter().all(|row| !row.is_empty());
+            match slots.first_chunk_mut::<VECTOR>() {
+                // Lengths that the compiler knows.
+                Some(slots) if is_whole && lines.len() == VECTOR => {
+                    self.group.rows(rows.map(|row| &row[..VECTOR]), slots);
                 }
-                for from in (0..lines.len()).step_by(ZEROS) {
-                    let some = from..lines.len().min(from + ZEROS);
-                    let rows =
-                        rows.map(|row| row.get(some.clone()).unwrap_or(&zeros[..some.len()]));
-                    self.group.rows(rows, &mut slots[some]);
-                }
+                _ if is_whole => self.group.rows(rows, &mut slots[..lines.len()]),
+                _ => self.interleave_last(rows, &mut slots[..lines.len()]),
             }
+        }
+    }
+
+    /// Fills words of which some k are missing, for which zeros stand in.
+    fn interleave_last(&self, rows: [&[L]; N], slots: &mut [G::Word]) {
+        let zeros = [L::zero(); VECTOR];
+        for (at, slots) in slots.chunks_mut(VECTOR).enumerate() {
+            let some = at * VECTOR..at * VECTOR + slots.len();
+            let rows = rows.map(|row| row.get(some.clone()).unwrap_or(&zeros[..slots.len()]));
+            self.group.rows(rows, slots);
         }
     }
 
@@ -282,8 +291,13 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for PackLines<'_, '_, L, G
         }
         let mut buffer = Vec::new();
         if !pack.whole {
-            pack.interleave(lines.clone(), words, &mut buffer);
-            return (1, lines.len());
+            let width = lines.len();
+            for (part, from) in words.chunks_mut(AT_ONCE * width).zip((0..k).step_by(AT_ONCE * N)) {
+                let some = from..k.min(from + AT_ONCE * N);
+                let block = pack.viewed.block(some, lines.clone(), &mut buffer);
+                pack.interleave(block, 0..width, part);
+            }
+            return (1, width);
         }
         for (line, words) in lines.zip(words.chunks_exact_mut(steps)) {
             let codes = pack.viewed.block(line..line + 1, 0..k, &mut buffer).codes;

@@ -63,7 +63,7 @@ mod x86 {
     /// As that of [`Kernel::run`].
     #[target_feature(enable = "avx2")]
     unsafe fn add<const PANELS: usize>(tile: &SumTile<'_>, sums: &mut [i32]) {
-        let SumTile { a, b, panel, steps, rows, cols, stride } = *tile;
+        let SumTile { a, b, panel, steps, rows, cols, stride, start } = *tile;
         let mut totals = [[_mm256_setzero_si256(); PANELS]; ROWS];
         // A row that the tile does not have is its last once more.
         let mut lines = [0; ROWS];
@@ -98,7 +98,11 @@ mod x86 {
                     // SAFETY: the tile fits, and no lane beyond its columns is touched.
                     unsafe {
                         let place = sums.as_mut_ptr().add(row * stride + at * LANES);
-                        let sum = _mm256_maskload_epi32(place, mask);
+                        let sum = match start {
+                            Some(start) => start.as_ptr().add(at * LANES),
+                            None => place,
+                        };
+                        let sum = _mm256_maskload_epi32(sum, mask);
                         _mm256_maskstore_epi32(place, mask, _mm256_add_epi32(sum, total));
                     }
                 }

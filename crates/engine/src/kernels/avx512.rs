@@ -58,20 +58,24 @@ mod x86 {
                     tile: &SumTile<'_>,
                     sums: &mut [i32],
                 ) {
-                    let SumTile { a, b, panel, steps, rows, cols, stride } = *tile;
+                    let SumTile { a, b, panel, steps, rows, cols, stride, start } = *tile;
                     let mut masks = [0; PANELS];
                     for (at, mask) in masks.iter_mut().enumerate() {
                         *mask = ((1u32 << (cols - at * LANES).min(LANES)) - 1) as __mmask16;
                     }
                     // A row that the tile does not have is its last once more.
                     let first = sums.as_mut_ptr();
+                    let (from, from_stride) = match start {
+                        Some(start) => (start.as_ptr(), 0),
+                        None => (first.cast_const(), stride),
+                    };
                     let mut lines = [0; ROWS];
                     let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
                     for row in 0..ROWS {
                         let used = row.min(rows - 1);
                         lines[row] = used * a.line;
                         for at in 0..PANELS {
-                            let place = first.wrapping_add(used * stride + at * LANES);
+                            let place = from.wrapping_add(used * from_stride + at * LANES);
                             // SAFETY: the tile fits, and no lane beyond its columns is touched.
                             totals[row][at] = unsafe { _mm512_maskz_loadu_epi32(masks[at], place) };
                         }

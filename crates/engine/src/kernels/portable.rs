@@ -31,7 +31,7 @@ impl Kernel for PortablePairs {
     }
 
     unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
-        let SumTile { a, b, steps, rows, cols, stride, .. } = *tile;
+        let SumTile { a, b, steps, rows, cols, stride, start, .. } = *tile;
         let mut tile_sums = [[0i32; LANES]; ROWS];
         // A row that the tile does not have is its last once more.
         let lines: [usize; ROWS] = std::array::from_fn(|row| row.min(rows - 1) * a.line);
@@ -44,7 +44,11 @@ impl Kernel for PortablePairs {
             }
         }
         for (sums, added) in sums.chunks_mut(stride).zip(&tile_sums).take(rows) {
-            for (sum, &added) in sums[..cols].iter_mut().zip(added) {
+            let sums = &mut sums[..cols];
+            if let Some(start) = start {
+                sums.copy_from_slice(&start[..cols]);
+            }
+            for (sum, &added) in sums.iter_mut().zip(added) {
                 *sum = sum.wrapping_add(added);
             }
         }
