@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use systoliq_fxp::Codes;
 use systoliq_program::gemm::GemmShape;
+use systoliq_program::panels::PaddedRows;
 use systoliq_program::{GemmTask, Operand};
 
 use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, WordLines};
 use crate::line_sums::{LineSums, Power, WordCodes};
-use crate::words::{Coding, Panels, lines_of};
+use crate::strips::Words;
+use crate::words::{Coding, Panels, lines_of, windows_of};
 
 /// Products of the shortest range of k of which sums are bounded by themselves.
 pub(crate) const BLOCK: usize = 64;
@@ -77,6 +79,19 @@ impl<'t> Coded<'t> {
         self.b.sums(self.words[1], power, self.block())
     }
 
+    /// The lines of A of some rows, and how many words each run of them has.
+    pub(crate) fn lines_or_windows<'s>(
+        &'s self,
+        rows: Range<usize>,
+        words: &'s mut Words,
+    ) -> (WordLines<'s>, usize) {
+        if PaddedRows::of(self.a, self.kernel.codes()).is_some() {
+            return windows_of(self.a, rows, self.coding, words).expect("places of 32 bits");
+        }
+        let [words, _] = words;
+        (self.lines(rows, words), self.steps())
+    }
+
     /// The lines of A of some rows.
     pub(crate) fn lines<'s>(
         &'s self,
@@ -90,7 +105,7 @@ impl<'t> Coded<'t> {
     /// column.
     pub(crate) fn tiles<'s>(
         &'s self,
-        a: WordLines<'s>,
+        (a, steps): (WordLines<'s>, usize),
         rows: usize,
     ) -> impl Iterator<Item = (SumTile<'s>, [usize; 2])> + use<'s> {
         let n = self.shape.n;
@@ -103,7 +118,7 @@ impl<'t> Coded<'t> {
                 a: a.from(row),
                 b: self.b.at(col, 0),
                 panel: self.b.panel(),
-                steps: self.steps(),
+                steps,
                 rows: rows_max.min(rows - row),
                 cols: cols_max.min(n - col),
                 stride: n,

@@ -101,8 +101,8 @@ impl Strips<i32> for Dot<'_> {
         self.coded.kernel.rows()
     }
 
-    fn strip(&self, rows: Range<usize>, [words, _]: &mut Words, sums: &mut [i32]) -> u64 {
-        let a = self.coded.lines(rows.clone(), words);
+    fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [i32]) -> u64 {
+        let a = self.coded.lines_or_windows(rows.clone(), words);
         for (tile, [row, col]) in self.coded.tiles(a, rows.len()) {
             let tile = SumTile { start: Some(&self.narrow_start[col..]), ..tile };
             self.coded.kernel.add(&tile, &mut sums[row * tile.stride + col..]);
@@ -122,7 +122,7 @@ impl Strips<i64> for Dot<'_> {
         }
         for &(coding, zeros) in &self.parts {
             let a = lines_of(self.coded.a, rows.clone(), coding, words);
-            for (tile, [row, col]) in self.coded.tiles(a, rows.len()) {
+            for (tile, [row, col]) in self.coded.tiles((a, self.coded.steps()), rows.len()) {
                 self.add_wide(&tile, zeros, &mut sums[row * tile.stride + col..]);
             }
         }

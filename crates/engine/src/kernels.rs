@@ -94,13 +94,52 @@ pub(crate) struct WordLines<'a> {
     pub(crate) line: usize,
     /// From a word to the next of the line.
     pub(crate) step: usize,
+    /// Where lines lie that are not at equal distances, or not in one run.
+    pub(crate) windows: Option<WindowLines<'a>>,
 }
 
-impl WordLines<'_> {
+/// Lines that are windows of an image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowLines<'a> {
+    /// The first word of each.
+    pub(crate) places: &'a [CodeWord],
+    /// How many runs of words each has.
+    pub(crate) runs: usize,
+    /// From a word to that of the next run.
+    pub(crate) run: usize,
+}
+
+impl<'a> WordLines<'a> {
+    /// Lines at equal distances.
+    pub(crate) fn even(words: &'a [CodeWord], line: usize, step: usize) -> Self {
+        Self { words, line, step, windows: None }
+    }
+
     /// From a line on.
     #[inline(always)]
     pub(crate) fn from(self, line: usize) -> Self {
-        Self { words: &self.words[line * self.line..], ..self }
+        match self.windows {
+            None => Self { words: &self.words[line * self.line..], ..self },
+            Some(windows) => {
+                let places = &windows.places[line..];
+                Self { windows: Some(WindowLines { places, ..windows }), ..self }
+            }
+        }
+    }
+
+    /// The first word of a line.
+    #[inline(always)]
+    pub(crate) fn place(&self, line: usize) -> usize {
+        match self.windows {
+            None => line * self.line,
+            Some(windows) => windows.places[line] as u32 as usize,
+        }
+    }
+
+    /// How many runs of words lines have, and from one to the next.
+    #[inline(always)]
+    pub(crate) fn runs(&self) -> (usize, usize) {
+        self.windows.map_or((1, 0), |windows| (windows.runs, windows.run))
     }
 }
 
@@ -113,7 +152,7 @@ pub(crate) struct SumTile<'a> {
     pub(crate) b: &'a [CodeWord],
     /// From a word of a panel to that of the next panel.
     pub(crate) panel: usize,
-    /// Words of each line.
+    /// Words of each run of a line.
     pub(crate) steps: usize,
     /// Rows and columns of sums.
     pub(crate) rows: usize,
@@ -171,11 +210,13 @@ impl SumTile<'_> {
         assert!((1..=kernel.rows()).contains(&rows), "{kernel:?}: {rows} rows");
         assert!((1..=kernel.cols()).contains(&cols), "{kernel:?}: {cols} columns");
         assert!((rows - 1) * stride + cols <= sums, "{kernel:?}: {sums} sums");
-        if steps > 0 {
-            let last = (rows - 1) * a.line + (steps - 1) * a.step;
+        let (runs, run) = a.runs();
+        if steps > 0 && runs > 0 {
+            let line = (0..rows).fold(0, |most, row| most.max(a.place(row)));
+            let last = line + (runs - 1) * run + (steps - 1) * a.step;
             assert!(last < a.words.len(), "{kernel:?}: words of A");
             let panels = cols.div_ceil(kernel.lanes());
-            let end = (panels - 1) * panel + steps * kernel.lanes();
+            let end = (panels - 1) * panel + runs * steps * kernel.lanes();
             assert!(end <= b.len(), "{kernel:?}: words of B");
         }
     }
@@ -280,8 +321,10 @@ mod tests {
             let (row, col) = (at / tile.stride, at % tile.stride);
             let first = tile.start.filter(|_| col < tile.cols).map_or(before, |start| start[col]);
             let mut expected = i64::from(first);
-            for step in 0..if col < tile.cols { tile.steps } else { 0 } {
-                let a = tile.a.words[row * tile.a.line + step * tile.a.step];
+            let (runs, run) = tile.a.runs();
+            for step in 0..if col < tile.cols { runs * tile.steps } else { 0 } {
+                let of_run = step / tile.steps * run + step % tile.steps * tile.a.step;
+                let a = tile.a.words[tile.a.place(row) + of_run];
                 let lanes = kernel.lanes();
                 let b = tile.b[col / lanes * tile.panel + step * lanes + col % lanes];
                 let [a, b] = [(a, signed[0]), (b, signed[1])]
@@ -315,7 +358,7 @@ mod tests {
                         let a: Vec<CodeWord> = a.iter().map(|word| word & mask).collect();
                         // One line behind the other, and one beside the other.
                         for (line, step) in [(steps + 2, 1), (1, rows)] {
-                            let a = WordLines { words: &a, line, step };
+                            let a = WordLines::even(&a, line, step);
                             let stride = cols + 3;
                             let starts = words(key.with(3), false, cols);
                             for start in [None, Some(&*starts)] {
@@ -325,6 +368,31 @@ mod tests {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_reads_windows() {
+        for found in kernels() {
+            let (kernel, lanes) = (found.1, found.1.lanes());
+            let (runs, run, steps) = (3, 50, 7);
+            for rows in 1..=kernel.rows() {
+                let key = Key::new(rows as u64);
+                let places: Vec<CodeWord> =
+                    (0..rows as u64).map(|row| key.below(row, 60) as CodeWord).collect();
+                let mask = if kernel.codes() == 1 { 0xffff } else { !0 };
+                let a = words(key.with(0), false, 59 + 2 * run + steps);
+                let a: Vec<CodeWord> = a.iter().map(|word| word & mask).collect();
+                let panel = lanes * runs * steps;
+                let b = words(key.with(1), false, 2 * panel);
+                let windows = Some(WindowLines { places: &places, runs, run });
+                let a = WordLines { windows, ..WordLines::even(&a, 0, 1) };
+                for cols in [1, kernel.cols()] {
+                    let (stride, start) = (cols, None);
+                    let tile = SumTile { a, b: &b, panel, steps, rows, cols, stride, start };
+                    check(found, &tile, key.with(2));
                 }
             }
         }

@@ -235,7 +235,8 @@ mod tests {
     use std::num::NonZero;
     use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
     use systoliq_keyed_random::Key;
-    use systoliq_program::{Operand, Reference};
+    use systoliq_program::view::{Sliding, View, Windows};
+    use systoliq_program::{Operand, Reading, Reference};
 
     /// The accumulator's width, how many bits it drops of each product, and its rules.
     type Rules = (u32, i32, Rounding, Overflow, OverflowAt, u32);
@@ -262,19 +263,19 @@ mod tests {
             .unwrap()
     }
 
-    fn task<'a>([a, b]: &'a [Tensor; 2], rules: Rules) -> GemmTask<'a> {
+    fn task<'a>(tensors: &'a [Tensor; 2], rules: Rules) -> GemmTask<'a> {
+        let [a, b] = tensors.each_ref().map(|tensor| Operand::new(tensor, false));
+        GemmTask::new(a, b, task_adder(tensors, rules), None)
+    }
+
+    fn task_adder([a, b]: &[Tensor; 2], rules: Rules) -> Adder {
         let (bits, shift, rounding, overflow, overflow_at, chunk) = rules;
         let frac = a.format().frac() + b.format().frac();
         let accumulator = Accumulator::new(bits, Some(frac - shift), rounding, overflow).unwrap();
         let accumulator = accumulator.limited_at(overflow_at);
         let accumulator =
             NonZero::new(chunk).map_or(accumulator, |chunk| accumulator.in_chunks(chunk));
-        GemmTask::new(
-            Operand::new(a, false),
-            Operand::new(b, false),
-            Adder::new(&accumulator, frac, Key::new(7)),
-            None,
-        )
+        Adder::new(&accumulator, frac, Key::new(7))
     }
 
     fn signed(bits: u32) -> Format {
@@ -307,6 +308,49 @@ mod tests {
                                 format!("{level:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
                             assert!(Fast::at(level).gemm(&task) == Reference.gemm(&task), "{case}");
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_windows_are_those_of_the_reference() {
+        let sliding = |[positions, taps, step, tap_step, spread, extent]: [usize; 6], pad| {
+            Sliding { positions, taps, step, tap_step, spread, pad, extent }
+        };
+        let axes = [
+            sliding([5, 3, 1, 1, 1, 5], 1),
+            sliding([3, 2, 2, 3, 1, 6], 2),
+            sliding([2, 3, 2, 1, 1, 5], 0),
+            sliding([7, 3, 1, 1, 2, 4], 2),
+            sliding([4, 2, 1, 2, 1, 2], -1),
+            sliding([1, 9, 1, 1, 1, 3], 3),
+        ];
+        let rules = (32, 0, Rounding::Floor, Overflow::Wrap, OverflowAt::Each, 0);
+        for (down, along) in
+            axes.iter().flat_map(|down| axes.iter().map(move |along| (down, along)))
+        {
+            let windows = Windows { down: *down, along: *along };
+            for channels in [3, 4, 8] {
+                for (bits, is_signed) in [(8, true), (8, false), (16, true)] {
+                    let format = Format::new(bits, 0, is_signed).unwrap();
+                    let k = windows.taps() * channels;
+                    let image = GemmShape { m: 3 * windows.pixels(), k: channels, n: k };
+                    let [image, _] = tensors(image, [format; 2], None);
+                    let [_, kernel] = tensors(GemmShape { m: 1, k, n: 5 }, [signed(8); 2], None);
+                    let pair = [image, kernel];
+                    let reading = Reading { view: View::Windows(windows), transposed: false };
+                    let task = GemmTask::new(
+                        Operand::read(&pair[0], reading),
+                        Operand::new(&pair[1], false),
+                        task_adder(&pair, rules),
+                        None,
+                    );
+                    let expected = Reference.gemm(&task);
+                    for level in Level::available() {
+                        let case = format!("{level:?}: {windows:?}, {channels} channels, {format}");
+                        assert!(Fast::at(level).gemm(&task) == expected, "{case}");
                     }
                 }
             }

@@ -126,7 +126,9 @@ impl<F: Fn(CodeWord) -> i32> VectorWork for SumWords<'_, '_, F> {
     #[inline(always)]
     fn run(self) {
         let Self { lines: SumLines { sums, first, count, words, steps, block }, of_word } = self;
-        let WordLines { words, line, step } = words;
+        let WordLines { words, line, step, windows: None } = words else {
+            panic!("sums along windows")
+        };
         for (at, from) in (0..steps).step_by(block).enumerate() {
             let end = steps.min(from + block);
             let (before, after) = sums.sums.split_at_mut((at + 1) * sums.lines);
@@ -186,7 +188,7 @@ mod tests {
             ] {
                 for power in [Power::First, Power::Second] {
                     let mut sums = LineSums::new(lines + 2, steps.div_ceil(block));
-                    let of = WordLines { words: &words, line, step };
+                    let of = WordLines::even(&words, line, step);
                     sums.add((2, lines), of, [steps, block], (codes, power));
                     for (from, to) in [(0, 4), (1, 3), (2, 2), (3, 4)] {
                         let mut found = vec![0; lines];

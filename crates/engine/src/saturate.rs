@@ -111,7 +111,7 @@ impl Strips<i32> for Saturating<'_> {
         let strip =
             SaturatingStrip { product: self, rows: rows.clone(), a_squares, spare, a_shifted };
         let mut overflowed = 0;
-        for (tile, [row, col]) in coded.tiles(a, rows.len()) {
+        for (tile, [row, col]) in coded.tiles((a, coded.steps()), rows.len()) {
             let sums = &mut sums[row * tile.stride + col..];
             let mut settled = [[0; TILE_COLS]; TILE_ROWS];
             let mut at = SettledTile { strip: &strip, tile, row, col, one_by_one: false };
@@ -198,7 +198,7 @@ impl SettledTile<'_, '_> {
         let (line, step) = if whole { (k, 1) } else { (1, strip.len()) };
         let first = block * BLOCK;
         let tile = SumTile {
-            a: WordLines { words: &words[self.row * line + first * step..], line, step },
+            a: WordLines::even(&words[self.row * line + first * step..], line, step),
             b: b.at(self.col, first),
             panel: b.panel(),
             steps: BLOCK.min(k - first),

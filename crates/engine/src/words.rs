@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 
 use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::Operand;
-use systoliq_program::panels::{AT_ONCE, Group, Side, lines, panels, words_of_panels};
+use systoliq_program::panels::{AT_ONCE, Group, PaddedRows, Side, lines, panels, words_of_panels};
 use systoliq_program::view::codes::{CodeBlock, Viewed};
 
-use crate::kernels::{CodeWord, Kernel, WordLines, fill_words, words_of};
+use crate::kernels::{CodeWord, Kernel, WindowLines, WordLines, fill_words, words_of};
 use crate::line_sums::{LineSums, Power, WordCodes};
+use crate::strips::Words;
 
 /// What codes become in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,17 @@ pub(crate) enum Coding {
     Flipped,
     /// A code, which fits 16 bits shifted by so many, is alone.
     Shifted(u32),
+}
+
+impl Coding {
+    /// Codes in a word.
+    fn codes(self) -> usize {
+        match self {
+            Self::Whole | Self::High | Self::Low => 2,
+            Self::Byte | Self::Flipped => 4,
+            Self::Shifted(_) => 1,
+        }
+    }
 }
 
 /// Words of a line of most caches, which vectors are loaded from fastest.
@@ -98,7 +110,7 @@ impl Panels {
         sums.get_or_init(|| {
             let mut sums = LineSums::new(self.cols, self.steps.div_ceil(block));
             for col in (0..self.cols).step_by(self.lanes) {
-                let words = WordLines { words: self.at(col, 0), line: 1, step: self.lanes };
+                let words = WordLines::even(self.at(col, 0), 1, self.lanes);
                 sums.add((col, self.lanes), words, [self.steps, block], (codes, power));
             }
             sums
@@ -141,7 +153,30 @@ pub(crate) fn lines_of<'a>(
         Coding::Flipped => lines(operand, rows, FLIPPED, words),
         Coding::Shifted(shift) => lines(operand, rows, Alone { shift }, words),
     };
-    WordLines { words, line, step }
+    WordLines::even(words, line, step)
+}
+
+/// The same of lines that are windows of an image, if they can be read from its padded rows.
+pub(crate) fn windows_of<'a>(
+    operand: &Operand<'a>,
+    rows: Range<usize>,
+    coding: Coding,
+    [words, places]: &'a mut Words,
+) -> Option<(WordLines<'a>, usize)> {
+    let padded = PaddedRows::of(operand, coding.codes())?;
+    let found: &mut dyn Iterator<Item = usize> = match coding {
+        Coding::Whole => &mut padded.copy((operand, rows), WHOLE, words),
+        Coding::Byte => &mut padded.copy((operand, rows), BYTE, words),
+        Coding::Flipped => &mut padded.copy((operand, rows), FLIPPED, words),
+        Coding::High | Coding::Low | Coding::Shifted(_) => return None,
+    };
+    places.clear();
+    places.extend(found.map(|place| place as CodeWord));
+    let [runs, steps, run] = padded.runs();
+    let windows = Some(WindowLines { places, runs, run });
+    // Places have 32 bits.
+    let fits = words.len() < 1 << 31;
+    fits.then_some((WordLines { windows, ..WordLines::even(words, 0, 1) }, steps))
 }
 
 fn in_place<'a>(
@@ -163,7 +198,7 @@ fn in_place<'a>(
         let whole = |count: usize| count.is_multiple_of(codes_per_word);
         let words =
             words_of(codes, codes_per_word).filter(|_| whole(viewed.cols()) && whole(stride))?;
-        Some(WordLines { words, line: stride / codes_per_word, step: 1 })
+        Some(WordLines::even(words, stride / codes_per_word, 1))
     })
 }
 
@@ -304,7 +339,8 @@ mod tests {
         }
         let mut buffer = Vec::new();
         let from = rows / 3;
-        let WordLines { words, line, step } = lines_of(operand, from..rows, coding, &mut buffer);
+        let WordLines { words, line, step, .. } =
+            lines_of(operand, from..rows, coding, &mut buffer);
         for (row, at) in (from..rows).flat_map(|row| (0..cols).map(move |at| (row, at))) {
             let word = words[(row - from) * line + at / codes * step];
             let expected = coded(coding, operand.code(row, at));

@@ -14,6 +14,7 @@ use systoliq_fxp::{Lane, with_codes};
 
 use crate::Operand;
 use crate::view::codes::{CodeBlock, Viewed};
+use crate::view::{View, Windows};
 
 /// An integer type to sum in.
 pub trait Word: PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug {
@@ -108,6 +109,116 @@ pub fn lines<G: Group<N>, const N: usize>(
         let width = lines.len();
         with_widest_vectors(PackLines { pack: Pack { viewed, whole, width, group }, lines, words })
     })
+}
+
+/// Where the codes of windows lie in rows of pixels to which the padding is added: each window in as many runs as it has
+/// taps down, one behind the other in each run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaddedRows {
+    windows: Windows,
+    /// Padded rows of an image.
+    rows: usize,
+    /// Words of a row, and of a pixel.
+    row_words: usize,
+    pixel_words: usize,
+}
+
+impl PaddedRows {
+    /// For an operand whose lines are windows of pixels with whole words of `codes` codes; `None` if they
+    /// are not, or taps of a row do not lie side by side.
+    pub fn of(operand: &Operand<'_>, codes: usize) -> Option<Self> {
+        let View::Windows(windows) = operand.reading.view else { return None };
+        let Windows { down, along } = windows;
+        let side_by_side = along.tap_step == 1 && operand.part.cols == operand.part.stride;
+        let dense =
+            down.spread == 1 && along.spread == 1 && operand.part.cols.is_multiple_of(codes);
+        if operand.reading.transposed || !side_by_side || !dense {
+            return None;
+        }
+        let pixel_words = operand.part.cols / codes;
+        let rows = (down.positions - 1) * down.step + (down.taps - 1) * down.tap_step + 1;
+        let pixels = (along.positions - 1) * along.step + along.taps;
+        Some(Self { windows, rows, row_words: pixels * pixel_words, pixel_words })
+    }
+
+    /// The first padded row that a window meets, and the first word that it meets there.
+    fn place(&self, window: usize) -> (usize, usize) {
+        let Windows { down, along } = self.windows;
+        let (line, x) = (window / along.positions, window % along.positions);
+        let (image, y) = (line / down.positions, line % down.positions);
+        (image * self.rows + y * down.step, x * along.step * self.pixel_words)
+    }
+
+    /// How many runs each window has, of how many words, and from one to the next.
+    pub fn runs(&self) -> [usize; 3] {
+        let Windows { down, along } = self.windows;
+        [down.taps, along.taps * self.pixel_words, down.tap_step * self.row_words]
+    }
+
+    /// Copies the padded rows that some windows meet, in words that `group` makes; tells where each
+    /// window begins.
+    pub fn copy<G: Group<N>, const N: usize>(
+        &self,
+        (operand, windows): (&Operand<'_>, Range<usize>),
+        group: G,
+        words: &mut Vec<G::Word>,
+    ) -> impl Iterator<Item = usize> + use<G, N> {
+        let down = self.windows.down;
+        let first = self.place(windows.start).0;
+        let last = self.place(windows.end - 1).0 + (down.taps - 1) * down.tap_step;
+        with_codes!(operand.tensor, |codes| {
+            let codes = codes.as_slice().expect("tensors are contiguous");
+            let codes = &codes[operand.part.index(0, 0)..];
+            let rows = first..last + 1;
+            with_widest_vectors(CopyRows { padded: *self, codes, rows, group, words });
+        });
+        let padded = *self;
+        windows.map(move |window| {
+            let (row, word) = padded.place(window);
+            (row - first) * padded.row_words + word
+        })
+    }
+}
+
+/// Copies padded rows.
+struct CopyRows<'a, 'w, L, G: Group<N>, const N: usize> {
+    padded: PaddedRows,
+    codes: &'a [L],
+    rows: Range<usize>,
+    group: G,
+    words: &'w mut Vec<G::Word>,
+}
+
+impl<L: Lane, G: Group<N>, const N: usize> VectorWork for CopyRows<'_, '_, L, G, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { padded, codes, rows, group, words } = self;
+        let PaddedRows { windows: Windows { down, along }, row_words, pixel_words, .. } = padded;
+        let mut some = [Zero::zero(); AT_ONCE];
+        group.line(&[L::zero(); N], &mut some);
+        words.clear();
+        words.resize(rows.len() * row_words, some[0]);
+        let pixels = row_words / pixel_words.max(1);
+        let (image_rows, image_pixels) = (down.extent, along.extent);
+        for (row, words) in rows.zip(words.chunks_exact_mut(row_words.max(1))) {
+            let (image, y) = (row / padded.rows, (row % padded.rows) as isize - down.pad);
+            let from = along.pad.max(0) as usize;
+            let x = (from as isize - along.pad) as usize;
+            if !(0..image_rows as isize).contains(&y) || from >= pixels || x >= image_pixels {
+                continue;
+            }
+            let count = (pixels - from).min(image_pixels - x);
+            let first = ((image * image_rows + y as usize) * image_pixels + x) * pixel_words * N;
+            let codes = &codes[first..][..count * pixel_words * N];
+            let words = &mut words[from * pixel_words..][..count * pixel_words];
+            for (codes, words) in codes.chunks(AT_ONCE * N).zip(words.chunks_mut(AT_ONCE)) {
+                group.line(codes, &mut some);
+                words.copy_from_slice(&some[..words.len()]);
+            }
+        }
+    }
 }
 
 /// Panels of `width` lines, `[panel][k][line]`, each code times `2^zeros` as far as it fits.

@@ -68,26 +68,31 @@ mod x86 {
         // A row that the tile does not have is its last once more.
         let mut lines = [0; ROWS];
         for (row, line) in lines.iter_mut().enumerate() {
-            *line = row.min(rows - 1) * a.line;
+            *line = a.place(row.min(rows - 1));
         }
         // Places beyond the last step are not read.
-        let (mut a_place, mut b_place) = (a.words.as_ptr(), b.as_ptr());
-        for _ in 0..steps {
-            let mut b_words = [_mm256_setzero_si256(); PANELS];
-            for (at, words) in b_words.iter_mut().enumerate() {
-                let place = b_place.wrapping_add(at * panel);
-                // SAFETY: the tile fits.
-                *words = unsafe { _mm256_loadu_si256(place.cast()) };
-            }
-            for (&line, totals) in lines.iter().zip(&mut totals) {
-                // SAFETY: the tile fits.
-                let word = _mm256_set1_epi32(unsafe { *a_place.wrapping_add(line) });
-                for (total, words) in totals.iter_mut().zip(b_words) {
-                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(word, words));
+        let (mut a_run, mut b_place) = (a.words.as_ptr(), b.as_ptr());
+        let (runs, run) = a.runs();
+        for _ in 0..runs {
+            let mut a_place = a_run;
+            for _ in 0..steps {
+                let mut b_words = [_mm256_setzero_si256(); PANELS];
+                for (at, words) in b_words.iter_mut().enumerate() {
+                    let place = b_place.wrapping_add(at * panel);
+                    // SAFETY: the tile fits.
+                    *words = unsafe { _mm256_loadu_si256(place.cast()) };
                 }
+                for (&line, totals) in lines.iter().zip(&mut totals) {
+                    // SAFETY: the tile fits.
+                    let word = _mm256_set1_epi32(unsafe { *a_place.wrapping_add(line) });
+                    for (total, words) in totals.iter_mut().zip(b_words) {
+                        *total = _mm256_add_epi32(*total, _mm256_madd_epi16(word, words));
+                    }
+                }
+                a_place = a_place.wrapping_add(a.step);
+                b_place = b_place.wrapping_add(LANES);
             }
-            a_place = a_place.wrapping_add(a.step);
-            b_place = b_place.wrapping_add(LANES);
+            a_run = a_run.wrapping_add(run);
         }
         for (row, totals) in totals.iter().enumerate() {
             for (at, &total) in totals.iter().enumerate() {

@@ -73,7 +73,7 @@ mod x86 {
                     let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
                     for row in 0..ROWS {
                         let used = row.min(rows - 1);
-                        lines[row] = used * a.line;
+                        lines[row] = a.place(used);
                         for at in 0..PANELS {
                             let place = from.wrapping_add(used * from_stride + at * LANES);
                             // SAFETY: the tile fits, and no lane beyond its columns is touched.
@@ -81,24 +81,29 @@ mod x86 {
                         }
                     }
                     // Places beyond the last step are not read.
-                    let (mut a_place, mut b_place) = (a.words.as_ptr(), b.as_ptr());
-                    for _ in 0..steps {
-                        let mut b_words = [_mm512_setzero_si512(); PANELS];
-                        for (at, words) in b_words.iter_mut().enumerate() {
-                            let place = b_place.wrapping_add(at * panel);
-                            // SAFETY: the tile fits.
-                            *words = unsafe { _mm512_loadu_si512(place.cast()) };
-                        }
-                        for (&line, totals) in lines.iter().zip(&mut totals) {
-                            // SAFETY: the tile fits.
-                            let word = unsafe { *a_place.wrapping_add(line) };
-                            let word = _mm512_set1_epi32(word);
-                            for (total, words) in totals.iter_mut().zip(b_words) {
-                                *total = $add_products(*total, word, words);
+                    let (mut a_run, mut b_place) = (a.words.as_ptr(), b.as_ptr());
+                    let (runs, run) = a.runs();
+                    for _ in 0..runs {
+                        let mut a_place = a_run;
+                        for _ in 0..steps {
+                            let mut b_words = [_mm512_setzero_si512(); PANELS];
+                            for (at, words) in b_words.iter_mut().enumerate() {
+                                let place = b_place.wrapping_add(at * panel);
+                                // SAFETY: the tile fits.
+                                *words = unsafe { _mm512_loadu_si512(place.cast()) };
                             }
+                            for (&line, totals) in lines.iter().zip(&mut totals) {
+                                // SAFETY: the tile fits.
+                                let word = unsafe { *a_place.wrapping_add(line) };
+                                let word = _mm512_set1_epi32(word);
+                                for (total, words) in totals.iter_mut().zip(b_words) {
+                                    *total = $add_products(*total, word, words);
+                                }
+                            }
+                            a_place = a_place.wrapping_add(a.step);
+                            b_place = b_place.wrapping_add(LANES);
                         }
-                        a_place = a_place.wrapping_add(a.step);
-                        b_place = b_place.wrapping_add(LANES);
+                        a_run = a_run.wrapping_add(run);
                     }
                     for row in 0..ROWS {
                         for at in 0..PANELS {

@@ -34,10 +34,12 @@ impl Kernel for PortablePairs {
         let SumTile { a, b, steps, rows, cols, stride, start, .. } = *tile;
         let mut tile_sums = [[0i32; LANES]; ROWS];
         // A row that the tile does not have is its last once more.
-        let lines: [usize; ROWS] = std::array::from_fn(|row| row.min(rows - 1) * a.line);
-        for (step, b) in b.as_chunks::<LANES>().0.iter().take(steps).enumerate() {
+        let lines: [usize; ROWS] = std::array::from_fn(|row| a.place(row.min(rows - 1)));
+        let (runs, run) = a.runs();
+        let places = (0..runs).flat_map(|at| (0..steps).map(move |step| at * run + step * a.step));
+        for (place, b) in places.zip(b.as_chunks::<LANES>().0) {
             for (line, sums) in lines.iter().zip(&mut tile_sums) {
-                let a = a.words[line + step * a.step];
+                let a = a.words[line + place];
                 for (&b, sum) in b.iter().zip(sums) {
                     *sum = sum.wrapping_add(products(a, b));
                 }
