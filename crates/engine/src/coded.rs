@@ -101,31 +101,27 @@ impl<'t> Coded<'t> {
         lines_of(self.a, rows, self.coding, words)
     }
 
-    /// The tiles of a strip of so many rows whose lines of A are at hand, each with its first row and
-    /// column.
-    pub(crate) fn tiles<'s>(
+    /// Does something with each tile of a strip of so many rows whose lines of A are at hand, and with its first
+    /// row and column.
+    #[inline(always)]
+    pub(crate) fn each_tile<'s>(
         &'s self,
         (a, steps): (WordLines<'s>, usize),
         rows: usize,
-    ) -> impl Iterator<Item = (SumTile<'s>, [usize; 2])> + use<'s> {
+        mut with: impl FnMut(&SumTile<'s>, [usize; 2]),
+    ) {
         let n = self.shape.n;
         let (rows_max, cols_max) = (self.kernel.rows(), self.kernel.cols());
-        let cols = (0..n).step_by(cols_max);
-        let places =
-            cols.flat_map(move |col| (0..rows).step_by(rows_max).map(move |row| [row, col]));
-        places.map(move |[row, col]| {
-            let tile = SumTile {
-                a: a.from(row),
-                b: self.b.at(col, 0),
-                panel: self.b.panel(),
-                steps,
-                rows: rows_max.min(rows - row),
-                cols: cols_max.min(n - col),
-                stride: n,
-                start: None,
-            };
-            (tile, [row, col])
-        })
+        let panel = self.b.panel();
+        for col in (0..n).step_by(cols_max) {
+            let (b, cols) = (self.b.at(col, 0), cols_max.min(n - col));
+            for row in (0..rows).step_by(rows_max) {
+                let rows = rows_max.min(rows - row);
+                let (a, start) = (a.from(row), None);
+                let tile = SumTile { a, b, panel, steps, rows, cols, stride: n, start };
+                with(&tile, [row, col]);
+            }
+        }
     }
 }
 

@@ -103,10 +103,10 @@ impl Strips<i32> for Dot<'_> {
 
     fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [i32]) -> u64 {
         let a = self.coded.lines_or_windows(rows.clone(), words);
-        for (tile, [row, col]) in self.coded.tiles(a, rows.len()) {
-            let tile = SumTile { start: Some(&self.narrow_start[col..]), ..tile };
+        self.coded.each_tile(a, rows.len(), |tile, [row, col]| {
+            let tile = SumTile { start: Some(&self.narrow_start[col..]), ..*tile };
             self.coded.kernel.add(&tile, &mut sums[row * tile.stride + col..]);
-        }
+        });
         self.end(rows, sums)
     }
 }
@@ -122,9 +122,9 @@ impl Strips<i64> for Dot<'_> {
         }
         for &(coding, zeros) in &self.parts {
             let a = lines_of(self.coded.a, rows.clone(), coding, words);
-            for (tile, [row, col]) in self.coded.tiles((a, self.coded.steps()), rows.len()) {
-                self.add_wide(&tile, zeros, &mut sums[row * tile.stride + col..]);
-            }
+            self.coded.each_tile((a, self.coded.steps()), rows.len(), |tile, [row, col]| {
+                self.add_wide(tile, zeros, &mut sums[row * tile.stride + col..]);
+            });
         }
         self.end(rows, sums)
     }

@@ -13,6 +13,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
+use std::array::from_fn;
 use std::fmt;
 
 use systoliq_fxp::Lane;
@@ -127,12 +128,15 @@ impl<'a> WordLines<'a> {
         }
     }
 
-    /// The first word of a line.
+    /// The first words of so many lines; of those that a tile does not have, that of its last.
     #[inline(always)]
-    pub(crate) fn place(&self, line: usize) -> usize {
+    fn places(&self, rows: usize) -> LinePlaces {
         match self.windows {
-            None => line * self.line,
-            Some(windows) => windows.places[line] as u32 as usize,
+            None => from_fn(|row| row.min(rows - 1).wrapping_mul(self.line)),
+            Some(WindowLines { places, .. }) => {
+                let places = &places[..rows];
+                from_fn(|row| places[row.min(rows - 1)] as u32 as usize)
+            }
         }
     }
 
@@ -142,6 +146,12 @@ impl<'a> WordLines<'a> {
         self.windows.map_or((1, 0), |windows| (windows.runs, windows.run))
     }
 }
+
+/// The most rows of a tile of any kernel.
+pub(crate) const ROWS_MAX: usize = 12;
+
+/// Where the lines of a tile begin in the words of A.
+pub(crate) type LinePlaces = [usize; ROWS_MAX];
 
 /// Some rows and columns of `C += A · B`.
 #[derive(Clone, Copy, Debug)]
@@ -182,9 +192,9 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
     ///
     /// # Safety
     ///
-    /// The machine must have the instructions that this is compiled for, and the tile must
-    /// [fit](SumTile::assert_fits).
-    unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]);
+    /// The machine must have the instructions that this is compiled for, the tile must
+    /// [fit](SumTile::assert_fits), and its lines must begin at the places.
+    unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]);
 }
 
 impl dyn Kernel + '_ {
@@ -196,34 +206,38 @@ impl dyn Kernel + '_ {
     /// If the tile is larger than the kernel's, or reads or writes what is not there.
     #[inline]
     pub(crate) fn add(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
-        tile.assert_fits(self, sums.len());
+        let places = tile.assert_fits(self, sums.len());
         // SAFETY: `Kernels::of` gives a kernel only where its instructions were detected, and the tile fits.
-        unsafe { self.run(tile, sums) }
+        unsafe { self.run(tile, &places, sums) }
     }
 }
 
 impl SumTile<'_> {
-    /// Asserts that the tile is one of a kernel, and that all it reads and writes is there.
-    fn assert_fits(&self, kernel: &dyn Kernel, sums: usize) {
+    /// Asserts that the tile is one of a kernel, and that all it reads and writes is there; tells where
+    /// its lines begin.
+    #[inline(always)]
+    fn assert_fits(&self, kernel: &dyn Kernel, sums: usize) -> LinePlaces {
         let Self { a, b, panel, steps, rows, cols, stride, start } = *self;
         assert!(start.is_none_or(|start| cols <= start.len()), "{kernel:?}: starts of sums");
         assert!((1..=kernel.rows()).contains(&rows), "{kernel:?}: {rows} rows");
         assert!((1..=kernel.cols()).contains(&cols), "{kernel:?}: {cols} columns");
         assert!((rows - 1) * stride + cols <= sums, "{kernel:?}: {sums} sums");
         let (runs, run) = a.runs();
+        let places = a.places(rows);
         if steps > 0 && runs > 0 {
-            let line = (0..rows).fold(0, |most, row| most.max(a.place(row)));
+            let line = places.iter().fold(0, |most, &place| place.max(most));
             let last = line + (runs - 1) * run + (steps - 1) * a.step;
             assert!(last < a.words.len(), "{kernel:?}: words of A");
             let panels = cols.div_ceil(kernel.lanes());
             let end = (panels - 1) * panel + runs * steps * kernel.lanes();
             assert!(end <= b.len(), "{kernel:?}: words of B");
         }
+        places
     }
 }
 
 /// How many rows and columns the largest tile of any kernel has.
-pub(crate) const TILE_MAX: usize = 12 * 32;
+pub(crate) const TILE_MAX: usize = ROWS_MAX * 32;
 
 /// Has `fill` write the codes of words one by one, in place: a detour through another array costs
 /// more than all else when operands are packed.
@@ -324,7 +338,7 @@ mod tests {
             let (runs, run) = tile.a.runs();
             for step in 0..if col < tile.cols { runs * tile.steps } else { 0 } {
                 let of_run = step / tile.steps * run + step % tile.steps * tile.a.step;
-                let a = tile.a.words[tile.a.place(row) + of_run];
+                let a = tile.a.words[tile.a.places(tile.rows)[row] + of_run];
                 let lanes = kernel.lanes();
                 let b = tile.b[col / lanes * tile.panel + step * lanes + col % lanes];
                 let [a, b] = [(a, signed[0]), (b, signed[1])]
@@ -342,7 +356,10 @@ mod tests {
     fn every_kernel_adds_what_the_plain_loop_does() {
         for found in kernels() {
             let (kernel, lanes) = (found.1, found.1.lanes());
-            assert!(kernel.rows() * kernel.cols() <= TILE_MAX, "{kernel:?}");
+            assert!(
+                kernel.rows() <= ROWS_MAX && kernel.rows() * kernel.cols() <= TILE_MAX,
+                "{kernel:?}"
+            );
             for rows in 1..=kernel.rows() {
                 for cols in [1, lanes - 1, lanes, lanes + 1, kernel.cols()] {
                     if cols > kernel.cols() {

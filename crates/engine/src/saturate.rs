@@ -111,13 +111,13 @@ impl Strips<i32> for Saturating<'_> {
         let strip =
             SaturatingStrip { product: self, rows: rows.clone(), a_squares, spare, a_shifted };
         let mut overflowed = 0;
-        for (tile, [row, col]) in coded.tiles((a, coded.steps()), rows.len()) {
+        coded.each_tile((a, coded.steps()), rows.len(), |tile, [row, col]| {
             let sums = &mut sums[row * tile.stride + col..];
             let mut settled = [[0; TILE_COLS]; TILE_ROWS];
-            let mut at = SettledTile { strip: &strip, tile, row, col, one_by_one: false };
+            let mut at = SettledTile { strip: &strip, tile: *tile, row, col, one_by_one: false };
             at.settle(0..coded.blocks(), &mut settled);
             overflowed += at.end(&settled, sums);
-        }
+        });
         let SaturatingStrip { a_shifted, spare, .. } = strip;
         *shifted = a_shifted.into_inner().unwrap_or_else(|| spare.take());
         overflowed

@@ -15,7 +15,7 @@ pub(super) fn is_available() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::kernels::{Kernel, Kernels, SumTile};
+    use crate::kernels::{Kernel, Kernels, LinePlaces, SumTile};
     use std::arch::x86_64::*;
 
     const ROWS: usize = 6;
@@ -47,12 +47,12 @@ mod x86 {
             PANELS * LANES
         }
 
-        unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+        unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {
             // SAFETY: as the caller promises.
             unsafe {
                 match tile.cols <= LANES {
-                    true => add::<1>(tile, sums),
-                    false => add::<PANELS>(tile, sums),
+                    true => add::<1>(tile, places, sums),
+                    false => add::<PANELS>(tile, places, sums),
                 }
             }
         }
@@ -62,14 +62,9 @@ mod x86 {
     ///
     /// As that of [`Kernel::run`].
     #[target_feature(enable = "avx2")]
-    unsafe fn add<const PANELS: usize>(tile: &SumTile<'_>, sums: &mut [i32]) {
+    unsafe fn add<const PANELS: usize>(tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {
         let SumTile { a, b, panel, steps, rows, cols, stride, start } = *tile;
         let mut totals = [[_mm256_setzero_si256(); PANELS]; ROWS];
-        // A row that the tile does not have is its last once more.
-        let mut lines = [0; ROWS];
-        for (row, line) in lines.iter_mut().enumerate() {
-            *line = a.place(row.min(rows - 1));
-        }
         // Places beyond the last step are not read.
         let (mut a_run, mut b_place) = (a.words.as_ptr(), b.as_ptr());
         let (runs, run) = a.runs();
@@ -82,7 +77,7 @@ mod x86 {
                     // SAFETY: the tile fits.
                     *words = unsafe { _mm256_loadu_si256(place.cast()) };
                 }
-                for (&line, totals) in lines.iter().zip(&mut totals) {
+                for (&line, totals) in places.iter().zip(&mut totals) {
                     // SAFETY: the tile fits.
                     let word = _mm256_set1_epi32(unsafe { *a_place.wrapping_add(line) });
                     for (total, words) in totals.iter_mut().zip(b_words) {

@@ -23,7 +23,7 @@ pub(super) fn has_vnni() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::kernels::{Kernel, Kernels, Quads, SumTile};
+    use crate::kernels::{Kernel, Kernels, LinePlaces, Quads, SumTile};
     use std::arch::x86_64::*;
 
     /// Two vectors of sums for each of twelve rows leave registers for a word of A and two vectors of B.
@@ -56,6 +56,7 @@ mod x86 {
                 #[target_feature(enable = $features)]
                 unsafe fn add<const ROWS: usize, const PANELS: usize>(
                     tile: &SumTile<'_>,
+                    places: &LinePlaces,
                     sums: &mut [i32],
                 ) {
                     let SumTile { a, b, panel, steps, rows, cols, stride, start } = *tile;
@@ -69,11 +70,9 @@ mod x86 {
                         Some(start) => (start.as_ptr(), 0),
                         None => (first.cast_const(), stride),
                     };
-                    let mut lines = [0; ROWS];
                     let mut totals = [[_mm512_setzero_si512(); PANELS]; ROWS];
                     for row in 0..ROWS {
                         let used = row.min(rows - 1);
-                        lines[row] = a.place(used);
                         for at in 0..PANELS {
                             let place = from.wrapping_add(used * from_stride + at * LANES);
                             // SAFETY: the tile fits, and no lane beyond its columns is touched.
@@ -92,7 +91,7 @@ mod x86 {
                                 // SAFETY: the tile fits.
                                 *words = unsafe { _mm512_loadu_si512(place.cast()) };
                             }
-                            for (&line, totals) in lines.iter().zip(&mut totals) {
+                            for (&line, totals) in places.iter().zip(&mut totals) {
                                 // SAFETY: the tile fits.
                                 let word = unsafe { *a_place.wrapping_add(line) };
                                 let word = _mm512_set1_epi32(word);
@@ -134,16 +133,16 @@ mod x86 {
                     PANELS * LANES
                 }
 
-                unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+                unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {
                     // SAFETY: as the caller promises, and by the sizes of the tile.
                     unsafe {
                         match (tile.rows, tile.cols <= LANES) {
-                            (..=4, true) => Self::add::<4, 1>(tile, sums),
-                            (..=4, false) => Self::add::<4, PANELS>(tile, sums),
-                            (..=8, true) => Self::add::<8, 1>(tile, sums),
-                            (..=8, false) => Self::add::<8, PANELS>(tile, sums),
-                            (_, true) => Self::add::<ROWS, 1>(tile, sums),
-                            (_, false) => Self::add::<ROWS, PANELS>(tile, sums),
+                            (..=4, true) => Self::add::<4, 1>(tile, places, sums),
+                            (..=4, false) => Self::add::<4, PANELS>(tile, places, sums),
+                            (..=8, true) => Self::add::<8, 1>(tile, places, sums),
+                            (..=8, false) => Self::add::<8, PANELS>(tile, places, sums),
+                            (_, true) => Self::add::<ROWS, 1>(tile, places, sums),
+                            (_, false) => Self::add::<ROWS, PANELS>(tile, places, sums),
                         }
                     }
                 }

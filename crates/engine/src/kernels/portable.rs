@@ -1,6 +1,6 @@
 //! Kernels in plain loops.
 
-use super::{CodeWord, Kernel, Kernels, SumTile};
+use super::{CodeWord, Kernel, Kernels, LinePlaces, SumTile};
 
 const ROWS: usize = 4;
 const LANES: usize = 8;
@@ -30,11 +30,9 @@ impl Kernel for PortablePairs {
         LANES
     }
 
-    unsafe fn run(&self, tile: &SumTile<'_>, sums: &mut [i32]) {
+    unsafe fn run(&self, tile: &SumTile<'_>, lines: &LinePlaces, sums: &mut [i32]) {
         let SumTile { a, b, steps, rows, cols, stride, start, .. } = *tile;
         let mut tile_sums = [[0i32; LANES]; ROWS];
-        // A row that the tile does not have is its last once more.
-        let lines: [usize; ROWS] = std::array::from_fn(|row| a.place(row.min(rows - 1)));
         let (runs, run) = a.runs();
         let places = (0..runs).flat_map(|at| (0..steps).map(move |step| at * run + step * a.step));
         for (place, b) in places.zip(b.as_chunks::<LANES>().0) {
