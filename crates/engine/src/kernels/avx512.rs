@@ -54,7 +54,7 @@ mod x86 {
                 ///
                 /// As that of [`Kernel::run`]; the tile has at most `ROWS` rows, and needs `PANELS` panels.
                 #[target_feature(enable = $features)]
-                unsafe fn add<const ROWS: usize, const PANELS: usize>(
+                unsafe fn add<const ROWS: usize, const PANELS: usize, const WINDOWS: bool>(
                     tile: &SumTile<'_>,
                     places: &LinePlaces,
                     sums: &mut [i32],
@@ -81,7 +81,8 @@ mod x86 {
                     }
                     // Places beyond the last step are not read.
                     let (mut a_run, mut b_place) = (a.words.as_ptr(), b.as_ptr());
-                    let (runs, run) = a.runs();
+                    // One run that the compiler knows leaves it more registers.
+                    let (runs, run) = if WINDOWS { a.runs() } else { (1, 0) };
                     for _ in 0..runs {
                         let mut a_place = a_run;
                         for _ in 0..steps {
@@ -136,13 +137,13 @@ mod x86 {
                 unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {
                     // SAFETY: as the caller promises, and by the sizes of the tile.
                     unsafe {
-                        match (tile.rows, tile.cols <= LANES) {
-                            (..=4, true) => Self::add::<4, 1>(tile, places, sums),
-                            (..=4, false) => Self::add::<4, PANELS>(tile, places, sums),
-                            (..=8, true) => Self::add::<8, 1>(tile, places, sums),
-                            (..=8, false) => Self::add::<8, PANELS>(tile, places, sums),
-                            (_, true) => Self::add::<ROWS, 1>(tile, places, sums),
-                            (_, false) => Self::add::<ROWS, PANELS>(tile, places, sums),
+                        match (tile.rows, tile.cols <= LANES, tile.a.windows.is_some()) {
+                            (..=4, true, false) => Self::add::<4, 1, false>(tile, places, sums),
+                            (..=4, false, false) => Self::add::<4, PANELS, false>(tile, places, sums),
+                            (_, true, false) => Self::add::<ROWS, 1, false>(tile, places, sums),
+                            (_, false, false) => Self::add::<ROWS, PANELS, false>(tile, places, sums),
+                            (_, true, true) => Self::add::<ROWS, 1, true>(tile, places, sums),
+                            (_, false, true) => Self::add::<ROWS, PANELS, true>(tile, places, sums),
                         }
                     }
                 }
