@@ -173,19 +173,22 @@ pub(crate) struct SumTile<'a> {
     pub(crate) start: Option<&'a [i32]>,
 }
 
+/// What a kernel multiplies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KernelShape {
+    /// Codes in a word.
+    codes: usize,
+    /// Columns of a panel of B.
+    lanes: usize,
+    /// The most rows of a tile, and its most columns, those of whole panels.
+    rows: usize,
+    cols: usize,
+}
+
 /// What multiplies tiles.
 pub(crate) trait Kernel: fmt::Debug + Sync {
-    /// Codes in a word.
-    fn codes(&self) -> usize;
-
-    /// Columns of a panel of B.
-    fn lanes(&self) -> usize;
-
-    /// The most rows of a tile.
-    fn rows(&self) -> usize;
-
-    /// The most columns of a tile, those of whole panels.
-    fn cols(&self) -> usize;
+    /// What it multiplies.
+    fn shape(&self) -> KernelShape;
 
     /// Adds the products of a tile to its sums, or to what these start at, modulo 2³² unless the kernel says
     /// otherwise.
@@ -198,6 +201,26 @@ pub(crate) trait Kernel: fmt::Debug + Sync {
 }
 
 impl dyn Kernel + '_ {
+    /// Codes in a word.
+    pub(crate) fn codes(&self) -> usize {
+        self.shape().codes
+    }
+
+    /// Columns of a panel of B.
+    pub(crate) fn lanes(&self) -> usize {
+        self.shape().lanes
+    }
+
+    /// The most rows of a tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.shape().rows
+    }
+
+    /// The most columns of a tile.
+    pub(crate) fn cols(&self) -> usize {
+        self.shape().cols
+    }
+
     /// Adds the products of a tile to its sums, or to what these start at, modulo 2³² unless the kernel says
     /// otherwise.
     ///
@@ -219,8 +242,9 @@ impl SumTile<'_> {
     fn assert_fits(&self, kernel: &dyn Kernel, sums: usize) -> LinePlaces {
         let Self { a, b, panel, steps, rows, cols, stride, start } = *self;
         assert!(start.is_none_or(|start| cols <= start.len()), "{kernel:?}: starts of sums");
-        assert!((1..=kernel.rows()).contains(&rows), "{kernel:?}: {rows} rows");
-        assert!((1..=kernel.cols()).contains(&cols), "{kernel:?}: {cols} columns");
+        let shape = kernel.shape();
+        assert!((1..=shape.rows).contains(&rows), "{kernel:?}: {rows} rows");
+        assert!((1..=shape.cols).contains(&cols), "{kernel:?}: {cols} columns");
         assert!((rows - 1) * stride + cols <= sums, "{kernel:?}: {sums} sums");
         let (runs, run) = a.runs();
         let places = a.places(rows);
@@ -228,8 +252,8 @@ impl SumTile<'_> {
             let line = places.iter().fold(0, |most, &place| place.max(most));
             let last = line + (runs - 1) * run + (steps - 1) * a.step;
             assert!(last < a.words.len(), "{kernel:?}: words of A");
-            let panels = cols.div_ceil(kernel.lanes());
-            let end = (panels - 1) * panel + runs * steps * kernel.lanes();
+            let panels = cols.div_ceil(shape.lanes);
+            let end = (panels - 1) * panel + runs * steps * shape.lanes;
             assert!(end <= b.len(), "{kernel:?}: words of B");
         }
         places

@@ -149,30 +149,16 @@ impl Fast {
     ) -> u64 {
         let summed = self.summed(task, source);
         let Buffers { words, narrow, wide } = &mut self.buffers;
-        let GemmShape { m, n, .. } = task.shape();
+        let shape = task.shape();
         match summed {
             Summed::Narrow(strips) => {
-                let at_once = strips::rows_at_once::<i32>(strips.granularity(), n).max(rows_min);
-                strips::in_strips(m, at_once)
-                    .map(|rows| {
-                        narrow.resize(rows.len() * n, 0);
-                        let overflowed = strips.strip(rows.clone(), words, narrow);
-                        leave(rows, StripSums::Narrow(narrow));
-                        overflowed
-                    })
-                    .sum()
+                strips.each(shape, rows_min, (words, narrow), |rows, sums| {
+                    leave(rows, StripSums::Narrow(sums));
+                })
             }
-            Summed::Wide(strips) => {
-                let at_once = strips::rows_at_once::<i64>(strips.granularity(), n).max(rows_min);
-                strips::in_strips(m, at_once)
-                    .map(|rows| {
-                        wide.resize(rows.len() * n, 0);
-                        let overflowed = strips.strip(rows.clone(), words, wide);
-                        leave(rows, StripSums::Wide(wide));
-                        overflowed
-                    })
-                    .sum()
-            }
+            Summed::Wide(strips) => strips.each(shape, rows_min, (words, wide), |rows, sums| {
+                leave(rows, StripSums::Wide(sums));
+            }),
         }
     }
 

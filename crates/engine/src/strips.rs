@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use num_traits::Zero;
 use systoliq_fxp::Sum;
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
@@ -26,6 +27,27 @@ pub(crate) trait Strips<S> {
     /// Sums all outputs of some rows, row by row; says how many overflowed. What is in `words` means
     /// nothing before or after.
     fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [S]) -> u64;
+}
+
+impl<S: Copy + Zero> dyn Strips<S> + '_ {
+    /// Sums a product of a shape, some rows at a time but at least so many, and hands them to `leave`; says how many sums
+    /// overflowed.
+    pub(crate) fn each(
+        &self,
+        GemmShape { m, n, .. }: GemmShape,
+        rows_min: usize,
+        (words, sums): (&mut Words, &mut Vec<S>),
+        mut leave: impl FnMut(Range<usize>, &mut [S]),
+    ) -> u64 {
+        let at_once = rows_at_once::<S>(self.granularity(), n).max(rows_min);
+        let mut overflowed = 0;
+        for rows in in_strips(m, at_once) {
+            sums.resize(rows.len() * n, S::zero());
+            overflowed += self.strip(rows.clone(), words, sums);
+            leave(rows, sums);
+        }
+        overflowed
+    }
 }
 
 /// A matrix product by the width of its sums.
@@ -61,13 +83,13 @@ impl StripSums<'_> {
 }
 
 /// How many rows of `cols` sums of type `S` make a strip.
-pub(crate) fn rows_at_once<S>(granularity: usize, cols: usize) -> usize {
+fn rows_at_once<S>(granularity: usize, cols: usize) -> usize {
     let rows = (STRIP_BYTES / (size_of::<S>() * cols.max(1))).max(ROWS_MIN);
     (rows / granularity).max(1) * granularity
 }
 
 /// The places of so many rows, some at once.
-pub(crate) fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
     let at_once = at_once.max(1);
     (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
 }

@@ -15,7 +15,7 @@ pub(super) fn is_available() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::kernels::{Kernel, Kernels, LinePlaces, SumTile};
+    use crate::kernels::{Kernel, KernelShape, Kernels, LinePlaces, SumTile};
     use std::arch::x86_64::*;
 
     const ROWS: usize = 6;
@@ -31,20 +31,8 @@ mod x86 {
     struct Avx2Pairs;
 
     impl Kernel for Avx2Pairs {
-        fn codes(&self) -> usize {
-            2
-        }
-
-        fn lanes(&self) -> usize {
-            LANES
-        }
-
-        fn rows(&self) -> usize {
-            ROWS
-        }
-
-        fn cols(&self) -> usize {
-            PANELS * LANES
+        fn shape(&self) -> KernelShape {
+            KernelShape { codes: 2, lanes: LANES, rows: ROWS, cols: PANELS * LANES }
         }
 
         unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {

@@ -23,7 +23,7 @@ pub(super) fn has_vnni() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::kernels::{Kernel, Kernels, LinePlaces, Quads, SumTile};
+    use crate::kernels::{Kernel, KernelShape, Kernels, LinePlaces, Quads, SumTile};
     use std::arch::x86_64::*;
 
     /// Two vectors of sums for each of twelve rows leave registers for a word of A and two vectors of B.
@@ -118,20 +118,8 @@ mod x86 {
             }
 
             impl Kernel for $name {
-                fn codes(&self) -> usize {
-                    $codes
-                }
-
-                fn lanes(&self) -> usize {
-                    LANES
-                }
-
-                fn rows(&self) -> usize {
-                    ROWS
-                }
-
-                fn cols(&self) -> usize {
-                    PANELS * LANES
+                fn shape(&self) -> KernelShape {
+                    KernelShape { codes: $codes, lanes: LANES, rows: ROWS, cols: PANELS * LANES }
                 }
 
                 unsafe fn run(&self, tile: &SumTile<'_>, places: &LinePlaces, sums: &mut [i32]) {

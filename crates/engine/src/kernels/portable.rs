@@ -1,6 +1,6 @@
 //! Kernels in plain loops.
 
-use super::{CodeWord, Kernel, Kernels, LinePlaces, SumTile};
+use super::{CodeWord, Kernel, KernelShape, Kernels, LinePlaces, SumTile};
 
 const ROWS: usize = 4;
 const LANES: usize = 8;
@@ -14,20 +14,8 @@ pub(super) const KERNELS: Kernels =
 struct PortablePairs;
 
 impl Kernel for PortablePairs {
-    fn codes(&self) -> usize {
-        2
-    }
-
-    fn lanes(&self) -> usize {
-        LANES
-    }
-
-    fn rows(&self) -> usize {
-        ROWS
-    }
-
-    fn cols(&self) -> usize {
-        LANES
+    fn shape(&self) -> KernelShape {
+        KernelShape { codes: 2, lanes: LANES, rows: ROWS, cols: LANES }
     }
 
     unsafe fn run(&self, tile: &SumTile<'_>, lines: &LinePlaces, sums: &mut [i32]) {
