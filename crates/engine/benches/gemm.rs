@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use systoliq_engine::{Fast, Level};
+use systoliq_engine::{Fast, KernelLevel};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::store::Version;
@@ -113,7 +113,7 @@ fn measure(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
     id: BenchmarkId,
     (task, kept): (&GemmTask<'_>, bool),
-    level: Level,
+    level: KernelLevel,
 ) {
     let mut engine = Fast::at(level);
     let source = kept.then(|| (TensorId(0), Version::next()));
@@ -164,7 +164,7 @@ fn dense(criterion: &mut Criterion) {
             let operands = (Operand::new(&left, a.transposed), Operand::new(&right, b.transposed));
             let task = task(kind, operands.0, operands.1);
             let id = BenchmarkId::new(kind.name, &size);
-            measure(&mut group, id, (&task, kept), Level::available()[0]);
+            measure(&mut group, id, (&task, kept), KernelLevel::available()[0]);
         }
     }
     group.finish();
@@ -198,7 +198,7 @@ fn convolutions(criterion: &mut Criterion) {
         let b = Operand::new(&weights, true);
         let size = format!("{channels} at {side}x{side}");
         let forward = task(kind, viewed(false), b);
-        let level = Level::available()[0];
+        let level = KernelLevel::available()[0];
         measure(&mut group, BenchmarkId::new("forward", &size), (&forward, true), level);
         let forward = task(kind, Operand::new(&windows, false), b);
         measure(&mut group, BenchmarkId::new("the same stored", &size), (&forward, true), level);
@@ -214,7 +214,7 @@ fn levels(criterion: &mut Criterion) {
     let (left, right) =
         (tensor(&KINDS[0], UNSIGNED, [100, 784]), tensor(&KINDS[0], SIGNED, [1000, 784]));
     let task = task(&KINDS[0], Operand::new(&left, false), Operand::new(&right, true));
-    for level in Level::available() {
+    for level in KernelLevel::available() {
         measure(
             &mut group,
             BenchmarkId::new("i8, 32 bits", format!("{level:?}")),

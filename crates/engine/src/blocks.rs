@@ -9,14 +9,14 @@ use systoliq_program::gemm::GemmShape;
 
 use crate::kernels::{Kernel, SumTile, TILE_MAX, WordLines};
 use crate::plan::CodeRange;
-use crate::strips::{Strips, Words};
+use crate::strips::{LineWords, Strips};
 use crate::words::{Coding, Panels, lines_of};
 
 /// A GEMM of which an operand has blocks.
 pub(crate) struct BlockedProduct<'t> {
     task: &'t GemmTask<'t>,
     kernel: &'static dyn Kernel,
-    /// Words of a block.
+    /// LineWords of a block.
     steps: usize,
     b: Panels,
 }
@@ -75,7 +75,7 @@ impl Strips<i64> for BlockedProduct<'_> {
         self.kernel.rows()
     }
 
-    fn strip(&self, strip: Range<usize>, [words, _]: &mut Words, sums: &mut [i64]) -> u64 {
+    fn strip(&self, strip: Range<usize>, [words, _]: &mut LineWords, sums: &mut [i64]) -> u64 {
         let n = self.task.shape().n;
         let a = lines_of(&self.task.a, strip.clone(), Coding::Whole, words);
         let mut running = [Sum::default(); TILE_MAX];

@@ -10,7 +10,7 @@ use systoliq_program::{GemmTask, Operand};
 
 use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, WordLines};
 use crate::line_sums::{LineSums, Power, WordCodes};
-use crate::strips::Words;
+use crate::strips::LineWords;
 use crate::words::{Coding, Panels, lines_of, windows_of};
 
 /// Products of the shortest range of k of which sums are bounded by themselves.
@@ -59,12 +59,12 @@ impl<'t> Coded<'t> {
         Self { shape, kernel, a, coding, excess, b: pack(kernel, Coding::Byte), words }
     }
 
-    /// Words of each line.
+    /// LineWords of each line.
     pub(crate) fn steps(&self) -> usize {
         self.shape.k.div_ceil(self.kernel.codes())
     }
 
-    /// Words of each line that are proven together at least.
+    /// LineWords of each line that are proven together at least.
     pub(crate) fn block(&self) -> usize {
         BLOCK / self.kernel.codes()
     }
@@ -83,7 +83,7 @@ impl<'t> Coded<'t> {
     pub(crate) fn lines_or_windows<'s>(
         &'s self,
         rows: Range<usize>,
-        words: &'s mut Words,
+        words: &'s mut LineWords,
     ) -> (WordLines<'s>, usize) {
         if PaddedRows::of(self.a, self.kernel.codes()).is_some() {
             return windows_of(self.a, rows, self.coding, words).expect("places of 32 bits");

@@ -15,7 +15,7 @@ use crate::coded::Coded;
 use crate::kernels::{SumTile, TILE_MAX, WordLines};
 use crate::line_sums::Power;
 use crate::plan::{DotBounds, Limit};
-use crate::strips::{Strips, Words};
+use crate::strips::{LineWords, Strips};
 use crate::words::{Coding, lines_of};
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
@@ -101,7 +101,7 @@ impl Strips<i32> for Dot<'_> {
         self.coded.kernel.rows()
     }
 
-    fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [i32]) -> u64 {
+    fn strip(&self, rows: Range<usize>, words: &mut LineWords, sums: &mut [i32]) -> u64 {
         let a = self.coded.lines_or_windows(rows.clone(), words);
         self.coded.each_tile(a, rows.len(), |tile, [row, col]| {
             let tile = SumTile { start: Some(&self.narrow_start[col..]), ..*tile };
@@ -116,7 +116,7 @@ impl Strips<i64> for Dot<'_> {
         self.coded.kernel.rows()
     }
 
-    fn strip(&self, rows: Range<usize>, [words, _]: &mut Words, sums: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, [words, _]: &mut LineWords, sums: &mut [i64]) -> u64 {
         for row in sums.chunks_exact_mut(self.coded.shape.n.max(1)) {
             row.copy_from_slice(&self.start);
         }

@@ -4,7 +4,7 @@
 //! what machines multiply and add in one instruction (`vpdpbusd`, `vpdpwssd`, `vpmaddwd`). A [`Kernel`] adds the products of
 //! one [`SumTile`] to its sums, all of which fit the registers; all kernels give the same sums modulo 2³².
 //!
-//! There is a file for each [`Level`]. All `unsafe` code of the crate is in these modules: loads and stores of tiles, codes that are
+//! There is a file for each [`KernelLevel`]. All `unsafe` code of the crate is in these modules: loads and stores of tiles, codes that are
 //! read as words, and calls of functions compiled for instructions that were found to be there.
 
 #![allow(unsafe_code)]
@@ -23,7 +23,7 @@ pub(crate) type CodeWord = i32;
 
 /// What instructions kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum KernelLevel {
     /// Plain loops, on whatever vectors every machine of an architecture has.
     Portable,
     /// 256 bits, pairs of 16-bit codes.
@@ -34,7 +34,7 @@ pub enum Level {
     Avx512Vnni,
 }
 
-impl Level {
+impl KernelLevel {
     /// Every level that this machine has, the best first.
     pub fn available() -> Vec<Self> {
         let all = [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Portable];
@@ -75,13 +75,13 @@ impl Kernels {
     /// # Panics
     ///
     /// If this machine does not have it.
-    pub(crate) fn of(level: Level) -> Self {
+    pub(crate) fn of(level: KernelLevel) -> Self {
         assert!(level.is_available(), "{level:?} on this machine");
         match level {
-            Level::Portable => portable::KERNELS,
-            Level::Avx2 => avx2::KERNELS,
-            Level::Avx512 => avx512::KERNELS,
-            Level::Avx512Vnni => avx512::VNNI_KERNELS,
+            KernelLevel::Portable => portable::KERNELS,
+            KernelLevel::Avx2 => avx2::KERNELS,
+            KernelLevel::Avx512 => avx512::KERNELS,
+            KernelLevel::Avx512Vnni => avx512::VNNI_KERNELS,
         }
     }
 }
@@ -162,7 +162,7 @@ pub(crate) struct SumTile<'a> {
     pub(crate) b: &'a [CodeWord],
     /// From a word of a panel to that of the next panel.
     pub(crate) panel: usize,
-    /// Words of each run of a line.
+    /// LineWords of each run of a line.
     pub(crate) steps: usize,
     /// Rows and columns of sums.
     pub(crate) rows: usize,
@@ -323,9 +323,9 @@ mod tests {
     }
 
     /// All kernels, and whether A's codes are signed, and B's.
-    fn kernels() -> Vec<(Level, &'static dyn Kernel, [bool; 2])> {
+    fn kernels() -> Vec<(KernelLevel, &'static dyn Kernel, [bool; 2])> {
         let mut kernels = Vec::new();
-        for level in Level::available() {
+        for level in KernelLevel::available() {
             let Kernels { pairs, quads, one_by_one } = Kernels::of(level);
             kernels.push((level, pairs, [true; 2]));
             kernels.extend(one_by_one.map(|kernel| (level, kernel, [true; 2])));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     fn check(
-        (level, kernel, signed): (Level, &dyn Kernel, [bool; 2]),
+        (level, kernel, signed): (KernelLevel, &dyn Kernel, [bool; 2]),
         tile: &SumTile<'_>,
         key: Key,
     ) {

@@ -16,7 +16,7 @@ use systoliq_program::panels::{Side, Word, word_panels};
 use systoliq_program::view::Submatrix;
 
 use crate::bias::Bias;
-use crate::strips::{Strips, Words};
+use crate::strips::{LineWords, Strips};
 
 /// How many columns of C are summed side by side.
 const LANES: usize = 16;
@@ -173,7 +173,7 @@ where
         ROWS
     }
 
-    fn strip(&self, rows: Range<usize>, _: &mut Words, values: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut LineWords, values: &mut [i64]) -> u64 {
         with_widest_vectors(LaneStrip { lanes: self, rows, values })
     }
 }

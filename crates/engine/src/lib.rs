@@ -35,14 +35,14 @@ use bias::Bias;
 use blocks::BlockedProduct;
 use coded::Coded;
 use dot::Dot;
-pub use kernels::Level;
+pub use kernels::KernelLevel;
 use kernels::{Kernel, Kernels};
 use packed::PackedCopies;
 pub use packed::PackedSource;
 use plan::{CodeRange, Method};
 use saturate::{OneByOne, Saturating};
 pub use strips::StripSums;
-use strips::{AdderSums, Summed, Words};
+use strips::{AdderSums, LineWords, Summed};
 
 /// The engine that runs programs as fast as this machine can.
 ///
@@ -58,7 +58,7 @@ pub struct Fast {
 #[derive(Clone, Debug, Default)]
 struct Buffers {
     /// Lines of A.
-    words: Words,
+    words: LineWords,
     /// Sums of a strip of rows.
     narrow: Vec<i32>,
     wide: Vec<i64>,
@@ -66,7 +66,7 @@ struct Buffers {
 
 impl Default for Fast {
     fn default() -> Self {
-        Self::at(Level::available()[0])
+        Self::at(KernelLevel::available()[0])
     }
 }
 
@@ -101,7 +101,7 @@ impl Fast {
     /// # Panics
     ///
     /// If this machine does not have it.
-    pub fn at(level: Level) -> Self {
+    pub fn at(level: KernelLevel) -> Self {
         let (copies, buffers) = (PackedCopies::default(), Buffers::default());
         Self { kernels: Kernels::of(level), copies, buffers }
     }
@@ -279,7 +279,7 @@ mod tests {
         // Odd sizes around those of blocks, and k around those of runs that fit 32 bits.
         let shapes =
             [(1, 1, 1), (5, 7, 9), (13, 33, 31), (12, 255, 32), (25, 300, 65), (3, 1025, 40)];
-        for level in Level::available() {
+        for level in KernelLevel::available() {
             for (m, k, n) in shapes {
                 for formats in [[8, 8], [16, 16], [12, 12], [16, 2]].map(|bits| bits.map(signed)) {
                     for constant in [None, Some(formats.map(|format| format.min_raw())[1])] {
@@ -334,7 +334,7 @@ mod tests {
                         None,
                     );
                     let expected = Reference.gemm(&task);
-                    for level in Level::available() {
+                    for level in KernelLevel::available() {
                         let case = format!("{level:?}: {windows:?}, {channels} channels, {format}");
                         assert!(Fast::at(level).gemm(&task) == expected, "{case}");
                     }
@@ -370,7 +370,7 @@ mod tests {
                             let expected = Reference.gemm(&task);
                             some += usize::from(expected.overflowed > 0);
                             all += usize::from(expected.overflowed == (m * n) as u64);
-                            for level in Level::available() {
+                            for level in KernelLevel::available() {
                                 assert!(
                                     Fast::at(level).gemm(&task) == expected,
                                     "{level:?}: {case}"

@@ -18,7 +18,7 @@ use crate::coded::{BLOCK, Coded};
 use crate::kernels::{CodeWord, Kernel, SumTile, WordLines};
 use crate::line_sums::{LineSums, Power};
 use crate::plan::CodeRange;
-use crate::strips::{Strips, Words};
+use crate::strips::{LineWords, Strips};
 use crate::words::{Coding, Panels, lines_of};
 
 /// Adds product by product in lanes.
@@ -99,7 +99,7 @@ impl Strips<i32> for Saturating<'_> {
         self.coded.kernel.rows()
     }
 
-    fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [i32]) -> u64 {
+    fn strip(&self, rows: Range<usize>, words: &mut LineWords, sums: &mut [i32]) -> u64 {
         let coded = &self.coded;
         let [words, shifted] = words;
         let spare = Cell::new(std::mem::take(shifted));

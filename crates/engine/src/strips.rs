@@ -17,7 +17,7 @@ const STRIP_BYTES: usize = 1 << 18;
 const ROWS_MIN: usize = 48;
 
 /// Memory for lines of A.
-pub(crate) type Words = [Vec<CodeWord>; 2];
+pub(crate) type LineWords = [Vec<CodeWord>; 2];
 
 /// A matrix product whose sums are of type `S`.
 pub(crate) trait Strips<S> {
@@ -26,7 +26,7 @@ pub(crate) trait Strips<S> {
 
     /// Sums all outputs of some rows, row by row; says how many overflowed. What is in `words` means
     /// nothing before or after.
-    fn strip(&self, rows: Range<usize>, words: &mut Words, sums: &mut [S]) -> u64;
+    fn strip(&self, rows: Range<usize>, words: &mut LineWords, sums: &mut [S]) -> u64;
 }
 
 impl<S: Copy + Zero> dyn Strips<S> + '_ {
@@ -36,7 +36,7 @@ impl<S: Copy + Zero> dyn Strips<S> + '_ {
         &self,
         GemmShape { m, n, .. }: GemmShape,
         rows_min: usize,
-        (words, sums): (&mut Words, &mut Vec<S>),
+        (words, sums): (&mut LineWords, &mut Vec<S>),
         mut leave: impl FnMut(Range<usize>, &mut [S]),
     ) -> u64 {
         let at_once = rows_at_once::<S>(self.granularity(), n).max(rows_min);
@@ -115,7 +115,7 @@ impl Strips<i64> for AdderSums<'_> {
         1
     }
 
-    fn strip(&self, rows: Range<usize>, _: &mut Words, sums: &mut [i64]) -> u64 {
+    fn strip(&self, rows: Range<usize>, _: &mut LineWords, sums: &mut [i64]) -> u64 {
         let GemmShape { k, n, .. } = self.task.shape();
         let mut overflowed = 0;
         for (index, value) in (rows.start * n..).zip(sums) {

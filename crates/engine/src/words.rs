@@ -10,7 +10,7 @@ use systoliq_program::view::codes::{CodeBlock, Viewed};
 
 use crate::kernels::{CodeWord, Kernel, WindowLines, WordLines, fill_words, words_of};
 use crate::line_sums::{LineSums, Power, WordCodes};
-use crate::strips::Words;
+use crate::strips::LineWords;
 
 /// What codes become in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl Coding {
     }
 }
 
-/// Words of a line of most caches, which vectors are loaded from fastest.
+/// LineWords of a line of most caches, which vectors are loaded from fastest.
 const CACHE_LINE_WORDS: usize = 16;
 
 /// Panels of B, `[panel][step][lane]`.
@@ -50,7 +50,7 @@ pub(crate) struct Panels {
     /// The words, from the first place that a line of caches begins with.
     memory: Vec<CodeWord>,
     first: usize,
-    /// Words of a column.
+    /// LineWords of a column.
     steps: usize,
     /// Columns of a panel, and of all.
     lanes: usize,
@@ -161,7 +161,7 @@ pub(crate) fn windows_of<'a>(
     operand: &Operand<'a>,
     rows: Range<usize>,
     coding: Coding,
-    [words, places]: &'a mut Words,
+    [words, places]: &'a mut LineWords,
 ) -> Option<(WordLines<'a>, usize)> {
     let padded = PaddedRows::of(operand, coding.codes())?;
     let found: &mut dyn Iterator<Item = usize> = match coding {
@@ -307,7 +307,7 @@ impl Group<1> for Alone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Kernels, Level};
+    use crate::kernels::{KernelLevel, Kernels};
     use systoliq_fxp::{Format, Tensor};
 
     /// What a code is in a word.
@@ -350,8 +350,8 @@ mod tests {
 
     #[test]
     fn every_code_is_in_its_word() {
-        let pairs = Kernels::of(Level::Portable).pairs;
-        let quads = Level::available().into_iter().find_map(|level| Kernels::of(level).quads);
+        let pairs = Kernels::of(KernelLevel::Portable).pairs;
+        let quads = KernelLevel::available().into_iter().find_map(|level| Kernels::of(level).quads);
         for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 8), (7, 9), (33, 65), (40, 32)] {
             for (bits, is_signed) in [(8, true), (8, false), (16, true), (15, false)] {
                 let format = Format::new(bits, 0, is_signed).unwrap();

@@ -46,7 +46,7 @@ fn convert_in_chunks<R: Raw, W: Raw, T: Lane, const SIZE: usize>(
     for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
         let first = first + (at * SIZE) as u64;
         let fitted = &mut fitted[..raws.len()];
-        with_widest_vectors(Scale { raws, scale: conversion.scale, scaled: fitted });
+        with_widest_vectors(ScaleChunk { raws, scale: conversion.scale, scaled: fitted });
         let counts = with_widest_vectors(Fit { conversion, first, fitted });
         statistics.overflowed += counts.overflowed;
         statistics.beyond_half += counts.beyond_half;
@@ -79,13 +79,13 @@ impl<R: Raw> VectorWork for Magnitudes<'_, R> {
 }
 
 /// Multiplies one chunk by the factor.
-struct Scale<'a, R, W> {
+struct ScaleChunk<'a, R, W> {
     raws: &'a [R],
     scale: u32,
     scaled: &'a mut [W],
 }
 
-impl<R: Raw, W: Raw> VectorWork for Scale<'_, R, W> {
+impl<R: Raw, W: Raw> VectorWork for ScaleChunk<'_, R, W> {
     type Output = ();
 
     #[inline(always)]

@@ -102,19 +102,19 @@ fn mask<R: Raw>(
 ) {
     with_codes!(tensor, |codes| {
         let codes = &codes.as_slice().expect("tensors are contiguous")[first..];
-        with_widest_vectors(Mask { values, codes, first, passes });
+        with_widest_vectors(MaskValues { values, codes, first, passes });
     });
 }
 
 /// Lets values pass by the places and the codes of a tensor.
-struct Mask<'a, R, L, P> {
+struct MaskValues<'a, R, L, P> {
     values: &'a mut [R],
     codes: &'a [L],
     first: usize,
     passes: P,
 }
 
-impl<R: Raw, L: Lane, P: Fn(usize, i64) -> bool> VectorWork for Mask<'_, R, L, P> {
+impl<R: Raw, L: Lane, P: Fn(usize, i64) -> bool> VectorWork for MaskValues<'_, R, L, P> {
     type Output = ();
 
     #[inline(always)]
