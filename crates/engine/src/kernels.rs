@@ -86,7 +86,7 @@ impl Kernels {
     }
 }
 
-/// WordLines of A in words.
+/// Lines of A in words.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WordLines<'a> {
     /// From the first word of the first line on.

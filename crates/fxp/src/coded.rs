@@ -4,7 +4,7 @@ use crate::convert::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Conversion, ConversionStatistics, Lane, Rounding, Tensor, Whole};
+use crate::{Conversion, ConversionStatistics, ExactInteger, Lane, Rounding, Tensor};
 
 /// Converted rows, and what that did to each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +90,12 @@ impl CodedRows {
             ..ConversionStatistics::default()
         };
         let [xx, xy, yy] = PIECES.map(|pieces| {
-            let mut whole = Whole::default();
+            let mut total = ExactInteger::default();
             for &piece in sums[pieces].iter().rev() {
-                whole <<= 32;
-                whole += piece;
+                total <<= 32;
+                total += piece;
             }
-            whole
+            total
         });
         self.conversion.finish(&mut statistics, Products { xx, xy, yy });
         (self.codes.take_rows(rows, spare), statistics)

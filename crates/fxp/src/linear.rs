@@ -204,6 +204,9 @@ mod tests {
     use super::*;
     use crate::{Format, Overflow, Rounding};
 
+    /// Bits, fraction bits and whether it is signed; the power of its factor; whether it is taken away.
+    type DrawnTerm = ((u32, i32, bool), f64, bool);
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..Default::default() })]
 
@@ -217,7 +220,7 @@ mod tests {
             (rounding, seed) in (0usize..6, any::<u64>()),
         ) {
             let tame = |x: f64| if tame { x / 8.0 } else { x };
-            let of = |(at, &((bits, frac, signed), power, negative)): (usize, &((u32, i32, bool), f64, bool))| {
+            let of = |(at, &((bits, frac, signed), power, negative)): (usize, &DrawnTerm)| {
                 let format = Format::new(bits, tame(f64::from(frac)) as i32, signed).unwrap();
                 let key = Key::new(seed).with(at as u64);
                 let span = (format.max_raw() - format.min_raw() + 1) as u64;

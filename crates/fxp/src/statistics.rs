@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Whole;
+use crate::ExactInteger;
 use crate::convert::{Converted, Raw};
 use crate::vectors::{VectorWork, with_widest_vectors};
 
 /// An exact sum of integers times powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExactSum {
-    mantissa: Whole,
+    mantissa: ExactInteger,
     exponent: i32,
 }
 
@@ -21,7 +21,7 @@ impl ExactSum {
     const EXPONENT_MAX: u32 = 4096;
 
     /// Adds `value · 2^exponent`.
-    pub fn add(&mut self, value: impl Into<Whole>, exponent: i32) {
+    pub fn add(&mut self, value: impl Into<ExactInteger>, exponent: i32) {
         let mut value = value.into();
         if value.is_zero() {
             return;
@@ -194,9 +194,9 @@ pub(crate) const CHUNK: usize = 1024;
 /// Sums over elements of the products of values `x` and codes `y`.
 #[derive(Default)]
 pub(crate) struct Products {
-    pub(crate) xx: Whole,
-    pub(crate) xy: Whole,
-    pub(crate) yy: Whole,
+    pub(crate) xx: ExactInteger,
+    pub(crate) xy: ExactInteger,
+    pub(crate) yy: ExactInteger,
 }
 
 impl Products {
@@ -244,7 +244,7 @@ impl Products {
             xy += x * y;
             yy += y * y;
         }
-        let mut high = Whole::from(xx_high);
+        let mut high = ExactInteger::from(xx_high);
         high <<= 64;
         self.xx += high;
         self.xx += xx_low;
@@ -288,10 +288,10 @@ struct Limbs<'a, R, W> {
 }
 
 impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
-    type Output = [Whole; 3];
+    type Output = [ExactInteger; 3];
 
     #[inline(always)]
-    fn run(self) -> [Whole; 3] {
+    fn run(self) -> [ExactInteger; 3] {
         const LOW: i64 = (1 << 31) - 1;
         let (mut high, mut low) = ([0i64; 6], [0i64; 6]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
@@ -312,10 +312,10 @@ impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
         }
         let sum = |at: usize| (i128::from(high[at]) << 32) + i128::from(low[at]);
         // (u · 2³¹ + l)² = u² · 2⁶² + u l · 2³² + l².
-        let mut squares = Whole::from(sum(0));
+        let mut squares = ExactInteger::from(sum(0));
         squares <<= 62;
         squares += (sum(1) << 32) + sum(2);
-        [squares, Whole::from((sum(3) << 31) + sum(4)), sum(5).into()]
+        [squares, ExactInteger::from((sum(3) << 31) + sum(4)), sum(5).into()]
     }
 }
 

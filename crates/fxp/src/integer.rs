@@ -10,15 +10,15 @@ use num_traits::{Signed, ToPrimitive};
 /// An integer of any size. What 128 bits hold is held in 128 bits.
 ///
 /// ```
-/// use systoliq_fxp::Whole;
-/// let mut sum = Whole::from(i128::MAX);
+/// use systoliq_fxp::ExactInteger;
+/// let mut sum = ExactInteger::from(i128::MAX);
 /// sum += 1;
 /// assert_eq!(sum.to_string(), "170141183460469231731687303715884105728");
 /// sum += -1;
-/// assert_eq!(sum, Whole::from(i128::MAX));
+/// assert_eq!(sum, ExactInteger::from(i128::MAX));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whole(Size);
+pub struct ExactInteger(Size);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Size {
@@ -27,7 +27,7 @@ enum Size {
     Long(BigInt),
 }
 
-impl Whole {
+impl ExactInteger {
     /// Whether it is 0.
     pub fn is_zero(&self) -> bool {
         self.0 == Size::Short(0)
@@ -65,13 +65,13 @@ impl Whole {
     }
 }
 
-impl Default for Whole {
+impl Default for ExactInteger {
     fn default() -> Self {
         Self(Size::Short(0))
     }
 }
 
-impl From<BigInt> for Whole {
+impl From<BigInt> for ExactInteger {
     fn from(value: BigInt) -> Self {
         Self(match i128::try_from(&value) {
             Ok(value) => Size::Short(value),
@@ -80,7 +80,7 @@ impl From<BigInt> for Whole {
     }
 }
 
-impl From<u128> for Whole {
+impl From<u128> for ExactInteger {
     fn from(value: u128) -> Self {
         Self::from(BigInt::from(value))
     }
@@ -88,7 +88,7 @@ impl From<u128> for Whole {
 
 macro_rules! short {
     ($($type:ty)*) => {$(
-        impl From<$type> for Whole {
+        impl From<$type> for ExactInteger {
             fn from(value: $type) -> Self {
                 Self(Size::Short(value.into()))
             }
@@ -98,7 +98,7 @@ macro_rules! short {
 
 short!(i32 i64 i128 u32 u64);
 
-impl<T: Into<Self>> AddAssign<T> for Whole {
+impl<T: Into<Self>> AddAssign<T> for ExactInteger {
     fn add_assign(&mut self, other: T) {
         let other = other.into();
         let short = match (&self.0, &other.0) {
@@ -110,7 +110,7 @@ impl<T: Into<Self>> AddAssign<T> for Whole {
     }
 }
 
-impl<T: Into<Self>> MulAssign<T> for Whole {
+impl<T: Into<Self>> MulAssign<T> for ExactInteger {
     fn mul_assign(&mut self, other: T) {
         let other = other.into();
         let short = match (&self.0, &other.0) {
@@ -122,7 +122,7 @@ impl<T: Into<Self>> MulAssign<T> for Whole {
     }
 }
 
-impl ShlAssign<u32> for Whole {
+impl ShlAssign<u32> for ExactInteger {
     fn shl_assign(&mut self, zeros: u32) {
         if self.bits() + u64::from(zeros) >= 127 && !self.is_zero() {
             *self = (std::mem::take(self).long() << zeros).into();
@@ -133,7 +133,7 @@ impl ShlAssign<u32> for Whole {
 }
 
 /// Towards less.
-impl ShrAssign<u32> for Whole {
+impl ShrAssign<u32> for ExactInteger {
     fn shr_assign(&mut self, bits: u32) {
         match &mut self.0 {
             Size::Short(value) => *value >>= bits.min(127),
@@ -142,7 +142,7 @@ impl ShrAssign<u32> for Whole {
     }
 }
 
-impl fmt::Display for Whole {
+impl fmt::Display for ExactInteger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Size::Short(value) => value.fmt(f),
@@ -151,7 +151,7 @@ impl fmt::Display for Whole {
     }
 }
 
-impl FromStr for Whole {
+impl FromStr for ExactInteger {
     type Err = ParseBigIntError;
 
     fn from_str(text: &str) -> Result<Self, ParseBigIntError> {
@@ -180,7 +180,7 @@ mod tests {
 
         #[test]
         fn whole_numbers_are_those_of_any_size(a in integers(), b in integers(), bits in 0u32..200) {
-            let of = |value: &BigInt| Whole::from(value.clone());
+            let of = |value: &BigInt| ExactInteger::from(value.clone());
             let (mut sum, mut product, mut left, mut right) = (of(&a), of(&a), of(&a), of(&a));
             sum += of(&b);
             product *= of(&b);
@@ -192,9 +192,9 @@ mod tests {
                 prop_assert_eq!(found.is_negative(), expected.is_negative());
                 prop_assert_eq!(found.bits(), expected.bits());
                 prop_assert_eq!(found.to_f64(), expected.to_f64().unwrap());
-                prop_assert_eq!(found.to_string().parse::<Whole>().unwrap(), found.clone());
+                prop_assert_eq!(found.to_string().parse::<ExactInteger>().unwrap(), found.clone());
                 prop_assert_eq!(found.to_string(), expected.to_string());
-                prop_assert_eq!(found, Whole::from(expected));
+                prop_assert_eq!(found, ExactInteger::from(expected));
             }
         }
     }
