@@ -106,16 +106,18 @@ fn multiply_accumulates(criterion: &mut Criterion) {
 fn pe_cycles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("register");
     let shape = GemmShape { m: 32, k: 784, n: 32 };
-    for side in [8, 16, 32] {
+    for (side, stationary) in
+        [8, 16, 32].into_iter().flat_map(|side| Stationary::ALL.map(|kept| (side, kept)))
+    {
         let array = Array::new(side, side).expect("a size in range");
-        let mut engine = Register::new(array, Stationary::Output).expect("a size in range");
-        let mapping = Mapping::new(&array, shape, Stationary::Output);
+        let mut engine = Register::new(array, stationary).expect("a size in range");
+        let mapping = Mapping::new(&array, shape, stationary);
         let counts = ArrayCounts::of(&mapping).expect("a small GEMM");
         group.throughput(Throughput::Elements(counts.pe_cycles));
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);
             let task = operands.task(kind);
-            let id = BenchmarkId::new(kind.name, format!("{side}x{side}"));
+            let id = BenchmarkId::new(kind.name, format!("{side}x{side} {}", stationary.name()));
             group.bench_function(id, |bencher| bencher.iter(|| engine.gemm(black_box(&task))));
         }
     }

@@ -9,14 +9,20 @@
 //! a *chain*, the stationary registers of a column as a shift register; with overlap, each PE has a
 //! second register, the *shadow*, for the chain.
 //!
-//! The next state is a pure function of the present state and of what stands at the edges; then
-//! both are swapped. Counts are what was seen while stepping; of the closed forms, only the starts
+//! At a clock edge all operands move, then all PEs add. Registers are arrays, one for each field
+//! (`lanes`), and what all PEs do is plain loops over them (`edge`), in words that hold all that may
+//! happen or through the adder itself (`rule`). Counts are what was seen while stepping; of the closed forms, only the starts
 //! of folds are taken, as a sequencer would. Registers carry the number of their fold, which no
 //! hardware does, so that whatever meets what it should not is found: a [`Hazard`].
 
+mod edge;
 mod feed;
 mod grid;
+mod lanes;
+mod rule;
+mod view;
 
+use num_traits::AsPrimitive;
 use systoliq_fxp::Sum;
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::{Engine, GemmTask, Sums};
@@ -25,9 +31,11 @@ use crate::activity::accumulator_toggles;
 use crate::schedule::Fold;
 use crate::{Activity, Array, ArrayCounts, Error, FoldSchedule, Mapping, Stationary};
 
-pub(crate) use feed::{BUBBLE, Operands};
-use grid::RegisterGrid;
-pub use grid::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
+pub(crate) use feed::Operands;
+use grid::{RegisterGrid, See};
+use rule::{InSums, InWords, Rule};
+pub(crate) use view::BUBBLE;
+pub use view::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
 
 /// The engine that clocks every register.
 ///
@@ -122,8 +130,12 @@ impl Register {
     ///
     /// # Panics
     ///
-    /// If the GEMM has more cycles than 64 bits count.
+    /// If the GEMM has more cycles than 64 bits count, an extent of more than 32 bits, or 2²⁹ folds.
     pub fn observe(&mut self, task: &GemmTask<'_>, see: &mut dyn FnMut(&Clock<'_>)) -> Sums {
+        self.run(task, Some(see))
+    }
+
+    fn run(&mut self, task: &GemmTask<'_>, see: Option<&mut See<'_>>) -> Sums {
         let mapping = self.mapping(task);
         let schedule = FoldSchedule::new(&mapping).expect("folds fit 64 bits");
         let folds: Vec<Fold> = schedule.folds().collect();
@@ -136,22 +148,46 @@ impl Register {
 
 impl Engine for Register {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
-        self.observe(task, &mut |_| ())
+        self.run(task, None)
     }
 }
 
-/// Steps through folds that start at the cycles stated, until all sums have left.
+/// Steps through folds that start at the cycles stated, until all sums have left, and shows all
+/// registers after each clock edge to who wants to see them.
 ///
 /// # Errors
 ///
 /// The first hazard: two folds want the same register, edge or port at the same time, or a partial
 /// sum before it is written.
+///
+/// # Panics
+///
+/// If an extent does not fit 32 bits, or there are 2²⁹ folds.
 pub fn step(
     task: &GemmTask<'_>,
     mapping: &Mapping,
     folds: &[Fold],
-    see: &mut dyn FnMut(&Clock<'_>),
+    see: Option<&mut See<'_>>,
 ) -> Result<(Sums, Seen), Hazard> {
+    if let Some(rule) = InWords::<i32>::new(task) {
+        step_by(rule, task, mapping, folds, see)
+    } else if let Some(rule) = InWords::<i64>::new(task) {
+        step_by(rule, task, mapping, folds, see)
+    } else {
+        step_by(InSums::new(task), task, mapping, folds, see)
+    }
+}
+
+fn step_by<R: Rule>(
+    rule: R,
+    task: &GemmTask<'_>,
+    mapping: &Mapping,
+    folds: &[Fold],
+    mut see: Option<&mut See<'_>>,
+) -> Result<(Sums, Seen), Hazard>
+where
+    i64: AsPrimitive<R::Code>,
+{
     let GemmShape { m, k, n } = task.shape();
     let mut sums = Sums { values: vec![0; m * n], overflowed: 0 };
     let mut leave = |index: usize, mut sum: Sum| {
@@ -162,9 +198,9 @@ pub fn step(
         // Nothing enters the grid, and only the bias is added at the edge.
         (0..m * n).for_each(|index| leave(index, Sum::default()));
     }
-    let mut grid = RegisterGrid::new(task, mapping, folds);
+    let mut grid = RegisterGrid::new(rule, task, mapping, folds);
     while !grid.is_done() {
-        for left in grid.clock(see)? {
+        for left in grid.clock(see.as_deref_mut())? {
             if left.cell.additions == k as u64 {
                 leave(left.index, left.cell.sum);
             }

@@ -114,14 +114,14 @@ fn no_fold_can_start_earlier_when_pipelined() {
                     };
                     let mapping = Mapping::new(&array, task.shape(), stationary);
                     let folds: Vec<_> = FoldSchedule::new(&mapping).unwrap().folds().collect();
-                    step(&task, &mapping, &folds, &mut |_| ()).unwrap();
+                    step(&task, &mapping, &folds, None).unwrap();
                     for early in 1..folds.len() {
                         let mut folds = folds.clone();
                         for fold in &mut folds[early..] {
                             fold.start -= 1;
                             fold.chain -= 1;
                         }
-                        let outcome = step(&task, &mapping, &folds, &mut |_| ());
+                        let outcome = step(&task, &mapping, &folds, None);
                         let hazard = outcome.expect_err("a fold that starts too early");
                         found.insert(format!("{hazard:?}"));
                     }
@@ -131,5 +131,21 @@ fn no_fold_can_start_earlier_when_pipelined() {
     }
     for hazard in [Hazard::Entry, Hazard::Chain, Hazard::Exit, Hazard::PartialSum] {
         assert!(found.contains(&format!("{hazard:?}")), "{hazard:?} among {found:?}");
+    }
+}
+
+#[test]
+fn a_chain_that_takes_a_sum_that_still_grows_is_a_hazard() {
+    let (a, b) = (tensor(3, 4), tensor(4, 2));
+    let task = task(&a, &b);
+    for (rows, cols) in [(3, 2), (1, 1), (2, 2)] {
+        let mapping =
+            Mapping::new(&Array::new(rows, cols).unwrap(), task.shape(), Stationary::Output);
+        let mut folds: Vec<_> = FoldSchedule::new(&mapping).unwrap().folds().collect();
+        step(&task, &mapping, &folds, None).unwrap();
+        // The last row adds its last product as the row above hands its sum on.
+        folds[0].chain -= 1;
+        let hazard = step(&task, &mapping, &folds, None).unwrap_err();
+        assert_eq!(hazard, Hazard::Chain, "{rows} x {cols}");
     }
 }

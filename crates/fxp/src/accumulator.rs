@@ -161,6 +161,13 @@ pub struct Sum {
     exact: i128,
 }
 
+impl Sum {
+    /// A sum between two chunks or blocks: its code, and what it would be without overflow.
+    pub fn new(value: i64, exact: i128) -> Self {
+        Self { value, chunk: 0, exact }
+    }
+}
+
 /// The adder before an accumulator, for products of one GEMM.
 ///
 /// At each addition the product alone is aligned to the accumulator (rounded if it has more

@@ -2,12 +2,34 @@
 
 use std::collections::VecDeque;
 
+use num_traits::AsPrimitive;
 use systoliq_program::GemmTask;
+use systoliq_program::gemm::GemmShape;
+use systoliq_program::panels::{Side, Word, word_panels};
 
-use super::grid::{Hazard, Latch};
+use super::view::Hazard;
 use crate::Mapping;
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
+
+/// The element that moves right, at a place along the rows' axis and in time: of which operand, of
+/// which of its lines of k, and its k.
+fn right(stationary: Stationary, row: usize, time: usize) -> (Side, usize, usize) {
+    let at = stationary.product(row, 0, time);
+    match stationary {
+        Stationary::Output | Stationary::Weight => (Side::A, at.m, at.k),
+        Stationary::Input => (Side::B, at.n, at.k),
+    }
+}
+
+/// The other element, at a place along all three axes; two of them matter.
+fn other(stationary: Stationary, row: usize, col: usize, time: usize) -> (Side, usize, usize) {
+    let at = stationary.product(row, col, time);
+    match stationary {
+        Stationary::Output | Stationary::Weight => (Side::B, at.n, at.k),
+        Stationary::Input => (Side::A, at.m, at.k),
+    }
+}
 
 /// The operands of a GEMM as the edges want them.
 #[derive(Clone, Copy)]
@@ -19,26 +41,19 @@ pub(crate) struct Operands<'a> {
 impl Operands<'_> {
     /// The operand that moves right, at a place along the rows' axis and in time.
     pub(crate) fn right(&self, row: usize, time: usize) -> i64 {
-        let at = self.stationary.product(row, 0, time);
-        match self.stationary {
-            Stationary::Output | Stationary::Weight => self.task.a.code(at.m, at.k),
-            Stationary::Input => self.task.b.code(at.k, at.n),
-        }
+        self.code(right(self.stationary, row, time))
     }
 
     /// The other operand, at a place along all three axes; two of them matter.
     pub(crate) fn other(&self, row: usize, col: usize, time: usize) -> i64 {
-        let at = self.stationary.product(row, col, time);
-        match self.stationary {
-            Stationary::Output | Stationary::Weight => self.task.b.code(at.k, at.n),
-            Stationary::Input => self.task.a.code(at.m, at.k),
-        }
+        self.code(other(self.stationary, row, col, time))
     }
 
-    /// Whether both operands of product `k` of output `index` are stored.
-    pub(super) fn are_stored(&self, index: usize, k: usize) -> bool {
-        let (row, col) = self.task.place(index);
-        self.task.a.is_stored(row, k) && self.task.b.is_stored(k, col)
+    fn code(&self, (side, line, k): (Side, usize, usize)) -> i64 {
+        match side {
+            Side::A => self.task.a.code(line, k),
+            Side::B => self.task.b.code(k, line),
+        }
     }
 }
 
@@ -139,5 +154,53 @@ fn beat(
     Ok(Some(found))
 }
 
-/// A bubble: an operand register that was fed nothing.
-pub(crate) const BUBBLE: Latch = Latch { code: 0, valid: false, first: false, fold: usize::MAX };
+/// The operands, each line of k behind the other, as the edges read them.
+pub(super) struct Lines<W> {
+    /// Elements of A by m and k, and of B by n and k.
+    codes: [Vec<W>; 2],
+    /// Which of them are stored; all, where it says nothing.
+    stored: [Vec<bool>; 2],
+    stationary: Stationary,
+    k: usize,
+}
+
+impl<W: Word> Lines<W>
+where
+    i64: AsPrimitive<W>,
+{
+    pub(super) fn new(task: &GemmTask<'_>, stationary: Stationary) -> Self {
+        let GemmShape { m, k, n } = task.shape();
+        let is_stored = |count: usize, is: &dyn Fn(usize, usize) -> bool| -> Vec<bool> {
+            let places = (0..count).flat_map(|line| (0..k).map(move |k| (line, k)));
+            places.map(|(line, k)| is(line, k)).collect()
+        };
+        let stored = match task.structural_zeros() {
+            0 => Default::default(),
+            _ => [
+                is_stored(m, &|m, k| task.a.is_stored(m, k)),
+                is_stored(n, &|n, k| task.b.is_stored(k, n)),
+            ],
+        };
+        let codes = [(&task.a, Side::A), (&task.b, Side::B)]
+            .map(|(operand, side)| word_panels(operand, side, 1, 0));
+        Self { codes, stored, stationary, k }
+    }
+}
+
+impl<W: Word> Lines<W> {
+    /// The operand that moves right, at a place along the rows' axis and in time, and whether it is
+    /// stored.
+    pub(super) fn right(&self, row: usize, time: usize) -> (W, bool) {
+        self.element(right(self.stationary, row, time))
+    }
+
+    /// The other operand, at a place along all three axes; two of them matter.
+    pub(super) fn other(&self, row: usize, col: usize, time: usize) -> (W, bool) {
+        self.element(other(self.stationary, row, col, time))
+    }
+
+    fn element(&self, (side, line, k): (Side, usize, usize)) -> (W, bool) {
+        let (at, side) = (line * self.k + k, usize::from(side == Side::B));
+        (self.codes[side][at], self.stored[side].get(at).is_none_or(|&stored| stored))
+    }
+}

@@ -1,149 +1,54 @@
-//! All registers of the grid, and the clock edge.
+//! The grid and its clock.
 
-use systoliq_fxp::Sum;
+mod moving;
+mod staying;
+
+use num_traits::AsPrimitive;
 use systoliq_program::GemmTask;
+use systoliq_program::panels::Word;
 
 use super::Seen;
-use super::feed::{BUBBLE, Beat, Operands, Sequencer};
-use crate::activity::{sum_words, word};
-use crate::mapping::{Stationary, Tile};
+use super::edge::Tally;
+use super::feed::{Beat, Lines, Sequencer};
+use super::lanes::{Cell, Cells, Element, Elements, FIRST, FOLDS_MAX, STORED, VALID, tag};
+use super::rule::{Rule, mask};
+use super::view::{Clock, CycleCause, Hazard, Left, Registers};
+use crate::mapping::Stationary;
 use crate::schedule::Fold;
 use crate::{Activity, ArrayCounts, Cycles, Mapping, Overlap};
 
-/// An operand register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latch {
-    /// Its code; 0 where it is not valid.
-    pub code: i64,
-    /// Whether it holds an element.
-    pub valid: bool,
-    /// Whether it came with the first step of its fold.
-    pub first: bool,
-    /// The fold that it belongs to.
-    pub fold: usize,
-}
-
-/// A register that holds a sum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SumRegister {
-    /// The sum; 0 where it is not valid.
-    pub sum: Sum,
-    /// Whether it holds one.
-    pub valid: bool,
-    /// How many products are in it.
-    pub additions: u64,
-    /// The fold that it belongs to.
-    pub fold: usize,
-    /// The step in time that it belongs to, where sums move.
-    pub time: usize,
-}
-
-/// All registers of the grid, row by row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registers {
-    /// The operands that move right.
-    pub right: Vec<Latch>,
-    /// The other operands: those that move down, or that stay.
-    pub other: Vec<Latch>,
-    /// The sums: those that stay, or that move down.
-    pub sums: Vec<SumRegister>,
-    /// With overlap, the second register of an operand that stays.
-    pub other_shadow: Vec<Latch>,
-    /// With overlap, the second register of a sum that stays.
-    pub sum_shadow: Vec<SumRegister>,
-}
-
-impl Registers {
-    /// The registers of a grid after reset: all are empty.
-    pub fn reset(mapping: &Mapping) -> Self {
-        let pes = mapping.rows * mapping.cols;
-        let shadows = if mapping.has_shadow() { pes } else { 0 };
-        let output_stays = mapping.output_stays();
-        Self {
-            right: vec![BUBBLE; pes],
-            other: vec![BUBBLE; pes],
-            sums: vec![SumRegister::default(); pes],
-            other_shadow: vec![BUBBLE; if output_stays { 0 } else { shadows }],
-            sum_shadow: vec![SumRegister::default(); if output_stays { shadows } else { 0 }],
-        }
-    }
-}
-
-/// Why a cycle passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CycleCause {
-    Preload,
-    Stream,
-    Skew,
-    Drain,
-}
-
-impl CycleCause {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Preload => "preload",
-            Self::Stream => "stream",
-            Self::Skew => "skew",
-            Self::Drain => "drain",
-        }
-    }
-}
-
-/// Two folds in each other's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hazard {
-    /// At the edge where operands enter.
-    Entry,
-    /// In the chain of a column.
-    Chain,
-    /// At the port at the bottom of a column, or not in the order of folds.
-    Exit,
-    /// A partial sum is read before it is written.
-    PartialSum,
-}
-
-/// A sum that leaves the grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// The column of the grid.
-    pub column: usize,
-    /// The place of the output in C, row by row.
-    pub index: usize,
-    /// The sum.
-    pub cell: SumRegister,
-}
-
-/// One cycle as it is seen from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock<'a> {
-    /// Its number, from 0.
-    pub cycle: u64,
-    /// Why it passes.
-    pub cause: CycleCause,
-    /// All registers after its clock edge.
-    pub registers: &'a Registers,
-    /// What leaves in it, by column.
-    pub left: &'a [Left],
-}
+/// Shows each cycle.
+pub(super) type See<'s> = dyn FnMut(&Clock<'_>) + 's;
 
 /// The grid and its clock.
-pub(super) struct RegisterGrid<'a> {
+pub(super) struct RegisterGrid<'a, R: Rule> {
+    rule: R,
     mapping: Mapping,
-    task: GemmTask<'a>,
     folds: &'a [Fold],
-    operands: Operands<'a>,
+    lines: Lines<R::Code>,
     sequencer: Sequencer<'a>,
     /// Where sums move: those of the folds so far, by place in C.
-    partial: Vec<Option<SumRegister>>,
+    partial: Vec<Cell<R>>,
     /// The fold of the last sum that left each column.
     last_left: Vec<usize>,
+    /// What leaves in this cycle.
+    left: Vec<Left>,
     cycle: u64,
-    present: Registers,
-    next: Registers,
-    /// Widths of the elements that move right and of the others.
-    bits: [u32; 2],
+    right: Elements<R::Code>,
+    /// Of each operand that moves right, how many columns copy their second register as it arrives.
+    reach: Vec<u32>,
+    other: Elements<R::Code>,
+    sums: Cells<R>,
+    other_shadow: Option<Elements<R::Code>>,
+    sum_shadow: Option<Cells<R>>,
+    /// The row and the column of each PE.
+    rows_and_cols: [Vec<u32>; 2],
+    /// The rows below which sums leave that move.
+    exits: Vec<usize>,
+    /// Products of a sum.
+    k: u32,
+    /// The bits of the elements that move right and of the others.
+    masks: [R::Code; 2],
     chunk_sums: u64,
     counts: ArrayCounts,
     zero_operand_macs: u64,
@@ -151,28 +56,53 @@ pub(super) struct RegisterGrid<'a> {
     toggles: [u64; 3],
 }
 
-impl<'a> RegisterGrid<'a> {
+impl<'a, R: Rule> RegisterGrid<'a, R> {
     /// A grid after reset.
-    pub(super) fn new(task: &GemmTask<'a>, mapping: &Mapping, folds: &'a [Fold]) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If an extent of the GEMM does not fit 32 bits, or there are 2²⁹ folds.
+    pub(super) fn new(rule: R, task: &GemmTask<'a>, mapping: &Mapping, folds: &'a [Fold]) -> Self
+    where
+        i64: AsPrimitive<R::Code>,
+    {
+        let Mapping { shape, rows, cols, stationary, .. } = *mapping;
+        let [_, k, _] = [shape.m, shape.k, shape.n]
+            .map(|extent| u32::try_from(extent).expect("an extent of 32 bits"));
+        assert!(folds.len() < FOLDS_MAX, "{} folds", folds.len());
         let [a, b] = [task.a.tensor, task.b.tensor].map(|tensor| tensor.format().bits());
-        let (right, other) = match mapping.stationary {
+        let (right, other) = match stationary {
             Stationary::Output | Stationary::Weight => (a, b),
             Stationary::Input => (b, a),
         };
-        let reset = Registers::reset(mapping);
-        let moving = if mapping.output_stays() { 0 } else { mapping.shape.m * mapping.shape.n };
+        let pes = rows * cols;
+        let (shadow, output_stays) = (mapping.has_shadow(), mapping.output_stays());
+        let mut exits: Vec<usize> = folds.iter().map(|fold| fold.span_rows - 1).collect();
+        exits.sort_unstable();
+        exits.dedup();
         Self {
+            rule,
             mapping: *mapping,
-            task: *task,
             folds,
-            operands: Operands { task: *task, stationary: mapping.stationary },
+            lines: Lines::new(task, stationary),
             sequencer: Sequencer::new(mapping, folds),
-            partial: vec![None; moving],
-            last_left: vec![0; mapping.cols],
+            partial: vec![Cell::default(); if output_stays { 0 } else { shape.m * shape.n }],
+            last_left: vec![0; cols],
+            left: Vec::new(),
             cycle: 0,
-            present: reset.clone(),
-            next: reset,
-            bits: [right, other],
+            right: Elements::reset(pes),
+            reach: vec![0; pes],
+            other: Elements::reset(pes),
+            sums: Cells::reset(pes),
+            other_shadow: (shadow && !output_stays).then(|| Elements::reset(pes)),
+            sum_shadow: (shadow && output_stays).then(|| Cells::reset(pes)),
+            rows_and_cols: [
+                (0..pes).map(|pe| (pe / cols) as u32).collect(),
+                (0..pes).map(|pe| (pe % cols) as u32).collect(),
+            ],
+            exits,
+            k,
+            masks: [mask(right), mask(other)],
             chunk_sums: 0,
             counts: ArrayCounts { folds: folds.len() as u64, ..Default::default() },
             zero_operand_macs: 0,
@@ -203,7 +133,7 @@ impl<'a> RegisterGrid<'a> {
     }
 
     /// One cycle: all registers take their next state at once. Returns what leaves.
-    pub(super) fn clock(&mut self, see: &mut dyn FnMut(&Clock<'_>)) -> Result<Vec<Left>, Hazard> {
+    pub(super) fn clock(&mut self, see: Option<&mut See<'_>>) -> Result<&[Left], Hazard> {
         self.sequencer.advance(self.cycle)?;
         let cause = self.cause();
         let cycles = &mut self.counts.cycles;
@@ -213,33 +143,44 @@ impl<'a> RegisterGrid<'a> {
             CycleCause::Skew => &mut cycles.skew,
             CycleCause::Drain => &mut cycles.drain,
         } += Cycles(1);
-        self.counts.pe_cycles += self.present.right.len() as u64;
-        self.next.clone_from(&self.present);
-        let mut left = Vec::new();
+        self.counts.pe_cycles += self.right.tags.len() as u64;
+        self.left.clear();
         self.move_right();
         if self.mapping.output_stays() {
             self.move_other_down();
-            self.drain(&mut left)?;
-            self.accumulate()?;
+            let drained = self.drain()?;
+            self.accumulate(drained)?;
         } else {
+            self.move_sums_down()?;
             self.preload()?;
-            self.move_sums_down(&mut left)?;
         }
-        for left in &left {
+        for left in &self.left {
             self.counts.sum_writes += 1;
-            if left.cell.fold < std::mem::replace(&mut self.last_left[left.column], left.cell.fold)
-            {
+            let (column, fold) = (left.column, left.cell.fold);
+            if fold < std::mem::replace(&mut self.last_left[column], fold) {
                 return Err(Hazard::Exit);
             }
-            if !self.mapping.output_stays() {
-                self.partial[left.index] = Some(left.cell);
-            }
         }
-        self.count_toggles();
-        std::mem::swap(&mut self.present, &mut self.next);
-        see(&Clock { cycle: self.cycle, cause, registers: &self.present, left: &left });
+        if let Some(see) = see {
+            self.view(cause, see);
+        }
         self.cycle += 1;
-        Ok(left)
+        Ok(&self.left)
+    }
+
+    /// Shows all registers.
+    fn view(&self, cause: CycleCause, see: &mut See<'_>) {
+        let mut registers = Registers::reset(&self.mapping);
+        self.right.view(&mut registers.right);
+        self.other.view(&mut registers.other);
+        self.sums.view(self.rule, &mut registers.sums);
+        if let Some(shadow) = &self.other_shadow {
+            shadow.view(&mut registers.other_shadow);
+        }
+        if let Some(shadow) = &self.sum_shadow {
+            shadow.view(self.rule, &mut registers.sum_shadow);
+        }
+        see(&Clock { cycle: self.cycle, cause, registers: &registers, left: &self.left });
     }
 
     /// What this cycle is waited for.
@@ -263,302 +204,50 @@ impl<'a> RegisterGrid<'a> {
         }
     }
 
-    fn tile(&self, beat: Beat) -> Tile {
-        self.folds[beat.fold].tile
-    }
-
     /// Operands move one column to the right; the first column is fed from the left edge.
     fn move_right(&mut self) {
         let Mapping { rows, cols, .. } = self.mapping;
+        self.right.advance(1);
+        let copies = self.other_shadow.is_some();
+        if copies {
+            self.reach.copy_within(..rows * cols - 1, 1);
+        }
+        let mut reads = 0;
         for row in 0..rows {
-            let at = row * cols;
-            self.next.right[at + 1..at + cols]
-                .copy_from_slice(&self.present.right[at..at + cols - 1]);
-            self.next.right[at] = match self.sequencer.stream(row) {
-                None => BUBBLE,
-                Some(beat) => {
-                    let tile = self.tile(beat);
-                    let valid = row < tile.rows;
-                    let code = match valid {
-                        true => self.operands.right(tile.row + row, tile.time + beat.at),
-                        false => 0,
-                    };
-                    let first = beat.at == 0 && row < self.folds[beat.fold].span_rows;
-                    self.count_read(valid, Which::Right);
-                    Latch { code, valid, first, fold: beat.fold }
+            let (mut element, mut reach) = (Element::nothing(), 0);
+            if let Some(beat) = self.sequencer.stream(row) {
+                let fold = &self.folds[beat.fold];
+                let tile = &fold.tile;
+                let read = (row < tile.rows)
+                    .then(|| self.lines.right(tile.row + row, tile.time + beat.at));
+                element = latched(read, beat);
+                if beat.at == 0 && row < fold.span_rows {
+                    element.tag |= FIRST;
+                    reach = fold.span_cols as u32;
                 }
-            };
+                reads += u64::from(read.is_some());
+            }
+            self.right.load(row * cols, element);
+            if copies {
+                self.reach[row * cols] = reach;
+            }
         }
-        let loads = self.next.right.iter().filter(|latch| latch.valid).count() as u64;
-        *self.writes(Which::Right) += loads;
+        *self.reads(Which::Right) += reads;
     }
 
-    /// Operands move one row down; the first row is fed from the top edge.
-    fn move_other_down(&mut self) {
-        let Mapping { cols, .. } = self.mapping;
-        let kept = self.present.other.len() - cols;
-        self.next.other[cols..].copy_from_slice(&self.present.other[..kept]);
-        for col in 0..cols {
-            self.next.other[col] = match self.sequencer.stream(col) {
-                None => BUBBLE,
-                Some(beat) => {
-                    let tile = self.tile(beat);
-                    let valid = col < tile.cols;
-                    let code = match valid {
-                        true => self.operands.other(0, tile.col + col, tile.time + beat.at),
-                        false => 0,
-                    };
-                    self.count_read(valid, Which::Other);
-                    Latch { code, valid, first: beat.at == 0, fold: beat.fold }
-                }
-            };
+    /// Adds what was counted at a clock edge.
+    fn count(&mut self, tally: &Tally) {
+        let (right, other) = (tally.right, tally.other);
+        for (toggles, flips) in self.toggles.iter_mut().zip([right.0, other.0, tally.sum_flips]) {
+            *toggles += u64::from(flips);
         }
-        let loads = self.next.other.iter().filter(|latch| latch.valid).count() as u64;
-        *self.writes(Which::Other) += loads;
-    }
-
-    /// Sums that are complete move down and leave. In shift s of a column, row i takes the sum
-    /// above for s < i, and is empty after s = i.
-    fn drain(&mut self, left: &mut Vec<Left>) -> Result<(), Hazard> {
-        let Mapping { cols, .. } = self.mapping;
-        for col in 0..cols {
-            let Some(beat) = self.sequencer.chain(col) else { continue };
-            let fold = &self.folds[beat.fold];
-            let (chain, next) = match self.mapping.has_shadow() {
-                true => (&self.present.sum_shadow, &mut self.next.sum_shadow),
-                false => (&self.present.sums, &mut self.next.sums),
-            };
-            let bottom = chain[(fold.span_rows - 1) * cols + col];
-            if bottom.valid {
-                if bottom.fold != beat.fold {
-                    return Err(Hazard::Chain);
-                }
-                let row = fold.tile.row + fold.span_rows - 1 - beat.at;
-                let index = row * self.mapping.shape.n + fold.tile.col + col;
-                left.push(Left { column: col, index, cell: bottom });
-            }
-            for row in beat.at..fold.span_rows {
-                let above = match row > beat.at {
-                    true => chain[(row - 1) * cols + col],
-                    false => SumRegister::default(),
-                };
-                next[row * cols + col] = above;
-                self.counts.drain_writes += u64::from(above.valid);
-            }
-        }
-        Ok(())
-    }
-
-    /// Every PE that latches two valid operands multiplies them and adds the product.
-    fn accumulate(&mut self) -> Result<(), Hazard> {
-        let Mapping { cols, shape, .. } = self.mapping;
-        for pe in 0..self.next.right.len() {
-            let (right, other) = (self.next.right[pe], self.next.other[pe]);
-            if !(right.valid && other.valid) {
-                continue;
-            }
-            assert_eq!(right.fold, other.fold, "operands that meet in PE {pe}");
-            let tile = self.folds[right.fold].tile;
-            let mut cell = self.present.sums[pe];
-            if right.first {
-                if !self.mapping.has_shadow() && cell.valid {
-                    return Err(Hazard::Chain);
-                }
-                cell = SumRegister { fold: right.fold, valid: true, ..SumRegister::default() };
-            }
-            assert_eq!(cell.fold, right.fold, "sum and operands in PE {pe}");
-            let index = (tile.row + pe / cols) * shape.n + tile.col + pe % cols;
-            let k = cell.additions;
-            self.multiply(&mut cell, right, other, index, k);
-            self.next.sums[pe] = cell;
-            if self.mapping.has_shadow() && cell.additions == shape.k as u64 {
-                if self.next.sum_shadow[pe].valid {
-                    return Err(Hazard::Chain);
-                }
-                self.next.sum_shadow[pe] = cell;
-                self.counts.shadow_writes += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Stationary operands come down. In shift s of a column, row i takes the operand above, or
-    /// that at the top edge, for s ≥ i.
-    fn preload(&mut self) -> Result<(), Hazard> {
-        let Mapping { cols, .. } = self.mapping;
-        for col in 0..cols {
-            let Some(beat) = self.sequencer.chain(col) else { continue };
-            let fold = self.folds[beat.fold];
-            // What a tile does not fill of the columns that it waits for, it fills with bubbles.
-            if col >= fold.span_cols {
-                continue;
-            }
-            let top = {
-                let row = fold.span_rows - 1 - beat.at;
-                let valid = row < fold.tile.rows && col < fold.tile.cols;
-                let code = match valid {
-                    true => self.operands.other(fold.tile.row + row, fold.tile.col + col, 0),
-                    false => 0,
-                };
-                self.count_read(valid, Which::Other);
-                Latch { code, valid, first: false, fold: beat.fold }
-            };
-            let shadow = self.mapping.has_shadow();
-            for row in (0..=beat.at).rev() {
-                let pe = row * cols + col;
-                let chain = if shadow { &self.present.other_shadow } else { &self.present.other };
-                let taken = if row == 0 { top } else { chain[pe - cols] };
-                if taken.fold != beat.fold {
-                    return Err(Hazard::Chain);
-                }
-                // What is overwritten must have been copied, at this very edge at the latest.
-                let old = chain[pe];
-                let waits =
-                    |old: Latch| self.present.other[pe].fold != old.fold && !self.copies(pe);
-                if shadow && row == beat.at && old.valid && waits(old) {
-                    return Err(Hazard::Chain);
-                }
-                *self.writes(Which::Other) += u64::from(taken.valid);
-                let next = if shadow { &mut self.next.other_shadow } else { &mut self.next.other };
-                next[pe] = taken;
-            }
-        }
-        if self.mapping.has_shadow() {
-            for pe in 0..self.next.right.len() {
-                if self.copies(pe) {
-                    let loaded = self.present.other_shadow[pe];
-                    self.next.other[pe] = loaded;
-                    let copied = loaded.valid && loaded.fold == self.next.right[pe].fold;
-                    self.counts.shadow_writes += u64::from(copied);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a PE copies its shadow at this clock edge: the first operand of a fold arrives in one
-    /// of the columns that the fold waits for.
-    fn copies(&self, pe: usize) -> bool {
-        let right = self.next.right[pe];
-        right.first && pe % self.mapping.cols < self.folds[right.fold].span_cols
-    }
-
-    /// Sums move one row down, and take a product with them where they meet an operand.
-    fn move_sums_down(&mut self, left: &mut Vec<Left>) -> Result<(), Hazard> {
-        let Mapping { cols, stationary, shape, .. } = self.mapping;
-        for pe in 0..self.next.right.len() {
-            let (row, col) = (pe / cols, pe % cols);
-            let mut cell = match row {
-                0 => self.enter(col)?,
-                _ => self.present.sums[pe - cols],
-            };
-            // A sum is taken out below the last row that its fold waits for.
-            if !cell.valid || row >= self.folds[cell.fold].span_rows {
-                self.next.sums[pe] = SumRegister::default();
-                continue;
-            }
-            let fold = self.folds[cell.fold];
-            let tile = fold.tile;
-            let at = stationary.product(tile.row + row, tile.col + col, cell.time);
-            let index = at.m * shape.n + at.n;
-            // A chain that moves no further than the operands' own register is what multiplies.
-            let (right, other) = (self.next.right[pe], self.multiplied(pe));
-            if right.valid && row < tile.rows {
-                if other.fold != right.fold || !other.valid {
-                    return Err(Hazard::Chain);
-                }
-                assert_eq!((right.fold, cell.additions), (cell.fold, at.k as u64), "in PE {pe}");
-                self.multiply(&mut cell, right, other, index, at.k as u64);
-            } else {
-                assert!(row >= tile.rows, "a sum that meets no operand in PE {pe}");
-                self.counts.accumulator_writes += 1;
-            }
-            self.next.sums[pe] = cell;
-            if row + 1 == fold.span_rows {
-                if left.iter().any(|other| other.column == col) {
-                    return Err(Hazard::Exit);
-                }
-                left.push(Left { column: col, index, cell });
-            }
-        }
-        // Folds of fewer rows leave further up.
-        left.sort_by_key(|left| left.column);
-        Ok(())
-    }
-
-    /// The stationary operand that a PE multiplies with.
-    fn multiplied(&self, pe: usize) -> Latch {
-        if self.mapping.has_shadow() { self.next.other[pe] } else { self.present.other[pe] }
-    }
-
-    /// The sum that enters a column at the top: a new one, or what the fold before along k left.
-    fn enter(&mut self, col: usize) -> Result<SumRegister, Hazard> {
-        let Some(beat) = self.sequencer.stream(col) else { return Ok(SumRegister::default()) };
-        let tile = self.tile(beat);
-        if col >= tile.cols {
-            return Ok(SumRegister::default());
-        }
-        let new = SumRegister {
-            valid: true,
-            fold: beat.fold,
-            time: tile.time + beat.at,
-            ..SumRegister::default()
-        };
-        if tile.row == 0 {
-            return Ok(new);
-        }
-        let at = self.mapping.stationary.product(0, tile.col + col, tile.time + beat.at);
-        let partial = self.partial[at.m * self.mapping.shape.n + at.n];
-        self.counts.partial_sum_reads += 1;
-        match partial.filter(|cell| cell.additions == tile.row as u64) {
-            Some(cell) => Ok(SumRegister { sum: cell.sum, additions: cell.additions, ..new }),
-            None => Err(Hazard::PartialSum),
-        }
-    }
-
-    fn multiply(
-        &mut self,
-        cell: &mut SumRegister,
-        right: Latch,
-        other: Latch,
-        index: usize,
-        k: u64,
-    ) {
-        let product = i128::from(right.code) * i128::from(other.code);
-        self.task.add_product(&mut cell.sum, product, index, k as usize);
-        let ends = self.task.adder.ends_run(k, self.mapping.shape.k as u64);
-        self.chunk_sums += u64::from(ends);
-        cell.additions += 1;
-        self.counts.accumulator_writes += 1;
-        if self.operands.are_stored(index, k as usize) {
-            self.counts.macs += 1;
-            self.zero_operand_macs += u64::from(right.code == 0 || other.code == 0);
-        }
-    }
-
-    /// Compares every register with what it is about to hold.
-    fn count_toggles(&mut self) {
-        let (present, next) = (&self.present, &self.next);
-        let flips = |[before, after]: [i64; 2], bits: u32| {
-            u64::from(word(before ^ after, bits).count_ones())
-        };
-        let latches = |before: &[Latch], after: &[Latch], bits| -> u64 {
-            let pairs = before.iter().zip(after);
-            pairs.map(|(before, after)| flips([before.code, after.code], bits)).sum()
-        };
-        let widths = self.task.widths();
-        let cells = |before: &[SumRegister], after: &[SumRegister]| -> u64 {
-            let pairs = before.iter().zip(after);
-            let registers = |cell: &SumRegister| sum_words(&cell.sum, widths);
-            let flipped = |(before, after)| registers(before) ^ registers(after);
-            pairs.map(|pair| u64::from(flipped(pair).count_ones())).sum()
-        };
-        let [right, other] = self.bits;
-        self.toggles[0] += latches(&present.right, &next.right, right);
-        self.toggles[1] += latches(&present.other, &next.other, other)
-            + latches(&present.other_shadow, &next.other_shadow, other);
-        self.toggles[2] +=
-            cells(&present.sums, &next.sums) + cells(&present.sum_shadow, &next.sum_shadow);
+        *self.writes(Which::Right) += u64::from(right.1);
+        *self.writes(Which::Other) += u64::from(other.1);
+        self.counts.accumulator_writes += u64::from(tally.written);
+        self.counts.shadow_writes += u64::from(tally.copies);
+        self.counts.macs += u64::from(tally.macs);
+        self.zero_operand_macs += u64::from(tally.zero_operand_macs);
+        self.chunk_sums += u64::from(tally.runs);
     }
 
     fn is_a(&self, which: Which) -> bool {
@@ -572,12 +261,22 @@ impl<'a> RegisterGrid<'a> {
         }
     }
 
-    fn count_read(&mut self, valid: bool, which: Which) {
-        let reads = match self.is_a(which) {
+    fn reads(&mut self, which: Which) -> &mut u64 {
+        match self.is_a(which) {
             true => &mut self.counts.a_reads,
             false => &mut self.counts.b_reads,
-        };
-        *reads += u64::from(valid);
+        }
+    }
+}
+
+/// The register that latches what an edge reads, if it does.
+fn latched<W: Word>(read: Option<(W, bool)>, beat: Beat) -> Element<W> {
+    match read {
+        Some((code, stored)) => {
+            let flags = VALID | if stored { STORED } else { 0 };
+            Element { code, tag: tag(beat.fold, flags) }
+        }
+        None => Element { tag: tag(beat.fold, 0), ..Element::nothing() },
     }
 }
 
