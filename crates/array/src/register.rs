@@ -11,9 +11,10 @@
 //!
 //! At a clock edge all operands move, then all PEs add. Registers are arrays, one for each field
 //! (`lanes`), and what all PEs do is plain loops over them (`edge`), in words that hold all that may
-//! happen or through the adder itself (`rule`). Counts are what was seen while stepping; of the closed forms, only the starts
-//! of folds are taken, as a sequencer would. Registers carry the number of their fold, which no
-//! hardware does, so that whatever meets what it should not is found: a [`Hazard`].
+//! happen or through the adder itself (`rule`). Counts are what was seen while stepping; of the
+//! closed forms, only the starts of folds are taken, as a sequencer would. Registers carry the number
+//! of their fold, which no hardware does, so that whatever meets what it should not is found: a
+//! [`Hazard`].
 
 mod edge;
 mod feed;

@@ -4,6 +4,7 @@
 //! without a check for overflow: a grid has at most 2²⁰ PEs.
 
 use systoliq_fxp::vectors::VectorWork;
+use systoliq_program::panels::Word;
 
 use super::lanes::{Cells, Elements, FIRST, STORED, VALID, fold};
 use super::rule::{Rule, flips};
@@ -232,5 +233,20 @@ impl<R: Rule> Multiply<'_, R> {
         }
         tally.other.0 = flipped;
         tally.copies = copies;
+    }
+}
+
+/// Bits that flipped in operand registers, of those in a mask.
+pub(super) struct Flips<'e, W> {
+    pub(super) of: &'e Elements<W>,
+    pub(super) mask: W,
+}
+
+impl<W: Word> VectorWork for Flips<'_, W> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run(self) -> u32 {
+        self.of.count(self.mask).0
     }
 }

@@ -57,7 +57,7 @@ impl<C: Word> Element<C> {
 pub(super) struct Elements<C> {
     pub(super) codes: Vec<C>,
     pub(super) tags: Vec<u32>,
-    /// The codes before the last clock edge, where they move at every edge.
+    /// The codes before the last clock edge at which any moved.
     pub(super) before: Vec<C>,
 }
 
@@ -72,10 +72,10 @@ impl<C: Word> Elements<C> {
         Element { code: self.codes[pe], tag: self.tags[pe] }
     }
 
-    /// Loads a register, and tells what it held before.
-    pub(super) fn load(&mut self, pe: usize, element: Element<C>) -> C {
-        self.tags[pe] = element.tag;
-        std::mem::replace(&mut self.codes[pe], element.code)
+    /// Loads a register.
+    #[inline(always)]
+    pub(super) fn load(&mut self, pe: usize, element: Element<C>) {
+        (self.codes[pe], self.tags[pe]) = (element.code, element.tag);
     }
 
     /// Moves all codes on by so many PEs; those of the first are to be loaded.
@@ -167,7 +167,7 @@ pub(super) struct Cells<R: Rule> {
     pub(super) additions: Vec<u32>,
     pub(super) times: Vec<u32>,
     pub(super) rows: [Vec<u32>; 2],
-    /// The values before the last clock edge, where they move at every edge.
+    /// The values before the last clock edge at which any moved.
     pub(super) before: Vec<R::Value>,
 }
 

@@ -4,9 +4,9 @@ use systoliq_fxp::vectors::with_widest_vectors;
 
 use super::{RegisterGrid, Which, latched};
 use crate::Mapping;
-use crate::register::edge::{Multiply, Places};
+use crate::register::edge::{Flips, Multiply, Places};
 use crate::register::lanes::{Cell, VALID, tag};
-use crate::register::rule::{Rule, flips};
+use crate::register::rule::Rule;
 use crate::register::view::{Hazard, Left};
 
 impl<R: Rule> RegisterGrid<'_, R> {
@@ -14,7 +14,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
     /// that at the top edge, for s ≥ i.
     pub(super) fn preload(&mut self) -> Result<(), Hazard> {
         let Mapping { cols, .. } = self.mapping;
-        let (mut reads, mut writes) = (0, 0);
+        let (mut reads, mut writes, mut moved) = (0, 0, false);
         for col in 0..cols {
             let Some(beat) = self.sequencer.chain(col) else { continue };
             let fold = &self.folds[beat.fold];
@@ -36,6 +36,9 @@ impl<R: Rule> RegisterGrid<'_, R> {
                 }
             }
             let chain = self.other_shadow.as_mut().unwrap_or(&mut self.other);
+            if !std::mem::replace(&mut moved, true) {
+                chain.before.copy_from_slice(&chain.codes);
+            }
             for row in (0..=beat.at).rev() {
                 let pe = row * cols + col;
                 let taken = if row == 0 { latched(read, beat) } else { chain.get(pe - cols) };
@@ -43,9 +46,13 @@ impl<R: Rule> RegisterGrid<'_, R> {
                     return Err(Hazard::Chain);
                 }
                 writes += u64::from(taken.is_valid());
-                let before = chain.load(pe, taken);
-                self.toggles[1] += u64::from(flips(before, taken.code, self.masks[1]));
+                chain.load(pe, taken);
             }
+        }
+        if moved {
+            let chain = self.other_shadow.as_ref().unwrap_or(&self.other);
+            let flipped = with_widest_vectors(Flips { of: chain, mask: self.masks[1] });
+            self.toggles[1] += u64::from(flipped);
         }
         *self.reads(Which::Other) += reads;
         *self.writes(Which::Other) += writes;
