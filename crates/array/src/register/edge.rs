@@ -6,7 +6,7 @@
 use systoliq_fxp::vectors::VectorWork;
 use systoliq_program::panels::Word;
 
-use super::lanes::{Cells, Elements, FIRST, STORED, VALID, fold};
+use super::lanes::{FIRST, OperandArrays, STORED, SumArrays, VALID, fold};
 use super::rule::{Rule, flips};
 use crate::Mapping;
 use crate::schedule::Fold;
@@ -64,9 +64,9 @@ fn mac<R: Rule>(codes: [R::Code; 2], tags: [u32; 2], works: bool) -> (bool, bool
 pub(super) struct Accumulate<'e, R: Rule> {
     pub(super) rule: R,
     pub(super) places: Places<'e>,
-    pub(super) right: &'e Elements<R::Code>,
-    pub(super) other: &'e Elements<R::Code>,
-    pub(super) sums: &'e mut Cells<R>,
+    pub(super) right: &'e OperandArrays<R::Code>,
+    pub(super) other: &'e OperandArrays<R::Code>,
+    pub(super) sums: &'e mut SumArrays<R>,
     /// The widths of both operands.
     pub(super) masks: [R::Code; 2],
     /// Products of a sum.
@@ -146,13 +146,13 @@ pub(super) fn meets_wrong(right: u32, other: u32, sum: u32, keeps: bool) -> bool
 pub(super) struct Multiply<'e, R: Rule> {
     pub(super) rule: R,
     pub(super) places: Places<'e>,
-    pub(super) right: &'e Elements<R::Code>,
+    pub(super) right: &'e OperandArrays<R::Code>,
     /// How many columns copy at the first operand of a fold; 0 for every other operand.
     pub(super) reach: &'e [u32],
-    pub(super) other: &'e mut Elements<R::Code>,
+    pub(super) other: &'e mut OperandArrays<R::Code>,
     /// The second register, which first operands have copied.
-    pub(super) shadow: Option<&'e Elements<R::Code>>,
-    pub(super) sums: &'e mut Cells<R>,
+    pub(super) shadow: Option<&'e OperandArrays<R::Code>>,
+    pub(super) sums: &'e mut SumArrays<R>,
     /// Of each PE.
     pub(super) rows_and_cols: [&'e [u32]; 2],
     pub(super) masks: [R::Code; 2],
@@ -213,7 +213,7 @@ impl<R: Rule> Multiply<'_, R> {
     /// Every PE in which the first operand of a fold arrives, in one of the columns that the fold
     /// waits for, copies its second register.
     #[inline(always)]
-    fn copy(&mut self, shadow: &Elements<R::Code>, tally: &mut Tally) {
+    fn copy(&mut self, shadow: &OperandArrays<R::Code>, tally: &mut Tally) {
         let count = self.right.tags.len();
         let (right_tags, reach) = (&self.right.tags[..count], &self.reach[..count]);
         let cols = &self.rows_and_cols[1][..count];
@@ -237,12 +237,12 @@ impl<R: Rule> Multiply<'_, R> {
 }
 
 /// Bits that flipped in operand registers, of those in a mask.
-pub(super) struct Flips<'e, W> {
-    pub(super) of: &'e Elements<W>,
+pub(super) struct FlippedBits<'e, W> {
+    pub(super) of: &'e OperandArrays<W>,
     pub(super) mask: W,
 }
 
-impl<W: Word> VectorWork for Flips<'_, W> {
+impl<W: Word> VectorWork for FlippedBits<'_, W> {
     type Output = u32;
 
     #[inline(always)]

@@ -156,7 +156,7 @@ fn beat(
 
 /// The operands, each line of k behind the other, as the edges read them.
 pub(super) struct Lines<W> {
-    /// Elements of A by m and k, and of B by n and k.
+    /// OperandArrays of A by m and k, and of B by n and k.
     codes: [Vec<W>; 2],
     /// Which of them are stored; all, where it says nothing.
     stored: [Vec<bool>; 2],

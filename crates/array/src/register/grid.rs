@@ -10,7 +10,9 @@ use systoliq_program::panels::Word;
 use super::Seen;
 use super::edge::Tally;
 use super::feed::{Beat, Lines, Sequencer};
-use super::lanes::{Cell, Cells, Element, Elements, FIRST, FOLDS_MAX, STORED, VALID, tag};
+use super::lanes::{
+    FIRST, FOLDS_MAX, OperandArrays, OperandFields, STORED, SumArrays, SumFields, VALID, tag,
+};
 use super::rule::{Rule, mask};
 use super::view::{Clock, CycleCause, Hazard, Left, Registers};
 use crate::mapping::Stationary;
@@ -28,19 +30,19 @@ pub(super) struct RegisterGrid<'a, R: Rule> {
     lines: Lines<R::Code>,
     sequencer: Sequencer<'a>,
     /// Where sums move: those of the folds so far, by place in C.
-    partial: Vec<Cell<R>>,
+    partial: Vec<SumFields<R>>,
     /// The fold of the last sum that left each column.
     last_left: Vec<usize>,
     /// What leaves in this cycle.
     left: Vec<Left>,
     cycle: u64,
-    right: Elements<R::Code>,
+    right: OperandArrays<R::Code>,
     /// Of each operand that moves right, how many columns copy their second register as it arrives.
     reach: Vec<u32>,
-    other: Elements<R::Code>,
-    sums: Cells<R>,
-    other_shadow: Option<Elements<R::Code>>,
-    sum_shadow: Option<Cells<R>>,
+    other: OperandArrays<R::Code>,
+    sums: SumArrays<R>,
+    other_shadow: Option<OperandArrays<R::Code>>,
+    sum_shadow: Option<SumArrays<R>>,
     /// The row and the column of each PE.
     rows_and_cols: [Vec<u32>; 2],
     /// The rows below which sums leave that move.
@@ -86,16 +88,16 @@ impl<'a, R: Rule> RegisterGrid<'a, R> {
             folds,
             lines: Lines::new(task, stationary),
             sequencer: Sequencer::new(mapping, folds),
-            partial: vec![Cell::default(); if output_stays { 0 } else { shape.m * shape.n }],
+            partial: vec![SumFields::default(); if output_stays { 0 } else { shape.m * shape.n }],
             last_left: vec![0; cols],
             left: Vec::new(),
             cycle: 0,
-            right: Elements::reset(pes),
+            right: OperandArrays::reset(pes),
             reach: vec![0; pes],
-            other: Elements::reset(pes),
-            sums: Cells::reset(pes),
-            other_shadow: (shadow && !output_stays).then(|| Elements::reset(pes)),
-            sum_shadow: (shadow && output_stays).then(|| Cells::reset(pes)),
+            other: OperandArrays::reset(pes),
+            sums: SumArrays::reset(pes),
+            other_shadow: (shadow && !output_stays).then(|| OperandArrays::reset(pes)),
+            sum_shadow: (shadow && output_stays).then(|| SumArrays::reset(pes)),
             rows_and_cols: [
                 (0..pes).map(|pe| (pe / cols) as u32).collect(),
                 (0..pes).map(|pe| (pe % cols) as u32).collect(),
@@ -214,7 +216,7 @@ impl<'a, R: Rule> RegisterGrid<'a, R> {
         }
         let mut reads = 0;
         for row in 0..rows {
-            let (mut element, mut reach) = (Element::nothing(), 0);
+            let (mut element, mut reach) = (OperandFields::nothing(), 0);
             if let Some(beat) = self.sequencer.stream(row) {
                 let fold = &self.folds[beat.fold];
                 let tile = &fold.tile;
@@ -270,13 +272,13 @@ impl<'a, R: Rule> RegisterGrid<'a, R> {
 }
 
 /// The register that latches what an edge reads, if it does.
-fn latched<W: Word>(read: Option<(W, bool)>, beat: Beat) -> Element<W> {
+fn latched<W: Word>(read: Option<(W, bool)>, beat: Beat) -> OperandFields<W> {
     match read {
         Some((code, stored)) => {
             let flags = VALID | if stored { STORED } else { 0 };
-            Element { code, tag: tag(beat.fold, flags) }
+            OperandFields { code, tag: tag(beat.fold, flags) }
         }
-        None => Element { tag: tag(beat.fold, 0), ..Element::nothing() },
+        None => OperandFields { tag: tag(beat.fold, 0), ..OperandFields::nothing() },
     }
 }
 

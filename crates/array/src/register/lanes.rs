@@ -33,12 +33,12 @@ pub(super) fn fold(tag: u32) -> u32 {
 
 /// An operand register.
 #[derive(Clone, Copy)]
-pub(super) struct Element<C> {
+pub(super) struct OperandFields<C> {
     pub(super) code: C,
     pub(super) tag: u32,
 }
 
-impl<C: Word> Element<C> {
+impl<C: Word> OperandFields<C> {
     pub(super) fn nothing() -> Self {
         Self { code: C::zero(), tag: NOTHING }
     }
@@ -54,27 +54,27 @@ impl<C: Word> Element<C> {
 
 /// An operand register of every PE.
 #[derive(Clone)]
-pub(super) struct Elements<C> {
+pub(super) struct OperandArrays<C> {
     pub(super) codes: Vec<C>,
     pub(super) tags: Vec<u32>,
     /// The codes before the last clock edge at which any moved.
     pub(super) before: Vec<C>,
 }
 
-impl<C: Word> Elements<C> {
+impl<C: Word> OperandArrays<C> {
     /// Of so many PEs, after reset.
     pub(super) fn reset(pes: usize) -> Self {
         let codes = vec![C::zero(); pes];
         Self { before: codes.clone(), codes, tags: vec![NOTHING; pes] }
     }
 
-    pub(super) fn get(&self, pe: usize) -> Element<C> {
-        Element { code: self.codes[pe], tag: self.tags[pe] }
+    pub(super) fn get(&self, pe: usize) -> OperandFields<C> {
+        OperandFields { code: self.codes[pe], tag: self.tags[pe] }
     }
 
     /// Loads a register.
     #[inline(always)]
-    pub(super) fn load(&mut self, pe: usize, element: Element<C>) {
+    pub(super) fn load(&mut self, pe: usize, element: OperandFields<C>) {
         (self.codes[pe], self.tags[pe]) = (element.code, element.tag);
     }
 
@@ -113,7 +113,7 @@ impl<C: Word> Elements<C> {
 }
 
 /// A register that holds a sum.
-pub(super) struct Cell<R: Rule> {
+pub(super) struct SumFields<R: Rule> {
     pub(super) value: R::Value,
     pub(super) exact: R::Exact,
     pub(super) tag: u32,
@@ -123,22 +123,22 @@ pub(super) struct Cell<R: Rule> {
     pub(super) rows: [u32; 2],
 }
 
-impl<R: Rule> Clone for Cell<R> {
+impl<R: Rule> Clone for SumFields<R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R: Rule> Copy for Cell<R> {}
+impl<R: Rule> Copy for SumFields<R> {}
 
-impl<R: Rule> Default for Cell<R> {
+impl<R: Rule> Default for SumFields<R> {
     fn default() -> Self {
         let (value, exact) = Default::default();
         Self { value, exact, tag: 0, additions: 0, time: 0, rows: [0; 2] }
     }
 }
 
-impl<R: Rule> Cell<R> {
+impl<R: Rule> SumFields<R> {
     pub(super) fn is_valid(&self) -> bool {
         self.tag & VALID != 0
     }
@@ -160,7 +160,7 @@ impl<R: Rule> Cell<R> {
 }
 
 /// A register that holds a sum, of every PE.
-pub(super) struct Cells<R: Rule> {
+pub(super) struct SumArrays<R: Rule> {
     pub(super) values: Vec<R::Value>,
     pub(super) exacts: Vec<R::Exact>,
     pub(super) tags: Vec<u32>,
@@ -171,10 +171,10 @@ pub(super) struct Cells<R: Rule> {
     pub(super) before: Vec<R::Value>,
 }
 
-impl<R: Rule> Cells<R> {
+impl<R: Rule> SumArrays<R> {
     /// Of so many PEs, after reset.
     pub(super) fn reset(pes: usize) -> Self {
-        let Cell { value, exact, .. } = Cell::<R>::default();
+        let SumFields { value, exact, .. } = SumFields::<R>::default();
         let zeros = vec![0; pes];
         Self {
             values: vec![value; pes],
@@ -187,8 +187,8 @@ impl<R: Rule> Cells<R> {
         }
     }
 
-    pub(super) fn get(&self, pe: usize) -> Cell<R> {
-        Cell {
+    pub(super) fn get(&self, pe: usize) -> SumFields<R> {
+        SumFields {
             value: self.values[pe],
             exact: self.exacts[pe],
             tag: self.tags[pe],
@@ -199,7 +199,7 @@ impl<R: Rule> Cells<R> {
     }
 
     /// Loads a register, and tells what it held before.
-    pub(super) fn load(&mut self, pe: usize, cell: Cell<R>) -> R::Value {
+    pub(super) fn load(&mut self, pe: usize, cell: SumFields<R>) -> R::Value {
         self.exacts[pe] = cell.exact;
         self.tags[pe] = cell.tag;
         self.additions[pe] = cell.additions;

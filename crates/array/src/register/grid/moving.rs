@@ -4,8 +4,8 @@ use systoliq_fxp::vectors::with_widest_vectors;
 
 use super::{RegisterGrid, Which, latched};
 use crate::Mapping;
-use crate::register::edge::{Flips, Multiply, Places};
-use crate::register::lanes::{Cell, VALID, tag};
+use crate::register::edge::{FlippedBits, Multiply, Places};
+use crate::register::lanes::{SumFields, VALID, tag};
 use crate::register::rule::Rule;
 use crate::register::view::{Hazard, Left};
 
@@ -51,7 +51,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
         }
         if moved {
             let chain = self.other_shadow.as_ref().unwrap_or(&self.other);
-            let flipped = with_widest_vectors(Flips { of: chain, mask: self.masks[1] });
+            let flipped = with_widest_vectors(FlippedBits { of: chain, mask: self.masks[1] });
             self.toggles[1] += u64::from(flipped);
         }
         *self.reads(Which::Other) += reads;
@@ -68,7 +68,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
         for row in self.exits.iter().map(|row| row + 1).filter(|&row| row < rows) {
             for pe in row * cols..(row + 1) * cols {
                 if self.sums.rows[1][pe] as usize == row {
-                    self.sums.load(pe, Cell::default());
+                    self.sums.load(pe, SumFields::default());
                 }
             }
         }
@@ -138,18 +138,18 @@ impl<R: Rule> RegisterGrid<'_, R> {
     }
 
     /// The sum that enters a column at the top: a new one, or what the fold before along k left.
-    fn enter(&mut self, col: usize) -> Result<Cell<R>, Hazard> {
-        let Some(beat) = self.sequencer.stream(col) else { return Ok(Cell::default()) };
+    fn enter(&mut self, col: usize) -> Result<SumFields<R>, Hazard> {
+        let Some(beat) = self.sequencer.stream(col) else { return Ok(SumFields::default()) };
         let fold = &self.folds[beat.fold];
         let tile = &fold.tile;
         if col >= tile.cols {
-            return Ok(Cell::default());
+            return Ok(SumFields::default());
         }
-        let new = Cell {
+        let new = SumFields {
             tag: tag(beat.fold, VALID),
             time: (tile.time + beat.at) as u32,
             rows: [tile.rows, fold.span_rows].map(|rows| rows as u32),
-            ..Cell::default()
+            ..SumFields::default()
         };
         if tile.row == 0 {
             return Ok(new);
@@ -160,7 +160,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
         if partial.additions as usize != tile.row {
             return Err(Hazard::PartialSum);
         }
-        let Cell { value, exact, additions, .. } = partial;
-        Ok(Cell { value, exact, additions, ..new })
+        let SumFields { value, exact, additions, .. } = partial;
+        Ok(SumFields { value, exact, additions, ..new })
     }
 }

@@ -5,7 +5,7 @@ use systoliq_fxp::vectors::with_widest_vectors;
 use super::{RegisterGrid, Which, latched};
 use crate::Mapping;
 use crate::register::edge::{Accumulate, Places, meets_wrong};
-use crate::register::lanes::{Cell, Element, FIRST, VALID, fold};
+use crate::register::lanes::{FIRST, OperandFields, SumFields, VALID, fold};
 use crate::register::rule::Rule;
 use crate::register::view::{Hazard, Left};
 
@@ -16,7 +16,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
         self.other.advance(cols);
         let mut reads = 0;
         for col in 0..cols {
-            let mut element = Element::nothing();
+            let mut element = OperandFields::nothing();
             if let Some(beat) = self.sequencer.stream(col) {
                 let tile = &self.folds[beat.fold].tile;
                 let read = (col < tile.cols)
@@ -58,7 +58,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
                 if !shadow && self.right.tags[pe] & self.other.tags[pe] & VALID != 0 {
                     return Err(Hazard::Chain);
                 }
-                let above = if row > beat.at { chain.get(pe - cols) } else { Cell::default() };
+                let above = if row > beat.at { chain.get(pe - cols) } else { SumFields::default() };
                 let before = chain.load(pe, above);
                 self.toggles[2] += u64::from(self.rule.flips(before, above.value));
                 self.counts.drain_writes += u64::from(above.is_valid());
