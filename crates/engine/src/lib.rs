@@ -114,27 +114,48 @@ impl Fast {
         source: Option<PackedSource>,
         exit: &mut Exit,
     ) -> u64 {
-        if let [task] = tasks {
-            let at_once = if exit.waits() { usize::MAX } else { 0 };
-            return self.sum(task, source, at_once, &mut |_, sums| match sums {
+        let whole_rows = |task: &GemmTask<'_>| task.output.cols == task.output.stride;
+        let one_by_one = !exit.waits() && tasks.iter().all(whole_rows);
+        if tasks.len() > 1 && !one_by_one {
+            return self.leave_together(tasks, source, exit);
+        }
+        let at_once = if exit.waits() { usize::MAX } else { 0 };
+        let mut overflowed = 0;
+        for task in tasks {
+            overflowed += self.sum(task, source, at_once, &mut |_, sums| match sums {
                 StripSums::Narrow(sums) => exit.leave(sums),
                 StripSums::Wide(sums) => exit.leave(sums),
             });
         }
-        let mut all = vec![0; exit.len()];
-        let mut overflowed = 0;
-        for task in tasks {
-            let n = task.shape().n;
-            let mut part = Vec::new();
-            overflowed += self.sum(task, source, 0, &mut |rows, sums| {
+        overflowed
+    }
+
+    /// The same of several products that write some columns each, or of which all have to leave at once.
+    fn leave_together(
+        &mut self,
+        tasks: &[GemmTask<'_>],
+        source: Option<PackedSource>,
+        exit: &mut Exit,
+    ) -> u64 {
+        let summed: Vec<_> = tasks.iter().map(|task| self.summed(task, source)).collect();
+        let Buffers { words, narrow, wide } = &mut self.buffers;
+        // Equal cuts.
+        let (m, stride) = (tasks[0].shape().m, tasks[0].output.stride);
+        let at_once = if exit.waits() { m } else { strips::rows_together(&summed, stride) };
+        let (mut part, mut overflowed) = (Vec::new(), 0);
+        for rows in strips::in_strips(m, at_once) {
+            let first = rows.start * stride;
+            wide.resize(if exit.waits() { exit.len() } else { rows.len() * stride }, 0);
+            for (task, summed) in tasks.iter().zip(&summed) {
+                let n = task.shape().n;
                 part.resize(rows.len() * n, 0);
-                sums.widen(&mut part);
-                for (row, values) in rows.zip(part.chunks(n.max(1))) {
-                    all[task.output.index(row, 0)..][..n].copy_from_slice(values);
+                overflowed += summed.widened(rows.clone(), (words, narrow), &mut part);
+                for (row, sums) in rows.clone().zip(part.chunks(n.max(1))) {
+                    wide[task.output.index(row, 0) - first..][..n].copy_from_slice(sums);
                 }
-            });
+            }
+            exit.leave(wide);
         }
-        exit.leave(&mut all);
         overflowed
     }
 

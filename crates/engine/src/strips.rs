@@ -56,6 +56,40 @@ pub(crate) enum Summed<'t> {
     Wide(Box<dyn Strips<i64> + 't>),
 }
 
+impl Summed<'_> {
+    fn granularity(&self) -> usize {
+        match self {
+            Self::Narrow(strips) => strips.granularity(),
+            Self::Wide(strips) => strips.granularity(),
+        }
+    }
+
+    /// Sums all outputs of some rows into 64 bits; says how many overflowed.
+    pub(crate) fn widened(
+        &self,
+        rows: Range<usize>,
+        (words, narrow): (&mut LineWords, &mut Vec<i32>),
+        sums: &mut [i64],
+    ) -> u64 {
+        match self {
+            Self::Narrow(strips) => {
+                narrow.resize(sums.len(), 0);
+                let overflowed = strips.strip(rows, words, narrow);
+                StripSums::Narrow(narrow).widen(sums);
+                overflowed
+            }
+            Self::Wide(strips) => strips.strip(rows, words, sums),
+        }
+    }
+}
+
+/// How many rows of several products make a strip of so many columns.
+pub(crate) fn rows_together(products: &[Summed<'_>], cols: usize) -> usize {
+    let common = |a: usize, b: usize| if a.is_multiple_of(b) { a } else { a * b };
+    let granularity = products.iter().map(Summed::granularity).fold(1, common);
+    rows_at_once::<i64>(granularity, cols)
+}
+
 /// All sums of some rows, row by row, in the width that holds them.
 #[derive(Debug)]
 pub enum StripSums<'s> {
@@ -89,7 +123,7 @@ fn rows_at_once<S>(granularity: usize, cols: usize) -> usize {
 }
 
 /// The places of so many rows, some at once.
-fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
     let at_once = at_once.max(1);
     (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
 }
