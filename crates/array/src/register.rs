@@ -34,7 +34,7 @@ use crate::{Activity, Array, ArrayCounts, Error, FoldSchedule, Mapping, Stationa
 
 pub(crate) use feed::Operands;
 use grid::{RegisterGrid, See};
-use rule::{InSums, InWords, Rule};
+use rule::{InSums, InWords, SumRule};
 pub(crate) use view::BUBBLE;
 pub use view::{Clock, CycleCause, Hazard, Latch, Left, Registers, SumRegister};
 
@@ -179,7 +179,7 @@ pub fn step(
     }
 }
 
-fn step_by<R: Rule>(
+fn step_by<R: SumRule>(
     rule: R,
     task: &GemmTask<'_>,
     mapping: &Mapping,

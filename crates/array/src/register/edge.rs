@@ -7,13 +7,13 @@ use systoliq_fxp::vectors::VectorWork;
 use systoliq_program::panels::Word;
 
 use super::lanes::{FIRST, OperandArrays, STORED, SumArrays, VALID, fold};
-use super::rule::{Rule, flips};
+use super::rule::{SumRule, flips};
 use crate::Mapping;
 use crate::schedule::Fold;
 
 /// What was counted at a clock edge.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct EdgeTally {
     /// Whether something met what it should not; then nothing was added.
     pub(super) trouble: bool,
     /// Sums that were written.
@@ -35,12 +35,12 @@ pub(super) struct Tally {
 
 /// Where the products of a fold lie in C.
 #[derive(Clone, Copy)]
-pub(super) struct Places<'e> {
+pub(super) struct GridPlaces<'e> {
     pub(super) mapping: &'e Mapping,
     pub(super) folds: &'e [Fold],
 }
 
-impl Places<'_> {
+impl GridPlaces<'_> {
     /// The output of the sum in a PE.
     pub(super) fn output(self, pe: usize, fold: usize, time: u32) -> usize {
         let Mapping { cols, shape, stationary, .. } = self.mapping;
@@ -52,7 +52,7 @@ impl Places<'_> {
 
 /// Whether two operands are stored, and whether one of them is zero.
 #[inline(always)]
-fn mac<R: Rule>(codes: [R::Code; 2], tags: [u32; 2], works: bool) -> (bool, bool) {
+fn mac<R: SumRule>(codes: [R::Code; 2], tags: [u32; 2], works: bool) -> (bool, bool) {
     let [right, other] = codes;
     let stored = works & (tags[0] & tags[1] & STORED != 0);
     let zero = num_traits::Zero::is_zero(&right) | num_traits::Zero::is_zero(&other);
@@ -61,9 +61,9 @@ fn mac<R: Rule>(codes: [R::Code; 2], tags: [u32; 2], works: bool) -> (bool, bool
 
 /// The edge where outputs stay, after operands have moved: every PE that latched two valid ones adds
 /// their product.
-pub(super) struct Accumulate<'e, R: Rule> {
+pub(super) struct Accumulate<'e, R: SumRule> {
     pub(super) rule: R,
-    pub(super) places: Places<'e>,
+    pub(super) places: GridPlaces<'e>,
     pub(super) right: &'e OperandArrays<R::Code>,
     pub(super) other: &'e OperandArrays<R::Code>,
     pub(super) sums: &'e mut SumArrays<R>,
@@ -73,16 +73,16 @@ pub(super) struct Accumulate<'e, R: Rule> {
     pub(super) k: u32,
 }
 
-impl<R: Rule> VectorWork for Accumulate<'_, R> {
-    type Output = Tally;
+impl<R: SumRule> VectorWork for Accumulate<'_, R> {
+    type Output = EdgeTally;
 
     #[inline(always)]
-    fn run(self) -> Tally {
+    fn run(self) -> EdgeTally {
         let Self { rule, places, right, other, sums, masks, k } = self;
-        let mut tally = Tally {
+        let mut tally = EdgeTally {
             right: right.count(masks[0]),
             other: other.count(masks[1]),
-            ..Tally::default()
+            ..EdgeTally::default()
         };
         let count = right.tags.len();
         let (right_tags, right) = (&right.tags[..count], &right.codes[..count]);
@@ -94,7 +94,7 @@ impl<R: Rule> VectorWork for Accumulate<'_, R> {
             trouble |= u32::from(meets_wrong(right_tags[pe], other_tags[pe], tags[pe], keeps));
         }
         if trouble != 0 {
-            return Tally { trouble: true, ..tally };
+            return EdgeTally { trouble: true, ..tally };
         }
         let (values, exacts) = (&mut sums.values[..count], &mut sums.exacts[..count]);
         let additions = &mut sums.additions[..count];
@@ -143,9 +143,9 @@ pub(super) fn meets_wrong(right: u32, other: u32, sum: u32, keeps: bool) -> bool
 
 /// The edge where sums move, after operands and sums have moved: every sum that meets operands takes
 /// their product with it.
-pub(super) struct Multiply<'e, R: Rule> {
+pub(super) struct MultiplyAndPass<'e, R: SumRule> {
     pub(super) rule: R,
-    pub(super) places: Places<'e>,
+    pub(super) places: GridPlaces<'e>,
     pub(super) right: &'e OperandArrays<R::Code>,
     /// How many columns copy at the first operand of a fold; 0 for every other operand.
     pub(super) reach: &'e [u32],
@@ -158,12 +158,13 @@ pub(super) struct Multiply<'e, R: Rule> {
     pub(super) masks: [R::Code; 2],
 }
 
-impl<R: Rule> VectorWork for Multiply<'_, R> {
-    type Output = Tally;
+impl<R: SumRule> VectorWork for MultiplyAndPass<'_, R> {
+    type Output = EdgeTally;
 
     #[inline(always)]
-    fn run(mut self) -> Tally {
-        let mut tally = Tally { right: self.right.count(self.masks[0]), ..Tally::default() };
+    fn run(mut self) -> EdgeTally {
+        let mut tally =
+            EdgeTally { right: self.right.count(self.masks[0]), ..EdgeTally::default() };
         if let Some(shadow) = self.shadow {
             self.copy(shadow, &mut tally);
         }
@@ -181,7 +182,7 @@ impl<R: Rule> VectorWork for Multiply<'_, R> {
             trouble |= u32::from(works & !(alike & (pair[0] & pair[1] & VALID != 0)));
         }
         if trouble != 0 {
-            return Tally { trouble: true, ..tally };
+            return EdgeTally { trouble: true, ..tally };
         }
         let (values, exacts) = (&mut sums.values[..count], &mut sums.exacts[..count]);
         let (additions, times) = (&mut sums.additions[..count], &sums.times[..count]);
@@ -209,11 +210,11 @@ impl<R: Rule> VectorWork for Multiply<'_, R> {
     }
 }
 
-impl<R: Rule> Multiply<'_, R> {
+impl<R: SumRule> MultiplyAndPass<'_, R> {
     /// Every PE in which the first operand of a fold arrives, in one of the columns that the fold
     /// waits for, copies its second register.
     #[inline(always)]
-    fn copy(&mut self, shadow: &OperandArrays<R::Code>, tally: &mut Tally) {
+    fn copy(&mut self, shadow: &OperandArrays<R::Code>, tally: &mut EdgeTally) {
         let count = self.right.tags.len();
         let (right_tags, reach) = (&self.right.tags[..count], &self.reach[..count]);
         let cols = &self.rows_and_cols[1][..count];

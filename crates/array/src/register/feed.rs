@@ -155,7 +155,7 @@ fn beat(
 }
 
 /// The operands, each line of k behind the other, as the edges read them.
-pub(super) struct Lines<W> {
+pub(super) struct FedLines<W> {
     /// OperandArrays of A by m and k, and of B by n and k.
     codes: [Vec<W>; 2],
     /// Which of them are stored; all, where it says nothing.
@@ -164,7 +164,7 @@ pub(super) struct Lines<W> {
     k: usize,
 }
 
-impl<W: Word> Lines<W>
+impl<W: Word> FedLines<W>
 where
     i64: AsPrimitive<W>,
 {
@@ -187,7 +187,7 @@ where
     }
 }
 
-impl<W: Word> Lines<W> {
+impl<W: Word> FedLines<W> {
     /// The operand that moves right, at a place along the rows' axis and in time, and whether it is
     /// stored.
     pub(super) fn right(&self, row: usize, time: usize) -> (W, bool) {

@@ -8,12 +8,12 @@ use systoliq_program::GemmTask;
 use systoliq_program::panels::Word;
 
 use super::Seen;
-use super::edge::Tally;
-use super::feed::{Beat, Lines, Sequencer};
+use super::edge::EdgeTally;
+use super::feed::{Beat, FedLines, Sequencer};
 use super::lanes::{
     FIRST, FOLDS_MAX, OperandArrays, OperandFields, STORED, SumArrays, SumFields, VALID, tag,
 };
-use super::rule::{Rule, mask};
+use super::rule::{SumRule, mask};
 use super::view::{Clock, CycleCause, Hazard, Left, Registers};
 use crate::mapping::Stationary;
 use crate::schedule::Fold;
@@ -23,11 +23,11 @@ use crate::{Activity, ArrayCounts, Cycles, Mapping, Overlap};
 pub(super) type See<'s> = dyn FnMut(&Clock<'_>) + 's;
 
 /// The grid and its clock.
-pub(super) struct RegisterGrid<'a, R: Rule> {
+pub(super) struct RegisterGrid<'a, R: SumRule> {
     rule: R,
     mapping: Mapping,
     folds: &'a [Fold],
-    lines: Lines<R::Code>,
+    lines: FedLines<R::Code>,
     sequencer: Sequencer<'a>,
     /// Where sums move: those of the folds so far, by place in C.
     partial: Vec<SumFields<R>>,
@@ -58,7 +58,7 @@ pub(super) struct RegisterGrid<'a, R: Rule> {
     toggles: [u64; 3],
 }
 
-impl<'a, R: Rule> RegisterGrid<'a, R> {
+impl<'a, R: SumRule> RegisterGrid<'a, R> {
     /// A grid after reset.
     ///
     /// # Panics
@@ -86,7 +86,7 @@ impl<'a, R: Rule> RegisterGrid<'a, R> {
             rule,
             mapping: *mapping,
             folds,
-            lines: Lines::new(task, stationary),
+            lines: FedLines::new(task, stationary),
             sequencer: Sequencer::new(mapping, folds),
             partial: vec![SumFields::default(); if output_stays { 0 } else { shape.m * shape.n }],
             last_left: vec![0; cols],
@@ -238,7 +238,7 @@ impl<'a, R: Rule> RegisterGrid<'a, R> {
     }
 
     /// Adds what was counted at a clock edge.
-    fn count(&mut self, tally: &Tally) {
+    fn count(&mut self, tally: &EdgeTally) {
         let (right, other) = (tally.right, tally.other);
         for (toggles, flips) in self.toggles.iter_mut().zip([right.0, other.0, tally.sum_flips]) {
             *toggles += u64::from(flips);

@@ -4,7 +4,7 @@
 
 use systoliq_program::panels::Word;
 
-use super::rule::{Rule, flips};
+use super::rule::{SumRule, flips};
 use super::view::{BUBBLE, Latch, SumRegister};
 
 /// The flag of a register that holds something.
@@ -113,7 +113,7 @@ impl<C: Word> OperandArrays<C> {
 }
 
 /// A register that holds a sum.
-pub(super) struct SumFields<R: Rule> {
+pub(super) struct SumFields<R: SumRule> {
     pub(super) value: R::Value,
     pub(super) exact: R::Exact,
     pub(super) tag: u32,
@@ -123,22 +123,22 @@ pub(super) struct SumFields<R: Rule> {
     pub(super) rows: [u32; 2],
 }
 
-impl<R: Rule> Clone for SumFields<R> {
+impl<R: SumRule> Clone for SumFields<R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R: Rule> Copy for SumFields<R> {}
+impl<R: SumRule> Copy for SumFields<R> {}
 
-impl<R: Rule> Default for SumFields<R> {
+impl<R: SumRule> Default for SumFields<R> {
     fn default() -> Self {
         let (value, exact) = Default::default();
         Self { value, exact, tag: 0, additions: 0, time: 0, rows: [0; 2] }
     }
 }
 
-impl<R: Rule> SumFields<R> {
+impl<R: SumRule> SumFields<R> {
     pub(super) fn is_valid(&self) -> bool {
         self.tag & VALID != 0
     }
@@ -160,7 +160,7 @@ impl<R: Rule> SumFields<R> {
 }
 
 /// A register that holds a sum, of every PE.
-pub(super) struct SumArrays<R: Rule> {
+pub(super) struct SumArrays<R: SumRule> {
     pub(super) values: Vec<R::Value>,
     pub(super) exacts: Vec<R::Exact>,
     pub(super) tags: Vec<u32>,
@@ -171,7 +171,7 @@ pub(super) struct SumArrays<R: Rule> {
     pub(super) before: Vec<R::Value>,
 }
 
-impl<R: Rule> SumArrays<R> {
+impl<R: SumRule> SumArrays<R> {
     /// Of so many PEs, after reset.
     pub(super) fn reset(pes: usize) -> Self {
         let SumFields { value, exact, .. } = SumFields::<R>::default();

@@ -9,7 +9,7 @@ use systoliq_program::panels::Word;
 use crate::activity::sum_words;
 
 /// The adder of every PE.
-pub(super) trait Rule: Copy {
+pub(super) trait SumRule: Copy {
     /// A code of an operand.
     type Code: Word + Default;
     /// What the registers of a sum hold.
@@ -93,7 +93,7 @@ impl<W: Word> InWords<W> {
     }
 }
 
-impl<W: Word + Default> Rule for InWords<W> {
+impl<W: Word + Default> SumRule for InWords<W> {
     type Code = W;
     type Value = W;
     type Exact = W;
@@ -141,7 +141,7 @@ impl<'t> InSums<'t> {
     }
 }
 
-impl Rule for InSums<'_> {
+impl SumRule for InSums<'_> {
     type Code = i64;
     type Value = Sum;
     type Exact = ();

@@ -4,12 +4,12 @@ use systoliq_fxp::vectors::with_widest_vectors;
 
 use super::{RegisterGrid, Which, latched};
 use crate::Mapping;
-use crate::register::edge::{FlippedBits, Multiply, Places};
+use crate::register::edge::{FlippedBits, GridPlaces, MultiplyAndPass};
 use crate::register::lanes::{SumFields, VALID, tag};
-use crate::register::rule::Rule;
+use crate::register::rule::SumRule;
 use crate::register::view::{Hazard, Left};
 
-impl<R: Rule> RegisterGrid<'_, R> {
+impl<R: SumRule> RegisterGrid<'_, R> {
     /// Stationary operands come down. In shift s of a column, row i takes the operand above, or
     /// that at the top edge, for s ≥ i.
     pub(super) fn preload(&mut self) -> Result<(), Hazard> {
@@ -76,9 +76,9 @@ impl<R: Rule> RegisterGrid<'_, R> {
             let entering = self.enter(col)?;
             self.sums.load(col, entering);
         }
-        let tally = with_widest_vectors(Multiply {
+        let tally = with_widest_vectors(MultiplyAndPass {
             rule: self.rule,
-            places: Places { mapping: &self.mapping, folds: self.folds },
+            places: GridPlaces { mapping: &self.mapping, folds: self.folds },
             right: &self.right,
             reach: &self.reach,
             other: &mut self.other,
@@ -97,7 +97,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
     /// Takes out the sums that have passed all rows that their folds wait for.
     fn leave(&mut self) -> Result<(), Hazard> {
         let Mapping { cols, .. } = self.mapping;
-        let places = Places { mapping: &self.mapping, folds: self.folds };
+        let places = GridPlaces { mapping: &self.mapping, folds: self.folds };
         for &row in &self.exits {
             for column in 0..cols {
                 let pe = row * cols + column;
@@ -154,7 +154,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
         if tile.row == 0 {
             return Ok(new);
         }
-        let places = Places { mapping: &self.mapping, folds: self.folds };
+        let places = GridPlaces { mapping: &self.mapping, folds: self.folds };
         let partial = self.partial[places.output(col, beat.fold, new.time)];
         self.counts.partial_sum_reads += 1;
         if partial.additions as usize != tile.row {

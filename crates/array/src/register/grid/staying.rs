@@ -4,12 +4,12 @@ use systoliq_fxp::vectors::with_widest_vectors;
 
 use super::{RegisterGrid, Which, latched};
 use crate::Mapping;
-use crate::register::edge::{Accumulate, Places, meets_wrong};
+use crate::register::edge::{Accumulate, GridPlaces, meets_wrong};
 use crate::register::lanes::{FIRST, OperandFields, SumFields, VALID, fold};
-use crate::register::rule::Rule;
+use crate::register::rule::SumRule;
 use crate::register::view::{Hazard, Left};
 
-impl<R: Rule> RegisterGrid<'_, R> {
+impl<R: SumRule> RegisterGrid<'_, R> {
     /// Operands move one row down; the first row is fed from the top edge.
     pub(super) fn move_other_down(&mut self) {
         let Mapping { cols, .. } = self.mapping;
@@ -71,7 +71,7 @@ impl<R: Rule> RegisterGrid<'_, R> {
     pub(super) fn accumulate(&mut self, drained: bool) -> Result<(), Hazard> {
         let tally = with_widest_vectors(Accumulate {
             rule: self.rule,
-            places: Places { mapping: &self.mapping, folds: self.folds },
+            places: GridPlaces { mapping: &self.mapping, folds: self.folds },
             right: &self.right,
             other: &self.other,
             sums: &mut self.sums,
