@@ -29,11 +29,13 @@ enum Size {
 
 impl ExactInteger {
     /// Whether it is 0.
+    #[inline]
     pub fn is_zero(&self) -> bool {
         self.0 == Size::Short(0)
     }
 
     /// Whether it is less than 0.
+    #[inline]
     pub fn is_negative(&self) -> bool {
         match &self.0 {
             Size::Short(value) => *value < 0,
@@ -42,6 +44,7 @@ impl ExactInteger {
     }
 
     /// The length of its magnitude.
+    #[inline]
     pub fn bits(&self) -> u64 {
         match &self.0 {
             Size::Short(value) => u64::from(128 - value.unsigned_abs().leading_zeros()),
@@ -99,6 +102,7 @@ macro_rules! short {
 short!(i32 i64 i128 u32 u64);
 
 impl<T: Into<Self>> AddAssign<T> for ExactInteger {
+    #[inline]
     fn add_assign(&mut self, other: T) {
         let other = other.into();
         let short = match (&self.0, &other.0) {
@@ -111,6 +115,7 @@ impl<T: Into<Self>> AddAssign<T> for ExactInteger {
 }
 
 impl<T: Into<Self>> MulAssign<T> for ExactInteger {
+    #[inline]
     fn mul_assign(&mut self, other: T) {
         let other = other.into();
         let short = match (&self.0, &other.0) {
@@ -123,7 +128,11 @@ impl<T: Into<Self>> MulAssign<T> for ExactInteger {
 }
 
 impl ShlAssign<u32> for ExactInteger {
+    #[inline]
     fn shl_assign(&mut self, zeros: u32) {
+        if zeros == 0 {
+            return;
+        }
         if self.bits() + u64::from(zeros) >= 127 && !self.is_zero() {
             *self = (std::mem::take(self).long() << zeros).into();
         } else if let Size::Short(value) = &mut self.0 {
