@@ -93,6 +93,9 @@ pub trait Raw: Wide + WrappingMul + Into<i64> + std::fmt::Debug {
 
     /// A value that it holds.
     fn from_raw(raw: i64) -> Self;
+
+    /// The nearest value that it holds.
+    fn nearest(value: i64) -> Self;
 }
 
 impl Raw for i32 {
@@ -103,6 +106,11 @@ impl Raw for i32 {
         debug_assert!(i32::try_from(raw).is_ok(), "{raw}");
         raw as i32
     }
+
+    #[inline(always)]
+    fn nearest(value: i64) -> Self {
+        value.max(Self::MIN.into()).min(Self::MAX.into()) as i32
+    }
 }
 
 impl Raw for i64 {
@@ -111,6 +119,11 @@ impl Raw for i64 {
     #[inline(always)]
     fn from_raw(raw: i64) -> Self {
         raw
+    }
+
+    #[inline(always)]
+    fn nearest(value: i64) -> Self {
+        value
     }
 }
 
@@ -232,8 +245,8 @@ impl Conversion {
         fill_codes!(tensor, |codes| {
             let codes = &mut codes[first..first + raws.len()];
             match () {
-                _ if numbers && bits.fit(R::BITS) => {
-                    narrow::convert::<R, R, _>(self, first as u64, raws, bits.longest, codes)
+                _ if numbers && bits.fit(i32::BITS) => {
+                    narrow::convert::<R, i32, _>(self, first as u64, raws, bits.longest, codes)
                 }
                 _ if numbers && bits.fit(i64::BITS) => {
                     narrow::convert::<R, i64, _>(self, first as u64, raws, bits.longest, codes)

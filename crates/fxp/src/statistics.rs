@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ExactInteger;
+use crate::{ExactInteger, Lane};
 use crate::convert::{Converted, Raw};
 use crate::vectors::{VectorWork, with_widest_vectors};
 
@@ -202,10 +202,10 @@ pub(crate) struct Products {
 impl Products {
     /// Adds at most [`CHUNK`] elements, no value longer than `raw_bits`, at most 62, and no code longer
     /// than `code_bits`.
-    pub(crate) fn add_chunk<R: Raw, W: Raw>(
+    pub(crate) fn add_chunk<R: Raw, T: Lane>(
         &mut self,
         raws: &[R],
-        codes: &[W],
+        codes: &[T],
         [raw_bits, code_bits]: [u32; 2],
     ) {
         debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len() && raw_bits <= 62);
@@ -234,10 +234,10 @@ impl Products {
     }
 
     /// The same for squares of up to 126 bits, which are summed in halves.
-    fn add_long<R: Raw, W: Raw>(&mut self, raws: &[R], codes: &[W]) {
+    fn add_long<R: Raw, T: Lane>(&mut self, raws: &[R], codes: &[T]) {
         let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
         for (&raw, &code) in raws.iter().zip(codes) {
-            let (x, y) = (i128::from(raw.into()), i128::from(code.into()));
+            let (x, y) = (i128::from(raw.into()), i128::from(code.code()));
             let square = (x * x) as u128;
             xx_high += square >> 64;
             xx_low += square & u128::from(u64::MAX);
@@ -260,19 +260,19 @@ fn product(x: i64, y: i64) -> i64 {
 }
 
 /// Sums of products that 64 bits hold.
-struct Short<'a, R, W> {
+struct Short<'a, R, T> {
     raws: &'a [R],
-    codes: &'a [W],
+    codes: &'a [T],
 }
 
-impl<R: Raw, W: Raw> VectorWork for Short<'_, R, W> {
+impl<R: Raw, T: Lane> VectorWork for Short<'_, R, T> {
     type Output = [i64; 3];
 
     #[inline(always)]
     fn run(self) -> [i64; 3] {
         let (mut xx, mut xy, mut yy) = (0i64, 0i64, 0i64);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
-            let (x, y): (i64, i64) = (x.into(), y.into());
+            let (x, y): (i64, i64) = (x.into(), y.code());
             xx = xx.wrapping_add(product(x, x));
             xy = xy.wrapping_add(product(x, y));
             yy = yy.wrapping_add(product(y, y));
@@ -282,12 +282,12 @@ impl<R: Raw, W: Raw> VectorWork for Short<'_, R, W> {
 }
 
 /// Sums of products of values of up to 62 bits and codes of up to 31, of 31 bits of the values at a time.
-struct Limbs<'a, R, W> {
+struct Limbs<'a, R, T> {
     raws: &'a [R],
-    codes: &'a [W],
+    codes: &'a [T],
 }
 
-impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
+impl<R: Raw, T: Lane> VectorWork for Limbs<'_, R, T> {
     type Output = [ExactInteger; 3];
 
     #[inline(always)]
@@ -295,7 +295,7 @@ impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
         const LOW: i64 = (1 << 31) - 1;
         let (mut high, mut low) = ([0i64; 6], [0i64; 6]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
-            let (x, y): (i64, i64) = (x.into(), y.into());
+            let (x, y): (i64, i64) = (x.into(), y.code());
             let (upper, lower) = (x >> 31, x & LOW);
             let products = [
                 product(upper, upper),
@@ -320,19 +320,19 @@ impl<R: Raw, W: Raw> VectorWork for Limbs<'_, R, W> {
 }
 
 /// Sums of products of up to 62 bits, of their upper and lower 32 bits by themselves.
-struct Halves<'a, R, W> {
+struct Halves<'a, R, T> {
     raws: &'a [R],
-    codes: &'a [W],
+    codes: &'a [T],
 }
 
-impl<R: Raw, W: Raw> VectorWork for Halves<'_, R, W> {
+impl<R: Raw, T: Lane> VectorWork for Halves<'_, R, T> {
     type Output = [i128; 3];
 
     #[inline(always)]
     fn run(self) -> [i128; 3] {
         let (mut high, mut low) = ([0i64; 3], [0i64; 3]);
         for (&x, &y) in self.raws.iter().zip(self.codes) {
-            let (x, y): (i64, i64) = (x.into(), y.into());
+            let (x, y): (i64, i64) = (x.into(), y.code());
             let products = [product(x, x), product(x, y), product(y, y)];
             for ((high, low), product) in high.iter_mut().zip(&mut low).zip(products) {
                 *high = high.wrapping_add(product >> 32);

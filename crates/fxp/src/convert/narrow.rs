@@ -1,12 +1,12 @@
 //! Conversions that fit 32 or 64 bits, in loops that vector units take.
 //!
-//! Elements go in chunks: scaled, rounded and fitted as integers of a type `W`, narrowed into their lanes, and
-//! multiplied for the sums of squares, each in a loop of its own.
+//! Elements go in chunks, through loops of their own: random words are drawn, values are scaled and rounded as integers of a
+//! type `W`, and what that gives is fitted as one of a type `M`, put into its lane, and multiplied for the sums of squares.
 
 use super::{Conversion, Overflow, Raw};
 use crate::statistics::{CHUNK, Products};
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{ConversionStatistics, Lane, Rounding, shift_right_round};
+use crate::{ConversionStatistics, Lane, Rounding};
 
 /// Whether the positions of `count` elements from `first` on have 32 bits beside bits that all share.
 pub(super) fn numbers(first: usize, count: usize) -> bool {
@@ -23,9 +23,15 @@ pub(super) fn convert<R: Raw, W: Raw, T: Lane>(
     longest: u32,
     codes: &mut [T],
 ) -> ConversionStatistics {
-    match raws.len() {
-        ..=FEW => convert_in_chunks::<R, W, T, FEW>(conversion, first, raws, longest, codes),
-        _ => convert_in_chunks::<R, W, T, CHUNK>(conversion, first, raws, longest, codes),
+    // What a register of 32 bits holds of a rounded value tells all ends of a shorter format.
+    let narrow = conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS;
+    match (raws.len(), narrow) {
+        (..=FEW, true) => {
+            in_chunks::<R, W, i32, T, FEW>(conversion, first, raws, longest, codes)
+        }
+        (..=FEW, false) => in_chunks::<R, W, W, T, FEW>(conversion, first, raws, longest, codes),
+        (_, true) => in_chunks::<R, W, i32, T, CHUNK>(conversion, first, raws, longest, codes),
+        (_, false) => in_chunks::<R, W, W, T, CHUNK>(conversion, first, raws, longest, codes),
     }
 }
 
@@ -33,7 +39,7 @@ pub(super) fn convert<R: Raw, W: Raw, T: Lane>(
 const FEW: usize = 64;
 
 /// The same in chunks of `SIZE` elements.
-fn convert_in_chunks<R: Raw, W: Raw, T: Lane, const SIZE: usize>(
+fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
     conversion: &Conversion,
     first: u64,
     raws: &[R],
@@ -42,17 +48,31 @@ fn convert_in_chunks<R: Raw, W: Raw, T: Lane, const SIZE: usize>(
 ) -> ConversionStatistics {
     let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
     let mut products = Products::default();
-    let mut fitted = [W::zero(); SIZE];
+    let (mut words, mut rounded) = ([0; SIZE], [M::zero(); SIZE]);
+    // Where nothing is dropped, nothing is rounded.
+    let rounding = match conversion.shift() {
+        0 => Rounding::Floor,
+        _ => conversion.rounding,
+    };
     for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
-        let first = first + (at * SIZE) as u64;
-        let fitted = &mut fitted[..raws.len()];
-        with_widest_vectors(ScaleChunk { raws, scale: conversion.scale, scaled: fitted });
-        let counts = with_widest_vectors(Fit { conversion, first, fitted });
+        let (words, rounded) = (&mut words[..raws.len()], &mut rounded[..raws.len()]);
+        if rounding == Rounding::Stochastic {
+            with_widest_vectors(Draw { conversion, first: first + (at * SIZE) as u64, words });
+        }
+        let zeros = with_widest_vectors(Round::<R, W, M> {
+            conversion,
+            rounding,
+            raws,
+            words,
+            rounded,
+            width: std::marker::PhantomData,
+        });
+        let counts = with_widest_vectors(Fit { conversion, rounded, codes });
         statistics.overflowed += counts.overflowed;
         statistics.beyond_half += counts.beyond_half;
-        statistics.underflowed += counts.underflowed;
-        with_widest_vectors(Narrow { fitted, codes });
-        products.add_chunk(raws, fitted, [longest, conversion.to.bits()]);
+        // A zero stays one.
+        statistics.underflowed += counts.zeros - zeros;
+        products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
     }
     conversion.finish(&mut statistics, products);
     statistics
@@ -78,70 +98,158 @@ impl<R: Raw> VectorWork for Magnitudes<'_, R> {
     }
 }
 
-/// Multiplies one chunk by the factor.
-struct ScaleChunk<'a, R, W> {
-    raws: &'a [R],
-    scale: u32,
-    scaled: &'a mut [W],
+/// Draws the random words of elements, as many of their upper bits as are dropped.
+struct Draw<'a> {
+    conversion: &'a Conversion,
+    /// The position of the first.
+    first: u64,
+    words: &'a mut [u32],
 }
 
-impl<R: Raw, W: Raw> VectorWork for ScaleChunk<'_, R, W> {
+impl VectorWork for Draw<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { raws, scale, scaled } = self;
-        let values = scaled.iter_mut().zip(raws);
-        if scale == 1 {
-            values.for_each(|(scaled, &raw)| *scaled = W::from_raw(raw.into()));
-        } else {
-            let scale = W::from_raw(scale.into());
-            values.for_each(|(scaled, &raw)| {
-                *scaled = W::from_raw(raw.into()).wrapping_mul(&scale);
-            });
+        let Self { conversion, first, words } = self;
+        // No multiple of 2^32 is crossed, so that 32 bits number the elements.
+        let key = match first >> 32 {
+            0 => conversion.key,
+            upper => conversion.key.with(upper),
+        };
+        // As the optimizer cannot know.
+        let unused = (32 - conversion.shift().min(32)) as u32 & 31;
+        for (at, word) in words.iter_mut().enumerate() {
+            let index = (first as u32).wrapping_add(at as u32);
+            *word = key.word(u64::from(index)) >> unused;
         }
     }
 }
 
-/// Elements of which something holds.
+/// Scales and rounds elements; says how many are zero before.
+struct Round<'a, R, W, M> {
+    conversion: &'a Conversion,
+    rounding: Rounding,
+    raws: &'a [R],
+    /// Of stochastic rounding.
+    words: &'a [u32],
+    /// The next integers, of which those that `M` does not hold are the nearest that it does.
+    rounded: &'a mut [M],
+    width: std::marker::PhantomData<W>,
+}
+
+impl<R: Raw, W: Raw, M: Raw> VectorWork for Round<'_, R, W, M> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        // As the optimizer cannot know.
+        let shift = self.conversion.shift() as u32 & (W::BITS - 1);
+        let (dropped, one) = (shift as usize, W::one());
+        let half = (one << dropped) >> 1;
+        match self.rounding {
+            Rounding::Floor => self.round(|_, _| W::zero()),
+            Rounding::NearestEven => {
+                let less = half - one;
+                self.round(|value, _| less.wrapping_add(&((value >> dropped) & one)))
+            }
+            Rounding::NearestUp => self.round(|_, _| half),
+            Rounding::NearestAway => {
+                let less = half - one;
+                self.round(|value, _| if value < W::zero() { less } else { half })
+            }
+            Rounding::Zero => {
+                let below = (one << dropped) - one;
+                self.round(|value, _| if value < W::zero() { below } else { W::zero() })
+            }
+            Rounding::Stochastic => {
+                let padding = shift.saturating_sub(32) as usize;
+                self.round(|_, word| W::from_raw(word.into()) << padding)
+            }
+        }
+    }
+}
+
+impl<R: Raw, W: Raw, M: Raw> Round<'_, R, W, M> {
+    /// Adds what `more` tells of a scaled value and its word, and drops bits; the optimizer makes a loop of each `more`.
+    #[inline(always)]
+    fn round(self, more: impl Fn(W, u32) -> W) -> u64 {
+        let shift = (self.conversion.shift() as u32 & (W::BITS - 1)) as usize;
+        let scale = W::from_raw(self.conversion.scale.into());
+        let drop = |value: W, word: u32| {
+            M::nearest((value.wrapping_add(&more(value, word)) >> shift).into())
+        };
+        let values = self.raws.iter().zip(self.words).zip(self.rounded);
+        let mut zeros = R::zero();
+        // Sums that are checked for overflow are not made by vector units.
+        let mut count = |raw: R| {
+            zeros = zeros.wrapping_add(&if raw == R::zero() { R::one() } else { R::zero() });
+            W::from_raw(raw.into())
+        };
+        if self.conversion.scale == 1 {
+            values.for_each(|((&raw, &word), rounded)| *rounded = drop(count(raw), word));
+        } else {
+            values.for_each(|((&raw, &word), rounded)| {
+                *rounded = drop(count(raw).wrapping_mul(&scale), word);
+            });
+        }
+        zeros.into() as u64
+    }
+}
+
+/// Rounded elements of which something holds.
 #[derive(Clone, Copy, Default)]
 struct Counts {
     overflowed: u64,
     beyond_half: u64,
-    underflowed: u64,
+    zeros: u64,
 }
 
-/// Rounds and fits one chunk of scaled elements.
-struct Fit<'a, W> {
+/// Fits rounded elements, and puts them into their lanes.
+struct Fit<'a, M, T> {
     conversion: &'a Conversion,
-    /// The position of its first element.
-    first: u64,
-    fitted: &'a mut [W],
+    rounded: &'a [M],
+    codes: &'a mut [T],
 }
 
-impl<W: Raw> VectorWork for Fit<'_, W> {
+impl<M: Raw, T: Lane> VectorWork for Fit<'_, M, T> {
     type Output = Counts;
 
     #[inline(always)]
     fn run(self) -> Counts {
-        // Where nothing is dropped, nothing is rounded.
-        let rounding = match self.conversion.shift() {
-            0 => Rounding::Floor,
-            _ => self.conversion.rounding,
-        };
-        match (rounding, self.conversion.overflow == Overflow::Wrap) {
-            (Rounding::Floor, false) => self.fit::<false>(Rounding::Floor),
-            (Rounding::Floor, true) => self.fit::<true>(Rounding::Floor),
-            (Rounding::NearestEven, false) => self.fit::<false>(Rounding::NearestEven),
-            (Rounding::NearestEven, true) => self.fit::<true>(Rounding::NearestEven),
-            (Rounding::NearestUp, false) => self.fit::<false>(Rounding::NearestUp),
-            (Rounding::NearestUp, true) => self.fit::<true>(Rounding::NearestUp),
-            (Rounding::NearestAway, false) => self.fit::<false>(Rounding::NearestAway),
-            (Rounding::NearestAway, true) => self.fit::<true>(Rounding::NearestAway),
-            (Rounding::Zero, false) => self.fit::<false>(Rounding::Zero),
-            (Rounding::Zero, true) => self.fit::<true>(Rounding::Zero),
-            (Rounding::Stochastic, false) => self.fit::<false>(Rounding::Stochastic),
-            (Rounding::Stochastic, true) => self.fit::<true>(Rounding::Stochastic),
+        let Conversion { to, overflow, .. } = *self.conversion;
+        let (low, high) = overflow.ends(to);
+        let [low, high] = [low, high].map(end::<M>);
+        match overflow == Overflow::Wrap {
+            true => self.fit(|rounded| wrapped(rounded, to.bits(), to.is_signed())),
+            false => self.fit(|rounded| rounded.max(low).min(high)),
+        }
+    }
+}
+
+impl<M: Raw, T: Lane> Fit<'_, M, T> {
+    /// The loop, which the optimizer makes for each `fit`.
+    #[inline(always)]
+    fn fit(self, fit: impl Fn(M) -> M) -> Counts {
+        let Self { conversion, rounded, codes } = self;
+        let (half_low, half_high) = conversion.overflow.half_ends(conversion.to);
+        let [half_low, half_high] = [half_low, half_high].map(end::<M>);
+        let (mut overflowed, mut beyond_half, mut zeros) = (M::zero(), M::zero(), M::zero());
+        // Sums that are checked for overflow are not made by vector units.
+        let count =
+            |sum: M, holds: bool| sum.wrapping_add(&if holds { M::one() } else { M::zero() });
+        for (&rounded, into) in rounded.iter().zip(codes) {
+            let code = fit(rounded);
+            overflowed = count(overflowed, code != rounded);
+            beyond_half = count(beyond_half, (rounded < half_low) | (rounded > half_high));
+            zeros = count(zeros, rounded == M::zero());
+            *into = T::from_code(code.into());
+        }
+        let count = |count: M| count.into() as u64;
+        Counts {
+            overflowed: count(overflowed),
+            beyond_half: count(beyond_half),
+            zeros: count(zeros),
         }
     }
 }
@@ -159,62 +267,4 @@ fn wrapped<W: Raw>(value: W, bits: u32, signed: bool) -> W {
 /// An end of a format as a register holds it that no value leaves by more than its own ends.
 fn end<W: Raw>(end: i64) -> W {
     W::from(end).unwrap_or(if end < 0 { W::min_value() } else { W::max_value() })
-}
-
-impl<W: Raw> Fit<'_, W> {
-    /// The loop, specialized by the optimizer for each constant `rounding`.
-    #[inline(always)]
-    fn fit<const WRAP: bool>(self, rounding: Rounding) -> Counts {
-        let Self { conversion, first, fitted } = self;
-        // As the optimizer cannot know.
-        let shift = conversion.shift() as u32 & (W::BITS - 1);
-        let (bits, signed) = (conversion.to.bits(), conversion.to.is_signed());
-        let (low, high) = conversion.overflow.ends(conversion.to);
-        let (half_low, half_high) = conversion.overflow.half_ends(conversion.to);
-        let [low, high, half_low, half_high] = [low, high, half_low, half_high].map(end::<W>);
-        // No multiple of 2^32 is crossed, so that 32 bits number the elements.
-        let key = match first >> 32 {
-            0 => conversion.key,
-            upper => conversion.key.with(upper),
-        };
-        let (mut overflowed, mut beyond_half, mut underflowed) = (W::zero(), W::zero(), W::zero());
-        for (at, value) in fitted.iter_mut().enumerate() {
-            let index = (first as u32).wrapping_add(at as u32);
-            let word =
-                if rounding == Rounding::Stochastic { key.word(u64::from(index)) } else { 0 };
-            let rounded = shift_right_round(*value, shift, rounding, word);
-            let code =
-                if WRAP { wrapped(rounded, bits, signed) } else { rounded.max(low).min(high) };
-            // Sums that are checked for overflow are not made by vector units.
-            let count =
-                |sum: W, holds: bool| sum.wrapping_add(&if holds { W::one() } else { W::zero() });
-            overflowed = count(overflowed, code != rounded);
-            beyond_half = count(beyond_half, (rounded < half_low) | (rounded > half_high));
-            underflowed = count(underflowed, (rounded == W::zero()) & (*value != W::zero()));
-            *value = code;
-        }
-        let count = |count: W| count.into() as u64;
-        Counts {
-            overflowed: count(overflowed),
-            beyond_half: count(beyond_half),
-            underflowed: count(underflowed),
-        }
-    }
-}
-
-/// Puts fitted codes into their lanes.
-struct Narrow<'a, W, T> {
-    fitted: &'a [W],
-    codes: &'a mut [T],
-}
-
-impl<W: Raw, T: Lane> VectorWork for Narrow<'_, W, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for (code, &fitted) in self.codes.iter_mut().zip(self.fitted) {
-            *code = T::from_code(fitted.into());
-        }
-    }
 }
