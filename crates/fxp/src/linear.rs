@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use crate::combination::NARROW;
-use crate::scale;
+use crate::scale::Range as ValueRange;
+use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Combination, Conversion, ConversionStatistics, Lane, Multiplier, Tensor, with_codes};
 
@@ -80,13 +81,25 @@ impl<'a> LinearForm<'a> {
             return Exact::Wide(self.combination(&places));
         }
         let raws = &mut room[..places.len()];
-        raws.fill(0);
-        for &(factor, tensor, negative) in &self.terms {
+        for (at, &(factor, tensor, negative)) in self.terms.iter().enumerate() {
             let zeros = self.frac - factor.exponent - tensor.format().frac();
             let mantissa = factor.mantissa as i32 * if negative { -1 } else { 1 };
-            add(tensor, places.clone(), (mantissa, zeros as u32), raws);
+            scale(tensor, places.clone(), (mantissa, zeros as u32), at > 0, raws);
         }
         Exact::Narrow { frac: self.frac, bits: self.bits, raws }
+    }
+
+    /// Tells of each of some elements whether it is not zero.
+    ///
+    /// # Panics
+    ///
+    /// As [`at`](Self::at), and unless there is room for as many answers.
+    pub fn nonzero(&self, places: Range<usize>, room: &mut [i64], tell: &mut [bool]) {
+        match self.terms[..] {
+            // No factor is zero.
+            [(_, tensor, _)] => tensor.nonzero(places, tell),
+            _ => self.at(places, room).nonzero(tell),
+        }
     }
 
     fn combination(&self, places: &Range<usize>) -> Combination {
@@ -101,47 +114,75 @@ impl<'a> LinearForm<'a> {
     }
 }
 
-/// Adds `mantissa · 2^zeros` times some codes.
-fn add(tensor: &Tensor, places: Range<usize>, factor: (i32, u32), sums: &mut [i64]) {
+/// Makes values `mantissa · 2^zeros` times some codes, or adds that to them.
+fn scale(
+    tensor: &Tensor,
+    places: Range<usize>,
+    factor: (i32, u32),
+    adds: bool,
+    values: &mut [i64],
+) {
     with_codes!(tensor, |codes| {
         let codes = &codes.as_slice().expect("tensors are contiguous")[places];
-        with_widest_vectors(AddScaled { codes, factor, sums });
+        with_widest_vectors(Scaled { codes, factor, adds, values });
     });
 }
 
-/// Adds codes times a factor.
-struct AddScaled<'a, T> {
+/// Codes times a factor.
+struct Scaled<'a, T> {
     codes: &'a [T],
     factor: (i32, u32),
-    sums: &'a mut [i64],
+    /// Whether they are added to the values.
+    adds: bool,
+    values: &'a mut [i64],
 }
 
-impl<T: Lane> VectorWork for AddScaled<'_, T> {
+impl<T: Lane> VectorWork for Scaled<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         // Of 32 bits, so that vector units have an instruction for its products.
         let (mantissa, zeros) = (i64::from(self.factor.0), self.factor.1 & 63);
-        for (sum, &code) in self.sums.iter_mut().zip(self.codes) {
-            *sum = sum.wrapping_add(code.code().wrapping_mul(mantissa) << zeros);
+        let scaled = |code: T| code.code().wrapping_mul(mantissa) << zeros;
+        let values = self.values.iter_mut().zip(self.codes);
+        match self.adds {
+            true => values.for_each(|(value, &code)| *value = value.wrapping_add(scaled(code))),
+            false => values.for_each(|(value, &code)| *value = scaled(code)),
         }
     }
 }
 
 impl Exact<'_> {
-    /// Tells of each value whether it is not zero.
-    pub fn nonzero(&self, tell: &mut Vec<bool>) {
+    /// How many values there are.
+    pub fn len(&self) -> usize {
         match self {
-            Self::Narrow { raws, .. } => tell.extend(raws.iter().map(|&raw| raw != 0)),
-            Self::Wide(values) => tell.extend(values.nonzero()),
+            Self::Narrow { raws, .. } => raws.len(),
+            Self::Wide(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells of each value whether it is not zero.
+    ///
+    /// # Panics
+    ///
+    /// Unless there is room for as many answers.
+    pub fn nonzero(&self, tell: &mut [bool]) {
+        match self {
+            Self::Narrow { raws, .. } => tell_nonzero(raws, tell),
+            Self::Wide(values) => tell.copy_from_slice(&values.nonzero()),
         }
     }
 
     /// The smallest and the largest value.
-    pub fn range(&self) -> scale::Range {
+    pub fn range(&self) -> ValueRange {
         match self {
-            Self::Narrow { frac, raws, .. } => scale::Range::of(raws, 1, *frac),
+            Self::Narrow { frac, raws, .. } => ValueRange::of(raws, 1, *frac),
             Self::Wide(values) => values.range(),
         }
     }
@@ -168,7 +209,7 @@ impl Exact<'_> {
             return Self::Wide(this.combination().minus(held));
         }
         let Self::Narrow { raws, .. } = this else { unreachable!("values in 64 bits") };
-        add(tensor, places, (-1, zeros), raws);
+        scale(tensor, places, (-1, zeros), true, raws);
         Self::Narrow { frac, bits: longer, raws }
     }
 
@@ -239,12 +280,13 @@ mod tests {
             let drawn: Vec<_> = drawn.iter().enumerate().map(of).collect();
             let terms: Vec<_> = drawn.iter().map(|(f, tensor, n)| (*f, tensor, *n)).collect();
             let places = from..from + count;
-            let (mut room, mut nonzero) = ([0; 40], Vec::new());
+            let (mut room, mut nonzero) = ([0; 40], [vec![false; count], vec![false; count]]);
             let form = LinearForm::new(&terms);
+            form.nonzero(places.clone(), &mut room, &mut nonzero[0]);
             let found = form.at(places.clone(), &mut room);
             let expected = form.combination(&places);
-            found.nonzero(&mut nonzero);
-            prop_assert_eq!(&nonzero, &expected.nonzero());
+            found.nonzero(&mut nonzero[1]);
+            prop_assert_eq!(&nonzero, &[(); 2].map(|()| expected.nonzero()));
             prop_assert_eq!(found.range(), expected.range());
             let conversion = Conversion {
                 from_frac: 0,

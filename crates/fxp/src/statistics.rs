@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ExactInteger, Lane};
 use crate::convert::{Converted, Raw};
 use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::{ExactInteger, Lane};
 
 /// An exact sum of integers times powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Matrices of codes.
 
+use std::ops::Range;
+
 use ndarray::Array2;
-use num_traits::{AsPrimitive, PrimInt, WrappingAdd};
+use num_traits::{AsPrimitive, PrimInt, WrappingAdd, Zero};
 
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Blocks, Format};
+use crate::{Blocks, Format, Raw};
 
 /// An integer type that holds codes.
 pub trait Lane:
@@ -77,6 +79,33 @@ macro_rules! fill_codes {
     }};
 }
 pub(crate) use fill_codes;
+
+/// Evaluates `$body` with `$a` and `$b` bound to all codes of two tensors whose codes are of one type.
+///
+/// # Panics
+///
+/// If they are not.
+macro_rules! with_codes_of_both {
+    (($first:expr, $second:expr), |$a:ident, $b:ident| $body:expr) => {{
+        macro_rules! both {
+            ($of_first:ident, $of_second:ident) => {{
+                let $a = $of_first.as_slice().expect("tensors are contiguous");
+                let $b = $of_second.as_slice().expect("tensors are contiguous");
+                $body
+            }};
+        }
+        match ($first.codes(), $second.codes()) {
+            ($crate::Codes::I8(a), $crate::Codes::I8(b)) => both!(a, b),
+            ($crate::Codes::U8(a), $crate::Codes::U8(b)) => both!(a, b),
+            ($crate::Codes::I16(a), $crate::Codes::I16(b)) => both!(a, b),
+            ($crate::Codes::U16(a), $crate::Codes::U16(b)) => both!(a, b),
+            ($crate::Codes::I32(a), $crate::Codes::I32(b)) => both!(a, b),
+            ($crate::Codes::U32(a), $crate::Codes::U32(b)) => both!(a, b),
+            _ => panic!("codes of two widths"),
+        }
+    }};
+}
+pub(crate) use with_codes_of_both;
 
 macro_rules! impl_lane {
     ($($lane:ty),*) => {$(
@@ -248,7 +277,7 @@ impl Tensor {
     /// # Panics
     ///
     /// If there are not so many codes.
-    pub fn part(&self, places: std::ops::Range<usize>) -> Vec<i64> {
+    pub fn part(&self, places: Range<usize>) -> Vec<i64> {
         let mut wide = vec![0; places.len()];
         self.widen(places, &mut wide);
         wide
@@ -258,14 +287,28 @@ impl Tensor {
     ///
     /// # Panics
     ///
-    /// If there are not so many codes, or less room.
-    pub fn widen<'r>(&self, places: std::ops::Range<usize>, room: &'r mut [i64]) -> &'r mut [i64] {
+    /// If there are not so many codes, or less room; in 32 bits, if a code has more.
+    pub fn widen<'r, R: Raw>(&self, places: Range<usize>, room: &'r mut [R]) -> &'r mut [R] {
+        let sign = u32::from(!self.format.is_signed());
+        assert!(self.format.bits() + sign <= R::BITS, "codes of {} in narrow room", self.format);
         let wide = &mut room[..places.len()];
         with_codes!(self, |codes| {
             let codes = &codes.as_slice().expect("tensors are contiguous")[places];
             with_widest_vectors(Widen { codes, wide });
         });
         wide
+    }
+
+    /// Tells of each of some codes, counted row by row, whether it is not zero.
+    ///
+    /// # Panics
+    ///
+    /// Unless there are so many codes, and room for as many answers.
+    pub fn nonzero(&self, places: Range<usize>, tell: &mut [bool]) {
+        with_codes!(self, |codes| {
+            let codes = &codes.as_slice().expect("tensors are contiguous")[places];
+            tell_nonzero(codes, tell);
+        });
     }
 
     /// All real values row by row, rounded to `f64` (exact up to 53 bits).
@@ -295,17 +338,43 @@ fn reshaped<T: Lane>(codes: Array2<T>, shape: (usize, usize)) -> Array2<T> {
 }
 
 /// Widens codes.
-struct Widen<'a, T> {
+struct Widen<'a, T, R> {
     codes: &'a [T],
-    wide: &'a mut [i64],
+    wide: &'a mut [R],
 }
 
-impl<T: Lane> VectorWork for Widen<'_, T> {
+impl<T: Lane, R: Raw> VectorWork for Widen<'_, T, R> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        self.wide.iter_mut().zip(self.codes).for_each(|(wide, code)| *wide = code.code());
+        let wide = self.wide.iter_mut().zip(self.codes);
+        wide.for_each(|(wide, code)| *wide = R::from_raw(code.code()));
+    }
+}
+
+/// Tells of each value whether it is not zero.
+///
+/// # Panics
+///
+/// Unless there are as many of both.
+pub(crate) fn tell_nonzero<V: Zero + Copy>(values: &[V], tell: &mut [bool]) {
+    assert_eq!(values.len(), tell.len(), "values and what is told of them");
+    with_widest_vectors(Nonzero { values, tell });
+}
+
+struct Nonzero<'a, V> {
+    values: &'a [V],
+    tell: &'a mut [bool],
+}
+
+impl<V: Zero + Copy> VectorWork for Nonzero<'_, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let all = self.tell.iter_mut().zip(self.values);
+        all.for_each(|(tell, value)| *tell = !value.is_zero());
     }
 }
 

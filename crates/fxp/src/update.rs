@@ -1,10 +1,13 @@
 //! Factors such as the rate and 1/B, and what an update did to weights.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::real::decompose;
+use crate::tensor::with_codes_of_both;
 use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::{Error, Lane, Tensor};
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,20 +91,13 @@ impl Multiplier {
     }
 }
 
-/// Codes of a tensor before and after an update.
+/// A tensor before and after an update that keeps its format.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// The codes as they were.
-    pub before: &'a [i64],
-    /// The codes as they are.
-    pub after: &'a [i64],
-}
-
-impl Change<'_> {
-    fn len(&self) -> usize {
-        assert_eq!(self.before.len(), self.after.len(), "codes before and after");
-        self.before.len()
-    }
+    /// As it was.
+    pub before: &'a Tensor,
+    /// As it is.
+    pub after: &'a Tensor,
 }
 
 /// What a weight update did beside converting.
@@ -128,56 +124,79 @@ impl UpdateStatistics {
 }
 
 impl UpdateStatistics {
-    /// What an update of weights did whose codes reach from `low` to `high`, where a change was `asked`
-    /// for; where they have a residual, an element is stalled only if that did not change either.
+    /// What an update of some weights did whose codes reach from `low` to `high`, of each of which `asked` tells
+    /// whether a change was asked for, and then whether it stalled; where they have a residual, an element is stalled
+    /// only if that did not change either.
     ///
     /// # Panics
     ///
-    /// Unless there are as many codes of each, and `asked` as many elements.
+    /// Unless there are as many places as answers, and codes there, before and after in one format.
     pub fn of(
+        asked: &mut [bool],
+        places: &Range<usize>,
         weights: Change<'_>,
         (low, high): (i64, i64),
         residual: Option<Change<'_>>,
-        asked: &[bool],
     ) -> Self {
-        let others = residual.as_ref().map_or(weights.len(), Change::len);
-        assert_eq!(weights.len(), others, "codes of weights and of their residual");
-        assert_eq!(weights.len(), asked.len(), "weights and what is asked of them");
-        // Without a residual, weights stand in for it, which stays where they stay.
-        let residual = residual.unwrap_or(weights);
-        with_widest_vectors(Count { weights, residual, asked, low, high })
+        assert_eq!(places.len(), asked.len(), "weights and what is asked of them");
+        let asks = count(asked);
+        keep_unmoved(weights, places, Some((low, high)), asked);
+        if let Some(residual) = residual {
+            keep_unmoved(residual, places, None, asked);
+        }
+        Self { asked: asks, stalled: count(asked) }
     }
 }
 
-/// Counts what was asked of weights and did not happen.
-struct Count<'a> {
-    weights: Change<'a>,
-    residual: Change<'a>,
-    asked: &'a [bool],
-    /// Ends of the range of the weights.
-    low: i64,
-    high: i64,
+/// How many are true.
+fn count(all: &[bool]) -> u64 {
+    with_widest_vectors(Count(all))
 }
 
+struct Count<'a>(&'a [bool]);
+
 impl VectorWork for Count<'_> {
-    type Output = UpdateStatistics;
+    type Output = u64;
 
     #[inline(always)]
-    fn run(self) -> UpdateStatistics {
-        let Self { weights, residual, asked, low, high } = self;
-        // Sums that are checked for overflow are not made by vector units.
-        let count = |sum: u64, holds: bool| sum.wrapping_add(u64::from(holds));
-        let mut found = UpdateStatistics::default();
-        let elements = asked.len();
-        let (before, after) = (&weights.before[..elements], &weights.after[..elements]);
-        let (left, leaves) = (&residual.before[..elements], &residual.after[..elements]);
-        for at in 0..elements {
-            let stayed = (before[at] == after[at]) & (left[at] == leaves[at]);
-            let within = (before[at] != low) & (before[at] != high);
-            found.asked = count(found.asked, asked[at]);
-            found.stalled = count(found.stalled, asked[at] & stayed & within);
+    fn run(self) -> u64 {
+        self.0.iter().map(|&one| u64::from(one)).sum()
+    }
+}
+
+/// Keeps those elements that did not change and were at neither end, if those are given.
+fn keep_unmoved(
+    change: Change<'_>,
+    places: &Range<usize>,
+    ends: Option<(i64, i64)>,
+    kept: &mut [bool],
+) {
+    with_codes_of_both!((change.before, change.after), |before, after| {
+        let [before, after] = [before, after].map(|codes| &codes[places.clone()]);
+        let ends = ends.map(|(low, high)| [low, high].map(Lane::from_code));
+        with_widest_vectors(Unmoved { before, after, ends, kept });
+    });
+}
+
+struct Unmoved<'a, T> {
+    before: &'a [T],
+    after: &'a [T],
+    ends: Option<[T; 2]>,
+    kept: &'a mut [bool],
+}
+
+impl<T: Lane> VectorWork for Unmoved<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let all = self.kept.iter_mut().zip(self.before.iter().zip(self.after));
+        match self.ends {
+            None => all.for_each(|(kept, (before, after))| *kept &= before == after),
+            Some([low, high]) => all.for_each(|(kept, (&before, &after))| {
+                *kept &= (before == after) & (before != low) & (before != high);
+            }),
         }
-        found
     }
 }
 
@@ -217,15 +236,18 @@ mod tests {
 
     #[test]
     fn an_update_stalls_where_what_is_asked_moves_nothing_between_the_ends() {
-        let before = [127, -128, 5, 5, 5];
-        let asked = [true, true, true, false, true];
-        let weights = Change { before: &before, after: &[127, -128, 5, 5, 4] };
-        let found = |ends| UpdateStatistics::of(weights, ends, None, &asked);
-        assert_eq!(found((-128, 127)), UpdateStatistics { asked: 4, stalled: 1 });
+        let tensor = |codes: [i64; 5]| Tensor::from_codes("Q1.7".parse().unwrap(), 1, 5, &codes);
+        let [before, after] = [[127, -128, 5, 5, 5], [127, -128, 5, 5, 4]].map(tensor);
+        let weights = Change { before: &before, after: &after };
+        let found = |ends, residual| {
+            let mut asked = [true, true, true, false, true];
+            UpdateStatistics::of(&mut asked, &(0..5), weights, ends, residual)
+        };
+        assert_eq!(found((-128, 127), None), UpdateStatistics { asked: 4, stalled: 1 });
         // −128 is beyond the end −127 of a symmetric range.
-        assert_eq!(found((-127, 127)), UpdateStatistics { asked: 4, stalled: 2 });
-        let residual = Some(Change { before: &[0; 5], after: &[0, 0, 1, 0, 0] });
-        let found = UpdateStatistics::of(weights, (-128, 127), residual, &asked);
-        assert_eq!(found, UpdateStatistics { asked: 4, stalled: 0 });
+        assert_eq!(found((-127, 127), None), UpdateStatistics { asked: 4, stalled: 2 });
+        let [left, leaves] = [[0; 5], [0, 0, 1, 0, 0]].map(tensor);
+        let residual = Some(Change { before: &left, after: &leaves });
+        assert_eq!(found((-128, 127), residual), UpdateStatistics { asked: 4, stalled: 0 });
     }
 }

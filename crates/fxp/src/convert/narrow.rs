@@ -26,9 +26,7 @@ pub(super) fn convert<R: Raw, W: Raw, T: Lane>(
     // What a register of 32 bits holds of a rounded value tells all ends of a shorter format.
     let narrow = conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS;
     match (raws.len(), narrow) {
-        (..=FEW, true) => {
-            in_chunks::<R, W, i32, T, FEW>(conversion, first, raws, longest, codes)
-        }
+        (..=FEW, true) => in_chunks::<R, W, i32, T, FEW>(conversion, first, raws, longest, codes),
         (..=FEW, false) => in_chunks::<R, W, W, T, FEW>(conversion, first, raws, longest, codes),
         (_, true) => in_chunks::<R, W, i32, T, CHUNK>(conversion, first, raws, longest, codes),
         (_, false) => in_chunks::<R, W, W, T, CHUNK>(conversion, first, raws, longest, codes),

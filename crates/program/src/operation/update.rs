@@ -1,14 +1,13 @@
 //! What updates do: every factor as a multiplier, every sum exact, every result rounded once.
 
-use std::ops::Range;
-
 use systoliq_fxp::{
-    Change, Conversion, ConversionStatistics, Exact, Multiplier, Tensor, UpdateStatistics,
+    Change, Conversion, ConversionStatistics, Exact, Multiplier, Raw, Tensor, UpdateStatistics,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
+use crate::finish::Exit;
 use crate::store::exact::{STRIP, room, strips};
 use crate::store::{Running, Step, Store};
 use crate::tensor::TensorId;
@@ -189,9 +188,10 @@ impl Update {
             exit.leave(&mut source.to_codes());
             return store.accept(exit);
         }
-        let mut room = room(source.len());
-        for places in strips(source.len(), STRIP) {
-            exit.leave(source.widen(places, &mut room));
+        if source.format().bits() < i32::BITS {
+            leave_in_strips::<i32>(source, &mut exit);
+        } else {
+            leave_in_strips::<i64>(source, &mut exit);
         }
         store.accept(exit)
     }
@@ -208,7 +208,11 @@ impl Update {
         let mut terms = vec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
         let mut asked = Vec::new();
-        let seen = |exact: &Exact<'_>| exact.nonzero(&mut asked);
+        let seen = |exact: &Exact<'_>| {
+            let first = asked.len();
+            asked.resize(first + exact.len(), false);
+            exact.nonzero(&mut asked[first..]);
+        };
         let written = store.write_exact(momentum, &terms, &[], seen, running);
         (written, asked)
     }
@@ -232,27 +236,35 @@ impl Update {
         let ends = weights.conversion.overflow.ends(weights.conversion.to);
         let mut update = UpdateStatistics::default();
         let mut room = room(weights.after.len());
-        let mut asked = Vec::with_capacity(room.len());
+        let mut asked = vec![false; room.len()];
         for places in strips(weights.after.len(), STRIP) {
+            let asked = &mut asked[..places.len()];
             // What momentum lost to rounding was asked for, too.
-            asked.clear();
             match gathered {
-                Some(gathered) => asked.extend_from_slice(&gathered[places.clone()]),
-                None => asks.at(places.clone(), &mut room).nonzero(&mut asked),
+                Some(gathered) => asked.copy_from_slice(&gathered[places.clone()]),
+                None => asks.nonzero(places.clone(), &mut room, asked),
             }
             let exact = exact.at(places.clone(), &mut room);
-            weights.write(&exact, places.clone(), store);
+            weights.write(&exact, places.start);
             if let Some(residual) = &mut residual {
-                let left = exact.minus(&weights.after, places.clone());
-                residual.write(&left, places, store);
+                residual.write(&exact.minus(&weights.after, places.clone()), places.start);
             }
-            let of_residual = residual.as_ref().map(Destination::change);
-            update.merge(&UpdateStatistics::of(weights.change(), ends, of_residual, &asked));
+            let of_residual = residual.as_ref().map(|residual| residual.change(store));
+            let of_weights = weights.change(store);
+            update.merge(&UpdateStatistics::of(asked, &places, of_weights, ends, of_residual));
         }
         let mut written: Vec<Written> =
             [Some(weights), residual].into_iter().flatten().map(|of| of.end(store)).collect();
         written.last_mut().expect("the weights").update = Some(update);
         written
+    }
+}
+
+/// Lets the codes of a tensor leave, some at a time.
+fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit) {
+    let mut room = vec![R::zero(); source.len().min(STRIP)];
+    for places in strips(source.len(), STRIP) {
+        exit.leave(source.widen(places, &mut room));
     }
 }
 
@@ -262,32 +274,22 @@ struct Destination {
     conversion: Conversion,
     after: Tensor,
     statistics: ConversionStatistics,
-    /// The codes of the strip that was written last, before and after.
-    codes: [Vec<i64>; 2],
-    /// How many they are.
-    count: usize,
 }
 
 impl Destination {
     fn new(id: TensorId, store: &mut Store, running: &Running<'_>) -> Self {
         let conversion = running.program.tensor(id).plan.conversion(running.output_key(id));
         let after = store.spare_room(conversion.to, store.shape(id));
-        let (statistics, codes) =
-            (ConversionStatistics::default(), [(); 2].map(|()| room(after.len())));
-        Self { id, conversion, after, statistics, codes, count: 0 }
+        Self { id, conversion, after, statistics: ConversionStatistics::default() }
     }
 
-    fn write(&mut self, exact: &Exact<'_>, places: Range<usize>, store: &Store) {
-        self.statistics.merge(&exact.write(&self.conversion, &mut self.after, places.start));
-        self.count = places.len();
-        let [before, after] = &mut self.codes;
-        store.read(self.id).widen(places.clone(), before);
-        self.after.widen(places, after);
+    /// Writes values from position `first` on.
+    fn write(&mut self, exact: &Exact<'_>, first: usize) {
+        self.statistics.merge(&exact.write(&self.conversion, &mut self.after, first));
     }
 
-    fn change(&self) -> Change<'_> {
-        let [before, after] = &self.codes;
-        Change { before: &before[..self.count], after: &after[..self.count] }
+    fn change<'a>(&'a self, store: &'a Store) -> Change<'a> {
+        Change { before: store.read(self.id), after: &self.after }
     }
 
     fn end(self, store: &mut Store) -> Written {
