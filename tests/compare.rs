@@ -289,7 +289,7 @@ fn two_runs_are_compared_by_settings_figures_samples_and_seeds() {
         assert_eq!(compared["cycles"][side], report["cycles"]["total"]);
         assert_eq!(compared["energy_pj"][side], report["energy_pj"]["total"]);
         let tensor = &compared["precision"][2];
-        assert_eq!(tensor[side]["sqnr_db"], report["precision"][2]["sqnr_db"]);
+        assert_eq!(tensor[side]["sqnr_db_sampled"], report["precision"][2]["sqnr_db_sampled"]);
     }
     // What one alone gets right differs by the difference of their errors.
     let rate = |side: &str| compared["error_rate"][side].as_f64().unwrap();
@@ -333,7 +333,7 @@ fn what_is_no_run_or_one_on_other_data_is_refused() {
         }
     };
     spoilt("version", "report.json", &|text| {
-        text.replacen("\"schema_version\": 2", "\"schema_version\": 7", 1)
+        text.replacen("\"schema_version\": 3", "\"schema_version\": 7", 1)
     });
     spoilt("half", "report.json", &|text| text[..text.len() / 2].to_owned());
     spoilt("lacking", "report.json", &|text| text.replacen("\"cycles\"", "\"turns\"", 1));
@@ -346,7 +346,7 @@ fn what_is_no_run_or_one_on_other_data_is_refused() {
         ("good/report.json", "is a file; expected the folder of a run"),
         ("empty", "holds no report.json"),
         ("unlike", "holds no report.json"),
-        ("version", "schema_version is 7, expected 2"),
+        ("version", "schema_version is 7, expected 3"),
         ("half", "report.json:"),
         ("lacking", "missing field `cycles`"),
         ("table", "predictions.csv:3: \"9,"),

@@ -101,7 +101,7 @@ fn rates_of_epochs_are_those_of_shorter_runs_and_average_to_those_of_the_run() {
             assert!((mean - long[key].as_f64().unwrap()).abs() < 1e-12, "{long}");
             uneven += usize::from(rates.iter().any(|rate| *rate != rates[0]));
         }
-        for key in ["sqnr_db", "saturation_rate", "underflow_rate", "stalled_rate"] {
+        for key in ["sqnr_db_sampled", "saturation_rate", "underflow_rate", "stalled_rate"] {
             assert_eq!(short["by_epoch"][key][0], short[key], "{key} of {short}");
             assert_eq!(short["by_epoch"][key][0], epochs[key][0], "{key} of {short}");
         }
@@ -112,7 +112,7 @@ fn rates_of_epochs_are_those_of_shorter_runs_and_average_to_those_of_the_run() {
 #[test]
 fn toggles_are_counted_as_told() {
     let activity = |toggles: &str| {
-        let overrides = [("training.epochs", "1"), ("accelerator.toggles", toggles)];
+        let overrides = [("training.epochs", "4"), ("accelerator.toggles", toggles)];
         report("digits-mlp", &overrides)["activity"].clone()
     };
     assert_eq!(activity("off"), Value::Null);
@@ -121,12 +121,38 @@ fn toggles_are_counted_as_told() {
         assert_eq!(sampled[key], exact[key], "{key}");
     }
     let sample = &sampled["accumulator_toggles_sampled"];
-    // Steps 0, 16 and 32 of 38, all of them of 32 samples.
+    // Steps 0, 64 and 128 of 152, all of them of 32 samples.
     assert_eq!(sample["macs"], 3 * 32 * (2 * 64 * 64 + 3 * 64 * 10));
     let per_mac = |toggles: &Value, macs: u64| toggles.as_f64().unwrap() / macs as f64;
-    let all = per_mac(&exact["accumulator_toggles"], 1197 * (2 * 64 * 64 + 3 * 64 * 10));
+    let all = per_mac(&exact["accumulator_toggles"], 4 * 1197 * (2 * 64 * 64 + 3 * 64 * 10));
     let some = per_mac(&sample["toggles"], sample["macs"].as_u64().unwrap());
     assert!((some / all - 1.0).abs() < 0.1, "{some} in some steps, {all} in all");
+}
+
+#[test]
+fn ratios_are_of_as_many_steps_as_told() {
+    let found = |steps: &str| {
+        let overrides = [("training.epochs", "2"), ("training.sqnr", steps)];
+        report("digits-mlp", &overrides)["precision"].as_array().unwrap().clone()
+    };
+    let (sampled, exact) = (found("sampled"), found("exact"));
+    let mut others = 0;
+    for (some, all) in sampled.iter().zip(&exact) {
+        let elements = all["elements"].as_u64().unwrap();
+        assert_eq!(all["sqnr_elements"], elements, "{all}");
+        // Steps 0, 16, 32, 48 and 64 of 76, of which 37 and 75 have 13 samples instead of 32.
+        let sampled_elements = some["sqnr_elements"].as_u64().unwrap();
+        let of_batches = elements * 5 * 32 == sampled_elements * (74 * 32 + 2 * 13);
+        assert!(of_batches || elements * 5 == sampled_elements * 76, "{some}");
+        assert!(some.get("sqnr_db").is_none() && all.get("sqnr_db_sampled").is_none());
+        others += usize::from(some["sqnr_db_sampled"] != all["sqnr_db"]);
+        // Of an epoch alone, too, and nothing else depends on it.
+        assert_eq!(some["by_epoch"]["sqnr_db_sampled"].as_array().unwrap().len(), 2);
+        for key in ["saturation_rate", "underflow_rate", "stalled_rate", "last_format"] {
+            assert_eq!(some[key], all[key], "{key}");
+        }
+    }
+    assert!(others > 5, "{others} ratios differ");
 }
 
 #[test]

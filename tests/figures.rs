@@ -577,8 +577,8 @@ fn a_folder_without_results_is_refused() {
             vec!["damaged"],
             "damaged/report.json: no report of a run that this version can read: EOF",
         ),
-        (vec!["other"], "other/report.json: schema_version is null, expected 2"),
-        (vec!["later"], "later/report.json: schema_version is 92, expected 2"),
+        (vec!["other"], "other/report.json: schema_version is null, expected 3"),
+        (vec!["later"], "later/report.json: schema_version is 93, expected 3"),
         (
             vec!["unfinished"],
             "unfinished has a sweep or a search that did not end, without analysis.json",

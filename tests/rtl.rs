@@ -191,6 +191,7 @@ impl Parameters {
             rounding: Rounding::ALL[self.rounding],
             overflow: Overflow::ALL[self.output_overflow],
             key: Key::new(0),
+            squares: true,
         };
         conversion.convert(sum.into(), 0).code
     }

@@ -129,7 +129,7 @@ fn every_run_has_the_figures_of_paired_training() {
                 "role",
                 "layer",
                 "format",
-                "sqnr_db",
+                "sqnr_db_sampled",
                 "saturation_rate",
                 "underflow_rate",
                 "stalled_rate",

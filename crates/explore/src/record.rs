@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use systoliq_nn::Evaluation;
-use systoliq_nn::Extended;
+use systoliq_nn::{Evaluation, Extended, Training};
 use systoliq_program::{EntryName, TensorDecl};
 use systoliq_run::Right;
+use systoliq_run::trainer::Sqnr;
 use systoliq_run::{Error, Prepared};
 use systoliq_run::{
     trainer::Curve, trainer::Epoch, trainer::Record, trainer::RightByPart, trainer::Writes,
@@ -304,7 +304,6 @@ impl LearningCurves {
 
 /// What happened to one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FoundTensor {
     /// Its name in the program.
     pub name: String,
@@ -318,8 +317,9 @@ pub struct FoundTensor {
     pub bits: u32,
     /// Elements in a step on a full batch.
     pub step_elements: u64,
-    /// Signal-to-quantization-noise ratio of its conversions in training; nothing where all was zero.
-    pub sqnr_db: Option<Extended>,
+    /// Signal-to-quantization-noise ratio of its conversions in training.
+    #[serde(flatten)]
+    pub sqnr: Sqnr,
     /// Share of elements that left the range.
     pub saturation_rate: f64,
     /// Share of elements that rounded to zero without being zero.
@@ -329,26 +329,26 @@ pub struct FoundTensor {
 }
 
 impl FoundTensor {
-    fn new(decl: &TensorDecl, batch: usize, found: &Writes) -> Self {
+    fn new(decl: &TensorDecl, training: &Training, found: &Writes) -> Self {
         Self {
-            sqnr_db: found.conversion.sqnr_db().map(Extended),
+            sqnr: found.sqnr(training.sqnr),
             saturation_rate: found.conversion.saturation_rate(),
             underflow_rate: found.conversion.underflow_rate(),
             stalled_rate: found.stalled_rate(),
-            ..Self::planned(decl, batch)
+            ..Self::planned(decl, training)
         }
     }
 
     /// A tensor to which nothing has happened.
-    fn planned(decl: &TensorDecl, batch: usize) -> Self {
+    fn planned(decl: &TensorDecl, training: &Training) -> Self {
         Self {
             name: decl.name.clone(),
             role: decl.role.name().to_owned(),
             layer: decl.entry,
             format: decl.plan.format_name(),
             bits: decl.plan.format.bits(),
-            step_elements: (decl.rows.count(batch) * decl.cols) as u64,
-            sqnr_db: None,
+            step_elements: (decl.rows.count(training.batch) * decl.cols) as u64,
+            sqnr: Writes::default().sqnr(training.sqnr),
             saturation_rate: 0.0,
             underflow_rate: 0.0,
             stalled_rate: None,
@@ -364,7 +364,7 @@ impl Found {
     /// If a count leaves 64 bits.
     pub(crate) fn new(prepared: &Prepared, record: &Record, data: String) -> Result<Self, Error> {
         let report = Report::new(prepared, std::slice::from_ref(record))?;
-        let batch = prepared.experiment.training.batch;
+        let training = &prepared.experiment.training;
         let tensors = prepared.program.tensors.iter();
         let seen = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
         Ok(Self {
@@ -377,7 +377,7 @@ impl Found {
             energy_pj: report.energy_pj,
             area_mm2: report.hardware.area_mm2,
             tensors: seen
-                .map(|(decl, found)| FoundTensor::new(decl, batch, &found.total()))
+                .map(|(decl, found)| FoundTensor::new(decl, training, &found.total()))
                 .collect(),
         })
     }

@@ -19,7 +19,7 @@ fn format(notation: &str) -> Format {
 
 fn conversion(from_frac: i32, to: Format, rounding: Rounding) -> Conversion {
     let (overflow, key) = (Overflow::Saturate, Key::new(1));
-    Conversion { from_frac, scale: 1, to, rounding, overflow, key }
+    Conversion { from_frac, scale: 1, to, rounding, overflow, key, squares: true }
 }
 
 /// Codes of a format, uniform over a part of its range.

@@ -135,6 +135,7 @@ impl Conversion {
     ///     rounding: Rounding::NearestEven,
     ///     overflow: Overflow::Saturate,
     ///     key: Key::new(0),
+    ///     squares: true,
     /// };
     /// let values = [1, 3, 100, -7, 0];
     /// let (tensor, _) = conversion.blocks((1, 5), Values::Narrow(&values), Along::Row, 2);
@@ -213,21 +214,14 @@ impl Conversion {
         let (mut statistics, mut products) = (ConversionStatistics::default(), Products::default());
         for at in places {
             let converted: Converted = match values {
-                Values::Narrow(raws) => {
-                    let (raw, converted) =
-                        (i128::from(raws[at]), self.convert(raws[at].into(), at as u64));
-                    products.xx += raw * raw;
-                    products.xy += raw * i128::from(converted.code);
-                    converted
-                }
-                Values::Wide(raws) => {
-                    let converted = self.convert_big(&raws[at], at as u64);
-                    products.xx += &raws[at] * &raws[at];
-                    products.xy += &raws[at] * converted.code;
-                    converted
-                }
+                Values::Narrow(raws) => self.convert(raws[at].into(), at as u64),
+                Values::Wide(raws) => self.convert_big(&raws[at], at as u64),
             };
-            products.yy += i128::from(converted.code).pow(2);
+            match values {
+                _ if !self.squares => {}
+                Values::Narrow(raws) => products.add(raws[at].into(), converted.code),
+                Values::Wide(raws) => products.add_big(&raws[at], converted.code),
+            }
             codes[at] = converted.code;
             statistics.count(converted);
         }
@@ -250,6 +244,7 @@ mod tests {
             rounding: Rounding::ALL[seed as usize % 6],
             overflow,
             key: Key::new(seed),
+            squares: true,
         }
     }
 

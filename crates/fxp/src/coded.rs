@@ -4,7 +4,7 @@ use crate::convert::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Conversion, ConversionStatistics, ExactInteger, Lane, Rounding, Tensor};
+use crate::{Conversion, ConversionStatistics, Converted, ExactInteger, Lane, Rounding, Tensor};
 
 /// Converted rows, and what that did to each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +14,12 @@ pub struct CodedRows {
     sums: Vec<RowSums>,
 }
 
-/// What conversion does to some elements: how many overflow, go beyond half and underflow; and the sums
-/// of `x²`, `x·y` and `y²` of values and codes, each in pieces of 32 bits of which the last has a sign.
-type RowSums = [i64; 12];
+/// What conversion does to some elements: how many overflow, go beyond half, underflow and are not zero; and the
+/// sums of `x²`, `x·y` and `y²` of values and codes, each in pieces of 32 bits of which the last has a sign.
+type RowSums = [i64; 13];
 
 /// The pieces of each product in [`RowSums`].
-const PIECES: [std::ops::Range<usize>; 3] = [3..7, 7..10, 10..12];
+const PIECES: [std::ops::Range<usize>; 3] = [4..8, 8..11, 11..13];
 
 impl CodedRows {
     /// Converts rows of `cols` elements, each the number of one of the `values`; nothing where a code
@@ -48,8 +48,9 @@ impl CodedRows {
             let converted = conversion.convert(raw.into(), 0);
             let (x, y) = (i128::from(raw), i128::from(converted.code));
             let sums = &mut sums_of_value[usize::from(number)];
-            let counted = [converted.overflowed, converted.beyond_half, converted.underflowed];
-            sums[..3].copy_from_slice(&counted.map(i64::from));
+            let Converted { overflowed, beyond_half, underflowed, nonzero, .. } = converted;
+            let counted = [overflowed, beyond_half, underflowed, nonzero];
+            sums[..4].copy_from_slice(&counted.map(i64::from));
             for (pieces, product) in PIECES.into_iter().zip([x * x, x * y, y * y]) {
                 let last = pieces.len() - 1;
                 for (at, piece) in sums[pieces].iter_mut().enumerate() {
@@ -87,6 +88,7 @@ impl CodedRows {
             overflowed: count(0),
             beyond_half: count(1),
             underflowed: count(2),
+            nonzero: count(3),
             ..ConversionStatistics::default()
         };
         let [xx, xy, yy] = PIECES.map(|pieces| {
@@ -142,7 +144,15 @@ mod tests {
 
     fn conversion(to: &str, rounding: Rounding, overflow: Overflow) -> Conversion {
         let to: Format = to.parse().unwrap();
-        Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key: Key::new(1) }
+        Conversion {
+            from_frac: 0,
+            scale: 1,
+            to,
+            rounding,
+            overflow,
+            key: Key::new(1),
+            squares: true,
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{Conversion, ConversionStatistics, Multiplier, Tensor, scale};
 ///     rounding: Rounding::NearestEven,
 ///     overflow: Overflow::Saturate,
 ///     key: Key::new(0),
+///     squares: true,
 /// };
 /// let mut updated = Tensor::zeros(w.format(), 1, 1);
 /// exact.write(&conversion, &mut updated, 0);
@@ -352,6 +353,7 @@ mod tests {
                 rounding: Rounding::ALL[rounding],
                 overflow: Overflow::ALL[overflow],
                 key: Key::new(seed),
+                squares: true,
             };
             let mut tensor = Tensor::zeros(conversion.to, 1, 1);
             let statistics = found.write(&conversion, &mut tensor, 0);
@@ -397,6 +399,7 @@ mod tests {
                 rounding: Rounding::Floor,
                 overflow: Overflow::Saturate,
                 key: Key::new(0),
+                squares: true,
             };
             let codes = |of: Combination| {
                 let mut tensor = Tensor::zeros(conversion.to, 1, 4);

@@ -82,6 +82,8 @@ pub struct Converted {
     pub overflowed: bool,
     /// Whether the rounded value was outside half the range.
     pub beyond_half: bool,
+    /// Whether the value was not zero.
+    pub nonzero: bool,
     /// Whether the value was not zero but rounded to zero.
     pub underflowed: bool,
 }
@@ -142,6 +144,8 @@ pub struct Conversion {
     pub overflow: Overflow,
     /// The stream of random words; element `i` draws `key.word(i)`.
     pub key: Key,
+    /// Whether the squares of values and errors are summed, which changes no code.
+    pub squares: bool,
 }
 
 impl Conversion {
@@ -175,6 +179,7 @@ impl Conversion {
                 code: self.fit_big(&rounded),
                 overflowed: true,
                 beyond_half: true,
+                nonzero: true,
                 underflowed: false,
             },
         }
@@ -197,6 +202,7 @@ impl Conversion {
             code,
             overflowed: i128::from(code) != rounded,
             beyond_half: rounded < i128::from(half_low) || rounded > i128::from(half_high),
+            nonzero: !was_zero,
             underflowed: rounded == 0 && !was_zero,
         }
     }
@@ -296,9 +302,9 @@ impl Conversion {
                 let converted = self.convert_big(raw, index);
                 *code = Lane::from_code(converted.code);
                 statistics.count(converted);
-                products.xx += raw * raw;
-                products.xy += raw * converted.code;
-                products.yy += i128::from(converted.code).pow(2);
+                if self.squares {
+                    products.add_big(raw, converted.code);
+                }
             }
         });
         self.finish(&mut statistics, products);
@@ -349,17 +355,20 @@ impl Conversion {
             let converted = self.convert(raw, index);
             *code = T::from_code(converted.code);
             statistics.count(converted);
-            let y = i128::from(converted.code);
-            products.xx += raw * raw;
-            products.xy += raw * y;
-            products.yy += y * y;
+            if self.squares {
+                products.add(raw, converted.code);
+            }
         }
         self.finish(&mut statistics, products);
         statistics
     }
 
-    /// Turns sums over unscaled values into sums over values.
+    /// Turns sums over unscaled values into sums over values, if there are any.
     pub(crate) fn finish(&self, statistics: &mut ConversionStatistics, mut products: Products) {
+        if !self.squares {
+            return;
+        }
+        statistics.squared = statistics.elements;
         let scale = i128::from(self.scale);
         products.xx *= scale * scale;
         products.xy *= scale;
@@ -487,6 +496,7 @@ mod tests {
         Converted {
             overflowed: code != rounded,
             beyond_half: doubled < BigInt::from(low) || doubled > BigInt::from(high),
+            nonzero: raw != 0,
             underflowed: rounded.is_zero() && raw != 0,
             code: code.to_i64().unwrap(),
         }
@@ -503,6 +513,7 @@ mod tests {
                 rounding: Rounding::ALL[rounding],
                 overflow: Overflow::ALL[overflow],
                 key: Key::new(seed),
+                squares: true,
             },
         )
     }
@@ -533,6 +544,12 @@ mod tests {
             let (same, others) = conversion.big_tensor(1, raws.len(), &big);
             prop_assert_eq!(&same, &tensor);
             prop_assert_eq!(others.error.to_f64(), statistics.error.to_f64());
+            // Sums of squares change nothing else.
+            let without = Conversion { squares: false, ..conversion };
+            let expected = (tensor.clone(), statistics.clone().without_squares());
+            prop_assert_eq!(&without.tensor(1, raws.len(), &raws), &expected);
+            let big = without.big_tensor(1, raws.len(), &big);
+            prop_assert_eq!((big.0, big.1.nonzero), (expected.0, expected.1.nonzero));
             let (mut overflowed, mut beyond_half, mut underflowed) = (0, 0, 0);
             let (mut signal, mut error) = (crate::ExactSum::default(), crate::ExactSum::default());
             for (index, &raw) in raws.iter().enumerate() {
@@ -592,6 +609,7 @@ mod tests {
             rounding: Rounding::Floor,
             overflow: Overflow::Saturate,
             key: Key::new(0),
+            squares: true,
         };
         let (tensor, statistics) = conversion.reals(1, 3, &[1e285, -1e-60, 1e-60]);
         assert_eq!(tensor.to_codes(), [127, -1, 0]);

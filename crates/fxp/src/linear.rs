@@ -124,12 +124,12 @@ fn scale(
 ) {
     with_codes!(tensor, |codes| {
         let codes = &codes.as_slice().expect("tensors are contiguous")[places];
-        with_widest_vectors(Scaled { codes, factor, adds, values });
+        with_widest_vectors(TermWork { codes, factor, adds, values });
     });
 }
 
 /// Codes times a factor.
-struct Scaled<'a, T> {
+struct TermWork<'a, T> {
     codes: &'a [T],
     factor: (i32, u32),
     /// Whether they are added to the values.
@@ -137,7 +137,7 @@ struct Scaled<'a, T> {
     values: &'a mut [i64],
 }
 
-impl<T: Lane> VectorWork for Scaled<'_, T> {
+impl<T: Lane> VectorWork for TermWork<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -295,6 +295,7 @@ mod tests {
                 rounding: Rounding::ALL[rounding],
                 overflow: Overflow::Saturate,
                 key: Key::new(seed),
+                squares: true,
             };
             let mut written = [0, 1].map(|_| Tensor::zeros(conversion.to, 8, 10));
             let counted = found.write(&conversion, &mut written[0], from);

@@ -274,7 +274,7 @@ impl History {
         since.elements += did.elements;
         since.overflowed += did.overflowed;
         since.beyond_half += did.beyond_half;
-        since.nonzero |= !did.signal.is_zero();
+        since.nonzero |= did.nonzero > 0;
         if since.steps < every_batches {
             return;
         }
@@ -348,6 +348,7 @@ mod tests {
                                     rounding: Rounding::NearestEven,
                                     overflow,
                                     key: systoliq_keyed_random::Key::new(0),
+                                    squares: true,
                                 };
                                 conversion.convert(min, 0).overflowed
                                     || conversion.convert(max, 0).overflowed
@@ -417,6 +418,7 @@ mod tests {
                 rounding: Rounding::Floor,
                 overflow: Overflow::Saturate,
                 key: systoliq_keyed_random::Key::new(0),
+                squares: true,
             };
             let (_, did) = conversion.tensor(1, 4, &quarters);
             history.observe(scale, format, &did);
@@ -458,6 +460,7 @@ mod tests {
                     rounding: Rounding::NearestEven,
                     overflow: Overflow::Saturate,
                     key: systoliq_keyed_random::Key::new(0),
+                    squares: true,
                 };
                 history.observe(scale, format, &conversion.tensor(1, 1000, &values).1);
             }

@@ -1,5 +1,6 @@
 //! What a conversion did to its values, in exact integers.
 
+use num_bigint::BigInt;
 use serde::{Deserialize, Serialize};
 
 use crate::convert::{Converted, Raw};
@@ -116,11 +117,15 @@ pub struct ConversionStatistics {
     pub overflowed: u64,
     /// Elements whose rounded value is beyond half the ends of the range, those that left it included.
     pub beyond_half: u64,
+    /// Elements that were not zero.
+    pub nonzero: u64,
     /// Non-zero elements that rounded to zero.
     pub underflowed: u64,
-    /// Sum of the squares of the values before conversion.
+    /// Elements whose squares are summed.
+    pub squared: u64,
+    /// Sum of the squares of these before conversion.
     pub signal: ExactSum,
-    /// Sum of the squares of the differences that conversion made.
+    /// Sum of the squares of the differences that conversion made to them.
     pub error: ExactSum,
 }
 
@@ -130,7 +135,9 @@ impl ConversionStatistics {
         self.elements += other.elements;
         self.overflowed += other.overflowed;
         self.beyond_half += other.beyond_half;
+        self.nonzero += other.nonzero;
         self.underflowed += other.underflowed;
+        self.squared += other.squared;
         self.signal.merge(&other.signal);
         self.error.merge(&other.error);
     }
@@ -139,13 +146,21 @@ impl ConversionStatistics {
     pub fn is_possible(&self) -> bool {
         self.overflowed <= self.beyond_half
             && self.beyond_half <= self.elements
-            && self.underflowed <= self.elements
+            && self.underflowed <= self.nonzero
+            && self.nonzero <= self.elements
+            && self.squared <= self.elements
             && !self.signal.mantissa.is_negative()
             && !self.error.mantissa.is_negative()
     }
 
-    /// Signal-to-quantization-noise ratio in decibels, `10 · log₁₀(Σx² / Σ(x − Q(x))²)`: `None` for
-    /// an all-zero signal, infinite where nothing was lost.
+    /// The same without sums of squares.
+    #[must_use]
+    pub fn without_squares(self) -> Self {
+        Self { squared: 0, signal: ExactSum::default(), error: ExactSum::default(), ..self }
+    }
+
+    /// Signal-to-quantization-noise ratio in decibels, `10 · log₁₀(Σx² / Σ(x − Q(x))²)`, of the elements whose
+    /// squares are summed: `None` for an all-zero signal, infinite where nothing was lost.
     pub fn sqnr_db(&self) -> Option<f64> {
         if self.signal.is_zero() {
             None
@@ -171,6 +186,7 @@ impl ConversionStatistics {
         self.elements += 1;
         self.overflowed += u64::from(converted.overflowed);
         self.beyond_half += u64::from(converted.beyond_half);
+        self.nonzero += u64::from(converted.nonzero);
         self.underflowed += u64::from(converted.underflowed);
     }
 
@@ -200,6 +216,21 @@ pub(crate) struct Products {
 }
 
 impl Products {
+    /// Adds one element.
+    pub(crate) fn add(&mut self, value: i128, code: i64) {
+        let code = i128::from(code);
+        self.xx += value * value;
+        self.xy += value * code;
+        self.yy += code * code;
+    }
+
+    /// Adds one element of any size.
+    pub(crate) fn add_big(&mut self, value: &BigInt, code: i64) {
+        self.xx += value * value;
+        self.xy += value * code;
+        self.yy += i128::from(code).pow(2);
+    }
+
     /// Adds at most [`CHUNK`] elements, no value longer than `raw_bits`, at most 62, and no code longer
     /// than `code_bits`.
     pub(crate) fn add_chunk<R: Raw, T: Lane>(

@@ -360,15 +360,15 @@ impl<T: Lane, R: Raw> VectorWork for Widen<'_, T, R> {
 /// Unless there are as many of both.
 pub(crate) fn tell_nonzero<V: Zero + Copy>(values: &[V], tell: &mut [bool]) {
     assert_eq!(values.len(), tell.len(), "values and what is told of them");
-    with_widest_vectors(Nonzero { values, tell });
+    with_widest_vectors(TellNonzero { values, tell });
 }
 
-struct Nonzero<'a, V> {
+struct TellNonzero<'a, V> {
     values: &'a [V],
     tell: &'a mut [bool],
 }
 
-impl<V: Zero + Copy> VectorWork for Nonzero<'_, V> {
+impl<V: Zero + Copy> VectorWork for TellNonzero<'_, V> {
     type Output = ();
 
     #[inline(always)]

@@ -25,7 +25,7 @@ fn values(shift: u32) -> impl Iterator<Item = i64> {
 
 fn convert(raw: i64, shift: u32, to: Format, rounding: Rounding, overflow: Overflow) -> Converted {
     let from_frac = shift as i32;
-    Conversion { from_frac, scale: 1, to, rounding, overflow, key: Key::new(0) }
+    Conversion { from_frac, scale: 1, to, rounding, overflow, key: Key::new(0), squares: true }
         .convert(raw.into(), 0)
 }
 

@@ -224,7 +224,7 @@ impl JsonSchema for EnergyModel {
 pub enum Toggles {
     /// None.
     Off,
-    /// Those of operands in every step, and those of accumulators in one step of 16.
+    /// Those of operands in every step, and those of accumulators in one step of 64.
     #[default]
     Sampled,
     /// All.

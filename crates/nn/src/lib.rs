@@ -56,7 +56,8 @@ pub use golden::{
 pub use graph::{EntryName, Graph, Node, Shape, ValueId, WeightedLayer, initial_weights};
 pub use metrics::Information;
 pub use network::{
-    BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, Training,
+    BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, SqnrSteps,
+    Training,
 };
 pub use operator::{ClippedRelu, Dense, EdgeFunction, Operator};
 pub use schedule::Schedule;

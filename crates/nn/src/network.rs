@@ -111,6 +111,9 @@ pub struct Training {
     /// The precision of the golden model. Default `f32`.
     #[serde(default)]
     pub golden: GoldenPrecision,
+    /// Of which steps signal-to-quantization-noise ratios are. Default sampled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sqnr: SqnrSteps,
     /// Whether every fixed-point step starts from the golden model's weights, converted, so that
     /// nothing drifts apart: for looking at what single steps lose. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -134,6 +137,27 @@ const fn one() -> u32 {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// Of which steps of training in fixed point the squares of values and of errors are summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SqnrSteps {
+    /// One in 16, from the first.
+    #[default]
+    Sampled,
+    /// All.
+    Exact,
+}
+
+impl SqnrSteps {
+    /// Whether those of a step are, numbered from 0.
+    pub fn includes(self, step: u64) -> bool {
+        match self {
+            Self::Sampled => step.is_multiple_of(16),
+            Self::Exact => true,
+        }
+    }
 }
 
 /// The unit of cross-entropy in the gradient; reported losses are in bits either way.

@@ -46,10 +46,10 @@ impl TensorPlan {
     }
 
     /// The conversion of integers without fraction bits into the stated format, with random words of a
-    /// key.
-    pub fn conversion(&self, key: Key) -> Conversion {
+    /// key, and with sums of squares if told.
+    pub fn conversion(&self, key: Key, squares: bool) -> Conversion {
         let Self { format: to, rounding, overflow, .. } = *self;
-        Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key }
+        Conversion { from_frac: 0, scale: 1, to, rounding, overflow, key, squares }
     }
 
     /// The format in Q notation, or only the width where the scale moves.

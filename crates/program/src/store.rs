@@ -13,7 +13,6 @@ use systoliq_fxp::{
     Along, Conversion, ConversionStatistics, ExactSum, Format, History, Multiplier, Softmax,
     SoftmaxUnit, Tensor,
 };
-use systoliq_keyed_random::Key;
 use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
@@ -31,8 +30,8 @@ mod step;
 
 pub use samples::Samples;
 pub use snapshot::Snapshot;
-pub(crate) use step::Running;
 pub use step::Step;
+pub(crate) use step::{Occasion, Running};
 
 /// What a command is told to be that is asked for its product.
 const NO_PRODUCT: &str = "a matrix product";
@@ -212,8 +211,7 @@ impl Store {
         values: &Array2<f64>,
         step: &Step,
     ) -> ConversionStatistics {
-        let key = step.key(&self.program.tensor(id).load_id());
-        self.write_reals(id, values, key, step.is_training())
+        self.write_reals(id, values, step.occasion(&self.program.tensor(id).load_id()))
     }
 
     /// Runs a command plainly, with matrix products by `products`.
@@ -291,11 +289,8 @@ impl Store {
     pub(crate) fn exit_of(&mut self, finish: &Finish, frac: i32, running: &Running<'_>) -> Exit {
         let factor = finish.factor.multiplier(self.batch());
         let (gates, frac) = self.gates(&finish.edges, frac);
-        let key = running.output_key(finish.output);
-        Exit {
-            gates,
-            ..self.exit_into(finish.output, (factor, frac), key, running.step.is_training())
-        }
+        let occasion = running.occasion(finish.output);
+        Exit { gates, ..self.exit_into(finish.output, (factor, frac), occasion) }
     }
 
     /// Edges with what they read, for values of `frac` fraction bits; and those that values have behind
@@ -324,14 +319,13 @@ impl Store {
         &mut self,
         output: TensorId,
         (factor, frac): (Multiplier, i32),
-        key: Key,
-        training: bool,
+        Occasion { key, training, squares }: Occasion,
     ) -> Exit {
         let (plan, shape) = (self.program.tensor(output).plan, self.shape(output));
         let axes = self.program.block_axes(output);
         let history = std::mem::take(&mut self.scales[output.0]);
         let second_pass = history.needs_range(plan.scale);
-        let mut conversion = plan.conversion(key);
+        let mut conversion = plan.conversion(key, squares);
         conversion.from_frac = frac + factor.exponent;
         conversion.scale = factor.mantissa;
         if !second_pass {
@@ -390,8 +384,7 @@ impl Store {
         &mut self,
         id: TensorId,
         range: impl FnOnce() -> Range,
-        key: Key,
-        training: bool,
+        Occasion { key, training, squares }: Occasion,
     ) -> (Conversion, bool) {
         let plan = self.program.tensor(id).plan;
         let looks = self.looks_at_range(id, training);
@@ -402,7 +395,7 @@ impl Store {
         if training {
             history.record(plan.scale, fit, frac);
         }
-        let mut conversion = plan.conversion(key);
+        let mut conversion = plan.conversion(key, squares);
         conversion.to = plan.format.with_frac(frac);
         (conversion, second_pass)
     }
@@ -424,12 +417,12 @@ impl Store {
     pub(crate) fn write_blocks(
         &mut self,
         id: TensorId,
-        key: Key,
+        Occasion { key, squares, .. }: Occasion,
         convert: impl Fn(&Conversion, Along, usize) -> (Tensor, ConversionStatistics),
     ) -> ConversionStatistics {
         let plan = self.program.tensor(id).plan;
         let size = plan.block().expect("a tensor with blocks").get() as usize;
-        let conversion = plan.conversion(key);
+        let conversion = plan.conversion(key, squares);
         let mut statistics = ConversionStatistics::default();
         let mut copies = Vec::new();
         for along in self.program.block_axes(id) {

@@ -9,7 +9,7 @@ use systoliq_program::{CommandId, Program, Step, Store};
 use systoliq_hardware::cost::Costs;
 
 /// One step in so many has its accumulators looked at, from the first.
-const SAMPLE_EVERY: u64 = 16;
+const SAMPLE_EVERY: u64 = 64;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub struct ActivityReport {
     /// Bits that flip in registers of sums, where all were looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator_toggles: Option<u64>,
-    /// The same in one step of 16.
+    /// The same in one step of 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accumulator_toggles_sampled: Option<Sample>,
 }

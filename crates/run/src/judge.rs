@@ -31,7 +31,8 @@ impl Judge<'_> {
         let (mut classes, mut values) = (Vec::new(), Vec::new());
         let part = self.samples.part();
         for (at, rows) in part.rows(self.batch).enumerate() {
-            let step = Step::evaluation(self.seed, self.name, self.number, at as u64);
+            let step =
+                Step::evaluation(self.seed, self.name, self.number, at as u64).with_squares(false);
             store.load_samples(self.samples, &rows, &step);
             match store.judge(&step, engine) {
                 Verdict::Classes(softmax) => {

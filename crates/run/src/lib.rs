@@ -9,6 +9,7 @@
 pub mod activity;
 pub mod capture;
 pub mod comparison;
+pub mod cpu;
 pub mod dump;
 pub mod error;
 pub mod experiment;
@@ -22,6 +23,7 @@ pub mod step_trace;
 pub mod timeline;
 pub mod trainer;
 
+pub use cpu::CpuSeconds;
 pub use error::Error;
 pub use experiment::{Experiment, Prepared};
 pub use right::Right;
@@ -32,4 +34,4 @@ pub use trainer::{EngineKind, Trainer};
 /// Stores and checkpoints state it, and are gone on with only where it is this one. It is raised when
 /// any result of any experiment changes: a bit, a count, a cycle or an energy. `tests/semantics.rs`
 /// ties it to a hash of results. What prints, draws or judges them does not matter here.
-pub const SEMANTICS: u32 = 2;
+pub const SEMANTICS: u32 = 3;

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use systoliq_nn::DataSet;
 
-use crate::Prepared;
 use crate::trainer::{Conduct, EngineKind, Record, Trainer};
+use crate::{CpuSeconds, Prepared};
 
 /// What a session asks of whoever runs it. A seed is known by its number among those of the session.
 pub trait SessionHost: Sync {
@@ -68,13 +68,17 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Runs every seed to its end, and gives their records in the order of the seeds. `data` is that of the
-    /// first.
+    /// Runs every seed to its end, and gives their records in the order of the seeds, and what all of them
+    /// took of processors. `data` is that of the first.
     ///
     /// # Errors
     ///
     /// The first of the host's, in the order of the seeds; no seed is begun behind it.
-    pub fn run<H: SessionHost>(&self, host: &H, data: DataSet) -> Result<Vec<Record>, H::Error> {
+    pub fn run<H: SessionHost>(
+        &self,
+        host: &H,
+        data: DataSet,
+    ) -> Result<(Vec<Record>, CpuSeconds), H::Error> {
         let results: Vec<Mutex<Option<_>>> = self.seeds.iter().map(|_| Mutex::new(None)).collect();
         let (next, first) = (AtomicUsize::new(0), Mutex::new(Some(data)));
         let work = || {
@@ -97,7 +101,13 @@ impl Session<'_> {
             work();
         });
         let ended = |of: Mutex<_>| of.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.into_iter().filter_map(ended).collect()
+        let (mut records, mut cpu) = (Vec::new(), CpuSeconds::default());
+        for result in results.into_iter().filter_map(ended) {
+            let (record, of_seed) = result?;
+            records.push(record);
+            cpu += of_seed;
+        }
+        Ok((records, cpu))
     }
 
     /// Runs one seed to its end.
@@ -106,7 +116,7 @@ impl Session<'_> {
         host: &H,
         at: usize,
         data: &DataSet,
-    ) -> Result<Record, H::Error> {
+    ) -> Result<(Record, CpuSeconds), H::Error> {
         let mut trainer = Trainer::new(self.prepared, data, self.seeds[at], self.engine);
         let mut keeping = host.begin(at, &mut trainer, data)?;
         host.progress(trainer.record().steps);
@@ -116,7 +126,7 @@ impl Session<'_> {
         while !trainer.is_done() {
             host.epoch(at, &mut trainer, &conduct, &mut keeping)?;
         }
-        Ok(trainer.record().clone())
+        Ok((trainer.record().clone(), trainer.cpu_seconds()))
     }
 }
 

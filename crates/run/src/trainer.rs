@@ -1,6 +1,7 @@
 //! Training in fixed point beside the golden model, on the same seed and batches.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use systoliq_array::Register;
@@ -8,7 +9,8 @@ use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 use systoliq_nn::{
-    DataSet, Golden, GoldenPrecision, Part, Predicted, Training, epoch_order, initial_weights,
+    DataSet, Extended, Golden, GoldenPrecision, Part, Predicted, SqnrSteps, Training, epoch_order,
+    initial_weights,
 };
 use systoliq_program::{
     CommandId, Engine, GemmTask, Outcome, Reference, Samples, Step, Store, Sums, TensorId, WriteId,
@@ -17,6 +19,7 @@ use systoliq_program::{
 
 use crate::activity::{Observed, Watch};
 use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
+use crate::cpu::{CpuSeconds, Stopwatch};
 use crate::dump::Dump;
 use crate::judge::{Judge, UnitWatch};
 use crate::observer::{Observer, run_step};
@@ -114,6 +117,27 @@ pub struct Writes {
     pub overflowed_sums: u64,
 }
 
+/// Signal-to-quantization-noise ratios in decibels, nothing where all was zero, under a key that says of
+/// which steps they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sqnr<T = Option<Extended>> {
+    /// Of all.
+    #[serde(rename = "sqnr_db")]
+    Exact(T),
+    /// Of one in 16.
+    #[serde(rename = "sqnr_db_sampled")]
+    Sampled(T),
+}
+
+impl<T> Sqnr<T> {
+    /// The ratios, of whichever steps.
+    pub fn get(&self) -> &T {
+        match self {
+            Self::Exact(ratio) | Self::Sampled(ratio) => ratio,
+        }
+    }
+}
+
 impl TensorRecord {
     /// In all steps.
     pub fn total(&self) -> Writes {
@@ -155,6 +179,15 @@ impl Writes {
         }
         self.sums += sums;
         self.overflowed_sums += overflowed;
+    }
+
+    /// The signal-to-quantization-noise ratio of its conversions.
+    pub fn sqnr(&self, of: SqnrSteps) -> Sqnr {
+        let ratio = self.conversion.sqnr_db().map(Extended);
+        match of {
+            SqnrSteps::Exact => Sqnr::Exact(ratio),
+            SqnrSteps::Sampled => Sqnr::Sampled(ratio),
+        }
     }
 
     /// Share of its sums that left the accumulator's range on the way.
@@ -282,6 +315,7 @@ pub struct Trainer<'a> {
     engine: Box<dyn Engine + Send + 'a>,
     golden: AnyGolden,
     record: Record,
+    cpu: CpuSeconds,
 }
 
 impl<'a> Trainer<'a> {
@@ -298,8 +332,10 @@ impl<'a> Trainer<'a> {
         let curve = |initial| Curve { initial, epochs: Vec::new(), right: None };
         let samples = SamplesByPart::new(prepared, data);
         let judge = Judge { samples: &samples.test, name: "test", batch, seed, number: 0 };
+        let stopwatch = Stopwatch::start();
         let (fixed, ours) = judge.predict(&mut store, engine.as_mut(), None);
         let (float, theirs) = with_golden!(&golden, |golden| golden.predict(&data.test, batch));
+        let cpu = CpuSeconds { evaluation: stopwatch.seconds(), ..CpuSeconds::default() };
         let record = Record {
             seed,
             test_fingerprint: data.test.fingerprint(),
@@ -313,7 +349,8 @@ impl<'a> Trainer<'a> {
             comparison: Comparison::default(),
         };
         let costs = CostsOfBoth::new(prepared);
-        let mut trainer = Self { prepared, costs, data, samples, store, engine, golden, record };
+        let mut trainer =
+            Self { prepared, costs, data, samples, store, engine, golden, record, cpu };
         trainer.compare(&ours, &theirs, None);
         trainer
     }
@@ -325,9 +362,11 @@ impl<'a> Trainer<'a> {
         let epochs = self.record.fixed.epochs.len() as u32;
         let look =
             Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
+        let stopwatch = Stopwatch::start();
         let (probe, store) = with_golden!(&self.golden, |golden| {
             look.probe(&self.store, self.engine.as_mut(), golden)
         });
+        self.cpu.comparison += stopwatch.seconds();
         let mismatches = match (fixed, golden) {
             (Predicted::Classes(fixed), Predicted::Classes(golden)) => {
                 Some(fixed.iter().zip(golden).filter(|(fixed, golden)| fixed != golden).count()
@@ -363,6 +402,11 @@ impl<'a> Trainer<'a> {
         &self.record
     }
 
+    /// What that has taken of processors, without the epochs that were restored.
+    pub fn cpu_seconds(&self) -> CpuSeconds {
+        self.cpu
+    }
+
     /// Trains both networks for one epoch and evaluates them. `dump` receives the tensors of the
     /// step that it asks for, if that is in this epoch.
     ///
@@ -374,7 +418,7 @@ impl<'a> Trainer<'a> {
         conduct: &Conduct<'_>,
         dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
-        let Self { prepared, data, golden, record, .. } = self;
+        let Self { prepared, data, golden, record, cpu, .. } = self;
         let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
         let training = &prepared.experiment.training;
         let mut fixed = FixedEpoch {
@@ -386,20 +430,34 @@ impl<'a> Trainer<'a> {
             costs: &self.costs.fixed,
             record,
             epoch,
+            cpu: CpuSeconds::default(),
+            counting: Duration::ZERO,
         };
         let (golden, fixed, steps) = if training.teacher_forced {
+            let stopwatch = Stopwatch::start();
             let followed = with_golden!(&mut *golden, |model| fixed.follow(model, conduct, dump))?;
-            let fixed = fixed.judge(followed.fixed_loss);
+            let both = stopwatch.seconds();
+            cpu.golden_training += both - fixed.cpu.fixed_training - fixed.cpu.comparison;
+            fixed.cpu.set_counting_apart(stopwatch.seconds_of(fixed.counting));
+            let judged = fixed.judge(followed.fixed_loss);
+            let stopwatch = Stopwatch::start();
             let golden = judge_golden(golden, data, training, followed.golden_loss);
-            (golden, fixed, Some(followed.steps))
+            cpu.evaluation += stopwatch.seconds();
+            *cpu += fixed.cpu;
+            (golden, judged, Some(followed.steps))
         } else {
             let mut golden_epoch = || {
+                let mut cpu = CpuSeconds::default();
+                let stopwatch = Stopwatch::start();
                 let loss = with_golden!(&mut *golden, |golden| {
                     golden.train_epoch(&data.train, training, seed, epoch)
                 });
-                judge_golden(golden, data, training, loss)
+                cpu.golden_training = stopwatch.seconds();
+                let judged = judge_golden(golden, data, training, loss);
+                cpu.evaluation = stopwatch.seconds() - cpu.golden_training;
+                (judged, cpu)
             };
-            let (golden, loss) = if conduct.parallel {
+            let ((golden, of_golden), loss) = if conduct.parallel {
                 std::thread::scope(|scope| {
                     let golden = scope.spawn(golden_epoch);
                     let loss = fixed.train(conduct, dump);
@@ -409,7 +467,10 @@ impl<'a> Trainer<'a> {
                 let loss = fixed.train(conduct, dump);
                 (golden_epoch(), loss)
             };
-            (golden, fixed.judge(loss?), None)
+            let judged = fixed.judge(loss?);
+            *cpu += of_golden;
+            *cpu += fixed.cpu;
+            (golden, judged, None)
         };
         let theirs = self.record.golden.push(golden);
         let ours = self.record.fixed.push(fixed);
@@ -480,6 +541,9 @@ struct FixedEpoch<'t, 'a> {
     costs: &'t Costs<'a>,
     record: &'t mut Record,
     epoch: u32,
+    cpu: CpuSeconds,
+    /// The time that has passed while toggles were counted.
+    counting: Duration,
 }
 
 impl FixedEpoch<'_, '_> {
@@ -489,6 +553,7 @@ impl FixedEpoch<'_, '_> {
         conduct: &Conduct<'_>,
         mut dump: Option<&mut Dump<'_>>,
     ) -> Result<f64, Error> {
+        let stopwatch = Stopwatch::start();
         let train = &self.data.train;
         let order = epoch_order(self.record.seed, self.epoch, train.len());
         let mut loss = ExactSum::default();
@@ -496,11 +561,14 @@ impl FixedEpoch<'_, '_> {
             self.step(rows, &mut loss, dump.as_deref_mut())?;
             (conduct.progress)(self.record.steps);
         }
+        self.cpu.fixed_training += stopwatch.seconds();
+        self.cpu.set_counting_apart(stopwatch.seconds_of(self.counting));
         Ok(loss.to_f64() / train.len() as f64)
     }
 
     /// Evaluates the network as it is after an epoch of this training loss.
     fn judge(&mut self, training_loss: f64) -> Judged {
+        let stopwatch = Stopwatch::start();
         let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let judge =
             |samples, name| Judge { samples, name, batch, seed, number: u64::from(self.epoch) + 1 };
@@ -512,6 +580,7 @@ impl FixedEpoch<'_, '_> {
         let judge = judge(&self.samples.test, "test");
         let test = judge.predict(self.store, self.engine, Some(&mut watch));
         self.record.comparison.units = watch.units();
+        self.cpu.evaluation += stopwatch.seconds();
         Judged::new(self.data, training_loss, validation, test)
     }
 
@@ -523,7 +592,10 @@ impl FixedEpoch<'_, '_> {
         dump: Option<&mut Dump<'_>>,
     ) -> Result<(), Error> {
         let mut dump = dump.filter(|dump| dump.step == self.record.steps);
-        let step = Step::training(self.record.seed, self.record.steps).in_epoch(self.epoch);
+        let number = self.record.steps;
+        let squares = self.prepared.experiment.training.sqnr.includes(number);
+        let step = Step::training(self.record.seed, number).in_epoch(self.epoch);
+        let step = step.with_squares(squares);
         for (id, statistics) in self.store.load_samples(&self.samples.train, rows, &step) {
             self.record.writes(self.store, id, self.epoch).conversion.merge(&statistics);
         }
@@ -533,8 +605,15 @@ impl FixedEpoch<'_, '_> {
         let toggles = self.prepared.experiment.accelerator.toggles;
         let watch = Watch::in_step(toggles, self.record.steps);
         let (epoch, costs) = (self.epoch, self.costs);
-        let mut recording =
-            Recording { record: self.record, epoch, costs, watch, observed: None, loss };
+        let mut recording = Recording {
+            record: self.record,
+            epoch,
+            costs,
+            watch,
+            observed: None,
+            counting: &mut self.counting,
+            loss,
+        };
         let mut observers: Vec<&mut dyn Observer> = vec![&mut recording];
         observers.extend(dump.as_deref_mut().map(|dump| dump as &mut dyn Observer));
         run_step(self.engine, self.store, &step, &mut observers)?;
@@ -554,12 +633,16 @@ struct Recording<'r> {
     watch: Watch,
     /// What the command that runs does in the array.
     observed: Option<Observed>,
+    /// The time that passes as that is counted.
+    counting: &'r mut Duration,
     loss: &'r mut ExactSum,
 }
 
 impl Observer for Recording<'_> {
     fn before(&mut self, command: CommandId, store: &Store, step: &Step) {
+        let start = Instant::now();
         self.observed = self.watch.observe(command, (store, step), self.costs);
+        *self.counting += start.elapsed();
     }
 
     fn after(

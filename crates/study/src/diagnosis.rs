@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `coarse_sums` | the noise of the sums of a matrix product whose accumulator states its fraction bits: that of its output in the teacher-forced probes, beyond that of its operands and of its conversion |
 //! | `accumulator_overflow` | the share of sums that overflowed, 16 times where they wrap: a sum that wraps is off by the whole range, some four times a typical one |
-//! | `range`, `resolution` | the noise of the tensor's conversions: over the run, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, or where golden has negative ones and the format no sign, else of resolution |
+//! | `range`, `resolution` | the noise of the tensor's conversions: over the steps of the run of which it is kept, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, or where golden has negative ones and the format no sign, else of resolution |
 //! | `stalled_updates` | the share of updates lost, where rounding is not stochastic: stochastic rounding loses none in the mean |
 //!
 //! Of a run that diverged, only the probes count for range and resolution: its own conversions show
@@ -20,13 +20,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::{Overflow, Rounding};
-use systoliq_nn::DataSet;
+use systoliq_nn::{DataSet, Extended, SqnrSteps};
 use systoliq_program::{Command, Role, TensorDecl, TensorId};
 
 use crate::drop::LossRatio;
 use crate::drop::ratio::SIGNIFICANT;
 use crate::mcnemar::McNemar;
-use systoliq_nn::Extended;
 use systoliq_run::comparison::Figures;
 use systoliq_run::{EngineKind, Error, Experiment, Prepared, Trainer};
 use systoliq_run::{trainer::Conduct, trainer::Record, trainer::TensorRecord};
@@ -53,6 +52,8 @@ pub struct Diagnosis {
     pub significant: Option<Reason>,
     /// The worst first; none where nothing significant was lost.
     pub findings: Vec<Finding>,
+    /// Of which steps the noise of a run's conversions is that they are judged from.
+    pub sqnr: SqnrSteps,
 }
 
 /// Why a loss is not put down to chance.
@@ -149,8 +150,9 @@ impl Diagnosis {
         worse_over_seeds: bool,
     ) -> Self {
         let significant = reason(record, regression, worse_over_seeds);
+        let sqnr = prepared.experiment.training.sqnr;
         if significant.is_none() {
-            return Self { significant, findings: Vec::new() };
+            return Self { significant, findings: Vec::new(), sqnr };
         }
         let mut groups: BTreeMap<(Cause, Role), Vec<Symptom<'_>>> = BTreeMap::new();
         for symptom in symptoms(prepared, record) {
@@ -164,7 +166,7 @@ impl Diagnosis {
             })
             .collect();
         findings.sort_by(|a, b| b.severity.total_cmp(&a.severity));
-        Self { significant, findings: merged(findings) }
+        Self { significant, findings: merged(findings), sqnr }
     }
 }
 

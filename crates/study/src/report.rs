@@ -46,7 +46,7 @@ pub use target::{
 pub use tensors::{InitialConversion, TensorByEpoch, TensorReport};
 
 /// The layout of `report.json`; a change of meaning raises it.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Everything a run found.
 #[derive(Clone, Debug, Serialize)]

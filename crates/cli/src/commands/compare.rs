@@ -243,7 +243,7 @@ impl RunComparison {
                     name.clone(),
                     side.to_owned(),
                     found.format.clone(),
-                    decibels(found.sqnr_db),
+                    decibels(*found.sqnr.get()),
                     percent(found.saturation_rate),
                     percent(found.underflow_rate),
                     found.stalled_rate.map_or("-".to_owned(), percent),

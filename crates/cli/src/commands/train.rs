@@ -16,7 +16,7 @@ use systoliq_hardware::cost::Arithmetic;
 use systoliq_nn::DataSet;
 use systoliq_run::dump::Dump;
 use systoliq_run::session::{Session, SessionHost};
-use systoliq_run::{EngineKind, Trainer};
+use systoliq_run::{CpuSeconds, EngineKind, Trainer};
 use systoliq_run::{comparison::Outputs, comparison::Predictions};
 use systoliq_run::{trainer::Conduct, trainer::Record};
 use systoliq_study::Report;
@@ -160,7 +160,7 @@ impl TrainCommand {
         host.keeps_all(&seeds);
         let (prepared, engine, threads) = (&loaded.prepared, self.engine.kind(), self.threads());
         let session = Session { prepared, seeds: &seeds, engine, threads };
-        let records = session.run(&host, data)?;
+        let (records, cpu) = session.run(&host, data)?;
         host.bar.finish_and_clear();
         let failed = |error: systoliq_run::Error| Failure::run(error);
         let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
@@ -189,7 +189,7 @@ impl TrainCommand {
             if let Some(csv) = predictions.or_else(|| found.outputs.as_ref().map(Outputs::csv)) {
                 directory.write("predictions.csv", csv.as_bytes())?;
             }
-            directory.write("timing.json", self.timing(start.elapsed()).as_bytes())?;
+            directory.write("timing.json", self.timing(start.elapsed(), cpu).as_bytes())?;
             directory.finish()?;
         }
         Ok(if self.json { json } else { summary::summary(&loaded.prepared, &report) })
@@ -238,9 +238,10 @@ impl TrainCommand {
         }
     }
 
-    fn timing(&self, elapsed: Duration) -> String {
+    fn timing(&self, elapsed: Duration, cpu: CpuSeconds) -> String {
         let timing = serde_json::json!({
             "seconds": elapsed.as_secs_f64(),
+            "cpu_seconds": cpu,
             "threads": self.threads(),
             "engine": format!("{:?}", self.engine).to_lowercase(),
         });

@@ -83,7 +83,7 @@ fn a_trial_finds_what_paired_training_reports() {
         assert_eq!(found.energy_pj, report.energy_pj);
         for (found, report) in found.tensors.iter().zip(&report.precision) {
             assert_eq!((&found.name, found.layer), (&report.name, report.layer));
-            assert_eq!(found.sqnr_db, report.sqnr_db);
+            assert_eq!(found.sqnr, report.sqnr);
             assert_eq!(found.stalled_rate, report.stalled_rate);
         }
         assert_eq!(found.tensors.len(), report.precision.len());

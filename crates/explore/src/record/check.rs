@@ -46,7 +46,7 @@ impl PointPlan {
         let Experiment { training, accelerator, .. } = &prepared.experiment;
         let tensors = prepared.program.tensors.iter();
         Ok(Self {
-            tensors: tensors.map(|decl| FoundTensor::planned(decl, training.batch)).collect(),
+            tensors: tensors.map(|decl| FoundTensor::planned(decl, training)).collect(),
             pes: accelerator.array.pes() as f64,
             area_mm2: prepared.prices(Arithmetic::Fixed).map_err(of)?.silicon().total_mm2(),
         })

@@ -9,6 +9,7 @@ use systoliq_energy::EnergyUnit;
 use systoliq_nn::{EntryName, Extended};
 use systoliq_run::Experiment;
 use systoliq_run::comparison::Histogram;
+use systoliq_run::trainer::Sqnr;
 use systoliq_study::drop::{Judgement, LossRatio, RatioOverSeeds};
 
 /// A report.
@@ -111,7 +112,8 @@ pub(super) struct DrawnTensor {
     pub(super) role: String,
     pub(super) layer: EntryName,
     pub(super) format: String,
-    pub(super) sqnr_db: Option<Extended>,
+    #[serde(flatten)]
+    pub(super) sqnr: Sqnr,
     pub(super) saturation_rate: f64,
     pub(super) underflow_rate: f64,
     pub(super) stalled_rate: Option<f64>,

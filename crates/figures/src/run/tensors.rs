@@ -1,7 +1,7 @@
 //! What the formats do to each tensor.
 
 use systoliq_fxp::Format;
-use systoliq_nn::{EntryName, Extended};
+use systoliq_nn::{EntryName, Extended, SqnrSteps};
 use systoliq_run::comparison::Histogram;
 
 use super::report::{DrawnCompared, DrawnReport, DrawnTensor, DrawnTensorHistogram};
@@ -49,7 +49,7 @@ fn conversions(report: &DrawnReport) -> PageFigure {
             name.clone(),
             role.clone(),
             format.clone(),
-            decibels(tensor.sqnr_db),
+            decibels(*tensor.sqnr.get()),
             saturated,
             underflow,
             stalled,
@@ -63,7 +63,7 @@ fn conversions(report: &DrawnReport) -> PageFigure {
         let rate = |style: usize, rate: f64, what: &str| {
             vec![dot(style, 100.0 * rate, format!("{what}: {}", percent(rate)))]
         };
-        let ratio = tensor.sqnr_db.filter(|ratio| ratio.0.is_finite());
+        let ratio = tensor.sqnr.get().filter(|ratio| ratio.0.is_finite());
         let sqnr = ratio.map(|ratio| dot(0, ratio.0, format!("SQNR: {}", decibels(Some(ratio)))));
         let cells = vec![
             sqnr.into_iter().collect(),
@@ -85,12 +85,18 @@ fn conversions(report: &DrawnReport) -> PageFigure {
         DotColumn { name: name.to_owned(), axis, stem: Some(0.0) }
     };
     let columns: Vec<DotColumn> = names.into_iter().enumerate().map(column).collect();
+    let steps = match report.experiment.training.sqnr {
+        SqnrSteps::Exact => "",
+        SqnrSteps::Sampled => "of 1 step of 16; ",
+    };
     PageFigure {
         name: "conversions".to_owned(),
         title: "What rounding did to each tensor".to_owned(),
-        caption: "Over all conversions of the training: signal-to-quantization-noise ratio (none where \
-                  all was exact or zero), elements that left the range, elements that became zero, and \
-                  updates that changed nothing; lines part the layers.".to_owned(),
+        caption: format!(
+            "Over all conversions of the training: signal-to-quantization-noise ratio ({steps}none where \
+             all was exact or zero), elements that left the range, elements that became zero, and \
+             updates that changed nothing; lines part the layers."
+        ),
         drawing: rows(&columns, &lines, &[]),
         table,
     }

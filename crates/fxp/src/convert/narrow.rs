@@ -55,7 +55,11 @@ fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
     for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
         let (words, rounded) = (&mut words[..raws.len()], &mut rounded[..raws.len()]);
         if rounding == Rounding::Stochastic {
-            with_widest_vectors(Draw { conversion, first: first + (at * SIZE) as u64, words });
+            with_widest_vectors(RandomWords {
+                conversion,
+                first: first + (at * SIZE) as u64,
+                words,
+            });
         }
         let zeros = with_widest_vectors(Round::<R, W, M> {
             conversion,
@@ -70,7 +74,10 @@ fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
         statistics.beyond_half += counts.beyond_half;
         // A zero stays one.
         statistics.underflowed += counts.zeros - zeros;
-        products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+        statistics.nonzero += raws.len() as u64 - zeros;
+        if conversion.squares {
+            products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+        }
     }
     conversion.finish(&mut statistics, products);
     statistics
@@ -97,14 +104,14 @@ impl<R: Raw> VectorWork for Magnitudes<'_, R> {
 }
 
 /// Draws the random words of elements, as many of their upper bits as are dropped.
-struct Draw<'a> {
+struct RandomWords<'a> {
     conversion: &'a Conversion,
     /// The position of the first.
     first: u64,
     words: &'a mut [u32],
 }
 
-impl VectorWork for Draw<'_> {
+impl VectorWork for RandomWords<'_> {
     type Output = ();
 
     #[inline(always)]

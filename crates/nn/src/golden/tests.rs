@@ -9,7 +9,7 @@ use super::*;
 use crate::Schedule;
 use crate::data::Answers;
 use crate::graph::Shape;
-use crate::network::{GoldenPrecision, Loss, LossUnit};
+use crate::network::{GoldenPrecision, Loss, LossUnit, SqnrSteps};
 use crate::operator::{Dense, EdgeFunction, Operator};
 use crate::testing::{chain, reals};
 
@@ -25,6 +25,7 @@ fn training() -> Training {
         batch_gradient: BatchGradient::Mean,
         loss_scale: 1,
         golden: GoldenPrecision::F64,
+        sqnr: SqnrSteps::default(),
         teacher_forced: false,
         target_error_rate: None,
     }

@@ -50,8 +50,8 @@ impl BatchLoss {
         };
         let loss = softmax.loss_sum(store.labels());
         let frac = frac - learning.loss_scale_log2;
-        let (key, training) = (running.output_key(self.error), running.step.is_training());
-        let mut exit = store.exit_into(self.error, (Multiplier::ONE, frac), key, training);
+        let occasion = running.occasion(self.error);
+        let mut exit = store.exit_into(self.error, (Multiplier::ONE, frac), occasion);
         exit.leave(&mut differences);
         Outcome { loss: Some(loss), ..store.accept(exit).into() }
     }
@@ -64,20 +64,19 @@ impl BatchLoss {
     ) -> Outcome {
         let difference = SquaredError::of(store.read(self.outputs), store.read(targets));
         let loss = loss_sum(store.read(self.outputs), store.targets().iter().copied());
-        let (scale, key) =
-            (running.program.learning.loss_scale_log2, running.output_key(self.error));
+        let (scale, occasion) =
+            (running.program.learning.loss_scale_log2, running.occasion(self.error));
         let (conversion, second_pass) = if running.program.tensor(self.error).plan.block().is_some()
         {
-            let statistics = store.write_blocks(self.error, key, |conversion, along, size| {
+            let statistics = store.write_blocks(self.error, occasion, |conversion, along, size| {
                 difference.blocks(conversion, scale, along, size)
             });
             (statistics, false)
         } else {
-            let training = running.step.is_training();
             let (conversion, second_pass) =
-                store.conversion(self.error, || difference.range(scale), key, training);
+                store.conversion(self.error, || difference.range(scale), occasion);
             let (tensor, statistics) = difference.convert(&conversion, scale);
-            store.observe(self.error, &statistics, training);
+            store.observe(self.error, &statistics, occasion.training);
             store.put(self.error, vec![tensor]);
             (statistics, second_pass)
         };

@@ -50,6 +50,7 @@ impl Select {
             rounding: Rounding::Floor,
             overflow: Overflow::Saturate,
             key: Key::new(0),
+            squares: true,
         };
         let (tensor, statistics) = conversion.tensor(rows, cols, &codes);
         store.put(self.output, vec![tensor]);

@@ -9,7 +9,7 @@ use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
 use crate::finish::Exit;
 use crate::store::exact::{STRIP, room, strips};
-use crate::store::{Running, Step, Store};
+use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
 
 /// Bits of the mantissas of β and λ; those of rates are part of the plan.
@@ -181,8 +181,7 @@ impl Update {
     /// `working ← convert(written)`.
     fn convert(&self, working: TensorId, store: &mut Store, running: &Running<'_>) -> Written {
         let frac = store.read(self.written).format().frac();
-        let (key, training) = (running.output_key(working), running.step.is_training());
-        let mut exit = store.exit_into(working, (Multiplier::ONE, frac), key, training);
+        let mut exit = store.exit_into(working, (Multiplier::ONE, frac), running.occasion(working));
         let source = store.read(self.written);
         if exit.waits() {
             exit.leave(&mut source.to_codes());
@@ -278,7 +277,8 @@ struct Destination {
 
 impl Destination {
     fn new(id: TensorId, store: &mut Store, running: &Running<'_>) -> Self {
-        let conversion = running.program.tensor(id).plan.conversion(running.output_key(id));
+        let Occasion { key, squares, .. } = running.occasion(id);
+        let conversion = running.program.tensor(id).plan.conversion(key, squares);
         let after = store.spare_room(conversion.to, store.shape(id));
         Self { id, conversion, after, statistics: ConversionStatistics::default() }
     }

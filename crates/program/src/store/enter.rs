@@ -8,7 +8,7 @@ use systoliq_fxp::{Combination, ConversionStatistics, Multiplier, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_nn::{EntryName, Parameters};
 
-use super::{Step, Store};
+use super::{Occasion, Step, Store};
 use crate::command::Program;
 use crate::role::Role;
 use crate::tensor::{TensorDecl, TensorId};
@@ -40,7 +40,8 @@ impl Store {
         let at = self.program.tensors.iter().position(is_bias);
         let id = TensorId(at.unwrap_or_else(|| panic!("layer {layer} has no bias")));
         let key = Step::initial(seed).key(&format!("{layer}/initial/{}", Role::Bias));
-        let statistics = self.write_reals(id, &bias.clone().insert_axis(Axis(0)), key, false);
+        let statistics =
+            self.write_reals(id, &bias.clone().insert_axis(Axis(0)), Occasion::aside(key));
         self.initial.push((id, statistics));
     }
 
@@ -80,7 +81,8 @@ impl Store {
             if decl.role == Role::Bias {
                 let bias = parameters.layers[number(decl.entry)].bias.clone();
                 let bias = bias.expect("a bias where the program has one").insert_axis(Axis(0));
-                self.write_reals(TensorId(id), &bias, key(decl.entry, decl.role), false);
+                let occasion = Occasion::aside(key(decl.entry, decl.role));
+                self.write_reals(TensorId(id), &bias, occasion);
             }
         }
     }
@@ -98,8 +100,8 @@ impl Store {
         for (id, decl) in program.tensors.iter().enumerate() {
             let id = TensorId(id);
             if is_updated(&program, decl) {
-                let key = key(decl.entry, decl.role);
-                entered.push((id, self.write_reals(id, weights[number(decl.entry)], key, false)));
+                let occasion = Occasion::aside(key(decl.entry, decl.role));
+                entered.push((id, self.write_reals(id, weights[number(decl.entry)], occasion)));
             } else if decl.role.outlasts_a_step() && self.tensor(id).is_none() {
                 self.put(id, vec![Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols)]);
             }
@@ -131,7 +133,7 @@ impl Store {
         let reals: Vec<f64> = reals.iter().copied().collect();
         let held = Combination::of(Multiplier::ONE, self.read(weights));
         let left = Combination::of_reals(&reals).minus(held);
-        let conversion = self.program.tensor(residual).plan.conversion(key);
+        let conversion = self.program.tensor(residual).plan.conversion(key, true);
         let weights = self.read(weights);
         let mut tensor = Tensor::zeros(conversion.to, weights.rows(), weights.cols());
         let statistics = left.write(&conversion, &mut tensor, 0);
@@ -142,7 +144,7 @@ impl Store {
     /// Writes a tensor in another format.
     fn convert(&mut self, from: TensorId, to: TensorId, key: Key) -> ConversionStatistics {
         let frac = self.read(from).format().frac();
-        let mut exit = self.exit_into(to, (Multiplier::ONE, frac), key, false);
+        let mut exit = self.exit_into(to, (Multiplier::ONE, frac), Occasion::aside(key));
         exit.leave(&mut self.read(from).to_codes());
         self.accept(exit).conversion
     }
@@ -152,8 +154,7 @@ impl Store {
         &mut self,
         id: TensorId,
         values: &Array2<f64>,
-        key: Key,
-        training: bool,
+        occasion: Occasion,
     ) -> ConversionStatistics {
         let program = Arc::clone(&self.program);
         let decl = program.tensor(id);
@@ -161,14 +162,14 @@ impl Store {
         let values_by_row: Vec<f64> = values.iter().copied().collect();
         let shape = values.dim();
         if decl.plan.block().is_some() {
-            return self.write_blocks(id, key, |conversion, along, size| {
+            return self.write_blocks(id, occasion, |conversion, along, size| {
                 conversion.real_blocks(shape, &values_by_row, along, size)
             });
         }
         let range = || range_of_reals(&values_by_row);
-        let (conversion, _) = self.conversion(id, range, key, training);
+        let (conversion, _) = self.conversion(id, range, occasion);
         let (tensor, statistics) = conversion.reals(shape.0, shape.1, &values_by_row);
-        self.observe(id, &statistics, training);
+        self.observe(id, &statistics, occasion.training);
         self.put(id, vec![tensor]);
         statistics
     }

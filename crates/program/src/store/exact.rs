@@ -46,8 +46,7 @@ impl Store {
             ranges.reduce(scale::Range::and).expect("a tensor has elements")
         });
         let range = || range.expect("the range that the scale asked for");
-        let key = running.output_key(id);
-        let (conversion, second_pass) = self.conversion(id, range, key, training);
+        let (conversion, second_pass) = self.conversion(id, range, running.occasion(id));
         let mut after = self.spare_room(conversion.to, (rows, cols));
         let mut statistics = ConversionStatistics::default();
         let form = self.form(terms, &[]);

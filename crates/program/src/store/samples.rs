@@ -25,7 +25,7 @@ impl<'p> Samples<'p> {
         let plan = program.tensor(program.input).plan;
         let code = |pixels: &Pixels| {
             let is_static = plan.scale == Scale::Static;
-            let conversion = is_static.then(|| plan.conversion(Key::new(0)))?;
+            let conversion = is_static.then(|| plan.conversion(Key::new(0), true))?;
             CodedRows::new(&conversion, part.features(), pixels.bytes(), &pixels.values())
         };
         Self { part, coded: part.pixels().and_then(code) }
@@ -54,7 +54,10 @@ impl Store {
         let input = self.program.input;
         assert_eq!(part.features(), self.program.tensor(input).cols, "columns of the input");
         let spare = self.slots[input.0].copies.pop().and_then(|copy| Arc::try_unwrap(copy).ok());
-        let (tensor, statistics) = coded.take(rows, spare);
+        let (tensor, mut statistics) = coded.take(rows, spare);
+        if !step.squares() {
+            statistics = statistics.without_squares();
+        }
         self.put(input, vec![tensor]);
         let mut loaded = vec![(input, statistics)];
         loaded.extend(self.load_answers(&part.answers().select(rows), step));

@@ -8,6 +8,7 @@ use systoliq_program::Step;
 use super::{Conduct, FixedEpoch};
 use crate::Error;
 use crate::comparison::{ByTensor, Counterparts, Differences, finite, is_parameter};
+use crate::cpu::Stopwatch;
 use crate::dump::Dump;
 
 /// An epoch in which fixed point followed the golden model.
@@ -42,14 +43,19 @@ impl FixedEpoch<'_, '_> {
             seed,
             epoch,
             |golden, rows, found| {
+                let stopwatch = Stopwatch::start();
                 let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
                 let counterparts =
                     Counterparts { golden, found, loss_scale: f64::from(training.loss_scale) };
                 let step = Step::training(seed, self.record.steps);
                 self.store.set_parameters(&parameters, &step);
                 differences.add(self.store, &counterparts, is_parameter);
+                let before = stopwatch.seconds();
                 self.step(rows, &mut loss, dump.as_deref_mut())?;
+                let after = stopwatch.seconds();
                 differences.add(self.store, &counterparts, |quantity| !is_parameter(quantity));
+                self.cpu.fixed_training += after - before;
+                self.cpu.comparison += stopwatch.seconds() - (after - before);
                 (conduct.progress)(self.record.steps);
                 Ok::<_, Error>(())
             },

@@ -4,6 +4,8 @@
 //! it once, and a [`FixedRun`] beside that curve ends with the record of a paired run, without what
 //! a [`Comparison`] finds of single tensors and samples.
 
+use std::time::Duration;
+
 use systoliq_nn::{DataSet, Golden, GoldenPrecision, initial_weights};
 use systoliq_program::Store;
 
@@ -12,6 +14,7 @@ use super::{
     judge_golden,
 };
 use crate::comparison::Comparison;
+use crate::cpu::CpuSeconds;
 use crate::judge::Judge;
 use crate::timeline::Timeline;
 use crate::{EngineKind, Error, Prepared};
@@ -103,6 +106,8 @@ impl<'a> FixedRun<'a> {
             costs: &self.costs.fixed,
             record: &mut self.record,
             epoch,
+            cpu: CpuSeconds::default(),
+            counting: Duration::ZERO,
         };
         let loss = half.train(&Conduct { parallel: false, progress }, None)?;
         let judged = half.judge(loss);

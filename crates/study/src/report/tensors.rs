@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use systoliq_nn::{EntryName, Extended};
+use systoliq_nn::{EntryName, Extended, SqnrSteps};
 use systoliq_run::Prepared;
-use systoliq_run::{trainer::Record, trainer::TensorRecord, trainer::Writes};
+use systoliq_run::trainer::{Record, Sqnr, TensorRecord, Writes};
 
 /// What happened to one tensor, over all steps unless said.
 #[derive(Clone, Debug, Serialize)]
@@ -23,8 +23,11 @@ pub struct TensorReport {
     pub initial: Option<InitialConversion>,
     /// Elements converted in training.
     pub elements: u64,
-    /// Signal-to-quantization-noise ratio; nothing where all was zero.
-    pub sqnr_db: Option<Extended>,
+    /// Signal-to-quantization-noise ratio.
+    #[serde(flatten)]
+    pub sqnr: Sqnr,
+    /// Of how many elements that is.
+    pub sqnr_elements: u64,
     /// Share of elements that left the range.
     pub saturation_rate: f64,
     /// Share of elements that rounded to zero without being zero.
@@ -47,10 +50,11 @@ pub struct InitialConversion {
 }
 
 /// What happened to one tensor in each epoch.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct TensorByEpoch {
-    /// Signal-to-quantization-noise ratios; nothing where all was zero.
-    pub sqnr_db: Vec<Option<Extended>>,
+    /// Signal-to-quantization-noise ratios.
+    #[serde(flatten)]
+    pub sqnr: Sqnr<Vec<Option<Extended>>>,
     /// Shares of elements that left the range.
     pub saturation_rate: Vec<f64>,
     /// Shares of elements that rounded to zero without being zero.
@@ -62,12 +66,16 @@ pub struct TensorByEpoch {
 }
 
 impl TensorByEpoch {
-    fn new(record: &TensorRecord) -> Self {
+    fn new(record: &TensorRecord, of: SqnrSteps) -> Self {
         fn each<T>(record: &TensorRecord, figure: impl Fn(&Writes) -> T) -> Vec<T> {
             record.epochs.iter().map(figure).collect()
         }
+        let ratios = each(record, |writes| *writes.sqnr(of).get());
         Self {
-            sqnr_db: each(record, |writes| writes.conversion.sqnr_db().map(Extended)),
+            sqnr: match of {
+                SqnrSteps::Exact => Sqnr::Exact(ratios),
+                SqnrSteps::Sampled => Sqnr::Sampled(ratios),
+            },
             saturation_rate: each(record, |writes| writes.conversion.saturation_rate()),
             underflow_rate: each(record, |writes| writes.conversion.underflow_rate()),
             stalled_rate: record.epochs.iter().map(Writes::stalled_rate).collect(),
@@ -78,6 +86,7 @@ impl TensorByEpoch {
 
 /// Every tensor that a step writes, in the order of the program.
 pub(super) fn tensors(prepared: &Prepared, record: &Record) -> Vec<TensorReport> {
+    let of = prepared.experiment.training.sqnr;
     let tensors = prepared.program.tensors.iter();
     let recorded = tensors.filter_map(|decl| Some((decl, record.tensors.get(&decl.name)?)));
     recorded
@@ -98,12 +107,13 @@ pub(super) fn tensors(prepared: &Prepared, record: &Record) -> Vec<TensorReport>
                     underflow_rate: initial.underflow_rate(),
                 }),
                 elements: total.conversion.elements,
-                sqnr_db: total.conversion.sqnr_db().map(Extended),
+                sqnr: total.sqnr(of),
+                sqnr_elements: total.conversion.squared,
                 saturation_rate: total.conversion.saturation_rate(),
                 underflow_rate: total.conversion.underflow_rate(),
                 stalled_rate: total.stalled_rate(),
                 accumulator_overflow_rate: total.accumulator_overflow_rate(),
-                by_epoch: TensorByEpoch::new(found),
+                by_epoch: TensorByEpoch::new(found, of),
             }
         })
         .collect()

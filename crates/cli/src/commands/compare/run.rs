@@ -11,6 +11,7 @@ use systoliq_energy::EnergyUnit;
 use systoliq_nn::DataSpec;
 use systoliq_nn::Extended;
 use systoliq_run::Right;
+use systoliq_run::trainer::Sqnr;
 use systoliq_study::report::SCHEMA_VERSION;
 use systoliq_study::report::check::check;
 
@@ -84,7 +85,8 @@ pub(super) struct FinishedTensor {
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
 pub(super) struct TensorFigures {
     pub(super) format: String,
-    pub(super) sqnr_db: Option<Extended>,
+    #[serde(flatten)]
+    pub(super) sqnr: Sqnr,
     pub(super) saturation_rate: f64,
     pub(super) underflow_rate: f64,
     pub(super) stalled_rate: Option<f64>,

@@ -6,10 +6,11 @@ mod target;
 use std::fmt::Write as _;
 
 use systoliq_array::{Activity, CyclesByCause, Dataflow, Stationary};
-use systoliq_nn::Extended;
+use systoliq_nn::{Extended, SqnrSteps};
 use systoliq_program::Pass;
 use systoliq_run::Prepared;
 use systoliq_run::activity::ActivityReport;
+use systoliq_run::trainer::Sqnr;
 use systoliq_study::Report;
 use systoliq_study::diagnosis::{Cause, Finding, Reason};
 use systoliq_study::drop::words;
@@ -343,7 +344,7 @@ fn activity(found: &ActivityReport, macs: u64) -> String {
     let sums = match (found.accumulator_toggles, found.accumulator_toggles_sampled) {
         (Some(toggles), _) => format!(", {:.2} of sums", per_mac(toggles, macs)),
         (None, Some(sample)) if sample.macs > 0 => {
-            format!(", {:.2} of sums (1 step of 16)", per_mac(sample.toggles, sample.macs))
+            format!(", {:.2} of sums (1 step of 64)", per_mac(sample.toggles, sample.macs))
         }
         _ => String::new(),
     };
@@ -365,13 +366,16 @@ fn tensors(report: &Report) -> String {
             tensor.role.replace('_', " "),
             tensor.format.clone(),
             tensor.last_format.clone(),
-            decibels(tensor.sqnr_db),
+            decibels(*tensor.sqnr.get()),
             percent(tensor.saturation_rate),
             percent(tensor.underflow_rate),
             tensor.stalled_rate.map_or("-".to_owned(), percent),
         ]);
     }
     let mut text = table.text();
+    if report.precision.iter().any(|tensor| matches!(tensor.sqnr, Sqnr::Sampled(_))) {
+        line!(text, " SQNR of 1 step of 16; of all with --set training.sqnr=exact");
+    }
     for tensor in &report.precision {
         if let Some(initial) = tensor.initial.filter(|initial| initial.saturation_rate > 0.0) {
             let rate = percent(initial.saturation_rate);
@@ -428,6 +432,12 @@ fn diagnosis(report: &Report) -> String {
         Reason::Seeds => "a loss beyond chance (over the seeds, the interval lies above golden)",
     };
     let mut text = format!("\n diagnosis: {reason}\n");
+    if found.sqnr == SqnrSteps::Sampled {
+        line!(
+            text,
+            " judged from the noise of conversions in 1 step of 16, and from all that is counted"
+        );
+    }
     if found.findings.is_empty() {
         line!(text, " no tensor stands out: try wider formats, role by role");
     }
