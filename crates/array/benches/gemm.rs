@@ -128,13 +128,15 @@ fn pe_cycles(criterion: &mut Criterion) {
 fn toggles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("toggles");
     let shape = GemmShape { m: 128, k: 784, n: 100 };
-    let array = Array::new(16, 16).expect("a size in range");
-    for stationary in Stationary::ALL {
+    for (side, stationary) in
+        [8, 16, 128].into_iter().flat_map(|side| Stationary::ALL.map(|kept| (side, kept)))
+    {
+        let array = Array::new(side, side).expect("a size in range");
         let mapping = Mapping::new(&array, shape, stationary);
         for kind in &KINDS[..3] {
             let operands = Operands::new(shape, kind.operand_bits);
             let task = operands.task(kind);
-            let name = |what: &str| format!("{what}, {}", stationary.name());
+            let name = |what: &str| format!("{what}, {side}x{side} {}", stationary.name());
             let codes = shape.k * (shape.m + shape.n);
             group.throughput(Throughput::Bytes(codes as u64 * u64::from(kind.operand_bits / 8)));
             group.bench_function(BenchmarkId::new(name("operands"), kind.name), |bencher| {

@@ -8,10 +8,12 @@
 //! computed one by one. `docs/timing.md` derives the forms; [`Register`](crate::Register) counts
 //! the same by looking at every register at every edge.
 
+mod held;
 mod lanes;
 mod operands;
 mod streams;
 mod sums;
+mod turns;
 
 use std::ops::Range;
 
@@ -21,7 +23,7 @@ use systoliq_fxp::Sum;
 use systoliq_fxp::accumulator::Widths;
 use systoliq_program::GemmTask;
 
-use crate::mapping::Axis;
+use crate::mapping::{Axis, Tile};
 use crate::schedule::Fold;
 use crate::{FoldSchedule, Mapping, impl_fieldwise_sum};
 
@@ -68,54 +70,44 @@ impl Activity {
     ///
     /// If the cycles of the GEMM do not fit 64 bits.
     pub fn of(mapping: &Mapping, task: &GemmTask<'_>) -> Self {
-        let run = GemmRun::new(mapping);
-        if run.folds.is_empty() {
-            return Self::default();
+        match GemmRun::new(mapping) {
+            Some(run) => operands::activity(&run, task),
+            None => Self::default(),
         }
-        operands::activity(&run, task)
     }
 }
 
-/// A GEMM on the grid with its folds at hand.
+/// A GEMM on the grid.
 struct GemmRun {
     mapping: Mapping,
-    folds: Vec<Fold>,
-    /// The steps of a whole piece of time.
-    steps: usize,
+    schedule: FoldSchedule,
     /// The cycle after the last.
     end: u64,
 }
 
 impl GemmRun {
-    fn new(mapping: &Mapping) -> Self {
+    /// A GEMM that has folds.
+    fn new(mapping: &Mapping) -> Option<Self> {
         let schedule = FoldSchedule::new(mapping).expect("folds fit 64 bits");
         let end = schedule.cycles().expect("cycles fit 64 bits").total().0;
-        let steps = mapping.pieces(Axis::Time).side;
-        Self { mapping: *mapping, folds: schedule.folds().collect(), steps, end }
+        (schedule.count() > 0).then_some(Self { mapping: *mapping, schedule, end })
     }
 
     /// The pieces of time: where each begins, and its steps.
     fn pieces_of_time(&self) -> impl Iterator<Item = Range<usize>> {
         let pieces = self.mapping.pieces(Axis::Time);
-        (0..pieces.count()).map(move |at| {
-            let from = at * pieces.side;
-            from..from + pieces.size(at)
-        })
+        (0..pieces.count()).map(move |at| pieces.range(at))
     }
 
     /// The number of the piece of time of a fold.
-    fn piece_of(&self, fold: &Fold) -> usize {
-        fold.tile.time / self.steps
+    fn piece_of(&self, tile: &Tile) -> usize {
+        tile.time / self.mapping.pieces(Axis::Time).side
     }
+}
 
-    /// Whether fold `at` follows the one before it without a bubble between.
-    fn follows(&self, at: usize) -> bool {
-        let [Some(before), Some(fold)] = [at.wrapping_sub(1), at].map(|at| self.folds.get(at))
-        else {
-            return false;
-        };
-        fold.start == before.start + before.tile.steps as u64
-    }
+/// Whether a fold follows the one before it without a bubble between.
+fn follows(before: &Fold, fold: &Fold) -> bool {
+    fold.start == before.start + before.tile.steps as u64
 }
 
 /// The low bits of a code: what its register holds. Of a register of more than 64 bits, the low 64.

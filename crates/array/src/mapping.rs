@@ -1,5 +1,7 @@
 //! One GEMM laid on the grid: which axis lies where, and the folds in their order.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use systoliq_program::gemm::GemmShape;
 
@@ -314,6 +316,11 @@ impl Pieces {
     /// The extent of piece `at`.
     pub fn size(self, at: usize) -> usize {
         if at < self.full { self.side } else { self.rest }
+    }
+
+    /// Where piece `at` lies.
+    pub(crate) fn range(self, at: usize) -> Range<usize> {
+        at * self.side..at * self.side + self.size(at)
     }
 }
 

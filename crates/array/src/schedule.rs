@@ -281,6 +281,11 @@ impl FoldSchedule {
         CyclesByCause { preload: Cycles(preload), ..Default::default() }
     }
 
+    /// Whether a fold follows the one before it without a bubble between.
+    pub(crate) fn follows(&self, before: Span, next: Span) -> bool {
+        self.between(before, next).total().0 == before.steps
+    }
+
     /// The cycles from the start of a fold to that of the next.
     pub(crate) fn between(&self, span: Span, next: Span) -> CyclesByCause {
         let Span { rows, cols, steps: time } = span;

@@ -3,7 +3,7 @@
 use num_traits::PrimInt;
 use systoliq_fxp::vectors::VectorWork;
 
-use super::GemmRun;
+use super::{GemmRun, follows};
 use crate::Mapping;
 use crate::schedule::Fold;
 
@@ -44,13 +44,14 @@ impl<R: PrimInt> VectorWork for Staying<'_, R> {
     #[inline(always)]
     fn run(self) -> u64 {
         let Self(streams) = self;
-        let folds = &streams.run.folds;
         let Mapping { rows, cols, .. } = streams.run.mapping;
         let shadow = streams.run.mapping.has_shadow();
         let PieceStreams { first, last, within } = &streams.pieces[0];
         let mut held = vec![R::zero(); rows * cols];
         let mut toggles = 0;
-        for (at, fold) in folds.iter().enumerate() {
+        let mut folds = streams.run.schedule.folds().peekable();
+        while let Some(fold) = folds.next() {
+            let fold = &fold;
             for row in 0..fold.tile.rows {
                 let place = streams.place(fold, row);
                 let places = place..place + fold.tile.cols;
@@ -66,7 +67,7 @@ impl<R: PrimInt> VectorWork for Staying<'_, R> {
             }
             toggles += streams.draining(fold);
             // A second register that is filled at the edge at which it would become empty.
-            let Some(next) = folds.get(at + 1) else { continue };
+            let Some(next) = folds.peek() else { continue };
             if shadow && next.start - fold.start == fold.span_rows as u64 {
                 toggles -= 2 * streams.refilled(fold, next);
             }
@@ -123,20 +124,16 @@ impl<R: PrimInt> VectorWork for Moving<'_, R> {
     #[inline(always)]
     fn run(self) -> u64 {
         let Self(streams) = self;
-        let run = streams.run;
-        let mut toggles = 0;
-        for (at, fold) in run.folds.iter().enumerate() {
-            toggles += streams.alone(fold);
-            if run.follows(at) {
-                // |a ^ b| = |a| + |b| − 2·|a & b|
-                toggles -= 2 * streams.shared(&run.folds[at - 1], fold);
-            }
+        let (mut toggles, mut less) = (0, 0);
+        let mut folds = streams.run.schedule.folds().peekable();
+        while let Some(fold) = folds.next() {
+            let after = folds.peek().filter(|after| follows(&fold, after));
+            toggles += streams.alone(&fold);
+            // |a ^ b| = |a| + |b| − 2·|a & b|
+            less += after.map_or(0, |after| 2 * streams.shared(&fold, after));
+            less += streams.unseen(&fold, after);
         }
-        for (at, fold) in run.folds.iter().enumerate() {
-            let after = run.follows(at + 1).then(|| &run.folds[at + 1]);
-            toggles -= streams.unseen(fold, after);
-        }
-        toggles
+        toggles - less
     }
 }
 
@@ -145,7 +142,7 @@ impl<R: PrimInt> Streams<'_, R> {
     /// last one has made.
     #[inline(always)]
     fn passing(&self, fold: &Fold, row: usize) -> (&[R], &[R], &[u64]) {
-        let PieceStreams { first, last, within } = &self.pieces[self.run.piece_of(fold)];
+        let PieceStreams { first, last, within } = &self.pieces[self.run.piece_of(&fold.tile)];
         let from = self.place(fold, row.min(fold.tile.rows - 1));
         let places = from..from + fold.tile.cols;
         (&first[places.clone()], &last[places.clone()], &within[places])

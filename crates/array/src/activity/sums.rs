@@ -30,10 +30,7 @@ use crate::mapping::Stationary;
 ///
 /// If the cycles of the GEMM do not fit 64 bits.
 pub fn accumulator_toggles(mapping: &Mapping, task: &GemmTask<'_>) -> u64 {
-    let run = GemmRun::new(mapping);
-    if run.folds.is_empty() {
-        return 0;
-    }
+    let Some(run) = GemmRun::new(mapping) else { return 0 };
     let accumulator = &task.adder.accumulator;
     let product_bits = task.a.tensor.format().bits() + task.b.tensor.format().bits();
     let sum_bits = task.widths().sum.min(u64::BITS);
