@@ -18,8 +18,8 @@
 
 use std::ops::Range;
 
-use crate::config::Overlap;
-use crate::mapping::{Loop, Mapping, Tile};
+use crate::config::{Overlap, PartialFolds};
+use crate::mapping::{Axis, Loop, Mapping, Tile};
 use crate::timing::{Cycles, CyclesByCause};
 
 /// The starts of all folds of one GEMM.
@@ -189,14 +189,20 @@ impl FoldSchedule {
         }
         let ends = self.loops.map(|each| each.pieces.count() - 1);
         let last = self.span_at(ends);
+        let start = self.start(ends)?;
         let stream = CyclesByCause { stream: Cycles(last.steps), ..Default::default() };
-        let streamed = self.start(ends)?.checked_add(stream)?;
+        let streamed = start.checked_add(stream)?;
         // Where the last folds are small, one of those before may be the last to finish: the last
         // of each size.
-        let mut end = 0;
-        for number in 0..8usize {
-            let place = |at: usize| ends[at].saturating_sub(number >> at & 1);
-            end = end.max(self.finish([place(0), place(1), place(2)])?);
+        let mut end = self.finish(start.total().0, last)?;
+        let is_small = self.loops.map(|each| self.has_small_last(each));
+        for number in 1..8usize {
+            let is_other = |at: usize| number >> at & 1 > 0;
+            if (0..3).any(|at| is_other(at) && !is_small[at]) {
+                continue;
+            }
+            let places = [0, 1, 2].map(|at| ends[at] - usize::from(is_other(at)));
+            end = end.max(self.finish(self.start(places)?.total().0, self.span_at(places))?);
         }
         let drain = self.drain(last);
         let skew = end - streamed.total().0 - drain;
@@ -204,10 +210,14 @@ impl FoldSchedule {
         streamed.checked_add(tail)
     }
 
-    /// The cycle after the last of a fold.
-    fn finish(&self, places: [usize; 3]) -> Option<u64> {
-        let span = self.span_at(places);
-        let start = self.start(places)?.total().0;
+    /// Whether a fold in the last piece of a loop waits for less than in the one before.
+    fn has_small_last(&self, Loop { axis, pieces }: Loop) -> bool {
+        let waits = axis == Axis::Time || self.mapping.partial_folds == PartialFolds::Trimmed;
+        waits && pieces.rest > 0 && pieces.full > 0
+    }
+
+    /// The cycle after the last of a fold that starts in a cycle.
+    fn finish(&self, start: u64, span: Span) -> Option<u64> {
         let rest = span.rows + span.cols - 2 + self.drain(span);
         start.checked_add(span.steps)?.checked_add(rest)
     }

@@ -8,11 +8,12 @@ use cases::{
     Case, accumulators, any_case, any_convolution, array, for_each_small_case, format, policies,
 };
 use systoliq_array::register::Seen;
-use systoliq_array::{Array, ArrayCounts, Mapping};
+use systoliq_array::{Array, ArrayCounts, Mapping, Register};
 use systoliq_engine::Fast;
-use systoliq_fxp::OverflowAt;
+use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
+use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
-use systoliq_program::{Engine, GemmTask, Reference, Sums};
+use systoliq_program::{Engine, GemmTask, Operand, Reference, Sums};
 
 /// Runs a case on every engine and compares them with the reference.
 fn check(case: &Case) {
@@ -125,6 +126,44 @@ fn engines_agree_on_arrays_wider_than_vectors() {
         let [rows, cols] =
             [(3, 16), (8, 17), (16, 64), (33, 70), (70, 33)][seed as usize % 5].into();
         check(&Case { array: Array { rows, cols, ..case.array }, ..case });
+    }
+}
+
+#[test]
+fn engines_agree_on_gemms_longer_than_vectors() {
+    for seed in 0..60 {
+        let case = any_case(8000 + seed, 9);
+        let mut shape = case.shape;
+        let extents = [&mut shape.m, &mut shape.k, &mut shape.n];
+        *extents.into_iter().nth(seed as usize % 3).unwrap() = 120 + 7 * seed as usize;
+        let [rows, cols] = [(2, 3), (40, 2), (3, 40), (5, 5)][seed as usize % 4].into();
+        check(&Case { array: Array { rows, cols, ..case.array }, shape, ..case });
+    }
+}
+
+#[test]
+fn engines_count_codes_of_which_all_bits_flip() {
+    // Counts are widened after 30 rows.
+    let shape = GemmShape { m: 65, k: 67, n: 66 };
+    for bits in [8, 16, 32] {
+        let format = Format::new(bits, 0, true).unwrap();
+        let tensor = |rows: usize, cols: usize| {
+            let codes: Vec<i64> = (0..rows * cols).map(|at| -((at % 2) as i64)).collect();
+            Tensor::from_codes(format, rows, cols, &codes)
+        };
+        // Neighbours differ along rows and, where these have an odd number, along columns.
+        let (a, b) = (tensor(shape.m, shape.k), tensor(shape.k, shape.n + 1));
+        let accumulator = Accumulator::new(32, None, Rounding::Floor, Overflow::Wrap).unwrap();
+        let adder = Adder::new(&accumulator, 0, Key::new(0));
+        let operand = |tensor| Operand::new(tensor, false);
+        let task = GemmTask::new(operand(&a), operand(&b), adder, None);
+        for policy in policies() {
+            let array = array(33, 4, policy);
+            let mut register = Register::new(array, policy.0).unwrap();
+            register.gemm(&task);
+            let mapping = Mapping::new(&array, task.shape(), policy.0);
+            assert_eq!(register.seen(), Seen::of(&mapping, &task).unwrap(), "{bits} {policy:?}");
+        }
     }
 }
 

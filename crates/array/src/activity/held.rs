@@ -13,7 +13,7 @@ use systoliq_program::Operand;
 use systoliq_program::panels::{AT_ONCE, Group, Side, panels, words_of_panels};
 use systoliq_program::view::codes::CodeBlock;
 
-use super::lanes::{ADDED_MAX, Flips, LANES, LaneCount, sum_of_lanes};
+use super::lanes::{ADDED_MAX, Flips, LANES, add, sum_of_lanes};
 use super::turns::{LoopTurns, Turn};
 use crate::Mapping;
 use crate::config::PartialFolds;
@@ -54,7 +54,11 @@ where
 
     #[inline(always)]
     fn line<L: Lane>(self, codes: &[L], words: &mut [W; AT_ONCE]) {
-        self.rows([codes], words);
+        match codes.first_chunk::<AT_ONCE>() {
+            // A length that the compiler knows.
+            Some(codes) => self.rows([codes], words),
+            None => self.rows([codes], words),
+        }
     }
 
     #[inline(always)]
@@ -166,11 +170,9 @@ impl<W: Lane> HeldOperand<'_, W> {
                     let block = self.from(from - 1, col);
                     let (mut flips, mut more) = ([W::zero(); LANES], [W::zero(); LANES]);
                     for at in (0..count).rev() {
-                        let (above, codes) = (row_of(block, at), row_of(block, at + 1));
-                        for lane in 0..LANES {
-                            let here = self.flips.of(above[lane], codes[lane]);
-                            flips[lane] = flips[lane].wrapping_add(&here);
-                            if at > 0 {
+                        add(&mut flips, row_of(block, at), row_of(block, at + 1), self.flips);
+                        if at > 0 {
+                            for lane in 0..LANES {
                                 more[lane] = more[lane].wrapping_add(&flips[lane]);
                             }
                         }
@@ -225,24 +227,17 @@ impl<W: Lane> HeldOperand<'_, W> {
     ) -> u64 {
         let pieces = self.rows.0;
         let last_row = pieces.range(row / pieces.side).end - 1;
-        let last = *row_of(self.from(last_row, col), 0);
+        let last = row_of(self.from(last_row, col), 0);
         let codes = self.from(row, col);
         let shadow = self.mapping.has_shadow();
         let mut toggles = 0;
-        for from in (0..rows).step_by(ADDED_MAX) {
+        // Two counts of a row.
+        for from in (0..rows).step_by(ADDED_MAX / 2) {
             let mut counts = [W::zero(); LANES];
-            for at in from..rows.min(from + ADDED_MAX) {
-                let held = row_of(before, at);
-                for lane in 0..LANES {
-                    let count = self.flips.of(held[lane], last[lane]);
-                    counts[lane] = counts[lane].wrapping_add(&count);
-                }
+            for at in from..rows.min(from + ADDED_MAX / 2) {
+                add(&mut counts, row_of(before, at), last, self.flips);
                 if shadow {
-                    let codes = row_of(codes, at);
-                    for lane in 0..LANES {
-                        let count = self.flips.of(held[lane], codes[lane]);
-                        counts[lane] = counts[lane].wrapping_add(&count);
-                    }
+                    add(&mut counts, row_of(before, at), row_of(codes, at), self.flips);
                 }
             }
             toggles += sum_of_lanes(&counts, cols);

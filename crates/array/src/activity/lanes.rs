@@ -17,14 +17,10 @@ use super::word;
 use crate::mapping::Pieces;
 
 /// How many counts are made side by side.
-pub(super) const LANES: usize = 64;
+pub(super) const LANES: usize = 128;
 
-/// How many counts are added before they are widened: 15 times the width of a code fits a code, and
-/// twice that a code without sign.
-pub(super) const ADDED_MAX: usize = 15;
-
-/// How many rows are seen at once.
-const ROWS: usize = 2 * ADDED_MAX;
+/// How many counts are added before they are widened: 30 times the width of a code fits its bits.
+pub(super) const ADDED_MAX: usize = 30;
 
 /// Neighbouring codes, and zeros where there are no more.
 #[inline(always)]
@@ -71,16 +67,34 @@ impl<L: Lane> LaneCount<L> for Nonzero {
     }
 }
 
-/// The sum of the first counts, none of which is negative.
+/// The number of each lane.
+const NUMBERS: [u8; LANES] = {
+    let mut numbers = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        numbers[lane] = lane as u8;
+        lane += 1;
+    }
+    numbers
+};
+
+/// The sum of the first counts, which have no sign.
 #[inline(always)]
 pub(super) fn sum_of_lanes<L: Lane>(counts: &[L; LANES], used: usize) -> u64 {
     let used = used.min(LANES) as u8;
     let mut sum = 0u32;
-    for (lane, &count) in counts.iter().enumerate() {
-        let count: i32 = if (lane as u8) < used { count.as_() } else { 0 };
-        sum = sum.wrapping_add(count as u32);
+    for (&count, number) in counts.iter().zip(NUMBERS) {
+        let count = if number < used { count } else { L::zero() };
+        sum = sum.wrapping_add(widened(count));
     }
     sum.into()
+}
+
+/// A count in the bits of a code, which has no sign.
+#[inline(always)]
+fn widened<L: Lane>(count: L) -> u32 {
+    let widened: i32 = count.as_();
+    widened as u32 & u32::MAX >> (32 - 8 * size_of::<L>() as u32)
 }
 
 /// The sum over neighbouring codes, which begin `codes`.
@@ -105,8 +119,8 @@ fn along<L: Lane>(codes: &[L], len: usize, count: impl LaneCount<L>) -> u64 {
     sum
 }
 
-/// The sums over some rows of a block, at most [`ADDED_MAX`] of them where bits are counted, in columns from
-/// one on; `back` is from a code to that before it. What stands beyond the last column means nothing.
+/// The sums over some rows of a block, at most [`ADDED_MAX`], in columns from one on; `back` is from a
+/// code to that before it. What stands beyond the last column means nothing.
 #[inline(always)]
 fn down<L: Lane>(
     block: CodeBlock<'_, L>,
@@ -116,23 +130,33 @@ fn down<L: Lane>(
 ) -> [L; LANES] {
     let CodeBlock { codes, stride } = block;
     let mut counts = [L::zero(); LANES];
-    let from = |row: usize| row * stride + col;
-    // Of the last rows, fewer codes may be left.
-    let whole = (codes.len() + stride).saturating_sub(col + LANES) / stride;
-    for row in rows.start..rows.end.min(whole) {
-        let before: &[L; LANES] = codes[from(row) - back..].first_chunk().expect("a whole piece");
-        let codes: &[L; LANES] = codes[from(row)..].first_chunk().expect("a whole piece");
-        for lane in 0..LANES {
-            counts[lane] = counts[lane].wrapping_add(&count.of(before[lane], codes[lane]));
-        }
-    }
-    for row in rows.start.max(whole)..rows.end {
-        let (before, codes) = (piece(&codes[from(row) - back..]), piece(&codes[from(row)..]));
-        for lane in 0..LANES {
-            counts[lane] = counts[lane].wrapping_add(&count.of(before[lane], codes[lane]));
-        }
+    let mut ahead = &codes[rows.start * stride + col - back..];
+    for _ in rows {
+        let (before, codes) = (ahead.first_chunk(), ahead[back..].first_chunk());
+        // Of the last rows, fewer codes may be left.
+        let (Some(before), Some(codes)): (Option<&[L; LANES]>, _) = (before, codes) else {
+            let (before, codes) = (piece(ahead), piece(&ahead[back..]));
+            add(&mut counts, &before, &codes, count);
+            ahead = &ahead[stride.min(ahead.len() - back)..];
+            continue;
+        };
+        add(&mut counts, before, codes, count);
+        ahead = &ahead[stride.min(ahead.len() - back)..];
     }
     counts
+}
+
+/// Adds to each lane what is counted in it.
+#[inline(always)]
+pub(super) fn add<L: Lane>(
+    counts: &mut [L; LANES],
+    before: &[L; LANES],
+    codes: &[L; LANES],
+    count: impl LaneCount<L>,
+) {
+    for lane in 0..LANES {
+        counts[lane] = counts[lane].wrapping_add(&count.of(before[lane], codes[lane]));
+    }
 }
 
 /// An operand as *lanes* of codes: what is fed to a row or a column of the grid, one after the other
@@ -234,10 +258,10 @@ impl<L: Lane> VectorWork for LaneCounting<'_, '_, L> {
         let OperandLanes { viewed, time_down, .. } = self.lanes;
         let (rows, cols) = (viewed.rows(), viewed.cols());
         let mut buffer = Vec::new();
-        for from in (0..rows).step_by(ROWS) {
+        for from in (0..rows).step_by(ADDED_MAX) {
             // With the row before, where there is one.
             let first = if *time_down { from.saturating_sub(1) } else { from };
-            let end = rows.min(from + ROWS);
+            let end = rows.min(from + ADDED_MAX);
             let block = viewed.block(first..end, 0..cols, &mut buffer);
             self.count_nonzeros(block, first, from..end);
             self.count_flips(block, first, from..end);
@@ -260,7 +284,7 @@ impl<L: Lane> LaneCounting<'_, '_, L> {
         for (at, totals) in nonzeros.chunks_mut(LANES).enumerate() {
             let counts = down(block, places.clone(), (at * LANES, 0), Nonzero);
             for (total, count) in totals.iter_mut().zip(counts) {
-                *total = total.wrapping_add(count.code() as u64);
+                *total = total.wrapping_add(widened(count).into());
             }
         }
     }
@@ -274,12 +298,9 @@ impl<L: Lane> LaneCounting<'_, '_, L> {
         // Nothing comes before the first.
         let (skipped, back) = if lanes.time_down { (0, block.stride) } else { (1, 1) };
         let begin = if lanes.time_down { rows.start.max(1) } else { rows.start };
-        for from in (begin..rows.end).step_by(ADDED_MAX) {
-            let places = from - first..rows.end.min(from + ADDED_MAX) - first;
-            for col in (skipped..cols).step_by(LANES) {
-                let counts = down(block, places.clone(), (col, back), flips);
-                streams.within += sum_of_lanes(&counts, cols - col);
-            }
+        for col in (skipped..cols).step_by(LANES) {
+            let counts = down(block, begin - first..rows.end - first, (col, back), flips);
+            streams.within += sum_of_lanes(&counts, cols - col);
         }
         for row in rows {
             let codes = &block.codes[(row - first) * block.stride..][..cols];

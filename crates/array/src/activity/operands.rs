@@ -222,9 +222,6 @@ impl<L: Lane> MovingOperand<'_, L> {
         let mut folds = run.schedule.folds_backwards().peekable();
         while let Some(fold) = folds.next() {
             let Fold { start, tile, .. } = fold;
-            if start + tile.steps as u64 + sides <= run.end {
-                break;
-            }
             for i in 0..self.taken(&fold).1 {
                 for step in (0..=tile.steps).rev() {
                     let missed = (start + (i + step) as u64 + places).saturating_sub(run.end);
@@ -234,6 +231,10 @@ impl<L: Lane> MovingOperand<'_, L> {
                     let beside = [folds.peek(), after.as_ref()];
                     toggles += missed.min(places) * self.change(&fold, beside, i, step);
                 }
+            }
+            // Folds before have streamed when this one starts.
+            if start + sides <= run.end {
+                break;
             }
             after = Some(fold);
         }

@@ -75,3 +75,78 @@ impl Turn {
         [start..last, last..end.max(last)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use systoliq_program::gemm::GemmShape;
+
+    use super::*;
+    use crate::config::FoldOrder;
+    use crate::{Array, Stationary};
+
+    /// The pieces of a fold along rows, columns and time.
+    fn pieces_of(mapping: &Mapping, tile: &crate::Tile) -> [usize; 3] {
+        let at = [tile.row, tile.col, tile.time];
+        std::array::from_fn(|axis| at[axis] / mapping.pieces(Axis::ALL[axis]).side)
+    }
+
+    #[test]
+    fn turns_lead_from_each_fold_to_the_next() {
+        let extents = [1, 2, 3, 4, 7];
+        let shapes = extents.into_iter().flat_map(|m| {
+            extents.into_iter().flat_map(move |k| extents.map(|n| GemmShape { m, k, n }))
+        });
+        for shape in shapes {
+            for stationary in Stationary::ALL {
+                for order in [FoldOrder::RowsFirst, FoldOrder::ColumnsFirst] {
+                    let array = Array { fold_order: Some(order), ..Array::new(2, 3).unwrap() };
+                    let mapping = Mapping::new(&array, shape, stationary).fitting(4);
+                    check(&mapping);
+                }
+            }
+        }
+    }
+
+    fn check(mapping: &Mapping) {
+        let pieces = Axis::ALL.map(|axis| mapping.pieces(axis));
+        let folds: Vec<_> = mapping.tiles().map(|tile| pieces_of(mapping, &tile)).collect();
+        let mut expected: Vec<_> = folds.windows(2).map(|pair| [pair[0], pair[1]]).collect();
+        let mut found = Vec::new();
+        for turns in LoopTurns::of(mapping) {
+            let along = Axis::ALL.map(|axis| turns.along(axis));
+            let [rows, cols, times] = std::array::from_fn(|axis| along[axis].pieces(pieces[axis]));
+            for row in rows {
+                for col in cols.clone() {
+                    for time in times.clone() {
+                        let to = [row, col, time];
+                        let from =
+                            std::array::from_fn(|axis| along[axis].from(to[axis], pieces[axis]));
+                        found.push([from, to]);
+                    }
+                }
+            }
+        }
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{mapping:?}");
+    }
+
+    #[test]
+    fn pieces_of_a_group_turn_between_the_same_sizes() {
+        for (extent, side) in (1..20).flat_map(|extent| (1..8).map(move |side| (extent, side))) {
+            let pieces = Pieces { side, full: extent / side, rest: extent % side };
+            for turn in [Turn::Same, Turn::Next, Turn::Again] {
+                let groups = turn.alike(pieces);
+                let all: Vec<_> = groups.iter().cloned().flatten().collect();
+                assert_eq!(all, turn.pieces(pieces).collect::<Vec<_>>(), "{turn:?} of {pieces:?}");
+                for group in groups {
+                    let sizes = |to| [turn.from(to, pieces), to].map(|at| pieces.size(at));
+                    let first = group.start;
+                    for to in group {
+                        assert_eq!(sizes(to), sizes(first), "{turn:?} of {pieces:?}");
+                    }
+                }
+            }
+        }
+    }
+}
