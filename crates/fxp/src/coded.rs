@@ -1,15 +1,17 @@
-//! Rows of a matrix of few different values, converted once, of which some are taken at a time.
+//! Rows of a matrix of few different values, of which some are converted at a time through a table.
 
 use crate::convert::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
-use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::vectors::{add_up, look_up};
 use crate::{Conversion, ConversionStatistics, Converted, ExactInteger, Lane, Rounding, Tensor};
 
-/// Converted rows, and what that did to each.
+/// Rows of numbers of values, the code of each number, and what conversion does to each row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodedRows {
-    codes: Tensor,
+pub struct CodedRows<'a> {
+    numbers: &'a [u8],
+    cols: usize,
+    code_of: [i64; 256],
     conversion: Conversion,
     sums: Vec<RowSums>,
 }
@@ -21,8 +23,8 @@ type RowSums = [i64; 13];
 /// The pieces of each product in [`RowSums`].
 const PIECES: [std::ops::Range<usize>; 3] = [4..8, 8..11, 11..13];
 
-impl CodedRows {
-    /// Converts rows of `cols` elements, each the number of one of the `values`; nothing where a code
+impl<'a> CodedRows<'a> {
+    /// Rows of `cols` elements, each the number of one of the `values`; nothing where a code
     /// depends on more than the value, as the place from which it has its random word, or where the
     /// values differ too much in size.
     ///
@@ -32,7 +34,7 @@ impl CodedRows {
     pub fn new(
         conversion: &Conversion,
         cols: usize,
-        numbers: &[u8],
+        numbers: &'a [u8],
         values: &[(u8, f64)],
     ) -> Option<Self> {
         assert!(numbers.len().is_multiple_of(cols), "rows of {cols} of {}", numbers.len());
@@ -43,11 +45,12 @@ impl CodedRows {
             aligned(&values.iter().map(|&(_, value)| value).collect::<Vec<_>>())?;
         let (raws, from_frac) = without_zeros(raws, from_frac, conversion.to.frac());
         let conversion = Conversion { from_frac, ..*conversion };
-        let (mut of_value, mut sums_of_value) = ([0; 256], [RowSums::default(); 256]);
+        // With some zeros, as whole vectors.
+        let (mut code_of, mut sums_of) = ([0; 256], vec![[0; 16]; 256]);
         for (&(number, _), raw) in values.iter().zip(raws) {
             let converted = conversion.convert(raw.into(), 0);
             let (x, y) = (i128::from(raw), i128::from(converted.code));
-            let sums = &mut sums_of_value[usize::from(number)];
+            let sums = &mut sums_of[usize::from(number)];
             let Converted { overflowed, beyond_half, underflowed, nonzero, .. } = converted;
             let counted = [overflowed, beyond_half, underflowed, nonzero];
             sums[..4].copy_from_slice(&counted.map(i64::from));
@@ -58,17 +61,12 @@ impl CodedRows {
                     *piece = (if at < last { piece_on & 0xffff_ffff } else { piece_on }) as i64;
                 }
             }
-            of_value[usize::from(number)] = converted.code;
+            code_of[usize::from(number)] = converted.code;
         }
-        let rows = numbers.len() / cols;
-        let mut codes = Tensor::zeros(conversion.to, rows, cols);
-        let mut sums = vec![RowSums::default(); rows];
-        fill_codes!(codes, |codes| {
-            let of_value = of_value.map(Lane::from_code);
-            let (sums, sums_of_value) = (&mut sums, &sums_of_value);
-            with_widest_vectors(CodeRows { cols, numbers, of_value, sums_of_value, codes, sums });
-        });
-        Some(Self { codes, conversion, sums })
+        let sums_of = sums_of.as_slice().try_into().expect("sums of each number");
+        let sums_of_row = |row| *add_up(sums_of, row).first_chunk().expect("sums and some zeros");
+        let sums = numbers.chunks_exact(cols).map(sums_of_row).collect();
+        Some(Self { numbers, cols, code_of, conversion, sums })
     }
 
     /// Some rows, in their order, in the memory of `spare` where that is like them; and what their
@@ -84,7 +82,7 @@ impl CodedRows {
         }
         let count = |at: usize| sums[at] as u64;
         let mut statistics = ConversionStatistics {
-            elements: (rows.len() * self.codes.cols()) as u64,
+            elements: (rows.len() * self.cols) as u64,
             overflowed: count(0),
             beyond_half: count(1),
             underflowed: count(2),
@@ -100,39 +98,19 @@ impl CodedRows {
             total
         });
         self.conversion.finish(&mut statistics, Products { xx, xy, yy });
-        (self.codes.take_rows(rows, spare), statistics)
+        (self.codes(rows, spare), statistics)
     }
-}
 
-/// Looks up the code and the sums of every element.
-struct CodeRows<'a, T> {
-    cols: usize,
-    numbers: &'a [u8],
-    of_value: [T; 256],
-    sums_of_value: &'a [RowSums; 256],
-    codes: &'a mut [T],
-    sums: &'a mut [RowSums],
-}
-
-impl<T: Lane> VectorWork for CodeRows<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { cols, numbers, of_value, sums_of_value, codes, sums } = self;
-        let rows = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(cols));
-        for ((numbers, codes), sums) in rows.zip(sums) {
-            let mut sum = RowSums::default();
-            for (&number, code) in numbers.iter().zip(codes) {
-                *code = of_value[usize::from(number)];
-                let of_value = &sums_of_value[usize::from(number)];
-                for (sum, &of_value) in sum.iter_mut().zip(of_value) {
-                    // A row is far from having 2³¹ elements.
-                    *sum = sum.wrapping_add(of_value);
-                }
+    fn codes(&self, rows: &[u32], spare: Option<Tensor>) -> Tensor {
+        let mut codes = Tensor::room(self.conversion.to, rows.len(), self.cols, spare);
+        fill_codes!(codes, |codes| {
+            let code_of = self.code_of.map(Lane::from_code);
+            for (&row, codes) in rows.iter().zip(codes.chunks_exact_mut(self.cols)) {
+                let from = row as usize * self.cols;
+                look_up(&code_of, &self.numbers[from..from + self.cols], codes);
             }
-            *sums = sum;
-        }
+        });
+        codes
     }
 }
 

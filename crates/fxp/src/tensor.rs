@@ -185,25 +185,6 @@ impl Tensor {
         tensor
     }
 
-    /// Some rows, in their order, in the memory of `spare` where that is like them.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such row.
-    pub(crate) fn take_rows(&self, rows: &[u32], spare: Option<Self>) -> Self {
-        let mut taken = Self::room(self.format, rows.len(), self.cols(), spare);
-        macro_rules! copy {
-            ($($lane:ident),*) => {
-                match (&self.codes, &mut taken.codes) {
-                    $((Codes::$lane(from), Codes::$lane(into)) => copy_rows(from, rows, into),)*
-                    _ => unreachable!("room for codes of another width"),
-                }
-            };
-        }
-        copy!(I8, U8, I16, U16, I32, U32);
-        taken
-    }
-
     /// The same codes with fraction bits of their own in each block.
     ///
     /// # Panics
@@ -315,15 +296,6 @@ impl Tensor {
     pub fn to_reals(&self) -> Array2<f64> {
         let real = |(row, col)| crate::real::compose(self.code(row, col), self.frac(row, col));
         Array2::from_shape_fn((self.rows(), self.cols()), real)
-    }
-}
-
-fn copy_rows<T: Lane>(from: &Array2<T>, rows: &[u32], into: &mut Array2<T>) {
-    let cols = from.ncols();
-    let from = from.as_slice().expect("tensors are contiguous");
-    let into = into.as_slice_mut().expect("tensors are contiguous");
-    for (&row, into) in rows.iter().zip(into.chunks_exact_mut(cols)) {
-        into.copy_from_slice(&from[row as usize * cols..][..cols]);
     }
 }
 

@@ -58,9 +58,9 @@ impl<L: Lane> LaneCount<L> for Flips<L> {
 
 /// Whether the code is not zero.
 #[derive(Clone, Copy)]
-struct Nonzero;
+struct NonzeroCode;
 
-impl<L: Lane> LaneCount<L> for Nonzero {
+impl<L: Lane> LaneCount<L> for NonzeroCode {
     #[inline(always)]
     fn of(self, _: L, code: L) -> L {
         if code.is_zero() { L::zero() } else { L::one() }
@@ -276,13 +276,14 @@ impl<L: Lane> LaneCounting<'_, '_, L> {
         let (nonzeros, cols) = (&mut *self.nonzeros, self.lanes.viewed.cols());
         if self.lanes.k_down {
             for row in rows {
-                nonzeros[row] += along(&block.codes[(row - first) * block.stride..], cols, Nonzero);
+                nonzeros[row] +=
+                    along(&block.codes[(row - first) * block.stride..], cols, NonzeroCode);
             }
             return;
         }
         let places = rows.start - first..rows.end - first;
         for (at, totals) in nonzeros.chunks_mut(LANES).enumerate() {
-            let counts = down(block, places.clone(), (at * LANES, 0), Nonzero);
+            let counts = down(block, places.clone(), (at * LANES, 0), NonzeroCode);
             for (total, count) in totals.iter_mut().zip(counts) {
                 *total = total.wrapping_add(widened(count).into());
             }

@@ -11,19 +11,19 @@ use super::{Step, Store};
 use crate::command::Program;
 use crate::tensor::TensorId;
 
-/// A part of the data, of which batches are loaded. Pixels are converted once, if their codes are those
-/// of any batch: where the format of inputs is static and its rounding draws no random words.
+/// A part of the data, of which batches are loaded. Pixels are looked up in a table of codes, if these are
+/// the same in any batch: where the format of inputs is static and its rounding draws no random words.
 #[derive(Debug)]
 pub struct Samples<'p> {
     part: &'p Part,
-    coded: Option<CodedRows>,
+    coded: Option<CodedRows<'p>>,
 }
 
 impl<'p> Samples<'p> {
     /// A part as a program reads it.
     pub fn new(program: &Program, part: &'p Part) -> Self {
         let plan = program.tensor(program.input).plan;
-        let code = |pixels: &Pixels| {
+        let code = |pixels: &'p Pixels| {
             let is_static = plan.scale == Scale::Static;
             let conversion = is_static.then(|| plan.conversion(Key::new(0), true))?;
             CodedRows::new(&conversion, part.features(), pixels.bytes(), &pixels.values())
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_were_converted_once_are_the_batches_converted_by_themselves() {
+    fn samples_looked_up_in_a_table_are_the_batches_converted_by_themselves() {
         let data: DataSpec = serde_json::from_str(r#"{"kind": "digits"}"#).unwrap();
         let data = data.load(1, &mut |name| panic!("{name}")).unwrap();
         let network = serde_json::from_str(
