@@ -305,6 +305,48 @@ impl Adder {
         sum.value = self.add(sum.value, aligned);
     }
 
+    /// Whether every sum of `count` products from `low` to `high` is the exact one, limited once: because
+    /// nothing is rounded, and nothing that is limited on its way is lost.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Accumulator, Adder, Overflow::*, Rounding::*};
+    /// use systoliq_keyed_random::Key;
+    /// let saturating = Accumulator::new(16, None, Floor, Saturate)?;
+    /// let adder = Adder::new(&saturating, 7, Key::new(0));
+    /// assert!(adder.sums_exactly((-128, 127), 255));
+    /// // −32768 is in range, +32768 would not be.
+    /// assert!(!adder.sums_exactly((-128, 128), 256));
+    /// let wrapping = Accumulator::new(16, None, Floor, Wrap)?;
+    /// assert!(Adder::new(&wrapping, 7, Key::new(0)).sums_exactly((-128, 128), 256));
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn sums_exactly(&self, (low, high): (i64, i64), count: u64) -> bool {
+        if self.block.is_some() || !(-60..=0).contains(&self.shift) {
+            return false;
+        }
+        let largest = i128::from(low.unsigned_abs().max(high.unsigned_abs())) * i128::from(count);
+        if largest > i128::from(i64::MAX) {
+            return false;
+        }
+        let Accumulator { overflow, .. } = self.accumulator;
+        let (_, end) = self.accumulator.ends();
+        let once = overflow == Overflow::Wrap || !self.accumulator.limits_each();
+        once || largest << -self.shift <= i128::from(end)
+    }
+
+    /// An exact sum, in units of the products of which it [is one](Self::sums_exactly), as it leaves the
+    /// register, and whether that differs.
+    pub fn limited(&self, exact: i64) -> (i64, bool) {
+        let exact = i128::from(exact) << -self.shift;
+        let Accumulator { bits, overflow, .. } = self.accumulator;
+        let (low, high) = self.accumulator.ends();
+        let value = match overflow {
+            Overflow::Wrap => Overflow::wrap(exact as i64, bits, true),
+            _ => exact.clamp(low.into(), high.into()) as i64,
+        };
+        (value, i128::from(value) != exact)
+    }
+
     /// Adds a bias of `(code, fraction bits)` to the sum of output `index`, as addition number `k`,
     /// and limits what was not limited so far; tells whether the result differs from what it would
     /// be without any overflow.
@@ -522,6 +564,41 @@ mod tests {
             }
             let register = limited(&accumulator, register);
             prop_assert_eq!(sum.value, register.to_i64().unwrap());
+            prop_assert_eq!(differs, register != exact);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 6000, ..Default::default() })]
+
+        #[test]
+        fn sums_that_are_exact_until_they_are_limited_are_those_of_the_register(
+            (bits, shift) in (2u32..=64, -60i32..=0),
+            mode in (0usize..3, 0usize..2),
+            chunk in prop::option::of(1u32..9),
+            width in 1u32..32,
+            words in prop::collection::vec(any::<i64>(), 0..40),
+        ) {
+            let (overflow, overflow_at) = mode;
+            let accumulator =
+                Accumulator::new(bits, Some(-shift), Rounding::Stochastic, Overflow::ALL[overflow]);
+            let accumulator = Accumulator {
+                overflow_at: OverflowAt::ALL[overflow_at],
+                chunk: chunk.and_then(NonZero::new),
+                ..accumulator.unwrap()
+            };
+            let adder = Adder::new(&accumulator, 0, Key::new(0));
+            let codes: Vec<i64> = words.iter().map(|word| word >> (64 - width)).collect();
+            let half = 1i64 << (width - 1);
+            let count = codes.len() as u64;
+            if !adder.sums_exactly((-half, half - 1), count) {
+                prop_assert!(accumulator.overflow != Overflow::Wrap && accumulator.limits_each());
+                return Ok(());
+            }
+            let products: Vec<i128> = codes.iter().map(|&code| code.into()).collect();
+            let (register, exact) = by_definition(&adder, &products, None, 0);
+            let (value, differs) = adder.limited(codes.iter().sum());
+            prop_assert_eq!(value, register.to_i64().unwrap());
             prop_assert_eq!(differs, register != exact);
         }
     }
