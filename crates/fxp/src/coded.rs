@@ -3,7 +3,7 @@
 use crate::convert::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
-use crate::vectors::{add_up, look_up};
+use crate::vectors::{add_up, look_up, prefetch};
 use crate::{Conversion, ConversionStatistics, Converted, ExactInteger, Lane, Rounding, Tensor};
 
 /// Rows of numbers of values, the code of each number, and what conversion does to each row.
@@ -19,6 +19,9 @@ pub struct CodedRows<'a> {
 /// What conversion does to some elements: how many overflow, go beyond half, underflow and are not zero; and the
 /// sums of `x²`, `x·y` and `y²` of values and codes, each in pieces of 32 bits of which the last has a sign.
 type RowSums = [i64; 13];
+
+/// How many rows before it is read a row is fetched.
+const AHEAD: usize = 3;
 
 /// The pieces of each product in [`RowSums`].
 const PIECES: [std::ops::Range<usize>; 3] = [4..8, 8..11, 11..13];
@@ -105,9 +108,11 @@ impl<'a> CodedRows<'a> {
         let mut codes = Tensor::room(self.conversion.to, rows.len(), self.cols, spare);
         fill_codes!(codes, |codes| {
             let code_of = self.code_of.map(Lane::from_code);
-            for (&row, codes) in rows.iter().zip(codes.chunks_exact_mut(self.cols)) {
-                let from = row as usize * self.cols;
-                look_up(&code_of, &self.numbers[from..from + self.cols], codes);
+            let numbers = |row: u32| &self.numbers[row as usize * self.cols..][..self.cols];
+            for (at, codes) in codes.chunks_exact_mut(self.cols).enumerate() {
+                // Rows lie anywhere, so that memory has to be told of them.
+                rows.get(at + AHEAD).into_iter().for_each(|&row| prefetch(numbers(row)));
+                look_up(&code_of, numbers(rows[at]), codes);
             }
         });
         codes

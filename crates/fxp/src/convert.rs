@@ -245,8 +245,19 @@ impl Conversion {
         tensor: &mut Tensor,
         first: usize,
     ) -> ConversionStatistics {
+        self.write_within(narrow::longest(raws), raws, tensor, first)
+    }
+
+    /// The same of elements whose magnitudes have at most `longest` bits.
+    pub(crate) fn write_within<R: Raw>(
+        &self,
+        longest: u32,
+        raws: &[R],
+        tensor: &mut Tensor,
+        first: usize,
+    ) -> ConversionStatistics {
         assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
-        let bits = Bits::of(self, raws);
+        let bits = Bits::of(self, longest);
         let numbers = narrow::numbers(first, raws.len());
         fill_codes!(tensor, |codes| {
             let codes = &mut codes[first..first + raws.len()];
@@ -389,8 +400,7 @@ struct Bits {
 }
 
 impl Bits {
-    fn of<R: Raw>(conversion: &Conversion, raws: &[R]) -> Self {
-        let longest = narrow::longest(raws);
+    fn of(conversion: &Conversion, longest: u32) -> Self {
         let scale = conversion.scale;
         let scale_bits = if scale == 1 { 0 } else { bit_length(scale.into()) };
         let scaled = longest as i32 + scale_bits;

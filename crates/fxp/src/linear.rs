@@ -229,8 +229,9 @@ impl Exact<'_> {
         first: usize,
     ) -> ConversionStatistics {
         match self {
-            Self::Narrow { frac, raws, .. } => {
-                Conversion { from_frac: *frac, ..*conversion }.write(raws, tensor, first)
+            Self::Narrow { frac, bits, raws } => {
+                let conversion = Conversion { from_frac: *frac, ..*conversion };
+                conversion.write_within(*bits as u32, raws, tensor, first)
             }
             Self::Wide(values) => values.write(conversion, tensor, first),
         }

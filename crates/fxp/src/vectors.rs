@@ -24,6 +24,12 @@ pub fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
     work.run()
 }
 
+/// Has bytes that will be read fetched to a near cache.
+pub(crate) fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(bytes);
+}
+
 /// Writes what a table has for each number.
 ///
 /// # Panics
@@ -108,6 +114,13 @@ mod x86 {
             unsafe { with_avx2(work) }
         } else {
             work.run()
+        }
+    }
+
+    pub(super) fn prefetch(bytes: &[u8]) {
+        for line in bytes.chunks(64) {
+            // SAFETY: every x86-64 has this instruction, and the address is one of a byte.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
         }
     }
 
