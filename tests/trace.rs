@@ -137,7 +137,10 @@ fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written
     fs::create_dir(folder.join("taken")).expect("a new folder");
     let large = ["--set", "network.layers[0].dense.units=4096"];
     for (arguments, says) in [
-        (&["--op", "y0"][..], "`y0` in a training step: there are 0.forward, 1.forward"),
+        (
+            &["--op", "y0"][..],
+            "--op: no matrix product `y0` in a training step: there are 0.forward, 1.forward",
+        ),
         (&["--op", "0.update"], "1.input_gradient, 1.weight_gradient, 0.weight_gradient"),
         (&["--op", "0.forward", "--step", "760"], "760 steps, numbered 0 to 759"),
         (&["--op", "0.forward", "--fold", "32"], "32 folds, numbered 0 to 31"),

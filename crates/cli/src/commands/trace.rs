@@ -141,6 +141,15 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+/// Names the option that asks for what there is not.
+fn in_options(error: systoliq_run::Error) -> Failure {
+    use systoliq_run::Error::{NoSuchCommand, NoSuchGemm};
+    match error {
+        NoSuchCommand { .. } | NoSuchGemm { .. } => Failure::input(anyhow!("--op: {error}")),
+        error => Failure::input(error),
+    }
+}
+
 /// What of the GEMM is traced.
 struct TracedPart {
     cycles: Range<u64>,
@@ -151,7 +160,6 @@ struct TracedPart {
 impl TraceCommand {
     /// Writes the trace; returns it, or what was written.
     pub fn run(&self) -> Result<String, Failure> {
-        let input = |error: systoliq_run::Error| Failure::input(error);
         let loaded = self.experiment.load()?;
         if !self.format.is_of_registers() {
             return self.run_step(&loaded);
@@ -166,12 +174,12 @@ impl TraceCommand {
                 self.format.name()
             ))
         })?;
-        let op = find_gemm(&loaded.prepared.program, name).map_err(input)?;
+        let op = find_gemm(&loaded.prepared.program, name).map_err(in_options)?;
         self.check_out()?;
         let seed = loaded.prepared.experiment.seed;
         let data = loaded.data(seed)?;
         let at = (op, self.step);
-        let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(input)?;
+        let mapping = mapping_in_step(&loaded.prepared, &data, at).map_err(in_options)?;
         let part = self.part(&mapping)?;
         loaded.warn(&data);
         if self.format == TraceFormat::Scalesim {
@@ -180,7 +188,7 @@ impl TraceCommand {
         let bar = progress_bar("training", self.step, "steps");
         let gemm = capture(&loaded.prepared, &data, seed, at, &|step| bar.set_position(step));
         bar.finish_and_clear();
-        let gemm = gemm.map_err(input)?;
+        let gemm = gemm.map_err(in_options)?;
         let task = gemm.task();
         let instants = Instants::new(&task, &mapping).map_err(Failure::input)?;
         let trace = self.trace(&instants, &part, &self.title(&loaded, op))?;
@@ -232,7 +240,7 @@ impl TraceCommand {
         let Loaded { prepared, .. } = loaded;
         let data = loaded.data(prepared.experiment.seed)?;
         let trace = StepTrace::new(prepared, &data, self.step, self.op.as_deref());
-        let trace = trace.map_err(Failure::input)?;
+        let trace = trace.map_err(in_options)?;
         loaded.warn(&data);
         write_whole(path, |file| {
             let mut file = BufWriter::new(file);
@@ -260,7 +268,7 @@ impl TraceCommand {
         let Prepared { program, .. } = &loaded.prepared;
         let gemm = program.command_of(op).operation.product().expect("a GEMM was found");
         let step = StepTrace::new(&loaded.prepared, data, self.step, Some(&program.write(op).name));
-        let step = step.map_err(Failure::input)?;
+        let step = step.map_err(in_options)?;
         make_folder(folder).map_err(|error| {
             Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
         })?;
