@@ -16,6 +16,7 @@ mod energy;
 mod engines;
 mod figures;
 mod following;
+mod fuzz;
 mod judged;
 mod kept;
 mod lecture;

@@ -257,7 +257,7 @@ const REPORTED: [(&str, [&str; 4], [&str; 4]); 3] = [
     ),
 ];
 
-const CONFIGURATION: &str = "\
+pub(crate) const CONFIGURATION: &str = "\
     [general]\nrun_name = reported\n[architecture_presets]\nArrayHeight: 8\nArrayWidth: 16\n\
     IfmapSramSzkB: 6144\nFilterSramSzkB: 6144\nOfmapSramSzkB: 2048\nIfmapOffset: 0\n\
     FilterOffset: 10000000\nOfmapOffset: 20000000\nDataflow: os\n\

@@ -30,9 +30,10 @@ use failure::{Failure, printable};
 /// cost in accuracy, cycles and energy.
 #[derive(Debug, Parser)]
 #[command(name = "systoliq", bin_name = "systoliq", version, arg_required_else_help = true)]
-struct Arguments {
+pub struct Arguments {
+    /// What is to be done.
     #[command(subcommand)]
-    command: Subcommand,
+    pub command: Subcommand,
 }
 
 /// Runs the command that the process was started with.
