@@ -127,6 +127,35 @@ fn measure(
     });
 }
 
+/// The same of `matrixmultiply` in `f32`; the operands are stored as they are read, or transposed.
+fn measure_float(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    size: &str,
+    [m, k, n]: [usize; 3],
+    [a_transposed, b_transposed]: [bool; 2],
+) {
+    let (left, right) = (vec![1.0f32; m * k], vec![1.0f32; k * n]);
+    let mut sums = vec![0.0f32; m * n];
+    let strides = |cols: usize, rows: usize, transposed: bool| match transposed {
+        true => (1, rows as isize),
+        false => (cols as isize, 1),
+    };
+    let ((rsa, csa), (rsb, csb)) = (strides(k, m, a_transposed), strides(n, k, b_transposed));
+    group.throughput(Throughput::Elements(GemmShape { m, k, n }.macs()));
+    group.bench_function(BenchmarkId::new("f32, matrixmultiply", size), |bencher| {
+        bencher.iter(|| {
+            let (a, b, c) = (left.as_ptr(), right.as_ptr(), sums.as_mut_ptr());
+            // SAFETY: the matrices have as many elements.
+            unsafe {
+                matrixmultiply::sgemm(
+                    m, k, n, 1.0, a, rsa, csa, b, rsb, csb, 0.0, c, n as isize, 1,
+                );
+            }
+            black_box(&mut sums);
+        });
+    });
+}
+
 fn stored(rows: usize, cols: usize, transposed: bool) -> [usize; 2] {
     if transposed { [cols, rows] } else { [rows, cols] }
 }
@@ -136,26 +165,7 @@ fn dense(criterion: &mut Criterion) {
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(700));
     for Product { pass, sizes: [m, k, n], a, b, kept } in PRODUCTS {
         let size = format!("{pass} {m}x{k}x{n}");
-        group.throughput(Throughput::Elements(GemmShape { m, k, n }.macs()));
-        let (left, right) = (vec![1.0f32; m * k], vec![1.0f32; k * n]);
-        let mut sums = vec![0.0f32; m * n];
-        let strides = |cols: usize, rows: usize, transposed: bool| match transposed {
-            true => (1, rows as isize),
-            false => (cols as isize, 1),
-        };
-        let ((rsa, csa), (rsb, csb)) = (strides(k, m, a.transposed), strides(n, k, b.transposed));
-        group.bench_function(BenchmarkId::new("f32, matrixmultiply", &size), |bencher| {
-            bencher.iter(|| {
-                let (a, b, c) = (left.as_ptr(), right.as_ptr(), sums.as_mut_ptr());
-                // SAFETY: the matrices have as many elements.
-                unsafe {
-                    matrixmultiply::sgemm(
-                        m, k, n, 1.0, a, rsa, csa, b, rsb, csb, 0.0, c, n as isize, 1,
-                    );
-                }
-                black_box(&mut sums);
-            });
-        });
+        measure_float(&mut group, &size, [m, k, n], [a.transposed, b.transposed]);
         for kind in &KINDS {
             let a_signed = Side { signed: a.signed || kind.operand_bits > 8, ..a };
             let b_signed = Side { signed: b.signed || kind.operand_bits > 8, ..b };
@@ -170,40 +180,78 @@ fn dense(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// 3 × 3 convolutions of ResNet-8 at batch 64: side of the image, channels of input and output.
-const CONVOLUTIONS: [(usize, usize); 3] = [(32, 16), (16, 32), (8, 64)];
+/// A convolution of square images.
+struct Layer {
+    net: &'static str,
+    /// Side of the image, and of the window.
+    side: usize,
+    taps: usize,
+    /// Channels of input and output.
+    inputs: usize,
+    outputs: usize,
+    step: usize,
+    pad: usize,
+}
+
+const fn lenet(side: usize, inputs: usize, outputs: usize, pad: usize) -> Layer {
+    Layer { net: "LeNet", side, taps: 5, inputs, outputs, step: 1, pad }
+}
+
+const fn resnet8(side: usize, inputs: usize, outputs: usize, step: usize) -> Layer {
+    Layer { net: "ResNet-8", side, taps: 3, inputs, outputs, step, pad: 1 }
+}
+
+/// Those of LeNet, and those of 3 × 3 taps of ResNet-8.
+const CONVOLUTIONS: [Layer; 8] = [
+    lenet(28, 1, 6, 2),
+    lenet(14, 6, 16, 0),
+    resnet8(32, 3, 16, 1),
+    resnet8(32, 16, 16, 1),
+    resnet8(32, 16, 32, 2),
+    resnet8(16, 32, 32, 1),
+    resnet8(16, 32, 64, 2),
+    resnet8(8, 64, 64, 1),
+];
+
+/// Images of a batch.
+const IMAGES: usize = 64;
 
 fn convolutions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("convolution");
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(700));
-    let (batch, taps) = (64, 3);
-    for (side, channels) in CONVOLUTIONS {
-        let axis = Sliding {
-            positions: side,
-            taps,
-            step: 1,
-            tap_step: 1,
-            spread: 1,
-            pad: 1,
-            extent: side,
-        };
+    for Layer { net, side, taps, inputs, outputs, step, pad } in CONVOLUTIONS {
+        let positions = (side + 2 * pad - taps) / step + 1;
+        let pad = pad as isize;
+        let axis = Sliding { positions, taps, step, tap_step: 1, spread: 1, pad, extent: side };
         let view = View::Windows(Windows { down: axis, along: axis });
-        let (rows, k) = (batch * side * side, taps * taps * channels);
+        let (rows, k) = (IMAGES * positions * positions, taps * taps * inputs);
         let kind = &KINDS[0];
-        let image = tensor(kind, UNSIGNED, [rows, channels]);
+        let image = tensor(kind, UNSIGNED, [IMAGES * side * side, inputs]);
         let windows = tensor(kind, UNSIGNED, [rows, k]);
-        let weights = tensor(kind, SIGNED, [channels, k]);
-        let gradient = tensor(kind, SIGNED, [rows, channels]);
+        let weights = tensor(kind, SIGNED, [outputs, k]);
+        let gradient = tensor(kind, SIGNED, [rows, outputs]);
         let viewed = |transposed| Operand::read(&image, Reading { view, transposed });
         let b = Operand::new(&weights, true);
-        let size = format!("{channels} at {side}x{side}");
+        let size = format!("{net}, {inputs} to {outputs} channels at {side}x{side}");
         let forward = task(kind, viewed(false), b);
         let level = KernelLevel::available()[0];
         measure(&mut group, BenchmarkId::new("forward", &size), (&forward, true), level);
         let forward = task(kind, Operand::new(&windows, false), b);
         measure(&mut group, BenchmarkId::new("the same stored", &size), (&forward, true), level);
+        measure_float(
+            &mut group,
+            &format!("forward, stored, {size}"),
+            [rows, k, outputs],
+            [false, true],
+        );
         let by_weights = task(kind, Operand::new(&gradient, true), viewed(false));
         measure(&mut group, BenchmarkId::new("dW", &size), (&by_weights, false), level);
+        measure_float(
+            &mut group,
+            &format!("dW, stored, {size}"),
+            [outputs, rows, k],
+            [true, false],
+        );
     }
     group.finish();
 }
