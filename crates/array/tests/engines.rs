@@ -7,9 +7,11 @@ use std::num::NonZero;
 use cases::{
     Case, accumulators, any_case, any_convolution, array, for_each_small_case, format, policies,
 };
+use systoliq_array::activity::accumulator_toggles;
 use systoliq_array::register::Seen;
-use systoliq_array::{Array, ArrayCounts, Mapping, Register};
+use systoliq_array::{Activity, Array, ArrayCounts, Mapping, Register};
 use systoliq_engine::Fast;
+use systoliq_fxp::vectors::{VectorLevel, limited_to};
 use systoliq_fxp::{Accumulator, Adder, Format, Overflow, OverflowAt, Rounding, Tensor};
 use systoliq_keyed_random::Key;
 use systoliq_program::gemm::GemmShape;
@@ -198,6 +200,28 @@ fn a_gemm_without_products_leaves_the_bias() {
             let counts = ArrayCounts::of(&case.mapping()).unwrap();
             assert_eq!(counts, ArrayCounts::default(), "{case:?}");
             check(&case);
+        }
+    }
+}
+
+#[test]
+fn every_vector_level_gives_the_bits_counts_and_toggles_of_plain_loops() {
+    for seed in 0..300 {
+        let case = any_case(seed, 40);
+        let all = |level| {
+            limited_to(level, || {
+                case.with_task(|task| {
+                    let mut register = case.register();
+                    let sums = [Fast::default().gemm(task), register.gemm(task)];
+                    let mapping = case.mapping();
+                    let toggles = accumulator_toggles(&mapping, task);
+                    (sums, register.seen(), Activity::of(&mapping, task), toggles)
+                })
+            })
+        };
+        let plain = all(VectorLevel::Portable);
+        for level in VectorLevel::available() {
+            assert_eq!(all(level), plain, "{level:?}: {case:?}");
         }
     }
 }

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
+
 use crate::Lane;
 
 /// Work that gains from wide vectors, written as plain loops.
@@ -16,7 +18,72 @@ pub trait VectorWork {
     fn run(self) -> Self::Output;
 }
 
-/// Does `work`, compiled for the widest vectors that this machine has.
+/// What instructions loops are compiled for, the narrowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VectorLevel {
+    /// What every machine of an architecture has.
+    Portable,
+    /// 256 bits.
+    Avx2,
+    /// 512 bits, with the extensions that integers need.
+    Avx512,
+    /// The same, and bits of lanes are counted.
+    Avx512Popcount,
+}
+
+impl VectorLevel {
+    /// The widest first.
+    const ALL: [Self; 4] = [Self::Avx512Popcount, Self::Avx512, Self::Avx2, Self::Portable];
+
+    /// Every level that this machine has, the widest first.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|level| level.is_available()).collect()
+    }
+
+    /// The widest level that this machine has, within what this thread is [limited to](limited_to).
+    #[inline]
+    pub fn taken() -> Self {
+        let widest = WIDEST.get();
+        let may_be_taken = |level: &Self| *level <= widest && level.is_available();
+        Self::ALL.into_iter().find(may_be_taken).expect("what every machine has")
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx512 => has_avx512(),
+            Self::Avx512Popcount => {
+                has_avx512()
+                    && is_x86_feature_detected!("avx512vpopcntdq")
+                    && is_x86_feature_detected!("avx512bitalg")
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Self::Portable
+    }
+}
+
+thread_local! {
+    /// The widest level that may be taken.
+    static WIDEST: Cell<VectorLevel> = const { Cell::new(VectorLevel::Avx512Popcount) };
+}
+
+/// Runs something, in this thread, without vectors that are wider than those of a level: for tests, since
+/// no result depends on it.
+pub fn limited_to<T>(level: VectorLevel, run: impl FnOnce() -> T) -> T {
+    let before = WIDEST.replace(level);
+    let found = run();
+    WIDEST.set(before);
+    found
+}
+
+/// Does `work`, compiled for the widest vectors that this machine has, within what they are
+/// [limited to](limited_to).
 pub fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     return x86::with_widest_vectors(work);
@@ -53,8 +120,8 @@ fn look_up_one_by_one<T: Lane>(table: &[T; 256], numbers: &[u8], codes: &mut [T]
 /// Adds what a table has for each of some numbers, lane by lane, modulo 2⁶⁴.
 pub(crate) fn add_up(table: &[[i64; 16]; 256], numbers: &[u8]) -> [i64; 16] {
     #[cfg(target_arch = "x86_64")]
-    if has_avx512() {
-        // SAFETY: the feature was just detected.
+    if VectorLevel::taken() >= VectorLevel::Avx512 {
+        // SAFETY: a level is taken only where its features were detected.
         return unsafe { x86::add_up(table, numbers) };
     }
     add_up_one_by_one(table, numbers)
@@ -82,7 +149,7 @@ pub fn has_avx512() -> bool {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{VectorWork, has_avx512};
+    use super::{VectorLevel, VectorWork};
     use crate::Lane;
 
     pub(super) fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
@@ -100,20 +167,14 @@ mod x86 {
         fn with_avx2<W: VectorWork>(work: W) -> W::Output {
             work.run()
         }
-        if has_avx512()
-            && is_x86_feature_detected!("avx512vpopcntdq")
-            && is_x86_feature_detected!("avx512bitalg")
-        {
-            // SAFETY: the features were just detected.
-            unsafe { with_avx512_and_popcount(work) }
-        } else if has_avx512() {
-            // SAFETY: the features were just detected.
-            unsafe { with_avx512(work) }
-        } else if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just detected.
-            unsafe { with_avx2(work) }
-        } else {
-            work.run()
+        match VectorLevel::taken() {
+            // SAFETY: a level is taken only where its features were detected.
+            VectorLevel::Avx512Popcount => unsafe { with_avx512_and_popcount(work) },
+            // SAFETY: as above.
+            VectorLevel::Avx512 => unsafe { with_avx512(work) },
+            // SAFETY: as above.
+            VectorLevel::Avx2 => unsafe { with_avx2(work) },
+            VectorLevel::Portable => work.run(),
         }
     }
 
@@ -131,11 +192,10 @@ mod x86 {
         codes: &mut [T],
     ) -> bool {
         let is_there = size_of::<T>() == 1
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
+            && VectorLevel::taken() >= VectorLevel::Avx512
             && is_x86_feature_detected!("avx512vbmi");
         if is_there {
-            // SAFETY: the features were just detected. A lane of one byte is an `i8` or a `u8`, of which
+            // SAFETY: the level has two of the features, and the third was just detected. A lane of one byte is an `i8` or a `u8`, of which
             // every byte is a value.
             unsafe {
                 let codes = std::slice::from_raw_parts_mut(codes.as_mut_ptr().cast(), codes.len());
