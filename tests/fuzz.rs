@@ -2,7 +2,7 @@
 //!
 //! A case is a good input of a [target](Target), changed in a few places; it follows from the seed, the target's
 //! name and a number alone. A reader must not panic, run out of stack, take longer than [`CASE_TIME_MAX`]
-//! or more than [`MEMORY_MAX`], nor find something else the second time. A command must end with the status
+//! or more than [`MEMORY_KB_MAX`], nor find something else the second time. A command must end with the status
 //! 0, or with 2, one line that names what is at fault, and no file that was not there.
 //!
 //! Each target runs in a process of its own, which is this test again, and is ended when it hangs. What
@@ -15,6 +15,7 @@
 mod commands;
 mod mutation;
 mod parsers;
+mod planted;
 mod worker;
 
 use std::env;
@@ -32,6 +33,9 @@ const CASE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The most kilobytes that a process may reserve.
 const MEMORY_KB_MAX: u64 = 8 << 20;
+
+/// The last bytes of what a process says on standard error.
+const SAID_MAX: usize = 2000;
 
 /// How long each test looks unless told.
 const SECONDS: f64 = 30.0;
@@ -117,7 +121,7 @@ fn look(test: &str, targets: &[Target]) {
     for target in targets.iter().filter(|target| case.is_none_or(|(name, _)| name == target.name)) {
         let only = case.map(|(_, number)| number.parse().expect("the number of a case"));
         let job = Job { target: target.name.to_owned(), seed, seconds, only };
-        let progress = watched(test, &job);
+        let progress = watched(test, &job, CASE_TIME_MAX);
         println!("{}: {progress}", target.name);
         if let Some(problem) = &progress.problem {
             let (name, number) = (target.name, progress.number);
@@ -129,20 +133,19 @@ fn look(test: &str, targets: &[Target]) {
     assert!(failed.is_empty(), "{} targets:\n{}", failed.len(), failed.join("\n\n"));
 }
 
-/// Runs a job in a process of its own until it ends or hangs.
-fn watched(test: &str, job: &Job) -> Progress {
+/// Runs a job in a process of its own until it ends, or a case takes longer than it may.
+fn watched(test: &str, job: &Job, case_time_max: Duration) -> Progress {
     let folder = tempfile::tempdir().expect("a temporary folder");
     job.write(folder.path());
     let mut child = start(test, folder.path());
     let (mut last, mut since) = (None, Instant::now());
     loop {
-        let progress = Progress::read(folder.path());
-        if let Some(status) = child.try_wait().expect("a process that was started") {
-            let mut progress = Progress::read(folder.path());
+        let ended = child.try_wait().expect("a process that was started");
+        let mut progress = Progress::read(folder.path());
+        if let Some(status) = ended {
             if !progress.ended {
                 let said = fs::read(folder.path().join("stderr")).unwrap_or_default();
-                let said =
-                    String::from_utf8_lossy(&said[said.len().saturating_sub(2000)..]).into_owned();
+                let said = String::from_utf8_lossy(&said[said.len().saturating_sub(SAID_MAX)..]);
                 progress.problem = Some(format!("the process ended: {status}\n{said}"));
             }
             return progress;
@@ -150,7 +153,7 @@ fn watched(test: &str, job: &Job) -> Progress {
         if last.replace(progress.number) != Some(progress.number) {
             since = Instant::now();
         }
-        if since.elapsed() > CASE_TIME_MAX {
+        if since.elapsed() > case_time_max {
             child.kill().and_then(|()| child.wait()).expect("a process that was started");
             return Progress { problem: Some("it hangs".to_owned()), ..progress };
         }

@@ -15,7 +15,7 @@ use crate::shell;
 use crate::support::models;
 use crate::workload::CONFIGURATION;
 
-pub(crate) const TARGETS: [Target; 16] = [
+pub(crate) const TARGETS: [Target; 17] = [
     target("check", checks, &["x.json", "a.json", "data/", "--"], run),
     target("list", lists, &["x.json", "a.json", "--"], run),
     target("train", trainings, &["x.json", "a.json"], train),
@@ -29,9 +29,15 @@ pub(crate) const TARGETS: [Target; 16] = [
     target("resume", runs_in_part, &["run/"], run),
     target("state", runs_in_part, &["run/checkpoints/seed-1.state"], go_on_from_state),
     target("sweep-resume", swept, &["bits/"], run),
+    target("search-resume", searched, &["found/"], run),
     target("point", points, &["bits/"], run),
-    target("compare", compared, &["run/", "--"], run),
-    target("report", reported, &["run/", "bits/"], run),
+    target(
+        "compare",
+        compared,
+        &["run/a/report.json", "run/b/report.json", "run/b/predictions.csv", "--"],
+        run,
+    ),
+    target("report", reported, &["run/report.json", "bits/", "found/"], run),
 ];
 
 const fn target(
@@ -44,7 +50,7 @@ const fn target(
 }
 
 /// Commands that run trainings, which may fail.
-const TRAIN: [&str; 5] = ["train", "precision", "trace", "sweep", "point"];
+const TRAIN: [&str; 6] = ["train", "precision", "trace", "sweep", "search", "point"];
 
 /// The most multiply-accumulates of a training that is run, as a multiple of parameters and samples.
 const WORK_MAX: f64 = 1e7;
@@ -238,6 +244,26 @@ fn swept() -> Vec<Input> {
     vec![sweep]
 }
 
+/// A search that is done, and is gone on with.
+fn searched() -> Vec<Input> {
+    let first = [
+        "search",
+        "x.json",
+        "--margin",
+        "0.5",
+        "--seeds",
+        "2",
+        "--held-back",
+        "2",
+        "--runs",
+        "4",
+        "--out",
+        "found",
+    ];
+    let files = [("x.json", small()), ("a.json", accelerator())];
+    vec![after(input(&[&first[..], &["--resume"]].concat(), files), &first, "found")]
+}
+
 fn points() -> Vec<Input> {
     let arguments = ["point", "x.json", "--out", "bits", "--json"];
     let files = [("x.json", small()), ("a.json", accelerator())];
@@ -264,7 +290,9 @@ fn reported() -> Vec<Input> {
     run.arguments = input(&["report", "run"], []).arguments;
     let mut sweep = swept().swap_remove(0);
     sweep.arguments = input(&["report", "bits", "--svg", "svg"], []).arguments;
-    vec![run, sweep]
+    let mut search = searched().swap_remove(0);
+    search.arguments = input(&["report", "found", "-o", "page.html"], []).arguments;
+    vec![run, sweep, search]
 }
 
 /// What a command line says, or why it fails; nothing of it is shown.

@@ -26,8 +26,8 @@ pub(crate) const TARGETS: [Target; 15] = [
     target("accelerator", accelerators, |_| {
         found(systoliq_load::accelerator("input".as_ref()).map(|accelerator| accelerator.array))
     }),
-    target("profile", || files("energy"), |input| found(Profile::parse(&text(input)))),
-    target("sram", || files("energy"), |input| found(SramTables::parse(&text(input)))),
+    target("profile", profiles, |input| found(Profile::parse(&text(input)))),
+    target("sram", tables_of_sram, |input| found(SramTables::parse(&text(input)))),
     target("topology", || files("topologies"), |input| outcome(topology(&text(input)))),
     target("configuration", configurations, |input| outcome(configuration(&text(input)))),
     target("classes", tables, |input| outcome(table(input, json!({"classes": 3, "test": 1})))),
@@ -105,6 +105,18 @@ pub(crate) fn experiments() -> Vec<Input> {
         input(shell::text(document.value()))
     };
     names.into_iter().map(whole).collect()
+}
+
+fn profiles() -> Vec<Input> {
+    let mut all = files("energy");
+    all.retain(|input| Profile::parse(&text(input)).is_ok());
+    all
+}
+
+fn tables_of_sram() -> Vec<Input> {
+    let mut all = files("energy");
+    all.retain(|input| SramTables::parse(&text(input)).is_ok());
+    all
 }
 
 fn accelerators() -> Vec<Input> {
