@@ -246,20 +246,8 @@ fn swept() -> Vec<Input> {
 
 /// A search that is done, and is gone on with.
 fn searched() -> Vec<Input> {
-    let first = [
-        "search",
-        "x.json",
-        "--margin",
-        "0.5",
-        "--seeds",
-        "2",
-        "--held-back",
-        "2",
-        "--runs",
-        "4",
-        "--out",
-        "found",
-    ];
+    let first = "search x.json --margin 0.5 --seeds 2 --held-back 2 --runs 4 --out found";
+    let first: Vec<&str> = first.split(' ').collect();
     let files = [("x.json", small()), ("a.json", accelerator())];
     vec![after(input(&[&first[..], &["--resume"]].concat(), files), &first, "found")]
 }
