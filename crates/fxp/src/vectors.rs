@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn what_is_added_up_is_the_sum_of_what_the_table_has() {
         let entry = |number: usize| {
-            std::array::from_fn(|lane| (number as i64 - 100) * (lane as i64 + 1) << (3 * lane))
+            std::array::from_fn(|lane| ((number as i64 - 100) * (lane as i64 + 1)) << (3 * lane))
         };
         let table: [[i64; 16]; 256] = std::array::from_fn(entry);
         for len in (0..40).chain([784, 3000]) {
