@@ -44,8 +44,7 @@ pub struct Activity {
 impl_fieldwise_sum!(Activity { zero_operand_macs, a_toggles, b_toggles });
 
 impl Activity {
-    /// What the operands of one GEMM do, in time proportional to their elements and to what enters
-    /// the edges of the grid.
+    /// What the operands of one GEMM do, in time proportional to their elements.
     ///
     /// ```
     /// use systoliq_array::{Activity, Array, Mapping, Stationary};

@@ -320,7 +320,13 @@ impl Pieces {
 
     /// Where piece `at` lies.
     pub(crate) fn range(self, at: usize) -> Range<usize> {
-        at * self.side..at * self.side + self.size(at)
+        self.range_of(at..at + 1)
+    }
+
+    /// Where some pieces lie, of which there is one at least.
+    pub(crate) fn range_of(self, pieces: Range<usize>) -> Range<usize> {
+        let last = pieces.end - 1;
+        pieces.start * self.side..last * self.side + self.size(last)
     }
 }
 

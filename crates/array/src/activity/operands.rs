@@ -1,5 +1,7 @@
 //! Toggles of operand registers, and products with zero.
 
+use std::array::from_fn;
+
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Lane, with_codes};
 use systoliq_program::panels::Side;
@@ -83,12 +85,12 @@ struct MovingOperand<'a, L> {
 }
 
 /// Ones in the same places of codes that come one after the other: |a ^ b| = |a| + |b| − 2·|a & b|.
-struct Shared<'a> {
+struct SharedOnes<'a> {
     last: &'a [u32],
     first: &'a [u32],
 }
 
-impl VectorWork for Shared<'_> {
+impl VectorWork for SharedOnes<'_> {
     type Output = u64;
 
     #[inline(always)]
@@ -103,7 +105,7 @@ impl VectorWork for Shared<'_> {
 }
 
 fn shared(last: &[u32], first: &[u32]) -> u64 {
-    with_widest_vectors(Shared { last, first })
+    with_widest_vectors(SharedOnes { last, first })
 }
 
 impl<L: Lane> MovingOperand<'_, L> {
@@ -139,40 +141,28 @@ impl<L: Lane> MovingOperand<'_, L> {
     fn shared_with_last(&self) -> u64 {
         let GemmRun { mapping, schedule, .. } = self.run;
         let axes = [self.axis, self.across(), Axis::Time];
-        let [lanes, others, times] = axes.map(|axis| mapping.pieces(axis));
+        let pieces = axes.map(|axis| mapping.pieces(axis));
+        let span = |at: [usize; 3]| {
+            let [lanes, others, steps] = from_fn(|axis| pieces[axis].size(at[axis]));
+            let is_row = self.axis == Axis::Rows;
+            let (rows, cols) = if is_row { (lanes, others) } else { (others, lanes) };
+            schedule.span(rows, cols, steps)
+        };
         let mut sum = 0;
         for turns in LoopTurns::of(mapping) {
-            let [of_lanes, of_others, of_times] = axes.map(|axis| turns.along(axis));
-            let span = |lane: usize, other: usize, time: usize| {
-                let (lane, other) = (lanes.size(lane), others.size(other));
-                let (rows, cols) =
-                    if self.axis == Axis::Rows { (lane, other) } else { (other, lane) };
-                schedule.span(rows, cols, times.size(time))
-            };
-            for to_lanes in of_lanes.alike(lanes) {
-                for to_others in of_others.alike(others) {
-                    for to_times in of_times.alike(times) {
-                        let to = [&to_lanes, &to_others, &to_times];
-                        if to.iter().any(|pieces| pieces.is_empty()) {
-                            continue;
-                        }
-                        let [lane, other, time] = to.map(|pieces| pieces.start);
-                        let from_lane = of_lanes.from(lane, lanes);
-                        let from_time = |time: usize| of_times.from(time, times);
-                        let before =
-                            span(from_lane, of_others.from(other, others), from_time(time));
-                        if !schedule.follows(before, span(lane, other, time)) {
-                            continue;
-                        }
-                        let end = |from: usize| lanes.range(from + to_lanes.len() - 1).end;
-                        let taken = lane * lanes.side..end(lane);
-                        let taken_before = from_lane * lanes.side..end(from_lane);
-                        for time in to_times.clone() {
-                            let last = &self.streams.last(from_time(time))[taken_before.clone()];
-                            let first = &self.streams.first(time)[taken.clone()];
-                            sum += to_others.len() as u64 * shared(last, first);
-                        }
-                    }
+            for to in turns.alike(mapping, axes) {
+                let first = from_fn(|axis| to[axis].start);
+                let from = |to: [usize; 3]| turns.from(to, mapping, axes);
+                if !schedule.follows(span(from(first)), span(first)) {
+                    continue;
+                }
+                let [lanes, others, times] = to;
+                for time in times {
+                    let [from_lane, _, from_time] = from([lanes.start, others.start, time]);
+                    let before = pieces[0].range_of(from_lane..from_lane + lanes.len());
+                    let last = &self.streams.last(from_time)[before];
+                    let first = &self.streams.first(time)[pieces[0].range_of(lanes.clone())];
+                    sum += others.len() as u64 * shared(last, first);
                 }
             }
         }

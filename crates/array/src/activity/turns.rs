@@ -1,6 +1,7 @@
 //! How the folds of a GEMM follow one another, without going through them: where one loop goes on, those
 //! without stay and those within begin again, and most of these turns are alike.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use crate::Mapping;
@@ -46,6 +47,24 @@ impl LoopTurns {
         let found = self.axes.iter().find(|(each, _)| *each == axis);
         found.expect("a loop for each axis").1
     }
+
+    /// The pieces that are turned to along each of three axes, in groups that have the same sizes before
+    /// and after.
+    pub(super) fn alike(
+        &self,
+        mapping: &Mapping,
+        axes: [Axis; 3],
+    ) -> impl Iterator<Item = [Range<usize>; 3]> {
+        let groups = axes.map(|axis| self.along(axis).alike(mapping.pieces(axis)));
+        let all = (0..8)
+            .map(move |number: usize| from_fn(|axis| groups[axis][number >> axis & 1].clone()));
+        all.filter(|to: &[Range<usize>; 3]| to.iter().all(|pieces| !pieces.is_empty()))
+    }
+
+    /// The pieces along three axes that are turned from.
+    pub(super) fn from(&self, to: [usize; 3], mapping: &Mapping, axes: [Axis; 3]) -> [usize; 3] {
+        from_fn(|at| self.along(axes[at]).from(to[at], mapping.pieces(axes[at])))
+    }
 }
 
 impl Turn {
@@ -59,7 +78,7 @@ impl Turn {
     }
 
     /// The piece that is turned from, to piece `to`.
-    pub(super) fn from(self, to: usize, pieces: Pieces) -> usize {
+    fn from(self, to: usize, pieces: Pieces) -> usize {
         match self {
             Self::Same => to,
             Self::Next => to - 1,
@@ -68,7 +87,7 @@ impl Turn {
     }
 
     /// The pieces that are turned to, in groups with pieces of the same sizes, before and after.
-    pub(super) fn alike(self, pieces: Pieces) -> [Range<usize>; 2] {
+    fn alike(self, pieces: Pieces) -> [Range<usize>; 2] {
         let Range { start, end } = self.pieces(pieces);
         // The last piece may be smaller.
         let last = end.saturating_sub(1).max(start);
@@ -87,7 +106,7 @@ mod tests {
     /// The pieces of a fold along rows, columns and time.
     fn pieces_of(mapping: &Mapping, tile: &crate::Tile) -> [usize; 3] {
         let at = [tile.row, tile.col, tile.time];
-        std::array::from_fn(|axis| at[axis] / mapping.pieces(Axis::ALL[axis]).side)
+        from_fn(|axis| at[axis] / mapping.pieces(Axis::ALL[axis]).side)
     }
 
     #[test]
@@ -113,14 +132,13 @@ mod tests {
         let mut expected: Vec<_> = folds.windows(2).map(|pair| [pair[0], pair[1]]).collect();
         let mut found = Vec::new();
         for turns in LoopTurns::of(mapping) {
-            let along = Axis::ALL.map(|axis| turns.along(axis));
-            let [rows, cols, times] = std::array::from_fn(|axis| along[axis].pieces(pieces[axis]));
+            let [rows, cols, times] =
+                from_fn(|axis| turns.along(Axis::ALL[axis]).pieces(pieces[axis]));
             for row in rows {
                 for col in cols.clone() {
                     for time in times.clone() {
                         let to = [row, col, time];
-                        let from =
-                            std::array::from_fn(|axis| along[axis].from(to[axis], pieces[axis]));
+                        let from = turns.from(to, mapping, Axis::ALL);
                         found.push([from, to]);
                     }
                 }
