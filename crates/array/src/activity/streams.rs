@@ -5,6 +5,7 @@ use systoliq_fxp::vectors::VectorWork;
 
 use super::{GemmRun, follows};
 use crate::Mapping;
+use crate::mapping::Axis;
 use crate::schedule::Fold;
 
 /// Bits that differ.
@@ -44,56 +45,75 @@ impl<R: PrimInt> VectorWork for Staying<'_, R> {
     #[inline(always)]
     fn run(self) -> u64 {
         let Self(streams) = self;
-        let Mapping { rows, cols, .. } = streams.run.mapping;
-        let shadow = streams.run.mapping.has_shadow();
         let PieceStreams { first, last, within } = &streams.pieces[0];
-        let mut held = vec![R::zero(); rows * cols];
-        let mut toggles = 0;
-        let mut folds = streams.run.schedule.folds().peekable();
-        while let Some(fold) = folds.next() {
-            let fold = &fold;
-            for row in 0..fold.tile.rows {
-                let place = streams.place(fold, row);
-                let places = place..place + fold.tile.cols;
-                let held = &mut held[row * cols..];
-                let streams = first[places.clone()].iter().zip(&last[places.clone()]);
-                for ((held, (&first, &last)), within) in
-                    held.iter_mut().zip(streams).zip(&within[places])
-                {
-                    toggles += flips(if shadow { *held } else { R::zero() }, first) + within;
-                    toggles += if shadow { flips(R::zero(), last) } else { 0 };
-                    *held = last;
-                }
-            }
-            toggles += streams.draining(fold);
-            // A second register that is filled at the edge at which it would become empty.
-            let Some(next) = folds.peek() else { continue };
-            if shadow && next.start - fold.start == fold.span_rows as u64 {
-                toggles -= 2 * streams.refilled(fold, next);
-            }
+        let shadow = streams.run.mapping.has_shadow();
+        // A second register takes the last sum over 0; without it, the first sum is over 0.
+        let alone = if shadow { last } else { first };
+        let mut toggles = streams.draining();
+        for (&alone, within) in alone.iter().zip(within) {
+            toggles = toggles.wrapping_add(*within).wrapping_add(flips(R::zero(), alone));
+        }
+        if shadow {
+            let [more, less] = streams.taking_turns();
+            toggles += more;
+            toggles -= less;
         }
         toggles
     }
 }
 
+/// Bits that differ in neighbouring codes.
+#[inline(always)]
+fn flips_of_row<R: PrimInt>(before: &[R], after: &[R]) -> u64 {
+    let mut sum = 0u32;
+    for (&before, &after) in before.iter().zip(after) {
+        // A row of an output has far less than 2²⁵ columns.
+        sum = sum.wrapping_add((before ^ after).count_ones());
+    }
+    sum.into()
+}
+
 impl<R: PrimInt> Streams<'_, R> {
-    /// Toggles of the chains as what a fold has summed shifts down: row i takes what the rows above it
+    /// Toggles as each fold begins over the sums of the one before, and how many fewer there are where
+    /// second registers are filled at the edge at which they would become empty.
+    #[inline(always)]
+    fn taking_turns(&self) -> [u64; 2] {
+        let Mapping { rows, cols, .. } = self.run.mapping;
+        let PieceStreams { first, last, .. } = &self.pieces[0];
+        let mut held = vec![R::zero(); rows * cols];
+        let (mut toggles, mut less) = (0, 0);
+        let mut folds = self.run.schedule.folds().peekable();
+        while let Some(fold) = folds.next() {
+            for row in 0..fold.tile.rows {
+                let place = self.place(&fold, row);
+                let places = place..place + fold.tile.cols;
+                let held = &mut held[row * cols..][..fold.tile.cols];
+                toggles += flips_of_row(held, &first[places.clone()]);
+                held.copy_from_slice(&last[places]);
+            }
+            let next = folds.peek().filter(|next| next.start - fold.start == fold.span_rows as u64);
+            less += next.map_or(0, |next| 2 * self.refilled(&fold, next));
+        }
+        [toggles, less]
+    }
+
+    /// Toggles of the chains as what folds have summed shifts down: row i takes what the rows above it
     /// held, up to the first, and becomes empty.
     #[inline(always)]
-    fn draining(&self, fold: &Fold) -> u64 {
-        let (last, cols) = (&self.pieces[0].last, fold.tile.cols);
+    fn draining(&self) -> u64 {
+        let mapping = &self.run.mapping;
+        let (last, cols) = (&self.pieces[0].last, mapping.extents().cols);
+        let empty = vec![R::zero(); cols];
         let mut toggles = 0;
-        for row in 0..=fold.tile.rows.min(fold.span_rows - 1) {
-            let moved = (fold.span_rows - row) as u64;
-            let held = &last[self.place(fold, row).min(last.len())..];
-            let above = &last[self.place(fold, row.saturating_sub(1))..];
-            let mut of_row = 0;
-            for col in 0..cols {
-                let held = if row < fold.tile.rows { held[col] } else { R::zero() };
-                let above = if row > 0 { above[col] } else { R::zero() };
-                of_row += flips(held, above);
+        let pieces = mapping.pieces(Axis::Rows);
+        for rows in (0..pieces.count()).map(|at| pieces.range(at)) {
+            let (span, _) = mapping.span(rows.len(), cols);
+            let mut above = empty.as_slice();
+            let held = last[rows.start * cols..rows.end * cols].chunks_exact(cols);
+            for (moved, held) in (1..=span).rev().zip(held.chain([empty.as_slice()])) {
+                toggles += moved * flips_of_row(above, held);
+                above = held;
             }
-            toggles += moved * of_row;
         }
         toggles
     }
