@@ -1,7 +1,8 @@
-//! Plain loops, compiled for the widest vectors that the machine has, chosen at run time.
+//! Plain loops, compiled for the widest vectors that the machine has, chosen at run time; and tables, of
+//! which the compiler does not know how vectors look things up.
 //!
 //! All `unsafe` code of the crate is here: calls of functions compiled for instructions that were
-//! found to be there.
+//! found to be there, and loads and stores of vectors.
 
 #![allow(unsafe_code)]
 
