@@ -25,24 +25,31 @@ pub(crate) struct Coded<'t> {
     pub(crate) coding: Coding,
     /// By how much they exceed A's codes then.
     pub(crate) excess: i32,
+    /// By how much B's codes exceed what is packed of them.
+    pub(crate) lowered: i32,
     pub(crate) b: Arc<Panels>,
     /// What is in words of A and of B.
     pub(crate) words: [WordCodes; 2],
 }
 
 impl<'t> Coded<'t> {
-    /// Of a right operand that `pack` packs.
+    /// Of a right operand that `pack` packs, and of which codes fit 16 bits only without a sign if that is told.
     pub(crate) fn new(
         task: &'t GemmTask<'_>,
         kernels: Kernels,
+        b_unsigned: bool,
         pack: &mut dyn FnMut(&dyn Kernel, Coding) -> Arc<Panels>,
     ) -> Self {
         let (shape, a) = (task.shape(), &task.a);
         let bytes = signed_bytes(a).zip(signed_bytes(&task.b));
         let Some((quads, (a_signed, b_signed))) = kernels.quads.zip(bytes) else {
-            let (kernel, coding) = (kernels.pairs, Coding::Whole);
-            let (b, words) = (pack(kernel, coding), [WordCodes::Pair; 2]);
-            return Self { shape, kernel, a, coding, excess: 0, b, words };
+            let (kernel, coding, words) = (kernels.pairs, Coding::Whole, [WordCodes::Pair; 2]);
+            let (lowered, packed) = match b_unsigned {
+                true => (1 << 15, Coding::Lowered),
+                false => (0, Coding::Whole),
+            };
+            let b = pack(kernel, packed);
+            return Self { shape, kernel, a, coding, excess: 0, lowered, b, words };
         };
         // One operand has to be signed and the other not.
         let kernel = if b_signed { quads.signed_b } else { quads.signed_a };
@@ -56,7 +63,8 @@ impl<'t> Coded<'t> {
             true => WordCodes::SignedBytes { flipped },
             false => WordCodes::Bytes { flipped },
         });
-        Self { shape, kernel, a, coding, excess, b: pack(kernel, Coding::Byte), words }
+        let b = pack(kernel, Coding::Byte);
+        Self { shape, kernel, a, coding, excess, lowered: 0, b, words }
     }
 
     /// LineWords of each line.

@@ -13,13 +13,16 @@ use systoliq_program::panels::Word;
 use crate::bias::Bias;
 use crate::coded::Coded;
 use crate::kernels::{SumTile, TILE_MAX, WordLines};
-use crate::line_sums::Power;
+use crate::line_sums::{LineSums, Power, WordCodes};
 use crate::plan::{DotBounds, Limit};
 use crate::strips::{LineWords, Strips};
 use crate::words::{Coding, lines_of};
 
 /// The shortest run of pairs for which it pays to sum in 32 bits before widening.
 const PAIRS_MIN: u128 = 32;
+
+/// Pairs of codes of which the sum fits 32 bits.
+const SUMMED: usize = 1 << 14;
 
 /// A GEMM whose codes fit 16 bits and whose sums, bias included, stay below 2⁶².
 pub(crate) struct Dot<'t> {
@@ -49,10 +52,13 @@ impl<'t> Dot<'t> {
     ) -> Self {
         let whole = i32::MAX as u128 / (2 * bounds.product_magnitude).max(1);
         let pairs = coded.shape.k.div_ceil(2) as u128;
+        // Codes of B are packed less 2^15 where they have no sign.
+        let b_magnitude = if coded.lowered == 0 { bounds.b_magnitude } else { 1 << 15 };
+        let [a_unsigned, _] = bounds.unsigned;
         let (parts, longest) = match coded.coding {
             // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
-            Coding::Whole if !bounds.are_narrow() && whole < PAIRS_MIN.min(pairs) => {
-                let longest = i32::MAX as u128 / (2 * bounds.b_magnitude * 255);
+            Coding::Whole if a_unsigned || !bounds.are_narrow() && whole < PAIRS_MIN.min(pairs) => {
+                let longest = i32::MAX as u128 / (2 * b_magnitude * 255).max(1);
                 (vec![(Coding::High, 8), (Coding::Low, 0)], longest)
             }
             Coding::Whole => (vec![(Coding::Whole, 0)], whole),
@@ -122,6 +128,7 @@ impl Strips<i64> for Dot<'_> {
         }
         for &(coding, zeros) in &self.parts {
             let a = lines_of(self.coded.a, rows.clone(), coding, words);
+            self.raise(a, zeros, sums);
             self.coded.each_tile((a, self.coded.steps()), rows.len(), |tile, [row, col]| {
                 self.add_wide(tile, zeros, &mut sums[row * tile.stride + col..]);
             });
@@ -131,6 +138,26 @@ impl Strips<i64> for Dot<'_> {
 }
 
 impl Dot<'_> {
+    /// Adds to the sums of rows, whose lines of A are at hand with zeros to append, what codes of B were lowered by.
+    fn raise(&self, a: WordLines<'_>, zeros: u32, sums: &mut [i64]) {
+        let (lowered, n, steps) = (self.coded.lowered, self.coded.shape.n, self.coded.steps());
+        if lowered == 0 || n == 0 {
+            return;
+        }
+        let (rows, blocks) = (sums.len() / n, steps.div_ceil(SUMMED));
+        let (mut of_lines, mut part) = (LineSums::new(rows, blocks), vec![0; rows]);
+        of_lines.add((0, rows), a, [steps, SUMMED], (WordCodes::Pair, Power::First));
+        let mut codes = vec![0i64; rows];
+        for block in 0..blocks {
+            of_lines.between(&(block..block + 1), 0, &mut part);
+            codes.iter_mut().zip(&part).for_each(|(sum, &part)| *sum += i64::from(part));
+        }
+        for (sums, codes) in sums.chunks_exact_mut(n).zip(codes) {
+            let more = (codes << zeros) * i64::from(lowered);
+            sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(more));
+        }
+    }
+
     /// Adds the products of one tile to its sums in 64 bits, with zeros appended.
     fn add_wide(&self, tile: &SumTile<'_>, zeros: u32, sums: &mut [i64]) {
         let (rows, cols) = (tile.rows, tile.cols);

@@ -213,13 +213,13 @@ impl Fast {
         let mut pack =
             |kernel: &dyn Kernel, coding| self.copies.panels((&task.b, source), kernel, coding);
         if let Some(one_by_one) = one_by_one {
-            let coded = Coded::new(task, self.kernels, &mut pack);
+            let coded = Coded::new(task, self.kernels, false, &mut pack);
             return Summed::Narrow(Box::new(Saturating::new(task, bias, coded, one_by_one)));
         }
         let rounds = task.adder.shift > 0;
         Summed::Wide(match method {
             Method::Dot(bounds) => {
-                let coded = Coded::new(task, self.kernels, &mut pack);
+                let coded = Coded::new(task, self.kernels, bounds.unsigned[1], &mut pack);
                 let dot = Box::new(Dot::new(task, bias, bounds, coded));
                 match bounds.are_narrow() {
                     true => return Summed::Narrow(dot),
@@ -314,6 +314,46 @@ mod tests {
                             let case =
                                 format!("{level:?}: {m} x {k} x {n}, {formats:?}, {rules:?}");
                             assert!(Fast::at(level).gemm(&task) == Reference.gemm(&task), "{case}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_16_bits_without_a_sign_are_summed_by_integer_gemm() {
+        let unsigned = |bits| Format::new(bits, 0, false).unwrap();
+        let formats = [
+            [unsigned(16), signed(16)],
+            [signed(16), unsigned(16)],
+            [unsigned(16), unsigned(16)],
+            [unsigned(16), signed(2)],
+            [signed(8), unsigned(16)],
+            [unsigned(8), unsigned(16)],
+        ];
+        let rules = [
+            (48, 0, Rounding::Floor, Overflow::Wrap, OverflowAt::Each, 0),
+            (30, -1, Rounding::Floor, Overflow::Wrap, OverflowAt::Each, 3),
+            (33, 0, Rounding::Floor, Overflow::Saturate, OverflowAt::End, 0),
+        ];
+        for (m, k, n) in [(1, 1, 1), (5, 7, 9), (13, 33, 31), (25, 513, 65), (3, 2051, 40)] {
+            let shape = GemmShape { m, k, n };
+            for formats in formats {
+                for constant in [None, Some(formats.map(|format| format.max_raw()))] {
+                    let mut tensors = tensors(shape, formats, None);
+                    for (tensor, code) in tensors.iter_mut().zip(constant.into_iter().flatten()) {
+                        let (rows, cols) = (tensor.rows(), tensor.cols());
+                        let codes = vec![code; rows * cols];
+                        *tensor = Tensor::from_codes(tensor.format(), rows, cols, &codes);
+                    }
+                    for rules in rules {
+                        let case = format!("{shape:?}, {formats:?}, {constant:?}, {rules:?}");
+                        let task = task(&tensors, rules);
+                        assert!(matches!(method(&task), Method::Dot(_)), "{case}");
+                        let expected = Reference.gemm(&task);
+                        for level in KernelLevel::available() {
+                            assert!(Fast::at(level).gemm(&task) == expected, "{level:?}: {case}");
                         }
                     }
                 }

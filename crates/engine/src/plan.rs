@@ -56,6 +56,11 @@ impl CodeRange {
     pub(crate) fn fits_i16(self) -> bool {
         i16::try_from(self.min).is_ok() && i16::try_from(self.max).is_ok()
     }
+
+    /// Whether all codes fit 16 bits without a sign, but not with one.
+    fn needs_u16(self) -> bool {
+        !self.fits_i16() && u16::try_from(self.min).is_ok() && u16::try_from(self.max).is_ok()
+    }
 }
 
 /// How to sum, cheapest first.
@@ -84,6 +89,8 @@ pub(crate) struct DotBounds {
     pub(crate) total: u128,
     /// Whether a sum may leave the accumulator's range.
     pub(crate) may_overflow: bool,
+    /// Whether codes of A, and of B, fit 16 bits only without a sign.
+    pub(crate) unsigned: [bool; 2],
 }
 
 /// What is left to do with an exact sum as it leaves.
@@ -141,9 +148,9 @@ impl Limit {
 }
 
 impl DotBounds {
-    /// Whether all sums surely fit 32 bits.
+    /// Whether all sums surely fit 32 bits, and are made of codes in one piece.
     pub(crate) fn are_narrow(&self) -> bool {
-        self.total < 1 << 31
+        self.total < 1 << 31 && self.unsigned == [false; 2]
     }
 }
 
@@ -170,9 +177,17 @@ impl Method {
         let at_end = !may_overflow
             || accumulator.overflow == Overflow::Wrap
             || accumulator.overflow_at == OverflowAt::End;
-        if dropped == 0 && at_end && a.fits_i16() && b.fits_i16() && total < 1 << 62 {
+        let unsigned = [a, b].map(CodeRange::needs_u16);
+        let fit = [a, b].iter().zip(unsigned).all(|(of, unsigned)| unsigned || of.fits_i16());
+        if dropped == 0 && at_end && fit && total < 1 << 62 {
             let b_magnitude = b.magnitude();
-            return Self::Dot(DotBounds { b_magnitude, product_magnitude, total, may_overflow });
+            return Self::Dot(DotBounds {
+                b_magnitude,
+                product_magnitude,
+                total,
+                may_overflow,
+                unsigned,
+            });
         }
         // Room for |value| + |term|, and for products and noise before rounding.
         let fits = |width: u32| {

@@ -21,6 +21,8 @@ pub(crate) enum Coding {
     High,
     /// The code modulo 2⁸ is.
     Low,
+    /// A code of 16 bits without a sign, less 2¹⁵, is.
+    Lowered,
     /// A code of 8 bits is one of four.
     Byte,
     /// The same with its highest bit flipped: a signed code plus 128 without a sign, or one without a
@@ -34,7 +36,7 @@ impl Coding {
     /// Codes in a word.
     fn codes(self) -> usize {
         match self {
-            Self::Whole | Self::High | Self::Low => 2,
+            Self::Whole | Self::High | Self::Low | Self::Lowered => 2,
             Self::Byte | Self::Flipped => 4,
             Self::Shifted(_) => 1,
         }
@@ -74,6 +76,7 @@ impl Panels {
             Coding::Whole => panels(operand, Side::B, lanes, WHOLE, words),
             Coding::High => panels(operand, Side::B, lanes, HIGH, words),
             Coding::Low => panels(operand, Side::B, lanes, LOW, words),
+            Coding::Lowered => panels(operand, Side::B, lanes, LOWERED, words),
             Coding::Byte => panels(operand, Side::B, lanes, BYTE, words),
             Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED, words),
             Coding::Shifted(shift) => panels(operand, Side::B, lanes, Alone { shift }, words),
@@ -149,6 +152,7 @@ pub(crate) fn lines_of<'a>(
         Coding::Whole => lines(operand, rows, WHOLE, words),
         Coding::High => lines(operand, rows, HIGH, words),
         Coding::Low => lines(operand, rows, LOW, words),
+        Coding::Lowered => lines(operand, rows, LOWERED, words),
         Coding::Byte => lines(operand, rows, BYTE, words),
         Coding::Flipped => lines(operand, rows, FLIPPED, words),
         Coding::Shifted(shift) => lines(operand, rows, Alone { shift }, words),
@@ -168,7 +172,7 @@ pub(crate) fn windows_of<'a>(
         Coding::Whole => &mut padded.copy((operand, rows), WHOLE, words),
         Coding::Byte => &mut padded.copy((operand, rows), BYTE, words),
         Coding::Flipped => &mut padded.copy((operand, rows), FLIPPED, words),
-        Coding::High | Coding::Low | Coding::Shifted(_) => return None,
+        Coding::High | Coding::Low | Coding::Lowered | Coding::Shifted(_) => return None,
     };
     places.clear();
     places.extend(found.map(|place| place as CodeWord));
@@ -187,7 +191,9 @@ fn in_place<'a>(
     let codes_per_word = match coding {
         Coding::Whole => 2,
         Coding::Byte => 4,
-        Coding::High | Coding::Low | Coding::Flipped | Coding::Shifted(_) => return None,
+        Coding::High | Coding::Low | Coding::Lowered | Coding::Flipped | Coding::Shifted(_) => {
+            return None;
+        }
     };
     if operand.reading.transposed {
         return None;
@@ -202,22 +208,24 @@ fn in_place<'a>(
     })
 }
 
-/// Two codes, of each the bits `mask` after a shift.
+/// Two codes, of each the bits `mask` after a shift, and some flipped.
 #[derive(Clone, Copy)]
 struct Paired {
     shift: u32,
     mask: i32,
+    flipped: i32,
 }
 
-const WHOLE: Paired = Paired { shift: 0, mask: !0 };
-const HIGH: Paired = Paired { shift: 8, mask: !0 };
-const LOW: Paired = Paired { shift: 0, mask: 0xff };
+const WHOLE: Paired = Paired { shift: 0, mask: !0, flipped: 0 };
+const HIGH: Paired = Paired { shift: 8, mask: !0, flipped: 0 };
+const LOW: Paired = Paired { shift: 0, mask: 0xff, flipped: 0 };
+const LOWERED: Paired = Paired { shift: 0, mask: !0, flipped: 0x8000 };
 
 impl Paired {
     #[inline(always)]
     fn half<L: Lane>(self, code: L) -> i16 {
         let code: i32 = code.as_();
-        (code.wrapping_shr(self.shift) & self.mask) as i16
+        (code.wrapping_shr(self.shift) & self.mask ^ self.flipped) as i16
     }
 }
 
@@ -316,6 +324,7 @@ mod tests {
             Coding::Whole => i64::from(code as u16),
             Coding::High => i64::from((code >> 8) as u16),
             Coding::Low => i64::from(code as u8),
+            Coding::Lowered => i64::from(code as u16 ^ 0x8000),
             Coding::Byte => i64::from(code as u8),
             Coding::Flipped => i64::from(code as u8 ^ 0x80),
             Coding::Shifted(shift) => i64::from((code << shift) as u16),
@@ -353,7 +362,7 @@ mod tests {
         let pairs = Kernels::of(KernelLevel::Portable).pairs;
         let quads = KernelLevel::available().into_iter().find_map(|level| Kernels::of(level).quads);
         for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 8), (7, 9), (33, 65), (40, 32)] {
-            for (bits, is_signed) in [(8, true), (8, false), (16, true), (15, false)] {
+            for (bits, is_signed) in [(8, true), (8, false), (16, true), (16, false)] {
                 let format = Format::new(bits, 0, is_signed).unwrap();
                 let codes = (0..rows * cols).map(|at| at as i64 * 377 % 60000 - 30000);
                 let codes: Vec<i64> = codes
@@ -364,7 +373,7 @@ mod tests {
                 let tensor = Tensor::from_codes(format, rows, cols, &codes);
                 for transposed in [false, true] {
                     let operand = Operand::new(&tensor, transposed);
-                    for coding in [Coding::Whole, Coding::High, Coding::Low] {
+                    for coding in [Coding::Whole, Coding::High, Coding::Low, Coding::Lowered] {
                         check(&operand, coding, pairs);
                     }
                     for quads in quads.into_iter().filter(|_| bits == 8) {
