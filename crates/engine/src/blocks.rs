@@ -35,7 +35,7 @@ impl<'t> BlockedProduct<'t> {
             return None;
         }
         let steps = size.min(k).div_ceil(kernel.codes());
-        Some(Self { task, kernel, steps, b: Panels::of(&task.b, kernel, Coding::Whole) })
+        Some(Self { task, kernel, steps, b: Panels::of(&task.b, kernel, Coding::Whole, None) })
     }
 
     /// Sums the products of some rows, the first of which is `row`, and columns block by block.

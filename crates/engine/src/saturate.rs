@@ -186,7 +186,7 @@ impl SettledTile<'_, '_> {
         let OneByOne { kernel, shifts } = product.one_by_one;
         let k = product.coded.shape.k;
         let b = product.coded.b.alone(product.b_operand, kernel, shifts[1]).unwrap_or_else(|| {
-            let pack = || Panels::of(product.b_operand, kernel, Coding::Shifted(shifts[1]));
+            let pack = || Panels::of(product.b_operand, kernel, Coding::Shifted(shifts[1]), None);
             product.b_shifted.get_or_init(pack)
         });
         let whole = !product.coded.a.reading.transposed;

@@ -1,12 +1,13 @@
 //! Operands in words, as kernels read them.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use systoliq_fxp::{Lane, with_codes};
-use systoliq_program::Operand;
 use systoliq_program::panels::{AT_ONCE, Group, PaddedRows, Side, lines, panels, words_of_panels};
+use systoliq_program::view::Submatrix;
 use systoliq_program::view::codes::{CodeBlock, Viewed};
+use systoliq_program::{Operand, Reading};
 
 use crate::kernels::{CodeWord, Kernel, WindowLines, WordLines, fill_words, words_of};
 use crate::line_sums::{LineSums, Power, WordCodes};
@@ -57,18 +58,46 @@ pub(crate) struct Panels {
     /// Columns of a panel, and of all.
     lanes: usize,
     cols: usize,
+    layout: Layout,
     sums: OnceLock<LineSums>,
     squares: OnceLock<LineSums>,
     /// The same codes one by one, shifted by so many bits.
     alone: OnceLock<(u32, Box<Self>)>,
+    /// Memory for these.
+    spare_alone: Mutex<Option<Box<Self>>>,
+}
+
+/// Which words codes go to: in all others are zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    part: Submatrix,
+    reading: Reading,
+    /// Columns of a panel, and codes of a word.
+    lanes: usize,
+    codes: usize,
 }
 
 impl Panels {
-    /// B for a kernel.
-    pub(crate) fn of(operand: &Operand<'_>, kernel: &dyn Kernel, coding: Coding) -> Self {
-        let lanes = kernel.lanes();
-        let count = words_of_panels(operand, Side::B, lanes, kernel.codes());
-        let mut memory = vec![0; count + CACHE_LINE_WORDS];
+    /// B for a kernel, in the memory of spare panels if these are as long.
+    pub(crate) fn of(
+        operand: &Operand<'_>,
+        kernel: &dyn Kernel,
+        coding: Coding,
+        spare: Option<Self>,
+    ) -> Self {
+        let (lanes, codes) = (kernel.lanes(), kernel.codes());
+        let count = words_of_panels(operand, Side::B, lanes, codes);
+        let layout = Layout { part: operand.part, reading: operand.reading, lanes, codes };
+        let (mut memory, spare_alone) = match spare {
+            Some(mut spare) if spare.words().len() == count => {
+                if spare.layout != layout {
+                    spare.memory.fill(0);
+                }
+                let unused = spare.spare_alone.into_inner().unwrap_or_else(PoisonError::into_inner);
+                (spare.memory, spare.alone.into_inner().map(|(_, alone)| alone).or(unused))
+            }
+            _ => (vec![0; count + CACHE_LINE_WORDS], None),
+        };
         let first = memory.as_ptr().align_offset(CACHE_LINE_WORDS * size_of::<CodeWord>());
         let first = first.min(CACHE_LINE_WORDS);
         let words = &mut memory[first..first + count];
@@ -81,13 +110,14 @@ impl Panels {
             Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED, words),
             Coding::Shifted(shift) => panels(operand, Side::B, lanes, Alone { shift }, words),
         };
-        let steps = operand.rows().div_ceil(kernel.codes());
+        let steps = operand.rows().div_ceil(codes);
         let (sums, squares, alone) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let cols = operand.cols().next_multiple_of(lanes);
-        Self { memory, first, steps, lanes, cols, sums, squares, alone }
+        let spare_alone = Mutex::new(spare_alone);
+        Self { memory, first, steps, lanes, cols, layout, sums, squares, alone, spare_alone }
     }
 
-    fn words(&self) -> &[CodeWord] {
+    pub(crate) fn words(&self) -> &[CodeWord] {
         let count = self.memory.len() - CACHE_LINE_WORDS;
         &self.memory[self.first..self.first + count]
     }
@@ -130,7 +160,11 @@ impl Panels {
         kernel: &dyn Kernel,
         shift: u32,
     ) -> Option<&Self> {
-        let pack = || (shift, Box::new(Self::of(operand, kernel, Coding::Shifted(shift))));
+        let pack = || {
+            let spare = self.spare_alone.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let coding = Coding::Shifted(shift);
+            (shift, Box::new(Self::of(operand, kernel, coding, spare.map(|spare| *spare))))
+        };
         let (packed, panels) = self.alone.get_or_init(pack);
         (*packed == shift).then_some(panels)
     }
@@ -338,7 +372,7 @@ mod tests {
             i64::from(word as u32 >> (32 / codes * at)) & ((1 << (32 / codes)) - 1)
         };
         let case = format!("{coding:?} of {operand:?}");
-        let panels = Panels::of(operand, kernel, coding);
+        let panels = Panels::of(operand, kernel, coding, None);
         let steps = rows.div_ceil(codes);
         assert_eq!((panels.panel(), panels.steps), (steps * lanes, steps), "{case}");
         for (col, at) in (0..cols).flat_map(|col| (0..rows).map(move |at| (col, at))) {
@@ -379,7 +413,7 @@ mod tests {
                     for quads in quads.into_iter().filter(|_| bits == 8) {
                         check(&operand, Coding::Byte, quads.signed_a);
                         check(&operand, Coding::Flipped, quads.signed_a);
-                        let panels = Panels::of(&operand, quads.signed_b, Coding::Byte);
+                        let panels = Panels::of(&operand, quads.signed_b, Coding::Byte, None);
                         let codes = match is_signed {
                             true => WordCodes::SignedBytes { flipped: 0 },
                             false => WordCodes::Bytes { flipped: 0 },

@@ -66,7 +66,8 @@ fn conversions_and_their_statistics_are_the_same_at_every_level() {
                 for (at, &count) in LENGTHS.iter().enumerate() {
                     let (from_frac, scale) = ([0, 7, 20, 31][at % 4], [1, 3, 5][(at + number) % 3]);
                     let key = Key::new(number as u64);
-                    let conversion = Conversion { from_frac, scale, to, rounding, overflow, key };
+                    let conversion =
+                        Conversion { from_frac, scale, to, rounding, overflow, key, squares: true };
                     let case = format!("{conversion:?}, {count} elements");
                     let short: Vec<i32> = raws(count, 26).iter().map(|&raw| raw as i32).collect();
                     at_every_level(&case, || converted(&conversion, &short));
@@ -99,6 +100,7 @@ fn linear_forms_are_the_same_at_every_level() {
                 rounding: Rounding::Stochastic,
                 overflow: Overflow::Saturate,
                 key: Key::new(3),
+                squares: true,
             };
             let found = at_every_level(&format!("{formats:?}, {count} elements"), || {
                 let mut room = vec![0; count];

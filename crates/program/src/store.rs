@@ -77,6 +77,8 @@ pub struct Store {
     initial: Vec<(TensorId, ConversionStatistics)>,
     /// Memory of tensors that were replaced, for those that will be.
     spare: Vec<Tensor>,
+    /// Memory for what is asked of weights.
+    asked: Vec<bool>,
 }
 
 impl Clone for Store {
@@ -90,6 +92,7 @@ impl Clone for Store {
             targets: self.targets.clone(),
             initial: self.initial.clone(),
             spare: Vec::new(),
+            asked: Vec::new(),
         }
     }
 }
@@ -108,6 +111,7 @@ impl Store {
             targets: Vec::new(),
             initial: Vec::new(),
             spare: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -445,6 +449,18 @@ impl Store {
         let before = std::mem::take(&mut self.slots[id.0].copies);
         self.spare.extend(before.into_iter().filter_map(|copy| Arc::try_unwrap(copy).ok()));
         self.put(id, vec![tensor]);
+    }
+
+    /// Memory for what is asked of weights, which [`keep_asked`](Self::keep_asked) takes back.
+    pub(crate) fn take_asked(&mut self) -> Vec<bool> {
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.clear();
+        asked
+    }
+
+    /// Takes the memory back.
+    pub(crate) fn keep_asked(&mut self, asked: Vec<bool>) {
+        self.asked = asked;
     }
 
     /// Room for a tensor of a format and so many rows and columns, in the memory of one that was

@@ -174,6 +174,9 @@ impl Update {
             self.momentum.map(|momentum| self.gather(momentum, store, running)).unzip();
         let mut written: Vec<Written> = gathered.into_iter().collect();
         written.extend(self.descend(asked.as_deref(), store, running));
+        if let Some(asked) = asked {
+            store.keep_asked(asked);
+        }
         written.extend(self.working.map(|working| self.convert(working, store, running)));
         Outcome { written, loss: None }
     }
@@ -206,7 +209,7 @@ impl Update {
         let factors = self.gathering(store);
         let mut terms = vec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
-        let mut asked = Vec::new();
+        let mut asked = store.take_asked();
         let seen = |exact: &Exact<'_>| {
             let first = asked.len();
             asked.resize(first + exact.len(), false);
