@@ -96,6 +96,8 @@ pub fn with_widest_vectors<W: VectorWork>(work: W) -> W::Output {
 pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     x86::prefetch(bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 /// Writes what a table has for each number.
