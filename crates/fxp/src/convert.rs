@@ -335,9 +335,18 @@ impl Conversion {
         values: &[f64],
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        if let Some((raws, from_frac)) = aligned(values) {
-            let (raws, from_frac) = without_zeros(raws, from_frac, self.to.frac());
-            return Self { from_frac, ..*self }.tensor(rows, cols, &raws);
+        if let Some(Alignment { scale, frac, bits }) = Alignment::of(values) {
+            let zeros = zeros(bits, frac, self.to.frac());
+            let conversion = Self { from_frac: frac - zeros as i32, ..*self };
+            let mut tensor = Tensor::zeros(self.to, rows, cols);
+            let (mut statistics, mut raws) = (ConversionStatistics::default(), [0; REALS]);
+            for (at, values) in values.chunks(REALS).enumerate() {
+                let raws = &mut raws[..values.len()];
+                let scaled = raws.iter_mut().zip(values);
+                scaled.for_each(|(raw, value)| *raw = ((value * scale) as i64) >> zeros);
+                statistics.merge(&conversion.write(raws, &mut tensor, at * REALS));
+            }
+            return (tensor, statistics);
         }
         let parts = values.iter().map(|&value| decompose(value).expect("a finite value"));
         let mut statistics = ConversionStatistics::default();
@@ -414,35 +423,57 @@ impl Bits {
     }
 }
 
-/// Values as 61-bit integers with common fraction bits, if all are such exactly.
-pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
-    let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-    let (odd, odd_frac) = decompose(largest)?;
-    // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.
-    let frac = 61 - bit_length(odd.into()) + odd_frac;
-    if !(-900..=900).contains(&frac) {
-        return None;
-    }
-    let scale = 2f64.powi(frac);
-    let mut exact = true;
-    let raws = values
-        .iter()
-        .map(|&value| {
+/// How many real values are made integers at once.
+const REALS: usize = 1 << 10;
+
+/// What makes values 61-bit integers with common fraction bits.
+struct Alignment {
+    /// What they are multiplied by.
+    scale: f64,
+    /// The fraction bits.
+    frac: i32,
+    /// All bits of all integers.
+    bits: i64,
+}
+
+impl Alignment {
+    /// Of values that all are such integers exactly.
+    fn of(values: &[f64]) -> Option<Self> {
+        let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        let (odd, odd_frac) = decompose(largest)?;
+        // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.
+        let frac = 61 - bit_length(odd.into()) + odd_frac;
+        if !(-900..=900).contains(&frac) {
+            return None;
+        }
+        let scale = 2f64.powi(frac);
+        let (mut exact, mut bits) = (true, 0);
+        for &value in values {
             let scaled = value * scale;
             let raw = scaled as i64;
             // A value far below the largest may leave the range of floats as it is scaled.
-            exact &= raw as f64 == scaled && (raw != 0 || value == 0.0);
-            raw
-        })
-        .collect();
-    exact.then_some((raws, frac))
+            exact &= (raw as f64 == scaled) & ((raw != 0) | (value == 0.0));
+            bits |= raw;
+        }
+        exact.then_some(Self { scale, frac, bits })
+    }
+}
+
+/// Values as 61-bit integers with common fraction bits, if all are such exactly.
+pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
+    let Alignment { scale, frac, .. } = Alignment::of(values)?;
+    Some((values.iter().map(|value| (value * scale) as i64).collect(), frac))
+}
+
+/// How many low bits none of some integers has, as long as `least` fraction bits are left.
+fn zeros(bits: i64, frac: i32, least: i32) -> u32 {
+    let zeros = if bits == 0 { 0 } else { bits.trailing_zeros() };
+    zeros.min((frac - least).max(0) as u32).min(63)
 }
 
 /// The same values without low bits that none of them has, as long as `least` fraction bits are left.
 pub(crate) fn without_zeros(mut raws: Vec<i64>, frac: i32, least: i32) -> (Vec<i64>, i32) {
-    let bits = raws.iter().fold(0, |bits, raw| bits | raw);
-    let zeros = if bits == 0 { 0 } else { bits.trailing_zeros() };
-    let zeros = zeros.min((frac - least).max(0) as u32);
+    let zeros = zeros(raws.iter().fold(0, |bits, raw| bits | raw), frac, least);
     raws.iter_mut().for_each(|raw| *raw = raw.wrapping_shr(zeros));
     (raws, frac - zeros as i32)
 }

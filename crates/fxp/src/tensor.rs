@@ -294,8 +294,21 @@ impl Tensor {
 
     /// All real values row by row, rounded to `f64` (exact up to 53 bits).
     pub fn to_reals(&self) -> Array2<f64> {
-        let real = |(row, col)| crate::real::compose(self.code(row, col), self.frac(row, col));
-        Array2::from_shape_fn((self.rows(), self.cols()), real)
+        let mut reals = Vec::with_capacity(self.len());
+        self.each_real(|real, _| reals.push(real));
+        Array2::from_shape_vec((self.rows(), self.cols()), reals).expect("as many as elements")
+    }
+
+    /// Hands over each of these values, and one unit in its last place.
+    pub fn each_real(&self, mut each: impl FnMut(f64, f64)) {
+        let unit = |frac: i32| crate::real::compose(1, frac);
+        let of_all = self.blocks.is_none().then(|| unit(self.format.frac()));
+        with_codes!(self, |codes| {
+            for ((row, col), &code) in codes.indexed_iter() {
+                let unit = of_all.unwrap_or_else(|| unit(self.frac(row, col)));
+                each(code.code() as f64 * unit, unit);
+            }
+        });
     }
 }
 

@@ -159,16 +159,17 @@ impl Store {
         let program = Arc::clone(&self.program);
         let decl = program.tensor(id);
         assert_eq!(values.ncols(), decl.cols, "columns of {}", decl.name);
-        let values_by_row: Vec<f64> = values.iter().copied().collect();
+        let values_by_row = values.as_standard_layout();
+        let values_by_row = values_by_row.as_slice().expect("values row by row");
         let shape = values.dim();
         if decl.plan.block().is_some() {
             return self.write_blocks(id, occasion, |conversion, along, size| {
-                conversion.real_blocks(shape, &values_by_row, along, size)
+                conversion.real_blocks(shape, values_by_row, along, size)
             });
         }
-        let range = || range_of_reals(&values_by_row);
+        let range = || range_of_reals(values_by_row);
         let (conversion, _) = self.conversion(id, range, occasion);
-        let (tensor, statistics) = conversion.reals(shape.0, shape.1, &values_by_row);
+        let (tensor, statistics) = conversion.reals(shape.0, shape.1, values_by_row);
         self.observe(id, &statistics, occasion.training);
         self.put(id, vec![tensor]);
         statistics

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use systoliq_fxp::Tensor;
-use systoliq_fxp::real::compose;
 
 use systoliq_nn::Extended;
 
@@ -58,7 +57,9 @@ impl Difference {
     pub fn add(&mut self, fixed: &Tensor, golden: &[f64]) {
         assert_eq!(fixed.len(), golden.len(), "elements in fixed and in floating point");
         self.elements += golden.len() as u64;
-        for (((row, col), &q), &g) in fixed.to_reals().indexed_iter().zip(golden) {
+        let mut golden = golden.iter();
+        fixed.each_real(|q, unit| {
+            let &g = golden.next().expect("as many elements");
             let error = g - q;
             self.golden += g * g;
             self.fixed += q * q;
@@ -66,12 +67,13 @@ impl Difference {
             self.error += error * error;
             self.golden_max = self.golden_max.max(g.abs());
             self.golden_negative |= g < 0.0;
-            let ulp = error.abs() * compose(1, -fixed.frac(row, col));
+            // A power of two, as is what it divides by.
+            let ulp = error.abs() / unit;
             // Not `max`, which would hide a NaN; once there, it stays.
             if ulp > self.worst_ulp || ulp.is_nan() {
                 self.worst_ulp = ulp;
             }
-        }
+        });
     }
 
     /// The figures.
