@@ -211,18 +211,24 @@ impl SoftmaxUnit {
             log_sums: Vec::with_capacity(rows),
             predictions: Vec::with_capacity(rows),
         };
+        let mut powers = Vec::with_capacity(classes);
         for row in codes.chunks_exact(classes) {
             let (best, &largest) =
                 row.iter().enumerate().rev().max_by_key(|&(_, z)| z).expect("at least one class");
             softmax.predictions.push(best as u32);
             let first = softmax.t.len();
             softmax.t.extend(row.iter().map(|z| scaled_distance(largest - z, drop)));
-            let powers: Vec<u64> =
-                softmax.t[first..].iter().map(|&t| self.exp2_negative(t)).collect();
+            powers.clear();
+            powers.extend(softmax.t[first..].iter().map(|&t| self.exp2_negative(t)));
             let sum: u64 = powers.iter().sum();
-            softmax.probabilities.extend(powers.iter().map(|&v| {
-                let doubled = (u128::from(v) << (probability_frac + 1)) + u128::from(sum);
-                (doubled / (2 * u128::from(sum))) as u32
+            // No power is larger than their sum; a division of 128 bits takes many times as long.
+            let fits = sum.leading_zeros() >= probability_frac + 3;
+            softmax.probabilities.extend(powers.iter().map(|&v| match fits {
+                true => (((v << (probability_frac + 1)) + sum) / (2 * sum)) as u32,
+                false => {
+                    let doubled = (u128::from(v) << (probability_frac + 1)) + u128::from(sum);
+                    (doubled / (2 * u128::from(sum))) as u32
+                }
             }));
             softmax.log_sums.push(self.log2(sum));
         }
