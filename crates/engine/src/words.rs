@@ -58,7 +58,7 @@ pub(crate) struct Panels {
     /// Columns of a panel, and of all.
     lanes: usize,
     cols: usize,
-    layout: Layout,
+    layout: PackedLayout,
     sums: OnceLock<LineSums>,
     squares: OnceLock<LineSums>,
     /// The same codes one by one, shifted by so many bits.
@@ -69,7 +69,7 @@ pub(crate) struct Panels {
 
 /// Which words codes go to: in all others are zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
+struct PackedLayout {
     part: Submatrix,
     reading: Reading,
     /// Columns of a panel, and codes of a word.
@@ -87,7 +87,7 @@ impl Panels {
     ) -> Self {
         let (lanes, codes) = (kernel.lanes(), kernel.codes());
         let count = words_of_panels(operand, Side::B, lanes, codes);
-        let layout = Layout { part: operand.part, reading: operand.reading, lanes, codes };
+        let layout = PackedLayout { part: operand.part, reading: operand.reading, lanes, codes };
         let (mut memory, spare_alone) = match spare {
             Some(mut spare) if spare.words().len() == count => {
                 if spare.layout != layout {

@@ -335,7 +335,7 @@ impl Conversion {
         values: &[f64],
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        if let Some(Alignment { scale, frac, bits }) = Alignment::of(values) {
+        if let Some(RealScale { scale, frac, bits }) = RealScale::of(values) {
             let zeros = zeros(bits, frac, self.to.frac());
             let conversion = Self { from_frac: frac - zeros as i32, ..*self };
             let mut tensor = Tensor::zeros(self.to, rows, cols);
@@ -427,7 +427,7 @@ impl Bits {
 const REALS: usize = 1 << 10;
 
 /// What makes values 61-bit integers with common fraction bits.
-struct Alignment {
+struct RealScale {
     /// What they are multiplied by.
     scale: f64,
     /// The fraction bits.
@@ -436,7 +436,7 @@ struct Alignment {
     bits: i64,
 }
 
-impl Alignment {
+impl RealScale {
     /// Of values that all are such integers exactly.
     fn of(values: &[f64]) -> Option<Self> {
         let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
@@ -461,7 +461,7 @@ impl Alignment {
 
 /// Values as 61-bit integers with common fraction bits, if all are such exactly.
 pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
-    let Alignment { scale, frac, .. } = Alignment::of(values)?;
+    let RealScale { scale, frac, .. } = RealScale::of(values)?;
     Some((values.iter().map(|value| (value * scale) as i64).collect(), frac))
 }
 
