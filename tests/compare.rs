@@ -289,7 +289,7 @@ fn two_runs_are_compared_by_settings_figures_samples_and_seeds() {
         assert_eq!(compared["cycles"][side], report["cycles"]["total"]);
         assert_eq!(compared["energy_pj"][side], report["energy_pj"]["total"]);
         let tensor = &compared["precision"][2];
-        assert_eq!(tensor[side]["sqnr_db_sampled"], report["precision"][2]["sqnr_db_sampled"]);
+        assert_eq!(tensor[side]["sqnr_db"], report["precision"][2]["sqnr_db"]);
     }
     // What one alone gets right differs by the difference of their errors.
     let rate = |side: &str| compared["error_rate"][side].as_f64().unwrap();

@@ -1,5 +1,6 @@
 //! Every number of a report obeys its conservation law.
 
+use crate::shell;
 use crate::support::{prepared, train};
 use serde_json::Value;
 use systoliq_energy::Profile;
@@ -101,7 +102,7 @@ fn rates_of_epochs_are_those_of_shorter_runs_and_average_to_those_of_the_run() {
             assert!((mean - long[key].as_f64().unwrap()).abs() < 1e-12, "{long}");
             uneven += usize::from(rates.iter().any(|rate| *rate != rates[0]));
         }
-        for key in ["sqnr_db_sampled", "saturation_rate", "underflow_rate", "stalled_rate"] {
+        for key in ["sqnr_db", "saturation_rate", "underflow_rate", "stalled_rate"] {
             assert_eq!(short["by_epoch"][key][0], short[key], "{key} of {short}");
             assert_eq!(short["by_epoch"][key][0], epochs[key][0], "{key} of {short}");
         }
@@ -153,6 +154,21 @@ fn ratios_are_of_as_many_steps_as_told() {
         }
     }
     assert!(others > 5, "{others} ratios differ");
+}
+
+#[test]
+fn what_a_sample_of_steps_does_not_see_is_not_called_exact() {
+    let printed = |steps: &str| {
+        let sqnr = format!("training.sqnr={steps}");
+        let set = ["--set", "training.epochs=2", "--set", &sqnr];
+        let args = [&["train", "models/digits-mlp.json"], &set[..]].concat();
+        let text = shell::printed(&shell::root(), &args);
+        let line = text.lines().find(|line| line.starts_with("  dw0 ")).unwrap().to_owned();
+        (line, text.contains("SQNR of 1 step of 16, which tells little of the rest"))
+    };
+    let ((exact, told), (sampled, told_so)) = (printed("exact"), printed("sampled"));
+    assert!(exact.contains(" 20.2 ") && !told, "{exact}");
+    assert!(sampled.contains(" none seen ") && told_so, "{sampled}");
 }
 
 #[test]

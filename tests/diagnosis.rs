@@ -152,7 +152,7 @@ fn a_loss_in_one_layer_alone_is_mended_there() {
 #[test]
 fn nothing_is_explained_where_nothing_significant_was_lost() {
     let report = diagnosed(&["training.epochs=4"]);
-    let nothing = serde_json::json!({ "significant": null, "findings": [], "sqnr": "sampled" });
+    let nothing = serde_json::json!({ "significant": null, "findings": [], "sqnr": "exact" });
     assert_eq!(report["diagnosis"], nothing);
     let text = shell::printed(&shell::root(), &["train", "models/digits-mlp.json", "--set", SEED]);
     let said = "diagnosis: these samples show no loss beyond chance, which is not to say that there is none";

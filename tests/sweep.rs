@@ -129,7 +129,7 @@ fn every_run_has_the_figures_of_paired_training() {
                 "role",
                 "layer",
                 "format",
-                "sqnr_db_sampled",
+                "sqnr_db",
                 "saturation_rate",
                 "underflow_rate",
                 "stalled_rate",

@@ -111,7 +111,7 @@ pub struct Training {
     /// The precision of the golden model. Default `f32`.
     #[serde(default)]
     pub golden: GoldenPrecision,
-    /// Of which steps signal-to-quantization-noise ratios are. Default sampled.
+    /// Of which steps signal-to-quantization-noise ratios are. Default exact.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sqnr: SqnrSteps,
     /// Whether every fixed-point step starts from the golden model's weights, converted, so that
@@ -143,10 +143,10 @@ const fn is_false(value: &bool) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SqnrSteps {
-    /// One in 16, from the first.
-    #[default]
+    /// One in 16, from the first. Where a few steps saturate, it tells little of the rest.
     Sampled,
     /// All.
+    #[default]
     Exact,
 }
 

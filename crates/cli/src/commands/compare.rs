@@ -15,7 +15,7 @@ use systoliq_study::drop::{Judgement, MARGIN};
 use systoliq_study::mcnemar::{discordant, exact_p};
 
 use crate::commands::margin::margin;
-use crate::commands::table::{Columns, decibels, grouped, joules, percent, real};
+use crate::commands::table::{Columns, conversions, grouped, joules, percent, real};
 use crate::failure::Failure;
 use judged::LossAgainstLeft;
 use run::{FinishedRun, TensorFigures};
@@ -243,7 +243,7 @@ impl RunComparison {
                     name.clone(),
                     side.to_owned(),
                     found.format.clone(),
-                    decibels(*found.sqnr.get()),
+                    conversions(found.sqnr),
                     percent(found.saturation_rate),
                     percent(found.underflow_rate),
                     found.stalled_rate.map_or("-".to_owned(), percent),

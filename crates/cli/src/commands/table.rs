@@ -4,6 +4,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use systoliq_energy::{EnergyUnit, Picojoules};
 use systoliq_hardware::accelerator::Dram;
 use systoliq_nn::Extended;
+use systoliq_run::trainer::Sqnr;
 
 pub(super) use systoliq_study::drop::words::points;
 
@@ -14,7 +15,7 @@ pub(super) struct Columns {
 }
 
 /// What stands in a column of numbers where there is none.
-const NO_NUMBERS: [&str; 6] = ["-", "", "exact", "NaN", "inf", "undefined"];
+const NO_NUMBERS: [&str; 7] = ["-", "", "exact", "none seen", "NaN", "inf", "undefined"];
 
 impl Columns {
     /// A table with a line of names.
@@ -121,6 +122,14 @@ pub(super) fn decibels(sqnr: Option<Extended>) -> String {
         None => "-".to_owned(),
         Some(Extended(sqnr)) if sqnr == f64::INFINITY => "exact".to_owned(),
         Some(Extended(sqnr)) => format!("{sqnr:.1}"),
+    }
+}
+
+/// The ratios of a run's conversions: where no error was seen in some steps, there may be others.
+pub(super) fn conversions(sqnr: Sqnr) -> String {
+    match sqnr {
+        Sqnr::Sampled(Some(Extended(f64::INFINITY))) => "none seen".to_owned(),
+        sqnr => decibels(*sqnr.get()),
     }
 }
 

@@ -3,6 +3,7 @@
 use systoliq_fxp::Format;
 use systoliq_nn::{EntryName, Extended, SqnrSteps};
 use systoliq_run::comparison::Histogram;
+use systoliq_run::trainer::Sqnr;
 
 use super::report::{DrawnCompared, DrawnReport, DrawnTensor, DrawnTensorHistogram};
 use crate::PageFigure;
@@ -35,6 +36,14 @@ fn decibels(ratio: Option<Extended>) -> String {
     }
 }
 
+/// The ratio of a run's conversions: where no error was seen in some steps, there may be others.
+fn conversion_noise(ratio: Sqnr) -> String {
+    match ratio {
+        Sqnr::Sampled(None | Some(Extended(f64::INFINITY))) => "no error seen".to_owned(),
+        ratio => decibels(*ratio.get()),
+    }
+}
+
 fn conversions(report: &DrawnReport) -> PageFigure {
     let mut table =
         Table::new(&["tensor", "role", "format", "SQNR", "saturated", "underflow", "stalled"]);
@@ -49,7 +58,7 @@ fn conversions(report: &DrawnReport) -> PageFigure {
             name.clone(),
             role.clone(),
             format.clone(),
-            decibels(*tensor.sqnr.get()),
+            conversion_noise(tensor.sqnr),
             saturated,
             underflow,
             stalled,

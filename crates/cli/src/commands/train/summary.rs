@@ -18,7 +18,7 @@ use systoliq_study::mcnemar::McNemar;
 use systoliq_study::report::{ComparisonReport, CurveReport, LayerReport, Series};
 
 use crate::commands::table::{
-    self, Columns, UNLIMITED, decibels, grouped, percent, points, real, time,
+    self, Columns, UNLIMITED, conversions, decibels, grouped, percent, points, real, time,
 };
 use crate::failure::one_line;
 
@@ -366,7 +366,7 @@ fn tensors(report: &Report) -> String {
             tensor.role.replace('_', " "),
             tensor.format.clone(),
             tensor.last_format.clone(),
-            decibels(*tensor.sqnr.get()),
+            conversions(tensor.sqnr),
             percent(tensor.saturation_rate),
             percent(tensor.underflow_rate),
             tensor.stalled_rate.map_or("-".to_owned(), percent),
@@ -374,7 +374,7 @@ fn tensors(report: &Report) -> String {
     }
     let mut text = table.text();
     if report.precision.iter().any(|tensor| matches!(tensor.sqnr, Sqnr::Sampled(_))) {
-        line!(text, " SQNR of 1 step of 16; of all with --set training.sqnr=exact");
+        line!(text, " SQNR of 1 step of 16, which tells little of the rest; of all with training.sqnr=exact");
     }
     for tensor in &report.precision {
         if let Some(initial) = tensor.initial.filter(|initial| initial.saturation_rate > 0.0) {
