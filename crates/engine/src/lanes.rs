@@ -8,7 +8,7 @@ use std::ops::Range;
 use num_traits::AsPrimitive;
 use systoliq_fxp::rounding::Wide;
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
-use systoliq_fxp::{Overflow, OverflowAt, Rounding, shift_right_round};
+use systoliq_fxp::{Accumulator, Overflow, OverflowAt, Rounding, shift_right_round};
 use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
 use systoliq_program::gemm::GemmShape;
@@ -112,12 +112,18 @@ struct Lanes<W, A> {
     align: A,
     /// Products that are summed from zero before their sum is added.
     chunk: usize,
+    register: LaneRegister<W>,
+    bias: Bias,
+}
+
+/// The accumulator of each lane.
+#[derive(Clone, Copy)]
+pub(crate) struct LaneRegister<W> {
     /// The range of the register at each addition, and of what leaves.
     at_each: LaneLimits<W>,
     at_end: LaneLimits<W>,
     /// Upper bits of 64 that are dropped at the end, where sums wrap.
     unused: u32,
-    bias: Bias,
 }
 
 /// The smallest and the largest that passes.
@@ -134,14 +140,8 @@ impl<W: Word> LaneLimits<W> {
     }
 }
 
-impl<W: Word, A: Align<W>> Lanes<W, A>
-where
-    i64: AsPrimitive<W>,
-{
-    fn new(task: &GemmTask<'_>, bias: Bias, align: A) -> Self {
-        let adder = &task.adder;
-        let zeros = adder.shift.min(0).unsigned_abs();
-        let accumulator = &adder.accumulator;
+impl<W: Word> LaneRegister<W> {
+    pub(crate) fn of(accumulator: &Accumulator) -> Self {
         let none = LaneLimits { low: W::min_value(), high: W::max_value() };
         let (low, high) = accumulator.ends();
         // A word too narrow for the register is one that no sum leaves.
@@ -155,13 +155,55 @@ where
             (_, OverflowAt::Each) => (ends, none, 0),
             (_, OverflowAt::End) => (none, ends, 0),
         };
+        Self { at_each, at_end, unused }
+    }
+
+    /// One addition under the register's range.
+    #[inline(always)]
+    pub(crate) fn add(&self, limited: W, term: W) -> W {
+        self.at_each.limit(limited.wrapping_add(&term))
+    }
+
+    /// Adds biases to limited sums as they leave, beside which are exact ones; returns how many overflowed.
+    #[inline(always)]
+    pub(crate) fn leave(
+        &self,
+        [limited, exact]: [&[W]; 2],
+        biases: &[i64],
+        values: &mut [i64],
+    ) -> u64
+    where
+        i64: AsPrimitive<W>,
+    {
+        let mut overflowed = 0u64;
+        let values = values.iter_mut().zip(biases);
+        for ((value, &bias), (&limited, &exact)) in values.zip(limited.iter().zip(exact)) {
+            let exact = exact.wrapping_add(&bias.as_());
+            let total = self.at_end.limit(self.add(limited, bias.as_()));
+            *value = total.as_().wrapping_shl(self.unused).wrapping_shr(self.unused);
+            // A check would forbid vectors.
+            overflowed = overflowed.wrapping_add(u64::from(W::from(*value) != Some(exact)));
+        }
+        overflowed
+    }
+}
+
+impl<W: Word, A: Align<W>> Lanes<W, A>
+where
+    i64: AsPrimitive<W>,
+{
+    fn new(task: &GemmTask<'_>, bias: Bias, align: A) -> Self {
+        let adder = &task.adder;
+        let zeros = adder.shift.min(0).unsigned_abs();
+        let accumulator = &adder.accumulator;
+        let register = LaneRegister::of(accumulator);
         let a = word_panels(&task.a, Side::A, ROWS, zeros);
         let b = word_panels(&task.b, Side::B, LANES, 0);
         let shape = task.shape();
         let chunk = accumulator.chunk.map_or(usize::MAX, |chunk| chunk.get() as usize);
         let chunk = chunk.min(shape.k.max(1));
         let output = task.output;
-        Self { shape, output, a, b, align, chunk, at_each, at_end, unused, bias }
+        Self { shape, output, a, b, align, chunk, register, bias }
     }
 }
 
@@ -233,23 +275,17 @@ impl<W: Word, A: Align<W>> Lanes<W, A> {
                         let product = a[row].wrapping_mul(&b[lane]);
                         let term = self.align.align(product, k, index.wrapping_add(lane as u32));
                         exact[row][lane] = exact[row][lane].wrapping_add(&term);
-                        sums[row][lane] = self.add(sums[row][lane], term);
+                        sums[row][lane] = self.register.add(sums[row][lane], term);
                     }
                 }
             }
             for (limited, sums) in limited.iter_mut().zip(&sums) {
                 for (limited, &sum) in limited.iter_mut().zip(sums) {
-                    *limited = self.add(*limited, sum);
+                    *limited = self.register.add(*limited, sum);
                 }
             }
         }
         BlockSums { limited, exact }
-    }
-
-    /// One addition under the register's range.
-    #[inline(always)]
-    fn add(&self, limited: W, term: W) -> W {
-        self.at_each.limit(limited.wrapping_add(&term))
     }
 
     /// Adds the bias to a block of sums and writes them to their place in the rows that begin with its
@@ -271,13 +307,8 @@ impl<W: Word, A: Align<W>> Lanes<W, A> {
         let sums = block.limited.iter().zip(&block.exact);
         for (at, (i, (limited, exact))) in rows.zip(sums).enumerate() {
             let biases = self.bias.row(i, cols.clone(), &mut buffer);
-            let values = values[at * n..][cols.clone()].iter_mut().zip(biases);
-            for ((value, &bias), (&limited, &exact)) in values.zip(limited.iter().zip(exact)) {
-                let exact = exact.wrapping_add(&bias.as_());
-                let total = self.at_end.limit(self.add(limited, bias.as_()));
-                *value = total.as_().wrapping_shl(self.unused).wrapping_shr(self.unused);
-                overflowed += u64::from(W::from(*value) != Some(exact));
-            }
+            let values = &mut values[at * n..][cols.clone()];
+            overflowed += self.register.leave([limited, exact], biases, values);
         }
         overflowed
     }

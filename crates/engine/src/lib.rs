@@ -8,7 +8,7 @@
 //! | products are not rounded, codes fit 16 bits, and sums cannot overflow, wrap, or are limited at the end | exact, by integer GEMM, in 32 bits or in runs of 32 bits widened to 64; limited once |
 //! | sums saturate at every addition, and exact ones fit 30 bits | by integer GEMM as far as none can leave the register, otherwise product by product |
 //! | otherwise, where 32, 64 or 128 bits hold every product and exact sum | one output per vector lane, rounded and limited at every addition, chunk by chunk |
-//! | an operand has blocks, codes fit 16 bits, and a block's sum 32 | block by block by integer GEMM; each sum of a block aligned and added by the adder |
+//! | an operand has blocks, codes fit 16 bits, a block's sum 31, and 64 all aligned ones together | block by block by integer GEMM; sums of blocks are aligned, added and limited in 64-bit lanes |
 //! | everything else | by the [`Adder`](systoliq_fxp::Adder) itself |
 
 mod bias;
@@ -186,7 +186,7 @@ impl Fast {
     /// The cheapest way to sum that is exact.
     fn summed<'t>(&mut self, task: &'t GemmTask<'_>, source: Option<PackedSource>) -> Summed<'t> {
         if task.adder.block().is_some() {
-            return Summed::Wide(match BlockedProduct::new(task, self.kernels.pairs) {
+            return Summed::Wide(match BlockedProduct::new(task, self.kernels) {
                 Some(blocks) => Box::new(blocks),
                 None => Box::new(AdderSums::new(task)),
             });

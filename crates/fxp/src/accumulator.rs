@@ -12,6 +12,10 @@ use systoliq_keyed_random::Key;
 use crate::convert::{bit_length, shift_round_big};
 use crate::{Error, Overflow, Rounding, shift_right_round};
 
+mod aligner;
+
+pub use aligner::{AlignedRun, BlockAligner};
+
 /// When a sum is brought into the range of its accumulator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

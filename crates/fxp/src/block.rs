@@ -6,14 +6,20 @@
 //! largest element fit. This is the MXINT8 of the OCP Microscaling specification with blocks of 32
 //! and 8 bits, but for the two codes −128 and 127 being used as they come.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use num_bigint::BigInt;
 
+use crate::convert::narrow::{self, BITS_OF_EACH};
 use crate::convert::{Converted, aligned};
 use crate::real::decompose;
-use crate::scale::Range;
-use crate::statistics::Products;
+use crate::scale;
+use crate::shifts::SHIFT_MAX;
+use crate::statistics::{CHUNK, Products};
 use crate::tensor::fill_codes;
-use crate::{Conversion, ConversionStatistics, Lane, Tensor};
+use crate::vectors::{VectorWork, with_widest_vectors};
+use crate::{Conversion, ConversionStatistics, Format, Lane, Raw, Tensor};
 
 /// Which elements are neighbours in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,46 +93,12 @@ impl Blocks {
     }
 }
 
-/// Exact values, row by row.
-#[derive(Clone, Copy, Debug)]
-pub enum Values<'a> {
-    /// Of 64 bits.
-    Narrow(&'a [i64]),
-    /// Of any size.
-    Wide(&'a [BigInt]),
-}
-
-impl Values<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Narrow(raws) => raws.len(),
-            Self::Wide(raws) => raws.len(),
-        }
-    }
-
-    /// The smallest and the largest of some.
-    fn range(&self, places: impl Iterator<Item = usize>, scale: u32, frac: i32) -> Range {
-        match self {
-            Self::Narrow(raws) => {
-                let raws: Vec<i64> = places.map(|at| raws[at]).collect();
-                Range::of(&raws, scale, frac)
-            }
-            Self::Wide(raws) => {
-                let raws: Vec<&BigInt> = places.map(|at| &raws[at]).collect();
-                let end = |end: Option<&&BigInt>| end.map_or(BigInt::ZERO, |&raw| raw * scale);
-                Range { min: end(raws.iter().min()), max: end(raws.iter().max()), frac }
-            }
-        }
-    }
-}
-
 impl Conversion {
     /// Converts a whole tensor of `rows` x `cols` values block by block; the fraction bits of
     /// [`to`](Self::to) are not used. Those of a block of zeros are one less than its width.
     ///
     /// ```
-    /// use systoliq_fxp::block::{Along, Values};
-    /// use systoliq_fxp::{Conversion, Overflow, Rounding};
+    /// use systoliq_fxp::{Along, Conversion, Overflow, Rounding};
     /// use systoliq_keyed_random::Key;
     /// let conversion = Conversion {
     ///     from_frac: 0,
@@ -137,8 +109,8 @@ impl Conversion {
     ///     key: Key::new(0),
     ///     squares: true,
     /// };
-    /// let values = [1, 3, 100, -7, 0];
-    /// let (tensor, _) = conversion.blocks((1, 5), Values::Narrow(&values), Along::Row, 2);
+    /// let values = [1, 3, 100, -7, 0i64];
+    /// let (tensor, _) = conversion.blocks((1, 5), &values, Along::Row, 2);
     /// // 3 · 2^1 fits −8 … 7, 100 · 2^-4 rounds to 6; the last block is short, and zero.
     /// assert_eq!(tensor.blocks().unwrap().fracs(), [1, -4, 3]);
     /// assert_eq!(tensor.to_codes(), [2, 6, 6, 0, 0]);
@@ -148,7 +120,69 @@ impl Conversion {
     /// # Panics
     ///
     /// Unless there are `rows · cols` values, and the size of a block is at least 1.
-    pub fn blocks(
+    pub fn blocks<R: Raw>(
+        &self,
+        (rows, cols): (usize, usize),
+        values: &[R],
+        along: Along,
+        size: usize,
+    ) -> (Tensor, ConversionStatistics) {
+        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
+        let scale_bits = if self.scale == 1 { 0 } else { u32::BITS - self.scale.leading_zeros() };
+        let longest = narrow::longest(values);
+        // What is negative fits a format without a sign once it rounds to 0.
+        let more = u32::from(!self.to.is_signed());
+        let fits = longest + scale_bits + more <= BITS_OF_EACH
+            && narrow::numbers(0, values.len())
+            // No block has a longer shift then, nor codes that are longer before they are fitted.
+            && (*Format::FRAC.start()..=Format::FRAC.end() + SHIFT_MAX).contains(&self.from_frac);
+        if !fits {
+            let values: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            return self.one_by_one((rows, cols), Values::Narrow(&values), along, size);
+        }
+        let mut tensor = Tensor::zeros(self.to.with_frac(0), rows, cols);
+        let mut bands = Bands {
+            conversion: self,
+            longest,
+            cols,
+            values,
+            blocks: Blocks::new(along, size, (rows, cols)),
+            products: BTreeMap::new(),
+        };
+        let mut statistics = fill_codes!(tensor, |codes| bands.convert(codes));
+        for (frac, products) in bands.products {
+            self.with_frac(frac).finish(&mut statistics, products);
+        }
+        (tensor.with_blocks(bands.blocks), statistics)
+    }
+
+    /// The same of integers of any size.
+    ///
+    /// # Panics
+    ///
+    /// As [`blocks`](Self::blocks).
+    pub fn big_blocks(
+        &self,
+        shape: (usize, usize),
+        values: &[BigInt],
+        along: Along,
+        size: usize,
+    ) -> (Tensor, ConversionStatistics) {
+        self.one_by_one(shape, Values::Wide(values), along, size)
+    }
+
+    /// The fraction bits of a block whose values would allow `fit`.
+    fn frac_of(&self, fit: Option<i32>) -> i32 {
+        fit.unwrap_or(self.to.bits() as i32 - 1)
+    }
+
+    /// The same to so many fraction bits.
+    fn with_frac(&self, frac: i32) -> Self {
+        Self { to: self.to.with_frac(frac), ..*self }
+    }
+
+    /// Converts values one by one.
+    fn one_by_one(
         &self,
         (rows, cols): (usize, usize),
         values: Values<'_>,
@@ -167,16 +201,11 @@ impl Conversion {
             };
             let places = (first..).step_by(step).take(count);
             let range = values.range(places.clone(), self.scale, self.from_frac);
-            let zeros = self.to.bits() as i32 - 1;
-            let frac = range.largest_frac(self.to, self.overflow).unwrap_or(zeros);
+            let frac = self.frac_of(range.largest_frac(self.to, self.overflow));
             blocks.fracs[block] = frac;
-            let conversion = Self { to: self.to.with_frac(frac), ..*self };
-            statistics.merge(&conversion.some(values, places, &mut codes));
+            statistics.merge(&self.with_frac(frac).some(values, places, &mut codes));
         }
-        let mut tensor = Tensor::zeros(self.to.with_frac(0), rows, cols);
-        fill_codes!(tensor, |lanes| {
-            lanes.iter_mut().zip(&codes).for_each(|(lane, &code)| *lane = Lane::from_code(code));
-        });
+        let tensor = Tensor::from_codes(self.to.with_frac(0), rows, cols, &codes);
         (tensor.with_blocks(blocks), statistics)
     }
 
@@ -194,14 +223,14 @@ impl Conversion {
     ) -> (Tensor, ConversionStatistics) {
         if let Some((raws, from_frac)) = aligned(values) {
             let conversion = Self { from_frac, ..*self };
-            return conversion.blocks(shape, Values::Narrow(&raws), along, size);
+            return conversion.blocks(shape, &raws, along, size);
         }
         let parts: Vec<(i64, i32)> =
             values.iter().map(|&value| decompose(value).expect("a finite value")).collect();
         let from_frac = parts.iter().map(|&(_, frac)| frac).max().unwrap_or(0);
         let raws: Vec<BigInt> =
             parts.iter().map(|&(raw, frac)| BigInt::from(raw) << (from_frac - frac)).collect();
-        Self { from_frac, ..*self }.blocks(shape, Values::Wide(&raws), along, size)
+        Self { from_frac, ..*self }.big_blocks(shape, &raws, along, size)
     }
 
     /// Converts the values at some places.
@@ -230,10 +259,166 @@ impl Conversion {
     }
 }
 
+/// Exact values, row by row.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    /// Of 64 bits.
+    Narrow(&'a [i64]),
+    /// Of any size.
+    Wide(&'a [BigInt]),
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(raws) => raws.len(),
+            Self::Wide(raws) => raws.len(),
+        }
+    }
+
+    /// The smallest and the largest of some.
+    fn range(&self, places: impl Iterator<Item = usize>, scale: u32, frac: i32) -> scale::Range {
+        match self {
+            Self::Narrow(raws) => {
+                let raws: Vec<i64> = places.map(|at| raws[at]).collect();
+                scale::Range::of(&raws, scale, frac)
+            }
+            Self::Wide(raws) => {
+                let raws: Vec<&BigInt> = places.map(|at| &raws[at]).collect();
+                let end = |end: Option<&&BigInt>| end.map_or(BigInt::ZERO, |&raw| raw * scale);
+                scale::Range { min: end(raws.iter().min()), max: end(raws.iter().max()), frac }
+            }
+        }
+    }
+}
+
+/// A tensor on its way into blocks, some rows at a time: one, or those that blocks share.
+struct Bands<'a, R> {
+    conversion: &'a Conversion,
+    /// The bits of the longest magnitude.
+    longest: u32,
+    cols: usize,
+    values: &'a [R],
+    blocks: Blocks,
+    /// Sums of products by the fraction bits of codes.
+    products: BTreeMap<i32, Products>,
+}
+
+impl<R: Raw> Bands<'_, R> {
+    fn convert<T: Lane>(&mut self, codes: &mut [T]) -> ConversionStatistics {
+        let Self { conversion, cols, values, .. } = *self;
+        let (along, size) = (self.blocks.along, self.blocks.size);
+        let rows = if along == Along::Row { 1 } else { size };
+        let count = self.blocks.shape.1;
+        let (mut least, mut most) = (vec![R::zero(); count], vec![R::zero(); count]);
+        let mut shifts = vec![0; cols];
+        let mut statistics = ConversionStatistics::default();
+        let bands = values.chunks(rows * cols.max(1)).zip(codes.chunks_mut(rows * cols.max(1)));
+        for (band, (raws, codes)) in bands.enumerate() {
+            let ends = [&mut *least, &mut *most];
+            with_widest_vectors(EndsOfBlocks { raws, cols, along, size, ends });
+            let fracs = band * count..(band + 1) * count;
+            for (block, (&min, &max)) in fracs.clone().zip(least.iter().zip(&most)) {
+                let scaled = [min, max].map(|raw: R| raw.into() * i64::from(conversion.scale));
+                let fit = scale::largest_frac(
+                    (scaled[0], scaled[1]),
+                    conversion.from_frac,
+                    conversion.to,
+                    conversion.overflow,
+                );
+                let frac = conversion.frac_of(fit);
+                self.blocks.fracs[block] = frac;
+                // Zeros need none.
+                let shift = if fit.is_none() { 0 } else { conversion.from_frac - frac };
+                match along {
+                    Along::Row => {
+                        let first = (block - fracs.start) * size;
+                        shifts[first..cols.min(first + size)].fill(shift);
+                    }
+                    Along::Column => shifts[block - fracs.start] = shift,
+                }
+            }
+            let lines = raws.chunks_exact(cols).zip(codes.chunks_exact_mut(cols));
+            for (row, (raws, codes)) in (band * rows..).zip(lines) {
+                let elements = (raws, &*shifts);
+                let of_row = narrow::convert_each(conversion, row * cols, elements, codes);
+                statistics.merge(&of_row);
+            }
+            if conversion.squares {
+                self.add_products(fracs, (raws, codes));
+            }
+        }
+        statistics
+    }
+
+    /// Adds the products of each block of a band.
+    fn add_products<T: Lane>(&mut self, band: Range<usize>, (raws, codes): (&[R], &[T])) {
+        let Self { conversion, cols, .. } = *self;
+        let Blocks { along, size, fracs, .. } = &self.blocks;
+        let (mut some_raws, mut some_codes) = (Vec::new(), Vec::new());
+        for (at, frac) in fracs[band].iter().enumerate() {
+            let (raws, codes) = match along {
+                Along::Row => {
+                    let places = at * size..cols.min((at + 1) * size);
+                    (&raws[places.clone()], &codes[places])
+                }
+                Along::Column => {
+                    some_raws.clear();
+                    some_raws.extend(raws[at..].iter().step_by(cols));
+                    some_codes.clear();
+                    some_codes.extend(codes[at..].iter().step_by(cols));
+                    (&*some_raws, &*some_codes)
+                }
+            };
+            let products = self.products.entry(*frac).or_default();
+            for (raws, codes) in raws.chunks(CHUNK).zip(codes.chunks(CHUNK)) {
+                products.add_chunk(raws, codes, [self.longest, conversion.to.bits()]);
+            }
+        }
+    }
+}
+
+/// Finds the least and the largest value of each block of a band.
+struct EndsOfBlocks<'a, R> {
+    raws: &'a [R],
+    cols: usize,
+    along: Along,
+    size: usize,
+    ends: [&'a mut [R]; 2],
+}
+
+impl<R: Raw> VectorWork for EndsOfBlocks<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { raws, cols, along, size, ends: [least, most] } = self;
+        match along {
+            Along::Row => {
+                for (raws, (least, most)) in raws.chunks(size).zip(least.iter_mut().zip(most)) {
+                    (*least, *most) =
+                        raws.iter().fold((raws[0], raws[0]), |(least, most), &raw| {
+                            (least.min(raw), most.max(raw))
+                        });
+                }
+            }
+            Along::Column => {
+                least.copy_from_slice(&raws[..cols]);
+                most.copy_from_slice(&raws[..cols]);
+                for raws in raws.chunks_exact(cols) {
+                    for ((least, most), &raw) in least.iter_mut().zip(&mut *most).zip(raws) {
+                        (*least, *most) = ((*least).min(raw), (*most).max(raw));
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Format, Overflow, Rounding};
+    use crate::{Overflow, Rounding};
     use systoliq_keyed_random::Key;
 
     fn conversion(seed: u64, bits: u32, overflow: Overflow) -> Conversion {
@@ -273,9 +458,9 @@ mod tests {
                     let conversion = conversion(seed, 5, overflow);
                     let values = values(seed, rows * cols);
                     let (tensor, statistics) =
-                        conversion.blocks((rows, cols), Values::Narrow(&values), along, size);
+                        conversion.blocks((rows, cols), &values, along, size);
                     let big: Vec<BigInt> = values.iter().map(|&raw| raw.into()).collect();
-                    let wide = conversion.blocks((rows, cols), Values::Wide(&big), along, size);
+                    let wide = conversion.big_blocks((rows, cols), &big, along, size);
                     assert_eq!((&tensor, &statistics.overflowed), (&wide.0, &wide.1.overflowed));
                     assert_eq!(statistics.error.to_f64(), wide.1.error.to_f64());
                     let mut expected = ConversionStatistics::default();
@@ -289,7 +474,8 @@ mod tests {
                         };
                         let block: Vec<i64> =
                             (0..values.len()).filter(|&at| mine(at)).map(|at| values[at]).collect();
-                        let range = Range::of(&block, conversion.scale, conversion.from_frac);
+                        let range =
+                            scale::Range::of(&block, conversion.scale, conversion.from_frac);
                         let frac = range.largest_frac(conversion.to, overflow).unwrap_or(4);
                         let case = format!("{seed} {along:?} {overflow:?} ({row}, {col})");
                         assert_eq!(tensor.frac(row, col), frac, "{case}");
@@ -305,6 +491,61 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn blocks_in_lanes_are_those_that_are_converted_one_by_one() {
+        let formats = ["Q8.0", "UQ8.0", "Q4.0", "Q16.0", "Q32.0", "UQ32.0"];
+        let shapes =
+            [(1, 1, 1), (3, 70, 32), (70, 3, 32), (5, 40, 7), (33, 19, 16), (2, 1100, 1050)];
+        let mut fast = 0;
+        for seed in 0..2400u64 {
+            let draw = |what: u64, below: u32| Key::new(seed).below(what, below) as usize;
+            let (rows, cols, size) = shapes[draw(0, 6)];
+            let from_frac = [draw(1, 60) as i32 - 20, draw(1, 260) as i32 - 130][draw(2, 2)];
+            let conversion = Conversion {
+                from_frac,
+                scale: [1, 40330, 65535][draw(3, 3)],
+                to: formats[draw(4, 6)].parse().unwrap(),
+                rounding: Rounding::ALL[draw(5, 6)],
+                overflow: Overflow::ALL[draw(6, 3)],
+                key: Key::new(seed),
+                squares: draw(7, 2) == 0,
+            };
+            let longest = 1 + draw(8, 63) as u32;
+            let key = Key::new(seed).with_name("values");
+            let value = |at: u64| {
+                let whole =
+                    i64::from(key.word(3 * at) as i32) << 32 | i64::from(key.word(3 * at + 1));
+                match key.word(3 * at + 2) % 32 {
+                    0..4 => 0,
+                    4 => i64::MAX >> (64 - longest),
+                    5 => i64::MIN >> (64 - longest),
+                    more => whole >> (64 - longest + more % longest.min(24)).min(63),
+                }
+            };
+            let mut values: Vec<i64> = (0..(rows * cols) as u64).map(value).collect();
+            if draw(9, 4) == 0 {
+                values[..rows * cols / 2].fill(0);
+            }
+            let along = [Along::Row, Along::Column][draw(10, 2)];
+            let shape = (rows, cols);
+            let expected = conversion.one_by_one(shape, Values::Narrow(&values), along, size);
+            let found = conversion.blocks(shape, &values, along, size);
+            let case = format!("{seed}: {conversion:?} {shape:?} {along:?} {size}");
+            assert_eq!(found.0, expected.0, "{case}");
+            let sums = |of: &ConversionStatistics| [of.signal.to_f64(), of.error.to_f64()];
+            assert_eq!(sums(&found.1), sums(&expected.1), "{case}");
+            let without = |of: ConversionStatistics| of.without_squares();
+            assert_eq!(found.1.squared, expected.1.squared, "{case}");
+            assert_eq!(without(found.1), without(expected.1), "{case}");
+            let short: Result<Vec<i32>, _> = values.iter().map(|&raw| raw.try_into()).collect();
+            if let Ok(short) = short {
+                assert_eq!(conversion.blocks(shape, &short, along, size).0, expected.0, "{case}");
+                fast += 1;
+            }
+        }
+        assert!(fast > 500, "{fast} of short values");
     }
 
     #[test]

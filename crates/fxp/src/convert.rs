@@ -12,7 +12,7 @@ use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
 
-mod narrow;
+pub(crate) mod narrow;
 
 /// What happens to a value outside the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -26,6 +26,7 @@ pub mod linear;
 pub mod real;
 pub mod rounding;
 pub mod scale;
+mod shifts;
 pub mod softmax;
 pub mod squared_error;
 pub mod statistics;

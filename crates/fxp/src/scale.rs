@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::convert::{Raw, shift_round_big};
 use crate::real::{compose, decompose};
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{ConversionStatistics, Format, Overflow, Rounding};
+use crate::{ConversionStatistics, Format, Overflow, Rounding, shift_right_round};
 
 /// How a tensor's number of fraction bits is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,32 @@ impl Range {
         let frac = (*Format::FRAC.start()..=highest).rev().find(|&frac| fits(frac));
         Some(frac.unwrap_or(*Format::FRAC.start()))
     }
+}
+
+/// The same as [`Range::largest_frac`] of ends of at most 61 bits, each.
+pub(crate) fn largest_frac(
+    (min, max): (i64, i64),
+    own: i32,
+    format: Format,
+    overflow: Overflow,
+) -> Option<i32> {
+    let longest = 64 - (min.unsigned_abs() | max.unsigned_abs()).leading_zeros() as i32;
+    if longest == 0 {
+        return None;
+    }
+    let (low, high) = overflow.ends(format);
+    let code = |raw: i64, shift: i32| match shift {
+        ..=0 => raw << -shift,
+        62.. => 0,
+        _ => shift_right_round(raw, shift as u32, Rounding::NearestEven, 0),
+    };
+    let fits = |frac: i32| {
+        let ends = [min, max].map(|raw| code(raw, own - frac));
+        low <= ends[0] && ends[1] <= high && low <= ends[1] && ends[0] <= high
+    };
+    let highest = (own + format.bits() as i32 + 1 - longest).min(*Format::FRAC.end());
+    let frac = (*Format::FRAC.start()..=highest).rev().find(|&frac| fits(frac));
+    Some(frac.unwrap_or(*Format::FRAC.start()))
 }
 
 /// The largest number of fraction bits in −64 … 64 with which a signed code of `bits` bits holds

@@ -2,7 +2,6 @@
 
 use num_bigint::BigInt;
 
-use crate::block::Values;
 use crate::real::decompose;
 use crate::{Along, Conversion, ConversionStatistics, ExactSum, Tensor};
 
@@ -57,8 +56,7 @@ impl SquaredError {
         size: usize,
     ) -> (Tensor, ConversionStatistics) {
         let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
-        let values = Values::Wide(&self.differences);
-        conversion.blocks((self.rows, self.cols), values, along, size)
+        conversion.big_blocks((self.rows, self.cols), &self.differences, along, size)
     }
 
     /// The smallest and the largest error, times `2^scale_log2`.

@@ -8,7 +8,6 @@ mod gate;
 
 pub(crate) use gate::{Ceiling, Gate};
 
-use systoliq_fxp::block::Values;
 use systoliq_fxp::scale::{Range, ends};
 use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Tensor};
 
@@ -156,7 +155,7 @@ impl Exit {
         assert!(first + values.len() <= self.len(), "results of {:?}", self.shape);
         assert!(!self.waits() || values.len() == self.len(), "all results of {:?}", self.shape);
         self.left += values.len();
-        if R::BITS < i64::BITS && (!self.axes.is_empty() || self.gates.iter().any(Gate::widens)) {
+        if R::BITS < i64::BITS && self.gates.iter().any(Gate::widens) {
             let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
             return self.pass(&mut wide, first);
         }
@@ -167,8 +166,7 @@ impl Exit {
     fn pass<R: Raw>(&mut self, values: &mut [R], first: usize) {
         self.gates.iter().for_each(|gate| gate.pass(values, first));
         if !self.axes.is_empty() {
-            let values: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
-            return self.leave_in_blocks(&values);
+            return self.leave_in_blocks(values);
         }
         if self.plan.scale.follows_range() && (self.training || self.second_pass) {
             self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);
@@ -182,11 +180,10 @@ impl Exit {
         self.statistics.merge(&self.conversion.write(values, &mut self.copies[0], first));
     }
 
-    fn leave_in_blocks(&mut self, values: &[i64]) {
+    fn leave_in_blocks<R: Raw>(&mut self, values: &[R]) {
         let size = self.plan.block().expect("a tensor with blocks").get() as usize;
         for &along in &self.axes {
-            let (tensor, statistics) =
-                self.conversion.blocks(self.shape, Values::Narrow(values), along, size);
+            let (tensor, statistics) = self.conversion.blocks(self.shape, values, along, size);
             self.statistics.merge(&statistics);
             self.copies.push(tensor);
         }

@@ -7,6 +7,10 @@ use systoliq_fxp::{Adder, Sum, Tensor};
 use crate::Engine;
 use crate::view::{Repeats, Submatrix, View};
 
+mod block_lanes;
+
+pub use block_lanes::{BlockLanes, LanesOfBlock};
+
 /// How a stored matrix becomes an operand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reading {

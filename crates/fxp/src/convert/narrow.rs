@@ -4,12 +4,13 @@
 //! type `W`, and what that gives is fitted as one of a type `M`, put into its lane, and multiplied for the sums of squares.
 
 use super::{Conversion, Overflow, Raw};
+use crate::shifts::{SHIFT_MAX, shifted, with_mode};
 use crate::statistics::{CHUNK, Products};
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Lane, Rounding};
 
 /// Whether the positions of `count` elements from `first` on have 32 bits beside bits that all share.
-pub(super) fn numbers(first: usize, count: usize) -> bool {
+pub(crate) fn numbers(first: usize, count: usize) -> bool {
     first as u64 >> 32 == (first + count.max(1) - 1) as u64 >> 32
 }
 
@@ -70,11 +71,7 @@ fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
             width: std::marker::PhantomData,
         });
         let counts = with_widest_vectors(Fit { conversion, rounded, codes });
-        statistics.overflowed += counts.overflowed;
-        statistics.beyond_half += counts.beyond_half;
-        // A zero stays one.
-        statistics.underflowed += counts.zeros - zeros;
-        statistics.nonzero += raws.len() as u64 - zeros;
+        statistics.add_counts(&counts, raws.len() as u64 - zeros);
         if conversion.squares {
             products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
         }
@@ -83,8 +80,89 @@ fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
     statistics
 }
 
+/// The most bits of the magnitude of a scaled value with a shift of its own.
+pub(crate) const BITS_OF_EACH: u32 = 61;
+
+/// Converts elements from position `first` on, each with a shift of its own, of at most [`SHIFT_MAX`] bits and, if it is negative, no
+/// further than codes reach. Scaled magnitudes have at most [`BITS_OF_EACH`]; positions are ones that [`numbers`] tells of
+/// from 0. Squares are not summed.
+pub(crate) fn convert_each<R: Raw, T: Lane>(
+    conversion: &Conversion,
+    first: usize,
+    (raws, shifts): (&[R], &[i32]),
+    codes: &mut [T],
+) -> ConversionStatistics {
+    match conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS {
+        true => each_in_chunks::<R, i32, T>(conversion, first as u32, (raws, shifts), codes),
+        false => each_in_chunks::<R, i64, T>(conversion, first as u32, (raws, shifts), codes),
+    }
+}
+
+fn each_in_chunks<R: Raw, M: Raw, T: Lane>(
+    conversion: &Conversion,
+    first: u32,
+    (raws, shifts): (&[R], &[i32]),
+    codes: &mut [T],
+) -> ConversionStatistics {
+    let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
+    debug_assert!(shifts.iter().all(|&shift| shift <= SHIFT_MAX));
+    let mut rounded = [M::zero(); CHUNK];
+    let chunks = raws.chunks(CHUNK).zip(shifts.chunks(CHUNK)).zip(codes.chunks_mut(CHUNK));
+    for (first, ((raws, shifts), codes)) in (first..).step_by(CHUNK).zip(chunks) {
+        let rounded = &mut rounded[..raws.len()];
+        let zeros = with_widest_vectors(RoundEach { conversion, first, raws, shifts, rounded });
+        let counts = with_widest_vectors(Fit { conversion, rounded, codes });
+        statistics.add_counts(&counts, raws.len() as u64 - zeros);
+    }
+    statistics
+}
+
+impl ConversionStatistics {
+    /// Adds what fitting elements did of which some were not zero. A zero stays one.
+    fn add_counts(&mut self, counts: &Counts, nonzero: u64) {
+        self.overflowed += counts.overflowed;
+        self.beyond_half += counts.beyond_half;
+        self.underflowed += nonzero - counts.nonzero;
+        self.nonzero += nonzero;
+    }
+}
+
+/// Scales and rounds elements, each with a shift of its own; says how many are zero before.
+struct RoundEach<'a, R, M> {
+    conversion: &'a Conversion,
+    first: u32,
+    raws: &'a [R],
+    shifts: &'a [i32],
+    rounded: &'a mut [M],
+}
+
+impl<R: Raw, M: Raw> VectorWork for RoundEach<'_, R, M> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        with_mode!(self.conversion.rounding, MODE => self.round::<MODE>())
+    }
+}
+
+impl<R: Raw, M: Raw> RoundEach<'_, R, M> {
+    #[inline(always)]
+    fn round<const MODE: usize>(self) -> u64 {
+        let Conversion { key, scale, .. } = *self.conversion;
+        let mut zeros = 0u32;
+        let values = self.raws.iter().zip(self.shifts).zip(self.rounded);
+        for (at, ((&raw, &shift), rounded)) in values.enumerate() {
+            zeros = zeros.wrapping_add(u32::from(raw == R::zero()));
+            let word = || key.word(self.first.wrapping_add(at as u32).into());
+            let value = raw.into().wrapping_mul(scale.into());
+            *rounded = M::nearest(shifted::<MODE>(value, shift, word));
+        }
+        zeros.into()
+    }
+}
+
 /// The bits of the longest magnitude.
-pub(super) fn longest<R: Raw>(raws: &[R]) -> u32 {
+pub(crate) fn longest<R: Raw>(raws: &[R]) -> u32 {
     R::BITS - with_widest_vectors(Magnitudes(raws)).leading_zeros()
 }
 
@@ -207,7 +285,7 @@ impl<R: Raw, W: Raw, M: Raw> Round<'_, R, W, M> {
 struct Counts {
     overflowed: u64,
     beyond_half: u64,
-    zeros: u64,
+    nonzero: u64,
 }
 
 /// Fits rounded elements, and puts them into their lanes.
@@ -237,6 +315,7 @@ impl<M: Raw, T: Lane> Fit<'_, M, T> {
     #[inline(always)]
     fn fit(self, fit: impl Fn(M) -> M) -> Counts {
         let Self { conversion, rounded, codes } = self;
+        let length = rounded.len() as u64;
         let (half_low, half_high) = conversion.overflow.half_ends(conversion.to);
         let [half_low, half_high] = [half_low, half_high].map(end::<M>);
         let (mut overflowed, mut beyond_half, mut zeros) = (M::zero(), M::zero(), M::zero());
@@ -254,7 +333,7 @@ impl<M: Raw, T: Lane> Fit<'_, M, T> {
         Counts {
             overflowed: count(overflowed),
             beyond_half: count(beyond_half),
-            zeros: count(zeros),
+            nonzero: length - count(zeros),
         }
     }
 }

@@ -186,14 +186,11 @@ impl Update {
         let frac = store.read(self.written).format().frac();
         let mut exit = store.exit_into(working, (Multiplier::ONE, frac), running.occasion(working));
         let source = store.read(self.written);
-        if exit.waits() {
-            exit.leave(&mut source.to_codes());
-            return store.accept(exit);
-        }
+        let at_once = if exit.waits() { source.len() } else { STRIP };
         if source.format().bits() < i32::BITS {
-            leave_in_strips::<i32>(source, &mut exit);
+            leave_in_strips::<i32>(source, at_once, &mut exit);
         } else {
-            leave_in_strips::<i64>(source, &mut exit);
+            leave_in_strips::<i64>(source, at_once, &mut exit);
         }
         store.accept(exit)
     }
@@ -262,10 +259,10 @@ impl Update {
     }
 }
 
-/// Lets the codes of a tensor leave, some at a time.
-fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit) {
-    let mut room = vec![R::zero(); source.len().min(STRIP)];
-    for places in strips(source.len(), STRIP) {
+/// Lets the codes of a tensor leave, so many at a time.
+fn leave_in_strips<R: Raw>(source: &Tensor, at_once: usize, exit: &mut Exit) {
+    let mut room = vec![R::zero(); source.len().min(at_once)];
+    for places in strips(source.len(), at_once) {
         exit.leave(source.widen(places, &mut room));
     }
 }
