@@ -13,7 +13,7 @@ use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Accumulator, Overflow, Sum};
 use systoliq_program::GemmTask;
-use systoliq_program::gemm::GemmShape;
+use systoliq_program::gemm::{BlockLanes, GemmShape};
 use systoliq_program::panels::{Side, Word, word_panels};
 
 use super::streams::{Moving, PieceStreams, Staying, Streams};
@@ -42,12 +42,21 @@ pub fn accumulator_toggles(mapping: &Mapping, task: &GemmTask<'_>) -> u64 {
         false => sum_bits <= bits,
     };
     let plain = task.adder.shift == 0 && task.adder.run().is_none();
-    match is_limited {
-        false if plain && fits(32) => toggles::<Plain<i32, false>, 32>(&run, task),
-        true if plain && fits(32) => toggles::<Plain<i32, true>, 32>(&run, task),
-        false if plain && fits(64) => toggles::<Plain<i64, false>, 16>(&run, task),
-        true if plain && fits(64) => toggles::<Plain<i64, true>, 16>(&run, task),
-        _ => toggles::<Other<'_>, 16>(&run, task),
+    if plain && fits(32) {
+        return match is_limited {
+            false => toggles::<_, 32>(&run, task, Plain::<i32, false>::of(task)),
+            true => toggles::<_, 32>(&run, task, Plain::<i32, true>::of(task)),
+        };
+    }
+    if plain && fits(64) {
+        return match is_limited {
+            false => toggles::<_, 16>(&run, task, Plain::<i64, false>::of(task)),
+            true => toggles::<_, 16>(&run, task, Plain::<i64, true>::of(task)),
+        };
+    }
+    match BlockLanes::of(task).filter(|_| task.widths().total() <= u64::BITS) {
+        Some(lanes) => toggles::<_, 16>(&run, task, Blocked::of(mapping, task, &lanes)),
+        None => toggles::<_, 16>(&run, task, Other::of(task)),
     }
 }
 
@@ -56,12 +65,17 @@ fn is_limited(accumulator: &Accumulator) -> bool {
     accumulator.overflow != Overflow::Wrap && accumulator.limits_each()
 }
 
+/// Whether lines of B, and not of A, are beside the rows of the array, whose columns have the others.
+fn is_swapped(mapping: &Mapping) -> bool {
+    mapping.stationary == Stationary::Input
+}
+
 /// Of sums that are made so, `N` columns side by side.
-fn toggles<'t, A: Add<'t>, const N: usize>(run: &GemmRun, task: &'t GemmTask<'t>) -> u64
+fn toggles<A: Add, const N: usize>(run: &GemmRun, task: &GemmTask<'_>, add: A) -> u64
 where
     i64: AsPrimitive<A::Code>,
 {
-    let pieces = prefixes::<A, N>(run, task);
+    let pieces = prefixes::<A, N>(run, task, add);
     let streams = Streams { run, pieces };
     if run.mapping.output_stays() {
         with_widest_vectors(Staying(streams))
@@ -70,15 +84,16 @@ where
     }
 }
 
-fn prefixes<'t, A: Add<'t>, const N: usize>(
+fn prefixes<A: Add, const N: usize>(
     run: &GemmRun,
-    task: &'t GemmTask<'t>,
+    task: &GemmTask<'_>,
+    add: A,
 ) -> Vec<PieceStreams<A::Register>>
 where
     i64: AsPrimitive<A::Code>,
 {
     let mapping = &run.mapping;
-    let swapped = mapping.stationary == Stationary::Input;
+    let swapped = is_swapped(mapping);
     let (left, top) = if swapped { (&task.b, &task.a) } else { (&task.a, &task.b) };
     let (left_side, top_side) = if swapped { (Side::B, Side::A) } else { (Side::A, Side::B) };
     let GemmShape { k, n, .. } = mapping.shape;
@@ -86,7 +101,7 @@ where
     let top = word_panels(top, top_side, N, 0);
     let prefixes = |lines: Range<usize>| {
         with_widest_vectors(Prefixes::<A, N> {
-            add: A::new(task),
+            add,
             left: &left[lines.start * k..lines.end * k],
             top: &top,
             k,
@@ -104,15 +119,13 @@ where
 }
 
 /// How a product is added to a sum.
-trait Add<'t>: Copy {
+trait Add: Copy {
     /// What operands are kept in.
     type Code: Word;
     /// A sum on its way.
     type State: Copy + Default;
     /// What its registers hold.
     type Register: PrimInt;
-
-    fn new(task: &'t GemmTask<'t>) -> Self;
 
     /// Adds product `k` to the sum of output `index`.
     fn add(
@@ -123,8 +136,26 @@ trait Add<'t>: Copy {
         k: usize,
     ) -> Self::State;
 
+    /// Adds what ends with product `k` to neighbouring sums, if that is not done with each product.
+    #[inline(always)]
+    fn end_run<const N: usize>(self, _sums: &mut [Self::State; N], _from: SumPlace, _k: usize) {}
+
     /// What the registers hold.
     fn register(self, sum: Self::State) -> Self::Register;
+}
+
+/// The ends of an accumulator, or of a word that holds all sums, if they are not limited on their way.
+fn ends<W: Word>(accumulator: &Accumulator) -> (W, W) {
+    let (low, high) = match is_limited(accumulator) {
+        true => (W::from(accumulator.ends().0), W::from(accumulator.ends().1)),
+        false => (None, None),
+    };
+    (low.unwrap_or(W::min_value()), high.unwrap_or(W::max_value()))
+}
+
+/// The lowest `bits` bits, and all if there are no more.
+fn low_bits<W: Word>(bits: u32) -> W {
+    (!W::zero()).unsigned_shr(W::BITS - bits.min(W::BITS))
 }
 
 /// Products that are not rounded, in words that hold all that may happen; sums are limited on their way,
@@ -137,23 +168,17 @@ struct Plain<W, const LIMITED: bool> {
     mask: W,
 }
 
-impl<W: Word + Default, const LIMITED: bool> Add<'_> for Plain<W, LIMITED> {
+impl<W: Word, const LIMITED: bool> Plain<W, LIMITED> {
+    fn of(task: &GemmTask<'_>) -> Self {
+        let (low, high) = ends(&task.adder.accumulator);
+        Self { low, high, mask: low_bits(task.widths().sum) }
+    }
+}
+
+impl<W: Word + Default, const LIMITED: bool> Add for Plain<W, LIMITED> {
     type Code = W;
     type State = W;
     type Register = W;
-
-    fn new(task: &GemmTask<'_>) -> Self {
-        let accumulator = &task.adder.accumulator;
-        let (low, high) = match LIMITED {
-            true => (W::from(accumulator.ends().0), W::from(accumulator.ends().1)),
-            false => (None, None),
-        };
-        Self {
-            low: low.unwrap_or(W::min_value()),
-            high: high.unwrap_or(W::max_value()),
-            mask: (!W::zero()).unsigned_shr(W::BITS - task.widths().sum.min(W::BITS)),
-        }
-    }
 
     #[inline(always)]
     fn add(self, sum: W, [left, top]: [W; 2], _: impl FnOnce() -> usize, _: usize) -> W {
@@ -167,6 +192,70 @@ impl<W: Word + Default, const LIMITED: bool> Add<'_> for Plain<W, LIMITED> {
     }
 }
 
+/// Sums of blocks that are aligned and added in 64-bit lanes. A word holds both registers: that of the block is above that
+/// of the sum.
+#[derive(Clone, Copy)]
+struct Blocked<'t> {
+    lanes: &'t BlockLanes,
+    /// Of which operand neighbouring sums have different lines, and how many it has.
+    side: Side,
+    cols: usize,
+    low: i64,
+    high: i64,
+    widths: Widths,
+    /// The bit of the sum of a block that tells its sign, if it has one.
+    sign: i64,
+}
+
+impl<'t> Blocked<'t> {
+    fn of(mapping: &Mapping, task: &GemmTask<'_>, lanes: &'t BlockLanes) -> Self {
+        let (low, high) = ends(&task.adder.accumulator);
+        let side = if is_swapped(mapping) { Side::A } else { Side::B };
+        let (cols, widths) = (mapping.extents().cols, task.widths());
+        let is_signed = [task.a, task.b].iter().any(|of| of.tensor.format().is_signed());
+        let sign = if is_signed { 1 << (widths.chunk - 1) } else { 0 };
+        Self { lanes, side, cols, low, high, widths, sign }
+    }
+}
+
+impl Add for Blocked<'_> {
+    type Code = i32;
+    type State = i64;
+    type Register = i64;
+
+    #[inline(always)]
+    fn add(self, sum: i64, [left, top]: [i32; 2], _: impl FnOnce() -> usize, _: usize) -> i64 {
+        let product = i64::from(left).wrapping_mul(i64::from(top));
+        sum.wrapping_add(product.wrapping_shl(self.widths.sum))
+    }
+
+    #[inline(always)]
+    fn end_run<const N: usize>(
+        self,
+        sums: &mut [i64; N],
+        SumPlace { line, col }: SumPlace,
+        k: usize,
+    ) {
+        let Some(block) = self.lanes.ending_with(k) else { return };
+        let cols = col..self.cols.min(col + N);
+        let Self { low, high, widths, sign, .. } = self;
+        let [sum_bits, block_bits] = [widths.sum, widths.chunk].map(low_bits::<i64>);
+        let blocks = sums.map(|sum| (((sum >> widths.sum) & block_bits) ^ sign).wrapping_sub(sign));
+        let beside = i64::BITS - widths.sum;
+        let sums = &mut sums[..cols.len()];
+        let lanes = self.lanes.lanes(block, self.side, cols.clone());
+        lanes.align(line, &blocks[..cols.len()], sums.iter_mut(), |sum, aligned| {
+            let limited = ((*sum << beside) >> beside).wrapping_add(aligned).max(low).min(high);
+            *sum = limited & sum_bits;
+        });
+    }
+
+    #[inline(always)]
+    fn register(self, sum: i64) -> i64 {
+        sum & low_bits::<i64>(self.widths.total())
+    }
+}
+
 /// Everything else, through the adder itself.
 #[derive(Clone, Copy)]
 struct Other<'t> {
@@ -176,15 +265,17 @@ struct Other<'t> {
     last: usize,
 }
 
-impl<'t> Add<'t> for Other<'t> {
-    type Code = i64;
-    type State = Sum;
-    type Register = u128;
-
-    fn new(task: &'t GemmTask<'t>) -> Self {
+impl<'t> Other<'t> {
+    fn of(task: &'t GemmTask<'t>) -> Self {
         let GemmShape { m, n, .. } = task.shape();
         Self { task, widths: task.widths(), last: (m * n).saturating_sub(1) }
     }
+}
+
+impl Add for Other<'_> {
+    type Code = i64;
+    type State = Sum;
+    type Register = u128;
 
     fn add(
         self,
@@ -205,7 +296,7 @@ impl<'t> Add<'t> for Other<'t> {
 }
 
 /// All prefixes of all sums of `left[line][k] · top[panel][k][col]`.
-struct Prefixes<'a, 't, A: Add<'t>, const N: usize> {
+struct Prefixes<'a, A: Add, const N: usize> {
     add: A,
     left: &'a [A::Code],
     top: &'a [A::Code],
@@ -225,7 +316,7 @@ const STEPS: usize = 1 << 24;
 /// How many k are gone through before it is the next line's turn, where registers see one k each.
 const K_AT_ONCE: usize = 64;
 
-impl<'t, A: Add<'t>, const N: usize> VectorWork for Prefixes<'_, 't, A, N> {
+impl<A: Add, const N: usize> VectorWork for Prefixes<'_, A, N> {
     type Output = PieceStreams<A::Register>;
 
     #[inline(always)]
@@ -263,25 +354,34 @@ struct SumPlace {
     col: usize,
 }
 
-impl<'t, A: Add<'t>, const N: usize> Prefixes<'_, 't, A, N> {
-    /// The next prefix of one of some neighbouring sums.
+impl<A: Add, const N: usize> Prefixes<'_, A, N> {
+    /// The next prefixes of neighbouring sums.
     #[inline(always)]
     fn next(
         &self,
-        sum: A::State,
-        codes: [A::Code; 2],
-        (from, lane): (SumPlace, usize),
+        sums: &[A::State; N],
+        (left, top): (A::Code, &[A::Code; N]),
+        from: SumPlace,
         k: usize,
-    ) -> A::State {
-        let index =
-            || (self.first_line + from.line) * self.strides.0 + (from.col + lane) * self.strides.1;
-        self.add.add(sum, codes, index, k)
+    ) -> [A::State; N] {
+        let line = self.first_line + from.line;
+        let mut next = *sums;
+        for lane in 0..N {
+            let index = || line * self.strides.0 + (from.col + lane) * self.strides.1;
+            next[lane] = self.add.add(sums[lane], [left, top[lane]], index, k);
+        }
+        self.add.end_run(&mut next, SumPlace { line, ..from }, k);
+        next
     }
 
-    /// Bits that flip as a register takes the next prefix.
+    /// Counts bits that flip as registers take other prefixes.
     #[inline(always)]
-    fn flips(&self, before: A::State, after: A::State) -> u32 {
-        (self.add.register(before) ^ self.add.register(after)).count_ones()
+    fn count(&self, within: &mut [u32; N], before: &[A::State; N], after: &[A::State; N]) {
+        for lane in 0..N {
+            let flips = self.add.register(before[lane]) ^ self.add.register(after[lane]);
+            // A check would forbid vectors.
+            within[lane] = within[lane].wrapping_add(flips.count_ones());
+        }
     }
 
     /// One sum per register.
@@ -295,10 +395,7 @@ impl<'t, A: Add<'t>, const N: usize> Prefixes<'_, 't, A, N> {
     ) {
         let place = from.line * self.cols + from.col;
         let lanes = place..place + N.min(self.cols - from.col);
-        let mut sums = [A::State::default(); N];
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum = self.next(*sum, [left[0], top[0][lane]], (from, lane), 0);
-        }
+        let mut sums = self.next(&[A::State::default(); N], (left[0], &top[0]), from, 0);
         for (first, sum) in streams.first[lanes.clone()].iter_mut().zip(sums) {
             *first = self.add.register(sum);
         }
@@ -307,12 +404,9 @@ impl<'t, A: Add<'t>, const N: usize> Prefixes<'_, 't, A, N> {
             let steps = k..left.len().min(k + STEPS);
             let mut within = [0u32; N];
             for (&left, top) in left[steps.clone()].iter().zip(&top[steps.clone()]) {
-                for lane in 0..N {
-                    let sum = self.next(sums[lane], [left, top[lane]], (from, lane), k);
-                    // A check would forbid vectors.
-                    within[lane] = self.flips(sums[lane], sum).wrapping_add(within[lane]);
-                    sums[lane] = sum;
-                }
+                let next = self.next(&sums, (left, top), from, k);
+                self.count(&mut within, &sums, &next);
+                sums = next;
                 k += 1;
             }
             for (sum, within) in streams.within[lanes.clone()].iter_mut().zip(within) {
@@ -342,14 +436,9 @@ impl<'t, A: Add<'t>, const N: usize> Prefixes<'_, 't, A, N> {
                 let left = &self.left[line * self.k + first..][..top.len()];
                 let mut sums = *begun;
                 for (at, ((&left, top), held)) in left.iter().zip(top).zip(&mut held).enumerate() {
-                    for lane in 0..N {
-                        let place = (SumPlace { line, col }, lane);
-                        let sum = self.next(sums[lane], [left, top[lane]], place, first + at);
-                        let flips = self.flips(held.sums[lane], sum);
-                        held.within[lane] = held.within[lane].wrapping_add(flips);
-                        held.sums[lane] = sum;
-                        sums[lane] = sum;
-                    }
+                    sums = self.next(&sums, (left, top), SumPlace { line, col }, first + at);
+                    self.count(&mut held.within, &held.sums, &sums);
+                    held.sums = sums;
                 }
                 *begun = sums;
                 if line == 0 || line + 1 == lines || line.is_multiple_of(STEPS) {
