@@ -11,8 +11,9 @@ use std::ops::Range;
 
 use num_bigint::BigInt;
 
+use crate::convert::Converted;
 use crate::convert::narrow::{self, BITS_OF_EACH};
-use crate::convert::{Converted, aligned};
+use crate::convert::reals::aligned;
 use crate::real::decompose;
 use crate::scale;
 use crate::shifts::SHIFT_MAX;
@@ -147,12 +148,8 @@ impl Conversion {
             cols,
             values,
             blocks: Blocks::new(along, size, (rows, cols)),
-            products: BTreeMap::new(),
         };
-        let mut statistics = fill_codes!(tensor, |codes| bands.convert(codes));
-        for (frac, products) in bands.products {
-            self.with_frac(frac).finish(&mut statistics, products);
-        }
+        let statistics = fill_codes!(tensor, |codes| bands.convert(codes));
         (tensor.with_blocks(bands.blocks), statistics)
     }
 
@@ -300,8 +297,28 @@ struct Bands<'a, R> {
     cols: usize,
     values: &'a [R],
     blocks: Blocks,
-    /// Sums of products by the fraction bits of codes.
-    products: BTreeMap<i32, Products>,
+}
+
+/// Elements whose codes have the same fraction bits, with the sums of the products of those before them.
+struct Alike<R, T> {
+    products: Products,
+    raws: Vec<R>,
+    codes: Vec<T>,
+}
+
+impl<R: Raw, T: Lane> Alike<R, T> {
+    fn new() -> Self {
+        Self { products: Products::default(), raws: Vec::new(), codes: Vec::new() }
+    }
+
+    /// Adds the products of all elements, of which none is longer than `bits` say, nor its code.
+    fn add_up(&mut self, bits: [u32; 2]) {
+        for (raws, codes) in self.raws.chunks(CHUNK).zip(self.codes.chunks(CHUNK)) {
+            self.products.add_chunk(raws, codes, bits);
+        }
+        self.raws.clear();
+        self.codes.clear();
+    }
 }
 
 impl<R: Raw> Bands<'_, R> {
@@ -312,6 +329,7 @@ impl<R: Raw> Bands<'_, R> {
         let count = self.blocks.shape.1;
         let (mut least, mut most) = (vec![R::zero(); count], vec![R::zero(); count]);
         let mut shifts = vec![0; cols];
+        let mut alike = BTreeMap::new();
         let mut statistics = ConversionStatistics::default();
         let bands = values.chunks(rows * cols.max(1)).zip(codes.chunks_mut(rows * cols.max(1)));
         for (band, (raws, codes)) in bands.enumerate() {
@@ -345,34 +363,45 @@ impl<R: Raw> Bands<'_, R> {
                 statistics.merge(&of_row);
             }
             if conversion.squares {
-                self.add_products(fracs, (raws, codes));
+                self.gather(fracs, (raws, codes), &mut alike);
             }
+        }
+        for (frac, mut alike) in alike {
+            alike.add_up(self.bits());
+            self.conversion.with_frac(frac).finish(&mut statistics, alike.products);
         }
         statistics
     }
 
-    /// Adds the products of each block of a band.
-    fn add_products<T: Lane>(&mut self, band: Range<usize>, (raws, codes): (&[R], &[T])) {
-        let Self { conversion, cols, .. } = *self;
+    /// The most bits of a value and of a code.
+    fn bits(&self) -> [u32; 2] {
+        [self.longest, self.conversion.to.bits()]
+    }
+
+    /// Lays the elements of a band to those that are like them, and adds the products of as many as are worth it.
+    fn gather<T: Lane>(
+        &self,
+        band: Range<usize>,
+        (raws, codes): (&[R], &[T]),
+        alike: &mut BTreeMap<i32, Alike<R, T>>,
+    ) {
+        let cols = self.cols;
         let Blocks { along, size, fracs, .. } = &self.blocks;
-        let (mut some_raws, mut some_codes) = (Vec::new(), Vec::new());
         for (at, frac) in fracs[band].iter().enumerate() {
-            let (raws, codes) = match along {
+            let alike = alike.entry(*frac).or_insert_with(Alike::new);
+            match along {
                 Along::Row => {
                     let places = at * size..cols.min((at + 1) * size);
-                    (&raws[places.clone()], &codes[places])
+                    alike.raws.extend_from_slice(&raws[places.clone()]);
+                    alike.codes.extend_from_slice(&codes[places]);
                 }
                 Along::Column => {
-                    some_raws.clear();
-                    some_raws.extend(raws[at..].iter().step_by(cols));
-                    some_codes.clear();
-                    some_codes.extend(codes[at..].iter().step_by(cols));
-                    (&*some_raws, &*some_codes)
+                    alike.raws.extend(raws[at..].iter().step_by(cols));
+                    alike.codes.extend(codes[at..].iter().step_by(cols));
                 }
-            };
-            let products = self.products.entry(*frac).or_default();
-            for (raws, codes) in raws.chunks(CHUNK).zip(codes.chunks(CHUNK)) {
-                products.add_chunk(raws, codes, [self.longest, conversion.to.bits()]);
+            }
+            if alike.raws.len() >= CHUNK {
+                alike.add_up(self.bits());
             }
         }
     }

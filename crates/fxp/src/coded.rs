@@ -1,6 +1,6 @@
 //! Rows of a matrix of few different values, of which some are converted at a time through a table.
 
-use crate::convert::{aligned, without_zeros};
+use crate::convert::reals::{aligned, without_zeros};
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::vectors::{add_up, look_up, prefetch};

@@ -6,13 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
 
-use crate::real::decompose;
 use crate::rounding::Wide;
 use crate::statistics::Products;
 use crate::tensor::fill_codes;
 use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
 
 pub(crate) mod narrow;
+pub(crate) mod reals;
 
 /// What happens to a value outside the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -322,45 +322,6 @@ impl Conversion {
         statistics
     }
 
-    /// Converts real values, each exactly: `values[i]` is `m · 2^-f` for integers `m` and `f`, and
-    /// `from_frac` is not used.
-    ///
-    /// # Panics
-    ///
-    /// If a value is not finite, or `values` does not hold `rows · cols` elements.
-    pub fn reals(
-        &self,
-        rows: usize,
-        cols: usize,
-        values: &[f64],
-    ) -> (Tensor, ConversionStatistics) {
-        assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
-        if let Some(RealScale { scale, frac, bits }) = RealScale::of(values) {
-            let zeros = zeros(bits, frac, self.to.frac());
-            let conversion = Self { from_frac: frac - zeros as i32, ..*self };
-            let mut tensor = Tensor::zeros(self.to, rows, cols);
-            let (mut statistics, mut raws) = (ConversionStatistics::default(), [0; REALS]);
-            for (at, values) in values.chunks(REALS).enumerate() {
-                let raws = &mut raws[..values.len()];
-                let scaled = raws.iter_mut().zip(values);
-                scaled.for_each(|(raw, value)| *raw = ((value * scale) as i64) >> zeros);
-                statistics.merge(&conversion.write(raws, &mut tensor, at * REALS));
-            }
-            return (tensor, statistics);
-        }
-        let parts = values.iter().map(|&value| decompose(value).expect("a finite value"));
-        let mut statistics = ConversionStatistics::default();
-        let mut tensor = Tensor::zeros(self.to, rows, cols);
-        fill_codes!(tensor, |codes| {
-            for (index, ((raw, from_frac), code)) in (0..).zip(parts.zip(codes)) {
-                let conversion = Self { from_frac, ..*self };
-                let (raw, code) = (std::iter::once(i128::from(raw)), std::slice::from_mut(code));
-                statistics.merge(&conversion.convert_wide(index, raw, code));
-            }
-        });
-        (tensor, statistics)
-    }
-
     /// Converts 64-bit elements from position `first` on, each in 128 bits or, where these do not
     /// suffice, in any number.
     fn convert_wide<T: Lane>(
@@ -421,61 +382,6 @@ impl Bits {
         let most = width as i32 - 3;
         self.scaled <= most && (0..=most).contains(&self.shift) && self.code + 2 <= width
     }
-}
-
-/// How many real values are made integers at once.
-const REALS: usize = 1 << 10;
-
-/// What makes values 61-bit integers with common fraction bits.
-struct RealScale {
-    /// What they are multiplied by.
-    scale: f64,
-    /// The fraction bits.
-    frac: i32,
-    /// All bits of all integers.
-    bits: i64,
-}
-
-impl RealScale {
-    /// Of values that all are such integers exactly.
-    fn of(values: &[f64]) -> Option<Self> {
-        let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        let (odd, odd_frac) = decompose(largest)?;
-        // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.
-        let frac = 61 - bit_length(odd.into()) + odd_frac;
-        if !(-900..=900).contains(&frac) {
-            return None;
-        }
-        let scale = 2f64.powi(frac);
-        let (mut exact, mut bits) = (true, 0);
-        for &value in values {
-            let scaled = value * scale;
-            let raw = scaled as i64;
-            // A value far below the largest may leave the range of floats as it is scaled.
-            exact &= (raw as f64 == scaled) & ((raw != 0) | (value == 0.0));
-            bits |= raw;
-        }
-        exact.then_some(Self { scale, frac, bits })
-    }
-}
-
-/// Values as 61-bit integers with common fraction bits, if all are such exactly.
-pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
-    let RealScale { scale, frac, .. } = RealScale::of(values)?;
-    Some((values.iter().map(|value| (value * scale) as i64).collect(), frac))
-}
-
-/// How many low bits none of some integers has, as long as `least` fraction bits are left.
-fn zeros(bits: i64, frac: i32, least: i32) -> u32 {
-    let zeros = if bits == 0 { 0 } else { bits.trailing_zeros() };
-    zeros.min((frac - least).max(0) as u32).min(63)
-}
-
-/// The same values without low bits that none of them has, as long as `least` fraction bits are left.
-pub(crate) fn without_zeros(mut raws: Vec<i64>, frac: i32, least: i32) -> (Vec<i64>, i32) {
-    let zeros = zeros(raws.iter().fold(0, |bits, raw| bits | raw), frac, least);
-    raws.iter_mut().for_each(|raw| *raw = raw.wrapping_shr(zeros));
-    (raws, frac - zeros as i32)
 }
 
 /// The number of bits of `|value|`; 0 for 0.
