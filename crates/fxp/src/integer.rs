@@ -52,6 +52,15 @@ impl ExactInteger {
         }
     }
 
+    /// The zero bits below its lowest one; none of 0.
+    pub fn trailing_zeros(&self) -> u64 {
+        match &self.0 {
+            Size::Short(0) => 0,
+            Size::Short(value) => value.trailing_zeros().into(),
+            Size::Long(value) => value.trailing_zeros().unwrap_or(0),
+        }
+    }
+
     /// The nearest float; infinite beyond the range of floats.
     pub fn to_f64(&self) -> f64 {
         match &self.0 {

@@ -8,7 +8,7 @@ use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ExactInteger, Lane};
 
 /// An exact sum of integers times powers of two.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ExactSum {
     mantissa: ExactInteger,
     exponent: i32,
@@ -37,6 +37,17 @@ impl ExactSum {
             value <<= (exponent - self.exponent).unsigned_abs();
         }
         self.mantissa += value;
+    }
+
+    /// The mantissa without zeros at its end, and its exponent: the same however the sum was made.
+    fn canonical(&self) -> (ExactInteger, i32) {
+        if self.is_zero() {
+            return Default::default();
+        }
+        let zeros = self.mantissa.trailing_zeros() as u32;
+        let mut mantissa = self.mantissa.clone();
+        mantissa >>= zeros;
+        (mantissa, self.exponent + zeros as i32)
     }
 
     /// Adds another sum.
@@ -74,6 +85,14 @@ impl ExactSum {
     }
 }
 
+impl PartialEq for ExactSum {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for ExactSum {}
+
 /// `value · 2^exponent` without intermediate overflow.
 fn scale_by_power_of_two(mut value: f64, mut exponent: i32) -> f64 {
     while exponent != 0 && value != 0.0 && value.is_finite() {
@@ -84,10 +103,11 @@ fn scale_by_power_of_two(mut value: f64, mut exponent: i32) -> f64 {
     value
 }
 
-/// Written as `"mantissa*2^exponent"`, both decimal.
+/// Written as `"mantissa*2^exponent"`, both decimal, the mantissa odd or 0.
 impl Serialize for ExactSum {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}*2^{}", self.mantissa, self.exponent))
+        let (mantissa, exponent) = self.canonical();
+        serializer.collect_str(&format_args!("{mantissa}*2^{exponent}"))
     }
 }
 
@@ -392,6 +412,28 @@ mod tests {
         assert!(difference.is_zero());
         let text = serde_json::to_string(&forward).unwrap();
         assert_eq!(serde_json::from_str::<ExactSum>(&text).unwrap(), forward);
+    }
+
+    #[test]
+    fn a_sum_is_equal_and_written_alike_however_it_was_made() {
+        let sum = |terms: &[(i64, i32)]| {
+            let mut sum = ExactSum::default();
+            terms.iter().for_each(|&(value, exponent)| sum.add(value, exponent));
+            sum
+        };
+        let expected = sum(&[(5, -3)]);
+        for terms in [
+            &[(40, -6)][..],
+            &[(3, -3), (1, -2)],
+            &[(1, -9), (32, -6), (63, -9), (-1, -9), (1, -9)],
+        ] {
+            let found = sum(terms);
+            assert_eq!(found, expected, "{terms:?}");
+            assert_eq!(serde_json::to_string(&found).unwrap(), r#""5*2^-3""#);
+        }
+        let nothing = sum(&[(1, -9), (-1, -9)]);
+        assert_eq!(nothing, ExactSum::default());
+        assert_eq!(serde_json::to_string(&nothing).unwrap(), r#""0*2^0""#);
     }
 
     #[test]

@@ -374,7 +374,10 @@ fn tensors(report: &Report) -> String {
     }
     let mut text = table.text();
     if report.precision.iter().any(|tensor| matches!(tensor.sqnr, Sqnr::Sampled(_))) {
-        line!(text, " SQNR of 1 step of 16, which tells little of the rest; of all with training.sqnr=exact");
+        line!(
+            text,
+            " SQNR of 1 step of 16, which tells little of the rest; of all with training.sqnr=exact"
+        );
     }
     for tensor in &report.precision {
         if let Some(initial) = tensor.initial.filter(|initial| initial.saturation_rate > 0.0) {
