@@ -173,7 +173,7 @@ fn a_step_of_a_graph_is_that_of_golden() {
             };
             let expected = golden.numbers(&found, quantity).expect("numbers of golden");
             let ours = store.tensor(id).expect("a tensor that is written").to_reals();
-            for (ours, expected) in ours.iter().zip(&expected) {
+            for (ours, &expected) in ours.iter().zip(&expected) {
                 let off = (ours - expected).abs() / expected.abs().max(1.0);
                 assert!(off < 1e-3, "graph {number}, {}: {ours} for {expected}", decl.name);
             }

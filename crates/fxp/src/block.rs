@@ -211,10 +211,10 @@ impl Conversion {
     /// # Panics
     ///
     /// If a value is not finite, or as [`blocks`](Self::blocks).
-    pub fn real_blocks(
+    pub fn real_blocks<V: Copy + Into<f64>>(
         &self,
         shape: (usize, usize),
-        values: &[f64],
+        values: &[V],
         along: Along,
         size: usize,
     ) -> (Tensor, ConversionStatistics) {
@@ -223,7 +223,7 @@ impl Conversion {
             return conversion.blocks(shape, &raws, along, size);
         }
         let parts: Vec<(i64, i32)> =
-            values.iter().map(|&value| decompose(value).expect("a finite value")).collect();
+            values.iter().map(|&value| decompose(value.into()).expect("a finite value")).collect();
         let from_frac = parts.iter().map(|&(_, frac)| frac).max().unwrap_or(0);
         let raws: Vec<BigInt> =
             parts.iter().map(|&(raw, frac)| BigInt::from(raw) << (from_frac - frac)).collect();

@@ -92,8 +92,8 @@ impl Combination {
     /// # Panics
     ///
     /// If a value is not finite.
-    pub fn of_reals(values: &[f64]) -> Self {
-        let exact = |&value| decompose(value).expect("a finite value");
+    pub fn of_reals<V: Copy + Into<f64>>(values: &[V]) -> Self {
+        let exact = |&value: &V| decompose(value.into()).expect("a finite value");
         let exact: Vec<(i64, i32)> = values.iter().map(exact).collect();
         let frac = exact.iter().map(|&(_, frac)| frac).max().unwrap_or_default();
         let aligned = exact.into_iter().map(|(raw, own)| BigInt::from(raw) << (frac - own));

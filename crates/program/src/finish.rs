@@ -120,6 +120,8 @@ pub struct Exit {
     pub(crate) history: History,
     /// Whether it has to see all values first.
     pub(crate) second_pass: bool,
+    /// Whether it has chosen.
+    pub(crate) chosen: bool,
     /// What is written.
     pub(crate) copies: Vec<Tensor>,
     pub(crate) statistics: ConversionStatistics,
@@ -142,7 +144,7 @@ impl Exit {
 
     /// Whether all have to leave at once.
     pub fn waits(&self) -> bool {
-        self.second_pass || !self.axes.is_empty()
+        !self.chosen || !self.axes.is_empty()
     }
 
     /// Lets results leave, those behind the ones that left before; they are changed on the way.
@@ -168,16 +170,31 @@ impl Exit {
         if !self.axes.is_empty() {
             return self.leave_in_blocks(values);
         }
-        if self.plan.scale.follows_range() && (self.training || self.second_pass) {
-            self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);
-        }
-        if self.second_pass {
-            let frac = self.history.choose(self.plan.scale, self.plan.format, self.fit());
-            self.conversion.to = self.plan.format.with_frac(frac);
-            let spare = self.copies.pop();
-            self.copies.push(self.room(spare));
+        self.see(values);
+        if !self.chosen {
+            self.choose();
         }
         self.statistics.merge(&self.conversion.write(values, &mut self.copies[0], first));
+    }
+
+    /// Looks at values behind the gates, if the scale asks for their range.
+    pub(crate) fn see<R: Raw>(&mut self, values: &[R]) {
+        if self.asks_range() {
+            self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);
+        }
+    }
+
+    /// Has the scale choose by the values that were seen, which are all.
+    pub(crate) fn choose(&mut self) {
+        let frac = self.history.choose(self.plan.scale, self.plan.format, self.fit());
+        self.conversion.to = self.plan.format.with_frac(frac);
+        let spare = self.copies.pop();
+        self.copies.push(self.room(spare));
+        self.chosen = true;
+    }
+
+    fn asks_range(&self) -> bool {
+        self.plan.scale.follows_range() && (self.training || self.second_pass)
     }
 
     fn leave_in_blocks<R: Raw>(&mut self, values: &[R]) {
@@ -196,9 +213,10 @@ impl Exit {
 
     /// The fraction bits that fit all values so far, if the scale asks for them.
     pub(crate) fn fit(&self) -> Option<i32> {
-        let asked = self.plan.scale.follows_range() && (self.training || self.second_pass);
         let (min, max) = self.ends.unwrap_or_default();
         let range = || Range::of(&[min, max], self.conversion.scale, self.conversion.from_frac);
-        asked.then(|| range().largest_frac(self.plan.format, self.plan.overflow)).flatten()
+        self.asks_range()
+            .then(|| range().largest_frac(self.plan.format, self.plan.overflow))
+            .flatten()
     }
 }

@@ -64,6 +64,12 @@ struct Slot {
     version: Version,
 }
 
+impl Slot {
+    fn unwritten() -> Self {
+        Self { copies: Vec::new(), version: Version::next() }
+    }
+}
+
 /// The tensors of a program and the state of their scales.
 #[derive(Debug)]
 pub struct Store {
@@ -101,10 +107,9 @@ impl Store {
     /// A store without weights, whose scales remember nothing.
     fn blank(program: &Arc<Program>) -> Self {
         let count = program.tensors.len();
-        let slot = || Slot { copies: Vec::new(), version: Version::next() };
         Self {
             program: Arc::clone(program),
-            slots: std::iter::repeat_with(slot).take(count).collect(),
+            slots: std::iter::repeat_with(Slot::unwritten).take(count).collect(),
             scales: vec![History::default(); count],
             softmax: Arc::new(SoftmaxUnit::new(program.softmax)),
             labels: Vec::new(),
@@ -346,6 +351,7 @@ impl Store {
             training,
             history,
             second_pass,
+            chosen: !second_pass,
             copies: Vec::new(),
             statistics: ConversionStatistics::default(),
             ends: None,
@@ -436,6 +442,17 @@ impl Store {
         }
         self.put(id, copies);
         statistics
+    }
+
+    /// Gives back the memory of all that does not outlast a step, whose tensors are unwritten after it.
+    pub fn free_step(&mut self) {
+        for (slot, decl) in self.slots.iter_mut().zip(&self.program.tensors) {
+            if !decl.role.outlasts_a_step() {
+                *slot = Slot::unwritten();
+            }
+        }
+        self.spare = Vec::new();
+        self.asked = Vec::new();
     }
 
     /// Gives a tensor other codes.

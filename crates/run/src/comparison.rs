@@ -1,8 +1,8 @@
 //! How far a fixed-point network is from its golden model, tensor by tensor.
 //!
 //! A *probe* takes one batch, the first training samples in data order, through forward and
-//! backward pass of both networks, between epochs and without an update. It looks at a copy of the
-//! store under random words of its own, so that the run goes on as if nobody had looked. Each
+//! backward pass of both networks, between epochs and without an update, under random words of its
+//! own. What outlasts a step stays as it is, so that the run goes on as if nobody had looked. Each
 //! tensor that has a counterpart in floating point is compared twice:
 //!
 //! - `own`: with the run's own weights and scales, so that what drifted apart over the run is part
@@ -13,9 +13,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use ndarray::ArrayViewD;
 use serde::{Deserialize, Serialize};
 use systoliq_nn::golden::Real;
-use systoliq_nn::{Answers, DataSet, Golden, Gradients, Parameters, Predicted, Quantity, Training};
+use systoliq_nn::{Answers, DataSet, Golden, Gradients, Predicted, Quantity, Training};
 use systoliq_program::{Engine, Step, Store, TensorId};
 
 use systoliq_nn::Extended;
@@ -182,13 +183,10 @@ pub(crate) struct Counterparts<'a, F> {
 }
 
 impl<F: Real> Counterparts<'_, F> {
-    /// The numbers of a quantity, row by row, as fixed point scales them; `None` if golden has none.
-    fn of(&self, quantity: Quantity) -> Option<Vec<f64>> {
-        let mut numbers = self.golden.numbers(self.found, quantity)?;
-        if quantity.is_gradient() {
-            numbers.iter_mut().for_each(|number| *number *= self.loss_scale);
-        }
-        Some(numbers)
+    /// The numbers of a quantity, and what fixed point multiplies them by; `None` if golden has none.
+    fn of(&self, quantity: Quantity) -> Option<(ArrayViewD<'_, F>, f64)> {
+        let scale = if quantity.is_gradient() { self.loss_scale } else { 1.0 };
+        Some((self.golden.numbers(self.found, quantity)?, scale))
     }
 }
 
@@ -214,8 +212,9 @@ impl Differences {
                 continue;
             };
             let fixed = store.tensor(TensorId(id));
-            if let (Some(fixed), Some(golden)) = (fixed, counterparts.of(quantity)) {
-                self.0.entry(decl.name.clone()).or_default().add(fixed, &golden);
+            if let (Some(fixed), Some((numbers, scale))) = (fixed, counterparts.of(quantity)) {
+                let golden = numbers.iter().map(|number| number.widen() * scale);
+                self.0.entry(decl.name.clone()).or_default().add(fixed, golden);
             }
         }
     }
@@ -235,14 +234,14 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Compares `store` with `golden` under their own and under golden's parameters. Gives the
-    /// copy of the store that ran with its own, too.
+    /// Compares `store` with `golden` under their own and under golden's parameters. Of a network that has
+    /// trained, gives the histograms under its own, too.
     pub(crate) fn probe<F: Real>(
         &self,
-        store: &Store,
+        store: &mut Store,
         engine: &mut dyn Engine,
         golden: &Golden<F>,
-    ) -> (Probe, Store) {
+    ) -> (Probe, BTreeMap<String, Histogram>) {
         let rows: Vec<u32> = (0..self.training.batch as u32).collect();
         let batch = &self.data.train.batch(&rows);
         let step = Step::probe(self.seed, self.epochs);
@@ -265,26 +264,20 @@ impl Look<'_> {
             }
             figures
         };
-        let mut copy = store.clone();
-        let own = compare(&mut copy);
-        let teacher_forced = finite(golden).map(|parameters| {
-            compare(&mut Store::with_parameters(store.program(), &parameters, &step))
-        });
-        (Probe { mismatches: None, own, teacher_forced, steps: None }, copy)
+        let own = compare(store);
+        let histograms = if self.epochs > 0 { histograms(store) } else { BTreeMap::new() };
+        // The other store takes as much.
+        store.free_step();
+        let parameters = golden.parameters();
+        let teacher_forced = parameters
+            .are_finite()
+            .then(|| compare(&mut Store::with_parameters(store.program(), parameters, &step)));
+        (Probe { mismatches: None, own, teacher_forced, steps: None }, histograms)
     }
 }
 
-/// The parameters of a model, unless one of them is not finite.
-pub fn finite<F: Real>(golden: &Golden<F>) -> Option<Parameters<f64>> {
-    let parameters: Parameters<f64> = golden.parameters().cast();
-    let all = parameters.layers.iter().all(|layer| {
-        layer.weights.iter().chain(layer.bias.iter().flatten()).all(|v| v.is_finite())
-    });
-    all.then_some(parameters)
-}
-
 /// The codes of every tensor of a store.
-pub(crate) fn histograms(store: &Store) -> BTreeMap<String, Histogram> {
+fn histograms(store: &Store) -> BTreeMap<String, Histogram> {
     let program = store.program();
     let tensors = (0..program.tensors.len()).map(TensorId);
     let found = |id| Some((program.tensor(id).name.clone(), Histogram::of(store.tensor(id)?)));

@@ -18,7 +18,7 @@ use systoliq_program::{
 };
 
 use crate::activity::{Observed, Watch};
-use crate::comparison::{ByTensor, Comparison, Look, Probe, histograms};
+use crate::comparison::{ByTensor, Comparison, Look, Probe};
 use crate::cpu::{CpuSeconds, Stopwatch};
 use crate::dump::Dump;
 use crate::judge::{Judge, UnitWatch};
@@ -363,8 +363,8 @@ impl<'a> Trainer<'a> {
         let look =
             Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
         let stopwatch = Stopwatch::start();
-        let (probe, store) = with_golden!(&self.golden, |golden| {
-            look.probe(&self.store, self.engine.as_mut(), golden)
+        let (probe, histograms) = with_golden!(&self.golden, |golden| {
+            look.probe(&mut self.store, self.engine.as_mut(), golden)
         });
         self.cpu.comparison += stopwatch.seconds();
         let mismatches = match (fixed, golden) {
@@ -376,8 +376,8 @@ impl<'a> Trainer<'a> {
         };
         let comparison = &mut self.record.comparison;
         comparison.probes.push(Probe { mismatches, steps, ..probe });
+        comparison.histograms = histograms;
         if epochs > 0 {
-            comparison.histograms = histograms(&store);
             comparison.keep(self.data.test.answers(), golden.clone(), fixed.clone());
         }
     }

@@ -10,17 +10,17 @@ use crate::{ConversionStatistics, Tensor};
 const REALS: usize = 1 << 10;
 
 impl Conversion {
-    /// Converts real values, each exactly: `values[i]` is `m · 2^-f` for integers `m` and `f`, and
-    /// `from_frac` is not used.
+    /// Converts real values, in `f32` or `f64`, each exactly: `values[i]` is `m · 2^-f` for integers `m`
+    /// and `f`, and `from_frac` is not used.
     ///
     /// # Panics
     ///
     /// If a value is not finite, or `values` does not hold `rows · cols` elements.
-    pub fn reals(
+    pub fn reals<V: Copy + Into<f64>>(
         &self,
         rows: usize,
         cols: usize,
-        values: &[f64],
+        values: &[V],
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
         if let Some(RealScale { scale, frac, bits }) = RealScale::of(values) {
@@ -31,12 +31,12 @@ impl Conversion {
             for (at, values) in values.chunks(REALS).enumerate() {
                 let raws = &mut raws[..values.len()];
                 let scaled = raws.iter_mut().zip(values);
-                scaled.for_each(|(raw, value)| *raw = ((value * scale) as i64) >> zeros);
+                scaled.for_each(|(raw, &value)| *raw = ((value.into() * scale) as i64) >> zeros);
                 statistics.merge(&conversion.write(raws, &mut tensor, at * REALS));
             }
             return (tensor, statistics);
         }
-        let parts = values.iter().map(|&value| decompose(value).expect("a finite value"));
+        let parts = values.iter().map(|&value| decompose(value.into()).expect("a finite value"));
         let mut statistics = ConversionStatistics::default();
         let mut tensor = Tensor::zeros(self.to, rows, cols);
         fill_codes!(tensor, |codes| {
@@ -62,7 +62,7 @@ struct RealScale {
 
 impl RealScale {
     /// Of values that all are such integers exactly.
-    fn of(values: &[f64]) -> Option<Self> {
+    fn of<V: Copy + Into<f64>>(values: &[V]) -> Option<Self> {
         let (odd, odd_frac) = decompose(with_widest_vectors(LargestReal(values)))?;
         // |value| < 2^(bit length of `odd` − its fraction bits); scaling by a power of two is exact.
         let frac = 61 - bit_length(odd.into()) + odd_frac;
@@ -76,31 +76,35 @@ impl RealScale {
 }
 
 /// Finds the largest magnitude, or what is no number.
-struct LargestReal<'a>(&'a [f64]);
+struct LargestReal<'a, V>(&'a [V]);
 
-impl VectorWork for LargestReal<'_> {
+impl<V: Copy + Into<f64>> VectorWork for LargestReal<'_, V> {
     type Output = f64;
 
     #[inline(always)]
     fn run(self) -> f64 {
         // Magnitudes are in the order of their bits, which vector units compare in any order.
-        f64::from_bits(self.0.iter().fold(0, |most, value| most.max(value.abs().to_bits())))
+        f64::from_bits(self.0.iter().fold(0, |most, &value| {
+            let value: f64 = value.into();
+            most.max(value.abs().to_bits())
+        }))
     }
 }
 
 /// Finds the bits that are set in some integer that a value becomes as it is scaled, if all are such exactly.
-struct BitsOfScaled<'a> {
-    values: &'a [f64],
+struct BitsOfScaled<'a, V> {
+    values: &'a [V],
     scale: f64,
 }
 
-impl VectorWork for BitsOfScaled<'_> {
+impl<V: Copy + Into<f64>> VectorWork for BitsOfScaled<'_, V> {
     type Output = Option<i64>;
 
     #[inline(always)]
     fn run(self) -> Option<i64> {
         let (mut inexact, mut bits) = (0, 0);
         for &value in self.values {
+            let value: f64 = value.into();
             let scaled = value * self.scale;
             let raw = scaled as i64;
             // A value far below the largest may leave the range of floats as it is scaled.
@@ -113,23 +117,23 @@ impl VectorWork for BitsOfScaled<'_> {
 }
 
 /// Scales values that become integers exactly.
-struct ScaledReals<'a> {
-    values: &'a [f64],
+struct ScaledReals<'a, V> {
+    values: &'a [V],
     scale: f64,
 }
 
-impl VectorWork for ScaledReals<'_> {
+impl<V: Copy + Into<f64>> VectorWork for ScaledReals<'_, V> {
     type Output = Vec<i64>;
 
     #[inline(always)]
     fn run(self) -> Vec<i64> {
         let Self { values, scale } = self;
-        values.iter().map(|value| (value * scale) as i64).collect()
+        values.iter().map(|&value| (value.into() * scale) as i64).collect()
     }
 }
 
 /// Values as 61-bit integers with common fraction bits, if all are such exactly.
-pub(crate) fn aligned(values: &[f64]) -> Option<(Vec<i64>, i32)> {
+pub(crate) fn aligned<V: Copy + Into<f64>>(values: &[V]) -> Option<(Vec<i64>, i32)> {
     let RealScale { scale, frac, .. } = RealScale::of(values)?;
     Some((with_widest_vectors(ScaledReals { values, scale }), frac))
 }

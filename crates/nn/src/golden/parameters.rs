@@ -1,9 +1,8 @@
 //! Weights and biases.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayViewD};
 
 use super::Real;
-use super::quantity::widened;
 use crate::Error;
 use crate::graph::{Graph, initial_weights};
 
@@ -27,13 +26,18 @@ pub struct LayerParameters<F> {
 }
 
 impl<F: Real> LayerParameters<F> {
-    /// The weights (0) or the bias (1), row by row; nothing where there is none.
-    pub(super) fn numbers(&self, which: usize) -> Option<Vec<f64>> {
+    /// The weights (0) or the bias (1); nothing where there is none.
+    pub(super) fn numbers(&self, which: usize) -> Option<ArrayViewD<'_, F>> {
         match which {
-            0 => Some(widened(&self.weights)),
-            1 => self.bias.as_ref().map(widened),
+            0 => Some(self.weights.view().into_dyn()),
+            1 => self.bias.as_ref().map(|bias| bias.view().into_dyn()),
             _ => None,
         }
+    }
+
+    /// All numbers: the weights row by row, then the bias.
+    pub fn each(&self) -> impl Iterator<Item = F> {
+        self.weights.iter().chain(self.bias.iter().flatten()).copied()
     }
 }
 
@@ -47,6 +51,11 @@ impl<F: Real> Parameters<F> {
             bias: layer.dense.bias.then(|| Array1::zeros(layer.dense.units)),
         });
         Self { layers: layers.collect() }
+    }
+
+    /// Whether every number is finite.
+    pub fn are_finite(&self) -> bool {
+        self.layers.iter().flat_map(LayerParameters::each).all(F::is_finite)
     }
 
     /// Zeros of the same shapes.

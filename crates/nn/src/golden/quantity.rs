@@ -1,5 +1,7 @@
 //! The numbers of a training step by what they are, whoever computes them.
 
+use ndarray::{Array2, ArrayViewD};
+
 use super::{Golden, Gradients, Real};
 use crate::graph::ValueId;
 
@@ -33,17 +35,22 @@ impl Quantity {
 }
 
 impl<F: Real> Golden<F> {
-    /// The numbers of a quantity, row by row, with this model's parameters and what it found of a
-    /// batch; nothing where there are none, or where nothing is computed, as of targets.
-    pub fn numbers(&self, found: &Gradients<F>, quantity: Quantity) -> Option<Vec<f64>> {
+    /// The numbers of a quantity, with this model's parameters and what it found of a batch; nothing
+    /// where there are none, or where nothing is computed, as of targets.
+    pub fn numbers<'g>(
+        &'g self,
+        found: &'g Gradients<F>,
+        quantity: Quantity,
+    ) -> Option<ArrayViewD<'g, F>> {
+        let matrix = |matrix: &'g Array2<F>| matrix.view().into_dyn();
         let number = |entry: usize| self.graph.nodes[entry].name.number();
         match quantity {
-            Quantity::Input => found.values.get(ValueId::INPUT).map(widened),
+            Quantity::Input => found.values.get(ValueId::INPUT).map(matrix),
             Quantity::Targets => None,
-            Quantity::Value(value) => found.values.get(value).map(widened),
-            Quantity::Gradient(value) => found.gradients.get(value).map(widened),
+            Quantity::Value(value) => found.values.get(value).map(matrix),
+            Quantity::Gradient(value) => found.gradients.get(value).map(matrix),
             Quantity::Contribution(value, reader) => {
-                found.contributions.get(&value)?.get(reader).map(widened)
+                found.contributions.get(&value)?.get(reader).map(matrix)
             }
             Quantity::Parameter(entry, which) => {
                 self.parameters.layers[number(entry)?].numbers(which)
@@ -53,9 +60,4 @@ impl<F: Real> Golden<F> {
             }
         }
     }
-}
-
-/// Numbers as `f64`, exactly.
-pub(super) fn widened<'a, F: Real>(numbers: impl IntoIterator<Item = &'a F>) -> Vec<f64> {
-    numbers.into_iter().map(|number| number.widen()).collect()
 }

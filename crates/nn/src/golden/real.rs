@@ -14,7 +14,7 @@ use crate::product::product;
 /// Exponential and logarithm come from `libm`, and have names of their own, because those of
 /// [`Float`] are the platform's, whose last bits differ from machine to machine.
 pub trait Real:
-    Float + LinalgScalar + ScalarOperand + AddAssign + SubAssign + Debug + Send + Sync
+    Float + Into<f64> + LinalgScalar + ScalarOperand + AddAssign + SubAssign + Debug + Send + Sync
 {
     /// The value nearest to `value`.
     fn of(value: f64) -> Self;

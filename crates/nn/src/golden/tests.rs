@@ -228,7 +228,10 @@ fn a_quantity_has_the_numbers_that_were_found() {
     let graph = chain(2, &[3, 2], true, Loss::Mse);
     let (model, batch) = (golden(6, &graph), batch(6, 4, &graph));
     let found = model.gradients(&batch, &training());
-    let numbers = |quantity| model.numbers(&found, quantity);
+    let numbers = |quantity| {
+        let numbers = model.numbers(&found, quantity)?;
+        Some(numbers.iter().copied().collect::<Vec<_>>())
+    };
     let flat = |matrix: &Array2<f64>| Some(matrix.iter().copied().collect::<Vec<_>>());
     assert_eq!(numbers(Quantity::Input), flat(&batch.inputs));
     assert_eq!(numbers(Quantity::Targets), None);

@@ -1,13 +1,12 @@
 //! What updates do: every factor as a multiplier, every sum exact, every result rounded once.
 
 use systoliq_fxp::{
-    Change, Conversion, ConversionStatistics, Exact, Multiplier, Raw, Tensor, UpdateStatistics,
+    Change, Conversion, ConversionStatistics, Exact, Multiplier, Tensor, UpdateStatistics,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
-use crate::finish::Exit;
 use crate::store::exact::{STRIP, room, strips};
 use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
@@ -177,22 +176,11 @@ impl Update {
         if let Some(asked) = asked {
             store.keep_asked(asked);
         }
-        written.extend(self.working.map(|working| self.convert(working, store, running)));
+        written.extend(
+            self.working
+                .map(|working| store.convert(self.written, working, running.occasion(working))),
+        );
         Outcome { written, loss: None }
-    }
-
-    /// `working ← convert(written)`.
-    fn convert(&self, working: TensorId, store: &mut Store, running: &Running<'_>) -> Written {
-        let frac = store.read(self.written).format().frac();
-        let mut exit = store.exit_into(working, (Multiplier::ONE, frac), running.occasion(working));
-        let source = store.read(self.written);
-        let at_once = if exit.waits() { source.len() } else { STRIP };
-        if source.format().bits() < i32::BITS {
-            leave_in_strips::<i32>(source, at_once, &mut exit);
-        } else {
-            leave_in_strips::<i64>(source, at_once, &mut exit);
-        }
-        store.accept(exit)
     }
 
     /// `momentum ← convert(β · momentum + gradient + λ · written)`; also where that is not zero before it
@@ -256,14 +244,6 @@ impl Update {
             [Some(weights), residual].into_iter().flatten().map(|of| of.end(store)).collect();
         written.last_mut().expect("the weights").update = Some(update);
         written
-    }
-}
-
-/// Lets the codes of a tensor leave, so many at a time.
-fn leave_in_strips<R: Raw>(source: &Tensor, at_once: usize, exit: &mut Exit) {
-    let mut room = vec![R::zero(); source.len().min(at_once)];
-    for places in strips(source.len(), at_once) {
-        exit.leave(source.widen(places, &mut room));
     }
 }
 

@@ -6,8 +6,10 @@ use ndarray::{Array1, Array2, Axis};
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::{Combination, ConversionStatistics, Multiplier, Tensor};
 use systoliq_keyed_random::Key;
+use systoliq_nn::golden::Real;
 use systoliq_nn::{EntryName, Parameters};
 
+use super::exact::{STRIP, strips};
 use super::{Occasion, Step, Store};
 use crate::command::Program;
 use crate::role::Role;
@@ -55,9 +57,9 @@ impl Store {
     /// # Panics
     ///
     /// As [`set_parameters`](Self::set_parameters).
-    pub fn with_parameters(
+    pub fn with_parameters<F: Real>(
         program: &Arc<Program>,
-        parameters: &Parameters<f64>,
+        parameters: &Parameters<F>,
         step: &Step,
     ) -> Self {
         let mut store = Self::blank(program);
@@ -72,7 +74,7 @@ impl Store {
     /// # Panics
     ///
     /// If `parameters` are of another network, or one is not finite.
-    pub fn set_parameters(&mut self, parameters: &Parameters<f64>, step: &Step) {
+    pub fn set_parameters<F: Real>(&mut self, parameters: &Parameters<F>, step: &Step) {
         let key = |entry: EntryName, role: Role| step.key(&format!("{entry}/teaching/{role}"));
         let weights: Vec<_> = parameters.layers.iter().map(|layer| &layer.weights).collect();
         self.enter(&weights, key);
@@ -90,9 +92,9 @@ impl Store {
     /// Converts real weights into what updates write, and that into what the array reads and what is
     /// left in residuals, under the keys of entry and role. Other tensors that outlast a step and have
     /// no value yet start at 0. Says what the conversions did.
-    fn enter(
+    fn enter<F: Real>(
         &mut self,
-        weights: &[&Array2<f64>],
+        weights: &[&Array2<F>],
         key: impl Fn(EntryName, Role) -> Key,
     ) -> Vec<(TensorId, ConversionStatistics)> {
         let program = Arc::clone(&self.program);
@@ -116,44 +118,41 @@ impl Store {
             }
             if let Some(working) = update.working {
                 let key = key(entry, Role::Weights);
-                entered.push((working, self.convert(update.written, working, key)));
+                let written = self.convert(update.written, working, Occasion::aside(key));
+                entered.push((working, written.conversion));
             }
         }
         entered
     }
 
     /// Writes what real weights leave to their residual.
-    fn leave(
+    fn leave<F: Real>(
         &mut self,
         residual: TensorId,
         weights: TensorId,
-        reals: &Array2<f64>,
+        reals: &Array2<F>,
         key: Key,
     ) -> ConversionStatistics {
-        let reals: Vec<f64> = reals.iter().copied().collect();
-        let held = Combination::of(Multiplier::ONE, self.read(weights));
-        let left = Combination::of_reals(&reals).minus(held);
+        let reals = reals.as_standard_layout();
+        let reals = reals.as_slice().expect("values row by row");
         let conversion = self.program.tensor(residual).plan.conversion(key, true);
         let weights = self.read(weights);
         let mut tensor = Tensor::zeros(conversion.to, weights.rows(), weights.cols());
-        let statistics = left.write(&conversion, &mut tensor, 0);
+        let mut statistics = ConversionStatistics::default();
+        for places in strips(reals.len(), STRIP) {
+            let held = Combination::of_part(Multiplier::ONE, weights, places.clone());
+            let left = Combination::of_reals(&reals[places.clone()]).minus(held);
+            statistics.merge(&left.write(&conversion, &mut tensor, places.start));
+        }
         self.put(residual, vec![tensor]);
         statistics
     }
 
-    /// Writes a tensor in another format.
-    fn convert(&mut self, from: TensorId, to: TensorId, key: Key) -> ConversionStatistics {
-        let frac = self.read(from).format().frac();
-        let mut exit = self.exit_into(to, (Multiplier::ONE, frac), Occasion::aside(key));
-        exit.leave(&mut self.read(from).to_codes());
-        self.accept(exit).conversion
-    }
-
     /// Converts real values, row by row, into a tensor.
-    pub(super) fn write_reals(
+    pub(super) fn write_reals<F: Real>(
         &mut self,
         id: TensorId,
-        values: &Array2<f64>,
+        values: &Array2<F>,
         occasion: Occasion,
     ) -> ConversionStatistics {
         let program = Arc::clone(&self.program);
@@ -191,8 +190,9 @@ fn is_updated(program: &Program, decl: &TensorDecl) -> bool {
 }
 
 /// The range of real values, each exactly.
-fn range_of_reals(values: &[f64]) -> Range {
-    let ends = values.iter().fold(None, |ends: Option<(f64, f64)>, &value| {
+fn range_of_reals<F: Real>(values: &[F]) -> Range {
+    let ends = values.iter().fold(None, |ends: Option<(f64, f64)>, value| {
+        let value = value.widen();
         Some(ends.map_or((value, value), |(min, max)| (min.min(value), max.max(value))))
     });
     let (min, max) = ends.unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Exact results that are converted into a tensor some elements at a time.
+//! Exact results, and codes of tensors, that are converted into a tensor some elements at a time.
 
 use std::ops::Range;
 
-use systoliq_fxp::{ConversionStatistics, Exact, LinearForm, Multiplier, scale};
+use systoliq_fxp::{ConversionStatistics, Exact, LinearForm, Multiplier, Raw, Tensor, scale};
 
-use super::{Running, Store};
+use super::{Occasion, Running, Store};
 use crate::engine::Written;
-use crate::finish::{CLIP_FRAC, Edge};
+use crate::finish::{CLIP_FRAC, Edge, Exit};
 use crate::tensor::TensorId;
 
 /// Elements that are computed at once.
@@ -60,6 +60,21 @@ impl Store {
         Written::converted(id, statistics, second_pass)
     }
 
+    /// Converts the codes of a tensor into another: all at once if that has blocks.
+    pub(crate) fn convert(&mut self, from: TensorId, to: TensorId, occasion: Occasion) -> Written {
+        let frac = self.read(from).format().frac();
+        let mut exit = self.exit_into(to, (Multiplier::ONE, frac), occasion);
+        let source = self.read(from);
+        if !exit.axes.is_empty() {
+            exit.leave(&mut source.to_codes());
+        } else if source.format().bits() < i32::BITS {
+            leave_in_strips::<i32>(source, &mut exit);
+        } else {
+            leave_in_strips::<i64>(source, &mut exit);
+        }
+        self.accept(exit)
+    }
+
     /// The sum of tensors, each times its factor, less that of others.
     pub(crate) fn form(
         &self,
@@ -92,5 +107,18 @@ impl Store {
                 }
             }
         })
+    }
+}
+
+/// Lets the codes of a tensor leave, some at a time; all are seen before if the scale of the output asks
+/// for their range.
+fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit) {
+    let mut room = vec![R::zero(); source.len().min(STRIP)];
+    if exit.waits() {
+        strips(source.len(), STRIP).for_each(|places| exit.see(source.widen(places, &mut room)));
+        exit.choose();
+    }
+    for places in strips(source.len(), STRIP) {
+        exit.leave(source.widen(places, &mut room));
     }
 }

@@ -54,12 +54,11 @@ impl Difference {
     /// # Panics
     ///
     /// If these differ in number.
-    pub fn add(&mut self, fixed: &Tensor, golden: &[f64]) {
+    pub fn add(&mut self, fixed: &Tensor, mut golden: impl ExactSizeIterator<Item = f64>) {
         assert_eq!(fixed.len(), golden.len(), "elements in fixed and in floating point");
         self.elements += golden.len() as u64;
-        let mut golden = golden.iter();
         fixed.each_real(|q, unit| {
-            let &g = golden.next().expect("as many elements");
+            let g = golden.next().expect("as many elements");
             let error = g - q;
             self.golden += g * g;
             self.fixed += q * q;
@@ -100,7 +99,7 @@ mod tests {
     fn figures(codes: &[i64], golden: &[f64]) -> Figures {
         let tensor = Tensor::from_codes("Q4.4".parse().unwrap(), 1, codes.len(), codes);
         let mut difference = Difference::default();
-        difference.add(&tensor, golden);
+        difference.add(&tensor, golden.iter().copied());
         difference.figures()
     }
 
@@ -138,7 +137,7 @@ mod tests {
             [("Q4.4", [16, 32], [1.25, 2.5]), ("Q6.2", [4, 4], [1.0; 2])]
         {
             let tensor = Tensor::from_codes(notation.parse().unwrap(), 1, 2, &codes);
-            difference.add(&tensor, &golden);
+            difference.add(&tensor, golden.into_iter());
         }
         let found = difference.figures();
         assert_eq!(found.max_error_ulp.0, 8.0);

@@ -7,7 +7,7 @@ use systoliq_program::Step;
 
 use super::{Conduct, FixedEpoch};
 use crate::Error;
-use crate::comparison::{ByTensor, Counterparts, Differences, finite, is_parameter};
+use crate::comparison::{ByTensor, Counterparts, Differences, is_parameter};
 use crate::cpu::Stopwatch;
 use crate::dump::Dump;
 
@@ -33,10 +33,13 @@ impl FixedEpoch<'_, '_> {
     ) -> Result<Followed, Error> {
         let (data, seed) = (self.data, self.record.seed);
         let training = &self.prepared.experiment.training;
-        let lost = |epoch| Error::GoldenDiverged { seed, epoch: epoch + 1 };
         let mut loss = ExactSum::default();
         let mut differences = Differences::default();
         let epoch = self.epoch;
+        let finite = |golden: &Golden<F>| {
+            let lost = Error::GoldenDiverged { seed, epoch: epoch + 1 };
+            if golden.parameters().are_finite() { Ok(()) } else { Err(lost) }
+        };
         let golden_loss = golden.train_epoch_with(
             &data.train,
             training,
@@ -44,11 +47,11 @@ impl FixedEpoch<'_, '_> {
             epoch,
             |golden, rows, found| {
                 let stopwatch = Stopwatch::start();
-                let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
+                finite(golden)?;
                 let counterparts =
                     Counterparts { golden, found, loss_scale: f64::from(training.loss_scale) };
                 let step = Step::training(seed, self.record.steps);
-                self.store.set_parameters(&parameters, &step);
+                self.store.set_parameters(golden.parameters(), &step);
                 differences.add(self.store, &counterparts, is_parameter);
                 let before = stopwatch.seconds();
                 self.step(rows, &mut loss, dump.as_deref_mut())?;
@@ -60,8 +63,9 @@ impl FixedEpoch<'_, '_> {
                 Ok::<_, Error>(())
             },
         )?;
-        let parameters = finite(golden).ok_or_else(|| lost(epoch))?;
-        self.store.set_parameters(&parameters, &Step::probe(seed, u64::from(epoch) + 1));
+        finite(golden)?;
+        let step = Step::probe(seed, u64::from(epoch) + 1);
+        self.store.set_parameters(golden.parameters(), &step);
         let fixed_loss = loss.to_f64() / data.train.len() as f64;
         Ok(Followed { golden_loss, fixed_loss, steps: differences.figures() })
     }

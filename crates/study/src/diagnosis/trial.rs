@@ -71,7 +71,10 @@ impl<'a> TrialStart<'a> {
         let training = &prepared.experiment.training;
         let mut golden = Golden::<f64>::new(&prepared.graph, seed);
         golden.train_epoch(&data.train, training, seed, 0);
-        let start = systoliq_run::comparison::finite(&golden)?;
+        let start = golden.parameters().clone();
+        if !start.are_finite() {
+            return None;
+        }
         let mut order = epoch_order(seed, 1, data.train.len());
         order.truncate(STEPS_MAX * training.batch);
         // What momentum gathered is not part of where they start.
