@@ -21,11 +21,13 @@ pub(super) struct Streams<'r, R> {
     pub(super) pieces: Vec<PieceStreams<R>>,
 }
 
-/// What registers see in one piece of time: the first and the last that each holds, and toggles from the
-/// first to the last.
+/// What registers see in one piece of time.
 pub(super) struct PieceStreams<R> {
+    /// The first that each holds.
     pub(super) first: Vec<R>,
+    /// The last that each holds.
     pub(super) last: Vec<R>,
+    /// Toggles from the first to the last, of each row of places and there of each piece of the columns.
     pub(super) within: Vec<u64>,
 }
 
@@ -50,9 +52,10 @@ impl<R: PrimInt> VectorWork for Staying<'_, R> {
         // A second register takes the last sum over 0; without it, the first sum is over 0.
         let alone = if shadow { last } else { first };
         let mut toggles = streams.draining();
-        for (&alone, within) in alone.iter().zip(within) {
-            toggles = toggles.wrapping_add(*within).wrapping_add(flips(R::zero(), alone));
+        for &alone in alone {
+            toggles = toggles.wrapping_add(flips(R::zero(), alone));
         }
+        toggles += within.iter().sum::<u64>();
         if shadow {
             let [more, less] = streams.taking_turns();
             toggles += more;
@@ -123,9 +126,9 @@ impl<R: PrimInt> Streams<'_, R> {
     #[inline(always)]
     fn refilled(&self, fold: &Fold, next: &Fold) -> u64 {
         let mut shared = 0;
-        let (_, left, _) = self.passing(fold, 0);
+        let (_, left) = self.passing(fold, 0);
         for row in 0..next.tile.rows.min(fold.span_rows) {
-            let (_, into, _) = self.passing(next, row);
+            let (_, into) = self.passing(next, row);
             for (&left, &into) in left.iter().zip(into) {
                 shared += u64::from((left & into).count_ones());
             }
@@ -161,23 +164,26 @@ impl<R: PrimInt> Streams<'_, R> {
     /// What the registers of a row see of a fold; rows of the grid that no operand fills pass on what the
     /// last one has made.
     #[inline(always)]
-    fn passing(&self, fold: &Fold, row: usize) -> (&[R], &[R], &[u64]) {
-        let PieceStreams { first, last, within } = &self.pieces[self.run.piece_of(&fold.tile)];
+    fn passing(&self, fold: &Fold, row: usize) -> (&[R], &[R]) {
+        let PieceStreams { first, last, .. } = &self.pieces[self.run.piece_of(&fold.tile)];
         let from = self.place(fold, row.min(fold.tile.rows - 1));
         let places = from..from + fold.tile.cols;
-        (&first[places.clone()], &last[places.clone()], &within[places])
+        (&first[places.clone()], &last[places])
     }
 
     /// Toggles of a fold between registers that hold 0.
     #[inline(always)]
     fn alone(&self, fold: &Fold) -> u64 {
+        let pieces = self.run.mapping.pieces(Axis::Cols);
+        let within = &self.pieces[self.run.piece_of(&fold.tile)].within;
         let mut toggles = 0;
         for row in 0..fold.tile.rows {
-            let (first, last, within) = self.passing(fold, row);
-            let mut of_row = 0u64;
-            for ((first, last), within) in first.iter().zip(last).zip(within) {
+            let (first, last) = self.passing(fold, row);
+            let place = (fold.tile.row + row) * pieces.count() + fold.tile.col / pieces.side;
+            let mut of_row = within[place];
+            for (first, last) in first.iter().zip(last) {
                 let ends = u64::from(first.count_ones()).wrapping_add(last.count_ones().into());
-                of_row = of_row.wrapping_add(*within).wrapping_add(ends);
+                of_row = of_row.wrapping_add(ends);
             }
             let is_last = row + 1 == fold.tile.rows;
             let passed_on = if is_last { fold.span_rows - fold.tile.rows } else { 0 };
@@ -191,8 +197,8 @@ impl<R: PrimInt> Streams<'_, R> {
     fn shared(&self, fold: &Fold, next: &Fold) -> u64 {
         let mut shared = 0;
         for row in 0..fold.span_rows.min(next.span_rows) {
-            let (_, last, _) = self.passing(fold, row);
-            let (first, _, _) = self.passing(next, row);
+            let (_, last) = self.passing(fold, row);
+            let (first, _) = self.passing(next, row);
             for (&last, &first) in last.iter().zip(first) {
                 shared += u64::from((last & first).count_ones());
             }
@@ -209,7 +215,7 @@ impl<R: PrimInt> Streams<'_, R> {
             return toggles;
         }
         for row in 0..fold.span_rows {
-            let (_, last, _) = self.passing(fold, row);
+            let (_, last) = self.passing(fold, row);
             for (col, last) in last.iter().enumerate() {
                 let replaced = match after {
                     Some(after) => row < after.span_rows && col < after.tile.cols,

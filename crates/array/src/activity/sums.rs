@@ -19,7 +19,7 @@ use systoliq_program::panels::{Side, Word, word_panels};
 use super::streams::{Moving, PieceStreams, Staying, Streams};
 use super::{GemmRun, sum_words};
 use crate::Mapping;
-use crate::mapping::Stationary;
+use crate::mapping::{Axis, Pieces, Stationary};
 
 /// Bits that flip in the registers of sums during one GEMM: in accumulators and, where outputs
 /// stay, in the chains through which they leave.
@@ -106,6 +106,7 @@ where
             top: &top,
             k,
             cols: mapping.extents().cols,
+            pieces: mapping.pieces(Axis::Cols),
             along_k: mapping.output_stays(),
             // The place in C of a sum of one line and one column.
             strides: if swapped { (1, n) } else { (n, 1) },
@@ -302,6 +303,8 @@ struct Prefixes<'a, A: Add, const N: usize> {
     top: &'a [A::Code],
     k: usize,
     cols: usize,
+    /// Those of the columns.
+    pieces: Pieces,
     /// Whether a register sees all prefixes of a sum, and not one of each line.
     along_k: bool,
     /// How far apart in C the sums of neighbouring lines and columns are.
@@ -322,9 +325,10 @@ impl<A: Add, const N: usize> VectorWork for Prefixes<'_, A, N> {
     #[inline(always)]
     fn run(self) -> PieceStreams<A::Register> {
         let lines = self.left.len() / self.k;
-        let places = if self.along_k { lines } else { self.k } * self.cols;
-        let empty = || vec![A::Register::zero(); places];
-        let mut streams = PieceStreams { first: empty(), last: empty(), within: vec![0; places] };
+        let rows = if self.along_k { lines } else { self.k };
+        let empty = || vec![A::Register::zero(); rows * self.cols];
+        let within = vec![0; rows * self.pieces.count()];
+        let mut streams = PieceStreams { first: empty(), last: empty(), within };
         for col in (0..self.cols).step_by(N) {
             let top = self.top[col * self.k..].as_chunks().0;
             if self.along_k {
@@ -409,9 +413,7 @@ impl<A: Add, const N: usize> Prefixes<'_, A, N> {
                 sums = next;
                 k += 1;
             }
-            for (sum, within) in streams.within[lanes.clone()].iter_mut().zip(within) {
-                *sum += u64::from(within);
-            }
+            self.count(within, (from.line, from.col), streams);
         }
         for (last, sum) in streams.last[lanes].iter_mut().zip(sums) {
             *last = self.add.register(sum);
@@ -459,14 +461,35 @@ impl<A: Add, const N: usize> Prefixes<'_, A, N> {
         for (k, held) in (first..).zip(held) {
             let place = k * self.cols + col;
             let within = std::mem::replace(&mut held.within, [0; N]);
-            for (lane, within) in within.into_iter().enumerate().take(self.cols - col) {
+            // What a register held before the first line is not of this stream.
+            if line > 0 {
+                self.count(within, (k, col), streams);
+            }
+            for lane in 0..N.min(self.cols - col) {
                 streams.last[place + lane] = self.add.register(held.sums[lane]);
-                // What a register held before the first line is not of this stream.
                 if line == 0 {
                     streams.first[place + lane] = streams.last[place + lane];
-                } else {
-                    streams.within[place + lane] += u64::from(within);
                 }
+            }
+        }
+    }
+
+    /// Counts toggles of neighbouring columns of a row of places.
+    #[inline(always)]
+    fn count(
+        &self,
+        within: [u32; N],
+        (row, col): (usize, usize),
+        streams: &mut PieceStreams<A::Register>,
+    ) {
+        let Pieces { side, .. } = self.pieces;
+        let of_row = &mut streams.within[row * self.pieces.count()..];
+        let (mut piece, mut left) = (col / side, side - col % side);
+        for &within in &within[..N.min(self.cols - col)] {
+            of_row[piece] += u64::from(within);
+            left -= 1;
+            if left == 0 {
+                (piece, left) = (piece + 1, side);
             }
         }
     }
