@@ -90,7 +90,12 @@ impl Engine for Fast {
         let source = source(product.b.tensor);
         let mut exit = store.exit(command, step);
         let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
+        let waits_once = exit.waits_once();
         let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, source, &mut exit));
+        if waits_once {
+            // Strips take a fraction of it.
+            self.buffers = Buffers::default();
+        }
         store.accept(exit).with_sums(sums, overflowed).into()
     }
 }

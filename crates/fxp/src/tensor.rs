@@ -174,15 +174,34 @@ impl Tensor {
     ///
     /// Unless there are `rows · cols` codes, each within the range of `format`.
     pub fn from_codes(format: Format, rows: usize, cols: usize, codes: &[i64]) -> Self {
+        Self::of_codes(format, (rows, cols), codes.iter().copied())
+            .unwrap_or_else(|outside| panic!("code {outside} in format {format}"))
+    }
+
+    /// A tensor of the given codes, row by row.
+    ///
+    /// # Errors
+    ///
+    /// The first code that the format does not have.
+    ///
+    /// # Panics
+    ///
+    /// Unless there are as many codes as elements.
+    pub fn of_codes(
+        format: Format,
+        (rows, cols): (usize, usize),
+        codes: impl ExactSizeIterator<Item = i64>,
+    ) -> Result<Self, i64> {
         assert_eq!(codes.len(), rows * cols, "codes of a {rows} x {cols} tensor");
         let range = format.min_raw()..=format.max_raw();
-        let outside = codes.iter().find(|&code| !range.contains(code));
-        assert!(outside.is_none(), "code {outside:?} in format {format}");
         let mut tensor = Self::zeros(format, rows, cols);
         fill_codes!(tensor, |lanes| {
-            lanes.iter_mut().zip(codes).for_each(|(lane, &code)| *lane = Lane::from_code(code));
+            for (lane, code) in lanes.iter_mut().zip(codes) {
+                *lane =
+                    if range.contains(&code) { Lane::from_code(code) } else { return Err(code) };
+            }
         });
-        tensor
+        Ok(tensor)
     }
 
     /// The same codes with fraction bits of their own in each block.

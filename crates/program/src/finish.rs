@@ -9,7 +9,9 @@ mod gate;
 pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::scale::{Range, ends};
-use systoliq_fxp::{Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Tensor};
+use systoliq_fxp::{
+    Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Scale, Tensor,
+};
 
 use crate::command::Program;
 use crate::operation::What;
@@ -145,6 +147,11 @@ impl Exit {
     /// Whether all have to leave at once.
     pub fn waits(&self) -> bool {
         !self.chosen || !self.axes.is_empty()
+    }
+
+    /// Whether they have to this time alone, in which the scale has nothing to remember yet.
+    pub fn waits_once(&self) -> bool {
+        self.waits() && self.axes.is_empty() && self.plan.scale != Scale::Dynamic
     }
 
     /// Lets results leave, those behind the ones that left before; they are changed on the way.

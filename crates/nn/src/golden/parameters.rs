@@ -58,6 +58,15 @@ impl<F: Real> Parameters<F> {
         self.layers.iter().flat_map(LayerParameters::each).all(F::is_finite)
     }
 
+    /// How many bytes the numbers take.
+    pub fn bytes(&self) -> usize {
+        let all = self
+            .layers
+            .iter()
+            .map(|layer| layer.weights.len() + layer.bias.iter().flatten().count());
+        all.sum::<usize>() * size_of::<F>()
+    }
+
     /// Zeros of the same shapes.
     pub fn zeros(&self) -> Self {
         let layer = |layer: &LayerParameters<F>| LayerParameters {

@@ -27,30 +27,36 @@ fn fracs(tensor: &Tensor) -> Vec<i32> {
     fracs.unwrap_or_else(|| vec![tensor.format().frac()])
 }
 
-/// As many codes as an array has, in its lanes.
-fn codes_like<T: Lane + FromBytes<Bytes: Default>>(
+/// How many bytes the codes of an array take.
+fn bytes_of<T>(codes: &Array2<T>) -> usize {
+    codes.len() * size_of::<T>()
+}
+
+/// A tensor in a format of as many codes as an array has, kept in its lanes; `None` if one of them is no
+/// code of the format.
+fn tensor_like<T: Lane + FromBytes<Bytes: Default>>(
     array: &Array2<T>,
-    bytes: &mut &[u8],
-) -> Option<Vec<i64>> {
-    Some(take::<T>(bytes, array.len())?.into_iter().map(Lane::code).collect())
+    format: Format,
+    mut bytes: &[u8],
+) -> Option<Tensor> {
+    let codes = take::<T>(&mut bytes, array.len())?.map(Lane::code);
+    Tensor::of_codes(format, array.dim(), codes).ok()
 }
 
 /// The kept copy of a tensor that has `present` as its copy; `None` if it can be no such.
 fn copy_like(present: &Tensor, decl: &TensorDecl, bytes: &mut &[u8]) -> Option<Tensor> {
-    let (rows, cols, format) = (present.rows(), present.cols(), decl.plan.format);
-    let codes = with_codes!(present, |codes| codes_like(codes, bytes))?;
-    let range = format.min_raw()..=format.max_raw();
-    if !codes.iter().all(|code| range.contains(code)) {
-        return None;
-    }
-    let fracs = take::<i32>(bytes, fracs(present).len())?;
+    let (shape, format) = ((present.rows(), present.cols()), decl.plan.format);
+    let (codes, rest) = bytes.split_at_checked(with_codes!(present, |codes| bytes_of(codes)))?;
+    *bytes = rest;
+    let fracs: Vec<i32> = take(bytes, fracs(present).len())?.collect();
+    let tensor = |format| with_codes!(present, |like| tensor_like(like, format, codes));
     if let Some(blocks) = present.blocks() {
-        let blocks = Blocks::of(blocks.along(), blocks.size(), (rows, cols), fracs)?;
-        return Some(Tensor::from_codes(format, rows, cols, &codes).with_blocks(blocks));
+        let blocks = Blocks::of(blocks.along(), blocks.size(), shape, fracs)?;
+        return Some(tensor(format)?.with_blocks(blocks));
     }
     let possible = Format::FRAC.contains(&fracs[0])
         && (decl.plan.scale != Scale::Static || fracs[0] == format.frac());
-    possible.then(|| Tensor::from_codes(format.with_frac(fracs[0]), rows, cols, &codes))
+    if possible { tensor(format.with_frac(fracs[0])) } else { None }
 }
 
 impl Store {
@@ -63,12 +69,30 @@ impl Store {
 
     /// What outlasts a step.
     pub fn snapshot(&self) -> Snapshot {
-        let mut tensors = Vec::new();
-        for copy in self.carried().flat_map(|id| self.copies(id)) {
-            with_codes!(copy, |codes| put(&mut tensors, codes.iter().copied()));
-            put(&mut tensors, fracs(copy));
-        }
+        let mut tensors = Vec::with_capacity(self.carried_bytes());
+        self.put_carried(&mut tensors);
         Snapshot { tensors, scales: self.scales.clone() }
+    }
+
+    /// Appends the tensors of a [snapshot](Self::snapshot).
+    pub fn put_carried(&self, bytes: &mut Vec<u8>) {
+        for copy in self.carried().flat_map(|id| self.copies(id)) {
+            with_codes!(copy, |codes| put(bytes, codes.iter().copied()));
+            put(bytes, fracs(copy));
+        }
+    }
+
+    /// How many bytes these are.
+    pub fn carried_bytes(&self) -> usize {
+        let bytes = |copy: &Arc<Tensor>| {
+            with_codes!(copy, |codes| bytes_of(codes)) + size_of_val(&*fracs(copy))
+        };
+        self.carried().flat_map(|id| self.copies(id)).map(bytes).sum()
+    }
+
+    /// What the scale of every tensor remembers.
+    pub fn scales(&self) -> &[History] {
+        &self.scales
     }
 
     /// Returns to a snapshot of a store of the same program, whose tensors it takes off the front of

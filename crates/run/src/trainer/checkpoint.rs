@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use systoliq_fxp::History;
 use systoliq_nn::golden::Real;
 use systoliq_nn::{Golden, Parameters};
-use systoliq_program::Snapshot;
 use systoliq_program::bytes::{put, take};
 
 use super::{AnyGolden, Epoch, Record, Spent, Trainer, Writes, validity};
@@ -81,12 +80,10 @@ impl Record {
 impl Trainer<'_> {
     /// What a run goes on from beside the entries of its epochs.
     pub fn state(&self) -> Vec<u8> {
-        let Snapshot { tensors, scales } = self.store.snapshot();
-        let velocity = with_golden!(&self.golden, |golden| golden.velocity().is_some());
-        let latest = Latest { record: &self.record, scales, velocity };
-        let mut bytes = serde_json::to_vec(&latest).expect("a record can be written as JSON");
-        bytes.push(b'\n');
-        bytes.extend(tensors);
+        let line = self.latest();
+        let mut bytes = Vec::with_capacity(line.len() + self.bytes_of_numbers());
+        bytes.extend(line);
+        self.store.put_carried(&mut bytes);
         with_golden!(&self.golden, |golden| {
             put_parameters(&mut bytes, golden.parameters());
             golden.velocity().into_iter().for_each(|velocity| put_parameters(&mut bytes, velocity));
@@ -94,11 +91,31 @@ impl Trainer<'_> {
         bytes
     }
 
+    /// The line of the state.
+    fn latest(&self) -> Vec<u8> {
+        let velocity = with_golden!(&self.golden, |golden| golden.velocity().is_some());
+        let scales = self.store.scales().to_vec();
+        let latest = Latest { record: &self.record, scales, velocity };
+        let mut line = serde_json::to_vec(&latest).expect("a record can be written as JSON");
+        line.push(b'\n');
+        line
+    }
+
+    /// How many bytes follow it.
+    fn bytes_of_numbers(&self) -> usize {
+        let golden = with_golden!(&self.golden, |golden| {
+            let all = [Some(golden.parameters()), golden.velocity()];
+            all.into_iter().flatten().map(Parameters::bytes).sum::<usize>()
+        });
+        self.store.carried_bytes() + golden
+    }
+
     /// No state of this run has more bytes.
     pub fn state_bytes_max(&self) -> u64 {
         let samples = self.data.test.len() as u64 * self.data.outputs as u64;
+        let present = self.latest().len() + self.bytes_of_numbers();
         // What momentum gathers is as large as what there is at first.
-        2 * self.state().len() as u64 + LINE_BYTES_MAX + SAMPLE_BYTES_MAX * samples
+        2 * present as u64 + LINE_BYTES_MAX + SAMPLE_BYTES_MAX * samples
     }
 
     /// Goes on, before its first epoch, from the entries and the state that a run of the same experiment
@@ -151,7 +168,7 @@ fn restore_golden<F: Real + FromBytes<Bytes: Default>>(
 
 fn put_parameters<F: Real + ToBytes>(bytes: &mut Vec<u8>, parameters: &Parameters<F>) {
     for layer in &parameters.layers {
-        put(bytes, layer.weights.iter().chain(layer.bias.iter().flatten()).copied());
+        put(bytes, layer.each());
     }
 }
 
@@ -163,7 +180,7 @@ fn take_parameters<F: Real + FromBytes<Bytes: Default>>(
     let mut parameters = like.zeros();
     for layer in &mut parameters.layers {
         let count = layer.weights.len() + layer.bias.as_ref().map_or(0, |bias| bias.len());
-        let numbers = take::<F>(bytes, count)?;
+        let numbers = take(bytes, count)?;
         let places = layer.weights.iter_mut().chain(layer.bias.iter_mut().flatten());
         places.zip(numbers).for_each(|(place, number)| *place = number);
     }
