@@ -413,7 +413,7 @@ impl<A: Add, const N: usize> Prefixes<'_, A, N> {
                 sums = next;
                 k += 1;
             }
-            self.count(within, (from.line, from.col), streams);
+            self.gather(within, (from.line, from.col), streams);
         }
         for (last, sum) in streams.last[lanes].iter_mut().zip(sums) {
             *last = self.add.register(sum);
@@ -463,7 +463,7 @@ impl<A: Add, const N: usize> Prefixes<'_, A, N> {
             let within = std::mem::replace(&mut held.within, [0; N]);
             // What a register held before the first line is not of this stream.
             if line > 0 {
-                self.count(within, (k, col), streams);
+                self.gather(within, (k, col), streams);
             }
             for lane in 0..N.min(self.cols - col) {
                 streams.last[place + lane] = self.add.register(held.sums[lane]);
@@ -474,9 +474,9 @@ impl<A: Add, const N: usize> Prefixes<'_, A, N> {
         }
     }
 
-    /// Counts toggles of neighbouring columns of a row of places.
+    /// Adds toggles of neighbouring columns of a row of places to those of their pieces.
     #[inline(always)]
-    fn count(
+    fn gather(
         &self,
         within: [u32; N],
         (row, col): (usize, usize),
