@@ -163,7 +163,8 @@ fn what_a_sample_of_steps_does_not_see_is_not_called_exact() {
         let set = ["--set", "training.epochs=2", "--set", &sqnr];
         let args = [&["train", "models/digits-mlp.json"], &set[..]].concat();
         let text = shell::printed(&shell::root(), &args);
-        let line = text.lines().find(|line| line.starts_with("  dw0 ")).unwrap().to_owned();
+        let is = |line: &&str| line.starts_with("  dw0 ") && line.contains("history of");
+        let line = text.lines().find(is).unwrap().to_owned();
         (line, text.contains("SQNR of 1 step of 16, which tells little of the rest"))
     };
     let ((exact, told), (sampled, told_so)) = (printed("exact"), printed("sampled"));
