@@ -284,6 +284,22 @@ impl Products {
         }
     }
 
+    /// Whether [`add_rounded`](Self::add_rounded) can add elements, and is the faster way: no value longer
+    /// than `raw_bits`, no code longer than `code_bits`, and so many bits dropped.
+    pub(crate) fn takes_rounded(raw_bits: u32, code_bits: u32, dropped: u32) -> bool {
+        raw_bits > 26 && code_bits <= 26 && (1..=26).contains(&dropped)
+    }
+
+    /// Adds at most [`CHUNK`] elements of which each value is its code with so many bits more, and less than one
+    /// unit of the code away. With `x = y · 2^dropped + e` all products are short.
+    pub(crate) fn add_rounded<R: Raw, T: Lane>(&mut self, raws: &[R], codes: &[T], dropped: u32) {
+        debug_assert!(raws.len() <= CHUNK && raws.len() == codes.len());
+        let [yy, ye, ee] = with_widest_vectors(Rounded { raws, codes, dropped }).map(i128::from);
+        self.xx += (yy << (2 * dropped)) + (ye << (dropped + 1)) + ee;
+        self.xy += (yy << dropped) + ye;
+        self.yy += yy;
+    }
+
     /// The same for squares of up to 126 bits, which are summed in halves.
     fn add_long<R: Raw, T: Lane>(&mut self, raws: &[R], codes: &[T]) {
         let (mut xx_high, mut xx_low, mut xy, mut yy) = (0u128, 0u128, 0i128, 0i128);
@@ -329,6 +345,30 @@ impl<R: Raw, T: Lane> VectorWork for Short<'_, R, T> {
             yy = yy.wrapping_add(product(y, y));
         }
         [xx, xy, yy]
+    }
+}
+
+/// Sums of products of codes and of what rounding dropped of their values.
+struct Rounded<'a, R, T> {
+    raws: &'a [R],
+    codes: &'a [T],
+    dropped: u32,
+}
+
+impl<R: Raw, T: Lane> VectorWork for Rounded<'_, R, T> {
+    type Output = [i64; 3];
+
+    #[inline(always)]
+    fn run(self) -> [i64; 3] {
+        let (mut yy, mut ye, mut ee) = (0i64, 0i64, 0i64);
+        for (&x, &y) in self.raws.iter().zip(self.codes) {
+            let (x, y): (i64, i64) = (x.into(), y.code());
+            let e = x - (y << self.dropped);
+            yy = yy.wrapping_add(product(y, y));
+            ye = ye.wrapping_add(product(y, e));
+            ee = ee.wrapping_add(product(e, e));
+        }
+        [yy, ye, ee]
     }
 }
 

@@ -73,7 +73,13 @@ fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
         let counts = with_widest_vectors(Fit { conversion, rounded, codes });
         statistics.add_counts(&counts, raws.len() as u64 - zeros);
         if conversion.squares {
-            products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+            let shift = conversion.shift() as u32;
+            let fits = counts.overflowed == 0 && conversion.scale == 1;
+            if fits && Products::takes_rounded(longest, conversion.to.bits(), shift) {
+                products.add_rounded(raws, codes, shift);
+            } else {
+                products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+            }
         }
     }
     conversion.finish(&mut statistics, products);
