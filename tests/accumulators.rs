@@ -76,7 +76,7 @@ fn reports_say_what_is_enough_and_what_overflowed() {
     let rows = |accumulator: &str| {
         let overrides = [("training.epochs", "2"), ("precision.accumulator", accumulator)];
         let prepared = prepared("digits-mlp", &overrides);
-        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let record = train(&prepared, 1, EngineKind::Fast, 1);
         let report = serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap();
         report["accumulators"].as_array().unwrap().clone()
     };

@@ -140,7 +140,7 @@ fn a_dumped_step_recomputes_its_forward_pass_block_by_block() {
     };
     let mut dump = Dump::new(3, &mut sink);
     let mut trainer = Trainer::new(&prepared, &data, 1, EngineKind::Fast);
-    let conduct = Conduct { parallel: false, progress: &|_| {} };
+    let conduct = Conduct { threads: 1, progress: &|_| {} };
     trainer.epoch(&conduct, Some(&mut dump)).unwrap();
     let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
     let commands = manifest["commands"].as_array().unwrap();
@@ -199,7 +199,7 @@ fn a_machine_restored_from_its_snapshot_has_every_copy_and_block() {
 fn report(overrides: &[(&str, &str)]) -> Value {
     let overrides = [&[("training.epochs", "1")], overrides].concat();
     let prepared = prepared("digits-mxint8", &overrides);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()
 }
 
@@ -251,7 +251,7 @@ fn overflow_rates_are_shares_of_sums_also_where_an_output_has_two_copies() {
         assert_eq!(outcome.sums, copies[0].len() as u64, "{name}");
         assert_eq!(outcome.conversion.elements, 2 * outcome.sums, "{name}");
     }
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     let activations = record.tensors["y0"].total();
     assert!(activations.overflowed_sums > 0, "no sum of two copies overflows");
     assert_eq!(activations.conversion.elements, 2 * activations.sums);

@@ -26,7 +26,7 @@ const WIDE: [(&str, &str); 9] = [
 
 fn report(overrides: &[(&str, &str)]) -> Value {
     let prepared = prepared("digits-mlp", overrides);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()
 }
 
@@ -101,7 +101,7 @@ fn tensors_stand_for_what_golden_has_of_them_and_momenta_and_residuals_for_nothi
 fn figures_before_training_are_those_of_the_first_samples_in_data_order() {
     let prepared = prepared("digits-mlp", &[("training.epochs", "1")]);
     let (graph, training) = (&prepared.graph, &prepared.experiment.training);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     let data = data(&prepared, 1);
     let batch = data.train.batch(&(0..32).collect::<Vec<_>>());
     let initial = initial_weights(graph, 1);

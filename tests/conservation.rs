@@ -9,7 +9,7 @@ use systoliq_study::Report;
 
 fn report(name: &str, overrides: &[(&str, &str)]) -> Value {
     let prepared = prepared(name, overrides);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()
 }
 

@@ -122,10 +122,10 @@ fn a_product_takes_the_fewest_cycles_of_three_dataflows_in_cost_toggles_register
     for number in 0..500 {
         let auto = draw(number);
         let data = data(&auto, number);
-        let record = train(&auto, number, EngineKind::Register, false);
+        let record = train(&auto, number, EngineKind::Register, 1);
         let fixed = Stationary::ALL.map(|flow| {
             let prepared = in_dataflow(&auto, flow.into());
-            let record = train(&prepared, number, EngineKind::Fast, false);
+            let record = train(&prepared, number, EngineKind::Fast, 1);
             (products_of(&prepared, &record), record)
         });
         for (entries, other) in &fixed {
@@ -339,7 +339,7 @@ fn a_batch_of_any_size_reads_second_copies_that_a_full_one_writes() {
 fn an_epoch_of_the_digits_takes_fewer_cycles_in_auto_than_in_any_one_dataflow() {
     let edge = serde_json::to_string(&accelerator(EDGE)).expect("JSON");
     let auto = prepared("digits-mlp", &[("accelerator", &edge), ("training.epochs", "1")]);
-    let record = train(&auto, 1, EngineKind::Fast, false);
+    let record = train(&auto, 1, EngineKind::Fast, 1);
     let cycles = |dataflow| {
         let prepared = in_dataflow(&auto, dataflow);
         let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).expect("costs");
@@ -378,7 +378,7 @@ fn auto_runs_wherever_some_dataflow_does() {
         experiment.accelerator.scratchpad.c_bytes = c_bytes;
         let (any, auto) = in_any_and_in_auto(&experiment);
         assert!(any, "{c_bytes}");
-        train(&auto.expect("a possible experiment"), 1, EngineKind::Fast, true);
+        train(&auto.expect("a possible experiment"), 1, EngineKind::Fast, 2);
     }
     let (mut run, mut refused) = (0, 0);
     for number in 0..400 {

@@ -10,7 +10,7 @@ use systoliq_study::Report;
 fn eight_bits_lose_at_most_half_a_point_over_ten_seeds() {
     let prepared = prepared("digits-mlp", &[]);
     let records: Vec<_> =
-        (1..=10).map(|seed| train(&prepared, seed, EngineKind::Fast, false)).collect();
+        (1..=10).map(|seed| train(&prepared, seed, EngineKind::Fast, 1)).collect();
     let report = Report::new(&prepared, &records).unwrap();
     let over = report.accuracy_loss_over_seeds.expect("ten seeds of a classifier");
     println!("{over:#?}");
@@ -30,9 +30,8 @@ fn eight_bits_lose_at_most_half_a_point_over_ten_seeds() {
 fn narrow_masters_and_wrapping_masters_are_the_counter_examples() {
     let mean_error = |overrides: &[(&str, &str)]| {
         let prepared = prepared("digits-mlp", overrides);
-        let error = |seed| {
-            train(&prepared, seed, EngineKind::Fast, false).fixed.final_error_rate().unwrap()
-        };
+        let error =
+            |seed| train(&prepared, seed, EngineKind::Fast, 1).fixed.final_error_rate().unwrap();
         (1..=3).map(error).sum::<f64>() / 3.0
     };
     let plan = mean_error(&[]);

@@ -23,7 +23,7 @@ const SHORT: (&str, &str) = ("training.epochs", "1");
 
 fn run(overrides: &[(&str, &str)]) -> (Prepared, Record) {
     let prepared = prepared("digits-mlp", &[&[SHORT], overrides].concat());
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     (prepared, record)
 }
 

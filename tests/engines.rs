@@ -5,7 +5,7 @@ use systoliq_array::{Array, ArrayCounts, Mapping, Overlap, PartialFolds, Registe
 use systoliq_engine::Fast;
 use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::{Engine, GemmTask, Reference, Step, Store, Sums, Written};
-use systoliq_run::{EngineKind, Prepared};
+use systoliq_run::{EngineKind, Prepared, trainer::Record};
 use systoliq_study::Report;
 
 /// Every tensor after every command of the first `steps` steps.
@@ -149,7 +149,7 @@ fn auto_takes_the_dataflow_of_fewest_cycles_of_each_layer_and_pass_and_says_whic
     let layers = |dataflow: &str| {
         let overrides = [("training.epochs", "1"), ("accelerator.array.dataflow", dataflow)];
         let prepared = prepared("digits-mlp", &overrides);
-        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let record = train(&prepared, 1, EngineKind::Fast, 1);
         let report = serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap();
         report["layers"].as_array().unwrap().clone()
     };
@@ -167,18 +167,63 @@ fn auto_takes_the_dataflow_of_fewest_cycles_of_each_layer_and_pass_and_says_whic
     assert!(chosen.len() > 1, "only {chosen:?}");
 }
 
+/// All that is said of a run, and all that is kept of it.
+fn report(prepared: &Prepared, record: Record) -> String {
+    let records = [record];
+    let json = serde_json::to_string(&Report::new(prepared, &records).unwrap()).unwrap();
+    let kept = serde_json::to_string(&records).unwrap();
+    json + &Report::curves_csv(prepared, &records) + &kept
+}
+
+/// Products and updates of these are large enough to be shared.
+#[test]
+fn one_training_in_many_threads_has_the_bytes_of_one_thread() {
+    let layers = r#"[{ "dense": { "units": 512 } }, "relu", { "dense": { "units": 512 } }, "relu",
+        { "dense": { "units": 10 } }]"#;
+    let residual = r#"{ "bits": 8, "frac": 14 }"#;
+    let cases: [(&str, &[(&str, &str)]); 6] = [
+        ("digits-mlp", &[]),
+        ("digits-mlp", &[("training.momentum", "0.9"), ("training.weight_decay", "0.001")]),
+        ("digits-mlp", &[("precision.master", "null"), ("precision.residual", residual)]),
+        (
+            "digits-mlp",
+            &[("precision.accumulator.bits", "16"), ("precision.accumulator.overflow", "saturate")],
+        ),
+        ("digits-mlp", &[("training.teacher_forced", "true")]),
+        ("digits-mxint8", &[]),
+    ];
+    for (name, others) in cases {
+        let mut settings = vec![
+            ("network.layers", layers),
+            ("training.epochs", "1"),
+            ("training.batch", "150"),
+            ("training.sqnr", "exact"),
+        ];
+        settings.extend(others);
+        let prepared = prepared(name, &settings);
+        let trained = |threads| train(&prepared, 1, EngineKind::Fast, threads);
+        let record = trained(1);
+        let overflowed = record.tensors.values().any(|of| of.total().overflowed_sums > 0);
+        assert_eq!(
+            overflowed,
+            others.iter().any(|(path, _)| path.ends_with("overflow")),
+            "{others:?}"
+        );
+        let expected = report(&prepared, record);
+        for threads in [2, 3, 5] {
+            let found = report(&prepared, trained(threads));
+            assert!(found == expected, "{name} with {others:?} in {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn reports_are_the_same_bytes_on_every_engine_and_number_of_threads() {
     let prepared = prepared("digits-mlp", &[("training.epochs", "2")]);
-    let report = |engine, parallel| {
-        let record = train(&prepared, 1, engine, parallel);
-        let records = [record];
-        let json = serde_json::to_string(&Report::new(&prepared, &records).unwrap()).unwrap();
-        json + &Report::curves_csv(&prepared, &records)
-    };
-    let expected = report(EngineKind::Fast, false);
-    assert_eq!(report(EngineKind::Fast, false), expected);
-    assert_eq!(report(EngineKind::Fast, true), expected);
-    assert_eq!(report(EngineKind::Register, true), expected);
-    assert_eq!(report(EngineKind::Reference, false), expected);
+    let report = |engine, threads| report(&prepared, train(&prepared, 1, engine, threads));
+    let expected = report(EngineKind::Fast, 1);
+    assert_eq!(report(EngineKind::Fast, 1), expected);
+    assert_eq!(report(EngineKind::Fast, 2), expected);
+    assert_eq!(report(EngineKind::Register, 2), expected);
+    assert_eq!(report(EngineKind::Reference, 1), expected);
 }

@@ -337,7 +337,7 @@ fn lms_finds_the_taps_in_golden_and_in_fixed() {
         }
     }
     let prepared = prepared("lms", &[]);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     let floor = system.noise * system.noise;
     let mut table = Table::new("| epoch | golden | fixed |");
     let evaluations = |at: Option<usize>| {
@@ -372,7 +372,7 @@ fn lms_diverges_beyond_the_mean_square_bound_and_converges_below_it() {
         let prepared =
             prepared("lms", &[("training.rate", rate), ("dataset.regressors", regressors)]);
         let system = System::of(&prepared);
-        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let record = train(&prepared, 1, EngineKind::Fast, 1);
         let report = Report::new(&prepared, &[record]).expect("a report");
         let converges = system.rate < 2.0 / (system.taps.len() as f64 + 2.0);
         let theory = if converges { system.theory(0.0, 10_000) } else { f64::INFINITY };
@@ -504,7 +504,7 @@ fn two_equally_likely_symbols_have_one_bit_and_a_code_without_one_of_them_costs_
 #[test]
 fn cross_entropy_and_divergence_of_one_hot_labels_are_the_loss() {
     let prepared = prepared("ten-way-classifier", &[]);
-    let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
+    let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, 1);
     let report = Report::new(&prepared, &[record]).expect("a report");
     let mut table = Table::new(
         "| epoch | P_e golden | P_e fixed | H(P, P̃) golden | H(P, P̃) fixed | H(P̃) fixed |",
@@ -554,7 +554,7 @@ fn a_true_class_with_probability_zero_is_reported_as_infinite_beside_a_finite_lo
             ("precision.logits", "Q12.4"),
         ],
     );
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     let report = Report::new(&prepared, &[record]).expect("a report");
     let json = serde_json::to_value(&report).expect("a report");
     let found = &json["fixed"]["information"][0];
@@ -607,7 +607,7 @@ fn every_experiment_that_ships_trains() {
             // Its data do not ship with the project.
             continue;
         }
-        let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, false);
+        let record = train(&prepared, prepared.experiment.seed, EngineKind::Fast, 1);
         let [golden, fixed] = [&record.golden, &record.fixed].map(|curve| {
             assert_eq!(curve.diverged(), None, "{name}");
             curve.epochs[0].test.loss

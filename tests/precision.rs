@@ -31,7 +31,7 @@ fn with_plan(prepared: &Prepared, study: &Study<'_>) -> Prepared {
 
 fn train(prepared: &Prepared, data: &DataSet, seed: u64) -> Record {
     let mut trainer = Trainer::new(prepared, data, seed, EngineKind::Fast);
-    let conduct = Conduct { parallel: false, progress: &|_| {} };
+    let conduct = Conduct { threads: 1, progress: &|_| {} };
     while !trainer.is_done() {
         trainer.epoch(&conduct, None).expect("an epoch");
     }

@@ -13,7 +13,8 @@ use systoliq_hardware::cost::{Arithmetic, Costs};
 use systoliq_hardware::events::Buffer;
 use systoliq_nn::{Answers, Batch, initial_weights};
 use systoliq_program::{
-    CommandId, Engine, GemmTask, Operation, Outcome, Program, Reference, Step, Store, Sums, Written,
+    CommandId, Engine, GemmTask, Operation, Outcome, Program, Reference, Step, Store, Sums,
+    Workers, Written,
 };
 use systoliq_run::{Experiment, Prepared};
 
@@ -191,9 +192,10 @@ fn run(
     initial: &[Array2<f64>],
     seed: u64,
     batches: &[Batch; 2],
-    engine: &mut dyn Engine,
+    (engine, workers): (&mut dyn Engine, &Arc<Workers>),
 ) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
     let mut store = Store::new(program, initial, seed);
+    store.use_workers(Arc::clone(workers));
     let mut found = Vec::new();
     for (number, batch) in (0..).zip(batches) {
         let mut probe = store.clone();
@@ -214,18 +216,27 @@ fn run(
     found
 }
 
+/// One thread, and three that share all that can be cut.
+fn workers() -> [Arc<Workers>; 2] {
+    [Workers::default(), Workers::eager(3)].map(Arc::new)
+}
+
 /// The same of the reference, which the other engines equal.
 fn check(
     program: &Arc<Program>,
     costs: Costs<'_>,
     initial: &[Array2<f64>],
-    number: u64,
-    batches: &[Batch; 2],
+    (number, batches): (u64, &[Batch; 2]),
+    [one, three]: &[Arc<Workers>; 2],
 ) -> Vec<(Outcome, Vec<Vec<Tensor>>)> {
-    let expected = run(program, initial, number, batches, &mut Reference);
-    let mut fast = Fast::default();
+    let expected = run(program, initial, number, batches, (&mut Reference, one));
+    let (mut fast, mut shared) = (Fast::default(), Fast::default());
     let mut clocked = Clocked(costs);
-    let engines: [(&str, &mut dyn Engine); 2] = [("fast", &mut fast), ("clocked", &mut clocked)];
+    let engines: [(&str, (&mut dyn Engine, _)); 3] = [
+        ("fast", (&mut fast, one)),
+        ("fast in three threads", (&mut shared, three)),
+        ("clocked", (&mut clocked, one)),
+    ];
     for (name, engine) in engines {
         let found = run(program, initial, number, batches, engine);
         for (ours, theirs) in found.iter().zip(&expected) {
@@ -250,7 +261,7 @@ fn name_of(operation: &Operation) -> &'static str {
 #[test]
 fn engines_equal_the_reference_on_random_programs() {
     let (mut programs, mut number) = (0, 0);
-    let mut seen = std::collections::BTreeMap::new();
+    let (mut seen, workers) = (std::collections::BTreeMap::new(), workers());
     while programs < PROGRAMS {
         number += 1;
         assert!(number < 20 * PROGRAMS, "{programs} programs of {number} experiments");
@@ -261,7 +272,7 @@ fn engines_equal_the_reference_on_random_programs() {
         let mut draws = Draws::new("samples", number);
         let batches = [(); 2].map(|()| batch(&prepared, &mut draws));
         let costs = prepared.costs(Arithmetic::Fixed);
-        let expected = check(program, costs, &initial, number, &batches);
+        let expected = check(program, costs, &initial, (number, &batches), &workers);
         for command in &prepared.program.commands {
             *seen.entry(name_of(&command.operation)).or_insert(0) += 1;
         }

@@ -54,10 +54,10 @@ pub(crate) fn data(prepared: &Prepared, seed: u64) -> DataSet {
 /// # Panics
 ///
 /// If the run fails.
-pub(crate) fn train(prepared: &Prepared, seed: u64, engine: EngineKind, parallel: bool) -> Record {
+pub(crate) fn train(prepared: &Prepared, seed: u64, engine: EngineKind, threads: usize) -> Record {
     let data = data(prepared, seed);
     let mut trainer = Trainer::new(prepared, &data, seed, engine);
-    let conduct = Conduct { parallel, progress: &|_| {} };
+    let conduct = Conduct { threads, progress: &|_| {} };
     while !trainer.is_done() {
         trainer.epoch(&conduct, None).expect("an epoch");
     }

@@ -9,7 +9,7 @@ use systoliq_run::trainer::Conduct;
 use systoliq_run::{EngineKind, Prepared, Trainer};
 use systoliq_study::Report;
 
-const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
+const CONDUCT: Conduct<'_> = Conduct { threads: 1, progress: &|_| {} };
 
 /// A store at the beginning of a run.
 fn store(prepared: &Prepared, seed: u64) -> Store {
@@ -52,7 +52,7 @@ fn learning_curves_name_the_rate_of_each_epoch() {
         ("training.schedule", r#"{"kind": "exponential", "factor_per_epoch": 0.5}"#),
     ];
     let prepared = prepared("binary-classifier", &overrides);
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     let csv = Report::curves_csv(&prepared, &[record]);
     let mut lines = csv.lines();
     assert!(lines.next().unwrap().starts_with("seed,epoch,rate,golden_error_rate,"), "{csv}");
@@ -206,7 +206,7 @@ fn report(overrides: &[(&str, &str)]) -> Value {
     let bytes = r#"{"kind": "lpddr4", "burst_bytes": 1}"#;
     let base = [("training.epochs", "1"), ("accelerator.dram", bytes)];
     let prepared = prepared("digits-mlp", &[&base, overrides].concat());
-    let record = train(&prepared, 1, EngineKind::Fast, false);
+    let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).expect("a report")).expect("JSON")
 }
 
@@ -403,7 +403,7 @@ fn a_loss_scale_saves_small_errors_from_underflow_and_leaves_golden_alone() {
             ("precision.error", r#"{"bits": 16, "frac": 8, "rounding": "nearest-even"}"#),
         ];
         let prepared = prepared("digits-mlp", &overrides);
-        let record = train(&prepared, 1, EngineKind::Fast, false);
+        let record = train(&prepared, 1, EngineKind::Fast, 1);
         (record.tensors["dz1"].total().conversion.underflow_rate(), record.golden)
     };
     let (plain, scaled, more) = (of("1"), of("8"), of("64"));

@@ -116,7 +116,7 @@ fn report(record: &Record, overrides: &[(&str, &str)]) -> Value {
 
 #[test]
 fn neither_less_bandwidth_nor_more_latency_shortens_a_training_run_or_moves_other_bytes() {
-    let record = train(&experiment(&[]), 1, EngineKind::Fast, false);
+    let record = train(&experiment(&[]), 1, EngineKind::Fast, 1);
     for array in [
         r#"{"rows": 8, "cols": 8}"#,
         r#"{"rows": 5, "cols": 16, "dataflow": "ws", "overlap": "pipelined", "partial_folds": "trimmed"}"#,
@@ -245,7 +245,7 @@ fn bytes_per_sample_are_a_constant_and_what_the_weights_cost_over_the_batch() {
             let size = batch.to_string();
             let overrides = [("training.batch", &*size), ("accelerator.scratchpad", pads), dram];
             let prepared = experiment(&overrides);
-            let record = train(&prepared, 1, EngineKind::Fast, false);
+            let record = train(&prepared, 1, EngineKind::Fast, 1);
             let report = Report::new(&prepared, &[record]).expect("a report");
             let moved: u64 = report.dram_bytes.iter().map(|row| row.read + row.written).sum();
             // The short last batch apart, an epoch is so many equal steps.

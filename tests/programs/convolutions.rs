@@ -148,6 +148,7 @@ fn program(draws: &mut Draws, convolution: &ConvolutionShape) -> Program {
 #[test]
 fn engines_equal_the_reference_on_random_convolutions_in_groups() {
     let (mut zeros, mut overflowed, mut grouped) = (0, 0, 0);
+    let [one, three] = workers();
     for number in 0..CONVOLUTIONS {
         let mut draws = Draws::new("convolutions", number);
         let convolution = shape(&mut draws);
@@ -163,7 +164,7 @@ fn engines_equal_the_reference_on_random_convolutions_in_groups() {
         let initial =
             Array2::from_shape_fn((filters, taps), |_| draws.below(2000) as f64 / 1000.0 - 1.0);
         let initial = [initial];
-        let expected = run(&program, &initial, number, &batches, &mut Reference);
+        let expected = run(&program, &initial, number, &batches, (&mut Reference, &one));
         let accelerator: Accelerator = serde_json::from_value(json!({ "array": {
             "rows": 1 + draws.below(5),
             "cols": 1 + draws.below(5),
@@ -172,10 +173,13 @@ fn engines_equal_the_reference_on_random_convolutions_in_groups() {
         .expect("an accelerator");
         let batch = convolution.batch;
         let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, batch);
-        let mut fast = Fast::default();
+        let (mut fast, mut shared) = (Fast::default(), Fast::default());
         let mut clocked = Clocked(costs);
-        let engines: [(&str, &mut dyn Engine); 2] =
-            [("fast", &mut fast), ("clocked", &mut clocked)];
+        let engines: [(&str, (&mut dyn Engine, _)); 3] = [
+            ("fast", (&mut fast, &one)),
+            ("fast in three threads", (&mut shared, &three)),
+            ("clocked", (&mut clocked, &one)),
+        ];
         for (name, engine) in engines {
             let found = run(&program, &initial, number, &batches, engine);
             for (ours, theirs) in found.iter().zip(&expected) {

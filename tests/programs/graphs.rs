@@ -106,6 +106,7 @@ fn precision(draws: &mut Draws) -> Value {
 #[test]
 fn engines_equal_the_reference_on_random_graphs() {
     let mut seen = BTreeMap::new();
+    let workers = workers();
     for number in 0..GRAPHS {
         let mut draws = Draws::new("graphs", number);
         let graph = graph(&mut draws);
@@ -115,7 +116,7 @@ fn engines_equal_the_reference_on_random_graphs() {
         let accelerator = json!({ "array": { "rows": 2, "cols": 3, "dataflow": "ws" } });
         let accelerator: Accelerator = serde_json::from_value(accelerator).unwrap();
         let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, 3);
-        check(&program, costs, &initial, number, &batches);
+        check(&program, costs, &initial, (number, &batches), &workers);
         let ids = program.all_writes().map(|(_, write, _)| (write.command, write.tensor));
         let ids: BTreeSet<_> = ids.map(|(id, tensor)| program.output_id(id, tensor)).collect();
         assert_eq!(ids.len(), program.writes.len(), "ids of conversions: {ids:?}");

@@ -120,7 +120,7 @@ fn measure(
     group.throughput(Throughput::Elements(task.shape().macs()));
     group.bench_function(id, |bencher| {
         bencher.iter(|| {
-            engine.sum(black_box(task), source, 0, &mut |_, sums| {
+            engine.sum(black_box(task), source, &mut |_, sums| {
                 black_box(sums);
             })
         });

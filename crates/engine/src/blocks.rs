@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
-use systoliq_program::GemmTask;
 use systoliq_program::gemm::{BlockLanes, GemmShape, LanesOfBlock};
 use systoliq_program::panels::Side;
+use systoliq_program::{GemmTask, Workers};
 
 use crate::bias::Bias;
 use crate::coded::Coded;
@@ -32,7 +32,7 @@ pub(crate) struct BlockedProduct<'t> {
 
 impl<'t> BlockedProduct<'t> {
     /// `None` where codes or sums do not fit, or blocks do not fall into whole words.
-    pub(crate) fn new(task: &'t GemmTask<'_>, kernels: Kernels) -> Option<Self> {
+    pub(crate) fn new(task: &'t GemmTask<'_>, kernels: Kernels, workers: &Workers) -> Option<Self> {
         let lanes = BlockLanes::of(task)?;
         let bias = Bias::new(task)?;
         let GemmShape { k, n, .. } = task.shape();
@@ -44,8 +44,9 @@ impl<'t> BlockedProduct<'t> {
             return None;
         }
         // One packed copy is of one size of blocks, and is not kept.
-        let mut pack =
-            |kernel: &dyn Kernel, coding| Arc::new(Panels::of(&task.b, kernel, coding, None));
+        let mut pack = |kernel: &dyn Kernel, coding| {
+            Arc::new(Panels::of(&task.b, kernel, coding, (None, workers)))
+        };
         let coded = Coded::new(task, Kernels { quads, ..kernels }, false, &mut pack);
         let steps = size.min(k).div_ceil(coded.kernel.codes()).max(1);
         let mut starts = vec![0; coded.steps().div_ceil(steps) * n];
@@ -258,7 +259,8 @@ mod tests {
                             let found = Fast::at(level).gemm(&task);
                             assert!(found == expected, "{case}");
                             all += 1;
-                            let product = BlockedProduct::new(&task, Kernels::of(level));
+                            let product =
+                                BlockedProduct::new(&task, Kernels::of(level), &Workers::default());
                             lanes += usize::from(product.is_some());
                         }
                     }

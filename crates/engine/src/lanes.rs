@@ -25,7 +25,7 @@ const LANES: usize = 16;
 const ROWS: usize = 4;
 
 /// How a product becomes a term of the sum.
-trait Align<W> {
+trait Align<W>: Sync {
     /// Aligns product `k` of output `index`.
     fn align(&self, product: W, k: usize, index: u32) -> W;
 }

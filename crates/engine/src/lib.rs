@@ -27,8 +27,9 @@ mod words;
 use std::ops::Range;
 use std::sync::Arc;
 
+use systoliq_program::workers::in_strips;
 use systoliq_program::{
-    CommandId, Engine, Exit, GemmShape, GemmTask, Outcome, Step, Store, Sums, TensorId,
+    CommandId, Engine, Exit, GemmShape, GemmTask, Outcome, Step, Store, Sums, TensorId, Workers,
 };
 
 use bias::Bias;
@@ -42,7 +43,7 @@ pub use packed::PackedSource;
 use plan::{CodeRange, Method};
 use saturate::{OneByOne, Saturating};
 pub use strips::StripSums;
-use strips::{AdderSums, LineWords, Summed};
+use strips::{AdderSums, Buffers, Summed};
 
 /// The engine that runs programs as fast as this machine can.
 ///
@@ -51,17 +52,8 @@ use strips::{AdderSums, LineWords, Summed};
 pub struct Fast {
     kernels: Kernels,
     copies: PackedCopies,
-    buffers: Buffers,
-}
-
-/// Memory for what a product needs on its way.
-#[derive(Clone, Debug, Default)]
-struct Buffers {
-    /// Lines of A.
-    words: LineWords,
-    /// Sums of a strip of rows.
-    narrow: Vec<i32>,
-    wide: Vec<i64>,
+    /// Of each thread.
+    buffers: Vec<Buffers>,
 }
 
 impl Default for Fast {
@@ -74,7 +66,7 @@ impl Engine for Fast {
     fn gemm(&mut self, task: &GemmTask<'_>) -> Sums {
         let GemmShape { m, n, .. } = task.shape();
         let mut values = vec![0; m * n];
-        let overflowed = self.sum(task, None, 0, &mut |rows, sums| {
+        let overflowed = self.sum(task, None, &mut |rows, sums| {
             sums.widen(&mut values[rows.start * n..rows.end * n]);
         });
         Sums { values, overflowed }
@@ -90,11 +82,11 @@ impl Engine for Fast {
         let source = source(product.b.tensor);
         let mut exit = store.exit(command, step);
         let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
-        let waits_once = exit.waits_once();
-        let (sums, overflowed) = (exit.len() as u64, self.leave(&tasks, source, &mut exit));
+        let (waits_once, sums) = (exit.waits_once(), exit.len() as u64);
+        let overflowed = self.leave(&tasks, source, (&mut exit, store.workers()));
         if waits_once {
             // Strips take a fraction of it.
-            self.buffers = Buffers::default();
+            self.buffers.fill_with(Buffers::default);
         }
         store.accept(exit).with_sums(sums, overflowed).into()
     }
@@ -107,7 +99,7 @@ impl Fast {
     ///
     /// If this machine does not have it.
     pub fn at(level: KernelLevel) -> Self {
-        let (copies, buffers) = (PackedCopies::default(), Buffers::default());
+        let (copies, buffers) = (PackedCopies::default(), vec![Buffers::default()]);
         Self { kernels: Kernels::of(level), copies, buffers }
     }
 
@@ -117,20 +109,20 @@ impl Fast {
         &mut self,
         tasks: &[GemmTask<'_>],
         source: Option<PackedSource>,
-        exit: &mut Exit,
+        (exit, workers): (&mut Exit, &Workers),
     ) -> u64 {
         let whole_rows = |task: &GemmTask<'_>| task.output.cols == task.output.stride;
         let one_by_one = !exit.waits() && tasks.iter().all(whole_rows);
         if tasks.len() > 1 && !one_by_one {
-            return self.leave_together(tasks, source, exit);
+            return self.leave_together(tasks, source, (exit, workers));
         }
-        let at_once = if exit.waits() { usize::MAX } else { 0 };
         let mut overflowed = 0;
         for task in tasks {
-            overflowed += self.sum(task, source, at_once, &mut |_, sums| match sums {
-                StripSums::Narrow(sums) => exit.leave(sums),
-                StripSums::Wide(sums) => exit.leave(sums),
-            });
+            let (shape, way) = (task.shape(), (&mut *exit, workers));
+            overflowed += match self.summed(task, source, workers) {
+                Summed::Narrow(strips) => strips.leave(shape, way, &mut self.buffers),
+                Summed::Wide(strips) => strips.leave(shape, way, &mut self.buffers),
+            };
         }
         overflowed
     }
@@ -140,15 +132,15 @@ impl Fast {
         &mut self,
         tasks: &[GemmTask<'_>],
         source: Option<PackedSource>,
-        exit: &mut Exit,
+        (exit, workers): (&mut Exit, &Workers),
     ) -> u64 {
-        let summed: Vec<_> = tasks.iter().map(|task| self.summed(task, source)).collect();
-        let Buffers { words, narrow, wide } = &mut self.buffers;
+        let summed: Vec<_> = tasks.iter().map(|task| self.summed(task, source, workers)).collect();
+        let Buffers { words, narrow, wide } = &mut self.buffers[0];
         // Equal cuts.
         let (m, stride) = (tasks[0].shape().m, tasks[0].output.stride);
         let at_once = if exit.waits() { m } else { strips::rows_together(&summed, stride) };
         let (mut part, mut overflowed) = (Vec::new(), 0);
-        for rows in strips::in_strips(m, at_once) {
+        for rows in in_strips(0..m, at_once) {
             let first = rows.start * stride;
             wide.resize(if exit.waits() { exit.len() } else { rows.len() * stride }, 0);
             for (task, summed) in tasks.iter().zip(&summed) {
@@ -164,34 +156,36 @@ impl Fast {
         overflowed
     }
 
-    /// Sums a product, some rows at a time but at least so many, and hands them to `leave`; says how many sums
-    /// overflowed. The packed copy of a right operand with a source is kept.
+    /// Sums a product, some rows at a time, and hands them to `leave`; says how many sums overflowed. The packed copy of a
+    /// right operand with a source is kept.
     pub fn sum(
         &mut self,
         task: &GemmTask<'_>,
         source: Option<PackedSource>,
-        rows_min: usize,
         leave: &mut dyn FnMut(Range<usize>, StripSums<'_>),
     ) -> u64 {
-        let summed = self.summed(task, source);
-        let Buffers { words, narrow, wide } = &mut self.buffers;
-        let shape = task.shape();
+        let GemmShape { m, n, .. } = task.shape();
+        let summed = self.summed(task, source, &Workers::default());
+        let buffers = &mut self.buffers[0];
         match summed {
-            Summed::Narrow(strips) => {
-                strips.each(shape, rows_min, (words, narrow), |rows, sums| {
-                    leave(rows, StripSums::Narrow(sums));
-                })
-            }
-            Summed::Wide(strips) => strips.each(shape, rows_min, (words, wide), |rows, sums| {
+            Summed::Narrow(strips) => strips.each((0..m, n), buffers, |rows, sums| {
+                leave(rows, StripSums::Narrow(sums));
+            }),
+            Summed::Wide(strips) => strips.each((0..m, n), buffers, |rows, sums| {
                 leave(rows, StripSums::Wide(sums));
             }),
         }
     }
 
     /// The cheapest way to sum that is exact.
-    fn summed<'t>(&mut self, task: &'t GemmTask<'_>, source: Option<PackedSource>) -> Summed<'t> {
+    fn summed<'t>(
+        &mut self,
+        task: &'t GemmTask<'_>,
+        source: Option<PackedSource>,
+        workers: &Workers,
+    ) -> Summed<'t> {
         if task.adder.block().is_some() {
-            return Summed::Wide(match BlockedProduct::new(task, self.kernels) {
+            return Summed::Wide(match BlockedProduct::new(task, self.kernels, workers) {
                 Some(blocks) => Box::new(blocks),
                 None => Box::new(AdderSums::new(task)),
             });
@@ -215,8 +209,9 @@ impl Fast {
             }
             _ => of(CodeRange::of_codes),
         };
-        let mut pack =
-            |kernel: &dyn Kernel, coding| self.copies.panels((&task.b, source), kernel, coding);
+        let mut pack = |kernel: &dyn Kernel, coding| {
+            self.copies.panels((&task.b, source), kernel, coding, workers)
+        };
         if let Some(one_by_one) = one_by_one {
             let coded = Coded::new(task, self.kernels, false, &mut pack);
             return Summed::Narrow(Box::new(Saturating::new(task, bias, coded, one_by_one)));

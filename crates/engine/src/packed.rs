@@ -11,7 +11,7 @@ use std::sync::Arc;
 use systoliq_program::panels::{Side, words_of_panels};
 use systoliq_program::store::Version;
 use systoliq_program::view::Submatrix;
-use systoliq_program::{Operand, Reading, TensorId};
+use systoliq_program::{Operand, Reading, TensorId, Workers};
 
 use crate::kernels::Kernel;
 use crate::words::{Coding, Panels};
@@ -46,8 +46,9 @@ impl PackedCopies {
         (operand, source): (&Operand<'_>, Option<PackedSource>),
         kernel: &dyn Kernel,
         coding: Coding,
+        workers: &Workers,
     ) -> Arc<Panels> {
-        let pack = |spare| Arc::new(Panels::of(operand, kernel, coding, spare));
+        let pack = |spare| Arc::new(Panels::of(operand, kernel, coding, (spare, workers)));
         let Some((tensor, version)) = source else {
             let panels = pack(self.spare(operand, kernel));
             self.loose.push(Arc::clone(&panels));

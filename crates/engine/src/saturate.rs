@@ -8,10 +8,11 @@
 
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_fxp::{Accumulator, Overflow};
-use systoliq_program::{GemmTask, Operand};
+use systoliq_program::{GemmTask, Operand, Workers};
 
 use crate::bias::Bias;
 use crate::coded::{BLOCK, Coded};
@@ -60,7 +61,7 @@ pub(crate) struct Saturating<'t> {
     b_operand: &'t Operand<'t>,
     one_by_one: OneByOne,
     /// Codes of B one by one, where those of its copy are shifted by other bits.
-    b_shifted: OnceCell<Panels>,
+    b_shifted: OnceLock<Panels>,
     ends: (i32, i32),
     bias: Bias,
 }
@@ -76,7 +77,7 @@ impl<'t> Saturating<'t> {
         Self {
             b_operand: &task.b,
             one_by_one,
-            b_shifted: OnceCell::new(),
+            b_shifted: OnceLock::new(),
             ends: (low as i32, high as i32),
             bias,
             coded,
@@ -186,7 +187,9 @@ impl SettledTile<'_, '_> {
         let OneByOne { kernel, shifts } = product.one_by_one;
         let k = product.coded.shape.k;
         let b = product.coded.b.alone(product.b_operand, kernel, shifts[1]).unwrap_or_else(|| {
-            let pack = || Panels::of(product.b_operand, kernel, Coding::Shifted(shifts[1]), None);
+            let coding = Coding::Shifted(shifts[1]);
+            let alone = (None, &Workers::default());
+            let pack = || Panels::of(product.b_operand, kernel, coding, alone);
             product.b_shifted.get_or_init(pack)
         });
         let whole = !product.coded.a.reading.transposed;

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use num_traits::Zero;
-use systoliq_fxp::Sum;
-use systoliq_program::GemmTask;
+use systoliq_fxp::{Raw, Sum};
 use systoliq_program::gemm::GemmShape;
 use systoliq_program::panels::{Side, word_panels};
+use systoliq_program::workers::in_strips;
+use systoliq_program::{Exit, GemmTask, Workers};
 
 use crate::kernels::CodeWord;
 
@@ -16,11 +17,42 @@ const STRIP_BYTES: usize = 1 << 18;
 /// The fewest rows that are worth reading all of B again.
 const ROWS_MIN: usize = 48;
 
+/// The fewest multiply-accumulates that it pays to have made by a thread of their own.
+const THREAD_MACS: usize = 1 << 22;
+
 /// Memory for lines of A.
 pub(crate) type LineWords = [Vec<CodeWord>; 2];
 
+/// Memory of one thread for what a product needs on its way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Buffers {
+    /// Lines of A.
+    pub(crate) words: LineWords,
+    /// Sums of a strip of rows.
+    pub(crate) narrow: Vec<i32>,
+    pub(crate) wide: Vec<i64>,
+}
+
+/// What sums are made in.
+pub(crate) trait Summand: Raw + Zero {
+    /// Room for these.
+    fn room(buffers: &mut Buffers) -> (&mut LineWords, &mut Vec<Self>);
+}
+
+impl Summand for i32 {
+    fn room(buffers: &mut Buffers) -> (&mut LineWords, &mut Vec<Self>) {
+        (&mut buffers.words, &mut buffers.narrow)
+    }
+}
+
+impl Summand for i64 {
+    fn room(buffers: &mut Buffers) -> (&mut LineWords, &mut Vec<Self>) {
+        (&mut buffers.words, &mut buffers.wide)
+    }
+}
+
 /// A matrix product whose sums are of type `S`.
-pub(crate) trait Strips<S> {
+pub(crate) trait Strips<S>: Sync {
     /// Rows come in multiples of so many, but for the last.
     fn granularity(&self) -> usize;
 
@@ -29,24 +61,56 @@ pub(crate) trait Strips<S> {
     fn strip(&self, rows: Range<usize>, words: &mut LineWords, sums: &mut [S]) -> u64;
 }
 
-impl<S: Copy + Zero> dyn Strips<S> + '_ {
-    /// Sums a product of a shape, some rows at a time but at least so many, and hands them to `leave`; says how many sums
+impl<S: Summand> dyn Strips<S> + '_ {
+    /// Sums all outputs of some rows of `n`, some rows at a time, and hands them to `leave`; says how many sums
     /// overflowed.
     pub(crate) fn each(
         &self,
-        GemmShape { m, n, .. }: GemmShape,
-        rows_min: usize,
-        (words, sums): (&mut LineWords, &mut Vec<S>),
+        (rows, n): (Range<usize>, usize),
+        buffers: &mut Buffers,
         mut leave: impl FnMut(Range<usize>, &mut [S]),
     ) -> u64 {
-        let at_once = rows_at_once::<S>(self.granularity(), n).max(rows_min);
+        let (words, sums) = S::room(buffers);
         let mut overflowed = 0;
-        for rows in in_strips(m, at_once) {
+        for rows in in_strips(rows, rows_at_once::<S>(self.granularity(), n)) {
             sums.resize(rows.len() * n, S::zero());
             overflowed += self.strip(rows.clone(), words, sums);
             leave(rows, sums);
         }
         overflowed
+    }
+
+    /// Lets the sums of a product leave, each worker those of some rows with buffers of its own; says how many
+    /// overflowed.
+    pub(crate) fn leave(
+        &self,
+        GemmShape { m, k, n }: GemmShape,
+        (exit, workers): (&mut Exit, &Workers),
+        buffers: &mut Vec<Buffers>,
+    ) -> u64 {
+        let cuts = workers.cut(m, self.granularity(), THREAD_MACS.div_ceil((k * n).max(1)));
+        buffers.resize_with(cuts.len().max(buffers.len()), Buffers::default);
+        if exit.waits() {
+            let mut all = std::mem::take(S::room(&mut buffers[0]).1);
+            all.resize(m * n, S::zero());
+            let mut rest = &mut all[..];
+            let part = |(rows, buffers): (Range<usize>, _)| {
+                let sums = rest.split_off_mut(..rows.len() * n).expect("sums of rows");
+                (rows, sums, buffers)
+            };
+            let parts = cuts.into_iter().zip(&mut *buffers).map(part).collect();
+            let overflowed = workers
+                .each(parts, |(rows, sums, buffers)| self.strip(rows, &mut buffers.words, sums));
+            exit.leave(&mut all);
+            *S::room(&mut buffers[0]).1 = all;
+            return overflowed.into_iter().sum();
+        }
+        let part = |(rows, buffers): (Range<usize>, _)| (rows.len() * n, (rows, buffers));
+        let parts = cuts.into_iter().zip(buffers).map(part).collect();
+        let overflowed = exit.leave_in_parts(workers, parts, |(rows, buffers), part| {
+            self.each((rows, n), buffers, |_, sums| part.leave(sums))
+        });
+        overflowed.into_iter().sum()
     }
 }
 
@@ -120,12 +184,6 @@ impl StripSums<'_> {
 fn rows_at_once<S>(granularity: usize, cols: usize) -> usize {
     let rows = (STRIP_BYTES / (size_of::<S>() * cols.max(1))).max(ROWS_MIN);
     (rows / granularity).max(1) * granularity
-}
-
-/// The places of so many rows, some at once.
-pub(crate) fn in_strips(rows: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
-    let at_once = at_once.max(1);
-    (0..rows).step_by(at_once).map(move |first| first..rows.min(first + at_once))
 }
 
 /// Each product through the adder.

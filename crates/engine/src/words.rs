@@ -4,10 +4,12 @@ use std::ops::Range;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use systoliq_fxp::{Lane, with_codes};
-use systoliq_program::panels::{AT_ONCE, Group, PaddedRows, Side, lines, panels, words_of_panels};
+use systoliq_program::panels::{
+    ABREAST, AT_ONCE, Group, PaddedRows, Side, lines, panels_from, words_of_panels,
+};
 use systoliq_program::view::Submatrix;
 use systoliq_program::view::codes::{CodeBlock, Viewed};
-use systoliq_program::{Operand, Reading};
+use systoliq_program::{Operand, Reading, Workers};
 
 use crate::kernels::{CodeWord, Kernel, WindowLines, WordLines, fill_words, words_of};
 use crate::line_sums::{LineSums, Power, WordCodes};
@@ -43,6 +45,9 @@ impl Coding {
         }
     }
 }
+
+/// The fewest words that it pays to have packed by a thread of their own.
+const THREAD_WORDS: usize = 1 << 15;
 
 /// LineWords of a line of most caches, which vectors are loaded from fastest.
 const CACHE_LINE_WORDS: usize = 16;
@@ -83,7 +88,7 @@ impl Panels {
         operand: &Operand<'_>,
         kernel: &dyn Kernel,
         coding: Coding,
-        spare: Option<Self>,
+        (spare, workers): (Option<Self>, &Workers),
     ) -> Self {
         let (lanes, codes) = (kernel.lanes(), kernel.codes());
         let count = words_of_panels(operand, Side::B, lanes, codes);
@@ -101,16 +106,25 @@ impl Panels {
         let first = memory.as_ptr().align_offset(CACHE_LINE_WORDS * size_of::<CodeWord>());
         let first = first.min(CACHE_LINE_WORDS);
         let words = &mut memory[first..first + count];
-        match coding {
-            Coding::Whole => panels(operand, Side::B, lanes, WHOLE, words),
-            Coding::High => panels(operand, Side::B, lanes, HIGH, words),
-            Coding::Low => panels(operand, Side::B, lanes, LOW, words),
-            Coding::Lowered => panels(operand, Side::B, lanes, LOWERED, words),
-            Coding::Byte => panels(operand, Side::B, lanes, BYTE, words),
-            Coding::Flipped => panels(operand, Side::B, lanes, FLIPPED, words),
-            Coding::Shifted(shift) => panels(operand, Side::B, lanes, Alone { shift }, words),
-        };
         let steps = operand.rows().div_ceil(codes);
+        let panel = steps * lanes;
+        let cuts = workers.cut(count / panel.max(1), ABREAST, THREAD_WORDS.div_ceil(panel.max(1)));
+        let mut rest = words;
+        let part = |some: Range<usize>| {
+            let words = rest.split_off_mut(..some.len() * panel).expect("words of panels");
+            (some.start, words)
+        };
+        workers.each(cuts.into_iter().map(part).collect(), |(first, words)| match coding {
+            Coding::Whole => panels_from(first, operand, Side::B, lanes, WHOLE, words),
+            Coding::High => panels_from(first, operand, Side::B, lanes, HIGH, words),
+            Coding::Low => panels_from(first, operand, Side::B, lanes, LOW, words),
+            Coding::Lowered => panels_from(first, operand, Side::B, lanes, LOWERED, words),
+            Coding::Byte => panels_from(first, operand, Side::B, lanes, BYTE, words),
+            Coding::Flipped => panels_from(first, operand, Side::B, lanes, FLIPPED, words),
+            Coding::Shifted(shift) => {
+                panels_from(first, operand, Side::B, lanes, Alone { shift }, words);
+            }
+        });
         let (sums, squares, alone) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let cols = operand.cols().next_multiple_of(lanes);
         let spare_alone = Mutex::new(spare_alone);
@@ -163,7 +177,8 @@ impl Panels {
         let pack = || {
             let spare = self.spare_alone.lock().unwrap_or_else(PoisonError::into_inner).take();
             let coding = Coding::Shifted(shift);
-            (shift, Box::new(Self::of(operand, kernel, coding, spare.map(|spare| *spare))))
+            let spare = (spare.map(|spare| *spare), &Workers::default());
+            (shift, Box::new(Self::of(operand, kernel, coding, spare)))
         };
         let (packed, panels) = self.alone.get_or_init(pack);
         (*packed == shift).then_some(panels)
@@ -372,7 +387,7 @@ mod tests {
             i64::from(word as u32 >> (32 / codes * at)) & ((1 << (32 / codes)) - 1)
         };
         let case = format!("{coding:?} of {operand:?}");
-        let panels = Panels::of(operand, kernel, coding, None);
+        let panels = Panels::of(operand, kernel, coding, (None, &Workers::default()));
         let steps = rows.div_ceil(codes);
         assert_eq!((panels.panel(), panels.steps), (steps * lanes, steps), "{case}");
         for (col, at) in (0..cols).flat_map(|col| (0..rows).map(move |at| (col, at))) {
@@ -413,7 +428,12 @@ mod tests {
                     for quads in quads.into_iter().filter(|_| bits == 8) {
                         check(&operand, Coding::Byte, quads.signed_a);
                         check(&operand, Coding::Flipped, quads.signed_a);
-                        let panels = Panels::of(&operand, quads.signed_b, Coding::Byte, None);
+                        let panels = Panels::of(
+                            &operand,
+                            quads.signed_b,
+                            Coding::Byte,
+                            (None, &Workers::eager(3)),
+                        );
                         let codes = match is_signed {
                             true => WordCodes::SignedBytes { flipped: 0 },
                             false => WordCodes::Bytes { flipped: 0 },

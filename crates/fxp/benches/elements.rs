@@ -42,7 +42,7 @@ fn convert(c: &mut Criterion) {
         let conversion = conversion(20, to, rounding);
         let mut tensor = Tensor::zeros(to, 1, ELEMENTS);
         group.bench_function(BenchmarkId::from_parameter(format!("{rounding:?}")), |b| {
-            b.iter(|| conversion.write(black_box(&sums), &mut tensor, 0));
+            b.iter(|| conversion.write(black_box(&sums), tensor.whole_mut()));
         });
     }
     group.finish();
@@ -63,7 +63,8 @@ fn update(c: &mut Criterion) {
             let mut room = [0; STRIP];
             for first in (0..ELEMENTS).step_by(STRIP) {
                 let exact = form.at(first..first + STRIP, black_box(&mut room));
-                black_box(exact.write(&conversion, &mut after, first));
+                let mut whole = after.whole_mut();
+                black_box(exact.write(&conversion, whole.at(first..first + STRIP)));
             }
         });
     });

@@ -14,11 +14,11 @@ use num_bigint::BigInt;
 use crate::convert::Converted;
 use crate::convert::narrow::{self, BITS_OF_EACH};
 use crate::convert::reals::aligned;
+use crate::part::with_part_codes;
 use crate::real::decompose;
 use crate::scale;
 use crate::shifts::SHIFT_MAX;
 use crate::statistics::{CHUNK, Products};
-use crate::tensor::fill_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Conversion, ConversionStatistics, Format, Lane, Raw, Tensor};
 
@@ -149,7 +149,8 @@ impl Conversion {
             values,
             blocks: Blocks::new(along, size, (rows, cols)),
         };
-        let statistics = fill_codes!(tensor, |codes| bands.convert(codes));
+        let statistics =
+            with_part_codes!(tensor.whole_mut().into_codes(), |codes| bands.convert(codes));
         (tensor.with_blocks(bands.blocks), statistics)
     }
 

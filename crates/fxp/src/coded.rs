@@ -1,8 +1,8 @@
 //! Rows of a matrix of few different values, of which some are converted at a time through a table.
 
 use crate::convert::reals::{aligned, without_zeros};
+use crate::part::with_part_codes;
 use crate::statistics::Products;
-use crate::tensor::fill_codes;
 use crate::vectors::{add_up, look_up, prefetch};
 use crate::{Conversion, ConversionStatistics, Converted, ExactInteger, Lane, Rounding, Tensor};
 
@@ -106,7 +106,7 @@ impl<'a> CodedRows<'a> {
 
     fn codes(&self, rows: &[u32], spare: Option<Tensor>) -> Tensor {
         let mut codes = Tensor::room(self.conversion.to, rows.len(), self.cols, spare);
-        fill_codes!(codes, |codes| {
+        with_part_codes!(codes.whole_mut().into_codes(), |codes| {
             let code_of = self.code_of.map(Lane::from_code);
             let numbers = |row: u32| &self.numbers[row as usize * self.cols..][..self.cols];
             for (at, codes) in codes.chunks_exact_mut(self.cols).enumerate() {

@@ -6,7 +6,7 @@ use num_bigint::BigInt;
 use num_traits::Zero;
 
 use crate::real::decompose;
-use crate::{Conversion, ConversionStatistics, Multiplier, Tensor, scale};
+use crate::{Conversion, ConversionStatistics, Format, Multiplier, Tensor, TensorPart, scale};
 
 /// `Σ factor · tensor`, element by element, as integers at common fraction bits, without rounding.
 ///
@@ -27,7 +27,7 @@ use crate::{Conversion, ConversionStatistics, Multiplier, Tensor, scale};
 ///     squares: true,
 /// };
 /// let mut updated = Tensor::zeros(w.format(), 1, 1);
-/// exact.write(&conversion, &mut updated, 0);
+/// exact.write(&conversion, updated.whole_mut());
 /// assert_eq!(updated.to_codes(), [991]); // 1000 − 9.375
 /// # Ok::<(), systoliq_fxp::Error>(())
 /// ```
@@ -66,9 +66,17 @@ impl Combination {
     ///
     /// If there are not so many elements.
     pub fn of_part(factor: Multiplier, tensor: &Tensor, places: Range<usize>) -> Self {
+        Self::of_codes(factor, tensor.format(), tensor.part(places))
+    }
+
+    /// What is written to a part of a tensor.
+    pub(crate) fn of_written(part: &TensorPart<'_>) -> Self {
+        Self::of_codes(Multiplier::ONE, part.format(), part.to_codes())
+    }
+
+    fn of_codes(factor: Multiplier, format: Format, codes: Vec<i64>) -> Self {
         let mantissa = i64::from(factor.mantissa);
-        let bits = mantissa_bits(factor) + tensor.format().bits() as i32;
-        let codes = tensor.part(places);
+        let bits = mantissa_bits(factor) + format.bits() as i32;
         let values = if bits <= NARROW {
             // As many bits hold every product.
             let raws = codes.into_iter().map(|code| mantissa.wrapping_mul(code)).collect();
@@ -78,7 +86,7 @@ impl Combination {
                 codes.into_iter().map(|code| BigInt::from(code) * mantissa).collect(),
             )
         };
-        let frac = factor.exponent + tensor.format().frac();
+        let frac = factor.exponent + format.frac();
         Self { frac, values }
     }
 
@@ -227,22 +235,17 @@ impl Combination {
         }
     }
 
-    /// Rounds every value once, as `conversion` tells, to its place in a tensor from position `first` on;
-    /// `from_frac` of the conversion is not used.
+    /// Rounds every value once, as `conversion` tells, to its place in a tensor; `from_frac` of the
+    /// conversion is not used.
     ///
     /// # Panics
     ///
-    /// If the tensor has another format than the conversion gives, or fewer elements.
-    pub fn write(
-        &self,
-        conversion: &Conversion,
-        tensor: &mut Tensor,
-        first: usize,
-    ) -> ConversionStatistics {
+    /// If the tensor has another format than the conversion gives, or there are not as many places.
+    pub fn write(&self, conversion: &Conversion, into: TensorPart<'_>) -> ConversionStatistics {
         let conversion = Conversion { from_frac: self.frac, ..*conversion };
         match &self.values {
-            CombinedValues::Narrow { raws, .. } => conversion.write(raws, tensor, first),
-            CombinedValues::Wide(raws) => conversion.write_big(raws, tensor, first),
+            CombinedValues::Narrow { raws, .. } => conversion.write(raws, into),
+            CombinedValues::Wide(raws) => conversion.write_big(raws, into),
         }
     }
 }
@@ -356,7 +359,7 @@ mod tests {
                 squares: true,
             };
             let mut tensor = Tensor::zeros(conversion.to, 1, 1);
-            let statistics = found.write(&conversion, &mut tensor, 0);
+            let statistics = found.write(&conversion, tensor.whole_mut());
             // Words of stochastic rounding count from the fraction bits that are dropped.
             let zeros = 512 - found.frac;
             prop_assert_eq!(&expected % (BigInt::from(1) << zeros), BigInt::from(0));
@@ -403,7 +406,7 @@ mod tests {
             };
             let codes = |of: Combination| {
                 let mut tensor = Tensor::zeros(conversion.to, 1, 4);
-                of.write(&conversion, &mut tensor, 0);
+                of.write(&conversion, tensor.whole_mut());
                 tensor.to_codes()
             };
             assert_eq!(codes(sum.clone().nonnegative()), [0, 0, 1 << 20, 5]);

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use systoliq_keyed_random::Key;
 
+use crate::part::with_part_codes;
 use crate::rounding::Wide;
 use crate::statistics::Products;
-use crate::tensor::fill_codes;
-use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, shift_right_round};
+use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, TensorPart, shift_right_round};
 
 pub(crate) mod narrow;
 pub(crate) mod reals;
@@ -89,7 +89,7 @@ pub struct Converted {
 }
 
 /// An integer type that values come in before they are converted: `i32` or `i64`.
-pub trait Raw: Wide + WrappingMul + Into<i64> + std::fmt::Debug {
+pub trait Raw: Wide + WrappingMul + Into<i64> + Send + Sync + std::fmt::Debug {
     /// Its width.
     const BITS: u32;
 
@@ -230,22 +230,17 @@ impl Conversion {
     pub fn tensor(&self, rows: usize, cols: usize, raws: &[i64]) -> (Tensor, ConversionStatistics) {
         assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
         let mut tensor = Tensor::zeros(self.to, rows, cols);
-        let statistics = self.write(raws, &mut tensor, 0);
+        let statistics = self.write(raws, tensor.whole_mut());
         (tensor, statistics)
     }
 
-    /// Converts elements of a tensor, given row by row, to their place in it, from position `first` on.
+    /// Converts elements of a tensor, given row by row, to their places in it.
     ///
     /// # Panics
     ///
-    /// If the tensor has another format or fewer elements.
-    pub fn write<R: Raw>(
-        &self,
-        raws: &[R],
-        tensor: &mut Tensor,
-        first: usize,
-    ) -> ConversionStatistics {
-        self.write_within(narrow::longest(raws), raws, tensor, first)
+    /// If the tensor has another format, or there are not as many places.
+    pub fn write<R: Raw>(&self, raws: &[R], into: TensorPart<'_>) -> ConversionStatistics {
+        self.write_within(narrow::longest(raws), raws, into)
     }
 
     /// The same of elements whose magnitudes have at most `longest` bits.
@@ -253,27 +248,34 @@ impl Conversion {
         &self,
         longest: u32,
         raws: &[R],
-        tensor: &mut Tensor,
-        first: usize,
+        into: TensorPart<'_>,
     ) -> ConversionStatistics {
-        assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
+        let first = self.first_place(&into, raws.len());
         let bits = Bits::of(self, longest);
         let numbers = narrow::numbers(first, raws.len());
-        fill_codes!(tensor, |codes| {
-            let codes = &mut codes[first..first + raws.len()];
-            match () {
-                _ if numbers && bits.fit(i32::BITS) => {
-                    narrow::convert::<R, i32, _>(self, first as u64, raws, bits.longest, codes)
-                }
-                _ if numbers && bits.fit(i64::BITS) => {
-                    narrow::convert::<R, i64, _>(self, first as u64, raws, bits.longest, codes)
-                }
-                _ => {
-                    let raws = raws.iter().map(|&raw| i128::from(raw.into()));
-                    self.convert_wide(first as u64, raws, codes)
-                }
+        with_part_codes!(into.into_codes(), |codes| match () {
+            _ if numbers && bits.fit(i32::BITS) => {
+                narrow::convert::<R, i32, _>(self, first as u64, raws, bits.longest, codes)
+            }
+            _ if numbers && bits.fit(i64::BITS) => {
+                narrow::convert::<R, i64, _>(self, first as u64, raws, bits.longest, codes)
+            }
+            _ => {
+                let raws = raws.iter().map(|&raw| i128::from(raw.into()));
+                self.convert_wide(first as u64, raws, codes)
             }
         })
+    }
+
+    /// The first place of a part that so many elements fill.
+    ///
+    /// # Panics
+    ///
+    /// If it has another format, or not as many places.
+    fn first_place(&self, into: &TensorPart<'_>, count: usize) -> usize {
+        assert_eq!(into.format(), self.to, "the format of the tensor that is written");
+        assert_eq!(into.places().len(), count, "places of elements");
+        into.places().start
     }
 
     /// Converts a whole tensor of integers of any size.
@@ -289,26 +291,20 @@ impl Conversion {
     ) -> (Tensor, ConversionStatistics) {
         assert_eq!(raws.len(), rows * cols, "elements of a {rows} x {cols} tensor");
         let mut tensor = Tensor::zeros(self.to, rows, cols);
-        let statistics = self.write_big(raws, &mut tensor, 0);
+        let statistics = self.write_big(raws, tensor.whole_mut());
         (tensor, statistics)
     }
 
-    /// Converts elements of any size to their place in a tensor, as [`write`](Self::write) does.
+    /// Converts elements of any size to their places in a tensor.
     ///
     /// # Panics
     ///
-    /// If the tensor has another format or fewer elements.
-    pub fn write_big(
-        &self,
-        raws: &[BigInt],
-        tensor: &mut Tensor,
-        first: usize,
-    ) -> ConversionStatistics {
-        assert_eq!(tensor.format(), self.to, "the format of the tensor that is written");
+    /// As [`write`](Self::write).
+    pub fn write_big(&self, raws: &[BigInt], into: TensorPart<'_>) -> ConversionStatistics {
+        let first = self.first_place(&into, raws.len());
         let mut statistics = ConversionStatistics::default();
         let mut products = Products::default();
-        fill_codes!(tensor, |codes| {
-            let codes = &mut codes[first..first + raws.len()];
+        with_part_codes!(into.into_codes(), |codes| {
             for (index, (raw, code)) in (first as u64..).zip(raws.iter().zip(codes)) {
                 let converted = self.convert_big(raw, index);
                 *code = Lane::from_code(converted.code);
@@ -484,7 +480,7 @@ mod tests {
             let short: Result<Vec<i32>, _> = raws.iter().map(|&raw| raw.try_into()).collect();
             if let Ok(short) = short {
                 let mut narrow = Tensor::zeros(conversion.to, 1, short.len());
-                prop_assert_eq!(&conversion.write(&short, &mut narrow, 0), &statistics);
+                prop_assert_eq!(&conversion.write(&short, narrow.whole_mut()), &statistics);
                 prop_assert_eq!(&narrow, &tensor);
             }
             let big: Vec<BigInt> = raws.iter().map(|&raw| raw.into()).collect();

@@ -4,10 +4,13 @@
 use std::ops::Range;
 
 use crate::combination::NARROW;
+use crate::part::with_part_codes;
 use crate::scale::Range as ValueRange;
 use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Combination, Conversion, ConversionStatistics, Lane, Multiplier, Tensor, with_codes};
+use crate::{
+    Combination, Conversion, ConversionStatistics, Lane, Multiplier, Tensor, TensorPart, with_codes,
+};
 
 /// `Σ ±factor · tensor`, element by element, without rounding.
 ///
@@ -187,29 +190,28 @@ impl Exact<'_> {
         }
     }
 
-    /// These less some codes of a tensor that was written from them.
+    /// These less the codes that were written from them.
     ///
     /// # Panics
     ///
-    /// If it has more fraction bits than they have.
+    /// If those have more fraction bits, or are not as many.
     #[must_use]
-    pub fn minus(self, tensor: &Tensor, places: Range<usize>) -> Self {
+    pub fn minus(self, written: &TensorPart<'_>) -> Self {
         let Self::Narrow { frac, bits, raws } = self else {
-            return Self::Wide(self.combination().minus(Combination::of_part(
-                Multiplier::ONE,
-                tensor,
-                places,
-            )));
+            return Self::Wide(self.combination().minus(Combination::of_written(written)));
         };
-        let zeros = u32::try_from(frac - tensor.format().frac()).expect("no more fraction bits");
-        let longer = bits.max(tensor.format().bits() as i32 + zeros as i32) + 1;
-        let this = Self::Narrow { frac, bits: longer, raws };
+        let format = written.format();
+        let zeros = u32::try_from(frac - format.frac()).expect("no more fraction bits");
+        let longer = bits.max(format.bits() as i32 + zeros as i32) + 1;
         if longer > NARROW {
-            let held = Combination::of_part(Multiplier::ONE, tensor, places);
-            return Self::Wide(this.combination().minus(held));
+            let this = Self::Narrow { frac, bits: longer, raws };
+            return Self::Wide(this.combination().minus(Combination::of_written(written)));
         }
-        let Self::Narrow { raws, .. } = this else { unreachable!("values in 64 bits") };
-        scale(tensor, places, (-1, zeros), true, raws);
+        assert_eq!(written.places().len(), raws.len(), "codes that were written");
+        with_part_codes!(written.codes(), |codes| {
+            let work = TermWork { codes, factor: (-1, zeros), adds: true, values: &mut *raws };
+            with_widest_vectors(work);
+        });
         Self::Narrow { frac, bits: longer, raws }
     }
 
@@ -222,18 +224,13 @@ impl Exact<'_> {
     }
 
     /// Rounds every value once, as [`Combination::write`] does.
-    pub fn write(
-        &self,
-        conversion: &Conversion,
-        tensor: &mut Tensor,
-        first: usize,
-    ) -> ConversionStatistics {
+    pub fn write(&self, conversion: &Conversion, into: TensorPart<'_>) -> ConversionStatistics {
         match self {
             Self::Narrow { frac, bits, raws } => {
                 let conversion = Conversion { from_frac: *frac, ..*conversion };
-                conversion.write_within(*bits as u32, raws, tensor, first)
+                conversion.write_within(*bits as u32, raws, into)
             }
-            Self::Wide(values) => values.write(conversion, tensor, first),
+            Self::Wide(values) => values.write(conversion, into),
         }
     }
 }
@@ -299,11 +296,12 @@ mod tests {
                 squares: true,
             };
             let mut written = [0, 1].map(|_| Tensor::zeros(conversion.to, 8, 10));
-            let counted = found.write(&conversion, &mut written[0], from);
-            prop_assert_eq!(counted, expected.write(&conversion, &mut written[1], from));
+            let counted = found.write(&conversion, written[0].whole_mut().at(places.clone()));
+            let into = written[1].whole_mut();
+            prop_assert_eq!(counted, expected.write(&conversion, { into }.at(places.clone())));
             prop_assert_eq!(&written[0], &written[1]);
             // What was written has no more fraction bits than the first term.
-            let left = found.minus(&written[0], places.clone());
+            let left = found.minus(&written[0].whole_mut().at(places.clone()));
             let held = Combination::of_part(Multiplier::ONE, &written[0], places);
             let expected = expected.minus(held);
             prop_assert_eq!(left.range(), expected.range());

@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::Array2;
 use num_traits::{AsPrimitive, PrimInt, WrappingAdd, Zero};
 
+use crate::part::with_part_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Blocks, Format, Raw};
 
@@ -58,54 +59,6 @@ macro_rules! with_codes {
         }
     };
 }
-
-/// Evaluates `$body` with `$lanes` bound to the mutable slice of all codes, whatever their type.
-macro_rules! fill_codes {
-    ($tensor:expr, |$lanes:ident| $body:expr) => {{
-        macro_rules! arm {
-            ($codes:ident) => {{
-                let $lanes = $codes.as_slice_mut().expect("tensors are contiguous");
-                $body
-            }};
-        }
-        match $tensor.codes_mut() {
-            $crate::Codes::I8(codes) => arm!(codes),
-            $crate::Codes::U8(codes) => arm!(codes),
-            $crate::Codes::I16(codes) => arm!(codes),
-            $crate::Codes::U16(codes) => arm!(codes),
-            $crate::Codes::I32(codes) => arm!(codes),
-            $crate::Codes::U32(codes) => arm!(codes),
-        }
-    }};
-}
-pub(crate) use fill_codes;
-
-/// Evaluates `$body` with `$a` and `$b` bound to all codes of two tensors whose codes are of one type.
-///
-/// # Panics
-///
-/// If they are not.
-macro_rules! with_codes_of_both {
-    (($first:expr, $second:expr), |$a:ident, $b:ident| $body:expr) => {{
-        macro_rules! both {
-            ($of_first:ident, $of_second:ident) => {{
-                let $a = $of_first.as_slice().expect("tensors are contiguous");
-                let $b = $of_second.as_slice().expect("tensors are contiguous");
-                $body
-            }};
-        }
-        match ($first.codes(), $second.codes()) {
-            ($crate::Codes::I8(a), $crate::Codes::I8(b)) => both!(a, b),
-            ($crate::Codes::U8(a), $crate::Codes::U8(b)) => both!(a, b),
-            ($crate::Codes::I16(a), $crate::Codes::I16(b)) => both!(a, b),
-            ($crate::Codes::U16(a), $crate::Codes::U16(b)) => both!(a, b),
-            ($crate::Codes::I32(a), $crate::Codes::I32(b)) => both!(a, b),
-            ($crate::Codes::U32(a), $crate::Codes::U32(b)) => both!(a, b),
-            _ => panic!("codes of two widths"),
-        }
-    }};
-}
-pub(crate) use with_codes_of_both;
 
 macro_rules! impl_lane {
     ($($lane:ty),*) => {$(
@@ -195,7 +148,7 @@ impl Tensor {
         assert_eq!(codes.len(), rows * cols, "codes of a {rows} x {cols} tensor");
         let range = format.min_raw()..=format.max_raw();
         let mut tensor = Self::zeros(format, rows, cols);
-        fill_codes!(tensor, |lanes| {
+        with_part_codes!(tensor.whole_mut().into_codes(), |lanes| {
             for (lane, code) in lanes.iter_mut().zip(codes) {
                 *lane =
                     if range.contains(&code) { Lane::from_code(code) } else { return Err(code) };
@@ -237,7 +190,7 @@ impl Tensor {
         &self.codes
     }
 
-    /// The codes, to be written by `fill_codes!`.
+    /// The codes, to be written by [parts](crate::TensorPart).
     pub(crate) fn codes_mut(&mut self) -> &mut Codes {
         &mut self.codes
     }

@@ -1,13 +1,11 @@
 //! Factors such as the rate and 1/B, and what an update did to weights.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
+use crate::part::PartCodes;
 use crate::real::decompose;
-use crate::tensor::with_codes_of_both;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Error, Lane, Tensor};
+use crate::{Codes, Error, Lane, Tensor, TensorPart};
 
 /// A positive factor `mantissa · 2^-exponent` with a mantissa of stated width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +89,13 @@ impl Multiplier {
     }
 }
 
-/// A tensor before and after an update that keeps its format.
+/// A part of a tensor before and after an update that keeps its format.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// As it was.
+    /// The tensor as it was.
     pub before: &'a Tensor,
-    /// As it is.
-    pub after: &'a Tensor,
+    /// The part as it is.
+    pub after: &'a TensorPart<'a>,
 }
 
 /// What a weight update did beside converting.
@@ -130,19 +128,17 @@ impl UpdateStatistics {
     ///
     /// # Panics
     ///
-    /// Unless there are as many places as answers, and codes there, before and after in one format.
+    /// Unless there are as many codes as answers, before and after in one format.
     pub fn of(
         asked: &mut [bool],
-        places: &Range<usize>,
         weights: Change<'_>,
         (low, high): (i64, i64),
         residual: Option<Change<'_>>,
     ) -> Self {
-        assert_eq!(places.len(), asked.len(), "weights and what is asked of them");
         let asks = count(asked);
-        keep_unmoved(weights, places, Some((low, high)), asked);
+        keep_unmoved(weights, Some((low, high)), asked);
         if let Some(residual) = residual {
-            keep_unmoved(residual, places, None, asked);
+            keep_unmoved(residual, None, asked);
         }
         Self { asked: asks, stalled: count(asked) }
     }
@@ -168,17 +164,25 @@ impl VectorWork for Count<'_> {
 }
 
 /// Keeps those elements that did not change and were at neither end, if those are given.
-fn keep_unmoved(
-    change: Change<'_>,
-    places: &Range<usize>,
-    ends: Option<(i64, i64)>,
-    kept: &mut [bool],
-) {
-    with_codes_of_both!((change.before, change.after), |before, after| {
-        let [before, after] = [before, after].map(|codes| &codes[places.clone()]);
-        let ends = ends.map(|(low, high)| [low, high].map(Lane::from_code));
-        with_widest_vectors(Unmoved { before, after, ends, kept });
-    });
+fn keep_unmoved(Change { before, after }: Change<'_>, ends: Option<(i64, i64)>, kept: &mut [bool]) {
+    let places = after.places();
+    assert_eq!(places.len(), kept.len(), "weights and what is asked of them");
+    macro_rules! keep {
+        ($before:ident, $after:ident) => {{
+            let before = $before.as_slice().expect("tensors are contiguous");
+            let ends = ends.map(|(low, high)| [low, high].map(Lane::from_code));
+            with_widest_vectors(Unmoved { before: &before[places], after: $after, ends, kept })
+        }};
+    }
+    match (before.codes(), after.codes()) {
+        (Codes::I8(before), PartCodes::I8(after)) => keep!(before, after),
+        (Codes::U8(before), PartCodes::U8(after)) => keep!(before, after),
+        (Codes::I16(before), PartCodes::I16(after)) => keep!(before, after),
+        (Codes::U16(before), PartCodes::U16(after)) => keep!(before, after),
+        (Codes::I32(before), PartCodes::I32(after)) => keep!(before, after),
+        (Codes::U32(before), PartCodes::U32(after)) => keep!(before, after),
+        _ => panic!("codes of two widths"),
+    }
 }
 
 struct Unmoved<'a, T> {
@@ -240,17 +244,17 @@ mod tests {
     #[test]
     fn an_update_stalls_where_what_is_asked_moves_nothing_between_the_ends() {
         let tensor = |codes: [i64; 5]| Tensor::from_codes("Q1.7".parse().unwrap(), 1, 5, &codes);
-        let [before, after] = [[127, -128, 5, 5, 5], [127, -128, 5, 5, 4]].map(tensor);
-        let weights = Change { before: &before, after: &after };
+        let [before, mut after] = [[127, -128, 5, 5, 5], [127, -128, 5, 5, 4]].map(tensor);
+        let weights = Change { before: &before, after: &after.whole_mut() };
         let found = |ends, residual| {
             let mut asked = [true, true, true, false, true];
-            UpdateStatistics::of(&mut asked, &(0..5), weights, ends, residual)
+            UpdateStatistics::of(&mut asked, weights, ends, residual)
         };
         assert_eq!(found((-128, 127), None), UpdateStatistics { asked: 4, stalled: 1 });
         // −128 is beyond the end −127 of a symmetric range.
         assert_eq!(found((-127, 127), None), UpdateStatistics { asked: 4, stalled: 2 });
-        let [left, leaves] = [[0; 5], [0, 0, 1, 0, 0]].map(tensor);
-        let residual = Some(Change { before: &left, after: &leaves });
+        let [left, mut leaves] = [[0; 5], [0, 0, 1, 0, 0]].map(tensor);
+        let residual = Some(Change { before: &left, after: &leaves.whole_mut() });
         assert_eq!(found((-128, 127), residual), UpdateStatistics { asked: 4, stalled: 0 });
     }
 }

@@ -51,7 +51,7 @@ fn raws(count: usize, bits: u32) -> Vec<i64> {
 /// The codes and the statistics of a conversion, from the second element of a tensor on.
 fn converted<R: Raw>(conversion: &Conversion, raws: &[R]) -> (Vec<i64>, ConversionStatistics) {
     let mut tensor = Tensor::zeros(conversion.to, 1, raws.len() + 1);
-    let statistics = conversion.write(raws, &mut tensor, 1);
+    let statistics = conversion.write(raws, tensor.whole_mut().at(1..1 + raws.len()));
     (tensor.to_codes(), statistics)
 }
 
@@ -107,7 +107,7 @@ fn linear_forms_are_the_same_at_every_level() {
                 let exact = LinearForm::new(&terms).at(0..count, &mut room);
                 let mut after = Tensor::zeros(weights.format(), 1, count);
                 let range = format!("{:?}", exact.range());
-                let statistics = exact.write(&conversion, &mut after, 0);
+                let statistics = exact.write(&conversion, after.whole_mut());
                 (after.to_codes(), statistics, range)
             });
             seen += found.0.len();

@@ -10,13 +10,14 @@ pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::scale::{Range, ends};
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Scale, Tensor,
+    Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Scale, Tensor, TensorPart,
 };
 
 use crate::command::Program;
 use crate::operation::What;
 use crate::plan::TensorPlan;
 use crate::tensor::TensorId;
+use crate::workers::Workers;
 
 /// How sums become a tensor: `output = convert(factor · edge(sum + bias))`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +102,15 @@ impl Factor {
     }
 }
 
-/// The wider of two ranges.
-fn union(a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
-    (a.0.min(b.0), a.1.max(b.1))
+/// What holds two ranges, if there are such.
+fn union(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    let both = [a, b].into_iter().flatten();
+    both.reduce(|a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+/// Whether values of a type may leave gates with more bits than it has.
+fn widens<R: Raw>(gates: &[Gate]) -> bool {
+    R::BITS < i64::BITS && gates.iter().any(Gate::widens)
 }
 
 /// Results on their way into a tensor.
@@ -160,34 +167,76 @@ impl Exit {
     ///
     /// If there are more than are left, or not all where they have to leave at once.
     pub fn leave<R: Raw>(&mut self, values: &mut [R]) {
-        let first = self.left;
-        assert!(first + values.len() <= self.len(), "results of {:?}", self.shape);
-        assert!(!self.waits() || values.len() == self.len(), "all results of {:?}", self.shape);
-        self.left += values.len();
-        if R::BITS < i64::BITS && self.gates.iter().any(Gate::widens) {
-            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
-            return self.pass(&mut wide, first);
+        if self.waits() {
+            return self.leave_at_once(values);
         }
-        self.pass(values, first);
+        let parts = vec![(values.len(), values)];
+        self.leave_in_parts(&Workers::default(), parts, |values, part| part.leave(values));
     }
 
-    /// Lets results from position `first` on pass the gates, and converts them.
-    fn pass<R: Raw>(&mut self, values: &mut [R], first: usize) {
-        self.gates.iter().for_each(|gate| gate.pass(values, first));
+    /// Lets results leave in parts, of which each has so many, by whoever works on them: those behind the
+    /// ones that left before. Gives what `run` gives of each.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than are left, or not as many leave as a part has, or all have to leave at once.
+    pub fn leave_in_parts<P: Send, T: Send>(
+        &mut self,
+        workers: &Workers,
+        parts: Vec<(usize, P)>,
+        run: impl Fn(P, &mut ExitPart<'_>) -> T + Sync,
+    ) -> Vec<T> {
+        assert!(!self.waits(), "results of {:?} that leave at once", self.shape);
+        let (conversion, looks) = (&self.conversion, self.asks_range());
+        let mut rest = self.copies[0].whole_mut();
+        rest.take(self.left);
+        let part = |(count, work)| {
+            let into = rest.take(count);
+            let (left, gates) = (into.places().start, &self.gates[..]);
+            let statistics = ConversionStatistics::default();
+            (work, ExitPart { gates, conversion, looks, into, left, statistics, ends: None })
+        };
+        let parts = parts.into_iter().map(part).collect();
+        let done = workers.each(parts, |(work, mut part)| {
+            let given = run(work, &mut part);
+            assert_eq!(part.left, part.into.places().end, "results of a part that have left");
+            (given, part.left, part.statistics, part.ends)
+        });
+        let mut all = Vec::with_capacity(done.len());
+        for (given, left, statistics, ends) in done {
+            self.left = left;
+            self.statistics.merge(&statistics);
+            self.ends = union(self.ends, ends);
+            all.push(given);
+        }
+        all
+    }
+
+    /// Lets all results leave that had to wait for each other.
+    fn leave_at_once<R: Raw>(&mut self, values: &mut [R]) {
+        assert!(self.left == 0 && values.len() == self.len(), "all results of {:?}", self.shape);
+        self.left = values.len();
+        if widens::<R>(&self.gates) {
+            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            return self.pass_at_once(&mut wide);
+        }
+        self.pass_at_once(values);
+    }
+
+    fn pass_at_once<R: Raw>(&mut self, values: &mut [R]) {
+        self.gates.iter().for_each(|gate| gate.pass(values, 0));
         if !self.axes.is_empty() {
             return self.leave_in_blocks(values);
         }
         self.see(values);
-        if !self.chosen {
-            self.choose();
-        }
-        self.statistics.merge(&self.conversion.write(values, &mut self.copies[0], first));
+        self.choose();
+        self.statistics = self.conversion.write(values, self.copies[0].whole_mut());
     }
 
     /// Looks at values behind the gates, if the scale asks for their range.
     pub(crate) fn see<R: Raw>(&mut self, values: &[R]) {
         if self.asks_range() {
-            self.ends = [self.ends, ends(values)].into_iter().flatten().reduce(union);
+            self.ends = union(self.ends, ends(values));
         }
     }
 
@@ -225,5 +274,46 @@ impl Exit {
         self.asks_range()
             .then(|| range().largest_frac(self.plan.format, self.plan.overflow))
             .flatten()
+    }
+}
+
+/// Some results on their way, behind each other.
+#[derive(Debug)]
+pub struct ExitPart<'e> {
+    gates: &'e [Gate],
+    conversion: &'e Conversion,
+    /// Whether the scale looks at their range.
+    looks: bool,
+    into: TensorPart<'e>,
+    /// Before which place all have left.
+    left: usize,
+    statistics: ConversionStatistics,
+    /// The smallest and the largest value so far.
+    ends: Option<(i64, i64)>,
+}
+
+impl ExitPart<'_> {
+    /// Lets results leave, those behind the ones that left before; they are changed on the way.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than are left.
+    pub fn leave<R: Raw>(&mut self, values: &mut [R]) {
+        if widens::<R>(self.gates) {
+            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            return self.pass(&mut wide);
+        }
+        self.pass(values);
+    }
+
+    /// Lets results pass the gates, and converts them.
+    fn pass<R: Raw>(&mut self, values: &mut [R]) {
+        let places = self.left..self.left + values.len();
+        self.left = places.end;
+        self.gates.iter().for_each(|gate| gate.pass(values, places.start));
+        if self.looks {
+            self.ends = union(self.ends, ends(values));
+        }
+        self.statistics.merge(&self.conversion.write(values, self.into.at(places)));
     }
 }

@@ -28,6 +28,7 @@ pub mod store;
 pub mod tensor;
 pub mod view;
 mod width;
+pub mod workers;
 
 pub use command::{Command, CommandId, EntryName, Pass, Program, Write, WriteId};
 pub use convolution::ConvolutionShape;
@@ -43,3 +44,4 @@ pub use store::{Samples, Snapshot, Step, Store, Verdict};
 pub use tensor::{TensorDecl, TensorId};
 pub use view::{Repeats, View};
 pub use width::SafeWidth;
+pub use workers::Workers;

@@ -17,7 +17,9 @@ use crate::view::codes::{CodeBlock, Viewed};
 use crate::view::{View, Windows};
 
 /// An integer type to sum in.
-pub trait Word: PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + std::fmt::Debug {
+pub trait Word:
+    PrimInt + WrappingAdd + WrappingMul + AsPrimitive<i64> + Send + Sync + std::fmt::Debug
+{
     /// Its width.
     const BITS: u32;
 }
@@ -49,8 +51,8 @@ pub const AT_ONCE: usize = 32;
 /// How many lines the panels of the widest vectors have.
 const VECTOR: usize = 16;
 
-/// How many lines are turned into columns at once.
-const ABREAST: usize = 8;
+/// How many lines are turned into columns at once, and how many panels are packed together.
+pub const ABREAST: usize = 8;
 
 /// How `N` codes of neighbouring k become one word of a panel.
 pub trait Group<const N: usize>: Copy {
@@ -86,11 +88,27 @@ pub fn panels<G: Group<N>, const N: usize>(
     words: &mut [G::Word],
 ) {
     assert_eq!(words.len(), words_of_panels(operand, side, width, N), "words of {operand:?}");
+    panels_from(0, operand, side, width, group, words);
+}
+
+/// The same of some panels: as many as there are words for, from number `first` on.
+///
+/// # Panics
+///
+/// If there are not so many panels.
+pub fn panels_from<G: Group<N>, const N: usize>(
+    first: usize,
+    operand: &Operand<'_>,
+    side: Side,
+    width: usize,
+    group: G,
+    words: &mut [G::Word],
+) {
     with_codes!(operand.tensor, |codes| {
         let viewed = Viewed::new(operand, codes);
         let whole = operand.reading.transposed == (side == Side::B);
         let pack = Pack { viewed, whole, width, group };
-        with_widest_vectors(PackPanels { pack, words });
+        with_widest_vectors(PackPanels { pack, first, words });
     })
 }
 
@@ -266,9 +284,11 @@ struct Pack<'a, L, G, const N: usize> {
     group: G,
 }
 
-/// Packs all panels.
+/// Packs panels.
 struct PackPanels<'a, 'w, L, G: Group<N>, const N: usize> {
     pack: Pack<'a, L, G, N>,
+    /// The number of the first.
+    first: usize,
     words: &'w mut [G::Word],
 }
 
@@ -277,23 +297,24 @@ impl<L: Lane, G: Group<N>, const N: usize> VectorWork for PackPanels<'_, '_, L, 
 
     #[inline(always)]
     fn run(self) {
-        let Self { pack, words } = self;
+        let Self { pack, first, words } = self;
         let (count, k) = pack.sizes();
         if words.is_empty() {
             return;
         }
-        let mut buffer = Vec::new();
+        let (mut buffer, first_line) = (Vec::new(), first * pack.width);
         let panel = k.div_ceil(N) * pack.width;
         if pack.whole {
             for (at, panel) in words.chunks_exact_mut(panel).enumerate() {
-                let lines = at * pack.width..count.min((at + 1) * pack.width);
+                let first = first_line + at * pack.width;
+                let lines = first..count.min(first + pack.width);
                 pack.turn(pack.viewed.block(lines, 0..k, &mut buffer), panel);
             }
             return;
         }
         // Some panels together read whole lines of caches.
         for (at, panels) in words.chunks_mut(ABREAST * panel).enumerate() {
-            let first = at * ABREAST * pack.width;
+            let first = first_line + at * ABREAST * pack.width;
             let lines = first..count.min(first + ABREAST * pack.width);
             for from in (0..k).step_by(AT_ONCE * N) {
                 let some = from..k.min(from + AT_ONCE * N);

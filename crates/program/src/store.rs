@@ -20,6 +20,7 @@ use crate::engine::{Engine, Multiply, Outcome, Written};
 use crate::finish::{Ceiling, Edge, Exit, Finish, Gate};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
+use crate::workers::Workers;
 use crate::{GemmTask, Operand, Pass};
 
 mod enter;
@@ -85,6 +86,8 @@ pub struct Store {
     spare: Vec<Tensor>,
     /// Memory for what is asked of weights.
     asked: Vec<bool>,
+    /// Who runs its commands.
+    workers: Arc<Workers>,
 }
 
 impl Clone for Store {
@@ -99,6 +102,7 @@ impl Clone for Store {
             initial: self.initial.clone(),
             spare: Vec::new(),
             asked: Vec::new(),
+            workers: Arc::clone(&self.workers),
         }
     }
 }
@@ -117,7 +121,19 @@ impl Store {
             initial: Vec::new(),
             spare: Vec::new(),
             asked: Vec::new(),
+            workers: Arc::default(),
         }
+    }
+
+    /// Has commands from here on run by these: unless told, by one thread. What they leave and say is the
+    /// same.
+    pub fn use_workers(&mut self, workers: Arc<Workers>) {
+        self.workers = workers;
+    }
+
+    /// Who runs its commands.
+    pub fn workers(&self) -> &Arc<Workers> {
+        &self.workers
     }
 
     /// The program.
@@ -468,10 +484,10 @@ impl Store {
         self.put(id, vec![tensor]);
     }
 
-    /// Memory for what is asked of weights, which [`keep_asked`](Self::keep_asked) takes back.
-    pub(crate) fn take_asked(&mut self) -> Vec<bool> {
+    /// Memory for what is asked of so many weights, which [`keep_asked`](Self::keep_asked) takes back.
+    pub(crate) fn take_asked(&mut self, count: usize) -> Vec<bool> {
         let mut asked = std::mem::take(&mut self.asked);
-        asked.clear();
+        asked.resize(count, false);
         asked
     }
 

@@ -5,12 +5,14 @@
 
 use std::hint::black_box;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use systoliq_keyed_random::Key;
 use systoliq_nn::{DataSet, Golden};
+use systoliq_program::Workers;
 use systoliq_run::Prepared;
 use systoliq_run::trainer::{Curve, FixedRun};
 
@@ -70,14 +72,18 @@ fn train_step(criterion: &mut Criterion) {
     for hidden in HIDDEN {
         let hidden_text: String = hidden.iter().map(|units| format!("{units}-")).collect();
         let size = format!("784-{hidden_text}10");
-        for (name, toggles) in [("fixed, default counts", "sampled"), ("fixed, no toggles", "off")]
-        {
+        for (name, toggles, threads) in [
+            ("fixed, default counts", "sampled", 1),
+            ("fixed, default counts, two threads", "sampled", 2),
+            ("fixed, no toggles", "off", 1),
+        ] {
             let prepared = prepared(hidden, toggles);
             let data = data(&prepared);
             let golden = Golden::<f32>::new(&prepared.graph, SEED);
             let initial = golden.evaluate(&data.test, BATCH);
             let curve = Curve { initial, epochs: Vec::new(), right: None };
-            let mut run = FixedRun::new(&prepared, &data, SEED, curve).expect("no teacher");
+            let run = FixedRun::new(&prepared, &data, SEED, curve).expect("no teacher");
+            let mut run = run.with_workers(Arc::new(Workers::new(threads)));
             group.bench_function(BenchmarkId::new(name, &size), |bencher| {
                 bencher.iter(|| run.epoch(&|_| {}).expect("counts that fit 64 bits"));
             });

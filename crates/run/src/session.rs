@@ -1,4 +1,5 @@
-//! All seeds of a run: as many at a time as there are threads, each from where it was left.
+//! All seeds of a run: as many at a time as there are threads, each from where it was left, and each with what
+//! threads the others leave.
 //!
 //! *Absent:* files and the terminal. Whence the data come, what is kept of a seed and who is told of
 //! progress, a [`SessionHost`] knows.
@@ -110,6 +111,12 @@ impl Session<'_> {
         Ok((records, cpu))
     }
 
+    /// How many threads a seed has: an equal share, at least one, of which the first have what is left over.
+    fn threads_of(&self, at: usize) -> usize {
+        let (each, over) = (self.threads / self.seeds.len(), self.threads % self.seeds.len());
+        (each + usize::from(at < over)).max(1)
+    }
+
     /// Runs one seed to its end.
     fn seed<H: SessionHost>(
         &self,
@@ -120,9 +127,8 @@ impl Session<'_> {
         let mut trainer = Trainer::new(self.prepared, data, self.seeds[at], self.engine);
         let mut keeping = host.begin(at, &mut trainer, data)?;
         host.progress(trainer.record().steps);
-        // A seed may have a thread to spare for its golden model.
-        let parallel = self.threads > self.seeds.len();
-        let conduct = Conduct { parallel, progress: &|_| host.progress(1) };
+        let threads = self.threads_of(at);
+        let conduct = Conduct { threads, progress: &|_| host.progress(1) };
         while !trainer.is_done() {
             host.epoch(at, &mut trainer, &conduct, &mut keeping)?;
         }

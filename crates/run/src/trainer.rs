@@ -1,7 +1,7 @@
 //! Training in fixed point beside the golden model, on the same seed and batches.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use systoliq_array::Register;
@@ -13,13 +13,13 @@ use systoliq_nn::{
     initial_weights,
 };
 use systoliq_program::{
-    CommandId, Engine, GemmTask, Outcome, Reference, Samples, Step, Store, Sums, TensorId, WriteId,
-    Written,
+    CommandId, Engine, GemmTask, Outcome, Reference, Samples, Step, Store, Sums, TensorId, Workers,
+    WriteId, Written,
 };
 
 use crate::activity::{Observed, Watch};
 use crate::comparison::{ByTensor, Comparison, Look, Probe};
-use crate::cpu::{CpuSeconds, Stopwatch};
+use crate::cpu::{CpuSeconds, MeasuredPieces, Stopwatch};
 use crate::dump::Dump;
 use crate::judge::{Judge, UnitWatch};
 use crate::observer::{Observer, run_step};
@@ -270,8 +270,8 @@ pub use halves::{FixedRun, golden_curve};
 
 /// How a run is carried out; nothing here changes a bit of its result.
 pub struct Conduct<'a> {
-    /// Whether the golden model trains beside, in a thread of its own.
-    pub parallel: bool,
+    /// How many threads there are. Of several, golden trains in one beside fixed point, which has the others.
+    pub threads: usize,
     /// Called after each step with the number of steps done.
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
@@ -362,7 +362,8 @@ impl<'a> Trainer<'a> {
         let epochs = self.record.fixed.epochs.len() as u32;
         let look =
             Look { data: self.data, training, seed: self.record.seed, epochs: epochs.into() };
-        let stopwatch = Stopwatch::start();
+        let workers = Arc::clone(self.store.workers());
+        let stopwatch = Stopwatch::of(&workers);
         let (probe, histograms) = with_golden!(&self.golden, |golden| {
             look.probe(&mut self.store, self.engine.as_mut(), golden)
         });
@@ -421,6 +422,12 @@ impl<'a> Trainer<'a> {
         let Self { prepared, data, golden, record, cpu, .. } = self;
         let (seed, epoch) = (record.seed, record.fixed.epochs.len() as u32);
         let training = &prepared.experiment.training;
+        let beside = usize::from(conduct.threads > 1 && !training.teacher_forced);
+        let threads = conduct.threads - beside;
+        if self.store.workers().threads() != threads {
+            self.store.use_workers(Arc::new(Workers::new(threads)));
+        }
+        let workers = Arc::clone(self.store.workers());
         let mut fixed = FixedEpoch {
             prepared,
             data,
@@ -431,10 +438,10 @@ impl<'a> Trainer<'a> {
             record,
             epoch,
             cpu: CpuSeconds::default(),
-            counting: Duration::ZERO,
+            counting: MeasuredPieces::default(),
         };
         let (golden, fixed, steps) = if training.teacher_forced {
-            let stopwatch = Stopwatch::start();
+            let stopwatch = Stopwatch::of(&workers);
             let followed = with_golden!(&mut *golden, |model| fixed.follow(model, conduct, dump))?;
             let both = stopwatch.seconds();
             cpu.golden_training += both - fixed.cpu.fixed_training - fixed.cpu.comparison;
@@ -457,7 +464,7 @@ impl<'a> Trainer<'a> {
                 cpu.evaluation = stopwatch.seconds() - cpu.golden_training;
                 (judged, cpu)
             };
-            let ((golden, of_golden), loss) = if conduct.parallel {
+            let ((golden, of_golden), loss) = if beside > 0 {
                 std::thread::scope(|scope| {
                     let golden = scope.spawn(golden_epoch);
                     let loss = fixed.train(conduct, dump);
@@ -542,8 +549,8 @@ struct FixedEpoch<'t, 'a> {
     record: &'t mut Record,
     epoch: u32,
     cpu: CpuSeconds,
-    /// The time that has passed while toggles were counted.
-    counting: Duration,
+    /// What toggles were counted in.
+    counting: MeasuredPieces,
 }
 
 impl FixedEpoch<'_, '_> {
@@ -553,7 +560,8 @@ impl FixedEpoch<'_, '_> {
         conduct: &Conduct<'_>,
         mut dump: Option<&mut Dump<'_>>,
     ) -> Result<f64, Error> {
-        let stopwatch = Stopwatch::start();
+        let workers = Arc::clone(self.store.workers());
+        let stopwatch = Stopwatch::of(&workers);
         let train = &self.data.train;
         let order = epoch_order(self.record.seed, self.epoch, train.len());
         let mut loss = ExactSum::default();
@@ -568,7 +576,8 @@ impl FixedEpoch<'_, '_> {
 
     /// Evaluates the network as it is after an epoch of this training loss.
     fn judge(&mut self, training_loss: f64) -> Judged {
-        let stopwatch = Stopwatch::start();
+        let workers = Arc::clone(self.store.workers());
+        let stopwatch = Stopwatch::of(&workers);
         let (seed, batch) = (self.record.seed, self.prepared.experiment.training.batch);
         let judge =
             |samples, name| Judge { samples, name, batch, seed, number: u64::from(self.epoch) + 1 };
@@ -633,16 +642,16 @@ struct Recording<'r> {
     watch: Watch,
     /// What the command that runs does in the array.
     observed: Option<Observed>,
-    /// The time that passes as that is counted.
-    counting: &'r mut Duration,
+    /// What that is counted in.
+    counting: &'r mut MeasuredPieces,
     loss: &'r mut ExactSum,
 }
 
 impl Observer for Recording<'_> {
     fn before(&mut self, command: CommandId, store: &Store, step: &Step) {
-        let start = Instant::now();
-        self.observed = self.watch.observe(command, (store, step), self.costs);
-        *self.counting += start.elapsed();
+        let (watch, costs) = (self.watch, self.costs);
+        let observe = || watch.observe(command, (store, step), costs);
+        self.observed = self.counting.add(store.workers(), observe);
     }
 
     fn after(

@@ -63,7 +63,7 @@ fn steps_take_11_bytes_for_each_weight() {
 #[test]
 fn a_run_takes_15_bytes_for_each_weight_beside_golden() {
     let (prepared, data) = prepared();
-    let conduct = Conduct { parallel: false, progress: &|_| {} };
+    let conduct = Conduct { threads: 1, progress: &|_| {} };
     let begun = || Trainer::new(&prepared, &data, 1, EngineKind::Fast);
     // What golden's products are packed in has one size, and a thread keeps it.
     drop(begun());

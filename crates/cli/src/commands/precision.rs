@@ -152,8 +152,8 @@ fn train(loaded: &Loaded, data: &DataSet, report: &PrecisionReport) -> Result<Tr
         "training",
         trainer.steps_per_epoch() * u64::from(prepared.experiment.training.epochs),
     );
-    let parallel = std::thread::available_parallelism().map_or(1, NonZero::get) > 1;
-    let conduct = Conduct { parallel, progress: &|step| bar.set_position(step) };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let conduct = Conduct { threads, progress: &|step| bar.set_position(step) };
     while !trainer.is_done() {
         trainer.epoch(&conduct, None).map_err(Failure::run)?;
     }

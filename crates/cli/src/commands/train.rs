@@ -58,7 +58,9 @@ pub struct TrainCommand {
     #[arg(long, value_enum, default_value_t)]
     engine: EngineName,
 
-    /// Threads; the results are the same for any number [default: all cores].
+    /// Threads; the results are the same for any number [default: all cores]. As many seeds train at a time; of the
+    /// threads that a seed has, its golden model takes one, and fixed point shares its products and updates among
+    /// the others.
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<u16>>,
 
@@ -210,7 +212,7 @@ impl TrainCommand {
         let (data, prepared) = (loaded.data(record.seed)?, &loaded.prepared);
         let steps = data.train.len().div_ceil(prepared.experiment.training.batch) as u64;
         let bar = progress_bar("checking", steps * (check_epochs(prepared) * tried.len()) as u64);
-        let conduct = Conduct { parallel: self.threads() > 1, progress: &|_| bar.inc(1) };
+        let conduct = Conduct { threads: self.threads(), progress: &|_| bar.inc(1) };
         for finding in tried {
             let engine = (self.engine.kind(), &conduct);
             finding.check =

@@ -69,7 +69,7 @@ fn a_trial_finds_what_paired_training_reports() {
         let data = prepared.load(seed, &mut |name| panic!("{name}")).unwrap();
         let mut trainer = Trainer::new(&prepared, &data, seed, EngineKind::Fast);
         while !trainer.is_done() {
-            trainer.epoch(&Conduct { parallel: false, progress: &|_| {} }, None).unwrap();
+            trainer.epoch(&Conduct { threads: 1, progress: &|_| {} }, None).unwrap();
         }
         let report = Report::new(&prepared, std::slice::from_ref(trainer.record())).unwrap();
         for (found, report) in [(&found.fixed, &report.fixed), (&found.golden, &report.golden)] {

@@ -1,8 +1,8 @@
 //! Real values as integers with common fraction bits: how they are converted, and in lanes.
 
 use super::{Conversion, bit_length};
+use crate::part::with_part_codes;
 use crate::real::decompose;
-use crate::tensor::fill_codes;
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{ConversionStatistics, Tensor};
 
@@ -32,14 +32,15 @@ impl Conversion {
                 let raws = &mut raws[..values.len()];
                 let scaled = raws.iter_mut().zip(values);
                 scaled.for_each(|(raw, &value)| *raw = ((value.into() * scale) as i64) >> zeros);
-                statistics.merge(&conversion.write(raws, &mut tensor, at * REALS));
+                let places = at * REALS..at * REALS + raws.len();
+                statistics.merge(&conversion.write(raws, tensor.whole_mut().at(places)));
             }
             return (tensor, statistics);
         }
         let parts = values.iter().map(|&value| decompose(value.into()).expect("a finite value"));
         let mut statistics = ConversionStatistics::default();
         let mut tensor = Tensor::zeros(self.to, rows, cols);
-        fill_codes!(tensor, |codes| {
+        with_part_codes!(tensor.whole_mut().into_codes(), |codes| {
             for (index, ((raw, from_frac), code)) in (0..).zip(parts.zip(codes)) {
                 let conversion = Self { from_frac, ..*self };
                 let (raw, code) = (std::iter::once(i128::from(raw)), std::slice::from_mut(code));

@@ -36,6 +36,6 @@ impl Combine {
 
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
         let terms: Vec<_> = self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
-        store.write_exact(self.output, &terms, &self.edges, |_| {}, running).into()
+        store.write_exact(self.output, &terms, &self.edges, None, running).into()
     }
 }

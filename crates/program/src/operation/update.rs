@@ -1,13 +1,16 @@
 //! What updates do: every factor as a multiplier, every sum exact, every result rounded once.
 
+use std::ops::Range;
+
 use systoliq_fxp::{
-    Change, Conversion, ConversionStatistics, Exact, Multiplier, Tensor, UpdateStatistics,
+    Change, Conversion, ConversionStatistics, Exact, LinearForm, Multiplier, Tensor, TensorPart,
+    UpdateStatistics,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
-use crate::store::exact::{STRIP, room, strips};
+use crate::store::exact::ElementStrips;
 use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
 
@@ -194,13 +197,8 @@ impl Update {
         let factors = self.gathering(store);
         let mut terms = vec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
-        let mut asked = store.take_asked();
-        let seen = |exact: &Exact<'_>| {
-            let first = asked.len();
-            asked.resize(first + exact.len(), false);
-            exact.nonzero(&mut asked[first..]);
-        };
-        let written = store.write_exact(momentum, &terms, &[], seen, running);
+        let mut asked = store.take_asked(store.read(momentum).len());
+        let written = store.write_exact(momentum, &terms, &[], Some(&mut asked), running);
         (written, asked)
     }
 
@@ -219,32 +217,80 @@ impl Update {
         let held: Vec<_> = held.map(|id| (Multiplier::ONE, id)).collect();
         let mut weights = Destination::new(self.written, store, running);
         let mut residual = self.residual.map(|id| Destination::new(id, store, running));
-        let (asks, exact) = (store.form(&change, &[]), store.form(&held, &change));
-        let ends = weights.conversion.overflow.ends(weights.conversion.to);
+        let descent = WeightDescent {
+            gathered,
+            asks: store.form(&change, &[]),
+            exact: store.form(&held, &change),
+            ends: weights.conversion.overflow.ends(weights.conversion.to),
+        };
+        let elements = weights.after.len();
+        let mut to_weights = weights.parts(store);
+        let mut to_residual = residual.as_mut().map(|residual| residual.parts(store));
+        let parts = ElementStrips::of(elements, store.workers()).map(|strips| {
+            let residual = to_residual.as_mut().map(|parts| parts.take(strips.len()));
+            (to_weights.take(strips.len()), residual, strips)
+        });
+        let parts = parts.collect();
+        let counted = store
+            .workers()
+            .each(parts, |(weights, residual, strips)| descent.run(weights, residual, strips));
         let mut update = UpdateStatistics::default();
-        let mut room = room(weights.after.len());
-        let mut asked = vec![false; room.len()];
-        for places in strips(weights.after.len(), STRIP) {
-            let asked = &mut asked[..places.len()];
-            // What momentum lost to rounding was asked for, too.
-            match gathered {
-                Some(gathered) => asked.copy_from_slice(&gathered[places.clone()]),
-                None => asks.nonzero(places.clone(), &mut room, asked),
+        for (of_update, of_weights, of_residual) in counted {
+            update.merge(&of_update);
+            weights.statistics.merge(&of_weights);
+            if let Some((residual, counted)) = residual.as_mut().zip(of_residual) {
+                residual.statistics.merge(&counted);
             }
-            let exact = exact.at(places.clone(), &mut room);
-            weights.write(&exact, places.start);
-            if let Some(residual) = &mut residual {
-                residual.write(&exact.minus(&weights.after, places.clone()), places.start);
-            }
-            let of_residual = residual.as_ref().map(|residual| residual.change(store));
-            let of_weights = weights.change(store);
-            update.merge(&UpdateStatistics::of(asked, &places, of_weights, ends, of_residual));
         }
         let mut written: Vec<Written> =
             [Some(weights), residual].into_iter().flatten().map(|of| of.end(store)).collect();
         written.last_mut().expect("the weights").update = Some(update);
         written
     }
+}
+
+/// What weights become.
+struct WeightDescent<'a> {
+    /// Where momentum asks for a change, if there is one.
+    gathered: Option<&'a [bool]>,
+    /// What is asked otherwise.
+    asks: LinearForm<'a>,
+    exact: LinearForm<'a>,
+    /// Those of the weights' range.
+    ends: (i64, i64),
+}
+
+impl WeightDescent<'_> {
+    /// Writes some weights, and what is left of them; says what that did, and what the conversions did.
+    fn run(
+        &self,
+        mut weights: DestinationPart<'_>,
+        mut residual: Option<DestinationPart<'_>>,
+        strips: ElementStrips,
+    ) -> (UpdateStatistics, ConversionStatistics, Option<ConversionStatistics>) {
+        let mut update = UpdateStatistics::default();
+        let mut asked = vec![false; strips.at_once()];
+        strips.each(|places, room| {
+            let asked = &mut asked[..places.len()];
+            // What momentum lost to rounding was asked for, too.
+            match self.gathered {
+                Some(gathered) => asked.copy_from_slice(&gathered[places.clone()]),
+                None => self.asks.nonzero(places.clone(), room, asked),
+            }
+            let exact = self.exact.at(places.clone(), room);
+            let of_weights = weights.write(&exact, &places);
+            let of_residual = residual
+                .as_mut()
+                .map(|residual| residual.write(&exact.minus(&of_weights.1), &places));
+            let of_residual = of_residual.as_ref().map(change);
+            update.merge(&UpdateStatistics::of(asked, change(&of_weights), self.ends, of_residual));
+        });
+        (update, weights.statistics, residual.map(|residual| residual.statistics))
+    }
+}
+
+fn change<'a>((before, after): &'a (&Tensor, TensorPart<'_>)) -> Change<'a> {
+    Change { before, after }
 }
 
 /// A tensor that keeps its scale, as it is written anew.
@@ -263,18 +309,39 @@ impl Destination {
         Self { id, conversion, after, statistics: ConversionStatistics::default() }
     }
 
-    /// Writes values from position `first` on.
-    fn write(&mut self, exact: &Exact<'_>, first: usize) {
-        self.statistics.merge(&exact.write(&self.conversion, &mut self.after, first));
-    }
-
-    fn change<'a>(&'a self, store: &'a Store) -> Change<'a> {
-        Change { before: store.read(self.id), after: &self.after }
+    /// All of it, to be written in parts.
+    fn parts<'d>(&'d mut self, store: &'d Store) -> DestinationPart<'d> {
+        let (conversion, after) = (&self.conversion, self.after.whole_mut());
+        let statistics = ConversionStatistics::default();
+        DestinationPart { conversion, before: store.read(self.id), after, statistics }
     }
 
     fn end(self, store: &mut Store) -> Written {
         store.replace(self.id, self.after);
         Written::converted(self.id, self.statistics, false)
+    }
+}
+
+/// A part of such a tensor.
+struct DestinationPart<'d> {
+    conversion: &'d Conversion,
+    /// The tensor as it was.
+    before: &'d Tensor,
+    after: TensorPart<'d>,
+    statistics: ConversionStatistics,
+}
+
+impl<'d> DestinationPart<'d> {
+    /// Takes off what is written first.
+    fn take(&mut self, count: usize) -> Self {
+        Self { after: self.after.take(count), statistics: self.statistics.clone(), ..*self }
+    }
+
+    /// Writes values at some places; gives the tensor as it was, and what is there.
+    fn write(&mut self, exact: &Exact<'_>, places: &Range<usize>) -> (&'d Tensor, TensorPart<'_>) {
+        let into = self.after.at(places.clone());
+        self.statistics.merge(&exact.write(self.conversion, into));
+        (self.before, self.after.at(places.clone()))
     }
 }
 

@@ -9,11 +9,12 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::golden::Real;
 use systoliq_nn::{EntryName, Parameters};
 
-use super::exact::{STRIP, strips};
+use super::exact::STRIP;
 use super::{Occasion, Step, Store};
 use crate::command::Program;
 use crate::role::Role;
 use crate::tensor::{TensorDecl, TensorId};
+use crate::workers::in_strips;
 
 impl Store {
     /// A store whose weights are converted from `initial`, one matrix `[units, inputs]` a layer,
@@ -139,10 +140,10 @@ impl Store {
         let weights = self.read(weights);
         let mut tensor = Tensor::zeros(conversion.to, weights.rows(), weights.cols());
         let mut statistics = ConversionStatistics::default();
-        for places in strips(reals.len(), STRIP) {
+        for places in in_strips(0..reals.len(), STRIP) {
             let held = Combination::of_part(Multiplier::ONE, weights, places.clone());
             let left = Combination::of_reals(&reals[places.clone()]).minus(held);
-            statistics.merge(&left.write(&conversion, &mut tensor, places.start));
+            statistics.merge(&left.write(&conversion, tensor.whole_mut().at(places)));
         }
         self.put(residual, vec![tensor]);
         statistics

@@ -1,6 +1,7 @@
 //! Exact results, and codes of tensors, that are converted into a tensor some elements at a time.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use systoliq_fxp::{ConversionStatistics, Exact, LinearForm, Multiplier, Raw, Tensor, scale};
 
@@ -8,53 +9,98 @@ use super::{Occasion, Running, Store};
 use crate::engine::Written;
 use crate::finish::{CLIP_FRAC, Edge, Exit};
 use crate::tensor::TensorId;
+use crate::workers::{Workers, in_strips};
 
 /// Elements that are computed at once.
 pub(crate) const STRIP: usize = 1 << 10;
 
-/// Room for the values of a strip of so many elements.
-pub(crate) fn room(elements: usize) -> Vec<i64> {
-    vec![0; elements.min(STRIP)]
+/// The fewest elements that it pays to have computed by a thread of their own.
+const THREAD_ELEMENTS: usize = 1 << 14;
+
+/// Some elements, and room for the values of a strip of them.
+pub(crate) struct ElementStrips {
+    places: Range<usize>,
+    room: Vec<i64>,
 }
 
-/// The places of so many elements, some at once.
-pub(crate) fn strips(elements: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..elements).step_by(at_once.max(1)).map(move |first| first..elements.min(first + at_once))
+impl ElementStrips {
+    /// So many elements, for each worker some.
+    pub(crate) fn of(elements: usize, workers: &Workers) -> impl Iterator<Item = Self> {
+        let cuts = workers.cut(elements, STRIP, THREAD_ELEMENTS);
+        cuts.into_iter().map(|places| {
+            let room = vec![0; places.len().min(STRIP)];
+            Self { places, room }
+        })
+    }
+
+    /// How many elements there are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// How many a strip has at most.
+    pub(crate) fn at_once(&self) -> usize {
+        self.room.len()
+    }
+
+    /// Does something with the places of each strip, and with the room.
+    pub(crate) fn each(mut self, mut with: impl FnMut(Range<usize>, &mut [i64])) {
+        for places in in_strips(self.places, STRIP) {
+            with(places, &mut self.room);
+        }
+    }
 }
 
 impl Store {
-    /// Converts a sum of tensors, each times its factor, behind edges into a tensor without blocks; `seen`
-    /// sees the values in order. Where the scale of the tensor asks for their range, they are computed
-    /// twice.
+    /// Converts a sum of tensors, each times its factor, behind edges into a tensor without blocks; tells,
+    /// if asked, of each value whether it is not zero. Where the scale of the tensor asks for their range,
+    /// they are computed twice.
     pub(crate) fn write_exact(
         &mut self,
         id: TensorId,
         terms: &[(Multiplier, TensorId)],
         edges: &[Edge],
-        mut seen: impl FnMut(&Exact<'_>),
+        asked: Option<&mut [bool]>,
         running: &Running<'_>,
     ) -> Written {
         let (rows, cols) = self.shape(id);
-        let mut room = room(rows * cols);
-        let training = running.step.is_training();
+        let (training, workers) = (running.step.is_training(), Arc::clone(&self.workers));
         let range = self.looks_at_range(id, training).then(|| {
             let form = self.form(terms, &[]);
-            let range = |places: Range<usize>| {
-                self.pass(edges, form.at(places.clone(), &mut room), places.start).range()
-            };
-            let ranges = strips(rows * cols, STRIP).map(range);
-            ranges.reduce(scale::Range::and).expect("a tensor has elements")
+            let parts = ElementStrips::of(rows * cols, &workers).collect();
+            let ranges = workers.each(parts, |strips| {
+                let mut range: Option<scale::Range> = None;
+                strips.each(|places, room| {
+                    let first = places.start;
+                    let of_strip = self.pass(edges, form.at(places, room), first).range();
+                    range = range.take().into_iter().chain([of_strip]).reduce(scale::Range::and);
+                });
+                range
+            });
+            ranges.into_iter().flatten().reduce(scale::Range::and).expect("a tensor has elements")
         });
         let range = || range.expect("the range that the scale asked for");
         let (conversion, second_pass) = self.conversion(id, range, running.occasion(id));
         let mut after = self.spare_room(conversion.to, (rows, cols));
-        let mut statistics = ConversionStatistics::default();
         let form = self.form(terms, &[]);
-        for places in strips(rows * cols, STRIP) {
-            let values = self.pass(edges, form.at(places.clone(), &mut room), places.start);
-            statistics.merge(&values.write(&conversion, &mut after, places.start));
-            seen(&values);
-        }
+        let (mut rest, mut answers) = (after.whole_mut(), asked);
+        let parts = ElementStrips::of(rows * cols, &workers).map(|strips| {
+            let answers = answers.as_mut().and_then(|rest| rest.split_off_mut(..strips.len()));
+            (rest.take(strips.len()), answers, strips)
+        });
+        let counted = workers.each(parts.collect(), |(mut into, mut answers, strips)| {
+            let (mut statistics, from) = (ConversionStatistics::default(), into.places().start);
+            strips.each(|places, room| {
+                let values = self.pass(edges, form.at(places.clone(), room), places.start);
+                statistics.merge(&values.write(&conversion, into.at(places.clone())));
+                if let Some(answers) = &mut answers {
+                    values.nonzero(&mut answers[places.start - from..places.end - from]);
+                }
+            });
+            statistics
+        });
+        let mut statistics = ConversionStatistics::default();
+        counted.iter().for_each(|counted| statistics.merge(counted));
         self.observe(id, &statistics, training);
         self.replace(id, after);
         Written::converted(id, statistics, second_pass)
@@ -68,9 +114,9 @@ impl Store {
         if !exit.axes.is_empty() {
             exit.leave(&mut source.to_codes());
         } else if source.format().bits() < i32::BITS {
-            leave_in_strips::<i32>(source, &mut exit);
+            leave_in_strips::<i32>(source, &mut exit, &self.workers);
         } else {
-            leave_in_strips::<i64>(source, &mut exit);
+            leave_in_strips::<i64>(source, &mut exit, &self.workers);
         }
         self.accept(exit)
     }
@@ -112,13 +158,16 @@ impl Store {
 
 /// Lets the codes of a tensor leave, some at a time; all are seen before if the scale of the output asks
 /// for their range.
-fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit) {
-    let mut room = vec![R::zero(); source.len().min(STRIP)];
+fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit, workers: &Workers) {
     if exit.waits() {
-        strips(source.len(), STRIP).for_each(|places| exit.see(source.widen(places, &mut room)));
+        let mut room = vec![R::zero(); source.len().min(STRIP)];
+        let strips = in_strips(0..source.len(), STRIP);
+        strips.for_each(|places| exit.see(source.widen(places, &mut room)));
         exit.choose();
     }
-    for places in strips(source.len(), STRIP) {
-        exit.leave(source.widen(places, &mut room));
-    }
+    let parts = ElementStrips::of(source.len(), workers).map(|strips| (strips.len(), strips));
+    exit.leave_in_parts(workers, parts.collect(), |strips, part| {
+        let mut room = vec![R::zero(); strips.at_once()];
+        strips.each(|places, _| part.leave(source.widen(places, &mut room)));
+    });
 }

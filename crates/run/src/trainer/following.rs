@@ -1,5 +1,7 @@
 //! Teacher-forced training: every step of fixed point starts from golden's weights.
 
+use std::sync::Arc;
+
 use systoliq_fxp::ExactSum;
 use systoliq_nn::Golden;
 use systoliq_nn::golden::Real;
@@ -32,6 +34,7 @@ impl FixedEpoch<'_, '_> {
         mut dump: Option<&mut Dump<'_>>,
     ) -> Result<Followed, Error> {
         let (data, seed) = (self.data, self.record.seed);
+        let workers = Arc::clone(self.store.workers());
         let training = &self.prepared.experiment.training;
         let mut loss = ExactSum::default();
         let mut differences = Differences::default();
@@ -46,7 +49,7 @@ impl FixedEpoch<'_, '_> {
             seed,
             epoch,
             |golden, rows, found| {
-                let stopwatch = Stopwatch::start();
+                let stopwatch = Stopwatch::of(&workers);
                 finite(golden)?;
                 let counterparts =
                     Counterparts { golden, found, loss_scale: f64::from(training.loss_scale) };

@@ -4,17 +4,17 @@
 //! it once, and a [`FixedRun`] beside that curve ends with the record of a paired run, without what
 //! a [`Comparison`] finds of single tensors and samples.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use systoliq_nn::{DataSet, Golden, GoldenPrecision, initial_weights};
-use systoliq_program::Store;
+use systoliq_program::{Store, Workers};
 
 use super::{
     AnyGolden, Conduct, CostsOfBoth, Curve, FixedEpoch, Record, SamplesByPart, initial_tensors,
     judge_golden,
 };
 use crate::comparison::Comparison;
-use crate::cpu::CpuSeconds;
+use crate::cpu::{CpuSeconds, MeasuredPieces};
 use crate::judge::Judge;
 use crate::timeline::Timeline;
 use crate::{EngineKind, Error, Prepared};
@@ -89,6 +89,13 @@ impl<'a> FixedRun<'a> {
         Ok(Self { prepared, costs, data, samples, store, engine, record })
     }
 
+    /// The same with commands run by some workers.
+    #[must_use]
+    pub fn with_workers(mut self, workers: Arc<Workers>) -> Self {
+        self.store.use_workers(workers);
+        self
+    }
+
     /// Trains for one epoch and evaluates; calls `progress` after each step with the number of
     /// steps done.
     ///
@@ -107,9 +114,9 @@ impl<'a> FixedRun<'a> {
             record: &mut self.record,
             epoch,
             cpu: CpuSeconds::default(),
-            counting: Duration::ZERO,
+            counting: MeasuredPieces::default(),
         };
-        let loss = half.train(&Conduct { parallel: false, progress }, None)?;
+        let loss = half.train(&Conduct { threads: 1, progress }, None)?;
         let judged = half.judge(loss);
         self.record.fixed.push(judged);
         self.record.spent.push(self.record.spent(self.prepared, &self.costs)?);
@@ -158,7 +165,7 @@ mod tests {
         ] {
             let prepared = prepared(training.clone());
             let data = prepared.load(3, &mut |name| panic!("{name}")).unwrap();
-            let conduct = Conduct { parallel: false, progress: &|_| {} };
+            let conduct = Conduct { threads: 1, progress: &|_| {} };
             let mut paired = Trainer::new(&prepared, &data, 3, EngineKind::Fast);
             let golden = golden_curve(&prepared, &data, 3);
             let mut half = FixedRun::new(&prepared, &data, 3, golden).unwrap();

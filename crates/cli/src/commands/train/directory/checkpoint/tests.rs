@@ -11,7 +11,7 @@ use systoliq_run::{EngineKind, Prepared};
 use super::super::RunStart;
 use super::*;
 
-const CONDUCT: Conduct<'_> = Conduct { parallel: false, progress: &|_| {} };
+const CONDUCT: Conduct<'_> = Conduct { threads: 1, progress: &|_| {} };
 
 /// An experiment that trains in no time, with something of everything that is kept.
 fn prepared(epochs: u32) -> Prepared {
