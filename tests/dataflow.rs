@@ -84,12 +84,15 @@ fn draw(number: u64) -> Prepared {
 /// second pass if it always does.
 fn is_usual(prepared: &Prepared, run: &Run) -> bool {
     let output = prepared.program.write(run.write).tensor;
-    run.second_pass == (prepared.program.tensor(output).plan.scale == Scale::Dynamic)
+    run.second.output == (prepared.program.tensor(output).plan.scale == Scale::Dynamic)
 }
 
 /// What each product took, and how often.
 fn products_of(prepared: &Prepared, record: &Record) -> Vec<Entry> {
-    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).expect("costs");
+    let entries = record
+        .timeline
+        .entries(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)))
+        .expect("costs");
     let is_product = |entry: &Entry| matches!(entry.run.work, Work::Gemm(_));
     entries.into_iter().filter(is_product).collect()
 }
@@ -251,9 +254,9 @@ fn fewest_cycles_are_not_least_energy() {
 
 /// The cycles of a step on so many samples.
 fn step_cycles(prepared: &Prepared, arithmetic: Arithmetic, batch: usize) -> u64 {
-    let (program, costs) = (&prepared.program, prepared.costs(arithmetic));
+    let (program, costs) = (&prepared.program, prepared.costs(arithmetic, prepared.batches(None)));
     let cycles = program.all_writes().map(|(at, ..)| {
-        let run = Run { write: at, work: program.work(at, batch), second_pass: true };
+        let run = Run { write: at, work: program.work(at, batch), second: true.into() };
         let second_pass = is_usual(prepared, &run);
         costs.of(at, run.work, second_pass).expect("a cost").cycles.total().0
     });
@@ -319,7 +322,7 @@ fn a_batch_of_any_size_reads_second_copies_that_a_full_one_writes() {
         prepared.experiment.accelerator.residency = Residency::None;
         prepared.experiment.accelerator.scratchpad.stash_bytes = 0;
         let (input, full) = (prepared.program.input, prepared.experiment.training.batch);
-        let costs = prepared.costs(Arithmetic::Fixed);
+        let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
         let [_, written] = copies(&costs, &prepared, full);
         for batch in 1..=full {
             let [found, _] = copies(&costs, &prepared, batch);
@@ -342,7 +345,10 @@ fn an_epoch_of_the_digits_takes_fewer_cycles_in_auto_than_in_any_one_dataflow() 
     let record = train(&auto, 1, EngineKind::Fast, 1);
     let cycles = |dataflow| {
         let prepared = in_dataflow(&auto, dataflow);
-        let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).expect("costs");
+        let entries = record
+            .timeline
+            .entries(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)))
+            .expect("costs");
         entries.iter().map(|entry| entry.calls * entry.once.cycles.total().0).sum::<u64>()
     };
     // What `systoliq train` prints, whose causes and bursts are held elsewhere.
@@ -400,7 +406,7 @@ fn auto_runs_wherever_some_dataflow_does() {
         for (arithmetic, second_pass) in
             ARITHMETIC.into_iter().flat_map(|it| [(it, false), (it, true)])
         {
-            let (program, costs) = (&auto.program, auto.costs(arithmetic));
+            let (program, costs) = (&auto.program, auto.costs(arithmetic, auto.batches(None)));
             for (at, write, _) in program.all_writes() {
                 let second_pass = second_pass && costs.may_take_second_pass(at);
                 let cost = costs.of(at, program.work(at, experiment.training.batch), second_pass);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::shell;
-use crate::support::{prepared, train};
+use crate::support::{prepared, prices, train};
 use serde_json::Value;
 use systoliq_array::Array;
 use systoliq_energy::{FloatFormat, Profile};
@@ -47,8 +47,8 @@ fn close(found: f64, expected: f64) {
 
 /// What is saved of everything in a timeline.
 fn savings(prepared: &Prepared, timeline: &Timeline) -> Savings {
-    let [fixed, float32] =
-        [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+    let [fixed, float32] = [Arithmetic::Fixed, Arithmetic::FLOAT32]
+        .map(|arithmetic| prepared.costs(arithmetic, prepared.batches(None)));
     Savings::new(prepared, timeline, [&fixed, &float32]).expect("savings")
 }
 
@@ -80,9 +80,12 @@ fn by_every_profile_components_passes_and_layers_add_up() {
 #[test]
 fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
     let (prepared, record) = run(&[("training.momentum", "0.5")]);
-    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).unwrap();
+    let entries = record
+        .timeline
+        .entries(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)))
+        .unwrap();
     let csv = systoliq_run::timeline::actions(&prepared, &entries).csv();
-    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let prices = prices(&prepared, Arithmetic::Fixed);
     let (profile, silicon) = (Profile::horowitz45(), prices.silicon());
     let scratchpad = prepared.experiment.accelerator.scratchpad;
     let mut lines = csv.lines();
@@ -140,8 +143,10 @@ fn raw_counts_and_a_profile_give_the_energy_of_every_component() {
 fn no_work_takes_no_energy() {
     let prepared = prepared("digits-mlp", &[]);
     for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
-        let entries = Timeline::default().entries(&prepared.costs(arithmetic)).unwrap();
-        let prices = prepared.prices(arithmetic).unwrap();
+        let entries = Timeline::default()
+            .entries(&prepared.costs(arithmetic, prepared.batches(None)))
+            .unwrap();
+        let prices = prices(&prepared, arithmetic);
         assert_eq!(Totals::of(&entries).tally.energy(&prices).unwrap().total().0, 0.0);
     }
     let savings = savings(&prepared, &Timeline::default());
@@ -235,8 +240,11 @@ fn energy_for_the_data_follows_the_bits_that_flipped() {
         .iter()
         .sum::<u64>() as f64;
     let (prepared, record) = run(&[]);
-    let entries = record.timeline.entries(&prepared.costs(Arithmetic::Fixed)).unwrap();
-    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let entries = record
+        .timeline
+        .entries(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)))
+        .unwrap();
+    let prices = prices(&prepared, Arithmetic::Fixed);
     let tally = Totals::of(&entries).tally;
     let profile = Profile::horowitz45();
     let written: f64 = tally
@@ -273,7 +281,10 @@ fn energy_for_the_data_follows_the_bits_that_flipped() {
 fn float_hardware_moves_its_own_width_and_fits_the_area() {
     let (prepared, record) = run(&[("accelerator.dram.burst_bytes", "1")]);
     let bits = |format: FloatFormat| {
-        let entries = record.timeline.entries(&prepared.costs(Arithmetic::Float(format))).unwrap();
+        let entries = record
+            .timeline
+            .entries(&prepared.costs(Arithmetic::Float(format), prepared.batches(None)))
+            .unwrap();
         let tally = Totals::of(&entries).tally;
         let bits = tally.iter().filter(|(_, event, _)| event.action() == "bit");
         bits.map(|(.., count)| count).sum::<u64>() as f64
@@ -283,7 +294,7 @@ fn float_hardware_moves_its_own_width_and_fits_the_area() {
     assert!((0.45..0.52).contains(&ratio), "{ratio}");
     assert_eq!(bits(FloatFormat::Float16), bits(FloatFormat::Bfloat16));
     let savings = savings(&prepared, &record.timeline);
-    let fixed = prepared.prices(Arithmetic::Fixed).unwrap().silicon().logic_um2();
+    let fixed = prices(&prepared, Arithmetic::Fixed).silicon().logic_um2();
     let array = &prepared.experiment.accelerator.array;
     for hardware in &savings.float_hardware {
         let pes = (hardware.rows * hardware.cols) as f64;
@@ -297,8 +308,11 @@ fn float_hardware_moves_its_own_width_and_fits_the_area() {
         }
     }
     let float32 = &savings.float_hardware[0];
-    let entries = record.timeline.entries(&prepared.costs(Arithmetic::FLOAT32)).unwrap();
-    let prices = prepared.prices(Arithmetic::FLOAT32).unwrap();
+    let entries = record
+        .timeline
+        .entries(&prepared.costs(Arithmetic::FLOAT32, prepared.batches(None)))
+        .unwrap();
+    let prices = prices(&prepared, Arithmetic::FLOAT32);
     let total = Totals::of(&entries).tally.energy(&prices).unwrap().total();
     assert_eq!(float32.energy_pj, total);
 }
@@ -352,7 +366,7 @@ fn what_leaks_is_the_circuits_and_the_scratchpads() {
     let prepared = prepared("digits-mlp", &[]);
     let accelerator = &prepared.experiment.accelerator;
     let profile = Profile::horowitz45();
-    let prices = prepared.prices(Arithmetic::Fixed).unwrap();
+    let prices = prices(&prepared, Arithmetic::Fixed);
     let silicon = prices.silicon();
     let logic = silicon.array_um2 + silicon.edge_um2 + silicon.vector_um2;
     let memories: f64 = [Buffer::A, Buffer::B, Buffer::C]
@@ -383,7 +397,7 @@ fn a_machine_that_not_every_profile_can_price_is_compared_by_those_that_can() {
 fn a_pe_can_do_what_every_layer_asks_of_it() {
     let area = |layers: &str| {
         let prepared = prepared("digits-mlp", &[("precision.layers", layers)]);
-        prepared.prices(Arithmetic::Fixed).unwrap().silicon().pe_um2
+        prices(&prepared, Arithmetic::Fixed).silicon().pe_um2
     };
     let plain = area("{}");
     let wide = area(r#"{"1": {"weights": {"bits": 16, "scale": "initial"}}}"#);

@@ -21,6 +21,7 @@ fn run(name: &str) -> tempfile::TempDir {
     experiment["accelerator"]["dram"] = json!({
         "kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 8, "latency_cycles": 10
     });
+    experiment["accelerator"]["scratchpad"]["buffer_bytes"] = json!(4096);
     fs::write(folder.path().join("x.json"), shell::text(&experiment)).unwrap();
     shell::printed(folder.path(), &["train", "x.json", "--out", "run"]);
     folder
@@ -150,6 +151,7 @@ fn a_run_has_every_figure_on_a_page_of_its_own_and_as_files() {
         "cycles-passes",
         "cycles-layers",
         "roofline",
+        "buffer",
         "conversions",
         "sqnr-layer-0",
         "sqnr-step-layer-0",

@@ -1,6 +1,7 @@
 //! Stalls and traffic: the walk that skips repetitions against a machine that moves every burst,
 //! and what holds of any memory.
 
+mod buffer;
 mod burst_by_burst;
 mod commands;
 mod masks;
@@ -16,8 +17,8 @@ use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
 use systoliq_hardware::{Error, cost::Cost};
 use systoliq_hardware::{
-    memory::Moment, memory::Moved, memory::Stored, memory::Transfer, memory::Walk,
-    memory::WalkStep, memory::Walked,
+    memory::Moment, memory::Moved, memory::Resident, memory::Stored, memory::Transfer,
+    memory::Walk, memory::WalkStep, memory::Walked,
 };
 use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_keyed_random::Key;
@@ -109,7 +110,15 @@ impl Pace {
             let tensor = TensorId(draws.below(3) as usize);
             let bytes = (1 + draws.below(self.balance * bursts)) * self.dram.burst_bytes;
             let stored = draws.of(&[Stored::Elements, Stored::Elements, Stored::Mask]);
-            Transfer { tensor, stored, write, elements: bytes, bytes, offset: 0 }
+            Transfer {
+                tensor,
+                stored,
+                write,
+                elements: bytes,
+                bytes,
+                offset: 0,
+                first: draws.below(2) == 0,
+            }
         };
         (0..draws.of(&[0, 0, 1, 1, 1, 2])).map(|_| transfer(draws)).collect()
     }
@@ -154,8 +163,17 @@ fn watched(dram: &Dram, walk_all: impl Fn(&mut Walk<'_>)) -> (Vec<Moment>, Walke
 
 #[test]
 fn what_stays_on_chip_takes_part_in_no_transfer_and_changes_no_step() {
-    let on_chip = [(TensorId(0), Stored::Elements), (TensorId(1), Stored::Mask)];
-    let stays = |of: &Transfer| on_chip.contains(&(of.tensor, of.stored));
+    let resident = |tensor, stored, arrives| Resident { tensor: TensorId(tensor), stored, arrives };
+    let on_chip = [
+        resident(0, Stored::Elements, false),
+        resident(1, Stored::Mask, false),
+        resident(2, Stored::Elements, true),
+    ];
+    let stays = |of: &Transfer| match (of.tensor.0, of.stored) {
+        (0, Stored::Elements) | (1, Stored::Mask) => true,
+        (2, Stored::Elements) => of.write || !of.first,
+        _ => false,
+    };
     let (mut shorter, mut alike) = (0, 0);
     for case in 0..2000 {
         let mut draws = Draws::new("stashed steps", case);
@@ -178,7 +196,7 @@ fn what_stays_on_chip_takes_part_in_no_transfer_and_changes_no_step() {
         assert_eq!(walked.stall, found.stall(), "{}", shown());
         assert_eq!(walked.ideal, found.ideal, "{}", shown());
         let sorted = |mut moved: Vec<Moved>| {
-            moved.sort_unstable_by_key(|moved| (moved.tensor, moved.write));
+            moved.sort_unstable_by_key(|moved| (moved.tensor, moved.stored, moved.write));
             moved
         };
         assert_eq!(sorted(walked.moved), sorted(found.moved.clone()), "{}", shown());

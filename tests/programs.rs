@@ -9,7 +9,7 @@ use systoliq_array::Register;
 use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
 use systoliq_fxp::Tensor;
-use systoliq_hardware::cost::{Arithmetic, Costs};
+use systoliq_hardware::cost::{Arithmetic, Costs, EpochBatches};
 use systoliq_hardware::events::Buffer;
 use systoliq_nn::{Answers, Batch, initial_weights};
 use systoliq_program::{
@@ -72,7 +72,7 @@ fn accumulator(draws: &mut Draws) -> Value {
 }
 
 /// A random experiment; nothing where it is one that is refused.
-fn draw(number: u64) -> Option<Prepared> {
+pub(crate) fn draw(number: u64) -> Option<Prepared> {
     let mut draws = Draws::new("programs", number);
     let any = ["static", "dynamic", "history", "overflow-rate", "block"];
     let mut precision = json!({ "accumulator": accumulator(&mut draws) });
@@ -271,7 +271,7 @@ fn engines_equal_the_reference_on_random_programs() {
         let initial = initial_weights(&prepared.graph, number);
         let mut draws = Draws::new("samples", number);
         let batches = [(); 2].map(|()| batch(&prepared, &mut draws));
-        let costs = prepared.costs(Arithmetic::Fixed);
+        let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
         let expected = check(program, costs, &initial, (number, &batches), &workers);
         for command in &prepared.program.commands {
             *seen.entry(name_of(&command.operation)).or_insert(0) += 1;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use systoliq_hardware::{cost::Arithmetic, prices::Prices};
 use systoliq_nn::DataSet;
 use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
 use systoliq_run::{path::put, path::split};
@@ -38,6 +39,17 @@ pub(crate) fn prepared(name: &str, overrides: &[(&str, &str)]) -> Prepared {
     }
     let experiment: Experiment = serde_json::from_value(value).expect("an experiment");
     Prepared::new(experiment).expect("a possible experiment")
+}
+
+/// What events cost on the machine of an experiment.
+///
+/// # Panics
+///
+/// If something has no price.
+pub(crate) fn prices(prepared: &Prepared, arithmetic: Arithmetic) -> Prices<'_> {
+    let profile = prepared.experiment.accelerator.profile().expect("a profile");
+    let costs = prepared.costs(arithmetic, prepared.batches(None));
+    prepared.prices_by(profile, &costs).expect("prices")
 }
 
 /// The data of an experiment that needs no files.

@@ -249,6 +249,36 @@ fn a_timeline_accounts_for_every_cycle_of_the_step() {
 }
 
 #[test]
+fn a_timeline_shows_what_lives_in_the_buffer_from_its_first_command_to_its_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let buffer = "accelerator.scratchpad.buffer_bytes=65536";
+    let set = ["--set", "training.batch=1197", "--set", buffer];
+    traced(folder.path(), &[&set[..], &["--format", "perfetto", "-o", "step.json"]].concat());
+    let text = fs::read_to_string(folder.path().join("step.json")).expect("a trace");
+    let timeline: Value = serde_json::from_str(&text).expect("a timeline");
+    let events = timeline["traceEvents"].as_array().expect("events");
+    let found = |phase: &str, name: &str| {
+        let mut of = events.iter().filter(|event| event["ph"] == phase && event["name"] == name);
+        let event = of.next().unwrap_or_else(|| panic!("{phase} of {name}"));
+        assert!(of.next().is_none(), "{name} lives once");
+        event["ts"].as_f64().expect("a time")
+    };
+    let command = |name: &str| {
+        let event = events.iter().find(|event| event["tid"] == 2 && event["name"] == name);
+        let event = event.unwrap_or_else(|| panic!("no {name}"));
+        let from = event["ts"].as_f64().expect("a time");
+        (from, from + event["dur"].as_f64().expect("a length"))
+    };
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+    let (_, end) = command("0.update.b0");
+    for name in ["m0", "w0", "b0", "m1", "w1", "b1"] {
+        assert!(found("b", name) == 0.0 && near(found("e", name), end), "{name} is state");
+    }
+    let (from, until) = (command("0.weight_gradient.dw0").0, command("0.update.m0").1);
+    assert!(near(found("b", "dw0"), from) && near(found("e", "dw0"), until));
+}
+
+#[test]
 fn bursts_are_those_that_are_charged_in_the_order_of_the_channel() {
     let folder = tempfile::tempdir().expect("a folder");
     let report = report_of_a_step(folder.path());

@@ -155,7 +155,7 @@ fn convolutions_of_alexnet_take_within_a_small_factor_of_what_the_chip_took() {
     let topology = Topology::parse(&fs::read_to_string(file).expect("a topology"));
     let topology = topology.expect("a topology");
     let workload = Workload::new(&topology, OutputSize::Floor, false, widths(16)).expect("widths");
-    let costs = Costs::new(&workload.program, &eyeriss, Arithmetic::Fixed, 1);
+    let costs = Costs::apart(&workload.program, &eyeriss, Arithmetic::Fixed, 1);
     let convolutions = workload.work.iter().filter(|work| work.layer.starts_with("Conv"));
     let (mut macs, mut tally, mut bytes) = (0, Tally::default(), 0);
     for at in convolutions.flat_map(LayerWork::writes) {

@@ -68,12 +68,32 @@ pub(crate) fn energy() -> Vec<Case> {
             &["accelerator.activity: \"toggles\" needs bits that flip to be counted"],
         ),
         Case::set(
-            &["accelerator.scratchpad={\"a_bytes\":1024,\"b_bytes\":4194304,\"c_bytes\":1024}"],
-            &["scratchpad of 4194304 bytes, accepted are 1024 to 2097152 bytes"],
+            &["accelerator.scratchpad={\"a_bytes\":1024,\"b_bytes\":2147483648,\"c_bytes\":1024}"],
+            &["scratchpad of 2147483648 bytes, accepted are 1024 to 1073741824 bytes"],
         ),
+        Case::set(
+            &[
+                "accelerator.scratchpad.buffer_bytes=65536",
+                "accelerator.scratchpad.stash_bytes=4096",
+            ],
+            &[
+                "accelerator.scratchpad.stash_bytes: a stash of 4096 bytes beside a buffer of 65536: expected one",
+            ],
+        ),
+        Case::set(
+            &["accelerator.scratchpad.buffer_bytes=512"],
+            &["accelerator.scratchpad.buffer_bytes: scratchpad of 512 bytes, accepted are 1024 to"],
+        ),
+        Case::set(
+            &["accelerator.update=fused", "precision.weight_gradients.scale=dynamic"],
+            &[
+                "accelerator.update: \"fused\", and dw1 has scale \"dynamic\", which waits for more than a tile",
+            ],
+        ),
+        Case::set(&["accelerator.update=together"], &["accelerator.update", "separate"]),
         Case::command(
             &["energy-table", "--scratchpad-bytes", "1000"],
-            &["scratchpad of 1000 bytes, accepted are 1024 to 2097152 bytes"],
+            &["scratchpad of 1000 bytes, accepted are 1024 to 1073741824 bytes"],
         ),
         Case::command(
             &["energy-table", "--profile", "free"],

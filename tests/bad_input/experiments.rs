@@ -345,7 +345,7 @@ pub(crate) fn accelerators() -> Vec<Case> {
             json!({"a_bytes": 1024, "b_bytes": 1024, "c_bytes": 1024, "stash_bytes": 1023}),
             &[
                 "accelerator.scratchpad.stash_bytes: scratchpad of 1023 bytes, accepted are 1024 to \
-                 2097152 bytes",
+                 1073741824 bytes",
             ],
         ),
         Case::edit(

@@ -100,10 +100,19 @@ pub(crate) fn follow(dram: &Dram, work: &[Work]) -> Found {
         queue.extend(reads.iter().map(|&transfer| Queued { transfer, of: at }));
     }
     let mut moved: Vec<Moved> = Vec::new();
-    for Queued { transfer: Transfer { tensor, write, .. }, .. } in &queue {
-        if !moved.iter().any(|known| (known.tensor, known.write) == (*tensor, *write)) {
-            let (tensor, write) = (*tensor, *write);
-            moved.push(Moved { tensor, write, transfers: 0, elements: 0, bytes: 0, stall: 0 });
+    for Queued { transfer: Transfer { tensor, stored, write, .. }, .. } in &queue {
+        let (tensor, stored, write) = (*tensor, *stored, *write);
+        let is = |known: &Moved| (known.tensor, known.stored, known.write);
+        if !moved.iter().any(|known| is(known) == (tensor, stored, write)) {
+            moved.push(Moved {
+                tensor,
+                stored,
+                write,
+                transfers: 0,
+                elements: 0,
+                bytes: 0,
+                stall: 0,
+            });
         }
     }
     let mut machine = Machine {
@@ -145,8 +154,10 @@ impl Machine<'_> {
     fn finish(&mut self) -> bool {
         let over = |moving: &mut Moving| moving.latency == 0 && moving.bursts.is_empty();
         let Some(Moving { queued, .. }) = self.moving.take_if(over) else { return false };
-        let Queued { transfer: Transfer { tensor, write, elements, bytes, .. }, of } = queued;
-        let known = self.moved.iter().position(|m| (m.tensor, m.write) == (tensor, write));
+        let Queued { transfer: Transfer { tensor, stored, write, elements, bytes, .. }, of } =
+            queued;
+        let is = |known: &Moved| (known.tensor, known.stored, known.write);
+        let known = self.moved.iter().position(|known| is(known) == (tensor, stored, write));
         let owner = known.expect("all are known");
         self.moved[owner].transfers += 1;
         self.moved[owner].elements += elements;

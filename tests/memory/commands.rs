@@ -9,7 +9,7 @@ use super::properties::experiment;
 
 /// What is read and written for a write, in the order of the channel.
 fn transfers(prepared: &Prepared, at: WriteId) -> Vec<Transfer> {
-    let costs = prepared.costs(Arithmetic::Fixed);
+    let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
     let work = prepared.program.work(at, 32);
     let mut moved = Vec::new();
     let mut see = |moment: Moment| moved.extend(moment.transfers.into_iter().map(|(of, _)| of));

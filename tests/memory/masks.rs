@@ -90,7 +90,7 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
     let mut work: Vec<Step> = found.into_iter().map(|(work, _)| work).collect();
     let transfer = |tensor, stored, write, elements: u64, bits: u32| {
         let bytes = (elements * u64::from(bits)).div_ceil(8).div_ceil(burst) * burst;
-        Transfer { tensor, stored, write, elements, bytes, offset: 0 }
+        Transfer { tensor, stored, write, elements, bytes, offset: 0, first: true }
     };
     for group in groups(&given, 8 * burst) {
         let elements = group.iter().map(|(_, given)| given.elements).sum();
@@ -118,7 +118,7 @@ pub(super) fn cost(
 ) -> Option<(Cost, Vec<Transfer>)> {
     let program = program(case, edge, has_bias);
     let Case { accelerator, shape, .. } = case;
-    let costs = Costs::new(&program, accelerator, Arithmetic::Fixed, shape.m);
+    let costs = Costs::apart(&program, accelerator, Arithmetic::Fixed, shape.m);
     let work = Work::Gemm(case.shape);
     let cost = large_enough(costs.of(WriteId(0), work, false))?;
     let mut all = Vec::new();
@@ -128,7 +128,7 @@ pub(super) fn cost(
 }
 
 fn sorted(mut moved: Vec<Moved>) -> Vec<Moved> {
-    moved.sort_unstable_by_key(|moved| (moved.tensor, moved.write));
+    moved.sort_unstable_by_key(|moved| (moved.tensor, moved.stored, moved.write));
     moved
 }
 

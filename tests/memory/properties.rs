@@ -191,11 +191,11 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
             let mut experiment = experiment(&[("accelerator.array", array)]).experiment;
             let accelerator = &mut experiment.accelerator;
             accelerator.scratchpad =
-                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, stash_bytes: 0 };
+                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, ..Scratchpads::default() };
             accelerator.dram.latency_cycles = latency;
             accelerator.dram.bytes_per_cycle = Some(per_cycle);
             let prepared = Prepared::new(experiment).expect("an experiment");
-            let costs = prepared.costs(Arithmetic::Fixed);
+            let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
             for (at, write, _) in prepared.program.all_writes() {
                 for second_pass in [false, true] {
                     let work = prepared.program.work(at, 32);
@@ -225,7 +225,7 @@ fn a_watched_command_shows_every_transfer_once_one_after_the_other_and_costs_the
 
 /// Bytes from and to DRAM of one training step on a batch.
 fn step_bytes(prepared: &Prepared, batch: usize) -> u64 {
-    let costs = prepared.costs(Arithmetic::Fixed);
+    let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
     let bytes = prepared.program.all_writes().map(|(at, ..)| {
         let work = prepared.program.work(at, batch);
         let cost = costs.of(at, work, false).expect("a cost");
@@ -332,7 +332,7 @@ fn where_a_full_batch_runs_a_short_last_one_is_not_refused_in_mid_run() {
             let mut experiment = experiment(&[("accelerator.array", array)]).experiment;
             let accelerator = &mut experiment.accelerator;
             accelerator.scratchpad =
-                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, stash_bytes: 0 };
+                Scratchpads { a_bytes: pad, b_bytes: pad, c_bytes: pad, ..Scratchpads::default() };
             accelerator.dram.bytes_per_cycle = Some(4);
             let batch = experiment.training.batch;
             let Ok(prepared) = Prepared::new(experiment) else { continue };

@@ -32,7 +32,7 @@ fn costs(
     batch: usize,
     second_pass: bool,
 ) -> BTreeMap<String, Cost> {
-    let (program, costs) = (&prepared.program, prepared.costs(arithmetic));
+    let (program, costs) = (&prepared.program, prepared.costs(arithmetic, prepared.batches(None)));
     let of = |(at, write, _): (WriteId, &Write, &Command)| {
         let cost = costs.of(at, program.work(at, batch), second_pass).expect("a cost");
         (write.name.clone(), cost)
@@ -62,7 +62,7 @@ fn sums<'m>(moved: impl IntoIterator<Item = &'m Moved>) -> BTreeMap<(usize, bool
 
 /// The names of what is kept on chip, masks with a mark.
 fn kept(prepared: &Prepared) -> Vec<String> {
-    let kept = Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch)
+    let kept = Stash::new(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)))
         .kept
         .into_iter()
         .flat_map(|kept| {
@@ -89,8 +89,7 @@ fn masks_and_activations_are_kept_as_they_are_made_until_one_does_not_fit() {
     ] {
         let prepared = with(bytes, &[]);
         assert_eq!(kept(&prepared), all[..count], "{bytes} bytes");
-        let stash =
-            Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
+        let stash = Stash::new(&prepared.costs(Arithmetic::Fixed, prepared.batches(None)));
         let sizes = [256, 2048, 128, 1024];
         let on_chip: u64 = sizes[..count].iter().sum();
         assert_eq!(stash.capacity_bytes, bytes);
@@ -119,9 +118,8 @@ fn float32_hardware_has_the_same_bytes_for_wider_activations() {
     let mask = |write: bool| ("y0".to_owned(), write, 32 * 64);
     assert_eq!(stayed(&prepared, &float32), BTreeSet::from([mask(false), mask(true)]));
     let fixed = costs(&prepared, Arithmetic::Fixed, 32, false);
-    // Elements and masks are written together.
-    let all =
-        [("y0", false, 2048), ("y0", true, 2 * 2048), ("y1", false, 1024), ("y1", true, 2 * 1024)];
+    // As many elements as bits of the mask.
+    let all = [("y0", false, 2048), ("y0", true, 2048), ("y1", false, 1024), ("y1", true, 1024)];
     let all = all.map(|(name, write, elements)| (name.to_owned(), write, elements));
     assert_eq!(stayed(&prepared, &fixed), BTreeSet::from(all));
 }
@@ -189,7 +187,7 @@ fn what_is_kept_moves_no_byte_and_all_else_moves_as_without_a_stash() {
 
 /// The sums over the commands of a step on a full batch.
 fn step(prepared: &Prepared) -> (u64, ScratchpadRows, f64) {
-    let prices = prepared.prices(Arithmetic::Fixed).expect("prices");
+    let prices = crate::support::prices(prepared, Arithmetic::Fixed);
     let (mut bytes, mut rows, mut energy) = (0, ScratchpadRows::default(), 0.0);
     for cost in costs(prepared, Arithmetic::Fixed, 32, false).values() {
         bytes += cost.moved.iter().map(|moved| moved.bytes).sum::<u64>();
@@ -241,7 +239,7 @@ fn what_the_next_command_finds_in_the_scratchpad_it_does_not_read_from_the_stash
         stayed.filter(|moved| moved.write == write).map(|moved| moved.elements).collect()
     };
     // Its elements and its mask go to the stash all the same.
-    assert_eq!(of("0.forward.y0", true), [2 * 32 * 64]);
+    assert_eq!(of("0.forward.y0", true), [32 * 64; 2]);
     assert!(of("1.forward.y1", false).is_empty());
     assert_eq!(of("1.weight_gradient.dw1", false), [32 * 64]);
     assert_eq!(ScratchpadRows::of(&step["1.forward.y1"].tally).stash.reads, 0);

@@ -147,7 +147,15 @@ pub(crate) fn with_results(
     let transfer = |tensor: TensorId, write: bool, elements: usize, bits: u64| {
         let bytes = (elements as u64 * bits).div_ceil(8).div_ceil(burst) * burst;
         let elements = elements as u64;
-        Transfer { tensor, stored: Stored::Elements, write, elements, bytes, offset: 0 }
+        Transfer {
+            tensor,
+            stored: Stored::Elements,
+            write,
+            elements,
+            bytes,
+            offset: 0,
+            first: true,
+        }
     };
     // The most steps in time for which what streams fits.
     let mut steps_max = u64::MAX;

@@ -172,7 +172,7 @@ fn engines_equal_the_reference_on_random_convolutions_in_groups() {
         } }))
         .expect("an accelerator");
         let batch = convolution.batch;
-        let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, batch);
+        let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, EpochBatches::one(batch));
         let (mut fast, mut shared) = (Fast::default(), Fast::default());
         let mut clocked = Clocked(costs);
         let engines: [(&str, (&mut dyn Engine, _)); 3] = [

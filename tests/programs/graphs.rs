@@ -115,14 +115,14 @@ fn engines_equal_the_reference_on_random_graphs() {
         let batches = [(); 2].map(|()| samples(&graph, &mut draws));
         let accelerator = json!({ "array": { "rows": 2, "cols": 3, "dataflow": "ws" } });
         let accelerator: Accelerator = serde_json::from_value(accelerator).unwrap();
-        let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, 3);
+        let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, EpochBatches::one(3));
         check(&program, costs, &initial, (number, &batches), &workers);
         let ids = program.all_writes().map(|(_, write, _)| (write.command, write.tensor));
         let ids: BTreeSet<_> = ids.map(|(id, tensor)| program.output_id(id, tensor)).collect();
         assert_eq!(ids.len(), program.writes.len(), "ids of conversions: {ids:?}");
         for (id, write, command) in program.all_writes() {
             *seen.entry(name_of(&command.operation)).or_insert(0) += 1;
-            let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, 3);
+            let costs = Costs::new(&program, &accelerator, Arithmetic::Fixed, EpochBatches::one(3));
             let cost = costs.of(id, program.work(id, 3), false).unwrap();
             let Operation::Combine(combine) = &command.operation else { continue };
             assert_eq!(cost.counts.macs, 0);

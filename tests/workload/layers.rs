@@ -139,11 +139,11 @@ fn training_a_dense_layer_takes_what_train_says() {
         });
         let experiment = serde_json::from_value(experiment).expect("an experiment");
         let prepared = Prepared::new(experiment).expect("a possible experiment");
-        let trained = prepared.costs(Arithmetic::Fixed);
+        let trained = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
         let topology = "Layer, M, N, K,\na, 16, 40, 24,\nb, 16, 10, 40,\n";
         let topology = Topology::parse(topology).expect("a topology that is read");
         let workload = lowered(&topology, OutputSize::Floor, true);
-        let costs = Costs::new(&workload.program, &accelerator, Arithmetic::Fixed, 16);
+        let costs = Costs::apart(&workload.program, &accelerator, Arithmetic::Fixed, 16);
         let mut compared = 0;
         for (at, write, command) in prepared.program.all_writes() {
             // What stays for the next command is there: in `train` a layer's result, or its gradient.

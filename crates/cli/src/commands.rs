@@ -1,5 +1,6 @@
 //! What the command can do. Each command returns what it has to say on standard output.
 
+mod buffer;
 mod check;
 mod compare;
 mod energy_table;

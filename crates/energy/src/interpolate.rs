@@ -23,6 +23,18 @@ pub(crate) fn log_interpolate(x: f64, mut low: (f64, f64), mut high: (f64, f64))
     low.1
 }
 
+/// `y` at `x` beyond `high` on the line through two points on doubly logarithmic paper.
+///
+/// It goes on in steps as wide as that between the points, and [interpolates](log_interpolate) in the last.
+pub(crate) fn log_extrapolate(x: f64, low: (f64, f64), high: (f64, f64)) -> f64 {
+    let step = (high.0 / low.0, high.1 / low.1);
+    let (mut before, mut after) = (low, high);
+    while after.0 < x {
+        (before, after) = (after, (after.0 * step.0, after.1 * step.1));
+    }
+    log_interpolate(x, before, after)
+}
+
 /// `y` at `x` on the polygon through `points`, whose `x` ascend; clamped to its ends.
 ///
 /// # Panics

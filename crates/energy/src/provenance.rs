@@ -207,6 +207,9 @@ impl Profile {
         if self.figures.scaled_to_nm.is_some_and(|nm| !sram::CACTI_NM.contains(&nm)) {
             origins.push(self.scaling.energy_origin());
         }
+        if self.scratchpads.is_beyond_table(bytes) {
+            origins.push((Certainty::Assumed, "above the largest macro as over the last doubling"));
+        }
         for &bits in &at.bits {
             let row_bits = bits.saturating_mul(at.row_elements);
             let place = format!("{row_bits} bits of {bytes} bytes");

@@ -48,6 +48,14 @@ impl ScratchpadPrices {
         }
     }
 
+    /// Whether the table has no macro so large.
+    pub(crate) fn is_beyond_table(&self, bytes: u64) -> bool {
+        match self {
+            Self::Table(_, table) => bytes > table.bytes_range().1,
+            Self::Flat(..) => false,
+        }
+    }
+
     /// Area in um².
     pub(crate) fn area_um2(&self, bytes: u64) -> Result<f64, Error> {
         match self {

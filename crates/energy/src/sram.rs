@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::interpolate::{enclosing, log_interpolate};
+use super::interpolate::{enclosing, log_extrapolate, log_interpolate};
 use super::{Milliwatts, Picojoules};
 
 pub use nodes::SramTables;
@@ -62,6 +62,9 @@ pub struct Banked {
     pub bank_bits: u64,
 }
 
+/// So many times the largest macro is priced.
+pub(crate) const BEYOND: u64 = 512;
+
 /// SRAM macros of one node by kind of cell, size and width.
 ///
 /// # Between the table's macros
@@ -86,6 +89,11 @@ pub struct Banked {
 /// most, against the best common banking.
 ///
 /// A bank smaller or narrower than the table's smallest does not exist: the smallest stands in.
+///
+/// # Beyond the table's macros
+///
+/// Above the largest, the energy of a row goes on as over the last doubling on doubly logarithmic paper,
+/// leakage and area are proportional to the bytes, up to 512 times as many bytes: assumed, as no macro was computed there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SramTable {
     node_nm: f64,
@@ -123,7 +131,7 @@ impl SramTable {
         &self.source
     }
 
-    /// Smallest and largest scratchpad in bytes.
+    /// Smallest and largest macro in bytes.
     pub fn bytes_range(&self) -> (u64, u64) {
         (self.sizes[0], self.sizes[self.sizes.len() - 1])
     }
@@ -154,8 +162,17 @@ impl SramTable {
         bytes: u64,
         row_bits: u32,
     ) -> Result<Banked, Error> {
-        let (min, _) = self.check_size(bytes)?;
+        self.check_size(bytes)?;
         check_row(bytes, row_bits)?;
+        let (min, max) = self.bytes_range();
+        if bytes > max {
+            let before = self.banked(cell, access, max / 2, row_bits)?;
+            let last = self.banked(cell, access, max, row_bits)?;
+            let [low, high] =
+                [(max / 2, before), (max, last)].map(|(bytes, of)| (bytes as f64, of.energy.0));
+            let energy = Picojoules(log_extrapolate(bytes as f64, low, high));
+            return Ok(Banked { energy, bank_bytes: bytes.div_ceil(last.banks), ..last });
+        }
         let (narrowest, widest) = (self.widths[0], self.widths[self.widths.len() - 1]);
         let mut cheapest: Option<Banked> = None;
         for banks in (0..u32::BITS).map(|k| 1_u64 << k) {
@@ -202,16 +219,21 @@ impl SramTable {
     ) -> Result<f64, Error> {
         self.check_size(bytes)?;
         let column = column(&self.cells[&cell]);
-        let (small, large) = enclosing(&self.sizes, bytes);
         let point = |size: usize| (self.sizes[size] as f64, column[size]);
+        let last = point(self.sizes.len() - 1);
+        if bytes as f64 > last.0 {
+            return Ok(last.1 * (bytes as f64 / last.0));
+        }
+        let (small, large) = enclosing(&self.sizes, bytes);
         Ok(log_interpolate(bytes as f64, point(small), point(large)))
     }
 
-    /// Refuses a size that the table lacks; else its smallest and largest.
-    fn check_size(&self, bytes: u64) -> Result<(u64, u64), Error> {
+    /// Refuses a size that is not priced.
+    fn check_size(&self, bytes: u64) -> Result<(), Error> {
         let (min, max) = self.bytes_range();
+        let max = max * BEYOND;
         match (min..=max).contains(&bytes) {
-            true => Ok((min, max)),
+            true => Ok(()),
             false => Err(Error::ScratchpadSize { bytes, min, max }),
         }
     }
@@ -219,14 +241,11 @@ impl SramTable {
     /// One access to one macro within the table.
     fn macro_access(&self, cell: Cell, access: Access, bytes: u64, bits: u64) -> Picojoules {
         let grid = &self.cells[&cell].access_pj[access as usize];
-        let (small, large) = enclosing(&self.sizes, bytes);
         let (narrow, wide) = enclosing(&self.widths, bits);
         let at_width = |width: usize| {
-            log_interpolate(
-                bytes as f64,
-                (self.sizes[small] as f64, grid[small][width]),
-                (self.sizes[large] as f64, grid[large][width]),
-            )
+            let (small, large) = enclosing(&self.sizes, bytes);
+            let point = |size: usize| (self.sizes[size] as f64, grid[size][width]);
+            log_interpolate(bytes as f64, point(small), point(large))
         };
         Picojoules(log_interpolate(
             bits as f64,

@@ -1,11 +1,13 @@
 //! Kinds of charts, and what they share: drawings, panels with axes, legends, marks.
 
+mod areas;
 mod bars;
 mod dots;
 mod heat;
 mod histograms;
 mod lines;
 
+pub(crate) use areas::{Area, areas};
 pub(crate) use bars::{Stack, stacks};
 pub(crate) use dots::{DotColumn, DotMark, Row, rows};
 pub(crate) use heat::{HeatCell, HeatMap};

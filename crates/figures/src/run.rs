@@ -1,5 +1,6 @@
 //! The figures of one run.
 
+mod buffer;
 mod cost;
 mod learning;
 mod rates;
@@ -29,6 +30,7 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
     let figures = [
         learning::figures(&report),
         cost::figures(&report),
+        report.buffer.iter().map(|of| buffer::figure(of, &commands(&report))).collect(),
         tensors::figures(&report),
         rates::figures(&report),
         tensors::codes(&report).into_iter().collect(),
@@ -40,6 +42,14 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
         facts: facts(&report),
         figures,
     })
+}
+
+/// The names of the commands of a step, in their order.
+fn commands(report: &DrawnReport) -> Vec<String> {
+    let name = |work: &report::DrawnWork| format!("{}.{}.{}", work.layer, work.pass, work.output);
+    let mut names: Vec<String> = report.layers.iter().map(name).collect();
+    names.dedup();
+    names
 }
 
 fn note(report: &DrawnReport) -> String {

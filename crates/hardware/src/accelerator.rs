@@ -27,6 +27,9 @@ pub struct Accelerator {
     /// What stays on chip.
     #[serde(default)]
     pub residency: Residency,
+    /// When weights are updated.
+    #[serde(default, skip_serializing_if = "UpdateOrder::is_separate")]
+    pub update: UpdateOrder,
     /// What events cost: the name of an energy profile, or a profile.
     #[serde(default)]
     pub energy: EnergyModel,
@@ -47,7 +50,8 @@ pub struct Accelerator {
 }
 
 /// Sizes of the memories on chip: three double-buffered scratchpads, of which each half holds what
-/// the array works on while the other is filled, and the stash.
+/// the array works on while the other is filled; and one that keeps what is needed later, of two
+/// kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scratchpads {
@@ -59,6 +63,15 @@ pub struct Scratchpads {
     pub c_bytes: u64,
     /// What the backward pass reads of the forward pass, if there is such a memory.
     pub stash_bytes: u64,
+    /// The global buffer, if there is one: state, and what one command leaves for another.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub buffer_bytes: u64,
+}
+
+/// What serde skips needs a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Scratchpads {
@@ -69,13 +82,15 @@ impl Scratchpads {
             Buffer::B => ("b_bytes", self.b_bytes),
             Buffer::C => ("c_bytes", self.c_bytes),
             Buffer::Stash => ("stash_bytes", self.stash_bytes),
+            Buffer::Global => ("buffer_bytes", self.buffer_bytes),
         }
     }
 }
 
 impl Default for Scratchpads {
     fn default() -> Self {
-        Self { a_bytes: 32 << 10, b_bytes: 32 << 10, c_bytes: 32 << 10, stash_bytes: 0 }
+        let pad = 32 << 10;
+        Self { a_bytes: pad, b_bytes: pad, c_bytes: pad, stash_bytes: 0, buffer_bytes: 0 }
     }
 }
 
@@ -138,6 +153,27 @@ pub enum Residency {
     None,
     /// What the next command reads, if it fits half the scratchpad of C.
     KeepIfNext,
+}
+
+/// When weights are updated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// Once their gradient is written to memory, by commands of their own.
+    #[default]
+    Separate,
+    /// Tile by tile as their gradient leaves the array, which waits meanwhile: the gradient is written to
+    /// the scratchpad of C, read from it, and goes nowhere else. A step that chooses the gradient's scale
+    /// from itself is separate.
+    Fused,
+}
+
+impl UpdateOrder {
+    /// What serde skips needs a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_separate(&self) -> bool {
+        *self == Self::Separate
+    }
 }
 
 /// The most bytes per cycle, and cycles of latency: a megabyte.
@@ -274,11 +310,22 @@ impl Accelerator {
                 return Err(Error::at(format!("accelerator.scratchpad.{key}"), problem));
             }
         }
-        // A stash may be too small for anything that would be priced.
-        let stash = self.scratchpad.stash_bytes;
-        if stash > 0 {
-            let price = self.profile()?.sram_read(stash, 1);
-            price.map_err(|error| Error::at("accelerator.scratchpad.stash_bytes", error))?;
+        let Scratchpads { stash_bytes, buffer_bytes, .. } = self.scratchpad;
+        if stash_bytes > 0 && buffer_bytes > 0 {
+            let problem = format!(
+                "a stash of {stash_bytes} bytes beside a buffer of {buffer_bytes}: expected one of \
+                 them to be 0, as the buffer keeps what a stash would"
+            );
+            return Err(Error::at("accelerator.scratchpad.stash_bytes", problem));
+        }
+        // They may be too small for anything that would be priced.
+        for buffer in [Buffer::Stash, Buffer::Global] {
+            let (key, bytes) = self.scratchpad.of(buffer);
+            if bytes > 0 {
+                let price = self.profile()?.sram_read(bytes, 1);
+                let refused = |error| Error::at(format!("accelerator.scratchpad.{key}"), error);
+                price.map_err(refused)?;
+            }
         }
         Ok(())
     }

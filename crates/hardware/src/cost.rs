@@ -9,14 +9,15 @@
 //!   and passes a register transposer.
 //! - An operand is fetched from DRAM once if it fits half its scratchpad, else once per fold that
 //!   reads it; a tile is one transfer, padded to whole bursts. Results are written once.
-//! - What the stash keeps takes part in no transfer: the stash gives each row that is filled from it,
-//!   and takes each that would have left.
+//! - What stash or buffer keeps takes part in no transfer: that memory gives each row that is filled from
+//!   it, and takes each that would have left.
 //! - The same program on float hardware has the width of its format in place of every width, one copy of
 //!   the weights, and no conversions.
 
 mod combine;
 mod edge;
 mod flow;
+mod fused;
 mod gemm;
 mod loss;
 mod mask;
@@ -30,6 +31,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::num::NonZero;
 
+use serde::{Deserialize, Serialize};
 use systoliq_array::mapping::{Axis, Pieces};
 use systoliq_array::{
     Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary, timing,
@@ -38,12 +40,14 @@ use systoliq_fxp::accumulator::Widths;
 use systoliq_fxp::{Accumulator, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::OperandRef;
-use systoliq_program::{Edge, Factor, GemmShape, Program, TensorId, TensorPlan, Work, WriteId};
+use systoliq_program::{
+    CommandId, Edge, Factor, GemmShape, Program, TensorId, TensorPlan, Work, WriteId,
+};
 
-use crate::accelerator::Layout;
+use crate::accelerator::{Layout, UpdateOrder};
 use crate::events::{Buffer, Component, Event, Tally};
-use crate::memory::{Moment, Moved, Stored, TooLong, Transfer, Walk, Walked};
-use crate::{Accelerator, Error, stash};
+use crate::memory::{Moment, Moved, Resident, Stored, TooLong, Transfer, Walk, Walked};
+use crate::{Accelerator, Error, buffer, stash};
 use systoliq_energy::FloatFormat;
 
 use flow::{Choice, Flows};
@@ -73,6 +77,65 @@ fn sum_format(format: FloatFormat) -> FloatFormat {
     }
 }
 
+/// The batches of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochBatches {
+    /// Samples of a full one.
+    pub size: usize,
+    /// Full ones.
+    pub full: u64,
+    /// Samples of the short one at its end, if there is one.
+    pub rest: usize,
+}
+
+impl EpochBatches {
+    /// Of so many samples, `size` at a time.
+    ///
+    /// # Panics
+    ///
+    /// If `size` is 0.
+    pub fn of(samples: usize, size: usize) -> Self {
+        Self { size, full: (samples / size) as u64, rest: samples % size }
+    }
+
+    /// One full batch.
+    pub fn one(size: usize) -> Self {
+        Self { size, full: 1, rest: 0 }
+    }
+
+    /// Their sizes, with how many there are of each.
+    pub(crate) fn sizes(self) -> impl Iterator<Item = (usize, u64)> {
+        let short = (self.rest, u64::from(self.rest > 0));
+        [(self.size, self.full), short].into_iter().filter(|&(_, times)| times > 0)
+    }
+}
+
+/// Of which tensors of a command the scale was chosen from themselves, so that they came again.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct SecondPasses {
+    /// What is written.
+    pub output: bool,
+    /// The gradient that an update reads.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gradient: bool,
+}
+
+/// What serde skips needs a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl From<bool> for SecondPasses {
+    /// Of all, or of none.
+    fn from(all: bool) -> Self {
+        Self { output: all, gradient: all }
+    }
+}
+
 /// What one write takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
@@ -86,7 +149,7 @@ pub struct Cost {
     pub tally: Tally,
     /// What moved from and to DRAM, and was waited for.
     pub moved: Vec<Moved>,
-    /// What would have, had the stash not kept it.
+    /// What would have, had it not stayed on chip.
     pub stayed: Vec<Moved>,
     /// The cycles of the steps that transfers were followed through, without stalls.
     pub walked: u64,
@@ -119,6 +182,8 @@ pub struct Costs<'a> {
     pub program: &'a Program,
     /// The accelerator that runs it.
     pub accelerator: &'a Accelerator,
+    /// The batches that its memories are laid out for.
+    pub batches: EpochBatches,
     arithmetic: Arithmetic,
     /// Bytes of a row of the DRAM.
     row_bytes: u64,
@@ -126,15 +191,42 @@ pub struct Costs<'a> {
     /// What has a second copy because a product reads it across its layout; nothing where all that
     /// is read so passes a transposer.
     copies: Option<Vec<TensorId>>,
-    /// What the stash keeps.
-    on_chip: Vec<(TensorId, Stored)>,
+    kept: KeptOnChip,
     known: KnownCosts,
 }
 
-/// What was asked for once, by write, sizes, and whether a second pass was taken. A clone knows nothing:
+/// Something of a tensor that comes from DRAM while a command runs.
+pub(crate) type Arriving = (CommandId, TensorId, Stored);
+
+/// What one memory keeps on chip from command to command.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptOnChip {
+    pub(crate) memory: Buffer,
+    /// For all commands.
+    pub(crate) of: Vec<(TensorId, Stored)>,
+    /// What comes from DRAM while a command runs, and may be there for others.
+    pub(crate) arriving: Vec<Arriving>,
+}
+
+impl KeptOnChip {
+    pub(crate) const NOTHING: Self =
+        Self { memory: Buffer::Stash, of: Vec::new(), arriving: Vec::new() };
+
+    /// As a command finds it.
+    fn beside(&self, command: CommandId) -> Vec<Resident> {
+        let resident = |(tensor, stored), arrives| Resident { tensor, stored, arrives };
+        let arriving = self.arriving.iter().filter(|&&(first, ..)| first == command);
+        let arriving: Vec<_> = arriving.map(|&(_, tensor, stored)| (tensor, stored)).collect();
+        let there = self.of.iter().copied().filter(|of| !arriving.contains(of));
+        let there: Vec<_> = there.map(|of| resident(of, false)).collect();
+        arriving.into_iter().map(|of| resident(of, true)).chain(there).collect()
+    }
+}
+
+/// What was asked for once, by write, sizes, and second passes. A clone knows nothing:
 /// it may be on its way to another machine.
 #[derive(Debug, Default)]
-struct KnownCosts(RefCell<HashMap<(WriteId, Work, bool), Cost>>);
+struct KnownCosts(RefCell<HashMap<(WriteId, Work, SecondPasses), Cost>>);
 
 impl Clone for KnownCosts {
     fn clone(&self) -> Self {
@@ -156,19 +248,51 @@ const FACTOR_BITS: u32 = 16;
 const EXPONENT_BITS: u32 = 8;
 
 impl<'a> Costs<'a> {
-    /// Of `program` on `accelerator` with PEs of `arithmetic`, and a stash that is laid out for
-    /// batches of `batch` samples, whatever the work.
+    /// Of `program` on `accelerator` with PEs of `arithmetic`. Whatever the work, the stash is laid out
+    /// for a full batch, and the buffer for these of an epoch.
     pub fn new(
+        program: &'a Program,
+        accelerator: &'a Accelerator,
+        arithmetic: Arithmetic,
+        batches: EpochBatches,
+    ) -> Self {
+        Self::without_buffer(program, accelerator, arithmetic, batches).with_buffer()
+    }
+
+    fn without_buffer(
+        program: &'a Program,
+        accelerator: &'a Accelerator,
+        arithmetic: Arithmetic,
+        batches: EpochBatches,
+    ) -> Self {
+        let row_bytes = accelerator.row_bytes();
+        let flows = Flows::of(accelerator.array.dataflow);
+        let (copies, kept, known) = (None, KeptOnChip::NOTHING, KnownCosts::default());
+        Self { program, accelerator, batches, arithmetic, row_bytes, flows, copies, kept, known }
+            .with_copies(batches.size)
+    }
+
+    /// Of a program of which no command reads what another one wrote, on work of batches of `batch`
+    /// samples: a buffer keeps operands for as long as a command runs.
+    pub fn apart(
         program: &'a Program,
         accelerator: &'a Accelerator,
         arithmetic: Arithmetic,
         batch: usize,
     ) -> Self {
-        let row_bytes = accelerator.row_bytes();
-        let flows = Flows::of(accelerator.array.dataflow);
-        let (copies, on_chip, known) = (None, Vec::new(), KnownCosts::default());
-        Self { program, accelerator, arithmetic, row_bytes, flows, copies, on_chip, known }
-            .with_copies(batch)
+        let batches = EpochBatches::one(batch);
+        let costs = Self::without_buffer(program, accelerator, arithmetic, batches);
+        if accelerator.scratchpad.buffer_bytes == 0 {
+            return costs;
+        }
+        let arriving = buffer::operands(&costs);
+        costs.keeping(KeptOnChip { memory: Buffer::Global, of: Vec::new(), arriving })
+    }
+
+    /// The same with this kept.
+    pub(crate) fn keeping(&self, kept: KeptOnChip) -> Self {
+        let flows = self.flows.without_costs();
+        Self { kept, flows, known: KnownCosts::default(), ..self.clone() }
     }
 
     /// The same with a stash that keeps what fits it of a batch of `batch` samples.
@@ -178,21 +302,43 @@ impl<'a> Costs<'a> {
             Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
             stored => vec![(item.tensor, stored)],
         });
-        Self { on_chip: on_chip.collect(), known: KnownCosts::default(), ..self }
+        self.keeping(KeptOnChip { of: on_chip.collect(), ..KeptOnChip::NOTHING })
     }
 
-    /// What a write takes once, on work of these sizes. `second_pass` says that the scale of what is
-    /// written was chosen from itself.
+    /// The same with a buffer in which lives what is worth most over an epoch, if there is one.
+    fn with_buffer(self) -> Self {
+        if self.accelerator.scratchpad.buffer_bytes == 0 {
+            return self;
+        }
+        let (items, layout) = buffer::lives(&self);
+        let lives = items.iter().zip(&layout.addresses).filter(|(_, address)| address.is_some());
+        let of: Vec<_> = lives.flat_map(|(item, _)| item.forms()).collect();
+        let arriving = buffer::arriving(&self, &of);
+        self.keeping(KeptOnChip { memory: Buffer::Global, of, arriving })
+    }
+
+    /// Whether the hardware is one of floating point.
+    pub(crate) fn is_float(&self) -> bool {
+        self.arithmetic != Arithmetic::Fixed
+    }
+
+    /// What a write takes once, on work of these sizes, with these second passes.
     ///
     /// # Errors
     ///
     /// If the work has more cycles or events than 64 bits count.
-    pub fn of(&self, at: WriteId, work: Work, second_pass: bool) -> Result<Cost, Error> {
-        let key = (at, work, second_pass);
+    pub fn of(
+        &self,
+        at: WriteId,
+        work: Work,
+        second: impl Into<SecondPasses>,
+    ) -> Result<Cost, Error> {
+        let second = self.told_apart(at, second.into());
+        let key = (at, work, second);
         if let Some(known) = self.known.0.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let cost = self.watched(at, work, second_pass, None)?;
+        let cost = self.watched(at, work, second, None)?;
         self.known.0.borrow_mut().insert(key, cost.clone());
         Ok(cost)
     }
@@ -206,20 +352,43 @@ impl<'a> Costs<'a> {
         &self,
         at: WriteId,
         work: Work,
-        second_pass: bool,
+        second: impl Into<SecondPasses>,
         see: &mut dyn FnMut(Moment),
     ) -> Result<Cost, Error> {
-        self.watched(at, work, second_pass, Some(see))
+        self.watched(at, work, self.told_apart(at, second.into()), Some(see))
+    }
+
+    /// The same second passes, without those that make no difference: float hardware takes none, and an
+    /// update asks what its gradient took only where it could be fused.
+    fn told_apart(&self, at: WriteId, second: SecondPasses) -> SecondPasses {
+        let fixed = self.arithmetic == Arithmetic::Fixed;
+        let update = self.program.command_of(at).operation.update();
+        let fused = update.is_some_and(|update| self.is_fused(update.gradient));
+        SecondPasses { output: second.output && fixed, gradient: second.gradient && fixed && fused }
+    }
+
+    /// Whether a gradient that its update takes from C is written to memory in the steps that choose its scale
+    /// from itself.
+    pub(crate) fn is_written_at_times(&self, gradient: TensorId) -> bool {
+        let made = self.program.writes.iter().position(|write| write.tensor == gradient);
+        self.is_fused(gradient) && made.is_some_and(|at| self.may_take_second_pass(WriteId(at)))
+    }
+
+    /// Whether a tensor is a gradient that an update takes as it leaves the array.
+    fn is_fused(&self, gradient: TensorId) -> bool {
+        let updates = || self.program.commands.iter().filter_map(|of| of.operation.update());
+        self.accelerator.update == UpdateOrder::Fused
+            && updates().any(|update| update.gradient == gradient)
     }
 
     fn watched(
         &self,
         at: WriteId,
         work: Work,
-        second_pass: bool,
+        second: SecondPasses,
         see: Option<&mut dyn FnMut(Moment)>,
     ) -> Result<Cost, Error> {
-        let second_pass = second_pass && self.arithmetic == Arithmetic::Fixed;
+        let second_pass = second.output;
         match work {
             Work::Gemm(shape) => {
                 let Choice { flow, once } = self.choice(at, shape);
@@ -232,7 +401,7 @@ impl<'a> Costs<'a> {
             }
             Work::Vector { rows, cols } => self.billed(at, see, |bill| {
                 let operation = &self.program.command_of(at).operation;
-                bill.vector(operation, rows as u64, cols as u64, second_pass)
+                bill.vector(operation, (rows as u64, cols as u64), second)
             }),
         }
     }
@@ -315,15 +484,23 @@ impl<'a> Costs<'a> {
     }
 
     /// Bytes of `elements` elements as one transfer, with their exponents.
-    fn transfer_bytes(&self, elements: u64, bits: u32, exponents: Exponents) -> u64 {
+    pub(crate) fn transfer_bytes(&self, elements: u64, bits: u32, exponents: Exponents) -> u64 {
         let bits = elements * u64::from(bits) + exponents.bits(elements);
         bits.div_ceil(8).next_multiple_of(self.accelerator.dram.burst_bytes)
     }
 
     /// The exponents that travel with a tensor in some form.
-    fn exponents(&self, tensor: TensorId, stored: Stored) -> Exponents {
+    pub(crate) fn exponents(&self, tensor: TensorId, stored: Stored) -> Exponents {
         let codes = matches!(stored, Stored::Elements | Stored::Copy);
         Exponents { block: self.block(tensor).filter(|_| codes) }
+    }
+
+    /// So many elements from the beginning of a tensor.
+    fn transfer(&self, of: Outgoing, write: bool, elements: u64) -> Transfer {
+        let Outgoing { tensor, stored, bits } = of;
+        let exponents = self.exponents(tensor, stored);
+        let bytes = self.transfer_bytes(elements, bits, exponents);
+        Transfer { tensor, stored, write, elements, bytes, offset: 0, first: true }
     }
 
     /// Whether `elements` fit the half of a scratchpad that the array works on.
@@ -335,7 +512,7 @@ impl<'a> Costs<'a> {
 
 /// The exponents that travel with a tensor: one per block, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Exponents {
+pub(crate) struct Exponents {
     block: Option<NonZero<u32>>,
 }
 
@@ -420,7 +597,8 @@ impl Bill<'_, '_, '_> {
             }
         };
         let costs = self.costs;
-        let mut walk = Walk::new(&costs.accelerator.dram, see).without(&costs.on_chip);
+        let on_chip = costs.kept.beside(costs.program.write(self.at).command);
+        let mut walk = Walk::new(&costs.accelerator.dram, see).without(&on_chip);
         let walked = steps(&mut walk).and_then(|()| walk.finish());
         let Walked { stall, ideal, moved, stayed, .. } = walked.map_err(|TooLong| too_long())?;
         self.cost.cycles.stall += Cycles(stall);
@@ -436,14 +614,6 @@ impl Bill<'_, '_, '_> {
         Ok(())
     }
 
-    /// So many elements from the beginning of a tensor.
-    fn transfer(&self, of: Outgoing, write: bool, elements: u64) -> Transfer {
-        let Outgoing { tensor, stored, bits } = of;
-        let exponents = self.costs.exponents(tensor, stored);
-        let bytes = self.costs.transfer_bytes(elements, bits, exponents);
-        Transfer { tensor, stored, write, elements, bytes, offset: 0 }
-    }
-
     fn rows(&mut self, buffer: Buffer, write: bool, row_bits: u64, count: u64) {
         let row_bits = u32::try_from(row_bits).expect("rows of at most 1024 elements of 64 bits");
         let event = if write {
@@ -454,19 +624,31 @@ impl Bill<'_, '_, '_> {
         self.event(Component::Scratchpad, event, count);
     }
 
-    /// Rows of a scratchpad filled with what lies in DRAM, or in the stash.
-    fn fill(&mut self, buffer: Buffer, of: (TensorId, Stored), row_bits: u64, count: u64) {
+    /// Rows of a scratchpad filled with what lies in DRAM or was kept on chip; so many of them with what
+    /// comes for the first time in this command.
+    fn fill(
+        &mut self,
+        buffer: Buffer,
+        of: (TensorId, Stored),
+        row_bits: u64,
+        (count, first): (u64, u64),
+    ) {
         self.rows(buffer, true, row_bits, count);
-        if self.costs.on_chip.contains(&of) {
-            self.rows(Buffer::Stash, false, row_bits, count);
+        let KeptOnChip { memory, of: kept, arriving } = &self.costs.kept;
+        let command = self.costs.program.write(self.at).command;
+        if arriving.contains(&(command, of.0, of.1)) {
+            self.rows(*memory, true, row_bits, first);
+            self.rows(*memory, false, row_bits, count - first);
+        } else if kept.contains(&of) {
+            self.rows(*memory, false, row_bits, count);
         }
     }
 
-    /// Rows of the scratchpad of C that go out to DRAM, or to the stash.
+    /// Rows of the scratchpad of C that go out to DRAM, or where they are kept on chip.
     fn drain(&mut self, of: (TensorId, Stored), row_bits: u64, count: u64) {
         self.rows(Buffer::C, false, row_bits, count);
-        if self.costs.on_chip.contains(&of) {
-            self.rows(Buffer::Stash, true, row_bits, count);
+        if self.costs.kept.of.contains(&of) {
+            self.rows(self.costs.kept.memory, true, row_bits, count);
         }
     }
 }

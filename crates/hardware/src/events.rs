@@ -25,7 +25,7 @@ pub enum Component {
     Wires,
     /// What brings the clock to the registers of the PEs.
     ClockTree,
-    /// The scratchpads and the stash.
+    /// The memories on chip: scratchpads, stash and global buffer.
     Scratchpad,
     /// Conversions, wherever bits are dropped: rounding, limits, 1/B, and the search for a scale.
     Requantizer,
@@ -92,6 +92,8 @@ pub enum Buffer {
     C,
     /// What the backward pass reads of the forward pass.
     Stash,
+    /// State, and what one command leaves for another.
+    Global,
 }
 
 impl Buffer {
@@ -102,6 +104,7 @@ impl Buffer {
             Self::B => "b",
             Self::C => "c",
             Self::Stash => "stash",
+            Self::Global => "buffer",
         }
     }
 }
@@ -273,7 +276,7 @@ pub struct RowCounts {
     pub writes: u64,
 }
 
-/// Rows of the scratchpads and of the stash; a row holds as many elements as the grid takes or gives
+/// Rows of the memories on chip; a row holds as many elements as the grid takes or gives
 /// in a cycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
@@ -282,6 +285,15 @@ pub struct ScratchpadRows {
     pub b: RowCounts,
     pub c: RowCounts,
     pub stash: RowCounts,
+    #[serde(skip_serializing_if = "RowCounts::is_none")]
+    pub buffer: RowCounts,
+}
+
+impl RowCounts {
+    /// Whether there are none.
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl ScratchpadRows {
@@ -299,6 +311,7 @@ impl ScratchpadRows {
                 Buffer::B => &mut rows.b,
                 Buffer::C => &mut rows.c,
                 Buffer::Stash => &mut rows.stash,
+                Buffer::Global => &mut rows.buffer,
             };
             *(if write { &mut of.writes } else { &mut of.reads }) += count;
         }

@@ -10,6 +10,7 @@
 
 pub mod accelerator;
 pub mod actions;
+pub mod buffer;
 pub mod cost;
 pub mod csv;
 pub mod efficiency;

@@ -57,6 +57,8 @@ pub struct Transfer {
     /// Where it lies, in bytes from the beginning of what is stored: tile after tile, each of them in
     /// whole bursts.
     pub offset: u64,
+    /// Whether its command moves this part for the first time.
+    pub first: bool,
 }
 
 impl Transfer {
@@ -79,11 +81,32 @@ pub struct WalkStep<'a> {
     pub writes: &'a [Transfer],
 }
 
+/// What stays on chip while a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// What of it.
+    pub stored: Stored,
+    /// Whether each part of it comes from DRAM once.
+    pub arrives: bool,
+}
+
+impl Resident {
+    /// Whether it keeps a transfer from passing the channel.
+    fn spares(&self, of: &Transfer) -> bool {
+        (self.tensor, self.stored) == (of.tensor, of.stored)
+            && (of.write || !of.first || !self.arrives)
+    }
+}
+
 /// What was moved of a tensor in one direction, and waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
     /// The tensor.
     pub tensor: TensorId,
+    /// What of it.
+    pub stored: Stored,
     /// Whether it was written.
     pub write: bool,
     /// Transfers.
@@ -149,7 +172,7 @@ pub struct Walk<'s> {
     /// Told of every step, if any.
     see: Option<&'s mut dyn FnMut(Moment)>,
     /// What does not move, because it stays on chip.
-    on_chip: &'s [(TensorId, Stored)],
+    on_chip: &'s [Resident],
     walked: u64,
 }
 
@@ -190,6 +213,7 @@ struct Given {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MovedSum {
     tensor: TensorId,
+    stored: Stored,
     write: bool,
     transfers: u128,
     elements: u128,
@@ -208,7 +232,7 @@ pub struct Walked {
     pub ideal: u64,
     /// Steps.
     pub steps: u64,
-    /// What was moved, by tensor and direction.
+    /// What was moved, by tensor, what of it, and direction.
     pub moved: Vec<Moved>,
     /// What would have been, had it not stayed on chip.
     pub stayed: Vec<Moved>,
@@ -221,7 +245,7 @@ impl<'s> Walk<'s> {
     }
 
     /// The same, where these take part in no transfer.
-    pub fn without(self, on_chip: &'s [(TensorId, Stored)]) -> Self {
+    pub fn without(self, on_chip: &'s [Resident]) -> Self {
         Self { on_chip, ..self }
     }
 
@@ -237,7 +261,7 @@ impl<'s> Walk<'s> {
         }
         let mut seen = Vec::new();
         let on_chip = self.on_chip;
-        let stays = |of: &&Transfer| on_chip.contains(&(of.tensor, of.stored));
+        let stays = |of: &&Transfer| on_chip.iter().any(|resident| resident.spares(of));
         let state = &mut self.state;
         for transfer in step.reads.iter().chain(step.writes).filter(stays) {
             state.count(transfer, false);
@@ -356,10 +380,10 @@ impl<'s> Walk<'s> {
             (moved.stall, hidden) = (moved.stall - less, hidden - less);
         }
         let moved = |sum: &MovedSum| {
-            let MovedSum { tensor, write, transfers, elements, bytes, stall, .. } = *sum;
+            let MovedSum { tensor, stored, write, transfers, elements, bytes, stall, .. } = *sum;
             let [transfers, elements] = [time(transfers)?, time(elements)?];
             let [bytes, stall] = [time(bytes)?, time(stall)?];
-            Ok(Moved { tensor, write, transfers, elements, bytes, stall })
+            Ok(Moved { tensor, stored, write, transfers, elements, bytes, stall })
         };
         time(total)?;
         let of = |off_chip: bool| -> Result<Vec<Moved>, TooLong> {
@@ -381,14 +405,15 @@ impl<'s> Walk<'s> {
 pub struct TooLong;
 
 impl State {
-    /// Counts a transfer; returns the place of its tensor and direction.
+    /// Counts a transfer; returns the place of those like it.
     fn count(&mut self, transfer: &Transfer, off_chip: bool) -> usize {
-        let Transfer { tensor, write, elements, bytes, .. } = *transfer;
-        let of = (tensor, write, off_chip);
-        let is = |moved: &MovedSum| (moved.tensor, moved.write, moved.off_chip) == of;
+        let Transfer { tensor, stored, write, elements, bytes, .. } = *transfer;
+        let of = (tensor, stored, write, off_chip);
+        let is = |moved: &MovedSum| (moved.tensor, moved.stored, moved.write, moved.off_chip) == of;
         let at = self.moved.iter().position(is).unwrap_or_else(|| {
+            let (transfers, elements, bytes, stall) = (0, 0, 0, 0);
             let none =
-                MovedSum { tensor, write, off_chip, transfers: 0, elements: 0, bytes: 0, stall: 0 };
+                MovedSum { tensor, stored, write, off_chip, transfers, elements, bytes, stall };
             self.moved.push(none);
             self.moved.len() - 1
         });

@@ -42,6 +42,9 @@ pub struct Silicon {
     pub c_um2: f64,
     /// The stash.
     pub stash_um2: f64,
+    /// The global buffer.
+    #[serde(skip_serializing_if = "is_none")]
+    pub buffer_um2: f64,
     /// What leaks.
     #[serde(rename = "leakage_mw")]
     pub leakage: Milliwatts,
@@ -57,7 +60,7 @@ impl Silicon {
         let circuits = Circuits::new(accelerator, profile, tally)?;
         let memory = |buffer: Buffer| -> Result<(f64, Milliwatts), Error> {
             let (key, bytes) = accelerator.scratchpad.of(buffer);
-            if bytes == 0 && buffer == Buffer::Stash {
+            if bytes == 0 && matches!(buffer, Buffer::Stash | Buffer::Global) {
                 return Ok((0.0, Milliwatts(0.0)));
             }
             let refused = |error: systoliq_energy::Error| {
@@ -66,11 +69,13 @@ impl Silicon {
             let area = profile.sram_area(bytes).map_err(refused)?;
             Ok((area, profile.sram_leakage(bytes).map_err(refused)?))
         };
-        let [a, b, c, stash] = [Buffer::A, Buffer::B, Buffer::C, Buffer::Stash].map(memory);
-        let [(a_um2, a), (b_um2, b), (c_um2, c), (stash_um2, stash)] = [a?, b?, c?, stash?];
+        let [a, b, c] = [Buffer::A, Buffer::B, Buffer::C].map(memory);
+        let [stash, global] = [Buffer::Stash, Buffer::Global].map(memory);
+        let [(a_um2, a), (b_um2, b), (c_um2, c)] = [a?, b?, c?];
+        let [(stash_um2, stash), (buffer_um2, global)] = [stash?, global?];
         let [array_um2, edge_um2, vector_um2] = circuits.on(&accelerator.array);
         let logic = profile.logic_leakage(array_um2 + edge_um2 + vector_um2);
-        let leakage = Milliwatts(logic.0 + a.0 + b.0 + c.0 + stash.0);
+        let leakage = Milliwatts(logic.0 + a.0 + b.0 + c.0 + stash.0 + global.0);
         Ok(Self {
             pe_um2: circuits.pe_um2,
             circuits,
@@ -81,14 +86,19 @@ impl Silicon {
             b_um2,
             c_um2,
             stash_um2,
+            buffer_um2,
             leakage,
         })
     }
 
     /// All of it, in mm².
     pub fn total_mm2(&self) -> f64 {
-        let memories = self.a_um2 + self.b_um2 + self.c_um2 + self.stash_um2;
-        (self.logic_um2() + memories) / 1e6
+        (self.logic_um2() + self.memories_um2()) / 1e6
+    }
+
+    /// The memories.
+    pub fn memories_um2(&self) -> f64 {
+        self.a_um2 + self.b_um2 + self.c_um2 + self.stash_um2 + self.buffer_um2
     }
 
     /// All but the memories.
@@ -123,6 +133,12 @@ impl Silicon {
     pub fn pitch_um(&self) -> f64 {
         self.pe_um2.sqrt()
     }
+}
+
+/// Whether there is no such area; what serde skips needs a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none(um2: &f64) -> bool {
+    *um2 == 0.0
 }
 
 /// One of each circuit, with its area in µm².

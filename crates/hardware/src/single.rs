@@ -157,7 +157,7 @@ impl GemmReport {
     ) -> Result<Self, Error> {
         accelerator.validate()?;
         let program = program(shape, widths)?;
-        let costs = |arithmetic| Costs::new(&program, accelerator, arithmetic, shape.m);
+        let costs = |arithmetic| Costs::apart(&program, accelerator, arithmetic, shape.m);
         let cost = |costs: &Costs<'_>| costs.of(WriteId(0), Work::Gemm(shape), false);
         let costs_fixed = costs(Arithmetic::Fixed);
         let (fixed, float32) = (cost(&costs_fixed)?, cost(&costs(Arithmetic::FLOAT32))?);

@@ -95,9 +95,9 @@ impl Stash {
     ///
     /// The forward pass keeps everything until the backward pass begins, which frees one tensor
     /// after the other: so the peak is all of it.
-    pub fn new(costs: &Costs<'_>, batch: usize) -> Self {
+    pub fn new(costs: &Costs<'_>) -> Self {
         let program = costs.program;
-        let items = items(costs, batch);
+        let items = items(costs, costs.batches.size);
         let sum = |is: &dyn Fn(&Item) -> bool| {
             items.iter().filter(|item| is(item)).map(|item| item.bytes).sum()
         };

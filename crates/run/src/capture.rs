@@ -112,7 +112,10 @@ pub fn mapping_in_step(
     let batch = batch_in_step(prepared, data, step)?;
     let program = &prepared.program;
     match program.work(write, batch) {
-        Work::Gemm(shape) => Ok(prepared.costs(Arithmetic::Fixed).mapping(write, shape)),
+        Work::Gemm(shape) => {
+            let batches = prepared.batches(Some(data.train.len()));
+            Ok(prepared.costs(Arithmetic::Fixed, batches).mapping(write, shape))
+        }
         Work::Vector { .. } => panic!("{} is no GEMM", program.write(write).name),
     }
 }

@@ -13,9 +13,10 @@ use systoliq_program::{Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 use crate::Error;
 use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
+use systoliq_hardware::accelerator::UpdateOrder;
+use systoliq_hardware::cost::{Arithmetic, Costs, EpochBatches};
 use systoliq_hardware::events::Tally;
 use systoliq_hardware::prices::Prices;
-use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 
 /// One experiment, as its JSON file states it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +86,7 @@ impl Prepared {
         let prepared = Self { experiment, graph, plan, program };
         prepared.check_accumulators()?;
         prepared.check_sizes()?;
+        prepared.check_fused()?;
         prepared.check_costs()?;
         Ok(prepared)
     }
@@ -150,20 +152,48 @@ impl Prepared {
         Err(Error::at("network", problem))
     }
 
+    /// Checks that no scale of a gradient that is to be taken tile by tile waits for all of it.
+    fn check_fused(&self) -> Result<(), Error> {
+        if self.experiment.accelerator.update == UpdateOrder::Separate {
+            return Ok(());
+        }
+        for update in self.program.commands.iter().filter_map(|of| of.operation.update()) {
+            let decl = self.program.tensor(update.gradient);
+            let scale = match decl.plan.scale {
+                Scale::Dynamic => "dynamic",
+                Scale::Block { .. } => "block",
+                _ => continue,
+            };
+            let problem = format!(
+                "\"fused\", and {} has scale \"{scale}\", which waits for more than a tile: expected \
+                 \"separate\", or precision.weight_gradients with scale \"history\" or \"static\"",
+                decl.name
+            );
+            return Err(Error::at("accelerator.update", problem));
+        }
+        Ok(())
+    }
+
     /// Checks that a full batch can be counted in 64 bits and that every event has a price.
     fn check_costs(&self) -> Result<(), Error> {
         let accelerator = &self.experiment.accelerator;
         for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
-            let step = self.step(&self.costs(arithmetic))?;
+            let step = self.step(&self.costs(arithmetic, self.batches(None)))?;
             step.energy(&Prices::new(accelerator, accelerator.profile()?, &step)?)?;
         }
         Ok(())
     }
 
-    /// What its commands take on its accelerator with PEs of `arithmetic`.
-    pub fn costs(&self, arithmetic: Arithmetic) -> Costs<'_> {
-        let Experiment { accelerator, training, .. } = &self.experiment;
-        Costs::new(&self.program, accelerator, arithmetic, training.batch)
+    /// The batches of an epoch over so many samples, or a full batch where nobody knows how many.
+    pub fn batches(&self, samples: Option<usize>) -> EpochBatches {
+        let size = self.experiment.training.batch;
+        samples.map_or(EpochBatches::one(size), |samples| EpochBatches::of(samples, size))
+    }
+
+    /// What its commands take on its accelerator with PEs of `arithmetic` and memories that are laid out for
+    /// these batches.
+    pub fn costs(&self, arithmetic: Arithmetic, batches: EpochBatches) -> Costs<'_> {
+        Costs::new(&self.program, &self.experiment.accelerator, arithmetic, batches)
     }
 
     /// The events of a step on a full batch, whose scales that follow their range take a second pass.
@@ -176,21 +206,11 @@ impl Prepared {
         Ok(tally)
     }
 
-    /// What events cost on its accelerator with PEs of `arithmetic`, and the circuits of a step on a full
-    /// batch.
+    /// What events cost by a profile, and the circuits of a step on a full batch.
     ///
     /// # Errors
     ///
     /// If a count leaves 64 bits, or an event has no price.
-    pub fn prices(&self, arithmetic: Arithmetic) -> Result<Prices<'_>, Error> {
-        self.prices_by(self.experiment.accelerator.profile()?, &self.costs(arithmetic))
-    }
-
-    /// The same by another profile, from costs that are known.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`prices`](Self::prices).
     pub fn prices_by(&self, profile: Profile, costs: &Costs<'_>) -> Result<Prices<'_>, Error> {
         Ok(Prices::new(&self.experiment.accelerator, profile, &self.step(costs)?)?)
     }

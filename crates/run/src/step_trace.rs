@@ -24,7 +24,7 @@ use systoliq_program::{TensorId, Work, WriteId};
 
 use crate::capture::batch_in_step;
 use crate::{Error, Prepared};
-use systoliq_hardware::cost::Arithmetic;
+use systoliq_hardware::cost::{Arithmetic, EpochBatches, SecondPasses};
 use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 
 /// A command as a step runs it.
@@ -32,12 +32,13 @@ use systoliq_hardware::{memory::Moment, memory::Stored, memory::Transfer};
 struct Planned {
     write: WriteId,
     work: Work,
-    second_pass: bool,
+    second: SecondPasses,
 }
 
 /// Commands of one training step, to be written down.
 pub struct StepTrace<'p> {
     prepared: &'p Prepared,
+    batches: EpochBatches,
     step: u64,
     planned: Vec<Planned>,
     regions: BTreeMap<(TensorId, Stored), u64>,
@@ -74,14 +75,16 @@ impl<'p> StepTrace<'p> {
         let planned: Vec<Planned> = program
             .all_writes()
             .filter(|(_, write, _)| named(&write.name))
-            .map(|(at, write, _)| {
-                let scale = program.tensor(write.tensor).plan.scale;
-                let second_pass = match scale {
+            .map(|(at, write, command)| {
+                let waits = |tensor: TensorId| match program.tensor(tensor).plan.scale {
                     Scale::Dynamic => true,
                     Scale::History { .. } => step == 0,
                     _ => false,
                 };
-                Planned { write: at, work: program.work(at, batch), second_pass }
+                let update = command.operation.update();
+                let gradient = update.is_some_and(|update| waits(update.gradient));
+                let second = SecondPasses { output: waits(write.tensor), gradient };
+                Planned { write: at, work: program.work(at, batch), second }
             })
             .collect();
         if planned.is_empty() {
@@ -91,7 +94,8 @@ impl<'p> StepTrace<'p> {
                 commands: names.join(", "),
             });
         }
-        let mut trace = Self { prepared, step, planned, regions: BTreeMap::new() };
+        let batches = prepared.batches(Some(data.train.len()));
+        let mut trace = Self { prepared, batches, step, planned, regions: BTreeMap::new() };
         trace.lay_out()?;
         Ok(trace)
     }
@@ -140,15 +144,15 @@ impl<'p> StepTrace<'p> {
         &self,
         see: &mut dyn FnMut(WriteId, Moment) -> io::Result<()>,
     ) -> Result<Vec<u64>, Ended> {
-        let costs = self.prepared.costs(Arithmetic::Fixed);
+        let costs = self.prepared.costs(Arithmetic::Fixed, self.batches);
         let (mut elapsed, mut failed, mut cycles) = (0, Ok(()), Vec::new());
-        for &Planned { write, work, second_pass } in &self.planned {
+        for &Planned { write, work, second } in &self.planned {
             let mut show = |moment: Moment| {
                 if failed.is_ok() {
                     failed = see(write, moment.later(elapsed));
                 }
             };
-            let cost = costs.watch(write, work, second_pass, &mut show);
+            let cost = costs.watch(write, work, second, &mut show);
             let total = cost.map_err(|error| Ended::Refused(error.into()))?.cycles.total().0;
             std::mem::replace(&mut failed, Ok(())).map_err(Ended::Failed)?;
             elapsed += total;

@@ -9,8 +9,8 @@ use systoliq_program::{Pass, Work, WriteId};
 use crate::activity::Observed;
 use crate::{Error, Prepared};
 use systoliq_hardware::actions::Actions;
+use systoliq_hardware::cost::{Cost, Costs, SecondPasses};
 use systoliq_hardware::events::Tally;
-use systoliq_hardware::{cost::Cost, cost::Costs};
 
 /// One kind of run: a write of the program, on work of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,8 +20,8 @@ pub struct Run {
     pub write: WriteId,
     /// How much there was to do.
     pub work: Work,
-    /// Whether the output's scale was chosen from the output itself.
-    pub second_pass: bool,
+    /// Of what the scale was chosen from itself.
+    pub second: SecondPasses,
 }
 
 /// How often each write was made on which sizes. All figures of time, traffic and energy follow from
@@ -137,12 +137,7 @@ impl Timeline {
     /// If a count does not fit 64 bits.
     pub fn entries(&self, costs: &Costs<'_>) -> Result<Vec<Entry>, Error> {
         let entry = |(&run, &Runs { calls, observed }): (&Run, &Runs)| {
-            Ok(Entry {
-                run,
-                calls,
-                observed,
-                once: costs.of(run.write, run.work, run.second_pass)?,
-            })
+            Ok(Entry { run, calls, observed, once: costs.of(run.write, run.work, run.second)? })
         };
         self.runs.iter().map(entry).collect()
     }

@@ -7,14 +7,13 @@ use serde::{Deserialize, Serialize};
 use systoliq_array::Register;
 use systoliq_array::register::Seen;
 use systoliq_engine::Fast;
-use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
+use systoliq_fxp::{ConversionStatistics, ExactSum};
 use systoliq_nn::{
-    DataSet, Extended, Golden, GoldenPrecision, Part, Predicted, SqnrSteps, Training, epoch_order,
-    initial_weights,
+    DataSet, Golden, GoldenPrecision, Part, Predicted, Training, epoch_order, initial_weights,
 };
 use systoliq_program::{
     CommandId, Engine, GemmTask, Outcome, Reference, Samples, Step, Store, Sums, TensorId, Workers,
-    WriteId, Written,
+    WriteId,
 };
 
 use crate::activity::{Observed, Watch};
@@ -26,15 +25,17 @@ use crate::observer::{Observer, run_step};
 use crate::timeline::{Run, Timeline, Totals};
 use crate::{Error, Prepared};
 use systoliq_energy::Picojoules;
+use systoliq_hardware::cost::{Arithmetic, Costs, EpochBatches, SecondPasses};
 use systoliq_hardware::events::Buffer;
-use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 
 mod curve;
 mod following;
 mod validity;
+mod writes;
 
 use curve::Judged;
 pub use curve::{Curve, Epoch, RightByPart};
+pub use writes::{Sqnr, TensorRecord, Writes};
 
 /// What multiplies matrices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +50,12 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    fn build(self, prepared: &Prepared) -> Box<dyn Engine + Send + '_> {
+    fn build(self, prepared: &Prepared, batches: EpochBatches) -> Box<dyn Engine + Send + '_> {
         match self {
             Self::Fast => Box::new(Fast::default()),
-            Self::Register => Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed) }),
+            Self::Register => {
+                Box::new(Stepped { costs: prepared.costs(Arithmetic::Fixed, batches) })
+            }
             Self::Reference => Box::new(Reference),
         }
     }
@@ -90,117 +93,6 @@ impl Stepped<'_> {
     }
 }
 
-/// What happened to one tensor over a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TensorRecord {
-    /// The conversion of its initial values, if it is a weight.
-    pub initial: Option<ConversionStatistics>,
-    /// In the steps of each epoch.
-    #[serde(skip)]
-    pub epochs: Vec<Writes>,
-    /// Fraction bits at the last step.
-    pub frac: i32,
-}
-
-/// What happened to one tensor as some steps wrote it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Writes {
-    /// Its conversions.
-    pub conversion: ConversionStatistics,
-    /// Its updates, if it is trained.
-    pub update: Option<UpdateStatistics>,
-    /// Sums that accumulators made for it.
-    pub sums: u64,
-    /// Of these, how many left the accumulator's range on the way.
-    pub overflowed_sums: u64,
-}
-
-/// Signal-to-quantization-noise ratios in decibels, nothing where all was zero, under a key that says of
-/// which steps they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sqnr<T = Option<Extended>> {
-    /// Of all.
-    #[serde(rename = "sqnr_db")]
-    Exact(T),
-    /// Of one in 16.
-    #[serde(rename = "sqnr_db_sampled")]
-    Sampled(T),
-}
-
-impl<T> Sqnr<T> {
-    /// The ratios, of whichever steps.
-    pub fn get(&self) -> &T {
-        match self {
-            Self::Exact(ratio) | Self::Sampled(ratio) => ratio,
-        }
-    }
-}
-
-impl TensorRecord {
-    /// In all steps.
-    pub fn total(&self) -> Writes {
-        let mut total = Writes::default();
-        self.epochs.iter().for_each(|epoch| total.merge(epoch));
-        total
-    }
-
-    /// In the steps of an epoch, from 0.
-    fn in_epoch(&mut self, epoch: u32) -> &mut Writes {
-        let epoch = epoch as usize;
-        if self.epochs.len() <= epoch {
-            self.epochs.resize_with(epoch + 1, Writes::default);
-        }
-        &mut self.epochs[epoch]
-    }
-}
-
-impl Writes {
-    fn merge(&mut self, other: &Self) {
-        let Self { conversion, update, sums, overflowed_sums } = other;
-        self.count(conversion, update.as_ref(), (*sums, *overflowed_sums));
-    }
-
-    fn add(&mut self, written: &Written) {
-        let Written { conversion, update, sums, overflowed_sums, .. } = written;
-        self.count(conversion, update.as_ref(), (*sums, *overflowed_sums));
-    }
-
-    fn count(
-        &mut self,
-        conversion: &ConversionStatistics,
-        update: Option<&UpdateStatistics>,
-        (sums, overflowed): (u64, u64),
-    ) {
-        self.conversion.merge(conversion);
-        if let Some(update) = update {
-            self.update.get_or_insert_default().merge(update);
-        }
-        self.sums += sums;
-        self.overflowed_sums += overflowed;
-    }
-
-    /// The signal-to-quantization-noise ratio of its conversions.
-    pub fn sqnr(&self, of: SqnrSteps) -> Sqnr {
-        let ratio = self.conversion.sqnr_db().map(Extended);
-        match of {
-            SqnrSteps::Exact => Sqnr::Exact(ratio),
-            SqnrSteps::Sampled => Sqnr::Sampled(ratio),
-        }
-    }
-
-    /// Share of its sums that left the accumulator's range on the way.
-    pub fn accumulator_overflow_rate(&self) -> f64 {
-        self.overflowed_sums as f64 / self.sums.max(1) as f64
-    }
-
-    /// Share of the updates asked for that changed nothing; nothing where there are no updates.
-    pub fn stalled_rate(&self) -> Option<f64> {
-        self.update.as_ref().map(UpdateStatistics::stalled_rate)
-    }
-}
-
 /// Cycles and energy of all training up to the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +116,8 @@ pub struct Record {
     pub seed: u64,
     /// A hash of the test samples and their answers.
     pub test_fingerprint: u64,
+    /// Training samples.
+    pub train_samples: usize,
     /// Training steps done.
     pub steps: u64,
     /// The fixed-point network.
@@ -283,9 +177,9 @@ struct CostsOfBoth<'a> {
 }
 
 impl<'a> CostsOfBoth<'a> {
-    fn new(prepared: &'a Prepared) -> Self {
-        let [fixed, float32] =
-            [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+    fn new(prepared: &'a Prepared, batches: EpochBatches) -> Self {
+        let [fixed, float32] = [Arithmetic::Fixed, Arithmetic::FLOAT32]
+            .map(|arithmetic| prepared.costs(arithmetic, batches));
         Self { fixed, float32 }
     }
 }
@@ -323,7 +217,8 @@ impl<'a> Trainer<'a> {
     pub fn new(prepared: &'a Prepared, data: &'a DataSet, seed: u64, engine: EngineKind) -> Self {
         let Prepared { experiment, graph, program, .. } = prepared;
         let mut store = Store::new(program, &initial_weights(graph, seed), seed);
-        let mut engine = engine.build(prepared);
+        let batches = prepared.batches(Some(data.train.len()));
+        let mut engine = engine.build(prepared, batches);
         let golden = match experiment.training.golden {
             GoldenPrecision::F32 => AnyGolden::F32(Golden::new(graph, seed)),
             GoldenPrecision::F64 => AnyGolden::F64(Golden::new(graph, seed)),
@@ -339,6 +234,7 @@ impl<'a> Trainer<'a> {
         let record = Record {
             seed,
             test_fingerprint: data.test.fingerprint(),
+            train_samples: data.train.len(),
             steps: 0,
             fixed: curve(fixed),
             golden: curve(float),
@@ -348,7 +244,7 @@ impl<'a> Trainer<'a> {
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        let costs = CostsOfBoth::new(prepared);
+        let costs = CostsOfBoth::new(prepared, batches);
         let mut trainer =
             Self { prepared, costs, data, samples, store, engine, golden, record, cpu };
         trainer.compare(&ours, &theirs, None);
@@ -620,6 +516,7 @@ impl FixedEpoch<'_, '_> {
             costs,
             watch,
             observed: None,
+            waited: Vec::new(),
             counting: &mut self.counting,
             loss,
         };
@@ -642,6 +539,8 @@ struct Recording<'r> {
     watch: Watch,
     /// What the command that runs does in the array.
     observed: Option<Observed>,
+    /// Whose scale was chosen from itself in this step.
+    waited: Vec<TensorId>,
     /// What that is counted in.
     counting: &'r mut MeasuredPieces,
     loss: &'r mut ExactSum,
@@ -662,9 +561,13 @@ impl Observer for Recording<'_> {
         outcome: &Outcome,
     ) -> Result<(), Error> {
         let program = store.program();
+        let update = program.command(command).operation.update();
+        let gradient = update.is_some_and(|update| self.waited.contains(&update.gradient));
         for ((write, _), written) in program.writes_of(command).zip(&outcome.written) {
             let work = program.work(write, store.batch());
-            let run = Run { write, work, second_pass: written.second_pass };
+            let second = SecondPasses { output: written.second_pass, gradient };
+            let run = Run { write, work, second };
+            self.waited.extend(written.second_pass.then_some(written.tensor));
             self.record.timeline.record(run, self.observed);
             self.record.writes(store, written.tensor, self.epoch).add(written);
         }

@@ -32,7 +32,7 @@ fn network(criterion: &mut Criterion) {
         let id = BenchmarkId::new("training step", format!("784-{hidden}-10"));
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
-                let costs = prepared.costs(Arithmetic::Fixed);
+                let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
                 for (at, ..) in program.all_writes() {
                     black_box(costs.of(at, program.work(at, batch), false)).expect("a small step");
                 }

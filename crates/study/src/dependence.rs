@@ -158,7 +158,7 @@ mod tests {
         let observed =
             Observed { operands, accumulator_toggles: sum_toggles, accumulator_macs: 100 };
         let work = Work::Gemm(GemmShape { m: 10, k: 10, n: 1 });
-        let run = Run { write: WriteId(0), work, second_pass: false };
+        let run = Run { write: WriteId(0), work, second: false.into() };
         Shares::new(&Entry { run, calls: 1, observed: Some(observed), once }, &observed)
     }
 

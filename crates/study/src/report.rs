@@ -18,6 +18,7 @@ use crate::drop::{Judgement, Level, MARGIN, Networks};
 use crate::mcnemar::McNemar;
 use crate::savings::Savings;
 use systoliq_energy::Picojoules;
+use systoliq_hardware::buffer::BufferReport;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::events::ScratchpadRows;
@@ -111,6 +112,9 @@ pub struct Report {
     pub dram_bytes: Vec<TrafficReport>,
     /// What a step on a full batch keeps for its backward pass.
     pub stash: Stash,
+    /// What lives in the global buffer, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<BufferReport>,
     /// A hash of the test samples and their answers, in hexadecimal: runs of equal ones were judged
     /// by the same data.
     pub test_fingerprint: String,
@@ -293,8 +297,9 @@ impl Report {
     /// If there are no records.
     pub fn new(prepared: &Prepared, records: &[Record]) -> Result<Self, Error> {
         let record = &records[0];
-        let [on_fixed, on_float32] =
-            [Arithmetic::Fixed, Arithmetic::FLOAT32].map(|arithmetic| prepared.costs(arithmetic));
+        let batches = prepared.batches(Some(record.train_samples));
+        let [on_fixed, on_float32] = [Arithmetic::Fixed, Arithmetic::FLOAT32]
+            .map(|arithmetic| prepared.costs(arithmetic, batches));
         let profile = prepared.experiment.accelerator.profile()?;
         let prices = prepared.prices_by(profile.clone(), &on_fixed)?;
         let entries = record.timeline.entries(&on_fixed)?;
@@ -359,7 +364,8 @@ impl Report {
             activity: activity(prepared, &totals),
             layers: layers(prepared, &entries, &prices, &float32)?,
             dram_bytes: traffic(prepared, &entries),
-            stash: Stash::new(&on_fixed, prepared.experiment.training.batch),
+            stash: Stash::new(&on_fixed),
+            buffer: BufferReport::new(&on_fixed),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
     }

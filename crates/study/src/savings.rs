@@ -14,6 +14,7 @@ use serde::Serialize;
 use systoliq_array::{Array, SIDE_MAX};
 
 use systoliq_energy::{FloatFormat, Picojoules, Profile};
+use systoliq_hardware::buffer::BufferReport;
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::{cost::Arithmetic, cost::Costs};
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
@@ -54,6 +55,9 @@ pub struct FloatHardware {
     pub cycles_ratio: f64,
     /// Area, peak and efficiency.
     pub hardware: HardwareReport,
+    /// What lives in its global buffer, if there is one: as many bytes, laid out for its widths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer: Option<BufferReport>,
 }
 
 /// What a run takes in fixed point, and everything it is compared with.
@@ -181,11 +185,12 @@ impl FloatHardware {
         let profile = prepared.experiment.accelerator.profile()?;
         if equal == Equal::Area {
             let area = prepared.prices_by(profile.clone(), on_fixed)?.silicon().logic_um2();
-            let float = prepared.prices(arithmetic)?.silicon().clone();
+            let costs = prepared.costs(arithmetic, on_fixed.batches);
+            let float = prepared.prices_by(profile.clone(), &costs)?.silicon().clone();
             let array = &mut prepared.experiment.accelerator.array;
             *array = largest(array, |array| float.logic_um2_on(array) <= area);
         }
-        let costs = prepared.costs(arithmetic);
+        let costs = prepared.costs(arithmetic, on_fixed.batches);
         let totals = Totals::of(&timeline.entries(&costs)?);
         let prices = prepared.prices_by(profile, &costs)?;
         let by_component = totals.tally.energy(&prices)?;
@@ -203,6 +208,7 @@ impl FloatHardware {
             energy_ratio: 0.0,
             cycles_ratio: 0.0,
             hardware: HardwareReport::new(accelerator, &prices, macs, cycles, energy_pj)?,
+            buffer: BufferReport::new(&costs),
         })
     }
 

@@ -151,7 +151,7 @@ impl Workload {
     /// What its commands take on an accelerator. The stash has nothing to keep: no layer reads what
     /// another one wrote.
     fn costs<'w>(&'w self, accelerator: &'w Accelerator) -> Costs<'w> {
-        Costs::new(&self.program, accelerator, Arithmetic::Fixed, 1)
+        Costs::apart(&self.program, accelerator, Arithmetic::Fixed, 1)
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use systoliq_fxp::Scale;
+use systoliq_hardware::buffer::BufferReport;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Stash, stash::StashedTensor};
 use systoliq_nn::{DataSet, EdgeFunction, Schedule, Training, WeightedLayer};
@@ -14,6 +15,7 @@ use systoliq_program::tensor::Rows;
 use systoliq_program::{EntryName, Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
 
+use super::buffer;
 use super::table::Columns;
 use crate::failure::Failure;
 use crate::failure::one_line;
@@ -58,6 +60,9 @@ struct ResolvedExperiment<'a> {
     parameters: u64,
     /// What a step on a full batch keeps for its backward pass.
     stash: Stash,
+    /// What lives in the global buffer, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    buffer: Option<BufferReport>,
     layers: Vec<ResolvedLayer<'a>>,
 }
 
@@ -133,9 +138,10 @@ impl<'a> ResolvedExperiment<'a> {
             test: data.test.len(),
         };
         let parameters = layers.iter().map(|layer| layer.parameters).sum();
-        let stash =
-            Stash::new(&prepared.costs(Arithmetic::Fixed), prepared.experiment.training.batch);
-        Self { experiment: &prepared.experiment, data, parameters, stash, layers }
+        let batches = prepared.batches(Some(data.train));
+        let costs = prepared.costs(Arithmetic::Fixed, batches);
+        let (stash, buffer) = (Stash::new(&costs), BufferReport::new(&costs));
+        Self { experiment: &prepared.experiment, data, parameters, stash, buffer, layers }
     }
 
     fn text(&self) -> String {
@@ -163,10 +169,13 @@ impl<'a> ResolvedExperiment<'a> {
                 word(&array.overlap),
                 word(&array.partial_folds)
             ),
-            kept(&self.stash),
         ];
         for line in lines {
             writeln!(text, "{line}").expect("writing to a string");
+        }
+        match &self.buffer {
+            Some(buffer) => text += &format!("\n{}", buffer::text(buffer)),
+            None => text += &(kept(&self.stash) + "\n"),
         }
         for layer in &self.layers {
             text.push('\n');

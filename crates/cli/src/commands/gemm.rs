@@ -15,7 +15,7 @@ use systoliq_hardware::actions::Actions;
 use systoliq_hardware::events::Component;
 use systoliq_hardware::{
     accelerator::Dram, accelerator::EnergyModel, accelerator::Layout, accelerator::Residency,
-    accelerator::Scratchpads,
+    accelerator::Scratchpads, accelerator::UpdateOrder,
 };
 use systoliq_hardware::{roofline::BoundBy, roofline::Roofline};
 use systoliq_hardware::{single::GemmReport, single::GemmWidths};
@@ -174,6 +174,7 @@ impl GemmCommand {
                 dram: Dram::default(),
                 layout: Layout::default(),
                 residency: Residency::default(),
+                update: UpdateOrder::default(),
                 energy: EnergyModel::default(),
                 node_nm: None,
                 clock_mhz: None,

@@ -7,7 +7,7 @@ use super::table::scaled;
 /// Two or three lines.
 pub(super) fn text(report: &HardwareReport) -> String {
     let HardwareReport { profile, node_nm, area, area_mm2, peak_tops, tops, .. } = report;
-    let memories = area.a_um2 + area.b_um2 + area.c_um2 + area.stash_um2;
+    let memories = area.memories_um2();
     let mm2 = |um2: f64| format!("{:.4}", um2 / 1e6);
     let mut text = format!(
         " {area_mm2:.3} mm2 ({profile}, {node_nm} nm): PEs {} of {:.0} um2 each, edge {}, vector unit {}, \

@@ -175,7 +175,9 @@ impl TrainCommand {
             self.try_suggestions(&loaded, &records[0], &mut report.diagnosis)?;
         }
         if let Some(file) = &self.counts {
-            let entries = records[0].timeline.entries(&loaded.prepared.costs(Arithmetic::Fixed));
+            let batches = loaded.prepared.batches(Some(records[0].train_samples));
+            let costs = loaded.prepared.costs(Arithmetic::Fixed, batches);
+            let entries = records[0].timeline.entries(&costs);
             let actions =
                 systoliq_run::timeline::actions(&loaded.prepared, &entries.map_err(failed)?);
             write_whole(file, |out| out.write_all(actions.csv().as_bytes()))

@@ -113,9 +113,9 @@ fn sizes_outside_the_table_and_impossible_rows_are_refused_with_the_range() {
         let access = table.banked(Cell::LowOperatingPower, Access::Read, bytes, bits);
         access.unwrap_err().to_string()
     };
-    let sizes = "accepted are 1024 to 2097152 bytes";
+    let sizes = "accepted are 1024 to 1073741824 bytes";
     assert_eq!(refusal(1023, 8), format!("scratchpad of 1023 bytes, {sizes}"));
-    assert_eq!(refusal(2_097_153, 8), format!("scratchpad of 2097153 bytes, {sizes}"));
+    assert_eq!(refusal(1_073_741_825, 8), format!("scratchpad of 1073741825 bytes, {sizes}"));
     let rows = "in a scratchpad of 1024 bytes, accepted are 1 to 8192 bits";
     assert_eq!(refusal(1024, 0), format!("row of 0 bits {rows}"));
     assert_eq!(refusal(1024, 8193), format!("row of 8193 bits {rows}"));
@@ -179,4 +179,27 @@ fn tables_that_contradict_themselves_are_refused() {
     }
     let error = SramTables::cacti().at(5.0).unwrap_err().to_string();
     assert_eq!(error, "scratchpads at 5 nm, the table has 7 to 130 nm");
+}
+
+#[test]
+fn above_the_table_energies_go_on_as_over_the_last_doubling_and_the_rest_linearly() {
+    let table = SramTable::cacti45();
+    let cell = Cell::LowOperatingPower;
+    let price = |access, bytes, bits| table.banked(cell, access, bytes, bits).unwrap().energy.0;
+    let near = |found: f64, expected: f64| {
+        assert!((found / expected - 1.0).abs() < 0.005, "{found}, expected {expected}");
+    };
+    let large = 24 << 20;
+    near(price(Access::Read, large, 64), 122.0);
+    near(price(Access::Write, large, 64), 159.0);
+    near(price(Access::Read, large, 1024), 536.0);
+    near(price(Access::Write, large, 1024), 462.0);
+    near(table.leakage(cell, large).unwrap().0, 334.0);
+    let of = |bytes| table.area_um2(cell, bytes).unwrap();
+    near(of(large), 12.0 * of(2 << 20));
+    for (at, bytes) in [(1 << 20, 2 << 20), (2 << 20, 4 << 20), (2 << 20, 3 << 20)] {
+        assert!(price(Access::Read, at, 64) < price(Access::Read, bytes, 64));
+        assert!(of(at) < of(bytes));
+    }
+    assert!(table.banked(cell, Access::Read, 2 << 30, 64).is_err());
 }

@@ -37,6 +37,13 @@ impl Plans {
     }
 }
 
+/// The area of the machine, which does not depend on how many samples there are.
+fn area_mm2(prepared: &Prepared) -> Result<f64, systoliq_run::Error> {
+    let costs = prepared.costs(Arithmetic::Fixed, prepared.batches(None));
+    let profile = prepared.experiment.accelerator.profile()?;
+    Ok(prepared.prices_by(profile, &costs)?.silicon().total_mm2())
+}
+
 impl PointPlan {
     fn new(experiment: &Value) -> Result<Self, String> {
         let experiment: Experiment =
@@ -48,7 +55,7 @@ impl PointPlan {
         Ok(Self {
             tensors: tensors.map(|decl| FoundTensor::planned(decl, training)).collect(),
             pes: accelerator.array.pes() as f64,
-            area_mm2: prepared.prices(Arithmetic::Fixed).map_err(of)?.silicon().total_mm2(),
+            area_mm2: area_mm2(&prepared).map_err(of)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::buffer::DrawnBuffer;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use systoliq_energy::EnergyUnit;
@@ -29,6 +30,7 @@ pub(super) struct DrawnReport {
     pub(super) precision: Vec<DrawnTensor>,
     pub(super) comparison: DrawnComparison,
     pub(super) layers: Vec<DrawnWork>,
+    pub(super) buffer: Option<DrawnBuffer>,
 }
 
 /// The members of an object in the order in which they stand.

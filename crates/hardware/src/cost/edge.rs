@@ -31,7 +31,8 @@ impl Bill<'_, '_, '_> {
             let widths = costs.sum_widths(gemm, shape.k);
             self.add(Component::Adder, widths.sum, results);
             let row_bits = c_row * u64::from(bits);
-            self.rows(Buffer::C, true, row_bits, (shape.n as u64).div_ceil(c_row));
+            let rows = (shape.n as u64).div_ceil(c_row);
+            self.fill(Buffer::C, (bias, Stored::Elements), row_bits, (rows, rows));
             let [row_pieces, col_pieces] =
                 [Axis::Rows, Axis::Cols].map(|axis| mapping.pieces(axis).count() as u64);
             // Each column keeps its bias for a fold; where n runs in time, each cycle needs another.
@@ -68,7 +69,7 @@ impl Bill<'_, '_, '_> {
                 }
                 Edge::Clip { .. } => {}
                 Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
-                    self.fill(Buffer::C, (*activation, Stored::Mask), c_row, rows);
+                    self.fill(Buffer::C, (*activation, Stored::Mask), c_row, (rows, rows));
                     self.rows(Buffer::C, false, c_row, rows);
                 }
             }
@@ -80,7 +81,7 @@ impl Bill<'_, '_, '_> {
         gemm.finish.bias.map(|bias| {
             let bits = self.costs.bits(bias);
             let of = Outgoing { tensor: bias, stored: Stored::Elements, bits };
-            self.transfer(of, false, shape.n as u64)
+            self.costs.transfer(of, false, shape.n as u64)
         })
     }
 

@@ -36,6 +36,19 @@ impl Flows {
     pub(super) fn of(dataflow: Dataflow) -> Self {
         dataflow.stationary().map_or_else(|| Self::Each(RefCell::default()), Self::All)
     }
+
+    /// The same flows where transfers are others: what is kept on chip, and which copies are written,
+    /// follows from them.
+    pub(super) fn without_costs(&self) -> Self {
+        match self {
+            Self::Each(known) => {
+                let mut known = known.clone();
+                known.get_mut().values_mut().for_each(|choice| choice.once = None);
+                Self::Each(known)
+            }
+            Self::All(flow) => Self::All(*flow),
+        }
+    }
 }
 
 impl<'a> Costs<'a> {
@@ -153,12 +166,7 @@ impl<'a> Costs<'a> {
                 copies.extend(across(product, self.choice(at, shape).flow));
             }
         }
-        let mut costs = Self { copies: Some(copies), known: KnownCosts::default(), ..self };
-        if let Flows::Each(known) = &mut costs.flows {
-            // They were told as if nothing had copies.
-            known.get_mut().values_mut().for_each(|choice| choice.once = None);
-        }
-        costs.with_stash(batch)
+        Self { copies: Some(copies), known: KnownCosts::default(), ..self }.with_stash(batch)
     }
 
     /// Whether a second copy is written: those of the input are there.

@@ -247,7 +247,8 @@ impl Bill<'_, '_, '_> {
                 let tiles = across * along_depth;
                 let accesses = if *along_layout { depth } else { lines * depth.div_ceil(*row) };
                 if view.is_none() {
-                    let rows = accesses * tiles * fetched;
+                    let first = accesses * tiles * fetched.min(1);
+                    let rows = (accesses * tiles * fetched, first);
                     self.fill(buffer, (tensor, stored), row_bits, rows);
                 }
                 self.rows(buffer, false, row_bits, accesses * tiles * taken);
@@ -263,11 +264,13 @@ impl Bill<'_, '_, '_> {
     fn pixel_rows(&mut self, rows: &OperandRows) {
         let IncomingMatrix { tensor, stored, buffer, bits, view, .. } = rows.operand.matrix;
         if view.is_some() {
-            let fetched = self.cost.moved.iter().chain(&self.cost.stayed);
-            let read = fetched.filter(|moved| moved.tensor == tensor && !moved.write);
-            let pixels: u64 = read.map(|moved| moved.elements).sum();
-            let (row_bits, count) = (rows.row * u64::from(bits), pixels.div_ceil(rows.row));
-            self.fill(buffer, (tensor, stored), row_bits, count);
+            let [moved, stayed] = [&self.cost.moved, &self.cost.stayed].map(|all| -> u64 {
+                let read = all.iter().filter(|moved| moved.tensor == tensor && !moved.write);
+                read.map(|moved| moved.elements).sum()
+            });
+            // What is kept and moves nevertheless moves for the first time.
+            let [count, first] = [moved + stayed, moved].map(|pixels| pixels.div_ceil(rows.row));
+            self.fill(buffer, (tensor, stored), rows.row * u64::from(bits), (count, first));
         }
     }
 
@@ -309,6 +312,8 @@ impl Bill<'_, '_, '_> {
         let waits = second_pass || costs.block(gemm.finish.output).is_some();
         self.output_rows(gemm.finish.output, rows, waits.then_some((all, sum)));
         match second_pass {
+            // An update takes them from C.
+            false if costs.is_fused(gemm.finish.output) => Vec::new(),
             false => self.copies(gemm.finish.output, all),
             true if costs.fits_half(Buffer::C, all, sum) => Vec::new(),
             true => vec![Outgoing { tensor: gemm.finish.output, stored: Stored::Sums, bits: sum }],
@@ -317,7 +322,7 @@ impl Bill<'_, '_, '_> {
 }
 
 /// The sizes of some pieces, with how many there are of each.
-fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
+pub(super) fn sizes(pieces: Pieces) -> Vec<(u64, u64)> {
     let Pieces { side, full, rest } = pieces;
     let sizes = [(side as u64, full as u64), (rest as u64, 1)];
     sizes.into_iter().filter(|&(size, count)| size > 0 && count > 0).collect()

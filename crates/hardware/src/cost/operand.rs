@@ -170,6 +170,12 @@ impl TiledOperand {
         !self.matrix.resident && turns.into_iter().all(again)
     }
 
+    /// Whether no fold before this one needed its tile.
+    pub(super) fn is_first(&self, mapping: &Mapping, places: [usize; 3]) -> bool {
+        let mut turns = mapping.loops().into_iter().zip(places);
+        turns.all(|(each, place)| self.depends_on(each.axis) || place == 0)
+    }
+
     /// How often each tile is taken by the grid, and how often fetched if it is no view.
     pub(super) fn turns(&self, mapping: &Mapping) -> (u64, u64) {
         let (mut taken, mut fetched) = (1, 1);

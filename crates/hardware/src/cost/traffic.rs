@@ -180,7 +180,7 @@ impl Traffic<'_> {
         let pieces = number.saturating_mul(cut.pieces as u64).saturating_add(piece as u64);
         let offset = pieces.saturating_mul(self.bytes(cut.piece as u64, bits, exponents));
         let bytes = self.bytes(elements, bits, exponents);
-        Transfer { tensor, stored, write, elements, bytes, offset }
+        Transfer { tensor, stored, write, elements, bytes, offset, first: true }
     }
 }
 
@@ -328,7 +328,8 @@ impl FoldSequence<'_> {
                 let of = (tensor, stored, false);
                 let sides = axes.map(|axis| largest(mapping, axis));
                 let cut = self.cut(axes, sides, split);
-                reads.push(self.traffic.transfer(of, bits, cut, (part, number), missing));
+                let transfer = self.traffic.transfer(of, bits, cut, (part, number), missing);
+                reads.push(Transfer { first: operand.is_first(mapping, places), ..transfer });
             }
         }
         let mut writes = if gives { self.results(&piece, given) } else { Vec::new() };

@@ -33,7 +33,7 @@ impl Bill<'_, '_, '_> {
                     self.multiply(Component::Update, update.rate_bits, own, elements);
                     self.add(Component::Update, own, elements);
                 }
-                if let Some(residual) = update.residual.filter(|_| !self.is_float()) {
+                if let Some(residual) = update.residual.filter(|_| !self.costs.is_float()) {
                     let bits = own + self.costs.bits(residual);
                     self.add(Component::Update, bits, elements);
                 }

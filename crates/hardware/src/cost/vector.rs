@@ -6,7 +6,7 @@ use systoliq_program::{Edge, Operation, TensorId, What, WriteId};
 
 use super::edge::{mask_of, masks};
 use super::traffic::Outgoing;
-use super::{Arithmetic, Bill, too_large};
+use super::{Bill, SecondPasses, too_large};
 use crate::Error;
 use crate::accelerator::Residency;
 use crate::events::Buffer;
@@ -14,9 +14,9 @@ use crate::memory::{Stored, Transfer, WalkStep};
 
 /// A tensor on its way through the unit.
 #[derive(Clone, Copy)]
-struct PassingTensor {
-    of: Outgoing,
-    write: bool,
+pub(super) struct PassingTensor {
+    pub(super) of: Outgoing,
+    pub(super) write: bool,
 }
 
 fn elements_of(tensor: TensorId, bits: u32) -> Outgoing {
@@ -77,14 +77,14 @@ impl Bill<'_, '_, '_> {
     pub(super) fn vector(
         &mut self,
         operation: &Operation,
-        rows: u64,
-        cols: u64,
-        second_pass: bool,
+        (rows, cols): (u64, u64),
+        second: SecondPasses,
     ) -> Result<(), Error> {
+        let second_pass = second.output;
         let elements = rows * cols;
         let output = self.costs.program.write(self.at).tensor;
         // Float hardware has no residual, and one copy of the weights.
-        if self.is_float() && is_copy_or_residual(operation, output) {
+        if self.costs.is_float() && is_copy_or_residual(operation, output) {
             return Ok(());
         }
         // Passes, width of the value that is converted into the output, and how many there are.
@@ -109,7 +109,10 @@ impl Bill<'_, '_, '_> {
         let edges = edges_of(operation);
         let row = self.costs.array().cols as u64;
         self.edges(edges, output, width, (outputs, outputs.div_ceil(row)));
-        let inputs = self.fetched(operation, output);
+        let fused = self.fused_gradient(operation, second);
+        let mut inputs = self.fetched(operation, output);
+        // It is in C, and was charged as it came there.
+        inputs.retain(|&input| Some(input) != fused);
         for &input in &inputs {
             self.input_rows(input, elements);
         }
@@ -125,6 +128,8 @@ impl Bill<'_, '_, '_> {
             .collect();
         let mask = masks(true).map(|mask| mask_of(mask.tensor)).next();
         let results = match second_pass {
+            // An update takes it from C.
+            false if self.costs.is_fused(output) => Vec::new(),
             false => self.copies(output, outputs).into_iter().chain(mask).collect(),
             true if self.costs.fits_half(Buffer::C, outputs, width) => Vec::new(),
             true => vec![sums_of(output, width)],
@@ -132,9 +137,12 @@ impl Bill<'_, '_, '_> {
         if outputs == elements {
             let written = results.into_iter().map(|of| PassingTensor { of, write: true });
             let passing: Vec<PassingTensor> = read.into_iter().chain(written).collect();
-            self.pass(passes, elements, &passing, &[])?;
+            match fused {
+                Some(gradient) => self.pass_in_tiles(passes, elements, &passing, gradient)?,
+                None => self.pass(passes, elements, &passing, &[])?,
+            }
         } else {
-            let transfer = |of| self.transfer(of, true, outputs);
+            let transfer = |of| self.costs.transfer(of, true, outputs);
             let at_last: Vec<Transfer> = results.into_iter().map(transfer).collect();
             self.pass(passes, elements, &read, &at_last)?;
         }
@@ -142,10 +150,6 @@ impl Bill<'_, '_, '_> {
             self.second_pass(output, outputs, width, mask)?;
         }
         Ok(())
-    }
-
-    pub(super) fn is_float(&self) -> bool {
-        self.costs.arithmetic != Arithmetic::Fixed
     }
 
     /// What comes from memory. The writes of an update work on one stream: weights are converted from
@@ -159,7 +163,7 @@ impl Bill<'_, '_, '_> {
             UpdateOutput::Momentum => vec![output, update.gradient],
             UpdateOutput::Written => {
                 let gradient = update.momentum.is_none().then_some(update.gradient);
-                let residual = update.residual.filter(|_| !self.is_float());
+                let residual = update.residual.filter(|_| !self.costs.is_float());
                 [output].into_iter().chain(gradient).chain(residual).collect()
             }
             UpdateOutput::Residual | UpdateOutput::Working => Vec::new(),
@@ -210,7 +214,7 @@ impl Bill<'_, '_, '_> {
                 let Outgoing { tensor, stored, bits } = passing.of;
                 let exponents = self.costs.exponents(tensor, stored);
                 let offset = number * self.costs.transfer_bytes(part, bits, exponents);
-                Transfer { offset, ..self.transfer(passing.of, write, elements) }
+                Transfer { offset, ..self.costs.transfer(passing.of, write, elements) }
             })
             .collect()
         };
@@ -270,7 +274,8 @@ impl Bill<'_, '_, '_> {
         // What stayed on chip is in the scratchpad.
         if !self.is_resident(tensor, elements) {
             let of = (tensor, Stored::Elements);
-            self.fill(Buffer::C, of, row_bits, elements.div_ceil(row));
+            let rows = elements.div_ceil(row);
+            self.fill(Buffer::C, of, row_bits, (rows, rows));
         }
         self.rows(Buffer::C, false, row_bits, elements.div_ceil(row));
     }
@@ -295,6 +300,10 @@ impl Bill<'_, '_, '_> {
         let copies = if self.costs.has_second_copy(tensor) { 2 } else { 1 };
         let row_bits = row * u64::from(self.costs.bits(tensor));
         self.rows(Buffer::C, true, row_bits, copies * rows);
+        if self.costs.is_fused(tensor) && full_width.is_none() {
+            // Its update reads it there.
+            return self.rows(Buffer::C, false, row_bits, rows);
+        }
         self.drain((tensor, Stored::Elements), row_bits, copies * rows);
     }
 }

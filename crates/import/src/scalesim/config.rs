@@ -25,7 +25,7 @@ use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::{Dependence, Toggles};
 use systoliq_hardware::{
     accelerator::Dram, accelerator::EnergyModel, accelerator::Layout, accelerator::Residency,
-    accelerator::Scratchpads,
+    accelerator::Scratchpads, accelerator::UpdateOrder,
 };
 
 use super::InputError;
@@ -217,10 +217,11 @@ impl From<&ScaleSimConfig> for Accelerator {
             config.bandwidth_words.filter(|_| config.interface == Interface::User);
         Self {
             array: config.array(),
-            scratchpad: Scratchpads { a_bytes, b_bytes, c_bytes, stash_bytes: 0 },
+            scratchpad: Scratchpads { a_bytes, b_bytes, c_bytes, ..Scratchpads::default() },
             dram: Dram { bytes_per_cycle, ..Dram::default() },
             layout: Layout::default(),
             residency: Residency::default(),
+            update: UpdateOrder::default(),
             energy: EnergyModel::default(),
             node_nm: None,
             clock_mhz: None,

@@ -1,7 +1,8 @@
 //! A step as a timeline.
 //!
 //! Format: "Trace Event Format" of the Chromium project: complete events (`"ph": "X"`) with times in
-//! microseconds, on one track per kind of work.
+//! microseconds, on one track per kind of work; what lives in the global buffer are nestable asynchronous events
+//! (`"b"` and `"e"`), as they overlap.
 
 use std::io::{self, Write};
 
@@ -9,6 +10,8 @@ use serde_json::json;
 use systoliq_program::{Pass, WriteId};
 
 use super::StepTrace;
+use systoliq_hardware::buffer::{BufferReport, BufferedTensor};
+use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::memory::Moment;
 
 /// What has a track of its own, from the top.
@@ -19,6 +22,7 @@ enum Track {
     Work,
     Stalls,
     Dram,
+    Buffer,
 }
 
 /// Writes events one after the other.
@@ -47,17 +51,40 @@ impl<W: Write> Events<W> {
         write!(self.out, ",\n{event}")
     }
 
-    fn names(&mut self, title: &str) -> io::Result<()> {
+    /// Something of the global buffer from one cycle to another, by its number.
+    fn lives(
+        &mut self,
+        number: usize,
+        of: &BufferedTensor,
+        cycles: std::ops::Range<u64>,
+    ) -> io::Result<()> {
+        let name = if of.mask { "mask of " } else { "" }.to_owned() + &of.tensor;
+        let event = |phase: &str, cycle: u64| {
+            json!({
+                "ph": phase, "cat": "buffer", "id": number, "pid": 1, "tid": Track::Buffer as u32,
+                "name": name, "ts": cycle as f64 / self.clock_mhz,
+            })
+        };
+        let (mut begin, end) = (event("b", cycles.start), event("e", cycles.end));
+        begin["args"] = json!({ "bytes": of.bytes, "address": of.address, "cycle": cycles.start,
+            "cycles": cycles.end - cycles.start });
+        write!(self.out, ",\n{begin},\n{end}")
+    }
+
+    fn names(&mut self, title: &str, has_buffer: bool) -> io::Result<()> {
         let name = json!({ "name": title });
         let process = json!({ "ph": "M", "pid": 1, "name": "process_name", "args": name });
         write!(self.out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n{process}")?;
-        for (track, name) in [
+        let tracks = [
             (Track::Passes, "passes"),
             (Track::Commands, "commands"),
             (Track::Work, "folds and vector work"),
             (Track::Stalls, "stalls"),
             (Track::Dram, "DRAM"),
-        ] {
+            (Track::Buffer, "buffer"),
+        ];
+        for (track, name) in &tracks[..tracks.len() - usize::from(!has_buffer)] {
+            let track = *track;
             let (tid, named) = (track as u32, json!({ "name": name }));
             let event =
                 json!({ "ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": named });
@@ -80,7 +107,8 @@ impl StepTrace<'_> {
         let experiment = &self.prepared.experiment;
         let clock_mhz = experiment.accelerator.clock_mhz();
         let mut events = Events { out, clock_mhz };
-        events.names(&format!("{}, step {}", experiment.name, self.step))?;
+        let has_buffer = experiment.accelerator.scratchpad.buffer_bytes > 0;
+        events.names(&format!("{}, step {}", experiment.name, self.step), has_buffer)?;
         // A step of work ends when the next one starts, at the latest.
         let mut open: Option<(WriteId, u64, Moment)> = None;
         let mut numbers = (None, 0);
@@ -95,6 +123,7 @@ impl StepTrace<'_> {
         })?;
         self.close(&mut events, open, None)?;
         self.commands(&mut events, &cycles)?;
+        self.buffer(&mut events, &cycles)?;
         write!(events.out, "\n]}}\n")
     }
 
@@ -151,6 +180,31 @@ impl StepTrace<'_> {
                 cycles.clone(),
                 args,
             )?;
+        }
+        Ok(())
+    }
+
+    /// What lives in the buffer while the commands that are shown run.
+    fn buffer<W: Write>(&self, events: &mut Events<W>, cycles: &[u64]) -> io::Result<()> {
+        let costs = self.prepared.costs(Arithmetic::Fixed, self.batches);
+        let Some(report) = BufferReport::new(&costs) else { return Ok(()) };
+        let writes = &costs.program.writes;
+        let place = |name: &String| writes.iter().position(|write| write.name == *name);
+        for (number, of) in report.tensors.iter().enumerate() {
+            let (first, last) =
+                (of.first.as_ref().and_then(place), of.last.as_ref().and_then(place));
+            let (mut elapsed, mut life) = (0, None);
+            for (planned, &cycles) in self.planned.iter().zip(cycles) {
+                let at = planned.write.0;
+                let until = elapsed + cycles;
+                if first.is_none_or(|first| first <= at) && last.is_none_or(|last| at <= last) {
+                    life = Some((life.map_or(elapsed, |(from, _)| from), until));
+                }
+                elapsed = until;
+            }
+            if let Some((from, until)) = life.filter(|_| of.address.is_some()) {
+                events.lives(number, of, from..until)?;
+            }
         }
         Ok(())
     }

@@ -68,7 +68,8 @@ impl<'a> FixedRun<'a> {
             return Err(Error::at("training.teacher_forced", problem));
         }
         let mut store = Store::new(program, &initial_weights(graph, seed), seed);
-        let mut engine = EngineKind::Fast.build(prepared);
+        let batches = prepared.batches(Some(data.train.len()));
+        let mut engine = EngineKind::Fast.build(prepared, batches);
         let batch = experiment.training.batch;
         let samples = SamplesByPart::new(prepared, data);
         let judge = Judge { samples: &samples.test, name: "test", batch, seed, number: 0 };
@@ -76,6 +77,7 @@ impl<'a> FixedRun<'a> {
         let record = Record {
             seed,
             test_fingerprint: data.test.fingerprint(),
+            train_samples: data.train.len(),
             steps: 0,
             fixed: Curve { initial, epochs: Vec::new(), right: None },
             golden,
@@ -85,7 +87,7 @@ impl<'a> FixedRun<'a> {
             widths_for_weights: Vec::new(),
             comparison: Comparison::default(),
         };
-        let costs = CostsOfBoth::new(prepared);
+        let costs = CostsOfBoth::new(prepared, batches);
         Ok(Self { prepared, costs, data, samples, store, engine, record })
     }
 

@@ -1,13 +1,13 @@
 //! Energy, area and efficiency of a run, and what the saved bits are worth.
 
-use systoliq_energy::Picojoules;
+use systoliq_energy::{FloatFormat, Picojoules};
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
 use systoliq_study::Report;
 use systoliq_study::savings::{Equal, FloatHardware, Ratio};
 
 use crate::commands::hardware;
-use crate::commands::table::{Columns, grouped, joules, time};
+use crate::commands::table::{Columns, grouped, joules, percent, time};
 
 /// All of it.
 pub(super) fn tables(report: &Report) -> String {
@@ -80,7 +80,26 @@ fn float_hardware(report: &Report) -> String {
             format!("{:.2}", hardware.energy_ratio),
         ]);
     }
-    format!("{}\n", table.text())
+    format!("{}{}\n", table.text(), buffers(report).unwrap_or_default())
+}
+
+/// How much of what may live in the buffer does, in fixed point and on float32 hardware of the same array.
+fn buffers(report: &Report) -> Option<String> {
+    let fixed = report.buffer.as_ref()?.share();
+    let mut others = report.savings.float_hardware.iter();
+    let float32 =
+        others.find(|of| (of.format, of.equal) == (FloatFormat::Float32, Equal::Array))?;
+    let float32 = float32.buffer.as_ref()?.share();
+    let why = if float32 < fixed {
+        ":\n part of what that takes more is what does not fit, and not what its bits cost"
+    } else {
+        ""
+    };
+    let [fixed, float32] = [fixed, float32].map(percent);
+    Some(format!(
+        " {fixed} of what DRAM would move of state and between commands stays in the buffer, {float32} on float32 \
+         hardware{why}\n"
+    ))
 }
 
 fn machine(report: &Report) -> String {
