@@ -2,8 +2,8 @@
 //!
 //! An [`Accelerator`] is a systolic array with its scratchpads, its DRAM and the figures of its
 //! technology. [`cost`] says of each command of a program which cycles and events it takes, in closed
-//! forms; [`memory`] walks the bursts of DRAM and says who waits for them; [`prices`] gives events
-//! their energy on the circuits of [`silicon`].
+//! forms; [`memory`] walks the bursts of DRAM and says who waits for them; [`stash`] and [`buffer`] say
+//! what does not go there; [`prices`] gives events their energy on the circuits of [`silicon`].
 //!
 //! *Invariant:* cycles and events are exact integers. Nothing here knows the golden model, or that a
 //! program is trained.

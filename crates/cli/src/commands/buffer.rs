@@ -31,7 +31,7 @@ pub(super) fn text(report: &BufferReport) -> String {
     table.text()
         + &format!(
             " buffer of {capacity} bytes: {step} for a step, {state} for state{first}; DRAM moves {worth} bytes less an \
-             epoch;\n the vector unit moves {} rows of it a cycle\n",
+             epoch,\n second passes apart; the vector unit moves {} rows of it a cycle\n",
             report.rows_per_cycle
         )
 }
