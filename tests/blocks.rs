@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::support::{data, prepared, train};
+use crate::support::{WITHOUT_BUFFER, data, prepared, train};
 use serde_json::Value;
 use systoliq_array::{Array, Register, Stationary};
 use systoliq_engine::Fast;
@@ -197,7 +197,7 @@ fn a_machine_restored_from_its_snapshot_has_every_copy_and_block() {
 }
 
 fn report(overrides: &[(&str, &str)]) -> Value {
-    let overrides = [&[("training.epochs", "1")], overrides].concat();
+    let overrides = [&[("training.epochs", "1")], &WITHOUT_BUFFER[..], overrides].concat();
     let prepared = prepared("digits-mxint8", &overrides);
     let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).unwrap()).unwrap()

@@ -1,7 +1,7 @@
 //! Every number of a report obeys its conservation law.
 
 use crate::shell;
-use crate::support::{prepared, train};
+use crate::support::{WITHOUT_BUFFER, prepared, train};
 use serde_json::Value;
 use systoliq_energy::Profile;
 use systoliq_run::EngineKind;
@@ -28,12 +28,13 @@ fn nearly(a: f64, b: f64) -> bool {
 #[test]
 fn causes_passes_components_and_layers_add_up_to_totals() {
     let two_epochs = ("training.epochs", "2");
+    let stash = ("accelerator.scratchpad.stash_bytes", "4096");
     for (name, overrides) in [
         ("digits-mlp", vec![two_epochs]),
         ("digits-mlp", vec![two_epochs, ("precision.gradients.scale", "dynamic")]),
         ("digits-mlp", vec![two_epochs, ("accelerator.array", r#"{"rows": 5, "cols": 3}"#)]),
         ("digits-mlp", vec![two_epochs, ("training.batch", "1197")]),
-        ("digits-mlp", vec![two_epochs, ("accelerator.scratchpad.stash_bytes", "4096")]),
+        ("digits-mlp", [&WITHOUT_BUFFER[..], &[two_epochs, stash]].concat()),
     ] {
         let report = report(name, &overrides);
         let cycles = &report["cycles"];
@@ -259,7 +260,7 @@ fn second_registers_and_guard_bits_take_no_cycle_but_energy() {
 
 /// Bytes read and written of each tensor of a run over one epoch.
 fn traffic(overrides: &[(&str, &str)]) -> std::collections::BTreeMap<String, (u64, u64)> {
-    let overrides = [&[("training.epochs", "1")], overrides].concat();
+    let overrides = [&[("training.epochs", "1")], &WITHOUT_BUFFER[..], overrides].concat();
     let report = report("digits-mlp", &overrides);
     let of = |row: &Value| {
         let bytes = |key: &str| row[key].as_u64().unwrap();

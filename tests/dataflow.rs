@@ -16,7 +16,7 @@ use systoliq_hardware::{single::GemmReport, single::GemmWidths};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_nn::DataSet;
-use systoliq_program::{GemmShape, TensorId, Work};
+use systoliq_program::{GemmShape, Pass, TensorId, Work};
 use systoliq_run::capture::mapping_in_step;
 use systoliq_run::trainer::Record;
 use systoliq_run::{EngineKind, Experiment, Prepared};
@@ -216,9 +216,20 @@ fn networks(machine: &str, network: &str) -> [[(u64, f64); 4]; 2] {
             accelerator.array.dataflow = dataflow;
             WorkloadReport::new(&accelerator, &workload).expect("a report").products
         });
-        for (at, row) in reports[3].iter().enumerate() {
-            let least = reports[..3].iter().map(|rows| rows[at].cycles).min();
-            assert_eq!(Some(row.cycles), least, "{network} on {machine}: {row:?}");
+        // An update takes a gradient in the tiles of its product: both are chosen as one.
+        let cycles = reports.each_ref().map(|rows| {
+            let mut cycles: Vec<u64> = Vec::new();
+            for row in rows {
+                match cycles.last_mut() {
+                    Some(product) if row.work.pass == Pass::Update => *product += row.cycles,
+                    _ => cycles.push(row.cycles),
+                }
+            }
+            cycles
+        });
+        for (at, &auto) in cycles[3].iter().enumerate() {
+            let least = cycles[..3].iter().map(|of| of[at]).min();
+            assert_eq!(Some(auto), least, "{network} on {machine}: {at}");
         }
         reports.map(|rows| {
             rows.iter().fold((0, 0.0), |(cycles, energy), row| {
@@ -247,9 +258,9 @@ fn no_dataflow_takes_fewer_cycles_than_auto_over_a_network_forward_or_in_trainin
 #[test]
 fn fewest_cycles_are_not_least_energy() {
     let [[_, (ws, of_ws), _, (auto, of_auto)], _] = networks(EDGE, "vgg16");
-    assert_eq!((ws, auto), (90_037_837, 67_943_869));
+    assert_eq!((ws, auto), (90_014_293, 67_877_182));
     let millijoules = [of_ws, of_auto].map(|energy| format!("{:.1}", energy / 1e9));
-    assert_eq!(millijoules, ["38.4", "50.3"]);
+    assert_eq!(millijoules, ["37.2", "44.6"]);
 }
 
 /// The cycles of a step on so many samples.
@@ -352,8 +363,8 @@ fn an_epoch_of_the_digits_takes_fewer_cycles_in_auto_than_in_any_one_dataflow() 
         entries.iter().map(|entry| entry.calls * entry.once.cycles.total().0).sum::<u64>()
     };
     // What `systoliq train` prints, whose causes and bursts are held elsewhere.
-    assert_eq!(Stationary::ALL.map(|flow| cycles(flow.into())), [335_909, 341_873, 306_744]);
-    assert_eq!(cycles(Dataflow::Auto), 289_494);
+    assert_eq!(Stationary::ALL.map(|flow| cycles(flow.into())), [98_948, 101_639, 96_820]);
+    assert_eq!(cycles(Dataflow::Auto), 96_361);
     for batch in 1..=32 {
         for arithmetic in ARITHMETIC {
             let (fixed, auto) = steps(&auto, arithmetic, batch);

@@ -20,6 +20,10 @@ pub(crate) fn fashion() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fashion-mnist")
 }
 
+/// What makes of a shipped machine one that keeps nothing on chip from command to command.
+pub(crate) const WITHOUT_BUFFER: [(&str, &str); 2] =
+    [("accelerator.scratchpad.buffer_bytes", "0"), ("accelerator.update", "separate")];
+
 /// The experiment `models/{name}.json`, with values replaced by their paths.
 ///
 /// # Panics

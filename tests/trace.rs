@@ -190,8 +190,15 @@ fn what_the_run_does_not_have_is_refused_with_what_it_has_and_nothing_is_written
     assert_eq!(fs::read_dir(folder).expect("a folder").count(), 1);
 }
 
+/// Nothing stays on chip between commands.
+const WITHOUT_BUFFER: [&str; 4] =
+    ["--set", "accelerator.scratchpad.buffer_bytes=0", "--set", "accelerator.update=separate"];
+
 /// With memory that is waited for, so that there is something to see.
-const EDGE: [&str; 2] = ["--set", "accelerator.dram.bytes_per_cycle=9"];
+const EDGE: [&str; 6] = {
+    let [a, b, c, d] = WITHOUT_BUFFER;
+    [a, b, c, d, "--set", "accelerator.dram.bytes_per_cycle=9"]
+};
 
 /// The report of one epoch in one step of all samples, whose steps are those that a trace shows.
 fn report_of_a_step(folder: &Path) -> Value {
@@ -330,7 +337,7 @@ fn each_tile_of_a_result_is_written_to_a_place_of_its_own() {
 #[test]
 fn a_second_copy_has_a_region_of_its_own_from_which_it_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
-    let copies = ["--set", "accelerator.layout=two-copies"];
+    let copies = [&WITHOUT_BUFFER[..], &["--set", "accelerator.layout=two-copies"]].concat();
     traced(folder.path(), &[&copies[..], &["--format", "perfetto", "-o", "step.json"]].concat());
     let text = fs::read_to_string(folder.path().join("step.json")).expect("a trace");
     let timeline: Value = serde_json::from_str(&text).expect("a timeline");
@@ -376,7 +383,8 @@ fn a_step_that_is_not_there_is_refused_with_what_there_is() {
 #[test]
 fn addresses_in_the_layout_of_scale_sim_are_those_of_the_matrices() {
     let folder = tempfile::tempdir().expect("a folder");
-    traced(folder.path(), &["--op", "0.forward", "--format", "scalesim", "-o", "y0"]);
+    let op = ["--op", "0.forward", "--format", "scalesim", "-o", "y0"];
+    traced(folder.path(), &[&WITHOUT_BUFFER[..], &op].concat());
     let file = |name: &str| -> Vec<Vec<i64>> {
         let text = fs::read_to_string(folder.path().join("y0").join(name)).expect("a trace");
         let numbers =

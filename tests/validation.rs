@@ -7,7 +7,7 @@ use std::fs;
 
 use serde_json::Value;
 use systoliq::load;
-use systoliq_energy::{DramKind, Picojoules, Profile};
+use systoliq_energy::{Access, Cell, DramKind, Picojoules, Profile};
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::cost::{Arithmetic, Costs};
 use systoliq_hardware::efficiency::peak_tops;
@@ -197,6 +197,33 @@ fn operations_of_a_pe_at_7_nm_are_those_published() {
     let profile = Profile::named("tpuv4i-7").expect("a profile");
     let ours = profile.multiply(8, 8) + profile.add(32);
     beside("TPUv4i: 8-bit product and 32-bit sum at 7 nm, pJ", 0.1, ours.0, 1.001, "medium");
+}
+
+/// A row of 64 bits. Accelergy's example of CACTI at 45 nm: 8.4 and 9.2 pJ of 8 KB, 56 of 128 KB; Horowitz, ISSCC
+/// 2014: caches of 8 KB, 32 KB and 1 MB, 10, 20 and 100 pJ; Jouppi et al., ISCA 2021: 32 KB at 7 nm, 8.5 pJ.
+#[test]
+fn single_port_macros_take_a_fraction_of_published_memories() {
+    for cell in Cell::ALL {
+        let row = |profile: &str, access: Access, kilobytes: u64| {
+            let profile = Profile::named(profile).and_then(|of| of.with_cell(cell).ok());
+            let profile = profile.expect("a profile with a table");
+            let memory = profile.sram(kilobytes << 10, 64).expect("a memory");
+            profile.sram_access(access, memory, 64).expect("a price").0
+        };
+        let base = |access, kilobytes| row("horowitz45", access, kilobytes);
+        for (what, published, ours, certainty) in [
+            ("Accelergy: 8 KB, read", 8.4, base(Access::Read, 8), "medium"),
+            ("Accelergy: 8 KB, written", 9.2, base(Access::Write, 8), "medium"),
+            ("Accelergy: 128 KB, read", 56.0, base(Access::Read, 128), "medium"),
+            ("Horowitz: cache of 8 KB, read", 10.0, base(Access::Read, 8), "high"),
+            ("Horowitz: cache of 32 KB, read", 20.0, base(Access::Read, 32), "high"),
+            ("Horowitz: cache of 1 MB, read", 100.0, base(Access::Read, 1024), "high"),
+            ("TPUv4i: 32 KB at 7 nm, read", 8.5, row("tpuv4i-7", Access::Read, 32), "medium"),
+        ] {
+            let what = format!("{what}, `{}`, pJ", cell.name());
+            beside(&what, published, ours, 6.0, certainty);
+        }
+    }
 }
 
 #[test]

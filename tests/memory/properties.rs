@@ -1,6 +1,6 @@
 //! What holds of any memory, over random GEMMs and over a training run.
 
-use crate::support::{prepared, train};
+use crate::support::{WITHOUT_BUFFER, prepared, train};
 use serde_json::Value;
 use systoliq_array::{Dataflow, Mapping};
 use systoliq_hardware::accelerator::Scratchpads;
@@ -104,7 +104,7 @@ const STATIC: [(&str, &str); 5] = [
 ];
 
 pub(crate) fn experiment(overrides: &[(&str, &str)]) -> Prepared {
-    prepared("digits-mlp", &[&STATIC, overrides].concat())
+    prepared("digits-mlp", &[&STATIC, &WITHOUT_BUFFER[..], overrides].concat())
 }
 
 /// What a run costs on other memory.

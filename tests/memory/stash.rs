@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use systoliq_energy::Profile;
+use systoliq_energy::{Access, Profile};
 use systoliq_hardware::memory::Moved;
 use systoliq_hardware::stash::Stash;
 use systoliq_hardware::{cost::Arithmetic, cost::Cost};
@@ -219,8 +219,10 @@ fn a_step_with_a_stash_costs_what_it_costs_on_paper() {
     // Rows of bytes have 64 bits, of mask 8; a bit of DRAM costs 8 pJ, and each time that a tensor or a
     // mask moves, one row of 2 KB is opened, 1,700 pJ.
     let table = Profile::horowitz45();
-    let read = |bits: u32| table.sram_read(4096, bits).expect("a price").0;
-    let write = |bits: u32| table.sram_write(4096, bits).expect("a price").0;
+    // The array takes rows of 64 bits, for which the stash is built.
+    let memory = table.sram(4096, 64).expect("a memory");
+    let read = |bits: u32| table.sram_access(Access::Read, memory, bits).expect("a price").0;
+    let write = |bits: u32| table.sram_access(Access::Write, memory, bits).expect("a price").0;
     let rows = rows as f64;
     let stash = rows * (write(64) + write(8) + 2.0 * read(64) + read(8));
     let saved = 8.0 * 8.0 * (3 * elements + 2 * mask) as f64 + 5.0 * 1700.0 - stash;

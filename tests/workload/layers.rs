@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use systoliq_array::Array;
+use systoliq_hardware::accelerator::UpdateOrder;
 use systoliq_hardware::cost::{Arithmetic, Costs};
 use systoliq_import::scalesim::Topology;
 use systoliq_import::scalesim::topology::{LayerShape, OutputSize};
@@ -118,6 +119,8 @@ fn training_a_dense_layer_takes_what_train_says() {
         )
         .unwrap_or_else(|failure| panic!("{failure:?}"));
         accelerator.residency = serde_json::from_value(json!(residency)).expect("a residency");
+        accelerator.scratchpad.buffer_bytes = 0;
+        accelerator.update = UpdateOrder::Separate;
         let rows: Vec<Vec<f64>> = vec![vec![0.5; 24]; 16];
         let experiment = json!({
             "name": "dense",
@@ -192,10 +195,10 @@ fn a_batch_is_rows_of_one_product_and_gradients_of_weights_sum_over_it() {
     );
     // Weights, 512 x 512 bytes, and 64 rows in and out.
     assert_eq!(row["dram_bytes"], json!([64 * 512, 512 * 512, 64 * 512]));
-    // Master and gradient in, master and weights out: 1 + 2 and 2 + 1 bytes each.
+    // The update is fused: master in, master and weights out, 2 and 2 + 1 bytes each, and no gradient.
     assert_eq!(
         batched["products"][2]["dram_bytes"],
-        json!([2, 1, 3].map(|bytes| bytes * 512 * 512))
+        json!([2, 0, 3].map(|bytes| bytes * 512 * 512))
     );
     let convolution = |batch: usize| {
         let rows = "a, 8, 8, 3, 3, 16, 32, 1";

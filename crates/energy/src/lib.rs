@@ -55,7 +55,7 @@ pub use figure::{Certainty, EnergyUnit, Figure, Unit};
 pub use figures::{DramKind, FloatFormat};
 pub use profile::{Profile, WeightUpdate};
 pub use provenance::{PricedAt, Provenance};
-pub use sram::{Access, Banked, Cell, SramTable, SramTables};
+pub use sram::{Access, Cell, Sram, SramTable, SramTables};
 
 /// Energy in picojoules. Derived once from exact counts, never accumulated per cycle.
 ///

@@ -11,7 +11,7 @@ use super::figures::{
 };
 use super::node::{BASE_NM, CircuitOperation, NODE_MAX_NM, NODE_MIN_NM, Scaling, tpuv4i};
 use super::scratchpad::ScratchpadPrices;
-use super::sram::{Access, Banked, SramTable};
+use super::sram::{Access, Cell, Sram, SramTable};
 use super::synthesis::{Column, Synthesis, mac_45nm};
 
 /// The figures of one technology and the laws that carry them to any width.
@@ -302,34 +302,51 @@ impl Profile {
             + self.register_write(registers)
     }
 
-    /// One read of a row of `row_bits` bits from a scratchpad of `bytes` bytes, in the banking that
-    /// makes a read cheapest; see [`SramTable::banked`].
+    /// A memory of `bytes` bytes built for rows of `row_bits` bits; see [`SramTable::banking`]. Where all sizes
+    /// are priced alike, any memory of at least 1 byte is one bank.
     ///
     /// # Errors
     ///
-    /// Those of [`SramTable::banked`].
-    pub fn sram_read(&self, bytes: u64, row_bits: u32) -> Result<Picojoules, Error> {
-        Ok(self.sram_banked(Access::Read, bytes, row_bits)?.energy)
+    /// Those of [`SramTable::banking`].
+    pub fn sram(&self, bytes: u64, row_bits: u32) -> Result<Sram, Error> {
+        self.scratchpads.banking(bytes, row_bits)
     }
 
-    /// One write of a row of `row_bits` bits to a scratchpad of `bytes` bytes, in the banking that
-    /// makes a write cheapest; see [`SramTable::banked`].
+    /// One access to a row of `row_bits` bits of a [memory](Self::sram).
     ///
     /// # Errors
     ///
-    /// Those of [`SramTable::banked`].
-    pub fn sram_write(&self, bytes: u64, row_bits: u32) -> Result<Picojoules, Error> {
-        Ok(self.sram_banked(Access::Write, bytes, row_bits)?.energy)
+    /// Those of [`SramTable::access`].
+    pub fn sram_access(
+        &self,
+        access: Access,
+        memory: Sram,
+        row_bits: u32,
+    ) -> Result<Picojoules, Error> {
+        self.scratchpads.access(access, memory, row_bits)
     }
 
-    /// One access to a scratchpad, with the banks it is priced at. Where all sizes are priced alike,
-    /// any scratchpad of at least 1 byte is one bank.
+    /// The profile with another kind of transistor in its memories.
     ///
     /// # Errors
     ///
-    /// Those of [`SramTable::banked`].
-    pub fn sram_banked(&self, access: Access, bytes: u64, row_bits: u32) -> Result<Banked, Error> {
-        self.scratchpads.access(access, bytes, row_bits)
+    /// [`Error::NoSramTable`] where the profile prices scratchpads of all sizes alike.
+    pub fn with_cell(mut self, cell: Cell) -> Result<Self, Error> {
+        match (&mut self.figures.scratchpad, &mut self.scratchpads) {
+            (ScratchpadFigures::Table(figures), ScratchpadPrices::Table(priced, _)) => {
+                (figures.cell, *priced) = (cell, cell);
+                Ok(self)
+            }
+            _ => Err(Error::NoSramTable),
+        }
+    }
+
+    /// What transistors its memories have, if they come from a table.
+    pub fn cell(&self) -> Option<Cell> {
+        match &self.figures.scratchpad {
+            ScratchpadFigures::Table(figures) => Some(figures.cell),
+            ScratchpadFigures::Flat(_) => None,
+        }
     }
 
     /// One conversion of `bits_in` bits to a narrower format, rounding and saturation included:

@@ -1,10 +1,11 @@
 //! What each event costs, and whence.
 
+use super::Picojoules;
 use super::error::Error;
 use super::figure::{Certainty, EnergyUnit, Figure};
 use super::figures::{DramKind, FloatFormat, LineFigures, Rule, ScratchpadFigures};
 use super::profile::Profile;
-use super::{Picojoules, sram};
+use super::sram::{self, Access};
 
 /// One event at its widths: what it costs, and whence.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +119,7 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// Those of [`sram_read`](Self::sram_read), for the scratchpad asked for.
+    /// Those of [`sram`](Self::sram), for the scratchpad asked for.
     pub fn provenance(&self, at: &PricedAt) -> Result<Vec<Provenance>, Error> {
         let mut rows = ProvenanceRows { profile: self, rows: vec![] };
         self.arithmetic(at, &mut rows);
@@ -213,9 +214,13 @@ impl Profile {
         for &bits in &at.bits {
             let row_bits = bits.saturating_mul(at.row_elements);
             let place = format!("{row_bits} bits of {bytes} bytes");
-            let read = self.sram_read(bytes, row_bits)?;
-            rows.push("scratchpad read", place.clone(), read, &origins);
-            rows.push("scratchpad write", place, self.sram_write(bytes, row_bits)?, &origins);
+            let memory = self.sram(bytes, row_bits)?;
+            for (event, access) in
+                [("scratchpad read", Access::Read), ("scratchpad write", Access::Write)]
+            {
+                let price = self.sram_access(access, memory, row_bits)?;
+                rows.push(event, place.clone(), price, &origins);
+            }
         }
         for kind in DramKind::ALL {
             let channel = self.figures.dram.of(kind);

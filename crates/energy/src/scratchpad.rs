@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::figures::{FlatFigures, ScratchpadFigures};
 use super::node::Scaling;
-use super::sram::{Access, Banked, Cell, SramTable, SramTables};
+use super::sram::{Access, Cell, Sram, SramTable, SramTables};
 use super::{Milliwatts, NANOWATTS_PER_MILLIWATT, Picojoules};
 
 /// Prices of scratchpads at one node.
@@ -30,20 +30,29 @@ impl ScratchpadPrices {
         })
     }
 
-    /// One access.
+    /// A memory built for rows of `row_bits` bits.
+    pub(crate) fn banking(&self, bytes: u64, row_bits: u32) -> Result<Sram, Error> {
+        match self {
+            Self::Table(cell, table) => table.banking(*cell, bytes, row_bits),
+            Self::Flat(..) => {
+                super::sram::check_row(bytes, row_bits)?;
+                Ok(Sram { bytes, banks: 1 })
+            }
+        }
+    }
+
+    /// One access to a row of `row_bits` bits.
     pub(crate) fn access(
         &self,
         access: Access,
-        bytes: u64,
+        memory: Sram,
         row_bits: u32,
-    ) -> Result<Banked, Error> {
+    ) -> Result<Picojoules, Error> {
         match self {
-            Self::Table(cell, table) => table.banked(*cell, access, bytes, row_bits),
+            Self::Table(cell, table) => table.access(*cell, access, memory, row_bits),
             Self::Flat(flat, scaling) => {
-                super::sram::check_row(bytes, row_bits)?;
-                let energy = flat.bit.value * f64::from(row_bits) * scaling.other();
-                let bank_bits = u64::from(row_bits);
-                Ok(Banked { energy: Picojoules(energy), banks: 1, bank_bytes: bytes, bank_bits })
+                super::sram::check_row(memory.bytes, row_bits)?;
+                Ok(Picojoules(flat.bit.value * f64::from(row_bits) * scaling.other()))
             }
         }
     }

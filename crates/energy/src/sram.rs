@@ -32,34 +32,33 @@ pub enum Access {
 )]
 pub enum Cell {
     /// Low operating power: 0.015 mW of leakage per KB at 45 nm and 350 K.
-    #[serde(rename = "itrs-lop")]
+    #[serde(rename = "lop")]
     LowOperatingPower,
     /// High performance: 1.1 mW of leakage per KB at 45 nm and 350 K.
-    #[serde(rename = "itrs-hp")]
+    #[serde(rename = "hp")]
     HighPerformance,
 }
 
 impl Cell {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::LowOperatingPower, Self::HighPerformance];
+
     /// The cell's name in the files.
     pub fn name(self) -> &'static str {
         match self {
-            Cell::LowOperatingPower => "itrs-lop",
-            Cell::HighPerformance => "itrs-hp",
+            Cell::LowOperatingPower => "lop",
+            Cell::HighPerformance => "hp",
         }
     }
 }
 
-/// One access to a scratchpad and the banks it wakes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Banked {
-    /// Energy of the access, all banks together.
-    pub energy: Picojoules,
-    /// How many banks share the row.
+/// A memory as it is built: every access to it wakes the same banks, all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sram {
+    /// Its bytes.
+    pub bytes: u64,
+    /// How many banks a row lies across.
     pub banks: u64,
-    /// Bytes of each bank's macro.
-    pub bank_bytes: u64,
-    /// Bits of each bank's row.
-    pub bank_bits: u64,
 }
 
 /// So many times the largest macro is priced.
@@ -75,18 +74,15 @@ pub(crate) const BEYOND: u64 = 512;
 /// # Banking
 ///
 /// A row may lie across 2^k banks, each of 1/2^k of the bytes and of the row's bits, and all banks
-/// are accessed at once: `E = 2^k · macro(bytes / 2^k, row_bits / 2^k)`. An access is charged at
-/// the cheapest k. This is how rows wider than any macro are built, and why one wide read is far
-/// cheaper than many narrow ones.
+/// are accessed at once: `E = 2^k · macro(bytes / 2^k, row_bits / 2^k)`. This is how rows wider than any
+/// macro are built, and why one wide read is far cheaper than many narrow ones. A memory has one
+/// banking, that whose read and write of the rows that it is built for take least together; rows of
+/// other widths are priced in it.
 ///
 /// A memory is *not* cut into banks of which one access wakes only one. CACTI already cuts a macro
 /// into subarrays and charges the wires that lead to them; a second cut by hand would drop these
 /// wires from the bill, so that a memory of any size cost as little as the smallest macro. The
 /// wires between the banks of a row, and the bank's enable, are not charged.
-///
-/// Reads and writes choose their banks apart, although one memory has one banking: on the table's
-/// low-power macros this understates the sum of a read and a write by 2.5 % on average and 13 % at
-/// most, against the best common banking.
 ///
 /// A bank smaller or narrower than the table's smallest does not exist: the smallest stands in.
 ///
@@ -136,59 +132,78 @@ impl SramTable {
         (self.sizes[0], self.sizes[self.sizes.len() - 1])
     }
 
-    /// Energy of one access to a scratchpad of `bytes` bytes whose rows have `row_bits` bits, in
-    /// the cheapest banking; of equally cheap ones, that of the fewest banks.
+    /// The banking of a memory of `bytes` bytes that is built for rows of `row_bits` bits: a read and a write
+    /// take least together; of equal ones that of the fewest banks, which have the least area.
     ///
     /// ```
     /// use systoliq_energy::{Access, Cell, SramTable};
     ///
-    /// let table = SramTable::cacti45();
-    /// let read = |bits| table.banked(Cell::LowOperatingPower, Access::Read, 8192, bits).unwrap();
-    /// // Half a row costs three quarters of it, each in one macro:
-    /// assert_eq!((read(128).energy.0, read(128).banks), (2.5159, 1));
-    /// assert_eq!((read(64).energy.0, read(64).banks), (1.9415, 1));
-    /// // A wide row lies across banks:
-    /// assert_eq!((read(512).banks, read(512).bank_bytes, read(512).bank_bits), (8, 1024, 64));
+    /// let (table, cell) = (SramTable::cacti45(), Cell::LowOperatingPower);
+    /// // Four banks of 2 KB, with 16 bits of a row each. One would read at 1.94 pJ, and write at 4.70:
+    /// let memory = table.banking(cell, 8192, 64).unwrap();
+    /// let price = |access, bits| table.access(cell, access, memory, bits).unwrap().0;
+    /// assert_eq!(memory.banks, 4);
+    /// assert!((price(Access::Read, 64) - 2.139).abs() < 1e-3);
+    /// assert!((price(Access::Write, 64) - 3.069).abs() < 1e-3);
+    /// // Half a row costs far more than half:
+    /// assert!(price(Access::Read, 32) > 0.7 * price(Access::Read, 64));
     /// ```
     ///
     /// # Errors
     ///
     /// [`Error::ScratchpadSize`] outside the table's sizes, [`Error::RowWidth`] where the row has no
     /// bits or more than the scratchpad.
-    pub fn banked(
+    pub fn banking(&self, cell: Cell, bytes: u64, row_bits: u32) -> Result<Sram, Error> {
+        self.check_size(bytes)?;
+        check_row(bytes, row_bits)?;
+        // Above the table a memory is built as its largest.
+        let within = bytes.min(self.bytes_range().1);
+        let both = |banks| {
+            let memory = Sram { bytes: within, banks };
+            let access = |access| self.in_banks(cell, access, memory, row_bits).0;
+            access(Access::Read) + access(Access::Write)
+        };
+        // More banks than that would be more of the smallest and narrowest macro.
+        let (smallest, narrowest) = (self.sizes[0], self.widths[0]);
+        let most = (within / smallest).max(u64::from(row_bits) / narrowest).max(1);
+        let bankings = (0..=most.next_power_of_two().ilog2()).map(|k| 1_u64 << k);
+        let least = bankings.min_by(|&a, &b| both(a).total_cmp(&both(b)));
+        Ok(Sram { bytes, banks: least.expect("some banking") })
+    }
+
+    /// Energy of one access to a row of `row_bits` bits of a memory. A row that is wider than all of its banks'
+    /// widest macros takes as many accesses as that needs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`banking`](Self::banking).
+    pub fn access(
         &self,
         cell: Cell,
         access: Access,
-        bytes: u64,
+        memory: Sram,
         row_bits: u32,
-    ) -> Result<Banked, Error> {
-        self.check_size(bytes)?;
-        check_row(bytes, row_bits)?;
+    ) -> Result<Picojoules, Error> {
+        self.check_size(memory.bytes)?;
+        check_row(memory.bytes, row_bits)?;
+        Ok(self.in_banks(cell, access, memory, row_bits))
+    }
+
+    fn in_banks(&self, cell: Cell, access: Access, of: Sram, row_bits: u32) -> Picojoules {
         let (min, max) = self.bytes_range();
+        let Sram { bytes, banks } = of;
         if bytes > max {
-            let before = self.banked(cell, access, max / 2, row_bits)?;
-            let last = self.banked(cell, access, max, row_bits)?;
-            let [low, high] =
-                [(max / 2, before), (max, last)].map(|(bytes, of)| (bytes as f64, of.energy.0));
-            let energy = Picojoules(log_extrapolate(bytes as f64, low, high));
-            return Ok(Banked { energy, bank_bytes: bytes.div_ceil(last.banks), ..last });
+            let point = |bytes| {
+                (bytes as f64, self.in_banks(cell, access, Sram { bytes, banks }, row_bits).0)
+            };
+            return Picojoules(log_extrapolate(bytes as f64, point(max / 2), point(max)));
         }
         let (narrowest, widest) = (self.widths[0], self.widths[self.widths.len() - 1]);
-        let mut cheapest: Option<Banked> = None;
-        for banks in (0..u32::BITS).map(|k| 1_u64 << k) {
-            let bank_bytes = bytes.div_ceil(banks).max(min);
-            let bank_bits = u64::from(row_bits).div_ceil(banks).max(narrowest);
-            if bank_bits <= widest {
-                let energy = self.macro_access(cell, access, bank_bytes, bank_bits) * banks;
-                if cheapest.is_none_or(|best| energy < best.energy) {
-                    cheapest = Some(Banked { energy, banks, bank_bytes, bank_bits });
-                }
-            }
-            if bank_bits == narrowest && bank_bytes == min {
-                break;
-            }
-        }
-        Ok(cheapest.expect("enough banks make every row narrow"))
+        let bank_bits = u64::from(row_bits).div_ceil(banks);
+        let accesses = bank_bits.div_ceil(widest);
+        let bank_bits = bank_bits.div_ceil(accesses).max(narrowest);
+        self.macro_access(cell, access, bytes.div_ceil(banks).max(min), bank_bits)
+            * (banks * accesses)
     }
 
     /// Leakage of a scratchpad of `bytes` bytes, as one macro with rows of 64 bits; between sizes

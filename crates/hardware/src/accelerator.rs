@@ -7,7 +7,7 @@ use systoliq_program::GemmShape;
 
 use crate::Error;
 use crate::events::Buffer;
-use systoliq_energy::{DramKind, Profile, shown};
+use systoliq_energy::{Cell, DramKind, Profile, shown};
 
 /// The `accelerator` section of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,10 @@ pub struct Accelerator {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 7, max = 130))]
     pub node_nm: Option<f64>,
+    /// The transistors of all memories on chip: `lop`, which leak little, or `hp`, which are fast; left
+    /// out, those of the energy profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sram: Option<Cell>,
     /// The clock; left out, that of the energy profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -322,7 +326,7 @@ impl Accelerator {
         for buffer in [Buffer::Stash, Buffer::Global] {
             let (key, bytes) = self.scratchpad.of(buffer);
             if bytes > 0 {
-                let price = self.profile()?.sram_read(bytes, 1);
+                let price = self.profile()?.sram(bytes, 1);
                 let refused = |error| Error::at(format!("accelerator.scratchpad.{key}"), error);
                 price.map_err(refused)?;
             }
@@ -344,19 +348,23 @@ impl Accelerator {
         Ok(())
     }
 
-    /// The energy profile at the accelerator's node.
+    /// The energy profile with the accelerator's memories at its node.
     ///
     /// # Errors
     ///
-    /// If the profile is not one of 45 nm and another node is asked for, or one that is not known.
+    /// If the profile is not one of 45 nm and another node is asked for, or one that is not known; or if it has
+    /// no table of memories, and their transistors are stated.
     pub fn profile(&self) -> Result<Profile, Error> {
-        let profile = self.energy.profile.clone();
-        match self.node_nm {
-            None => Ok(profile),
-            Some(node) => {
-                profile.at_node(node).map_err(|error| Error::at("accelerator.node_nm", error))
-            }
+        let mut profile = self.energy.profile.clone();
+        if let Some(node) = self.node_nm {
+            let refused = |error| Error::at("accelerator.node_nm", error);
+            profile = profile.at_node(node).map_err(refused)?;
         }
+        if let Some(cell) = self.sram {
+            let refused = |error| Error::at("accelerator.sram", error);
+            profile = profile.with_cell(cell).map_err(refused)?;
+        }
+        Ok(profile)
     }
 
     /// Bytes of a row of the DRAM, which is opened before any of it is moved.

@@ -374,17 +374,20 @@ pub(crate) fn operands(bare: &Costs<'_>) -> Vec<Arriving> {
             let bytes = bare.transfer_bytes(elements, bits, exponents);
             BufferCandidate { bytes, worth: moved(bare) - moved(&once), life: Some((0, 0)) }
         };
-        let candidates: Vec<_> = of_command.iter().map(candidate).collect();
+        // What comes once is worth no place.
+        let candidates = of_command.iter().map(|of| (of, candidate(of)));
+        let (of_command, candidates): (Vec<_>, Vec<_>) =
+            candidates.filter(|(_, candidate)| candidate.worth > 0).unzip();
         let layout = BufferLayout::new(&candidates, capacity, bare.accelerator.dram.burst_bytes);
-        let lives = of_command.iter().zip(layout.addresses).filter(|(_, at)| at.is_some());
+        let lives = of_command.into_iter().zip(layout.addresses).filter(|(_, at)| at.is_some());
         chosen.extend(lives.map(|(&of, _)| of));
     }
     chosen
 }
 
-/// Of each tensor that is master, on float hardware, the weights that have no place of their own.
+/// Of each tensor that is master, where weights are their own, the weights that have no place of their own.
 fn twins(costs: &Costs<'_>) -> BTreeMap<TensorId, TensorId> {
-    if !costs.is_float() {
+    if !costs.has_one_copy() {
         return BTreeMap::new();
     }
     let updates = costs.program.commands.iter().filter_map(|command| command.operation.update());

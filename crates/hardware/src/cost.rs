@@ -12,13 +12,14 @@
 //! - What stash or buffer keeps takes part in no transfer: that memory gives each row that is filled from
 //!   it, and takes each that would have left.
 //! - The same program on float hardware has the width of its format in place of every width, one copy of
-//!   the weights, and no conversions.
+//!   the weights, or master weights in float32 beside them, and no conversions.
 
 mod combine;
 mod edge;
 mod flow;
 mod fused;
 mod gemm;
+mod kept;
 mod loss;
 mod mask;
 mod operand;
@@ -47,10 +48,11 @@ use systoliq_program::{
 use crate::accelerator::{Layout, UpdateOrder};
 use crate::events::{Buffer, Component, Event, Tally};
 use crate::memory::{Moment, Moved, Resident, Stored, TooLong, Transfer, Walk, Walked};
-use crate::{Accelerator, Error, buffer, stash};
+use crate::{Accelerator, Error};
 use systoliq_energy::FloatFormat;
 
 use flow::{Choice, Flows};
+pub(crate) use kept::{Arriving, KeptOnChip};
 use mask::Mask;
 use operand::{ImageView, IncomingMatrix, TiledOperand};
 use traffic::{Outgoing, TooSmall, Traffic};
@@ -62,11 +64,22 @@ pub enum Arithmetic {
     Fixed,
     /// Floating point throughout.
     Float(FloatFormat),
+    /// The same, with master weights, biases and momentum in float32: each update writes the weights in the
+    /// format of the products besides.
+    Mixed(FloatFormat),
 }
 
 impl Arithmetic {
     /// float32 throughout, which everything is compared with.
     pub const FLOAT32: Self = Self::Float(FloatFormat::Float32);
+
+    /// The format of products, on float hardware.
+    pub fn float(self) -> Option<FloatFormat> {
+        match self {
+            Self::Fixed => None,
+            Self::Float(format) | Self::Mixed(format) => Some(format),
+        }
+    }
 }
 
 /// The format in which float hardware sums products of `format`: bfloat16 in float32.
@@ -195,34 +208,6 @@ pub struct Costs<'a> {
     known: KnownCosts,
 }
 
-/// Something of a tensor that comes from DRAM while a command runs.
-pub(crate) type Arriving = (CommandId, TensorId, Stored);
-
-/// What one memory keeps on chip from command to command.
-#[derive(Clone, Debug)]
-pub(crate) struct KeptOnChip {
-    pub(crate) memory: Buffer,
-    /// For all commands.
-    pub(crate) of: Vec<(TensorId, Stored)>,
-    /// What comes from DRAM while a command runs, and may be there for others.
-    pub(crate) arriving: Vec<Arriving>,
-}
-
-impl KeptOnChip {
-    pub(crate) const NOTHING: Self =
-        Self { memory: Buffer::Stash, of: Vec::new(), arriving: Vec::new() };
-
-    /// As a command finds it.
-    fn beside(&self, command: CommandId) -> Vec<Resident> {
-        let resident = |(tensor, stored), arrives| Resident { tensor, stored, arrives };
-        let arriving = self.arriving.iter().filter(|&&(first, ..)| first == command);
-        let arriving: Vec<_> = arriving.map(|&(_, tensor, stored)| (tensor, stored)).collect();
-        let there = self.of.iter().copied().filter(|of| !arriving.contains(of));
-        let there: Vec<_> = there.map(|of| resident(of, false)).collect();
-        arriving.into_iter().map(|of| resident(of, true)).chain(there).collect()
-    }
-}
-
 /// What was asked for once, by write, sizes, and second passes. A clone knows nothing:
 /// it may be on its way to another machine.
 #[derive(Debug, Default)]
@@ -259,67 +244,20 @@ impl<'a> Costs<'a> {
         Self::without_buffer(program, accelerator, arithmetic, batches).with_buffer()
     }
 
-    fn without_buffer(
-        program: &'a Program,
-        accelerator: &'a Accelerator,
-        arithmetic: Arithmetic,
-        batches: EpochBatches,
-    ) -> Self {
-        let row_bytes = accelerator.row_bytes();
-        let flows = Flows::of(accelerator.array.dataflow);
-        let (copies, kept, known) = (None, KeptOnChip::NOTHING, KnownCosts::default());
-        Self { program, accelerator, batches, arithmetic, row_bytes, flows, copies, kept, known }
-            .with_copies(batches.size)
-    }
-
-    /// Of a program of which no command reads what another one wrote, on work of batches of `batch`
-    /// samples: a buffer keeps operands for as long as a command runs.
-    pub fn apart(
-        program: &'a Program,
-        accelerator: &'a Accelerator,
-        arithmetic: Arithmetic,
-        batch: usize,
-    ) -> Self {
-        let batches = EpochBatches::one(batch);
-        let costs = Self::without_buffer(program, accelerator, arithmetic, batches);
-        if accelerator.scratchpad.buffer_bytes == 0 {
-            return costs;
-        }
-        let arriving = buffer::operands(&costs);
-        costs.keeping(KeptOnChip { memory: Buffer::Global, of: Vec::new(), arriving })
-    }
-
-    /// The same with this kept.
-    pub(crate) fn keeping(&self, kept: KeptOnChip) -> Self {
-        let flows = self.flows.without_costs();
-        Self { kept, flows, known: KnownCosts::default(), ..self.clone() }
-    }
-
-    /// The same with a stash that keeps what fits it of a batch of `batch` samples.
-    fn with_stash(self, batch: usize) -> Self {
-        let kept = stash::items(&self, batch).into_iter().filter(|item| item.on_chip);
-        let on_chip = kept.flat_map(|item| match item.stored {
-            Stored::Elements => vec![(item.tensor, Stored::Elements), (item.tensor, Stored::Copy)],
-            stored => vec![(item.tensor, stored)],
-        });
-        self.keeping(KeptOnChip { of: on_chip.collect(), ..KeptOnChip::NOTHING })
-    }
-
-    /// The same with a buffer in which lives what is worth most over an epoch, if there is one.
-    fn with_buffer(self) -> Self {
-        if self.accelerator.scratchpad.buffer_bytes == 0 {
-            return self;
-        }
-        let (items, layout) = buffer::lives(&self);
-        let lives = items.iter().zip(&layout.addresses).filter(|(_, address)| address.is_some());
-        let of: Vec<_> = lives.flat_map(|(item, _)| item.forms()).collect();
-        let arriving = buffer::arriving(&self, &of);
-        self.keeping(KeptOnChip { memory: Buffer::Global, of, arriving })
-    }
-
     /// Whether the hardware is one of floating point.
     pub(crate) fn is_float(&self) -> bool {
         self.arithmetic != Arithmetic::Fixed
+    }
+
+    /// Whether weights are their own master.
+    pub(crate) fn has_one_copy(&self) -> bool {
+        matches!(self.arithmetic, Arithmetic::Float(_))
+    }
+
+    /// Whether a tensor is what updates write and remember.
+    fn is_master(&self, tensor: TensorId) -> bool {
+        let mut updates = self.program.commands.iter().filter_map(|of| of.operation.update());
+        updates.any(|update| update.written == tensor || update.momentum == Some(tensor))
     }
 
     /// What a write takes once, on work of these sizes, with these second passes.
@@ -450,7 +388,8 @@ impl<'a> Costs<'a> {
     pub(crate) fn bits(&self, tensor: TensorId) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => self.plan(tensor).format.bits(),
-            Arithmetic::Float(format) => format.bits(),
+            Arithmetic::Mixed(_) if self.is_master(tensor) => FloatFormat::Float32.bits(),
+            Arithmetic::Float(format) | Arithmetic::Mixed(format) => format.bits(),
         }
     }
 
@@ -462,7 +401,7 @@ impl<'a> Costs<'a> {
     fn result_bits(&self, accumulator: &Accumulator) -> u32 {
         match self.arithmetic {
             Arithmetic::Fixed => accumulator.bits(),
-            Arithmetic::Float(format) => sum_format(format).bits(),
+            Arithmetic::Float(format) | Arithmetic::Mixed(format) => sum_format(format).bits(),
         }
     }
 
@@ -470,7 +409,9 @@ impl<'a> Costs<'a> {
     fn sum_widths(&self, gemm: &Product, k: usize) -> Widths {
         match self.arithmetic {
             Arithmetic::Fixed => self.program.widths(gemm, k),
-            Arithmetic::Float(format) => Widths { sum: sum_format(format).bits(), chunk: 0 },
+            Arithmetic::Float(format) | Arithmetic::Mixed(format) => {
+                Widths { sum: sum_format(format).bits(), chunk: 0 }
+            }
         }
     }
 
@@ -541,17 +482,25 @@ impl Bill<'_, '_, '_> {
     }
 
     fn multiply(&mut self, component: Component, bits_a: u32, bits_b: u32, count: u64) {
-        let event = match self.costs.arithmetic {
-            Arithmetic::Fixed => Event::Multiply { bits_a, bits_b },
-            Arithmetic::Float(format) => Event::FloatMultiply { format },
+        let event = match self.float_of(component) {
+            None => Event::Multiply { bits_a, bits_b },
+            Some(format) => Event::FloatMultiply { format },
         };
         self.event(component, event, count);
     }
 
+    /// The format in which float hardware works on something.
+    fn float_of(&self, component: Component) -> Option<FloatFormat> {
+        match self.costs.arithmetic {
+            Arithmetic::Mixed(_) if component == Component::Update => Some(FloatFormat::Float32),
+            arithmetic => arithmetic.float(),
+        }
+    }
+
     fn add(&mut self, component: Component, bits: u32, count: u64) {
-        let event = match self.costs.arithmetic {
-            Arithmetic::Fixed => Event::Add { bits },
-            Arithmetic::Float(format) => Event::FloatAdd { format: sum_format(format) },
+        let event = match self.float_of(component) {
+            None => Event::Add { bits },
+            Some(format) => Event::FloatAdd { format: sum_format(format) },
         };
         self.event(component, event, count);
     }

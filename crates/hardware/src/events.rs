@@ -243,6 +243,16 @@ impl Tally {
         Some(())
     }
 
+    /// Bits of the widest row that is read of a memory or written to it, 0 where none is.
+    pub(crate) fn widest_row(&self, of: Buffer) -> u32 {
+        let rows = self.iter().filter_map(|(_, event, _)| match event {
+            Event::ScratchpadRead { buffer, row_bits }
+            | Event::ScratchpadWrite { buffer, row_bits } => (buffer == of).then_some(row_bits),
+            _ => None,
+        });
+        rows.max().unwrap_or(0)
+    }
+
     /// Every event with its component and count.
     pub fn iter(&self) -> impl Iterator<Item = (Component, Event, u64)> + '_ {
         self.counts.iter().map(|(&(component, event), &count)| (component, event, count))

@@ -6,7 +6,7 @@
 use crate::events::{Buffer, Event, Tally};
 use crate::silicon::Silicon;
 use crate::{Accelerator, Error};
-use systoliq_energy::{Picojoules, Profile};
+use systoliq_energy::{Access, Picojoules, Profile};
 
 /// Prices events on one accelerator.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Prices<'a> {
     accelerator: &'a Accelerator,
     profile: Profile,
     silicon: Silicon,
+    /// Bits of the rows that A and B give the array, which memories are built for.
+    rows: [u32; 2],
     /// What leaks in a cycle.
     leak: Picojoules,
 }
@@ -38,7 +40,8 @@ impl<'a> Prices<'a> {
     ) -> Result<Self, Error> {
         let silicon = Silicon::new(accelerator, &profile, tally)?;
         let leak = silicon.leakage.over_cycles(1, accelerator.clock_mhz());
-        Ok(Self { accelerator, profile, silicon, leak })
+        let rows = [Buffer::A, Buffer::B].map(|buffer| tally.widest_row(buffer));
+        Ok(Self { accelerator, profile, silicon, rows, leak })
     }
 
     /// The circuits.
@@ -76,13 +79,14 @@ impl<'a> Prices<'a> {
             Event::Relu { bits } => profile.relu(bits),
             Event::Maximum { bits } => profile.maximum(bits),
             Event::TableRead { bits } => profile
-                .sram_read(TABLE_BYTES, bits)
+                .sram(TABLE_BYTES, bits)
+                .and_then(|table| profile.sram_access(Access::Read, table, bits))
                 .map_err(|error| Error::at("accelerator.energy", error))?,
             Event::ScratchpadRead { buffer, row_bits } => {
-                self.scratchpad(buffer, |bytes| profile.sram_read(bytes, row_bits))?
+                self.scratchpad(buffer, Access::Read, row_bits)?
             }
             Event::ScratchpadWrite { buffer, row_bits } => {
-                self.scratchpad(buffer, |bytes| profile.sram_write(bytes, row_bits))?
+                self.scratchpad(buffer, Access::Write, row_bits)?
             }
             Event::DramBit => profile.dram_bit(dram),
             Event::RowActivation => profile.dram_activate(dram),
@@ -95,12 +99,24 @@ impl<'a> Prices<'a> {
         Err(Error::at("accelerator.energy", problem))
     }
 
+    /// One row of a memory that is built for the rows of the array: A and B for their own, the others for the
+    /// wider of these.
     fn scratchpad(
         &self,
         buffer: Buffer,
-        price: impl Fn(u64) -> Result<Picojoules, systoliq_energy::Error>,
+        access: Access,
+        row_bits: u32,
     ) -> Result<Picojoules, Error> {
         let (key, bytes) = self.accelerator.scratchpad.of(buffer);
-        price(bytes).map_err(|error| Error::at(format!("accelerator.scratchpad.{key}"), error))
+        let [a, b] = self.rows;
+        let built_for = match buffer {
+            Buffer::A => a,
+            Buffer::B => b,
+            Buffer::C | Buffer::Stash | Buffer::Global => a.max(b),
+        };
+        let memory = self.profile.sram(bytes, built_for.max(1));
+        memory
+            .and_then(|memory| self.profile.sram_access(access, memory, row_bits))
+            .map_err(|error| Error::at(format!("accelerator.scratchpad.{key}"), error))
     }
 }

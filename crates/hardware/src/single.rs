@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
+use systoliq_array::{Array, ArrayCounts, CyclesByCause, Stationary};
 use systoliq_fxp::{Accumulator, Format, Overflow, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::{OperandRef, Rows};
@@ -143,6 +143,22 @@ pub struct GemmEnergy {
     pub float32_total: Picojoules,
 }
 
+/// The cycles of a product in each dataflow that can run it.
+fn cycles_by_dataflow(
+    program: &Program,
+    accelerator: &Accelerator,
+    shape: GemmShape,
+) -> BTreeMap<Stationary, u64> {
+    let cycles = |flow: Stationary| {
+        let array = Array { dataflow: flow.into(), ..accelerator.array };
+        let machine = Accelerator { array, ..accelerator.clone() };
+        let costs = Costs::apart(program, &machine, Arithmetic::Fixed, shape.m);
+        let cost = costs.of(WriteId(0), Work::Gemm(shape), false).ok()?;
+        Some((flow, cost.cycles.total().0))
+    };
+    Stationary::ALL.into_iter().filter_map(cycles).collect()
+}
+
 impl GemmReport {
     /// `C[m, n] = A[m, k] · B[k, n]` with both operands stored row by row, no bias, and
     /// nearest-even conversion of the results.
@@ -180,7 +196,7 @@ impl GemmReport {
             n: shape.n,
             k: shape.k,
             dataflow: fixed.dataflow.expect("the array worked"),
-            cycles_by_dataflow: costs_fixed.cycles_by_dataflow(WriteId(0), shape),
+            cycles_by_dataflow: cycles_by_dataflow(&program, accelerator, shape),
             folds: counts.folds,
             cycles: GemmCycles { total, by_cause: fixed.cycles },
             utilization,

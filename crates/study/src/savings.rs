@@ -1,8 +1,8 @@
 //! What the saved bits are worth: the same program on float hardware, and how sure the ratios are.
 //!
-//! Ratios of one profile are good to about 15 %, absolute energies to a factor of 2, and profiles differ
-//! by more than that: a ratio is given with its span over all of them. Those with and without glitches
-//! in the multipliers are two.
+//! Ratios of one profile are good to about 15 %, and profiles differ
+//! by more than that: a ratio is given with its span over all of them, each with both kinds of SRAM. Those with
+//! and without glitches in the multipliers are two.
 //!
 //! Float hardware is charged with the published energies of its operations. The registers inside a
 //! pipelined float adder and the cycles until it is done are not: each PE is taken to add once per cycle, as
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use systoliq_array::{Array, SIDE_MAX};
 
-use systoliq_energy::{FloatFormat, Picojoules, Profile};
+use systoliq_energy::{Cell, FloatFormat, Picojoules, Profile};
 use systoliq_hardware::buffer::BufferReport;
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::{cost::Arithmetic, cost::Costs};
@@ -37,6 +37,8 @@ pub enum Equal {
 pub struct FloatHardware {
     /// What products are made of; sums of bfloat16 are float32.
     pub format: FloatFormat,
+    /// What master weights are made of: `format`, or float32 beside weights of `format`.
+    pub master: FloatFormat,
     /// What it has the same of.
     pub equal: Equal,
     /// Rows of PEs.
@@ -63,8 +65,6 @@ pub struct FloatHardware {
 /// What a run takes in fixed point, and everything it is compared with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Savings {
-    /// Half and twice the total: absolute energies are no surer.
-    pub total_pj_between: [Picojoules; 2],
     /// float32 over fixed, at equal arrays.
     pub ratios: Vec<Ratio>,
     /// Each float format, at equal arrays and at equal areas.
@@ -80,7 +80,8 @@ pub struct Ratio {
     pub value: Option<f64>,
     /// The least and the most with any profile that can price the machine, the own one included.
     pub between: Option<[f64; 2]>,
-    /// With each of these profiles; `own` is that of the experiment, at its node.
+    /// With each of these profiles, and with the other kind of SRAM; `own` is that of the experiment, at its
+    /// node.
     pub by_profile: BTreeMap<String, f64>,
 }
 
@@ -105,6 +106,18 @@ const PARTS: [MachinePart; 5] = [
     ("on_chip", |part| part != Component::Dram),
 ];
 
+/// Products and master weights of float hardware.
+const FORMATS: [[FloatFormat; 2]; 5] = {
+    use FloatFormat::{Bfloat16, Float16, Float32};
+    [
+        [Float32, Float32],
+        [Bfloat16, Bfloat16],
+        [Bfloat16, Float32],
+        [Float16, Float16],
+        [Float16, Float32],
+    ]
+};
+
 impl Savings {
     /// Of everything in a timeline, from what commands take on the machine at hand and on float32
     /// hardware.
@@ -119,7 +132,8 @@ impl Savings {
     ) -> Result<Self, Error> {
         let totals = |costs| Ok::<_, Error>(Totals::of(&timeline.entries(costs)?));
         let (fixed, float32) = (totals(on_fixed)?, totals(on_float32)?);
-        let own = prepared.experiment.accelerator.profile()?;
+        let accelerator = &prepared.experiment.accelerator;
+        let own = accelerator.profile()?;
         let priced = |profile: &Profile| {
             let energy = |totals: &Totals, costs| {
                 let prices = prepared.prices_by(profile.clone(), costs)?;
@@ -130,11 +144,20 @@ impl Savings {
         };
         let (fixed_energy, float32_energy) = priced(&own)?;
         let mut by_profile = vec![("own".to_owned(), fixed_energy, float32_energy)];
-        let others = Profile::NAMES.iter().filter_map(|name| Profile::named(name));
-        for other in others {
-            // Not every profile knows scratchpads of every size.
-            if let Ok((fixed, float32)) = priced(&other) {
-                by_profile.push((other.name().to_owned(), fixed, float32));
+        let named = Profile::NAMES.iter().filter_map(|name| Profile::named(name));
+        let named = named.map(|profile| (profile.name().to_owned(), profile));
+        for (name, profile) in [("own".to_owned(), own)].into_iter().chain(named) {
+            let others = Cell::ALL.into_iter().filter(|&cell| profile.cell() != Some(cell));
+            let others = others.filter_map(|cell| {
+                let profile = profile.clone().with_cell(cell).ok()?;
+                Some((format!("{name}, {}", cell.name()), profile))
+            });
+            let itself = (name != "own").then(|| (name.clone(), profile.clone()));
+            for (name, profile) in itself.into_iter().chain(others) {
+                // Not every profile knows scratchpads of every size.
+                if let Ok((fixed, float32)) = priced(&profile) {
+                    by_profile.push((name, fixed, float32));
+                }
             }
         }
         let own = by_profile[0].1.total();
@@ -157,18 +180,14 @@ impl Savings {
             Ratio { of, value, between, by_profile: ratios.into_iter().collect() }
         };
         let mut float_hardware = Vec::new();
-        for format in FloatFormat::ALL {
+        for formats in FORMATS {
             for equal in [Equal::Array, Equal::Area] {
                 let cycles = fixed.cycles.total().0;
-                let hardware = FloatHardware::new(prepared, timeline, on_fixed, format, equal);
+                let hardware = FloatHardware::new(prepared, timeline, on_fixed, formats, equal);
                 float_hardware.push(hardware?.against(own, cycles));
             }
         }
-        Ok(Self {
-            total_pj_between: [Picojoules(own.0 / 2.0), Picojoules(own.0 * 2.0)],
-            ratios: PARTS.into_iter().map(ratio).collect(),
-            float_hardware,
-        })
+        Ok(Self { ratios: PARTS.into_iter().map(ratio).collect(), float_hardware })
     }
 }
 
@@ -177,10 +196,13 @@ impl FloatHardware {
         prepared: &Prepared,
         timeline: &Timeline,
         on_fixed: &Costs<'_>,
-        format: FloatFormat,
+        [format, master]: [FloatFormat; 2],
         equal: Equal,
     ) -> Result<Self, Error> {
-        let arithmetic = Arithmetic::Float(format);
+        let arithmetic = match format == master {
+            true => Arithmetic::Float(format),
+            false => Arithmetic::Mixed(format),
+        };
         let mut prepared = prepared.clone();
         let profile = prepared.experiment.accelerator.profile()?;
         if equal == Equal::Area {
@@ -199,6 +221,7 @@ impl FloatHardware {
         let macs = totals.counts.macs;
         Ok(Self {
             format,
+            master,
             equal,
             rows: accelerator.array.rows,
             cols: accelerator.array.cols,

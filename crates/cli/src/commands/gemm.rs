@@ -177,6 +177,7 @@ impl GemmCommand {
                 update: UpdateOrder::default(),
                 energy: EnergyModel::default(),
                 node_nm: None,
+                sram: None,
                 clock_mhz: None,
                 activity: Dependence::default(),
                 toggles: Toggles::default(),

@@ -47,9 +47,9 @@ struct NodeFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CellsFile {
-    #[serde(rename = "itrs-lop")]
+    #[serde(rename = "lop")]
     low_operating_power: ColumnsFile,
-    #[serde(rename = "itrs-hp")]
+    #[serde(rename = "hp")]
     high_performance: ColumnsFile,
 }
 

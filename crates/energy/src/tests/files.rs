@@ -125,7 +125,7 @@ fn bad_profiles_are_refused_with_what_was_found_and_expected() {
         ("0.006666666667", "-0.01", "adder.law.intercept: -0.01, expected a finite number, at"),
         ("\"source\": \"Horowitz, ISSCC 2014\"", "\"source\": \" \"", "supply: empty source"),
         ("\"lfsr32\"", "\"lfsr\"", "unknown field `lfsr`"),
-        ("itrs-lop", "itrs-hot", "unknown variant `itrs-hot`, expected `itrs-lop` or `itrs-hp`"),
+        ("\"lop\"", "\"hot\"", "unknown variant `hot`, expected `lop` or `hp`"),
         ("sram_cacti", "sram_7nm", "unknown variant `sram_7nm`, expected `sram_cacti`"),
         ("\"certainty\": \"high\"", "\"certainty\": \"sure\"", "unknown variant `sure`"),
         ("\"law\"", "\"rule\"", "unknown variant `rule`, expected `law` or `table`"),

@@ -1,7 +1,7 @@
 //! What the published figures demand of the profiles other than the default, and of other nodes.
 
 use super::super::{DramKind, EnergyUnit, FloatFormat, Picojoules, Profile, SramTables};
-use super::close;
+use super::{accesses, close};
 
 /// Jouppi et al., ISCA 2021, Table 2.
 #[test]
@@ -29,7 +29,7 @@ fn at_7_nm_published_operations_are_met() {
     }
     let scaled = base.at_node(7.0).unwrap();
     assert_eq!(seven.multiply(13, 5), scaled.multiply(13, 5));
-    assert_eq!(seven.sram_read(5000, 40).unwrap(), scaled.sram_read(5000, 40).unwrap());
+    assert_eq!(accesses(&seven, 5000, 40), accesses(&scaled, 5000, 40));
 }
 
 #[test]
@@ -62,8 +62,9 @@ fn logic_costs_more_at_every_larger_node() {
 /// Exact at CACTI's nodes, geometric between them; Stillmaker & Baas above 90 nm.
 #[test]
 fn scratchpads_follow_cacti_from_22_to_90_nm() {
-    let read =
-        |node: f64| Profile::horowitz45().at_node(node).unwrap().sram_read(1024, 64).unwrap();
+    let read = |node: f64| {
+        Picojoules(accesses(&Profile::horowitz45().at_node(node).unwrap(), 1024, 64)[0])
+    };
     for (node, pj) in [(22.0, 0.23513), (45.0, 0.7871), (90.0, 3.1395)] {
         assert_eq!(read(node), Picojoules(pj), "{node} nm");
     }
@@ -93,8 +94,8 @@ fn eyeriss_has_its_relative_costs_and_half_the_bits_cost_half() {
     let ratios = |bits: u32| {
         let register = eyeriss.register_clock(bits) + eyeriss.register_write(bits);
         let hop = register + eyeriss.wire(bits, 123.0);
-        let buffer = eyeriss.sram_read(108 << 10, bits).unwrap();
-        assert_eq!(buffer, eyeriss.sram_write(1 << 30, bits).unwrap());
+        let buffer = Picojoules(accesses(&eyeriss, 108 << 10, bits)[0]);
+        assert_eq!(buffer.0, accesses(&eyeriss, 1 << 30, bits)[1]);
         let dram = DramKind::ALL.map(|kind| eyeriss.dram_bit(kind) * u64::from(bits));
         assert_eq!(dram, [dram[0]; 6]);
         [register.0, hop.0, buffer.0, dram[0].0]
@@ -134,8 +135,8 @@ fn eyeriss_takes_floats_from_horowitz() {
 #[test]
 fn flat_scratchpads_have_any_size_but_none() {
     let eyeriss = Profile::named("eyeriss-rel").unwrap();
-    let refusal = |bytes, bits| eyeriss.sram_read(bytes, bits).unwrap_err().to_string();
-    assert!(eyeriss.sram_read(1, 8).is_ok());
+    let refusal = |bytes, bits| eyeriss.sram(bytes, bits).unwrap_err().to_string();
+    assert!(eyeriss.sram(1, 8).is_ok());
     assert!(refusal(0, 8).starts_with("scratchpad of 0 bytes, accepted are 1 to"));
     assert!(refusal(1, 9).ends_with("accepted are 1 to 8 bits"));
     let table = SramTables::cacti().at(45.0).unwrap();

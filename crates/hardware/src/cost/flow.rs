@@ -2,16 +2,20 @@
 //!
 //! A dataflow that is stated is that of all products. `auto` takes for each command and size of work
 //! the one of the fewest cycles, stalls on memory included. All that needs a mapping asks here, so
-//! that what is chosen is what is paid for.
+//! that what is chosen is what is paid for. A fused update takes a gradient in the tiles of its
+//! product, whose flow is chosen by the cycles of both.
 //!
 //! Without a transposer, products meet: a copy that one of them reads was written with the result of
 //! another. Copies follow the flows of a full batch, and the stash is laid out with them. Where a
 //! step in one flow takes fewer cycles than in the flows of its products, `auto` is that flow. A
-//! short batch finds the copies of a full one, and chooses among the flows that they serve.
+//! short batch finds the copies of a full one, and chooses among the flows that they serve. So do
+//! flows and what a buffer keeps (`kept.rs`).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use systoliq_program::operation::Update;
 
 use super::*;
 
@@ -82,10 +86,45 @@ impl<'a> Costs<'a> {
         self.accelerator.mapping(shape, sum_bits, stays).with_structural_zeros(zeros)
     }
 
-    /// The cycles of a product in each dataflow that can run it.
-    pub fn cycles_by_dataflow(&self, at: WriteId, shape: GemmShape) -> BTreeMap<Stationary, u64> {
-        let cycles = |flow| Some((flow, self.usual(at, shape, flow)?.cycles.total().0));
-        Stationary::ALL.into_iter().filter_map(cycles).collect()
+    /// The same with one flow for all products.
+    pub(super) fn all_in(&self, flow: Stationary) -> Self {
+        Self { flows: Flows::All(flow), known: KnownCosts::default(), ..self.clone() }
+    }
+
+    /// The flows of a full batch, chosen anew with what is kept.
+    pub(super) fn chosen_again(&self) -> Flows {
+        let anew = Self { flows: Flows::Each(RefCell::default()), ..self.clone() };
+        for (at, ..) in anew.program.all_writes() {
+            if let Work::Gemm(shape) = anew.program.work(at, anew.batches.size) {
+                anew.choice(at, shape);
+            }
+        }
+        anew.flows.without_costs()
+    }
+
+    /// The same with the flow for each product, and what is kept while it runs, of that machine of a single
+    /// flow in which it takes fewest cycles.
+    pub(super) fn each_as_in(&self, in_one: &[Self; 3]) -> Self {
+        let (mut flows, mut arriving) = (BTreeMap::new(), Vec::new());
+        for (at, write, _) in self.program.all_writes() {
+            let mut of = &in_one[0];
+            if let Work::Gemm(shape) = self.program.work(at, self.batches.size) {
+                let gemm = self.product(at);
+                let flow_of = |costs: &&Self| costs.choice(at, shape).flow;
+                let served = in_one.iter().filter(|costs| self.serves(gemm, flow_of(costs)));
+                let cycles = |costs: &&Self| {
+                    let flow = flow_of(costs);
+                    let both = costs.usual(at, shape, flow).zip(costs.fused_update(at, flow));
+                    both.map_or(u64::MAX, |(cost, update)| cost.cycles.total().0 + update)
+                };
+                of = served.min_by_key(cycles).expect("the flow that copies were written for");
+                flows.insert((at, shape), Choice { flow: flow_of(&of), once: None });
+            }
+            let own = of.kept.arriving.iter().filter(|&&(command, ..)| command == write.command);
+            arriving.extend(own.copied());
+        }
+        let kept = KeptOnChip { memory: Buffer::Global, of: Vec::new(), arriving };
+        Self { flows: Flows::Each(RefCell::new(flows)), ..self.clone() }.keeping(kept)
     }
 
     /// What a product usually takes in a dataflow; nothing where it cannot always run.
@@ -118,15 +157,34 @@ impl<'a> Costs<'a> {
             let wins = |cycles| best.as_ref().is_none_or(|best| (cycles, flow) < (best.0, best.1));
             if wins(bound)
                 && let Some(once) = self.usual(at, shape, flow)
-                && wins(once.cycles.total().0)
+                && let Some(update) = self.fused_update(at, flow)
+                && wins(once.cycles.total().0 + update)
             {
-                best = Some((once.cycles.total().0, flow, once));
+                best = Some((once.cycles.total().0 + update, flow, once));
             }
         }
         match best {
             Some((_, flow, once)) => Choice { flow, once: Some(Arc::new(once)) },
             None => Choice { flow: Stationary::Output, once: None },
         }
+    }
+
+    /// The cycles of the update that takes what a product makes in the tiles of a flow; 0 if none does so.
+    fn fused_update(&self, product: WriteId, flow: Stationary) -> Option<u64> {
+        let gradient = self.program.write(product).tensor;
+        if !self.is_fused(gradient) {
+            return Some(0);
+        }
+        let in_flow = self.all_in(flow);
+        let mut cycles = 0;
+        for (at, _, command) in self.program.all_writes() {
+            let takes = |update: &Update| update.gradient == gradient;
+            if command.operation.update().is_some_and(takes) {
+                let work = self.program.work(at, self.batches.size);
+                cycles += in_flow.of(at, work, false).ok()?.cycles.total().0;
+            }
+        }
+        Some(cycles)
     }
 
     /// Whether every operand that a flow reads across its layout has the copy for it, as far as
@@ -176,7 +234,7 @@ impl<'a> Costs<'a> {
     }
 
     /// The cycles of a step on a full batch; the most where it cannot run.
-    fn step_cycles(&self, batch: usize) -> u64 {
+    pub(super) fn step_cycles(&self, batch: usize) -> u64 {
         let add = |sum: u64, at| {
             let work = self.program.work(at, batch);
             let cost = self.if_always(at, |second_pass| self.of(at, work, second_pass))?;

@@ -13,7 +13,9 @@ impl Bill<'_, '_, '_> {
     ) {
         let block = self.costs.block(input);
         let (bits, run) = match self.costs.arithmetic {
-            Arithmetic::Float(_) => (self.costs.result_bits(accumulator), None),
+            Arithmetic::Float(_) | Arithmetic::Mixed(_) => {
+                (self.costs.result_bits(accumulator), None)
+            }
             Arithmetic::Fixed => {
                 (accumulator.widths(rows as usize).sum, block.or(accumulator.chunk))
             }

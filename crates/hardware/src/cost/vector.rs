@@ -34,14 +34,6 @@ fn common_multiple(lanes: u64, burst_bytes: u64) -> u64 {
     (lanes >> shared) * burst_bits
 }
 
-/// Whether what an update writes is a copy in another format, or what that does not hold.
-fn is_copy_or_residual(operation: &Operation, output: TensorId) -> bool {
-    operation.update().is_some_and(|update| match update.output(output) {
-        UpdateOutput::Residual | UpdateOutput::Working => true,
-        UpdateOutput::Momentum | UpdateOutput::Written => false,
-    })
-}
-
 /// The tensors whose elements are read for one that is written.
 fn elements_read(operation: &Operation, output: TensorId) -> Vec<TensorId> {
     let reads = operation.reads(output).into_iter();
@@ -83,8 +75,7 @@ impl Bill<'_, '_, '_> {
         let second_pass = second.output;
         let elements = rows * cols;
         let output = self.costs.program.write(self.at).tensor;
-        // Float hardware has no residual, and one copy of the weights.
-        if self.costs.is_float() && is_copy_or_residual(operation, output) {
+        if !self.is_made(operation, output) {
             return Ok(());
         }
         // Passes, width of the value that is converted into the output, and how many there are.
@@ -150,6 +141,16 @@ impl Bill<'_, '_, '_> {
             self.second_pass(output, outputs, width, mask)?;
         }
         Ok(())
+    }
+
+    /// Whether there is what an operation writes: float hardware has no residual, and may have one copy of the
+    /// weights.
+    fn is_made(&self, operation: &Operation, output: TensorId) -> bool {
+        operation.update().is_none_or(|update| match update.output(output) {
+            UpdateOutput::Residual => !self.costs.is_float(),
+            UpdateOutput::Working => !self.costs.has_one_copy(),
+            UpdateOutput::Momentum | UpdateOutput::Written => true,
+        })
     }
 
     /// What comes from memory. The writes of an update work on one stream: weights are converted from

@@ -224,6 +224,7 @@ impl From<&ScaleSimConfig> for Accelerator {
             update: UpdateOrder::default(),
             energy: EnergyModel::default(),
             node_nm: None,
+            sram: None,
             clock_mhz: None,
             activity: Dependence::default(),
             toggles: Toggles::default(),

@@ -52,14 +52,10 @@ fn savings(report: &Report) -> String {
         .filter_map(|(words, name)| Some(format!("{words} {}", of(name)?)))
         .collect();
     let Some((total, span)) = part("total").and_then(share) else { return String::new() };
-    let [low, high] = report.savings.total_pj_between;
-    let unit = report.hardware.energy_unit;
     format!(
-        " this run cost {total} of float32 training (over all energy profiles {span}), of which\n   {}\n \
-         absolute energies are good to a factor of 2: {} to {}\n\n",
+        " this run cost {total} of float32 training (over all energy profiles and kinds of SRAM {span}), of which\n   {}\n \
+         how far absolute energies are from published ones: docs/energy.md, component by component\n\n",
         parts.join(", "),
-        joules(low, unit),
-        joules(high, unit)
     )
 }
 
@@ -67,9 +63,12 @@ fn float_hardware(report: &Report) -> String {
     let mut table =
         Columns::new(&["instead", "equal", "PEs", "cycles / fixed", "energy", "energy / fixed"]);
     for hardware in &report.savings.float_hardware {
-        let FloatHardware { format, equal, rows, cols, energy_pj, .. } = hardware;
+        let FloatHardware { format, master, equal, rows, cols, energy_pj, .. } = hardware;
         table.line([
-            format.name().to_owned(),
+            match format == master {
+                true => format.name().to_owned(),
+                false => format!("{format}, {master} master"),
+            },
             match equal {
                 Equal::Array => "array".to_owned(),
                 Equal::Area => "area".to_owned(),
