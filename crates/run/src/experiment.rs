@@ -196,8 +196,13 @@ impl Prepared {
         Costs::new(&self.program, &self.experiment.accelerator, arithmetic, batches)
     }
 
-    /// The events of a step on a full batch, whose scales that follow their range take a second pass.
-    fn step(&self, costs: &Costs<'_>) -> Result<Tally, Error> {
+    /// The events of a step on a full batch, whose scales that follow their range take a second pass: what
+    /// circuits are built for.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits.
+    pub fn step(&self, costs: &Costs<'_>) -> Result<Tally, Error> {
         let mut tally = Tally::default();
         for (at, ..) in self.program.all_writes() {
             let work = self.program.work(at, self.experiment.training.batch);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause};
-use systoliq_program::{Pass, Work, WriteId};
+use systoliq_fxp::Scale;
+use systoliq_program::{Pass, TensorId, Work, WriteId};
 
 use crate::activity::Observed;
 use crate::{Error, Prepared};
@@ -43,7 +44,7 @@ pub struct Runs {
 }
 
 /// How often each write has so much to do in so many epochs over so many samples.
-fn expected_runs(
+fn expected_works(
     prepared: &Prepared,
     samples: usize,
     epochs: u64,
@@ -87,6 +88,38 @@ pub struct Entry {
 }
 
 impl Timeline {
+    /// What a training over so many samples counts, which no code decides: a scale that follows its range is
+    /// chosen from the tensor itself in every step (`dynamic`), or in the first (`history`).
+    pub fn expected(prepared: &Prepared, samples: usize) -> Self {
+        let (program, training) = (&prepared.program, &prepared.experiment.training);
+        let first_batch = training.batch.min(samples);
+        let mut runs = BTreeMap::new();
+        for ((write, work), calls) in expected_works(prepared, samples, training.epochs.into()) {
+            let is_first = work == program.work(write, first_batch);
+            // In so many calls, the first ones.
+            let waits = |tensor: TensorId| match program.tensor(tensor).plan.scale {
+                Scale::Dynamic => calls,
+                Scale::History { .. } => u64::from(is_first),
+                Scale::Static | Scale::OverflowRate { .. } | Scale::Block { .. } => 0,
+            };
+            let output = waits(program.write(write).tensor);
+            let update = program.command_of(write).operation.update();
+            let gradient = update.map_or(0, |update| waits(update.gradient));
+            let mut ends = [output, gradient, calls];
+            ends.sort_unstable();
+            let mut done = 0;
+            for end in ends.into_iter().filter(|&end| end > 0) {
+                let second = SecondPasses { output: done < output, gradient: done < gradient };
+                if end > done {
+                    let counted = Runs { calls: end - done, observed: None };
+                    runs.insert(Run { write, work, second }, counted);
+                }
+                done = end;
+            }
+        }
+        Self { runs }
+    }
+
     /// Counts one run, and what was observed of its data.
     pub fn record(&mut self, run: Run, observed: Option<Observed>) {
         let runs = self.runs.entry(run).or_default();
@@ -108,7 +141,7 @@ impl Timeline {
         samples: usize,
         epochs: u64,
     ) -> Result<(), String> {
-        let expected = expected_runs(prepared, samples, epochs);
+        let expected = expected_works(prepared, samples, epochs);
         let mut found = BTreeMap::new();
         let mut observed = Observed::default();
         for (run, Runs { calls, observed: seen }) in &self.runs {
