@@ -1,5 +1,7 @@
 //! The accelerator: array, scratchpads, DRAM and the energy of their events.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use systoliq_array::{Array, Mapping, Stationary};
@@ -189,19 +191,19 @@ const PAD_MAX: u64 = 1 << 40;
 /// An energy profile, by the name of one that is part of the program, or in full.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnergyModel {
-    profile: Profile,
+    profile: Arc<Profile>,
     by_name: bool,
 }
 
 impl From<Profile> for EnergyModel {
     fn from(profile: Profile) -> Self {
-        Self { profile, by_name: false }
+        Self { profile: profile.into(), by_name: false }
     }
 }
 
 impl Default for EnergyModel {
     fn default() -> Self {
-        Self { profile: Profile::horowitz45(), by_name: true }
+        Self { profile: Profile::horowitz45().into(), by_name: true }
     }
 }
 
@@ -210,7 +212,7 @@ impl Serialize for EnergyModel {
         if self.by_name {
             self.profile.name().serialize(serializer)
         } else {
-            self.profile.serialize(serializer)
+            Profile::serialize(&self.profile, serializer)
         }
     }
 }
@@ -234,12 +236,12 @@ impl<'de> Deserialize<'de> for EnergyModel {
             fn visit_str<E: de::Error>(self, name: &str) -> Result<EnergyModel, E> {
                 let unknown = || E::invalid_value(de::Unexpected::Str(name), &self);
                 let profile = Profile::named(name).ok_or_else(unknown)?;
-                Ok(EnergyModel { profile, by_name: true })
+                Ok(EnergyModel { profile: profile.into(), by_name: true })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnergyModel, A::Error> {
                 let profile = Profile::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(EnergyModel { profile, by_name: false })
+                Ok(EnergyModel { profile: profile.into(), by_name: false })
             }
         }
 
@@ -355,7 +357,7 @@ impl Accelerator {
     /// If the profile is not one of 45 nm and another node is asked for, or one that is not known; or if it has
     /// no table of memories, and their transistors are stated.
     pub fn profile(&self) -> Result<Profile, Error> {
-        let mut profile = self.energy.profile.clone();
+        let mut profile = Profile::clone(&self.energy.profile);
         if let Some(node) = self.node_nm {
             let refused = |error| Error::at("accelerator.node_nm", error);
             profile = profile.at_node(node).map_err(refused)?;

@@ -3,6 +3,8 @@
 //! Most prices follow from an event's widths alone; that of a wire also from the size of a PE, and that of
 //! a cycle from all that leaks, which is why the [circuits](Silicon) come first.
 
+use std::sync::Arc;
+
 use crate::events::{Buffer, Event, Tally};
 use crate::silicon::Silicon;
 use crate::{Accelerator, Error};
@@ -12,7 +14,7 @@ use systoliq_energy::{Access, Picojoules, Profile};
 #[derive(Clone, Debug)]
 pub struct Prices<'a> {
     accelerator: &'a Accelerator,
-    profile: Profile,
+    profile: Arc<Profile>,
     silicon: Silicon,
     /// Bits of the rows that A and B give the array, which memories are built for.
     rows: [u32; 2],
@@ -35,9 +37,10 @@ impl<'a> Prices<'a> {
     /// Those of [`Silicon::new`].
     pub fn new(
         accelerator: &'a Accelerator,
-        profile: Profile,
+        profile: impl Into<Arc<Profile>>,
         tally: &Tally,
     ) -> Result<Self, Error> {
+        let profile = profile.into();
         let silicon = Silicon::new(accelerator, &profile, tally)?;
         let leak = silicon.leakage.over_cycles(1, accelerator.clock_mhz());
         let rows = [Buffer::A, Buffer::B].map(|buffer| tally.widest_row(buffer));
