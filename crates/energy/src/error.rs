@@ -19,6 +19,12 @@ pub enum Error {
     /// certainty is not one of those known, a type is wrong. Says line and column.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// A figure is asked for that the profile does not have.
+    #[error("no figure {path}")]
+    NoFigure {
+        /// The path asked for.
+        path: String,
+    },
     /// A figure is given in another unit than its law needs.
     #[error("{path}: unit {found}, expected {expected}")]
     Unit {

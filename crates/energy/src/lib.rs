@@ -29,6 +29,7 @@
 //! ```
 
 mod area;
+mod changed;
 mod error;
 mod figure;
 mod figures;
