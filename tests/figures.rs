@@ -21,7 +21,7 @@ fn run(name: &str) -> tempfile::TempDir {
     experiment["accelerator"]["dram"] = json!({
         "kind": "lpddr4", "burst_bytes": 32, "bytes_per_cycle": 8, "latency_cycles": 10
     });
-    experiment["accelerator"]["scratchpad"]["buffer_bytes"] = json!(4096);
+    experiment["accelerator"]["scratchpad"]["buffer_bytes"] = json!(65536);
     fs::write(folder.path().join("x.json"), shell::text(&experiment)).unwrap();
     shell::printed(folder.path(), &["train", "x.json", "--out", "run"]);
     folder
@@ -151,6 +151,8 @@ fn a_run_has_every_figure_on_a_page_of_its_own_and_as_files() {
         "cycles-passes",
         "cycles-layers",
         "roofline",
+        "machines",
+        "tornado",
         "buffer",
         "conversions",
         "sqnr-layer-0",
@@ -286,6 +288,37 @@ fn figures_of_a_run_have_the_numbers_of_its_report() {
         }
     }
 
+    let drawing = parsed(&files["small-machines.svg"]);
+    let told_ratios: Vec<f64> = told(&drawing)
+        .iter()
+        .map(|(text, _)| number(text.split_once("float32 over fixed: ").unwrap().1))
+        .collect();
+    let ratios = report["panel"]["conclusions"][0]["figures"].as_array().unwrap();
+    assert_eq!(told_ratios.len(), ratios.len());
+    for (told, ratio) in told_ratios.into_iter().zip(ratios) {
+        assert_near(told, ratio.as_f64().unwrap(), 5e-3);
+    }
+
+    let drawing = parsed(&files["small-tornado.svg"]);
+    let swings = report["panel"]["swings"].as_array().unwrap();
+    let said = told(&drawing);
+    assert_eq!(said.len(), 4 * swings.len());
+    for swing in swings {
+        let figure = swing["figure"].as_str().unwrap();
+        let of = said.iter().filter(|(text, _)| text.starts_with(&format!("{figure} of ")));
+        let mut found: Vec<f64> =
+            of.map(|(text, _)| number(text.split_once(" over fixed ").unwrap().1)).collect();
+        let mut expected: Vec<f64> = ["float32", "bfloat16"]
+            .into_iter()
+            .flat_map(|format| swing[format].as_array().unwrap())
+            .map(|end| end.as_f64().unwrap())
+            .collect();
+        assert_eq!(found.len(), expected.len(), "{figure}");
+        expected.sort_by(f64::total_cmp);
+        found.sort_by(f64::total_cmp);
+        found.iter().zip(&expected).for_each(|(&a, &b)| assert_near(a, b, 5e-3));
+    }
+
     let drawing = parsed(&files["small-codes.svg"]);
     let counted: f64 =
         told(&drawing).iter().map(|(text, _)| number(text.rsplit_once(": ").unwrap().1)).sum();
@@ -319,6 +352,8 @@ fn figures_of_a_sweep_have_the_numbers_of_its_analysis() {
         "front-area",
         "front-components",
         "sensitivity",
+        "machines",
+        "tornado",
     ];
     assert_eq!(ids(&parsed(&page)), expected);
     files.iter().for_each(|(name, text)| assert_sound(name, text));

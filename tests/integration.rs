@@ -22,6 +22,7 @@ mod kept;
 mod lecture;
 mod memory;
 mod numerics;
+mod panel;
 mod papers;
 mod precision;
 mod programs;

@@ -15,7 +15,7 @@ use crate::shell;
 use crate::support::models;
 use crate::workload::CONFIGURATION;
 
-pub(crate) const TARGETS: [Target; 17] = [
+pub(crate) const TARGETS: [Target; 18] = [
     target("check", checks, &["x.json", "a.json", "data/", "--"], run),
     target("list", lists, &["x.json", "a.json", "--"], run),
     target("train", trainings, &["x.json", "a.json"], train),
@@ -38,6 +38,7 @@ pub(crate) const TARGETS: [Target; 17] = [
         run,
     ),
     target("report", reported, &["run/report.json", "bits/", "found/"], run),
+    target("panel", on_panels, &["run/report.json", "bits/", "p.json", "--"], run),
 ];
 
 const fn target(
@@ -281,6 +282,16 @@ fn reported() -> Vec<Input> {
     let mut search = searched().swap_remove(0);
     search.arguments = input(&["report", "found", "-o", "page.html"], []).arguments;
     vec![run, sweep, search]
+}
+
+fn on_panels() -> Vec<Input> {
+    let profile = energy_tables().into_iter().flat_map(|of| of.files).find(|of| of.0 == "p.json");
+    let mut run = runs_in_part().swap_remove(0);
+    run.files.extend(profile);
+    run.arguments = input(&["panel", "run", "--profile", "p.json", "--tables"], []).arguments;
+    let mut sweep = swept().swap_remove(0);
+    sweep.arguments = input(&["panel", "bits", "--json"], []).arguments;
+    vec![run, sweep]
 }
 
 /// What a command line says, or why it fails; nothing of it is shown.

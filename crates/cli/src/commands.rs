@@ -4,10 +4,12 @@ mod buffer;
 mod check;
 mod compare;
 mod energy_table;
+mod finished;
 mod gemm;
 mod hardware;
 mod list;
 mod margin;
+mod panel;
 mod point;
 mod precision;
 mod report;
@@ -43,6 +45,8 @@ pub enum Subcommand {
     Point(point::PointCommand),
     /// Figures of a run or of a sweep, as one page and as SVG.
     Report(report::ReportCommand),
+    /// In which machines the conclusions of a run or of a sweep hold.
+    Panel(panel::PanelCommand),
     /// Cycles and energy of one isolated matrix product.
     Gemm(gemm::GemmCommand),
     /// Bit widths of every tensor by analysis, from one run in floating point.
@@ -82,6 +86,7 @@ impl Subcommand {
             Self::Search(search) => search.run(),
             Self::Point(point) => point.run(),
             Self::Report(report) => report.run(),
+            Self::Panel(panel) => panel.run(),
             Self::Gemm(gemm) => gemm.run(),
             Self::Precision(precision) => precision.run(),
             Self::Check(check) => check.run(),

@@ -184,17 +184,27 @@ fn check_manifest(
     Ok(true)
 }
 
-/// Refuses what was computed under another number than [`SEMANTICS`], or states none.
+/// Refuses to go on with what was computed under another number than [`SEMANTICS`], or states none.
 pub(crate) fn check_semantics(file: &Path, found: Option<&Value>) -> Result<(), Error> {
+    match other_semantics(file, found) {
+        None => Ok(()),
+        Some(problem) => bail!(
+            "cannot resume: {problem}; go on with that program, or start anew in another folder"
+        ),
+    }
+}
+
+/// What is wrong with a file that states another number than [`SEMANTICS`], or none.
+pub(crate) fn other_semantics(file: &Path, found: Option<&Value>) -> Option<String> {
     if found.and_then(Value::as_u64) == Some(SEMANTICS.into()) {
-        return Ok(());
+        return None;
     }
     let found = found.map_or("no `semantics`".to_owned(), |found| format!("`semantics` {found}"));
-    bail!(
-        "cannot resume: {} states {found}, expected {SEMANTICS}: it was written by a program that gives \
-         other results for the same settings; go on with that program, or start anew in another folder",
+    Some(format!(
+        "{} states {found}, expected {SEMANTICS}: it was written by a program that gives other results for \
+         the same settings",
         file.display()
-    )
+    ))
 }
 
 /// Warns where something was begun on a machine whose golden models are not those of this one, by the

@@ -15,6 +15,7 @@ mod error;
 mod explorer;
 mod key;
 mod known;
+mod panel;
 mod record;
 mod search;
 mod spec;

@@ -10,6 +10,7 @@
 mod chart;
 mod number;
 mod page;
+mod panel;
 mod run;
 mod scale;
 mod search;

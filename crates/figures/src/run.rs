@@ -11,7 +11,7 @@ use systoliq_study::drop::words;
 use systoliq_study::report::check::{check, check_layout};
 
 use crate::number::{count, decimal, difference, energy, percent, plural};
-use crate::{Error, Page, PageFigure};
+use crate::{Error, Page, PageFigure, panel};
 pub(crate) use cost::energy_stack;
 use report::DrawnReport;
 pub(crate) use report::Named;
@@ -30,6 +30,7 @@ pub fn of_run(text: &str) -> Result<Page, Error> {
     let figures = [
         learning::figures(&report),
         cost::figures(&report),
+        report.panel.iter().flat_map(panel::figures).collect(),
         report.buffer.iter().map(|of| buffer::figure(of, &commands(&report))).collect(),
         tensors::figures(&report),
         rates::figures(&report),
@@ -125,6 +126,8 @@ fn facts(report: &DrawnReport) -> Vec<(String, String)> {
             ),
         );
     }
+    facts.extend(report.panel.iter().flat_map(panel::facts));
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     fact("Cycles", count(report.cycles.total));
     fact("Utilization of the array", percent(report.utilization));
     facts

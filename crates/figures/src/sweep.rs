@@ -10,6 +10,7 @@ use systoliq_explore::{
 };
 
 use systoliq_energy::EnergyUnit;
+use systoliq_study::panel::MachinePanel;
 
 use crate::chart::LinePoint;
 use systoliq_explore::shown;
@@ -18,10 +19,10 @@ use crate::number::{
     UnitSize, count, difference, digits, energy, loss, loss_unit, percent, plural,
 };
 use crate::scale::AxisScale;
-use crate::{Page, PageFigure};
+use crate::{Page, PageFigure, panel};
 
-/// The page of a sweep, from its analysis and its store.
-pub fn of_sweep(analysis: &Analysis, lines: &Lines) -> Page {
+/// The page of a sweep, from its analysis and its store, and where its conclusions hold, if that is known.
+pub fn of_sweep(analysis: &Analysis, lines: &Lines, machines: Option<&MachinePanel>) -> Page {
     let numeric = |at: &usize| analysis.axes[*at].values.iter().all(serde_json::Value::is_number);
     let axes = 0..analysis.axes.len();
     // Numbers first: that is where cliffs are.
@@ -32,8 +33,10 @@ pub fn of_sweep(analysis: &Analysis, lines: &Lines) -> Page {
     figures.extend(CostKind::ALL.into_iter().filter_map(|cost| front::figure(analysis, cost)));
     figures.extend(front::components(analysis, lines));
     figures.extend(sensitivity::figure(analysis));
-    let title = analysis.name.clone();
-    Page { title, note: note(analysis), facts: facts(analysis), figures }
+    figures.extend(machines.into_iter().flat_map(panel::figures));
+    let mut facts = facts(analysis);
+    facts.extend(machines.into_iter().flat_map(panel::facts));
+    Page { title: analysis.name.clone(), note: note(analysis), facts, figures }
 }
 
 fn note(analysis: &Analysis) -> String {

@@ -70,6 +70,17 @@ impl Accumulator {
         Ok(Self { bits, frac, rounding, overflow, overflow_at, chunk })
     }
 
+    /// The same with a bit less, if it has one to spare.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Accumulator, Overflow::Wrap, Rounding::Floor};
+    /// let of = |bits| Accumulator::new(bits, None, Floor, Wrap).unwrap();
+    /// assert_eq!((of(32).narrower(), of(2).narrower()), (Some(of(31)), None));
+    /// ```
+    pub fn narrower(self) -> Option<Self> {
+        (self.bits > 2).then(|| Self { bits: self.bits - 1, ..self })
+    }
+
     /// The same, limited when `overflow_at` says.
     pub fn limited_at(self, overflow_at: OverflowAt) -> Self {
         Self { overflow_at, ..self }

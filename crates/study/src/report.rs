@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
 use systoliq_program::operation::UpdateOutput;
-use systoliq_program::{EntryName, Operation, Pass, TensorId, Work, WriteId};
+use systoliq_program::{EntryName, Operation, Pass, TensorId, Work, Workers, WriteId};
 
 use crate::accumulators::{AccumulatorReport, accumulators};
 use crate::diagnosis::Diagnosis;
 use crate::drop::ratio::{LossRatio, RatioOverSeeds, SeedRatio};
 use crate::drop::{Judgement, Level, MARGIN, Networks};
 use crate::mcnemar::McNemar;
+use crate::panel::{MachinePanel, PanelRun};
 use crate::savings::Savings;
 use systoliq_energy::Picojoules;
 use systoliq_hardware::buffer::BufferReport;
@@ -29,7 +30,7 @@ use systoliq_hardware::stash::Stash;
 use systoliq_nn::Extended;
 use systoliq_run::Right;
 use systoliq_run::activity::ActivityReport;
-use systoliq_run::{Error, Experiment, Prepared};
+use systoliq_run::{Error, Experiment, Prepared, SEMANTICS};
 use systoliq_run::{timeline::Entry, timeline::Totals};
 use systoliq_run::{trainer::Curve, trainer::Record, trainer::Spent};
 
@@ -54,6 +55,8 @@ pub const SCHEMA_VERSION: u32 = 3;
 pub struct Report {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
+    /// [`SEMANTICS`]: what its results mean.
+    pub semantics: u32,
     /// The experiment, resolved.
     pub experiment: Experiment,
     /// The golden model.
@@ -89,6 +92,9 @@ pub struct Report {
     pub training_cost: TrainingCost,
     /// What the saved bits are worth, and how sure that is.
     pub savings: Savings,
+    /// In which machines what follows from energy holds; nothing where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panel: Option<MachinePanel>,
     /// What it took to reach an error rate first; nothing without a target.
     pub to_target: Option<ToTarget>,
     /// What happened to each tensor.
@@ -326,6 +332,7 @@ impl Report {
             || regression_over_seeds.as_ref().is_some_and(RatioOverSeeds::is_worse);
         Ok(Self {
             schema_version: SCHEMA_VERSION,
+            semantics: SEMANTICS,
             experiment: prepared.experiment.clone(),
             golden: CurveReport::new(&record.golden),
             fixed: CurveReport::new(&record.fixed),
@@ -355,6 +362,7 @@ impl Report {
             training_cost: TrainingCost::new(prepared, record, &entries, energy_pj.total),
             savings: Savings::new(prepared, &record.timeline, [&on_fixed, &on_float32])?,
             energy_pj,
+            panel: None,
             to_target: ToTarget::new(prepared, records),
             precision: tensors::tensors(prepared, record),
             accumulators: accumulators(prepared, record),
@@ -368,6 +376,12 @@ impl Report {
             buffer: BufferReport::new(&on_fixed),
             test_fingerprint: format!("{:016x}", record.test_fingerprint),
         })
+    }
+
+    /// The same, with the machines in which its conclusions hold, of the run whose first record this is.
+    pub fn with_panel(self, prepared: &Prepared, record: &Record, workers: &Workers) -> Self {
+        let run = PanelRun::new(prepared, record.train_samples, record.timeline.clone());
+        Self { panel: Some(MachinePanel::of_run(run, &[], workers)), ..self }
     }
 
     /// The same, judged by another margin than [`MARGIN`].

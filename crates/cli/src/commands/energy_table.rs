@@ -69,7 +69,7 @@ impl EnergyTableCommand {
             let problem = "expected 0 to 1000000 micrometres";
             return Err(Failure::input(anyhow!("--pitch {}: {problem}", self.pitch)));
         }
-        let mut profile = self.profile()?;
+        let mut profile = profile(&self.profile)?;
         if let Some(node) = self.node {
             let refused = |error| Failure::input(anyhow!("--node: {error}"));
             profile = profile.at_node(node).map_err(refused)?;
@@ -95,17 +95,17 @@ impl EnergyTableCommand {
         }
         Ok(text(&profile, &rows))
     }
+}
 
-    fn profile(&self) -> Result<Profile, Failure> {
-        match Profile::named(&self.profile) {
-            Some(profile) => Ok(profile),
-            None if self.profile.ends_with(".json") => load::profile(&PathBuf::from(&self.profile)),
-            None => Err(Failure::input(anyhow!(
-                "--profile {}: expected one of {}, or a file that ends in .json",
-                self.profile,
-                Profile::NAMES.join(", ")
-            ))),
-        }
+/// The profile that `--profile` names.
+pub(super) fn profile(named: &str) -> Result<Profile, Failure> {
+    match Profile::named(named) {
+        Some(profile) => Ok(profile),
+        None if named.ends_with(".json") => load::profile(&PathBuf::from(named)),
+        None => Err(Failure::input(anyhow!(
+            "--profile {named}: expected one of {}, or a file that ends in .json",
+            Profile::NAMES.join(", ")
+        ))),
     }
 }
 

@@ -1,22 +1,20 @@
 //! `systoliq report`: the figures of a run, a sweep or a search.
 
-use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, anyhow, bail};
 use clap::Args;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use systoliq_explore::{Analysis, Lines, SearchReport, Sweep, SweepSpec};
+use systoliq_explore::SearchReport;
 use systoliq_figures::{Page, of_run, of_search, of_sweep};
 
-use super::sweep::trial;
+use super::finished::{FinishedSweep, RUN, STORE, SWEEP, result};
+use super::panel::all_cores;
 use crate::durable::make_folder;
-use crate::failure::{Failure, is_printable, warn};
-use crate::folder::{PAGE, difference};
+use crate::failure::{Failure, is_printable};
+use crate::folder::PAGE;
 use crate::whole::{check_place, write_whole};
-use systoliq_load::files::{open_regular, read_text};
+use systoliq_load::files::read_text;
 
 /// Draws the figures of a run, a sweep or a search: one page that needs no other file, and SVG for papers.
 ///
@@ -46,23 +44,11 @@ pub struct ReportCommand {
     svg: Option<PathBuf>,
 }
 
-/// What a run leaves.
-const RUN: &str = "report.json";
-
-/// What a sweep leaves at its end.
-const SWEEP: &str = "analysis.json";
-
-/// What says of which sweep a folder is.
-const MANIFEST: &str = "sweep.json";
-
 /// What a run leaves after each epoch.
 const CHECKPOINTS: &str = "checkpoints";
 
 /// What a search leaves.
 const SEARCH: &str = "search.json";
-
-/// The runs of a sweep or a search.
-const STORE: &str = "points.jsonl";
 
 impl ReportCommand {
     /// Draws and writes everything; returns what was written.
@@ -107,7 +93,12 @@ impl ReportCommand {
                 let file = self.folder.join(RUN);
                 of_run(&read_text(&file)?).with_context(|| file.display().to_string())
             }
-            [SWEEP] => sweep(&self.folder),
+            [SWEEP] => {
+                let FinishedSweep { analysis, lines } = FinishedSweep::read(&self.folder)?;
+                // A sweep of another program has figures, and no machines of this one.
+                let panel = analysis.panel(&lines, &[], &all_cores()).ok();
+                Ok(of_sweep(&analysis, &lines, panel.as_ref()))
+            }
             [SEARCH] => {
                 Ok(of_search(&result(&self.folder.join(SEARCH), "search", SearchReport::LAYOUT)?))
             }
@@ -126,61 +117,6 @@ impl ReportCommand {
             ),
         }
     }
-}
-
-fn sweep(folder: &Path) -> Result<Page, Error> {
-    let analysis: Analysis = result(&folder.join(SWEEP), "sweep", Analysis::LAYOUT)?;
-    let path = folder.join(STORE);
-    let mut lines = Lines::default();
-    lines.read(opened(&path)?).with_context(|| path.display().to_string())?;
-    let mends = "`systoliq sweep --resume` mends the folder";
-    let done = analysis.points.iter().filter(|point| point.costs.is_some());
-    if let Some(key) = done.flat_map(|point| &point.keys).find(|key| lines.done(**key).is_none()) {
-        bail!("{}: no run {key}, which {SWEEP} has; {mends}", path.display());
-    }
-    let sweep = subject(folder)?;
-    let key = |point, seed| trial(&sweep, point, seed).key();
-    let again = analysis.again(&sweep, &lines, &key);
-    let [ours, theirs] = [&again, &analysis].map(serde_json::to_value);
-    if let Some(difference) = difference(&ours?, &theirs?) {
-        let path = folder.join(SWEEP);
-        let other =
-            format!("other figures than {STORE} gives, by which is drawn: {difference}; {mends}");
-        warn(&path.display(), &[other]);
-    }
-    Ok(of_sweep(&again, &lines))
-}
-
-/// The sweep that a folder is of.
-fn subject(folder: &Path) -> Result<Sweep, Error> {
-    #[derive(Deserialize)]
-    struct Manifest {
-        sweep: SweepSpec,
-    }
-    let path = folder.join(MANIFEST);
-    let what = || format!("{}: no sweep that this version can read", path.display());
-    let Manifest { sweep } = serde_json::from_reader(opened(&path)?).with_context(what)?;
-    Sweep::new(sweep, true).with_context(what)
-}
-
-/// What a sweep or a search has found, of the layout that is known.
-fn result<T: DeserializeOwned>(path: &Path, of: &str, known: u32) -> Result<T, Error> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        schema_version: u64,
-    }
-    let what = || format!("{}: no results of a {of} that this version can read", path.display());
-    let Versioned { schema_version } = serde_json::from_reader(opened(path)?).with_context(what)?;
-    if schema_version != u64::from(known) {
-        let path = path.display();
-        bail!("{path}: layout {schema_version} of a {of}'s results, expected {known}");
-    }
-    serde_json::from_reader(opened(path)?).with_context(what)
-}
-
-fn opened(path: &Path) -> Result<BufReader<File>, Error> {
-    let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(BufReader::new(file))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_nn::DataSet;
+use systoliq_program::Workers;
 use systoliq_run::dump::Dump;
 use systoliq_run::session::{Session, SessionHost};
 use systoliq_run::{CpuSeconds, EngineKind, Trainer};
@@ -166,7 +167,9 @@ impl TrainCommand {
         host.bar.finish_and_clear();
         let failed = |error: systoliq_run::Error| Failure::run(error);
         let report = Report::new(&loaded.prepared, &records).map_err(failed)?;
-        let mut report = report.judged_against(self.margin);
+        let report = report.judged_against(self.margin);
+        let mut report =
+            report.with_panel(&loaded.prepared, &records[0], &Workers::new(self.threads()));
         if !report.diagnosis.findings.is_empty() {
             let data = loaded.data(first)?;
             report.diagnosis.weigh(&loaded.prepared, &data, first).map_err(failed)?;

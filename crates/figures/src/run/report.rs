@@ -12,6 +12,7 @@ use systoliq_run::Experiment;
 use systoliq_run::comparison::Histogram;
 use systoliq_run::trainer::Sqnr;
 use systoliq_study::drop::{Judgement, LossRatio, RatioOverSeeds};
+use systoliq_study::panel::MachinePanel;
 
 /// A report.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +32,7 @@ pub(super) struct DrawnReport {
     pub(super) comparison: DrawnComparison,
     pub(super) layers: Vec<DrawnWork>,
     pub(super) buffer: Option<DrawnBuffer>,
+    pub(super) panel: Option<MachinePanel>,
 }
 
 /// The members of an object in the order in which they stand.

@@ -9,6 +9,7 @@ use systoliq_array::CyclesByCause;
 use systoliq_program::Pass;
 
 use super::{CyclesReport, EnergyReport, SCHEMA_VERSION};
+use crate::panel::MachinePanel;
 use systoliq_energy::Picojoules;
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
 use systoliq_nn::Extended;
@@ -142,6 +143,7 @@ struct Read {
     precision: Vec<CheckedTensor>,
     comparison: CheckedComparison,
     layers: Vec<CheckedLayer>,
+    panel: Option<MachinePanel>,
 }
 
 #[derive(Deserialize)]
@@ -270,6 +272,7 @@ pub fn check(report: &Value) -> CheckResult {
         within(&format!("precision.{}", tensor.name), tensor.check(epochs))
     })?;
     within("comparison", read.comparison.check(epochs))?;
+    read.panel.as_ref().map_or(Ok(()), |panel| within("panel", panel.check()))?;
     check_layers(&read)
 }
 

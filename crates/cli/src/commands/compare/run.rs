@@ -12,11 +12,10 @@ use systoliq_nn::DataSpec;
 use systoliq_nn::Extended;
 use systoliq_run::Right;
 use systoliq_run::trainer::Sqnr;
-use systoliq_study::report::SCHEMA_VERSION;
 use systoliq_study::report::check::check;
 
+use crate::commands::finished::run_report;
 use systoliq_load::files::read_text;
-use systoliq_load::json;
 
 /// A run, as its folder tells.
 #[derive(Debug)]
@@ -102,26 +101,8 @@ pub(super) struct PredictedClasses {
 impl FinishedRun {
     /// Reads the folder of a run that is done.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let name = path.display();
-        let expected = "expected the folder of a run, as `systoliq train --out` makes it";
-        if !path.exists() {
-            bail!("{name}: no such folder; {expected}");
-        }
-        if !path.is_dir() {
-            bail!("{name} is a file; {expected}");
-        }
-        let report = path.join("report.json");
-        if !report.exists() {
-            bail!("{name} holds no report.json; {expected} at its end");
-        }
+        let (report, value) = run_report(path)?;
         let file = report.display();
-        let text = read_text(&report)?;
-        let value = json::parse(&text).map_err(|error| anyhow!("{file}:{error}"))?;
-        match &value["schema_version"] {
-            version if *version == SCHEMA_VERSION => {}
-            Value::Null => bail!("{file} has no schema_version; {expected}"),
-            version => bail!("{file}: schema_version is {version}, expected {SCHEMA_VERSION}"),
-        }
         let found: FinishedReport = serde_path_to_error::deserialize(&value)
             .map_err(|error| anyhow!("{file}: {}: {}", error.path(), error.inner()))?;
         check(&value).map_err(|problem| anyhow!("{file}: no report of a run: {problem}"))?;

@@ -4,6 +4,7 @@ use systoliq_energy::{FloatFormat, Picojoules};
 use systoliq_hardware::efficiency::HardwareReport;
 use systoliq_hardware::{events::Component, events::EnergyByComponent};
 use systoliq_study::Report;
+use systoliq_study::panel::words;
 use systoliq_study::savings::{Equal, FloatHardware, Ratio};
 
 use crate::commands::hardware;
@@ -11,7 +12,16 @@ use crate::commands::table::{Columns, grouped, joules, percent, time};
 
 /// All of it.
 pub(super) fn tables(report: &Report) -> String {
-    [by_component(report), savings(report), float_hardware(report), machine(report)].concat()
+    let parts = [by_component, savings, machines, float_hardware, machine];
+    parts.map(|part| part(report)).concat()
+}
+
+/// In which machines that holds.
+fn machines(report: &Report) -> String {
+    let Some(panel) = &report.panel else { return String::new() };
+    let sentences: String =
+        words::sentences(panel).iter().map(|said| format!("   {said}\n")).collect();
+    format!(" over {}:\n{sentences}\n", words::machines(panel))
 }
 
 fn by_component(report: &Report) -> String {
