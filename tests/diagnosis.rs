@@ -80,22 +80,31 @@ fn narrow_accumulators_that_wrap_are_found_and_mended() {
     assert_mended(&set, "accumulator_overflow", &["y0", "z1"], "precision.accumulator.bits=");
 }
 
-#[test]
-fn sums_that_drop_bits_are_found() {
-    let coarse =
-        r#"precision.accumulator={"bits":16,"frac":4,"rounding":"floor","overflow":"wrap"}"#;
+/// What is suggested first where sums are coarse, at a path: each setting with its value.
+fn finer_sums(coarse: &str, path: &str) -> [i32; 2] {
     let report = diagnosed(&["training.epochs=4", coarse]);
     let first = &report["diagnosis"]["findings"][0];
     assert_eq!(first["cause"], "coarse_sums", "{first:#}");
     assert!(first["tensors"].as_array().unwrap().contains(&"y0".into()), "{first:#}");
-    let set: Vec<&str> =
-        first["set"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect();
-    let more = |change: &str, path: &str, least: i32| {
-        let value = change.strip_prefix(path).expect("the path");
-        assert!(value.parse::<i32>().expect("a number") > least, "{set:?}");
-    };
-    more(set[0], "precision.accumulator.bits=", 16);
-    more(set[1], "precision.accumulator.frac=", 4);
+    let lowest = if coarse.contains("drop") { "drop" } else { "frac" };
+    [(0, "bits"), (1, lowest)].map(|(at, key)| {
+        let change = first["set"][at].as_str().expect("a change");
+        let value = change.strip_prefix(&format!("{path}.{key}="));
+        value.expect(change).parse().expect("a number")
+    })
+}
+
+#[test]
+fn sums_that_drop_bits_are_found() {
+    let path = "precision.accumulator";
+    let modes = r#""rounding":"floor","overflow":"wrap""#;
+    let coarse = format!(r#"{path}={{"bits":16,"frac":4,{modes}}}"#);
+    let [bits, frac] = finer_sums(&coarse, path);
+    assert!(bits > 16 && frac == bits - 12, "{bits} {frac}");
+    // Of one product, relative to it: what is suggested is for that one.
+    let coarse = format!(r#"{path}.forward={{"bits":16,"drop":10,{modes}}}"#);
+    let [bits, drop] = finer_sums(&coarse, &format!("{path}.forward"));
+    assert!(bits > 16 && drop == 26 - bits, "{bits} {drop}");
 }
 
 /// Inputs of both signs, whose format has none: no width mends that.

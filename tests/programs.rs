@@ -54,6 +54,17 @@ fn settings(draws: &mut Draws, scales: &[&str]) -> Value {
     settings
 }
 
+/// Accumulators of all products, or of each by itself.
+fn accumulators(draws: &mut Draws) -> Value {
+    let mut all = accumulator(draws);
+    for pass in ["forward", "input_gradient", "weight_gradient"] {
+        if draws.below(4) == 0 {
+            all[pass] = accumulator(draws);
+        }
+    }
+    all
+}
+
 fn accumulator(draws: &mut Draws) -> Value {
     let most = draws.of(&[12, 59]);
     let mut accumulator = json!({
@@ -62,7 +73,11 @@ fn accumulator(draws: &mut Draws) -> Value {
         "overflow_at": draws.of(&["each", "end"]),
     });
     if draws.below(2) == 0 {
-        accumulator["frac"] = json!(draws.below(24) as i64 - 4);
+        match draws.below(2) {
+            0 => accumulator["frac"] = json!(draws.below(24) as i64 - 4),
+            // The narrowest products have 4 bits.
+            _ => accumulator["drop"] = json!(draws.below(4)),
+        }
         accumulator["rounding"] = json!(draws.of(&ROUNDINGS));
     }
     if draws.below(3) == 0 {
@@ -75,7 +90,7 @@ fn accumulator(draws: &mut Draws) -> Value {
 pub(crate) fn draw(number: u64) -> Option<Prepared> {
     let mut draws = Draws::new("programs", number);
     let any = ["static", "dynamic", "history", "overflow-rate", "block"];
-    let mut precision = json!({ "accumulator": accumulator(&mut draws) });
+    let mut precision = json!({ "accumulator": accumulators(&mut draws) });
     for (role, scales) in [
         ("input", &any[..]),
         ("weights", &["static", "dynamic", "history", "block", "initial"]),

@@ -126,6 +126,14 @@ fn cases() -> Vec<(String, u64, Vec<String>)> {
         );
         more(&format!("chunks-end-{overflow}"), &[&all[..], &static_tensors, &[end]].concat());
     }
+    more(
+        "dropped-bits",
+        &[
+            r#"precision.accumulator={"bits":14,"overflow":"saturate","drop":5,"rounding":"nearest-even"}"#,
+            r#"precision.accumulator.input_gradient={"drop":3,"rounding":"stochastic"}"#,
+            r#"precision.accumulator.weight_gradient={"bits":18,"drop":7,"rounding":"floor"}"#,
+        ],
+    );
     let block =
         |bits: u32, size: u32| format!(r#"{{"bits":{bits},"scale":"block","block":{size}}}"#);
     let blocks: Vec<String> = ["input", "weights", "activations", "gradients", "error"]

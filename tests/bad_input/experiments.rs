@@ -186,7 +186,7 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 27] = [
+    let cases: [((&str, Value), &str); 32] = [
         (
             ("/precision/gradients", json!({"scale": "overflow-rate", "every_batches": 9})),
             "precision.gradients: the scale \"overflow-rate\" needs \"max_overflow_rate\" and",
@@ -238,6 +238,29 @@ pub(crate) fn precision() -> Vec<Case> {
         (
             ("/precision/layers", json!({"1": {"accumulator": {"chunk": 0}}})),
             "precision.layers.1.accumulator: a chunk of 0 products: expected at least 1",
+        ),
+        (
+            ("/precision/accumulator", json!({"drop": 16})),
+            "precision.accumulator: 16 of the 16 bits of a product dropped: expected at most 15",
+        ),
+        (
+            ("/precision/layers", json!({"1": {"accumulator": {"forward": {"drop": 40}}}})),
+            "precision.layers.1.accumulator.forward: 40 of the 16 bits of a product dropped: expected \
+             at most 15",
+        ),
+        (
+            ("/precision/accumulator", json!({"weight_gradient": {"drop": 2, "frac": 9}})),
+            "precision.accumulator.weight_gradient: \"frac\" is 9 and \"drop\" 2: expected one of them, \
+             as each says where the lowest bit stands",
+        ),
+        (
+            ("/precision/accumulator", json!({"forward": {"forward": {"bits": 20}}})),
+            "precision.accumulator.forward: settings of one product; expected no further \"forward\" in \
+             them",
+        ),
+        (
+            ("/precision/accumulator", json!({"forwards": {"bits": 20}})),
+            "precision.accumulator.forwards: unknown field `forwards`",
         ),
         (
             ("/precision/accumulator", json!({"overflow_at": "last"})),

@@ -32,11 +32,20 @@ impl OverflowAt {
     pub const ALL: [Self; 2] = [Self::Each, Self::End];
 }
 
-/// An accumulator: two's complement, with its own width, fraction bits, rounding and overflow.
+/// Where the lowest bit of an accumulator stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LowestBit {
+    /// At so many fraction bits.
+    Frac(i32),
+    /// So many bits above the lowest of the products.
+    Above(u32),
+}
+
+/// An accumulator: two's complement, with its own width, lowest bit, rounding and overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accumulator {
     bits: u32,
-    frac: Option<i32>,
+    lowest: LowestBit,
     /// How a product with more fraction bits is aligned.
     pub rounding: Rounding,
     /// What happens to a sum that leaves the range.
@@ -66,8 +75,27 @@ impl Accumulator {
         if let Some(frac) = frac.filter(|frac| !(-128..=128).contains(frac)) {
             return Err(Error::AccumulatorFrac { frac: frac.into() });
         }
+        let lowest = frac.map_or(LowestBit::Above(0), LowestBit::Frac);
         let (overflow_at, chunk) = (OverflowAt::Each, None);
-        Ok(Self { bits, frac, rounding, overflow, overflow_at, chunk })
+        Ok(Self { bits, lowest, rounding, overflow, overflow_at, chunk })
+    }
+
+    /// The same, whose lowest bit stands `drop` bits above that of the products, however many fraction
+    /// bits these have.
+    ///
+    /// ```
+    /// use systoliq_fxp::{Accumulator, Adder, Overflow::Saturate, Rounding::NearestEven, Sum};
+    /// use systoliq_keyed_random::Key;
+    /// let accumulator = Accumulator::new(8, None, NearestEven, Saturate)?.dropping(2);
+    /// let adder = Adder::new(&accumulator, 9, Key::new(0));
+    /// assert_eq!((adder.frac, adder.shift), (7, 2));
+    /// let mut sum = Sum::default();
+    /// [6, 10, 7].into_iter().for_each(|product| adder.add_product(&mut sum, product, 0, 0));
+    /// assert_eq!(sum.value, 2 + 2 + 2); // 1.5, 2.5 and 1.75
+    /// # Ok::<(), systoliq_fxp::Error>(())
+    /// ```
+    pub fn dropping(self, drop: u32) -> Self {
+        Self { lowest: LowestBit::Above(drop), ..self }
     }
 
     /// The same with a bit less, if it has one to spare.
@@ -96,9 +124,43 @@ impl Accumulator {
         self.bits
     }
 
-    /// The stated number of fraction bits; `None` for those of the product.
+    /// The stated number of fraction bits; `None` where they follow those of the product.
     pub fn frac(&self) -> Option<i32> {
-        self.frac
+        match self.lowest {
+            LowestBit::Frac(frac) => Some(frac),
+            LowestBit::Above(_) => None,
+        }
+    }
+
+    /// Its fraction bits for products of `product_frac`.
+    pub fn frac_for(&self, product_frac: i32) -> i32 {
+        match self.lowest {
+            LowestBit::Frac(frac) => frac,
+            LowestBit::Above(drop) => product_frac - drop as i32,
+        }
+    }
+
+    /// How many low bits of each product are not kept, however many fraction bits it has; `None` where
+    /// those of the register are stated.
+    pub fn dropped(&self) -> Option<u32> {
+        match self.lowest {
+            LowestBit::Frac(_) => None,
+            LowestBit::Above(drop) => Some(drop),
+        }
+    }
+
+    /// How many low bits of each product are dropped, negative where zeros are appended; `None` where
+    /// that depends on the fraction bits of products, and these are not known.
+    pub fn shift_for(&self, product_frac: Option<i32>) -> Option<i32> {
+        match self.lowest {
+            LowestBit::Frac(frac) => product_frac.map(|product| product - frac),
+            LowestBit::Above(drop) => Some(drop as i32),
+        }
+    }
+
+    /// Whether products pass an aligner: not where their own lowest bit is the register's.
+    pub fn aligns(&self) -> bool {
+        self.lowest != LowestBit::Above(0)
     }
 
     /// The smallest and the largest code of a result.
@@ -229,7 +291,7 @@ const BLOCK_ALIGNED_BITS: i32 = 100;
 impl Adder {
     /// The adder for products of `product_frac` fraction bits.
     pub fn new(accumulator: &Accumulator, product_frac: i32, key: Key) -> Self {
-        let frac = accumulator.frac.unwrap_or(product_frac);
+        let frac = accumulator.frac_for(product_frac);
         Self { accumulator: *accumulator, frac, shift: product_frac - frac, key, block: None }
     }
 
@@ -239,7 +301,7 @@ impl Adder {
     ///
     /// If the accumulator does not state its fraction bits, or has chunks.
     pub fn of_blocks(accumulator: &Accumulator, block: NonZero<u32>, key: Key) -> Self {
-        let frac = accumulator.frac.expect("stated fraction bits");
+        let frac = accumulator.frac().expect("stated fraction bits");
         assert_eq!(accumulator.chunk, None, "chunks of blocks");
         Self { accumulator: *accumulator, frac, shift: 0, key, block: Some(block) }
     }

@@ -48,14 +48,18 @@ pub(crate) fn scaled(factor: Factor) -> &'static str {
 
 /// An accumulator in words.
 pub(crate) fn registers(accumulator: &Accumulator) -> String {
-    let frac = accumulator.frac().map(|frac| format!(" with {frac} fraction")).unwrap_or_default();
+    let lowest = match (accumulator.frac(), accumulator.dropped()) {
+        (Some(frac), _) => format!(" with {frac} fraction"),
+        (None, None | Some(0)) => String::new(),
+        (None, Some(drop)) => format!(" without {drop} of the product"),
+    };
     let at_end = match accumulator.overflow_at {
         OverflowAt::Each => "",
         OverflowAt::End => " at the end",
     };
     let chunks = accumulator.chunk.map(|chunk| format!(", chunks of {chunk}")).unwrap_or_default();
     format!(
-        "{} bits{frac}, {}, {}{at_end}{chunks}",
+        "{} bits{lowest}, {}, {}{at_end}{chunks}",
         accumulator.bits(),
         name(&accumulator.rounding),
         name(&accumulator.overflow)

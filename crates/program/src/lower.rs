@@ -148,16 +148,21 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The accumulator of a layer for the product of two tensors.
-    fn accumulator(&self, layer: usize, a: TensorId, b: TensorId) -> Result<Accumulator, Error> {
+    /// The accumulator of a layer's pass for the product of two tensors.
+    fn accumulator(
+        &self,
+        layer: usize,
+        pass: Pass,
+        [a, b]: [TensorId; 2],
+    ) -> Result<Accumulator, Error> {
         let [a, b] = [a, b].map(|id| self.program.tensor(id));
         let plan = &self.plan.layers[layer];
-        let accumulator = plan.accumulator(a.plan.format.bits() + b.plan.format.bits())?;
+        let accumulator = plan.accumulator(pass, a.plan.format.bits() + b.plan.format.bits())?;
         let sizes = [a, b].map(|decl| decl.plan.block().map(NonZero::get));
         let problem = |problem: String| {
             let (a, b) = (&a.name, &b.name);
-            Err(plan
-                .accumulator_problem(format!("the product of {a} and {b} has blocks, {problem}")))
+            let problem = format!("the product of {a} and {b} has blocks, {problem}");
+            Err(plan.accumulator_problem(pass, problem))
         };
         match (sizes, accumulator.frac(), accumulator.chunk) {
             ([None, None], ..) => Ok(accumulator),

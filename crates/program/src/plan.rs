@@ -10,8 +10,13 @@ use systoliq_keyed_random::Key;
 use systoliq_nn::{EntryName, Graph, Loss, ValueId};
 
 use crate::Error;
+use crate::command::Pass;
 use crate::role::{Role, RoleRules};
-use crate::spec::{AccumulatorSettings, PrecisionSpec, ScaleKind, TensorSettings};
+use crate::spec::{PrecisionSpec, ScaleKind, TensorSettings};
+
+mod accumulators;
+
+use accumulators::LayerAccumulators;
 
 /// How many times the range of weights may double, unless stated.
 pub const SPARE_DEFAULT: u32 = 2;
@@ -107,45 +112,22 @@ pub struct LayerPlan {
     /// Mantissa bits of the learning rate.
     pub rate_bits: u32,
     /// What is stated of accumulators.
-    accumulator: AccumulatorSettings,
-    path: String,
+    accumulators: LayerAccumulators,
 }
 
 impl LayerPlan {
-    /// The accumulator of a GEMM whose operands have `operand_bits` bits together.
+    /// The accumulator of a pass's GEMM whose operands have `operand_bits` bits together.
     ///
     /// # Errors
     ///
-    /// If its stated width or fraction is impossible.
-    pub fn accumulator(&self, operand_bits: u32) -> Result<Accumulator, Error> {
-        let default_bits = match operand_bits {
-            ..=16 => 32,
-            17..=32 => 48,
-            _ => 64,
-        };
-        let stated = &self.accumulator;
-        let problem = |problem| self.accumulator_problem(problem);
-        let accumulator = Accumulator::new(
-            stated.bits.unwrap_or(default_bits),
-            stated.frac,
-            stated.rounding.unwrap_or(Rounding::Floor),
-            stated.overflow.unwrap_or(Overflow::Wrap),
-        );
-        let accumulator = accumulator
-            .map_err(|error| problem(error.to_string()))?
-            .limited_at(stated.overflow_at.unwrap_or_default());
-        match stated.chunk.map(NonZero::new) {
-            None => Ok(accumulator),
-            Some(Some(chunk)) => Ok(accumulator.in_chunks(chunk)),
-            Some(None) => Err(problem("a chunk of 0 products: expected at least 1".into())),
-        }
+    /// If its stated width or lowest bit is impossible.
+    pub fn accumulator(&self, pass: Pass, operand_bits: u32) -> Result<Accumulator, Error> {
+        self.accumulators.accumulator(pass, operand_bits)
     }
-}
 
-impl LayerPlan {
-    /// What is wrong with the accumulator, at its path.
-    pub(crate) fn accumulator_problem(&self, problem: String) -> Error {
-        Error::Role { path: format!("{}accumulator", self.path), problem }
+    /// What is wrong with the accumulator of a pass, at its path.
+    pub(crate) fn accumulator_problem(&self, pass: Pass, problem: String) -> Error {
+        self.accumulators.problem(pass, problem)
     }
 }
 
@@ -282,8 +264,7 @@ impl<'a> Resolver<'a> {
             weight_gradients: self.role(Role::WeightGradients, true, None)?,
             momentum: self.role(Role::Momentum, true, None)?,
             rate_bits: self.rate_bits()?,
-            accumulator: self.accumulator(),
-            path: self.path(self.special.is_some_and(|spec| spec.accumulator.is_some())),
+            accumulators: LayerAccumulators::stated(self.general, self.special, self.entry)?,
         })
     }
 
@@ -356,19 +337,6 @@ impl<'a> Resolver<'a> {
             path: format!("{}rate", self.path(special.is_some())),
             problem: format!("a mantissa of {bits} bits: expected 1 to 16"),
         })
-    }
-
-    fn accumulator(&self) -> AccumulatorSettings {
-        let special = self.special.and_then(|spec| spec.accumulator.clone()).unwrap_or_default();
-        let general = self.general.accumulator.clone().unwrap_or_default();
-        AccumulatorSettings {
-            bits: special.bits.or(general.bits),
-            frac: special.frac.or(general.frac),
-            rounding: special.rounding.or(general.rounding),
-            overflow: special.overflow.or(general.overflow),
-            overflow_at: special.overflow_at.or(general.overflow_at),
-            chunk: special.chunk.or(general.chunk),
-        }
     }
 
     /// Merges override, general plan and defaults; `range` is the format whose range is taken

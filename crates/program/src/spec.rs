@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use systoliq_fxp::{Format, Interpolation, Overflow, OverflowAt, Rounding};
 use systoliq_nn::EntryName;
 
+use crate::command::Pass;
+
 /// The kinds of [`Scale`](systoliq_fxp::Scale) by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -71,7 +73,7 @@ pub struct TensorSettings {
     pub overflow: Option<Overflow>,
 }
 
-/// The settings of accumulators.
+/// The settings of accumulators: of all products that train a layer, and of one of them, which goes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccumulatorSettings {
@@ -81,6 +83,9 @@ pub struct AccumulatorSettings {
     /// Fraction bits; those of the product if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frac: Option<i32>,
+    /// How many low bits of each product are not kept, in the place of `frac`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<u32>,
     /// How a product with more fraction bits is aligned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,
@@ -94,6 +99,30 @@ pub struct AccumulatorSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub chunk: Option<u32>,
+    /// What differs for the outputs of layers; it holds no further products.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Box<Self>>,
+    /// The same for gradients of activations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_gradient: Option<Box<Self>>,
+    /// The same for gradients of weights and of the bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_gradient: Option<Box<Self>>,
+}
+
+impl AccumulatorSettings {
+    /// The passes that have products.
+    pub const PASSES: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+
+    /// What is stated of the product of one pass.
+    pub fn of(&self, pass: Pass) -> Option<&Self> {
+        match pass {
+            Pass::Forward => self.forward.as_deref(),
+            Pass::InputGradient => self.input_gradient.as_deref(),
+            Pass::WeightGradient => self.weight_gradient.as_deref(),
+            Pass::Update => None,
+        }
+    }
 }
 
 /// The settings of the learning rate's multiplier.

@@ -47,7 +47,8 @@ impl Program {
                 let frac = static_frac(a).zip(static_frac(b)).map(|(a, b)| a + b);
                 let alignment = alignment(accumulator, frac)?;
                 let bounds = SumBounds::of_products(ends(a), ends(b), shape.k as u64, alignment);
-                let register_frac = accumulator.frac().or(frac);
+                let register_frac =
+                    accumulator.frac().or_else(|| frac.map(|frac| accumulator.frac_for(frac)));
                 let bias = gemm.finish.bias.map(plan);
                 let (bounds, counts_bias) = match (bias, register_frac) {
                     (None, _) => (bounds, true),
@@ -61,11 +62,10 @@ impl Program {
                 Some(SafeWidth { bits: bounds.bits(accumulator.overflow), counts_bias })
             }
             Operation::Reduce(Reduce { input, accumulator, product_with, .. }) => {
-                // Unless it is stated, the fraction is that of the product with the other tensor.
-                let appended = static_frac(plan(*product_with)).map(|frac| -frac);
-                let shift = match accumulator.frac() {
-                    Some(frac) => static_frac(plan(*input))? - frac,
-                    None => appended?,
+                // Unless it is stated, the fraction follows that of the product with the other tensor.
+                let shift = match accumulator.dropped() {
+                    None => static_frac(plan(*input))? - accumulator.frac()?,
+                    Some(drop) => drop as i32 - static_frac(plan(*product_with))?,
                 };
                 let alignment = Alignment { shift, rounding: accumulator.rounding };
                 let bounds = SumBounds::of_codes(ends(plan(*input)), batch as u64, alignment);
@@ -98,7 +98,7 @@ impl Store {
         let product_frac = other.frac() + weights.tensor.format().frac();
         let alignment = alignment(accumulator, Some(product_frac))?;
         let other = self.program().tensor(a.tensor).plan.overflow.ends(other);
-        let frac = accumulator.frac().unwrap_or(product_frac);
+        let frac = accumulator.frac_for(product_frac);
         let bias: Option<&Tensor> = match finish.bias {
             Some(bias) => Some(self.tensor(bias)?),
             None => None,
@@ -131,9 +131,6 @@ fn static_frac(plan: &TensorPlan) -> Option<i32> {
 
 /// How products of so many fraction bits, if that is known, are aligned.
 fn alignment(accumulator: &Accumulator, product_frac: Option<i32>) -> Option<Alignment> {
-    let shift = match accumulator.frac() {
-        Some(frac) => product_frac? - frac,
-        None => 0,
-    };
+    let shift = accumulator.shift_for(product_frac)?;
     Some(Alignment { shift, rounding: accumulator.rounding })
 }

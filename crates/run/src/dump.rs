@@ -176,7 +176,7 @@ impl<'s> Dump<'s> {
             let frac = |id| store.tensor(id).expect("an operand").format().frac();
             json!({
                 "bits": accumulator.bits(),
-                "frac": accumulator.frac().unwrap_or(frac(a) + frac(b)),
+                "frac": accumulator.frac_for(frac(a) + frac(b)),
                 "rounding": accumulator.rounding,
                 "overflow": accumulator.overflow,
                 "overflow_at": accumulator.overflow_at,

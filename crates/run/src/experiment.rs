@@ -15,7 +15,7 @@ use systoliq_energy::Profile;
 use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::UpdateOrder;
 use systoliq_hardware::cost::{Arithmetic, Costs, EpochBatches};
-use systoliq_hardware::events::Tally;
+use systoliq_hardware::events::{EnergyByComponent, Tally};
 use systoliq_hardware::prices::Prices;
 
 /// One experiment, as its JSON file states it.
@@ -98,13 +98,9 @@ impl Prepared {
             let Some(gemm) = command.operation.product() else { continue };
             let [a, b] = [gemm.a.tensor, gemm.b.tensor].map(|id| &self.program.tensor(id).plan);
             let accumulator = &gemm.accumulator;
-            let dropped = match accumulator.frac() {
-                None => 0,
-                Some(frac) if a.scale == Scale::Static && b.scale == Scale::Static => {
-                    a.format.frac() + b.format.frac() - frac
-                }
-                Some(_) => continue,
-            };
+            let is_static = a.scale == Scale::Static && b.scale == Scale::Static;
+            let product = is_static.then(|| a.format.frac() + b.format.frac());
+            let Some(dropped) = accumulator.shift_for(product) else { continue };
             let ends = |plan: &TensorPlan| (plan.format.min_raw(), plan.format.max_raw());
             let alignment = Alignment { shift: dropped, rounding: accumulator.rounding };
             let needed =
@@ -176,12 +172,22 @@ impl Prepared {
 
     /// Checks that a full batch can be counted in 64 bits and that every event has a price.
     fn check_costs(&self) -> Result<(), Error> {
-        let accelerator = &self.experiment.accelerator;
         for arithmetic in [Arithmetic::Fixed, Arithmetic::FLOAT32] {
-            let step = self.step(&self.costs(arithmetic, self.batches(None)))?;
-            step.energy(&Prices::new(accelerator, accelerator.profile()?, &step)?)?;
+            self.step_energy(arithmetic)?;
         }
         Ok(())
+    }
+
+    /// The energy of a step on a full batch, whose scales that follow their range take a second pass, on its
+    /// accelerator with PEs of `arithmetic`.
+    ///
+    /// # Errors
+    ///
+    /// If a count leaves 64 bits, or an event has no price.
+    pub fn step_energy(&self, arithmetic: Arithmetic) -> Result<EnergyByComponent, Error> {
+        let accelerator = &self.experiment.accelerator;
+        let step = self.step(&self.costs(arithmetic, self.batches(None)))?;
+        Ok(step.energy(&Prices::new(accelerator, accelerator.profile()?, &step)?)?)
     }
 
     /// The batches of an epoch over so many samples, or a full batch where nobody knows how many.

@@ -286,7 +286,7 @@ fn converted(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
 /// drops bits: relative errors of factors add up in products.
 fn of_sums(prepared: &Prepared, record: &Record, id: TensorId) -> f64 {
     let gemm = maker(prepared, id).and_then(|command| command.operation.product());
-    let Some(gemm) = gemm.filter(|gemm| gemm.accumulator.frac().is_some()) else { return 0.0 };
+    let Some(gemm) = gemm.filter(|gemm| gemm.accumulator.aligns()) else { return 0.0 };
     let all =
         |id: TensorId| probed(record, &prepared.program.tensor(id).name, |found| found.sqnr_db);
     let brought = all(gemm.a.tensor) + all(gemm.b.tensor);

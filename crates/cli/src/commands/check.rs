@@ -113,8 +113,11 @@ struct ResolvedTensor<'a> {
 struct ResolvedSum<'a> {
     command: &'a str,
     bits: u32,
-    /// Left out: the fraction bits of the product.
+    /// Left out: they follow those of the product.
     frac: Option<i32>,
+    /// How many of these are not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<u32>,
     rounding: String,
     overflow: String,
     overflow_at: String,
@@ -237,8 +240,11 @@ impl<'a> ResolvedLayer<'a> {
             "always enough",
         ]);
         for sum in &self.accumulators {
-            let frac =
-                sum.frac.map_or_else(|| "of the product".to_owned(), |frac| frac.to_string());
+            let frac = match (sum.frac, sum.drop) {
+                (Some(frac), _) => frac.to_string(),
+                (None, None) => "of the product".to_owned(),
+                (None, Some(drop)) => format!("of the product less {drop}"),
+            };
             let first = [sum.command.to_owned(), sum.bits.to_string(), frac];
             let modes = [&sum.rounding, &sum.overflow, &sum.overflow_at].map(String::clone);
             let safe = match sum.safe_bits {
@@ -302,6 +308,7 @@ impl<'a> ResolvedSum<'a> {
             command: &program.write(at).name,
             bits: accumulator.bits(),
             frac: accumulator.frac(),
+            drop: accumulator.dropped().filter(|&drop| drop > 0),
             rounding: word(&accumulator.rounding),
             overflow: word(&accumulator.overflow),
             overflow_at: word(&accumulator.overflow_at),
@@ -340,7 +347,7 @@ fn schedule(training: &Training) -> String {
 }
 
 /// The word that stands for a mode in JSON.
-fn word(mode: &impl Serialize) -> String {
+pub(super) fn word(mode: &impl Serialize) -> String {
     match serde_json::to_value(mode) {
         Ok(Value::String(word)) => word,
         other => unreachable!("a mode is a word, not {other:?}"),

@@ -126,7 +126,7 @@ impl Bill<'_, '_, '_> {
                 self.align_blocks(&gemm.accumulator, widths.chunk, runs);
             }
         }
-        let aligns = block.is_none() && gemm.accumulator.frac().is_some();
+        let aligns = block.is_none() && gemm.accumulator.aligns();
         if costs.arithmetic == Arithmetic::Fixed && aligns {
             // Products are rounded before each addition; dropping bits is free.
             if gemm.accumulator.rounding != Rounding::Floor {

@@ -41,7 +41,7 @@ impl Lowering<'_> {
             a: OperandRef::stored(input),
             b: OperandRef::transposed(tensors.weights),
             repeats: Repeats::ONCE,
-            accumulator: self.accumulator(number, input, tensors.weights)?,
+            accumulator: self.accumulator(number, Pass::Forward, [input, tensors.weights])?,
             finish: Finish {
                 bias: tensors.bias,
                 edges: edge::forward(self.graph, value),
@@ -62,16 +62,17 @@ impl Lowering<'_> {
         let tensors = self.layers[number];
         let (gradient, input) = (self.gradients[&value], self.values[&reads]);
         if self.graph.trains(reads) {
+            let operands = [gradient, tensors.weights];
             let product = Product {
                 a: OperandRef::stored(gradient),
                 b: OperandRef::stored(tensors.weights),
                 repeats: Repeats::ONCE,
-                accumulator: self.accumulator(number, gradient, tensors.weights)?,
+                accumulator: self.accumulator(number, Pass::InputGradient, operands)?,
                 finish: self.made_by_reader(reads, entry),
             };
             self.push(number, Pass::InputGradient, Operation::Product(product.into()));
         }
-        let accumulator = self.accumulator(number, gradient, input)?;
+        let accumulator = self.accumulator(number, Pass::WeightGradient, [gradient, input])?;
         let factor = self.factor;
         let finish = |output| Finish { bias: None, edges: Vec::new(), factor, output };
         let product = Product {

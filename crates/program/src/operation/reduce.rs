@@ -15,10 +15,10 @@ use crate::tensor::TensorId;
 pub struct Reduce {
     /// The tensor summed.
     pub input: TensorId,
-    /// The accumulator of each column, with its fraction stated.
+    /// The accumulator of each column.
     pub accumulator: Accumulator,
-    /// Fraction bits of the accumulator are, unless stated, those of the product of `input` and this
-    /// tensor.
+    /// Fraction bits of the accumulator are, unless stated, those that it has for products of `input`
+    /// and this tensor.
     pub product_with: TensorId,
     /// How sums become one row.
     pub finish: Finish,
@@ -47,9 +47,8 @@ impl Reduce {
         }
         let input = store.read(self.input).format().frac();
         let product = input + store.read(self.product_with).format().frac();
-        let frac = self.accumulator.frac().unwrap_or(product);
-        let mut adder = Adder::new(&self.accumulator, frac, key);
-        adder.shift = input - frac;
+        let mut adder = Adder::new(&self.accumulator, product, key);
+        adder.shift = input - adder.frac;
         adder
     }
 

@@ -32,10 +32,10 @@ fn what_is_left_out_has_the_defaults_of_its_role() {
     assert_eq!(shown(&logits.gradient), "Q2.6, stochastic, saturate");
     assert_eq!(shown(&hidden_value.gradient), "Q8 history of 16, stochastic, saturate");
     assert_eq!(shown(&last.weight_gradients), "Q16 history of 16, nearest-even, saturate");
-    let accumulator = last.accumulator(16).unwrap();
+    let accumulator = last.accumulator(Pass::Forward, 16).unwrap();
     assert_eq!((accumulator.bits(), accumulator.frac()), (32, None));
     assert_eq!((accumulator.rounding, accumulator.overflow), (Rounding::Floor, Overflow::Wrap));
-    assert_eq!(last.accumulator(17).unwrap().bits(), 48);
+    assert_eq!(last.accumulator(Pass::Forward, 17).unwrap().bits(), 48);
 }
 
 #[test]
@@ -52,6 +52,28 @@ fn overrides_replace_what_they_state_and_nothing_else() {
     let plan = resolve(r#"{"master": {"spare": 0, "rounding": "floor"}}"#).unwrap();
     assert_eq!(plan.layers[0].master.to_string(), "Q-1.17, floor, saturate");
     assert_eq!(plan.layers[0].bias.to_string(), "Q1.15, floor, saturate");
+}
+
+/// One product before all of them, a layer before the plan of all layers; and of the two ways to say where
+/// the lowest bit stands, that of the most special.
+#[test]
+fn accumulators_of_one_product_override_those_of_all() {
+    let plan = resolve(
+        r#"{"accumulator": {"bits": 30, "frac": 20, "rounding": "nearest-even",
+                            "forward": {"bits": 20, "drop": 5}, "weight_gradient": {"overflow": "saturate"}},
+            "layers": {"1": {"accumulator": {"bits": 25, "forward": {"drop": 7}}}}}"#,
+    )
+    .unwrap();
+    let resolved = |layer: usize, pass| {
+        let found = plan.layers[layer].accumulator(pass, 16).unwrap();
+        assert_eq!(found.rounding, Rounding::NearestEven);
+        (found.bits(), found.frac(), found.dropped(), found.overflow == Overflow::Saturate)
+    };
+    assert_eq!(resolved(0, Pass::Forward), (20, None, Some(5), false));
+    assert_eq!(resolved(0, Pass::InputGradient), (30, Some(20), None, false));
+    assert_eq!(resolved(0, Pass::WeightGradient), (30, Some(20), None, true));
+    assert_eq!(resolved(1, Pass::Forward), (25, None, Some(7), false));
+    assert_eq!(resolved(1, Pass::WeightGradient), (25, Some(20), None, true));
 }
 
 #[test]
@@ -142,7 +164,7 @@ fn absurd_widths_are_refused_for_every_role() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused_at_their_path() {
-    let message = |json| resolve(json).unwrap_err().to_string();
+    let message = |json: &str| resolve(json).unwrap_err().to_string();
     let cases = [
         (r#"{"weights": {"bits": 40}}"#, "precision.weights: a format of 40 bits"),
         (r#"{"error": {"bits": 8, "frac": 90}}"#, "precision.error: 90 fraction bits"),
@@ -204,7 +226,24 @@ fn settings_that_contradict_each_other_are_refused_at_their_path() {
     ] {
         assert!(message(json).contains(expected), "{json}: {}", message(json));
     }
+    for (json, expected) in [
+        (r#"{"drop": 3, "frac": 9}"#, "precision.accumulator: \"frac\" is 9 and \"drop\" 3"),
+        (
+            r#"{"forward": {"input_gradient": {}}}"#,
+            "precision.accumulator.forward: settings of one",
+        ),
+    ] {
+        let json = format!(r#"{{"accumulator": {json}}}"#);
+        assert!(message(&json).contains(expected), "{json}: {}", message(&json));
+    }
+    let plan = resolve(r#"{"accumulator": {"weight_gradient": {"drop": 16}}}"#).unwrap();
+    assert_eq!(plan.layers[1].accumulator(Pass::Forward, 16).unwrap().dropped(), Some(0));
+    assert_eq!(plan.layers[1].accumulator(Pass::WeightGradient, 17).unwrap().dropped(), Some(16));
+    let message = plan.layers[1].accumulator(Pass::WeightGradient, 16).unwrap_err().to_string();
+    let expected = "precision.accumulator.weight_gradient: 16 of the 16 bits of a product dropped: expected \
+                    at most 15";
+    assert_eq!(message, expected);
     let plan = resolve(r#"{"accumulator": {"bits": 65}}"#).unwrap();
-    let message = plan.layers[0].accumulator(16).unwrap_err().to_string();
+    let message = plan.layers[0].accumulator(Pass::Forward, 16).unwrap_err().to_string();
     assert_eq!(message, "precision.accumulator: an accumulator of 65 bits: expected 2 to 64");
 }

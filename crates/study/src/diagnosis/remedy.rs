@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use systoliq_fxp::Scale;
 use systoliq_program::plan::SPARE_DEFAULT;
 use systoliq_program::spec::{PrecisionSpec, ScaleKind, TensorSettings};
-use systoliq_program::{EntryName, Role, TensorPlan, Work};
+use systoliq_program::{Command, EntryName, Pass, Role, TensorPlan, Work};
 
 use super::{Cause, Symptom, fitting_frac, is_cut, maker};
 use systoliq_run::Prepared;
@@ -199,9 +199,9 @@ impl Remedies<'_> {
     fn wider_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
         let Prepared { experiment, program, .. } = self.prepared;
         let batch = experiment.training.batch;
-        let bits = |entry: Option<EntryName>| {
+        let bits = |place: &SummingPlace| {
             let writes = program.all_writes();
-            let of_entry = writes.filter(|(.., c)| entry.is_none_or(|entry| c.entry == entry));
+            let of_entry = writes.filter(|(.., command)| place.has(command));
             let needed = of_entry.filter_map(|(at, _, command)| {
                 let gemm = command.operation.product()?;
                 let Work::Gemm(shape) = program.work(at, batch) else { return None };
@@ -212,47 +212,77 @@ impl Remedies<'_> {
             });
             needed.max().unwrap_or(64).min(64)
         };
-        let change =
-            |path: &str, entry| vec![SettingChange::new(format!("{path}.bits"), bits(entry))];
+        let change = |path: &str, place: &SummingPlace| {
+            vec![SettingChange::new(format!("{path}.bits"), bits(place))]
+        };
         self.of_accumulators(group, change)
     }
 
-    /// Accumulators of more fraction bits and the same range.
+    /// Accumulators of more low bits and the same range.
     fn finer_accumulators(&self, group: &[Symptom<'_>]) -> Vec<SettingChange> {
-        self.of_accumulators(group, |path, entry| {
-            let of_entry = |symptom: &&Symptom<'_>| entry.is_none_or(|e| symptom.decl.entry == e);
-            let worst = group.iter().find(of_entry).unwrap_or(&group[0]);
-            let command = maker(self.prepared, worst.id);
-            let gemm = command.and_then(|command| command.operation.product());
-            let Some(gemm) = gemm else { return Vec::new() };
-            let (bits, frac) = (gemm.accumulator.bits(), gemm.accumulator.frac().unwrap_or(0));
-            let wider = (bits + bits_short(worst)).min(64);
-            vec![
-                SettingChange::new(format!("{path}.bits"), wider),
-                SettingChange::new(format!("{path}.frac"), frac + (wider - bits) as i32),
-            ]
+        self.of_accumulators(group, |path, place| {
+            let made = |symptom: &Symptom<'_>| maker(self.prepared, symptom.id);
+            let here =
+                |symptom: &&Symptom<'_>| made(symptom).is_some_and(|command| place.has(command));
+            let worst = group.iter().find(here).unwrap_or(&group[0]);
+            let gemm = made(worst).and_then(|command| command.operation.product());
+            let Some(accumulator) = gemm.map(|gemm| gemm.accumulator) else { return Vec::new() };
+            let wider = (accumulator.bits() + bits_short(worst)).min(64);
+            let more = (wider - accumulator.bits()) as i32;
+            let lowest = match (accumulator.frac(), accumulator.dropped()) {
+                (Some(frac), _) => SettingChange::new(format!("{path}.frac"), frac + more),
+                (None, drop) => {
+                    let kept = drop.unwrap_or(0).saturating_sub(more as u32);
+                    SettingChange::new(format!("{path}.drop"), kept)
+                }
+            };
+            vec![SettingChange::new(format!("{path}.bits"), wider), lowest]
         })
     }
 
     /// The changes of accumulators, at the path of all layers, or of each concerned where one of these
-    /// has settings of its own.
+    /// has settings of its own; and of the pass alone where settings are stated for it.
     fn of_accumulators(
         &self,
         group: &[Symptom<'_>],
-        change: impl Fn(&str, Option<EntryName>) -> Vec<SettingChange>,
+        change: impl Fn(&str, &SummingPlace) -> Vec<SettingChange>,
     ) -> Vec<SettingChange> {
         let spec = &self.prepared.experiment.precision;
-        let entries: BTreeSet<_> = group
-            .iter()
-            .filter_map(|symptom| maker(self.prepared, symptom.id).map(|command| command.entry))
+        let commands = group.iter().filter_map(|symptom| maker(self.prepared, symptom.id));
+        let concerned: BTreeSet<_> =
+            commands.map(|command| (command.entry, command.pass)).collect();
+        let own = |entry: EntryName| spec.of(entry).and_then(|spec| spec.accumulator.as_ref());
+        let each = concerned.iter().any(|&(entry, _)| own(entry).is_some());
+        let places: BTreeSet<SummingPlace> = concerned
+            .into_iter()
+            .map(|(entry, pass)| {
+                let levels = [own(entry), spec.accumulator.as_ref()];
+                let alone = levels.into_iter().flatten().any(|stated| stated.of(pass).is_some());
+                SummingPlace { entry: each.then_some(entry), pass: alone.then_some(pass) }
+            })
             .collect();
-        let special =
-            |&entry: &EntryName| spec.of(entry).is_some_and(|spec| spec.accumulator.is_some());
-        if !entries.iter().any(special) {
-            return change("precision.accumulator", None);
-        }
-        let of_entry = |entry| change(&format!("{}.accumulator", section(entry)), Some(entry));
-        entries.into_iter().flat_map(of_entry).collect()
+        places.iter().flat_map(|place| change(&place.path(), place)).collect()
+    }
+}
+
+/// Where accumulators are stated: of one layer or of all, of one pass or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SummingPlace {
+    entry: Option<EntryName>,
+    pass: Option<Pass>,
+}
+
+impl SummingPlace {
+    /// Whether the accumulators of a command are stated here.
+    fn has(&self, command: &Command) -> bool {
+        self.entry.is_none_or(|entry| command.entry == entry)
+            && self.pass.is_none_or(|pass| command.pass == pass)
+    }
+
+    fn path(&self) -> String {
+        let section = self.entry.map_or_else(|| "precision".to_owned(), section);
+        let pass = self.pass.map_or_else(String::new, |pass| format!(".{pass}"));
+        format!("{section}.accumulator{pass}")
     }
 }
 
