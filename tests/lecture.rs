@@ -14,6 +14,7 @@ use systoliq_nn::{Answers, Batch, Golden, epoch_order, initial_weights};
 use systoliq_program::{Engine, EntryName, Reference, Role, Step, Store};
 use systoliq_run::{EngineKind, Prepared};
 use systoliq_study::Report;
+use systoliq_study::swamping::{floor_bias, nearest_stalls, stochastic_excess};
 
 /// A table of docs/lecture.md, line by line.
 struct Table(Vec<String>);
@@ -445,7 +446,8 @@ fn narrow_master(rate: &str, frac: i32, rounding: &str, formula: f64, table: &mu
 fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
     let mut table = Table::new("| master | μ | rounding | formula | bias | E[e²] | stalled |");
     for (rate, frac) in [("0.02", 8), ("0.01", 8), ("0.01", 10)] {
-        let formula = -(-f64::from(frac)).exp2() / (2.0 * rate.parse::<f64>().expect("a rate"));
+        let step = (-f64::from(frac)).exp2();
+        let formula = floor_bias(step, rate.parse().expect("a rate"));
         let found = narrow_master(rate, frac, "floor", formula, &mut table);
         let case = format!("Q2.{frac}, μ = {rate}: {} against {formula}", found.bias);
         assert!((found.bias / formula - 1.0).abs() < 0.05, "{case}");
@@ -455,6 +457,36 @@ fn floor_of_a_narrow_master_biases_the_taps_by_half_an_ulp_over_the_rate() {
         assert!(unbiased.bias.abs() < 0.005, "{}", unbiased.bias);
     }
     table.check();
+}
+
+/// Stochastic rounding adds a variance to every update, which the formula sums up; nearest loses what is below
+/// half an ulp.
+#[test]
+fn noise_of_a_narrow_master_is_what_the_formula_says() {
+    let mut table = Table::new("| master | μ | E[e²] | formula | float |");
+    let mut unread = Table::new("| master | μ | rounding | formula | bias | E[e²] | stalled |");
+    for (rate, frac, within) in
+        [("0.02", 8, 0.03), ("0.01", 8, 0.03), ("0.01", 10, 0.03), ("0.01", 4, 0.1)]
+    {
+        let system = System::of(&narrow(rate, frac, "stochastic"));
+        let float = system.theory(0.0, 10_000);
+        let step = (-f64::from(frac)).exp2();
+        let excess = stochastic_excess(system.taps.len(), system.rate, step, float);
+        let found = narrow_master(rate, frac, "stochastic", 0.0, &mut unread);
+        let formula = float + excess;
+        let case = format!("Q2.{frac}, μ = {rate}: {} against {formula}", found.square);
+        assert!((found.square / formula - 1.0).abs() < within, "{case}");
+        table.line(format!(
+            "| Q2.{frac} | {rate} | {:.4} | {formula:.4} | {float:.4} |",
+            found.square
+        ));
+    }
+    table.check();
+    let step = (-8_f64).exp2();
+    let stalled = narrow_master("0.01", 8, "nearest-even", 0.0, &mut unread);
+    let formula = nearest_stalls(step, 0.01, stalled.square);
+    assert!((stalled.stalled_rate - formula).abs() < 0.03, "{} {formula}", stalled.stalled_rate);
+    assert_eq!(floor_bias(step, 0.02), -0.09765625);
 }
 
 /// Nearest-even loses every update below half an ulp. With `|μ·e·x|` far below that, the taps stop

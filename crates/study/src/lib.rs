@@ -16,6 +16,7 @@ pub mod panel;
 pub mod precision;
 pub mod report;
 pub mod savings;
+pub mod swamping;
 pub mod workload;
 
 pub use report::Report;
