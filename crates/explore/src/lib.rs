@@ -34,8 +34,9 @@ pub use record::{
     Found, FoundTensor, GiveUp, Initial, LearningCurves, Line, RunOutcome, Scores, Stopped,
 };
 pub use search::{
-    FoundPlan, FoundWidth, HeldBack, How, NothingWithin, Place, PlanVerdict, Search, SearchEvent,
-    SearchReport, SearchSpec, SearchStep, Start, StartName, Trainings, WidthChange,
+    FoundPlan, FoundWidth, HeldBack, How, NoiseForecast, NothingWithin, Place, PlanVerdict, Search,
+    SearchEvent, SearchReport, SearchSpec, SearchStep, SpareBits, Start, StartName, Tightening,
+    TighteningReport, Trainings, TriedOffset, WidthChange, WidthClass,
 };
 pub use spec::{AxisSpec, AxisValues, Bundle, Mode, Paths, Seeds, SweepSpec};
 pub use store::{Journal, Lines, RunStore};

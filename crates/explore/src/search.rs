@@ -21,6 +21,7 @@
 mod bench;
 mod descent;
 mod report;
+mod tighten;
 mod widths;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ use widths::Adjustable;
 pub use report::{
     FoundPlan, FoundWidth, HeldBack, How, NothingWithin, PlanVerdict, SearchReport, SearchStep,
     Trainings, WidthChange,
+};
+pub use tighten::{
+    NoiseForecast, SpareBits, Tightening, TighteningReport, TriedOffset, WidthClass,
 };
 pub use widths::Place;
 

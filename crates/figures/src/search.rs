@@ -201,7 +201,7 @@ fn widths(found: &FoundPlan) -> PageFigure {
     PageFigure {
         name: "widths".to_owned(),
         title: "Bits of the plan".to_owned(),
-        caption: "Bits of an element of each role, and of each layer's accumulators.".to_owned(),
+        caption: "Bits of an element of each role, and of each product's accumulators.".to_owned(),
         drawing: map.drawing(),
         table,
     }

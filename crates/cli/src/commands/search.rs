@@ -29,7 +29,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::run_folder::{FolderKind, RunFolder};
-use seeds::SeedsArgument;
+pub(super) use seeds::SeedsArgument;
 use systoliq_load::document::DocumentLayout;
 use systoliq_load::files::{self, read_text};
 

@@ -224,6 +224,16 @@ impl<'a> Bench<'a> {
         self.asked.len()
     }
 
+    /// What energy is counted in; nothing before a run is done.
+    pub(super) fn energy_unit(&self) -> Option<EnergyUnit> {
+        self.kind.map(|kind| kind.energy_unit)
+    }
+
+    /// The keys of all runs in the order in which they were first asked for.
+    pub(super) fn into_asked(self) -> Vec<RunKey> {
+        self.asked
+    }
+
     pub(super) fn margin(&self) -> f64 {
         self.spec.margin
     }

@@ -1,22 +1,20 @@
 //! The widths of an experiment, each of which can be lowered by itself.
 //!
-//! A width belongs to a role in a layer: to all tensors that `precision.layers.LAYER.ROLE` decides.
-//! Lowering it drops low bits: a format whose fraction bits are stated keeps its range, and a scale
-//! that follows the range goes on to.
-
-use std::collections::BTreeMap;
+//! A width belongs to a role in a layer: to all tensors that `precision.layers.LAYER.ROLE` decides; or to
+//! the accumulators of one of its products. Lowering it drops low bits: a format whose fraction bits are
+//! stated keeps its range, and a scale that follows the range goes on to. An accumulator that drops bits of
+//! its products keeps its range, too, and its lowest bit where only its operands are lowered. One that keeps
+//! all loses range.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use systoliq_fxp::Scale;
-use systoliq_program::{EntryName, Role, TensorDecl, TensorPlan};
+use systoliq_program::spec::AccumulatorSettings;
+use systoliq_program::{EntryName, Pass, Program, Role, TensorDecl, TensorPlan};
 use systoliq_run::{Error, Experiment, Prepared, path};
 
 /// The fewest bits that are tried.
 const BITS_MIN: u32 = 2;
-
-/// What accumulators have in the place of a role.
-const ACCUMULATOR: &str = "accumulator";
 
 /// What has a width of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,8 +22,31 @@ const ACCUMULATOR: &str = "accumulator";
 pub struct Place {
     /// The layer with weights, from 0.
     pub layer: usize,
-    /// The role as the `precision` section names it, or `accumulator`.
+    /// The role as the `precision` section names it; or `accumulator.PASS`.
     pub role: String,
+}
+
+impl Place {
+    /// That of the accumulators of a pass.
+    fn of_sums(layer: usize, pass: Pass) -> Self {
+        Self { layer, role: format!("accumulator.{pass}") }
+    }
+
+    /// That of a tensor that a product reads.
+    fn of_operand(decl: &TensorDecl) -> Option<Self> {
+        let role = if decl.role == Role::Master { Role::Weights } else { decl.role };
+        Some(Self { layer: decl.entry.number()?, role: role.name().to_owned() })
+    }
+
+    /// Whether it is one of accumulators.
+    pub(super) fn is_sums(&self) -> bool {
+        AccumulatorSettings::PASSES.into_iter().any(|pass| self.is_sums_of(pass))
+    }
+
+    /// Whether it is that of the accumulators of a pass.
+    pub(super) fn is_sums_of(&self, pass: Pass) -> bool {
+        self.role.strip_prefix("accumulator.") == Some(pass.name())
+    }
 }
 
 /// One width of an experiment.
@@ -36,6 +57,17 @@ struct Width {
     bits: u32,
     /// The fraction bits that go with them, if they have to be stated with fewer bits.
     frac: Option<i32>,
+    /// Of accumulators that drop bits.
+    dropped: Option<DroppedBits>,
+}
+
+/// The bits of its products that an accumulator drops.
+#[derive(Clone, Debug, PartialEq)]
+struct DroppedBits {
+    /// How many.
+    drop: u32,
+    /// Whose products they are.
+    operands: [Option<Place>; 2],
 }
 
 /// An experiment whose widths can be lowered.
@@ -46,9 +78,8 @@ pub(super) struct Adjustable {
 }
 
 impl Adjustable {
-    /// The widths of every tensor of a step and of every layer's accumulators, in the order of the
-    /// program; of accumulators that differ within a layer, the widest. Weights have a width also where
-    /// they are the master, as they have one format.
+    /// The widths of every tensor of a step and of the accumulators of every product, in the order of the
+    /// program. Weights have a width also where they are the master, as they have one format.
     ///
     /// # Errors
     ///
@@ -64,22 +95,12 @@ impl Adjustable {
                 let place = Place { layer, role: role.name().to_owned() };
                 if widths.iter().all(|width| width.place != place) {
                     let plan = plan_of(&prepared, &place).expect("a tensor of the program");
-                    widths.push(Width { place, bits: plan.format.bits(), frac: None });
+                    let bits = plan.format.bits();
+                    widths.push(Width { place, bits, frac: None, dropped: None });
                 }
             }
         }
-        let mut sums = BTreeMap::new();
-        for command in &prepared.program.commands {
-            let accumulator = command.operation.accumulator();
-            if let (Some(accumulator), Some(layer)) = (accumulator, command.entry.number()) {
-                let bits = sums.entry(layer).or_insert(0);
-                *bits = accumulator.bits().max(*bits);
-            }
-        }
-        for (layer, bits) in sums {
-            let place = Place { layer, role: ACCUMULATOR.to_owned() };
-            widths.push(Width { place, bits, frac: None });
-        }
+        widths.extend(sums(&prepared.program));
         let json = serde_json::to_value(experiment).expect("an experiment can be written as JSON");
         let mut adjustable = Self { experiment: json, widths };
         for at in 0..adjustable.widths.len() {
@@ -132,22 +153,68 @@ impl Adjustable {
     fn lowered(&self, bits: &[u32]) -> Option<Experiment> {
         assert_eq!(bits.len(), self.widths.len(), "a number of bits for each width");
         let mut json = self.experiment.clone();
-        for (width, &bits) in self.widths.iter().zip(bits) {
-            if bits == width.bits {
-                continue;
-            }
+        for (at, width) in self.widths.iter().enumerate() {
             let Place { layer, role } = &width.place;
             let layer = layer.to_string();
+            let mut path = vec!["precision", "layers", &layer];
+            path.extend(role.split('.'));
             let mut put = |key: &str, value: Value| {
-                path::put(&mut json, &["precision", "layers", &layer, role, key], value).ok()
+                let path: Vec<&str> = path.iter().copied().chain([key]).collect();
+                path::put(&mut json, &path, value).ok()
             };
-            put("bits", json!(bits))?;
-            if let Some(frac) = width.frac {
-                put("frac", json!(frac + bits as i32 - width.bits as i32))?;
+            let (mut now, mut drop) = (bits[at], None);
+            if let Some(dropped) = &width.dropped {
+                (now, drop) = self.register(width, dropped, bits, now)?;
+            }
+            if now != width.bits {
+                put("bits", json!(now))?;
+                if let Some(frac) = width.frac {
+                    put("frac", json!(frac + now as i32 - width.bits as i32))?;
+                }
+            }
+            if let Some(drop) = drop {
+                put("drop", json!(drop))?;
             }
         }
         serde_json::from_value(json).ok()
     }
+
+    /// The bits of a register of so many, and what it drops if that differs, where operands have lost the low
+    /// bits that these widths say: its lowest bit stays, unless products end above it.
+    fn register(
+        &self,
+        width: &Width,
+        dropped: &DroppedBits,
+        bits: &[u32],
+        now: u32,
+    ) -> Option<(u32, Option<u32>)> {
+        let lost = |place: &Place| {
+            let at = self.widths.iter().position(|width| width.place == *place);
+            at.map_or(0, |at| i64::from(self.widths[at].bits) - i64::from(bits[at]))
+        };
+        let lost: i64 = dropped.operands.iter().flatten().map(lost).sum();
+        let drop = i64::from(dropped.drop) + i64::from(width.bits) - i64::from(now) - lost;
+        let now = u32::try_from(i64::from(now) + drop.min(0)).ok()?;
+        let drop = drop.max(0) as u32;
+        Some((now, (drop != dropped.drop).then_some(drop)))
+    }
+}
+
+/// The widths of the accumulators of every product.
+fn sums(program: &Program) -> impl Iterator<Item = Width> {
+    program.commands.iter().filter_map(|command| {
+        let (layer, product) = (command.entry.number()?, command.operation.product()?);
+        let accumulator = &product.accumulator;
+        let operands =
+            [product.a, product.b].map(|operand| Place::of_operand(program.tensor(operand.tensor)));
+        let drop = accumulator.dropped().filter(|&drop| drop > 0);
+        Some(Width {
+            place: Place::of_sums(layer, command.pass),
+            bits: accumulator.bits(),
+            frac: None,
+            dropped: drop.map(|drop| DroppedBits { drop, operands }),
+        })
+    })
 }
 
 /// The plan of the tensors at a place; nothing for accumulators.
@@ -163,6 +230,8 @@ fn plan_of(prepared: &Prepared, place: &Place) -> Option<TensorPlan> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn experiment(precision: Value) -> Experiment {
@@ -198,10 +267,16 @@ mod tests {
         let weights = prepared.plan.layers.iter().enumerate().map(|(layer, plan)| {
             ((place(layer, Role::Weights), format!("w{layer}")), format(&plan.weights))
         });
+        // Of registers that drop bits, the place of the top one above that of the operands'.
         let sums = prepared.program.all_writes().filter_map(|(_, write, command)| {
-            let place = Place { layer: number(command.entry), role: ACCUMULATOR.to_owned() };
-            let accumulator = command.operation.accumulator()?;
-            Some(((place, write.name.clone()), (accumulator.bits(), None)))
+            let product = command.operation.product()?;
+            let place = Place::of_sums(number(command.entry), command.pass);
+            let accumulator = &product.accumulator;
+            let bits = |id| prepared.program.tensor(id).plan.format.bits();
+            let products = bits(product.a.tensor) + bits(product.b.tensor);
+            let drop = accumulator.dropped().filter(|&drop| drop > 0);
+            let top = drop.map(|drop| (accumulator.bits() + drop) as i32 - products as i32);
+            Some(((place, write.name.clone()), (accumulator.bits(), top)))
         });
         tensors.chain(weights).chain(sums).collect()
     }
@@ -227,6 +302,8 @@ mod tests {
             json!({ "weights": "Q1.7", "residual": { "bits": 8 } }),
             json!({ "weights": "Q1.9", "master": "Q1.9", "accumulator": { "bits": 40 } }),
             json!({ "weights": "Q1.9", "master": "Q1.11", "accumulator": { "bits": 40 } }),
+            json!({ "weights": "Q1.9", "accumulator": {
+                "bits": 32, "forward": { "bits": 12, "drop": 9 }, "weight_gradient": { "drop": 12 } } }),
         ] {
             let experiment = experiment(precision.clone());
             let adjustable = Adjustable::new(&experiment).unwrap();
@@ -240,7 +317,7 @@ mod tests {
                     let place = adjustable.place(at);
                     let Some(narrowed) = adjustable.with_bits(&bits) else {
                         // Accumulators that no product of theirs fits are refused.
-                        assert_eq!(place.role, ACCUMULATOR, "{precision}");
+                        assert!(place.is_sums(), "{precision}");
                         continue;
                     };
                     for ((place_of, name), &(now, range)) in &formats(&narrowed) {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// How many, or which.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SeedsArgument {
+pub(crate) enum SeedsArgument {
     /// So many, from one on.
     Count(u64),
     /// These.
@@ -48,7 +48,7 @@ impl FromStr for SeedsArgument {
 
 impl SeedsArgument {
     /// Which they are; a number of them starts at `first`, if there is such a seed.
-    pub(super) fn from(&self, first: Option<u64>) -> Result<Vec<u64>, String> {
+    pub(crate) fn from(&self, first: Option<u64>) -> Result<Vec<u64>, String> {
         match self {
             Self::These(seeds) => Ok(seeds.clone()),
             Self::Count(count) => {
