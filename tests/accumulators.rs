@@ -105,4 +105,10 @@ fn reports_say_what_is_enough_and_what_overflowed() {
         row["safe_bits"].clone()
     };
     assert!(safe("y0").is_u64() && safe("z1").is_null() && safe("dz0").is_u64());
+    // Bits that are dropped of whatever products have do: four fewer, wherever scales move.
+    let dropped = rows(r#"{"bits": 40, "drop": 4}"#);
+    assert_eq!(dropped[0]["safe_bits"], 19);
+    for row in dropped.iter().filter(|row| row["output"] != "db0" && row["output"] != "db1") {
+        assert!(row["safe_bits"].is_u64(), "{row}");
+    }
 }

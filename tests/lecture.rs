@@ -485,7 +485,7 @@ fn noise_of_a_narrow_master_is_what_the_formula_says() {
     let step = (-8_f64).exp2();
     let stalled = narrow_master("0.01", 8, "nearest-even", 0.0, &mut unread);
     let formula = nearest_stalls(step, 0.01, stalled.square);
-    assert!((stalled.stalled_rate - formula).abs() < 0.03, "{} {formula}", stalled.stalled_rate);
+    assert!((stalled.stalled_rate - formula).abs() < 0.04, "{} {formula}", stalled.stalled_rate);
     assert_eq!(floor_bias(step, 0.02), -0.09765625);
 }
 

@@ -176,7 +176,16 @@ pub(crate) fn precision() -> Vec<Case> {
         precision(&["--sweep", "8"], &["--sweep", "expected A..B, two widths from 2 to 32"]),
         precision(&["--sweep", "1..4"], &["--sweep", "expected A..B"]),
         precision(&["--sweep", "5..4"], &["--sweep", "expected A..B"]),
-        precision(&["--sweep", "32..32"], &["plan: the sums of layer 0 need", "at most 64"]),
+        precision(&["--sweep", "32..32"], &["sweep: B_min 32 makes", "more than 32 bits"]),
+        precision(&["--head", "33"], &["--head", "33 is not in 0..=32"]),
+        precision(&["--sums", "up"], &["--sums", "nearest-even"]),
+        precision(&["--allocation", "equal"], &["--allocation", "joules"]),
+        precision(&["--seeds", "3"], &["--tighten"]),
+        precision(&["--resume"], &["--tighten"]),
+        precision(
+            &["--tighten", "spare", "--seeds", "0"],
+            &["--seeds", "expected a number from 1"],
+        ),
         precision(
             &["--set", "network.loss=mse"],
             &["network.loss: \"mse\" is the loss of a regression"],

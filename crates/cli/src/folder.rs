@@ -85,10 +85,11 @@ pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(folder)?.map(name).collect()
 }
 
-/// What says of a folder that it is of a sweep, a search or a run.
-const SIGNS: [(&str, &str); 4] = [
+/// What says of a folder that it is of a sweep, a search, a tightening or a run.
+const SIGNS: [(&str, &str); 5] = [
     ("sweep", "sweep.json"),
     ("search", "request.json"),
+    ("tightening", "plan-request.json"),
     ("run", "report.json"),
     ("run", "checkpoints"),
 ];

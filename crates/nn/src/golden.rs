@@ -36,7 +36,7 @@ pub use evaluation::{Evaluation, Predicted};
 pub use loss::{error, losses, softmax};
 pub use noise::NoiseGains;
 pub use observation::{
-    Extremes, LayerObservation, Observation, TensorSpread, largest_singular_value,
+    Extremes, LayerObservation, LayerOperands, Observation, TensorSpread, largest_singular_value,
 };
 pub use parameters::{LayerParameters, Parameters};
 pub use quantity::Quantity;

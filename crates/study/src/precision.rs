@@ -23,22 +23,28 @@ use systoliq_nn::{DataSet, Golden, Graph, Loss, Parameters, Part};
 use systoliq_run::{Error, Prepared};
 
 pub mod backward;
+mod batch_noise;
 pub mod cost;
 mod float_run;
 pub mod forward;
 mod grid;
 pub mod measure;
 pub mod plan;
+pub mod pricing;
 mod report;
+pub mod sums;
 
 pub use backward::BackwardGrids;
+pub use batch_noise::GradientNoise;
 pub use cost::{Complexity, LayerCost};
 pub use float_run::FloatRun;
 pub use forward::{Allocation, Assignment, ForwardTensor, Gain};
 pub use grid::Grid;
 pub use measure::Measured;
 pub use plan::PlannedTensor;
+pub use pricing::{PricedRounding, PricedSums};
 pub use report::{AssignmentReport, PrecisionReport, Requested, Trained};
+pub use sums::{PlannedSum, SumBudget};
 
 /// A part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,10 @@ pub struct Study<'a> {
     backward: Vec<BackwardGrids>,
     /// The decisions in floating point on the test part.
     decisions: Vec<u32>,
+    /// What accumulators may do.
+    sums: SumBudget,
+    /// Bits beyond `B_min` of each tensor where joules are balanced.
+    joule_offsets: Vec<u32>,
 }
 
 impl<'a> Study<'a> {
@@ -142,7 +152,27 @@ impl<'a> Study<'a> {
         let decisions = decisions
             .flat_map(|batch| Golden::<f64>::decisions(&golden.outputs(&batch.inputs)))
             .collect();
-        Ok(Self { prepared, data, run, golden, tensors, gains, test_gains, backward, decisions })
+        let (sums, joule_offsets) = (SumBudget::default(), vec![0; tensors.len()]);
+        let mut study = Self {
+            prepared,
+            data,
+            run,
+            golden,
+            tensors,
+            gains,
+            test_gains,
+            backward,
+            decisions,
+            sums,
+            joule_offsets,
+        };
+        study.joule_offsets = study.weighed()?;
+        Ok(study)
+    }
+
+    /// The same with other accumulators.
+    pub fn with_sums(self, sums: SumBudget) -> Self {
+        Self { sums, ..self }
     }
 
     /// The tensors of the forward pass: of each layer what it reads and its weights, and the logits.

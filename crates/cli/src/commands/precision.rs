@@ -1,18 +1,22 @@
 //! `systoliq precision`: bit widths by analysis, from one run in floating point.
 
 mod summary;
+mod tighten;
 
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
+use systoliq_explore::TighteningReport;
+use systoliq_fxp::Rounding;
 use systoliq_nn::DataSet;
 use systoliq_program::PrecisionSpec;
 use systoliq_run::trainer::Conduct;
 use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
 use systoliq_study::precision::{
-    Allocation, DataPart, FloatRun, PrecisionReport, Requested, Study, Trained,
+    Allocation, DataPart, FloatRun, PrecisionReport, Requested, Study, SumBudget, Trained,
 };
 
 use super::train::progress_bar;
@@ -20,6 +24,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::load::{ExperimentArguments, Loaded};
 use crate::whole::{check_place, write_whole};
+use tighten::TightenArguments;
 
 /// The largest bound of the mismatch, unless told.
 const MISMATCH: f64 = 0.01;
@@ -35,6 +40,8 @@ Examples:
   systoliq precision models/digits-mlp.json
   systoliq precision models/digits-mlp.json --mismatch 0.001 --train --json
   systoliq precision models/digits-mlp.json --out plan.json
+  systoliq precision models/digits-mlp.json --sums floor --allocation joules --out plan.json
+  systoliq precision models/digits-mlp.json --tighten spare
   systoliq train models/digits-mlp.json --set precision=plan.json --seeds 10
   systoliq precision models/mnist-mlp.json --set dataset.dir=/data/mnist --sweep 3..8")]
 pub struct PrecisionCommand {
@@ -58,9 +65,24 @@ pub struct PrecisionCommand {
     #[arg(long, value_name = "A..B", value_parser = widths)]
     sweep: Option<RangeInclusive<u32>>,
 
+    /// How the widths of the forward pass of the plan are shared out.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "balanced")]
+    allocation: AllocationName,
+
+    /// How products are rounded before accumulators add them; none: all of their bits are kept.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "nearest-even")]
+    sums: SumRounding,
+
+    /// Bits of an accumulator's range above the deviation of its sums, rounded up to a power of two.
+    #[arg(long, value_name = "BITS", default_value_t = SumBudget::default().head, value_parser = clap::value_parser!(u32).range(0..=32))]
+    head: u32,
+
     /// Also trains with the plan, beside the golden model.
     #[arg(long)]
     train: bool,
+
+    #[command(flatten)]
+    tighten: TightenArguments,
 
     /// Writes the plan: the precision section of an experiment, as JSON.
     #[arg(long, value_name = "FILE")]
@@ -69,6 +91,60 @@ pub struct PrecisionCommand {
     /// Prints JSON instead of tables.
     #[arg(long)]
     json: bool,
+}
+
+/// Allocations by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AllocationName {
+    /// Every tensor adds about the same noise.
+    Balanced,
+    /// Every tensor has the same width.
+    Uniform,
+    /// Every tensor's last bit lowers the bound by about the same for each joule.
+    Joules,
+}
+
+/// Roundings of products by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SumRounding {
+    /// To the nearest, ties to even.
+    NearestEven,
+    /// Up with a probability equal to the part dropped.
+    Stochastic,
+    /// Towards minus infinity.
+    Floor,
+    /// Not at all.
+    None,
+}
+
+impl PrecisionCommand {
+    fn allocation(&self) -> Allocation {
+        match self.allocation {
+            AllocationName::Balanced => Allocation::Balanced,
+            AllocationName::Uniform => Allocation::Uniform,
+            AllocationName::Joules => Allocation::Joules,
+        }
+    }
+
+    fn budget(&self) -> SumBudget {
+        let rounding = match self.sums {
+            SumRounding::NearestEven => Some(Rounding::NearestEven),
+            SumRounding::Stochastic => Some(Rounding::Stochastic),
+            SumRounding::Floor => Some(Rounding::Floor),
+            SumRounding::None => None,
+        };
+        SumBudget { head: self.head, rounding, ..SumBudget::default() }
+    }
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct PrecisionFound<'a> {
+    #[serde(flatten)]
+    report: &'a PrecisionReport,
+    /// What the plan has to spare, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tightened: Option<&'a TighteningReport>,
 }
 
 /// The parts of the data by name.
@@ -101,9 +177,11 @@ impl PrecisionCommand {
         };
         let samples = part.of(&data).len().min(self.samples.get() as usize);
         let study = Study::new(prepared, &data, run, part, samples).map_err(refused)?;
-        let requested = Requested { mismatch: self.mismatch, part: part.name(), samples };
+        let sums = self.budget();
+        let study = study.with_sums(sums);
+        let requested = Requested { mismatch: self.mismatch, part: part.name(), samples, sums };
         let sweep = self.sweep.clone().into_iter().flatten();
-        let mut report = study.report(requested, sweep).map_err(refused)?;
+        let mut report = study.report(requested, self.allocation(), sweep).map_err(refused)?;
         loaded.warn(&data);
         if self.train {
             report.trained = Some(train(&loaded, &data, &report)?);
@@ -114,10 +192,14 @@ impl PrecisionCommand {
             let write = |file: &mut std::fs::File| std::io::Write::write_all(file, plan.as_bytes());
             write_whole(path, write).map_err(Failure::run)?;
         }
+        let tightened = self.tighten.run(&loaded, &study, &report)?;
         if self.json {
-            return Ok(serde_json::to_string_pretty(&report).map_err(Failure::run)? + "\n");
+            let found = PrecisionFound { report: &report, tightened: tightened.as_ref() };
+            return Ok(serde_json::to_string_pretty(&found).map_err(Failure::run)? + "\n");
         }
-        Ok(summary::summary(prepared, &report))
+        let tightened = tightened.iter().map(|found| format!("\n{}", tighten::summary(found)));
+        let unit = prepared.experiment.accelerator.profile().map_err(Failure::input)?.unit();
+        Ok(summary::summary(prepared, &report, unit) + &tightened.collect::<String>())
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a run in floating point shows of its tensors: how large they get, how widely their
 //! gradients spread, and how strongly noise in an error reaches the weight gradient.
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 
-use super::{Golden, Gradients, Real};
-use crate::graph::ValueId;
+use super::{Golden, Gradients, LayerParameters, Real};
+use crate::graph::{ValueId, WeightedLayer};
 use crate::network::{BatchGradient, Training};
 
 /// The weight of the past in the moving average of a tensor's variance.
@@ -76,6 +76,49 @@ impl TensorSpread {
     }
 }
 
+/// What the three products that train a layer read in one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerOperands {
+    /// `[batch, inputs]`.
+    pub inputs: Array2<f64>,
+    /// `[units, inputs]`.
+    pub weights: Array2<f64>,
+    /// `[units]`, in a layer with bias.
+    pub bias: Option<Array1<f64>>,
+    /// `[batch, units]`: gradients with respect to pre-activations, per sample.
+    pub gradients: Array2<f64>,
+}
+
+impl LayerOperands {
+    /// Of every layer with weights, in a step that `golden` is about to take.
+    pub fn of<F: Real>(golden: &Golden<F>, found: &Gradients<F>) -> Vec<Self> {
+        let layers = golden.graph().weighted().iter().zip(&golden.parameters().layers);
+        let of_layer = |(layer, parameters): (&WeightedLayer, &LayerParameters<F>)| Self {
+            inputs: found.values[layer.reads].mapv(Real::widen),
+            weights: parameters.weights.mapv(Real::widen),
+            bias: parameters.bias.as_ref().map(|bias| bias.mapv(Real::widen)),
+            gradients: found.gradients[layer.output].mapv(Real::widen),
+        };
+        layers.map(of_layer).collect()
+    }
+
+    /// The root of the mean square of what their sums come to: `X·Wᵀ + b`, `dZ·W` and, summed over the
+    /// batch, `dZᵀ·X`, or the sums of the rows of dZ where these are larger.
+    pub fn deviations(&self) -> [f64; 3] {
+        let Self { inputs: x, weights: w, bias, gradients: dz } = self;
+        let mut outputs = x.dot(&w.t());
+        bias.iter().for_each(|bias| outputs += bias);
+        let deviation = |sums: &[f64]| {
+            let squares: f64 = sums.iter().map(|sum| sum * sum).sum();
+            (squares / sums.len() as f64).sqrt()
+        };
+        let of_bias = bias.as_ref().map_or(0.0, |_| deviation(&dz.sum_axis(Axis(0)).to_vec()));
+        let [forward, input_gradient, weight_gradient] = [outputs, dz.dot(w), dz.t().dot(x)]
+            .map(|sums| deviation(&sums.into_iter().collect::<Vec<_>>()));
+        [forward, input_gradient, weight_gradient.max(of_bias)]
+    }
+}
+
 /// What a run showed of one layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LayerObservation {
@@ -94,6 +137,9 @@ pub struct LayerObservation {
     /// `λ`, the largest singular value of the Jacobian of `dW` with respect to `dZ`, its entries
     /// squared: independent noise of variance `v` in `dZ` is of variance `λ v` at most in `dW`.
     pub noise_gain: f64,
+    /// The largest of the [deviations](LayerOperands::deviations) of its sums in the steps that were looked
+    /// at closely.
+    pub sum_deviations: [f64; 3],
 }
 
 /// What a run showed of its tensors.
@@ -112,7 +158,8 @@ impl Observation {
     }
 
     /// Takes in a step that `golden` is about to take. `λ` is a matter of hundreds of products of
-    /// a matrix and a vector, so the caller says in which steps it is wanted.
+    /// a matrix and a vector, and sums are as much work as the step, so the caller says which steps are
+    /// looked at closely.
     ///
     /// # Panics
     ///
@@ -122,7 +169,7 @@ impl Observation {
         golden: &Golden<F>,
         found: &Gradients<F>,
         training: &Training,
-        with_noise_gain: bool,
+        closely: bool,
     ) {
         assert_eq!(self.layers.len(), found.parameters.layers.len(), "another network");
         self.see_parameters(golden);
@@ -137,9 +184,16 @@ impl Observation {
             ours.dz.see(&found.gradients[layer.output]);
             ours.dw.see(&gradient.weights);
             gradient.bias.iter().for_each(|db| ours.db.see(db));
-            if with_noise_gain {
+            if closely {
                 let squares = found.values[layer.reads].mapv(|x| (x.widen() / divisor).powi(2));
                 ours.noise_gain = ours.noise_gain.max(largest_singular_value(&squares));
+            }
+        }
+        if closely {
+            for (ours, operands) in self.layers.iter_mut().zip(LayerOperands::of(golden, found)) {
+                for (most, deviation) in ours.sum_deviations.iter_mut().zip(operands.deviations()) {
+                    *most = most.max(deviation);
+                }
             }
         }
     }
@@ -190,7 +244,7 @@ pub fn largest_singular_value(matrix: &Array2<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, array};
+    use ndarray::array;
 
     use super::*;
 
@@ -227,6 +281,22 @@ mod tests {
             reached <= gain * (1.0 + 1e-9) && reached > gain * (1.0 - 1e-5),
             "{reached} {gain}"
         );
+    }
+
+    #[test]
+    fn deviations_of_sums_are_those_of_all_three_products_and_of_the_bias() {
+        let operands = LayerOperands {
+            inputs: array![[1.0, 2.0], [3.0, 0.0]],
+            weights: array![[1.0, -1.0]],
+            bias: Some(array![0.5]),
+            gradients: array![[1.0], [-2.0]],
+        };
+        // Outputs −0.5 and 3.5; gradients (1, −1), (−2, 2); weight gradient 1 − 6 = −5 and 2, above the
+        // bias gradient −1.
+        let expected = [6.25_f64, 2.5, 14.5].map(f64::sqrt);
+        for (found, expected) in operands.deviations().into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
     }
 
     #[test]

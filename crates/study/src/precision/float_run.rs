@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use systoliq_nn::golden::{Observation, Real};
+use systoliq_nn::golden::{LayerOperands, Observation, Real};
 use systoliq_nn::{DataSet, Evaluation, Golden, GoldenPrecision, Graph, Parameters};
 
 use systoliq_run::{Error, Prepared};
@@ -14,9 +14,14 @@ pub struct FloatRun {
     pub parameters: Parameters<f64>,
     /// What was seen of every tensor.
     pub observation: Observation,
+    /// What products read in the first steps of the last epoch, layer by layer.
+    pub operands: Vec<Vec<LayerOperands>>,
     /// On the test part.
     pub test: Evaluation,
 }
+
+/// Steps of the last epoch whose operands are kept.
+const STEPS_KEPT: usize = 16;
 
 impl FloatRun {
     /// Trains the golden model of `prepared` with its own seed. `progress` is called after each
@@ -45,7 +50,7 @@ impl FloatRun {
         let (training, seed) = (&experiment.training, experiment.seed);
         let mut golden = Golden::<F>::new(graph, seed);
         let mut observation = Observation::new(graph.weighted().len());
-        let mut steps = 0;
+        let (mut steps, mut operands) = (0, Vec::new());
         for epoch in 0..training.epochs {
             let mut first = true;
             let Ok(loss) = golden.train_epoch_with(
@@ -54,9 +59,12 @@ impl FloatRun {
                 seed,
                 epoch,
                 |golden, _, gradients| {
-                    // The noise gain moves slowly: it is taken once an epoch.
+                    // The noise gain and sums move slowly: they are taken once an epoch.
                     observation.see(golden, gradients, training, first);
                     first = false;
+                    if epoch + 1 == training.epochs && operands.len() < STEPS_KEPT {
+                        operands.push(LayerOperands::of(golden, gradients));
+                    }
                     steps += 1;
                     progress(steps);
                     Ok::<_, Infallible>(())
@@ -68,7 +76,7 @@ impl FloatRun {
         }
         observation.see_parameters(&golden);
         let test = golden.evaluate(&data.test, training.batch);
-        Ok(Self { parameters: golden.parameters().cast(), observation, test })
+        Ok(Self { parameters: golden.parameters().cast(), observation, operands, test })
     }
 
     /// The trained network, in `f64`.

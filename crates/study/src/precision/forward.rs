@@ -56,6 +56,11 @@ impl ForwardTensor {
         Grid::of_bits(self.range_log2, bits, self.signed)
     }
 
+    /// What it adds to the bound with codes of no bits, without the samples of least margin.
+    pub(super) fn noise(&self) -> f64 {
+        self.step_square() * self.gain.trimmed_mean
+    }
+
     /// `D² · 4^bits`: what the square of the step would be with codes of no bits.
     fn step_square(&self) -> f64 {
         4_f64.powi(self.grid(0).step_log2)
@@ -71,6 +76,10 @@ pub enum Allocation {
     Balanced,
     /// Every tensor has `B_min` bits.
     Uniform,
+    /// A bit lowers the bound by the same for each joule that it takes: `B_l = B_min + round(log₂ √((D_l² E_l /
+    /// e_l) / least))`, `e_l` what one more bit of the tensor adds to the energy of a step on the experiment's
+    /// accelerator.
+    Joules,
 }
 
 /// The widths of the forward pass.
@@ -89,11 +98,12 @@ pub struct Assignment {
 impl Study<'_> {
     /// The widths with this `B_min`; `None` if a tensor would have more than 32 bits.
     pub fn assign(&self, allocation: Allocation, b_min: u32) -> Option<Assignment> {
-        let bits = |tensor: &ForwardTensor| match allocation {
+        let bits = |(tensor, &joules): (&ForwardTensor, &u32)| match allocation {
             Allocation::Balanced => b_min + tensor.offset,
             Allocation::Uniform => b_min,
+            Allocation::Joules => b_min + joules,
         };
-        let bits: Vec<u32> = self.tensors.iter().map(bits).collect();
+        let bits: Vec<u32> = self.tensors.iter().zip(&self.joule_offsets).map(bits).collect();
         if bits.iter().any(|&bits| bits > BITS_MAX) {
             return None;
         }
@@ -247,16 +257,23 @@ fn balance(tensors: &mut [ForwardTensor], gains: &Array2<f64>) -> Result<(), Err
         let sum: f64 = order.iter().map(|&(_, sample)| gains[(sample, at)]).sum();
         tensor.gain.trimmed_mean = sum / order.len() as f64;
     }
-    let noise = |tensor: &ForwardTensor| tensor.step_square() * tensor.gain.trimmed_mean;
-    let least =
-        tensors.iter().map(noise).filter(|&noise| noise > 0.0).fold(f64::INFINITY, f64::min);
-    for tensor in tensors {
-        let noise = noise(tensor);
-        // A tensor whose noise reaches nothing has the least width.
-        let offset = if noise > 0.0 { (0.5 * (noise / least).log2()).round() } else { 0.0 };
-        tensor.offset = offset as u32;
+    let noise: Vec<f64> = tensors.iter().map(ForwardTensor::noise).collect();
+    for (tensor, offset) in tensors.iter_mut().zip(offsets(&noise)) {
+        tensor.offset = offset;
     }
     Ok(())
+}
+
+/// The bits beyond the least with which all of these, a quarter of which each bit takes away, are about equal.
+pub(super) fn offsets(noise: &[f64]) -> Vec<u32> {
+    let positive = noise.iter().copied().filter(|&noise| noise > 0.0);
+    let least = positive.fold(f64::INFINITY, f64::min);
+    let offset = |&noise: &f64| match noise > 0.0 {
+        true => (0.5 * (noise / least).log2()).round() as u32,
+        // What reaches nothing has the least width.
+        false => 0,
+    };
+    noise.iter().map(offset).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {

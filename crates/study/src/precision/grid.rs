@@ -1,5 +1,6 @@
 //! Steps and ranges that are powers of two.
 
+use ndarray::Array2;
 use serde::Serialize;
 use systoliq_fxp::Format;
 
@@ -35,6 +36,14 @@ impl Grid {
     /// The number of bits of a code.
     pub fn bits(self) -> u32 {
         (self.range_log2 - self.step_log2 + i32::from(self.signed)) as u32
+    }
+
+    /// The codes nearest to values.
+    pub(super) fn codes(self, values: &Array2<f64>) -> Array2<i64> {
+        let low = if self.signed { -1 << (self.bits() - 1) } else { 0 };
+        let high = low + (1 << self.bits()) - 1;
+        let ulps = f64::from(-self.step_log2).exp2();
+        values.mapv(|value| ((value * ulps).round_ties_even() as i64).clamp(low, high))
     }
 
     /// As a format.

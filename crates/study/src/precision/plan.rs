@@ -6,9 +6,10 @@ use serde::Serialize;
 use systoliq_fxp::{Format, Rounding};
 use systoliq_nn::WeightedLayer;
 use systoliq_program::spec::{AccumulatorSettings, AsWritten, FromFormat, TensorSettings};
-use systoliq_program::{PrecisionSpec, Role};
+use systoliq_program::{Pass, PrecisionSpec, Role};
 
-use super::{Assignment, BackwardGrids, Grid, Study};
+use super::sums::OperandGrids;
+use super::{Assignment, BackwardGrids, Grid, PlannedSum, Study};
 use systoliq_run::Error;
 
 /// A tensor of the plan and why it has its format.
@@ -105,8 +106,17 @@ impl Study<'_> {
     ///
     /// # Errors
     ///
-    /// As [`planned`](Self::planned); or if an accumulator would need more than 64 bits.
+    /// As [`planned`](Self::planned).
     pub fn spec(&self, assignment: &Assignment) -> Result<PrecisionSpec, Error> {
+        self.spec_with(assignment, &self.planned_sums(assignment, self.sums)?)
+    }
+
+    /// The same with these accumulators.
+    pub(super) fn spec_with(
+        &self,
+        assignment: &Assignment,
+        sums: &[PlannedSum],
+    ) -> Result<PrecisionSpec, Error> {
         let planned = self.planned(assignment)?;
         let mut layers = BTreeMap::<usize, PrecisionSpec>::new();
         for tensor in &planned {
@@ -119,37 +129,37 @@ impl Study<'_> {
             let of_layer = layers.entry(tensor.layer).or_default();
             *role_of(of_layer, tensor.role) = Some(AsWritten(settings));
         }
-        for (layer, spec) in &mut layers {
-            let bits = self.accumulator_bits(assignment, *layer);
-            if bits > 64 {
-                let problem =
-                    format!("the sums of layer {layer} need {bits} bits: expected at most 64");
-                return Err(Error::at("plan", problem));
-            }
-            spec.accumulator = Some(AccumulatorSettings { bits: Some(bits), ..Default::default() });
+        for sum in sums {
+            let of_layer = layers.entry(sum.layer).or_default();
+            let settings = of_layer.accumulator.get_or_insert_default();
+            *product_of(settings, sum.pass) = Some(sum.settings().into());
         }
         Ok(PrecisionSpec { layers, ..PrecisionSpec::default() })
     }
 
-    /// The width with which none of a layer's sums can overflow: `B_A + B_B + ⌈log₂ K⌉`, and what
-    /// the bias adds to that; the largest of its products and of `db`.
-    pub fn accumulator_bits(&self, assignment: &Assignment, layer: usize) -> u32 {
-        let graph = &self.prepared.graph;
-        let WeightedLayer { dense, reads, .. } = graph.weighted()[layer];
-        let grid = |at: usize| self.tensors[at].grid(assignment.bits[at]);
-        let (x, w, dz) = (grid(2 * layer), grid(2 * layer + 1), self.backward[layer].gradients);
-        let (_, bias) = self.accumulated(assignment, layer, &self.backward[layer]);
-        let frac = -(x.step_log2 + w.step_log2);
-        let with_bias = dense.bias.then_some(bias.range_log2 + frac);
-        let forward = sum_bits(product_log2(x, w), dense.inputs, with_bias);
+    /// The width with which none of the sums of a layer's pass can overflow if nothing is dropped: `B_A + B_B +
+    /// ⌈log₂ K⌉`, and what the bias adds to that; with weight gradients also for `db`.
+    pub(super) fn exact_bits(&self, assignment: &Assignment, layer: usize, pass: Pass) -> u32 {
+        let WeightedLayer { dense, .. } = self.prepared.graph.weighted()[layer];
+        let OperandGrids { inputs: x, weights: w, gradients: dz, .. } =
+            self.operand_grids(assignment, layer);
         let batch = self.prepared.experiment.training.batch;
-        let weight_gradient = sum_bits(product_log2(dz, x), batch, None);
-        // dZ on its own, with as many fraction bits as its products with X.
-        let alone = dz.bits() as i32 - 1 - x.step_log2;
-        let bias_gradient = if dense.bias { sum_bits(alone.max(0), batch, None) } else { 0 };
-        let input_gradient =
-            if graph.trains(reads) { sum_bits(product_log2(dz, w), dense.units, None) } else { 0 };
-        forward.max(weight_gradient).max(bias_gradient).max(input_gradient)
+        match pass {
+            Pass::Forward => {
+                let (_, bias) = self.accumulated(assignment, layer, &self.backward[layer]);
+                let frac = -(x.step_log2 + w.step_log2);
+                let with_bias = dense.bias.then_some(bias.range_log2 + frac);
+                sum_bits(product_log2(x, w), dense.inputs, with_bias)
+            }
+            Pass::InputGradient => sum_bits(product_log2(dz, w), dense.units, None),
+            Pass::WeightGradient => {
+                // dZ on its own, with as many fraction bits as its products with X.
+                let alone = dz.bits() as i32 - 1 - x.step_log2;
+                let bias = if dense.bias { sum_bits(alone.max(0), batch, None) } else { 0 };
+                sum_bits(product_log2(dz, x), batch, None).max(bias)
+            }
+            Pass::Update => unreachable!("an update sums nothing"),
+        }
     }
 }
 
@@ -164,6 +174,15 @@ fn sum_bits(term_log2: i32, terms: usize, bias_log2: Option<i32>) -> u32 {
     let power = |log2: i32| 1_u128 << log2.clamp(0, 100);
     let largest = power(term_log2) * terms as u128 + bias_log2.map_or(0, power);
     largest.next_power_of_two().ilog2() + 1
+}
+
+fn product_of(spec: &mut AccumulatorSettings, pass: Pass) -> &mut Option<Box<AccumulatorSettings>> {
+    match pass {
+        Pass::Forward => &mut spec.forward,
+        Pass::InputGradient => &mut spec.input_gradient,
+        Pass::WeightGradient => &mut spec.weight_gradient,
+        Pass::Update => unreachable!("an update sums nothing"),
+    }
 }
 
 fn role_of(spec: &mut PrecisionSpec, role: Role) -> &mut Option<AsWritten<TensorSettings>> {

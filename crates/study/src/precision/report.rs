@@ -1,11 +1,12 @@
 //! What a study found, as the command prints it in JSON.
 
 use serde::Serialize;
+use systoliq_energy::Picojoules;
 use systoliq_program::PrecisionSpec;
 
 use super::{
-    Allocation, Assignment, BackwardGrids, Complexity, Gain, LayerCost, Measured, PlannedTensor,
-    Study,
+    Allocation, Assignment, BackwardGrids, Complexity, Gain, LayerCost, Measured, PlannedSum,
+    PlannedTensor, PricedSums, Study, SumBudget,
 };
 use crate::drop::Judgement;
 use crate::report::judged;
@@ -21,6 +22,8 @@ pub struct Requested {
     pub part: &'static str,
     /// How many of its samples, from the first.
     pub samples: usize,
+    /// What accumulators may do to sums.
+    pub sums: SumBudget,
 }
 
 /// Everything a study found.
@@ -38,17 +41,23 @@ pub struct PrecisionReport {
     pub gains: Vec<GainReport>,
     /// What the backward pass of each layer needs.
     pub backward: Vec<BackwardGrids>,
-    /// The least balanced widths whose bound is small enough: the plan.
+    /// The least balanced widths whose bound is small enough.
     pub balanced: AssignmentReport,
     /// The least uniform widths whose bound is.
     pub uniform: AssignmentReport,
+    /// The least widths balanced in joules whose bound is.
+    pub joules: AssignmentReport,
+    /// Of which of these the plan is.
+    pub plan_of: Allocation,
     /// Other widths that were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<AssignmentReport>,
     /// Every tensor of the plan.
     pub planned: Vec<PlannedTensor>,
-    /// Bits with which no sum of a layer overflows.
-    pub accumulator_bits: Vec<u32>,
+    /// Every accumulator of the plan.
+    pub sums: Vec<PlannedSum>,
+    /// The same accumulators by how products are rounded, with what that takes.
+    pub roundings: Vec<PricedSums>,
     /// The plan, as an experiment's `precision` section.
     pub precision: PrecisionSpec,
     /// How the plan trains, if that was asked for.
@@ -87,6 +96,8 @@ pub struct AssignmentReport {
     pub cost: Vec<LayerCost>,
     /// What all of them cost.
     pub total_cost: Complexity,
+    /// Energy of a training step on a full batch with them.
+    pub step_energy_pj: Picojoules,
 }
 
 /// How a plan trains.
@@ -116,8 +127,8 @@ impl Trained {
 }
 
 impl Study<'_> {
-    /// The least widths under the bound, predicted, measured and written down; and both allocations
-    /// of every `B_min` in `sweep`.
+    /// The least widths of every allocation under the bound, predicted and measured; the plan of one of
+    /// them; and uniform and balanced widths of every `B_min` in `sweep`.
     ///
     /// # Errors
     ///
@@ -126,11 +137,13 @@ impl Study<'_> {
     pub fn report(
         &self,
         requested: Requested,
+        plan_of: Allocation,
         sweep: impl IntoIterator<Item = u32>,
     ) -> Result<PrecisionReport, Error> {
-        let [balanced, uniform] = [Allocation::Balanced, Allocation::Uniform]
-            .map(|allocation| self.smallest(allocation, requested.mismatch));
-        let (balanced, uniform) = (balanced?, uniform?);
+        let smallest = |allocation| self.smallest(allocation, requested.mismatch);
+        let plan = smallest(plan_of)?;
+        let [balanced, uniform, joules] =
+            [Allocation::Balanced, Allocation::Uniform, Allocation::Joules].map(smallest);
         let mut swept = Vec::new();
         for b_min in sweep {
             for allocation in [Allocation::Uniform, Allocation::Balanced] {
@@ -149,19 +162,21 @@ impl Study<'_> {
             gain: tensor.gain,
             offset: tensor.offset,
         });
-        let layers = 0..self.backward.len();
         Ok(PrecisionReport {
-            schema_version: 1,
+            schema_version: 2,
             experiment: self.prepared.experiment.clone(),
             requested,
             float_error_rate: self.run.test.error_rate().expect("a classifier"),
             gains: gains.collect(),
             backward: self.backward.clone(),
-            planned: self.planned(&balanced)?,
-            accumulator_bits: layers.map(|layer| self.accumulator_bits(&balanced, layer)).collect(),
-            precision: self.spec(&balanced)?,
-            balanced: self.judged(balanced)?,
-            uniform: self.judged(uniform)?,
+            planned: self.planned(&plan)?,
+            sums: self.planned_sums(&plan, self.sums)?,
+            roundings: self.priced_sums(&plan)?,
+            precision: self.spec(&plan)?,
+            balanced: self.judged(balanced?)?,
+            uniform: self.judged(uniform?)?,
+            joules: self.judged(joules?)?,
+            plan_of,
             sweep: swept,
             trained: None,
         })
@@ -176,6 +191,7 @@ impl Study<'_> {
             total_cost.storage_bits += layer.complexity.storage_bits;
         }
         Ok(AssignmentReport {
+            step_energy_pj: self.step_energy(&assignment)?,
             bound_on_test: self.bound_on_test(&assignment.bits),
             mismatch_rate: measured.mismatch(),
             error_rate: measured.error_rate(),

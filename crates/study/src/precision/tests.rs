@@ -2,7 +2,9 @@
 
 use systoliq_nn::golden::Observation;
 
+use super::sums::ProductError;
 use super::*;
+use systoliq_fxp::Rounding;
 use systoliq_run::Experiment;
 
 fn prepared(edit: impl Fn(&mut serde_json::Value)) -> Prepared {
@@ -170,7 +172,7 @@ fn the_smallest_widths_are_those_before_which_the_bound_is_too_large() {
 }
 
 #[test]
-fn plans_are_sections_that_resolve_and_whose_sums_cannot_overflow() {
+fn plans_are_sections_that_resolve_and_whose_sums_keep_their_budget() {
     let prepared = prepared(|_| {});
     let data = data(&prepared);
     let study = study(&prepared, &data);
@@ -198,8 +200,47 @@ fn plans_are_sections_that_resolve_and_whose_sums_cannot_overflow() {
             let shift = frac(gemm.a.tensor) + frac(gemm.b.tensor) - frac(bias);
             largest += if shift < 0 { ends(bias) >> -shift } else { ends(bias) << shift } + 1;
         }
-        assert!(largest < 1 << (gemm.accumulator.bits() - 1), "{}: {largest}", write.name);
+        let layer = command.entry.number().unwrap();
+        let sums = study.planned_sums(&assignment, SumBudget::default()).unwrap();
+        let sum = sums.iter().find(|sum| (sum.layer, sum.pass) == (layer, command.pass)).unwrap();
+        assert!(largest < 1 << (sum.bits_exact - 1), "{}: {largest}", write.name);
+        let found = (gemm.accumulator.bits(), gemm.accumulator.dropped());
+        assert_eq!(found, (sum.bits, Some(sum.drop)), "{}", write.name);
+        let holds_all = sum.bits + sum.drop >= sum.bits_exact;
+        assert!(sum.noise <= 1.0 && (sum.head >= 2.0 || holds_all), "{sum:?}");
+        // One more dropped is beyond the budget.
+        let sampled = study.sampled(&assignment, layer, command.pass);
+        let power = |drop| sampled.error(sum.rounding, drop).of_sum(sampled.terms());
+        let one_more = sum.noise * power(sum.drop + 1);
+        assert!(sum.drop == 0 || one_more > power(sum.drop), "{sum:?}");
     }
+}
+
+/// Uniform bits, all alike: the sums of their errors are those of the formulas.
+#[test]
+fn errors_of_products_with_uniform_low_bits_are_those_of_the_formulas() {
+    for drop in [1, 2, 3, 8, 12] {
+        let products: Vec<i64> = (-(1 << 14)..1 << 14).collect();
+        let step = f64::from(1 << drop);
+        for rounding in Rounding::ALL {
+            let found = ProductError::of_products(rounding, drop, &products);
+            let formula = ProductError::uniform(rounding, drop);
+            // Of 2^drop equally likely residues, which begin at 0, not of a continuum.
+            assert!(
+                (found.mean - formula.mean).abs() <= 0.5 + 1e-9,
+                "{rounding:?} {drop} {found:?}"
+            );
+            let close = (found.square - formula.square).abs() <= 0.51 * step;
+            assert!(close, "{rounding:?} {drop} {found:?} {formula:?}");
+        }
+    }
+    // Nothing but multiples of what is dropped: no error; and a tie, which rounds up as often as down.
+    for rounding in Rounding::ALL {
+        let none = ProductError::of_products(rounding, 3, &[8, -16, 64]);
+        assert_eq!(none, ProductError::default(), "{rounding:?}");
+    }
+    let ties = ProductError::of_products(Rounding::NearestEven, 3, &[4, 12, -4, -12]);
+    assert_eq!(ties, ProductError { mean: 0.0, square: 16.0 });
 }
 
 #[test]

@@ -1,29 +1,24 @@
 //! What a study found, in tables.
 
-use std::fmt::Write as _;
-
+use systoliq_energy::EnergyUnit;
 use systoliq_run::Prepared;
 use systoliq_study::drop::words;
-use systoliq_study::precision::{AssignmentReport, PrecisionReport};
+use systoliq_study::precision::{AssignmentReport, PrecisionReport, PricedRounding};
 
-use crate::commands::table::{Columns, grouped};
+use crate::commands::check::word;
+use crate::commands::table::{Columns, grouped, joules};
 use crate::failure::one_line;
 
-/// Appends a line.
-macro_rules! line {
-    ($text:expr, $($format:tt)*) => {
-        writeln!($text, $($format)*).expect("writing to a string")
-    };
-}
-
 /// The tables of a study.
-pub(super) fn summary(prepared: &Prepared, report: &PrecisionReport) -> String {
+pub(super) fn summary(prepared: &Prepared, report: &PrecisionReport, unit: EnergyUnit) -> String {
     let tables = [
         heading(prepared, report),
         gains(report),
-        assignments(report),
+        assignments(report, unit),
         costs(report),
         plan(report),
+        sums(report),
+        roundings(report, unit),
         trained(report),
     ];
     tables.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
@@ -66,7 +61,7 @@ fn gains(report: &PrecisionReport) -> String {
     )
 }
 
-fn assignments(report: &PrecisionReport) -> String {
+fn assignments(report: &PrecisionReport, unit: EnergyUnit) -> String {
     let names = [
         "widths",
         "B_min",
@@ -76,10 +71,12 @@ fn assignments(report: &PrecisionReport) -> String {
         "error",
         "full adders",
         "storage bits",
+        "step",
         "bits",
     ];
     let mut table = Columns::new(&names);
-    for of in [&report.balanced, &report.uniform].into_iter().chain(&report.sweep) {
+    let least = [&report.balanced, &report.uniform, &report.joules];
+    for of in least.into_iter().chain(&report.sweep) {
         let bits: Vec<String> = of.assignment.bits.iter().map(u32::to_string).collect();
         table.line([
             format!("{:?}", of.assignment.allocation).to_lowercase(),
@@ -90,13 +87,14 @@ fn assignments(report: &PrecisionReport) -> String {
             percent(of.error_rate),
             grouped(of.total_cost.full_adders),
             grouped(of.total_cost.storage_bits),
+            joules(of.step_energy_pj, unit),
             bits.join(" "),
         ]);
     }
     let names: Vec<&str> = report.gains.iter().map(|tensor| tensor.name.as_str()).collect();
     format!(
         "{} the least widths whose bound is at most {}{}; bits of {}\n \
-         mismatch and error: trained weights in integers, on {} test samples\n",
+         mismatch and error: trained weights in integers, on {} test samples; step: energy of a training step\n",
         table.text(),
         percent(report.requested.mismatch),
         if report.sweep.is_empty() { "" } else { ", and those asked for" },
@@ -146,12 +144,67 @@ fn plan(report: &PrecisionReport) -> String {
             tensor.criterion.to_owned(),
         ]);
     }
-    let mut text = table.text();
-    let widths = report.accumulator_bits.iter().enumerate();
-    let widths: Vec<String> =
-        widths.map(|(layer, bits)| format!("{bits} bits in layer {layer}")).collect();
-    line!(text, " sums cannot overflow with {}", widths.join(", "));
-    text
+    table.text()
+}
+
+fn sums(report: &PrecisionReport) -> String {
+    let names = [
+        "sums of",
+        "layer",
+        "terms",
+        "deviation",
+        "head",
+        "leaves",
+        "drop",
+        "rounding",
+        "noise",
+        "bits",
+        "exact",
+    ];
+    let mut table = Columns::new(&names);
+    for sum in &report.sums {
+        table.line([
+            sum.pass.name().replace('_', " "),
+            sum.layer.to_string(),
+            format!("{:.1}", sum.terms),
+            real(sum.deviation),
+            format!("{:.2}", sum.head),
+            real(sum.saturation),
+            sum.drop.to_string(),
+            word(&sum.rounding),
+            format!("{:.2}", sum.noise),
+            sum.bits.to_string(),
+            sum.bits_exact.to_string(),
+        ]);
+    }
+    format!(
+        "{} terms: products that are not zero; head: bits of the range above the deviation; leaves: how likely a \
+         Gaussian sum leaves it\n drop: low bits of a product that are not kept; noise: its power beside that of the \
+         result's conversion\n exact: bits with which nothing is dropped and no sum can overflow\n",
+        table.text()
+    )
+}
+
+/// What rounding in the PE costs beside the width that it saves.
+fn roundings(report: &PrecisionReport, unit: EnergyUnit) -> String {
+    let mut names = vec!["energy of".to_owned(), "layer".to_owned()];
+    let modes = report.roundings.first().into_iter().flat_map(|sum| &sum.roundings);
+    let name =
+        |of: &PricedRounding| of.rounding.map_or("nothing dropped".to_owned(), |mode| word(&mode));
+    names.extend(modes.map(name));
+    let mut table = Columns::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for sum in &report.roundings {
+        let cell = |of: &PricedRounding| {
+            format!("{} bits {}", of.bits, joules(of.energy_pj_per_mac, unit))
+        };
+        let first = [sum.pass.name().replace('_', " "), sum.layer.to_string()];
+        table.line(first.into_iter().chain(sum.roundings.iter().map(cell)));
+    }
+    format!(
+        "{} width of the accumulator, and energy of the product for each multiplication, memories included,\n \
+         with so much noise and range, by how products are rounded before they are added\n",
+        table.text()
+    )
 }
 
 fn trained(report: &PrecisionReport) -> String {
