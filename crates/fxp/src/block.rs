@@ -20,7 +20,7 @@ use crate::scale;
 use crate::shifts::SHIFT_MAX;
 use crate::statistics::{CHUNK, Products};
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Conversion, ConversionStatistics, Format, Lane, Raw, Tensor};
+use crate::{Conversion, ConversionStatistics, Converter, Format, Lane, Raw, Tensor};
 
 /// Which elements are neighbours in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -331,7 +331,7 @@ impl<R: Raw> Bands<'_, R> {
         let (mut least, mut most) = (vec![R::zero(); count], vec![R::zero(); count]);
         let mut shifts = vec![0; cols];
         let mut alike = BTreeMap::new();
-        let mut statistics = ConversionStatistics::default();
+        let mut converter = Converter::new(*conversion);
         let bands = values.chunks(rows * cols.max(1)).zip(codes.chunks_mut(rows * cols.max(1)));
         for (band, (raws, codes)) in bands.enumerate() {
             let ends = [&mut *least, &mut *most];
@@ -359,14 +359,13 @@ impl<R: Raw> Bands<'_, R> {
             }
             let lines = raws.chunks_exact(cols).zip(codes.chunks_exact_mut(cols));
             for (row, (raws, codes)) in (band * rows..).zip(lines) {
-                let elements = (raws, &*shifts);
-                let of_row = narrow::convert_each(conversion, row * cols, elements, codes);
-                statistics.merge(&of_row);
+                converter.write_each(row * cols, (raws, &*shifts), codes);
             }
             if conversion.squares {
                 self.gather(fracs, (raws, codes), &mut alike);
             }
         }
+        let mut statistics = converter.end();
         for (frac, mut alike) in alike {
             alike.add_up(self.bits());
             self.conversion.with_frac(frac).finish(&mut statistics, alike.products);

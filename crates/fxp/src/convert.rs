@@ -11,8 +11,11 @@ use crate::rounding::Wide;
 use crate::statistics::Products;
 use crate::{ConversionStatistics, Format, Lane, Rounding, Tensor, TensorPart, shift_right_round};
 
+mod converter;
 pub(crate) mod narrow;
 pub(crate) mod reals;
+
+pub use converter::Converter;
 
 /// What happens to a value outside the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -240,31 +243,9 @@ impl Conversion {
     ///
     /// If the tensor has another format, or there are not as many places.
     pub fn write<R: Raw>(&self, raws: &[R], into: TensorPart<'_>) -> ConversionStatistics {
-        self.write_within(narrow::longest(raws), raws, into)
-    }
-
-    /// The same of elements whose magnitudes have at most `longest` bits.
-    pub(crate) fn write_within<R: Raw>(
-        &self,
-        longest: u32,
-        raws: &[R],
-        into: TensorPart<'_>,
-    ) -> ConversionStatistics {
-        let first = self.first_place(&into, raws.len());
-        let bits = Bits::of(self, longest);
-        let numbers = narrow::numbers(first, raws.len());
-        with_part_codes!(into.into_codes(), |codes| match () {
-            _ if numbers && bits.fit(i32::BITS) => {
-                narrow::convert::<R, i32, _>(self, first as u64, raws, bits.longest, codes)
-            }
-            _ if numbers && bits.fit(i64::BITS) => {
-                narrow::convert::<R, i64, _>(self, first as u64, raws, bits.longest, codes)
-            }
-            _ => {
-                let raws = raws.iter().map(|&raw| i128::from(raw.into()));
-                self.convert_wide(first as u64, raws, codes)
-            }
-        })
+        let mut converter = Converter::new(*self);
+        converter.write(raws, into);
+        converter.end()
     }
 
     /// The first place of a part that so many elements fill.
@@ -314,28 +295,6 @@ impl Conversion {
                 }
             }
         });
-        self.finish(&mut statistics, products);
-        statistics
-    }
-
-    /// Converts 64-bit elements from position `first` on, each in 128 bits or, where these do not
-    /// suffice, in any number.
-    fn convert_wide<T: Lane>(
-        &self,
-        first: u64,
-        raws: impl Iterator<Item = i128>,
-        codes: &mut [T],
-    ) -> ConversionStatistics {
-        let mut statistics = ConversionStatistics::default();
-        let mut products = Products::default();
-        for (index, (raw, code)) in (first..).zip(raws.zip(codes)) {
-            let converted = self.convert(raw, index);
-            *code = T::from_code(converted.code);
-            statistics.count(converted);
-            if self.squares {
-                products.add(raw, converted.code);
-            }
-        }
         self.finish(&mut statistics, products);
         statistics
     }

@@ -39,7 +39,7 @@ pub use accumulator::{Accumulator, Adder, OverflowAt, Sum};
 pub use block::{Along, Blocks};
 pub use coded::CodedRows;
 pub use combination::Combination;
-pub use convert::{Conversion, Converted, Overflow, Raw};
+pub use convert::{Conversion, Converted, Converter, Overflow, Raw};
 pub use error::Error;
 pub use format::Format;
 pub use integer::ExactInteger;

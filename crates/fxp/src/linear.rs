@@ -8,9 +8,7 @@ use crate::part::with_part_codes;
 use crate::scale::Range as ValueRange;
 use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{
-    Combination, Conversion, ConversionStatistics, Lane, Multiplier, Tensor, TensorPart, with_codes,
-};
+use crate::{Combination, Converter, Lane, Multiplier, Tensor, TensorPart, with_codes};
 
 /// `Σ ±factor · tensor`, element by element, without rounding.
 ///
@@ -223,14 +221,17 @@ impl Exact<'_> {
         }
     }
 
-    /// Rounds every value once, as [`Combination::write`] does.
-    pub fn write(&self, conversion: &Conversion, into: TensorPart<'_>) -> ConversionStatistics {
+    /// Rounds every value once, as [`Combination::write`] does, and has the converter remember it.
+    pub fn write(&self, converter: &mut Converter, into: TensorPart<'_>) {
         match self {
             Self::Narrow { frac, bits, raws } => {
-                let conversion = Conversion { from_frac: *frac, ..*conversion };
-                conversion.write_within(*bits as u32, raws, into)
+                converter.take_from(*frac);
+                converter.write_within(*bits as u32, raws, into);
             }
-            Self::Wide(values) => values.write(conversion, into),
+            Self::Wide(values) => {
+                let beside = values.write(converter.conversion(), into);
+                converter.add(&beside);
+            }
         }
     }
 }
@@ -241,7 +242,7 @@ mod tests {
     use systoliq_keyed_random::Key;
 
     use super::*;
-    use crate::{Format, Overflow, Rounding};
+    use crate::{Conversion, Format, Overflow, Rounding};
 
     /// Bits, fraction bits and whether it is signed; the power of its factor; whether it is taken away.
     type DrawnTerm = ((u32, i32, bool), f64, bool);
@@ -296,7 +297,9 @@ mod tests {
                 squares: true,
             };
             let mut written = [0, 1].map(|_| Tensor::zeros(conversion.to, 8, 10));
-            let counted = found.write(&conversion, written[0].whole_mut().at(places.clone()));
+            let mut converter = Converter::new(conversion);
+            found.write(&mut converter, written[0].whole_mut().at(places.clone()));
+            let counted = converter.end();
             let into = written[1].whole_mut();
             prop_assert_eq!(counted, expected.write(&conversion, { into }.at(places.clone())));
             prop_assert_eq!(&written[0], &written[1]);

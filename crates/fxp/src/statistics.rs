@@ -228,7 +228,7 @@ impl ConversionStatistics {
 pub(crate) const CHUNK: usize = 1024;
 
 /// Sums over elements of the products of values `x` and codes `y`.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Products {
     pub(crate) xx: ExactInteger,
     pub(crate) xy: ExactInteger,
@@ -361,9 +361,11 @@ impl<R: Raw, T: Lane> VectorWork for Rounded<'_, R, T> {
     #[inline(always)]
     fn run(self) -> [i64; 3] {
         let (mut yy, mut ye, mut ee) = (0i64, 0i64, 0i64);
+        // What is checked is not made by vector units.
+        let dropped = self.dropped & 31;
         for (&x, &y) in self.raws.iter().zip(self.codes) {
             let (x, y): (i64, i64) = (x.into(), y.code());
-            let e = x - (y << self.dropped);
+            let e = x.wrapping_sub(y << dropped);
             yy = yy.wrapping_add(product(y, y));
             ye = ye.wrapping_add(product(y, e));
             ee = ee.wrapping_add(product(e, e));

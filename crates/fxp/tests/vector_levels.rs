@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use systoliq_fxp::vectors::{VectorLevel, VectorWork, limited_to, with_widest_vectors};
 use systoliq_fxp::{
-    Conversion, ConversionStatistics, Format, LinearForm, Multiplier, Overflow, Raw, Rounding,
-    Tensor,
+    Conversion, ConversionStatistics, Converter, Format, LinearForm, Multiplier, Overflow, Raw,
+    Rounding, Tensor,
 };
 use systoliq_keyed_random::Key;
 
@@ -107,8 +107,9 @@ fn linear_forms_are_the_same_at_every_level() {
                 let exact = LinearForm::new(&terms).at(0..count, &mut room);
                 let mut after = Tensor::zeros(weights.format(), 1, count);
                 let range = format!("{:?}", exact.range());
-                let statistics = exact.write(&conversion, after.whole_mut());
-                (after.to_codes(), statistics, range)
+                let mut converter = Converter::new(conversion);
+                exact.write(&mut converter, after.whole_mut());
+                (after.to_codes(), converter.end(), range)
             });
             seen += found.0.len();
         }

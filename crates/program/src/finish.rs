@@ -10,7 +10,8 @@ pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::scale::{Range, ends};
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, History, Multiplier, Raw, Scale, Tensor, TensorPart,
+    Along, Conversion, ConversionStatistics, Converter, History, Multiplier, Raw, Scale, Tensor,
+    TensorPart,
 };
 
 use crate::command::Program;
@@ -190,17 +191,15 @@ impl Exit {
         let (conversion, looks) = (&self.conversion, self.asks_range());
         let mut rest = self.copies[0].whole_mut();
         rest.take(self.left);
-        let part = |(count, work)| {
-            let into = rest.take(count);
-            let (left, gates) = (into.places().start, &self.gates[..]);
-            let statistics = ConversionStatistics::default();
-            (work, ExitPart { gates, conversion, looks, into, left, statistics, ends: None })
-        };
-        let parts = parts.into_iter().map(part).collect();
-        let done = workers.each(parts, |(work, mut part)| {
+        let gates = &self.gates[..];
+        let parts = parts.into_iter().map(|(count, work)| (work, rest.take(count))).collect();
+        let done = workers.each(parts, |(work, into)| {
+            let (left, end) = (into.places().start, into.places().end);
+            let converter = Converter::new(*conversion);
+            let mut part = ExitPart { gates, converter, looks, into, left, ends: None };
             let given = run(work, &mut part);
-            assert_eq!(part.left, part.into.places().end, "results of a part that have left");
-            (given, part.left, part.statistics, part.ends)
+            assert_eq!(part.left, end, "results of a part that have left");
+            (given, part.left, part.converter.end(), part.ends)
         });
         let mut all = Vec::with_capacity(done.len());
         for (given, left, statistics, ends) in done {
@@ -281,13 +280,12 @@ impl Exit {
 #[derive(Debug)]
 pub struct ExitPart<'e> {
     gates: &'e [Gate],
-    conversion: &'e Conversion,
+    converter: Converter,
     /// Whether the scale looks at their range.
     looks: bool,
     into: TensorPart<'e>,
     /// Before which place all have left.
     left: usize,
-    statistics: ConversionStatistics,
     /// The smallest and the largest value so far.
     ends: Option<(i64, i64)>,
 }
@@ -314,6 +312,6 @@ impl ExitPart<'_> {
         if self.looks {
             self.ends = union(self.ends, ends(values));
         }
-        self.statistics.merge(&self.conversion.write(values, self.into.at(places)));
+        self.converter.write(values, self.into.at(places));
     }
 }

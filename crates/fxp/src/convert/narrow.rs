@@ -3,7 +3,7 @@
 //! Elements go in chunks, through loops of their own: random words are drawn, values are scaled and rounded as integers of a
 //! type `W`, and what that gives is fitted as one of a type `M`, put into its lane, and multiplied for the sums of squares.
 
-use super::{Conversion, Overflow, Raw};
+use super::{Conversion, Converter, Overflow, Raw};
 use crate::shifts::{SHIFT_MAX, shifted, with_mode};
 use crate::statistics::{CHUNK, Products};
 use crate::vectors::{VectorWork, with_widest_vectors};
@@ -14,118 +14,139 @@ pub(crate) fn numbers(first: usize, count: usize) -> bool {
     first as u64 >> 32 == (first + count.max(1) - 1) as u64 >> 32
 }
 
-/// Converts elements from position `first` on whose scaled magnitude has at most three bits less than `W`, dropping 0
-/// to as many of them; the longest has `longest` bits unscaled. Their positions must be ones that
-/// [`numbers`] tells.
-pub(super) fn convert<R: Raw, W: Raw, T: Lane>(
-    conversion: &Conversion,
-    first: u64,
-    raws: &[R],
-    longest: u32,
-    codes: &mut [T],
-) -> ConversionStatistics {
-    // What a register of 32 bits holds of a rounded value tells all ends of a shorter format.
-    let narrow = conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS;
-    match (raws.len(), narrow) {
-        (..=FEW, true) => in_chunks::<R, W, i32, T, FEW>(conversion, first, raws, longest, codes),
-        (..=FEW, false) => in_chunks::<R, W, W, T, FEW>(conversion, first, raws, longest, codes),
-        (_, true) => in_chunks::<R, W, i32, T, CHUNK>(conversion, first, raws, longest, codes),
-        (_, false) => in_chunks::<R, W, W, T, CHUNK>(conversion, first, raws, longest, codes),
+/// Room for what is on its way through the loops.
+#[derive(Debug)]
+pub(super) struct Room {
+    words: [u32; CHUNK],
+    narrow: [i32; CHUNK],
+    wide: [i64; CHUNK],
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { words: [0; CHUNK], narrow: [0; CHUNK], wide: [0; CHUNK] }
     }
 }
 
-/// So few elements that clearing the room for more of them would take longer than their conversion.
-const FEW: usize = 64;
+/// Whether what a register of 32 bits holds of a rounded value tells all ends of the format.
+fn is_narrow(conversion: &Conversion) -> bool {
+    conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS
+}
 
-/// The same in chunks of `SIZE` elements.
-fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane, const SIZE: usize>(
-    conversion: &Conversion,
-    first: u64,
-    raws: &[R],
-    longest: u32,
-    codes: &mut [T],
-) -> ConversionStatistics {
-    let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
-    let mut products = Products::default();
-    let (mut words, mut rounded) = ([0; SIZE], [M::zero(); SIZE]);
-    // Where nothing is dropped, nothing is rounded.
-    let rounding = match conversion.shift() {
-        0 => Rounding::Floor,
-        _ => conversion.rounding,
-    };
-    for (at, (raws, codes)) in raws.chunks(SIZE).zip(codes.chunks_mut(SIZE)).enumerate() {
-        let (words, rounded) = (&mut words[..raws.len()], &mut rounded[..raws.len()]);
-        if rounding == Rounding::Stochastic {
-            with_widest_vectors(RandomWords {
-                conversion,
-                first: first + (at * SIZE) as u64,
-                words,
-            });
+impl Converter {
+    /// Converts elements from position `first` on whose scaled magnitude has at most three bits less than `W`, dropping 0
+    /// to as many of them; the longest has `longest` bits unscaled. Their positions must be ones that
+    /// [`numbers`] tells.
+    pub(super) fn narrow<R: Raw, W: Raw, T: Lane>(
+        &mut self,
+        first: u64,
+        raws: &[R],
+        longest: u32,
+        codes: &mut [T],
+    ) {
+        let Self { conversion, statistics, products, room: Room { words, narrow, wide } } = self;
+        let mut done = Done { conversion, statistics, products, words, longest };
+        match is_narrow(conversion) {
+            true => done.in_chunks::<R, W, i32, T>(first, raws, narrow, codes),
+            false => done.in_chunks::<R, W, i64, T>(first, raws, wide, codes),
         }
-        let zeros = with_widest_vectors(Round::<R, W, M> {
-            conversion,
-            rounding,
-            raws,
-            words,
-            rounded,
-            width: std::marker::PhantomData,
-        });
-        let counts = with_widest_vectors(Fit { conversion, rounded, codes });
-        statistics.add_counts(&counts, raws.len() as u64 - zeros);
-        if conversion.squares {
-            let shift = conversion.shift() as u32;
-            let fits = counts.overflowed == 0 && conversion.scale == 1;
-            if fits && Products::takes_rounded(longest, conversion.to.bits(), shift) {
-                products.add_rounded(raws, codes, shift);
-            } else {
-                products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+    }
+
+    /// Converts elements from position `first` on, each with a shift of its own, of at most [`SHIFT_MAX`] bits and, if it is
+    /// negative, no further than codes reach. Scaled magnitudes have at most [`BITS_OF_EACH`]; positions are ones that
+    /// [`numbers`] tells of from 0. Squares are not summed.
+    pub(crate) fn write_each<R: Raw, T: Lane>(
+        &mut self,
+        first: usize,
+        (raws, shifts): (&[R], &[i32]),
+        codes: &mut [T],
+    ) {
+        let Self { conversion, statistics, room, .. } = self;
+        debug_assert!(shifts.iter().all(|&shift| shift <= SHIFT_MAX));
+        let elements = (first as u32, raws, shifts);
+        match is_narrow(conversion) {
+            true => each_in_chunks(conversion, elements, &mut room.narrow, codes, statistics),
+            false => each_in_chunks(conversion, elements, &mut room.wide, codes, statistics),
+        }
+    }
+}
+
+/// What a conversion has done, and its words.
+struct Done<'a> {
+    conversion: &'a Conversion,
+    statistics: &'a mut ConversionStatistics,
+    products: &'a mut Products,
+    words: &'a mut [u32; CHUNK],
+    longest: u32,
+}
+
+impl Done<'_> {
+    fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane>(
+        &mut self,
+        first: u64,
+        raws: &[R],
+        rounded: &mut [M; CHUNK],
+        codes: &mut [T],
+    ) {
+        let Self { conversion, longest, .. } = *self;
+        // Where nothing is dropped, nothing is rounded.
+        let rounding = match conversion.shift() {
+            0 => Rounding::Floor,
+            _ => conversion.rounding,
+        };
+        let chunks = raws.chunks(CHUNK).zip(codes.chunks_mut(CHUNK));
+        for (first, (raws, codes)) in (first..).step_by(CHUNK).zip(chunks) {
+            let (words, rounded) = (&mut self.words[..raws.len()], &mut rounded[..raws.len()]);
+            if rounding == Rounding::Stochastic {
+                with_widest_vectors(RandomWords { conversion, first, words });
+            }
+            let zeros = with_widest_vectors(Round::<R, W, M> {
+                conversion,
+                rounding,
+                raws,
+                words,
+                rounded,
+                width: std::marker::PhantomData,
+            });
+            let counts = with_widest_vectors(Fit { conversion, rounded, codes });
+            self.statistics.add_counts(&counts, raws.len(), zeros);
+            if conversion.squares {
+                let shift = conversion.shift() as u32;
+                let fits = counts.overflowed == 0 && conversion.scale == 1;
+                if fits && Products::takes_rounded(longest, conversion.to.bits(), shift) {
+                    self.products.add_rounded(raws, codes, shift);
+                } else {
+                    self.products.add_chunk(raws, codes, [longest, conversion.to.bits()]);
+                }
             }
         }
     }
-    conversion.finish(&mut statistics, products);
-    statistics
 }
 
 /// The most bits of the magnitude of a scaled value with a shift of its own.
 pub(crate) const BITS_OF_EACH: u32 = 61;
 
-/// Converts elements from position `first` on, each with a shift of its own, of at most [`SHIFT_MAX`] bits and, if it is negative, no
-/// further than codes reach. Scaled magnitudes have at most [`BITS_OF_EACH`]; positions are ones that [`numbers`] tells of
-/// from 0. Squares are not summed.
-pub(crate) fn convert_each<R: Raw, T: Lane>(
-    conversion: &Conversion,
-    first: usize,
-    (raws, shifts): (&[R], &[i32]),
-    codes: &mut [T],
-) -> ConversionStatistics {
-    match conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS {
-        true => each_in_chunks::<R, i32, T>(conversion, first as u32, (raws, shifts), codes),
-        false => each_in_chunks::<R, i64, T>(conversion, first as u32, (raws, shifts), codes),
-    }
-}
-
 fn each_in_chunks<R: Raw, M: Raw, T: Lane>(
     conversion: &Conversion,
-    first: u32,
-    (raws, shifts): (&[R], &[i32]),
+    (first, raws, shifts): (u32, &[R], &[i32]),
+    rounded: &mut [M; CHUNK],
     codes: &mut [T],
-) -> ConversionStatistics {
-    let mut statistics = ConversionStatistics { elements: raws.len() as u64, ..Default::default() };
-    debug_assert!(shifts.iter().all(|&shift| shift <= SHIFT_MAX));
-    let mut rounded = [M::zero(); CHUNK];
+    statistics: &mut ConversionStatistics,
+) {
     let chunks = raws.chunks(CHUNK).zip(shifts.chunks(CHUNK)).zip(codes.chunks_mut(CHUNK));
     for (first, ((raws, shifts), codes)) in (first..).step_by(CHUNK).zip(chunks) {
         let rounded = &mut rounded[..raws.len()];
         let zeros = with_widest_vectors(RoundEach { conversion, first, raws, shifts, rounded });
         let counts = with_widest_vectors(Fit { conversion, rounded, codes });
-        statistics.add_counts(&counts, raws.len() as u64 - zeros);
+        statistics.add_counts(&counts, raws.len(), zeros);
     }
-    statistics
 }
 
 impl ConversionStatistics {
-    /// Adds what fitting elements did of which some were not zero. A zero stays one.
-    fn add_counts(&mut self, counts: &Counts, nonzero: u64) {
+    /// Adds what fitting elements did of which some were zeros. A zero stays one.
+    fn add_counts(&mut self, counts: &Counts, elements: usize, zeros: u64) {
+        let nonzero = elements as u64 - zeros;
+        self.elements += elements as u64;
         self.overflowed += counts.overflowed;
         self.beyond_half += counts.beyond_half;
         self.underflowed += nonzero - counts.nonzero;

@@ -1,6 +1,6 @@
 //! Real values as integers with common fraction bits: how they are converted, and in lanes.
 
-use super::{Conversion, bit_length};
+use super::{Conversion, Converter, bit_length};
 use crate::part::with_part_codes;
 use crate::real::decompose;
 use crate::vectors::{VectorWork, with_widest_vectors};
@@ -25,29 +25,29 @@ impl Conversion {
         assert_eq!(values.len(), rows * cols, "elements of a {rows} x {cols} tensor");
         if let Some(RealScale { scale, frac, bits }) = RealScale::of(values) {
             let zeros = zeros(bits, frac, self.to.frac());
-            let conversion = Self { from_frac: frac - zeros as i32, ..*self };
             let mut tensor = Tensor::zeros(self.to, rows, cols);
-            let (mut statistics, mut raws) = (ConversionStatistics::default(), [0; REALS]);
+            let mut converter = Converter::new(Self { from_frac: frac - zeros as i32, ..*self });
+            let mut raws = [0; REALS];
             for (at, values) in values.chunks(REALS).enumerate() {
                 let raws = &mut raws[..values.len()];
                 let scaled = raws.iter_mut().zip(values);
                 scaled.for_each(|(raw, &value)| *raw = ((value.into() * scale) as i64) >> zeros);
                 let places = at * REALS..at * REALS + raws.len();
-                statistics.merge(&conversion.write(raws, tensor.whole_mut().at(places)));
+                converter.write(raws, tensor.whole_mut().at(places));
             }
-            return (tensor, statistics);
+            return (tensor, converter.end());
         }
         let parts = values.iter().map(|&value| decompose(value.into()).expect("a finite value"));
-        let mut statistics = ConversionStatistics::default();
+        let mut converter = Converter::new(*self);
         let mut tensor = Tensor::zeros(self.to, rows, cols);
         with_part_codes!(tensor.whole_mut().into_codes(), |codes| {
             for (index, ((raw, from_frac), code)) in (0..).zip(parts.zip(codes)) {
-                let conversion = Self { from_frac, ..*self };
                 let (raw, code) = (std::iter::once(i128::from(raw)), std::slice::from_mut(code));
-                statistics.merge(&conversion.convert_wide(index, raw, code));
+                converter.take_from(from_frac);
+                converter.one_by_one(index, raw, code);
             }
         });
-        (tensor, statistics)
+        (tensor, converter.end())
     }
 }
 

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use systoliq_fxp::{
-    Change, Conversion, ConversionStatistics, Exact, LinearForm, Multiplier, Tensor, TensorPart,
-    UpdateStatistics,
+    Change, Conversion, ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Tensor,
+    TensorPart, UpdateStatistics,
 };
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
 use crate::engine::{Outcome, Written};
-use crate::store::exact::ElementStrips;
+use crate::store::exact::{ElementStrips, STRIP};
 use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
 
@@ -269,7 +269,9 @@ impl WeightDescent<'_> {
         strips: ElementStrips,
     ) -> (UpdateStatistics, ConversionStatistics, Option<ConversionStatistics>) {
         let mut update = UpdateStatistics::default();
-        let mut asked = vec![false; strips.at_once()];
+        let mut to_weights = Converter::new(*weights.conversion);
+        let mut to_residual = residual.as_ref().map(|part| Converter::new(*part.conversion));
+        let mut asked = [false; STRIP];
         strips.each(|places, room| {
             let asked = &mut asked[..places.len()];
             // What momentum lost to rounding was asked for, too.
@@ -278,14 +280,15 @@ impl WeightDescent<'_> {
                 None => self.asks.nonzero(places.clone(), room, asked),
             }
             let exact = self.exact.at(places.clone(), room);
-            let of_weights = weights.write(&exact, &places);
-            let of_residual = residual
-                .as_mut()
-                .map(|residual| residual.write(&exact.minus(&of_weights.1), &places));
+            let of_weights = weights.write(&mut to_weights, &exact, &places);
+            let of_residual = residual.as_mut().zip(to_residual.as_mut());
+            let of_residual = of_residual.map(|(residual, converter)| {
+                residual.write(converter, &exact.minus(&of_weights.1), &places)
+            });
             let of_residual = of_residual.as_ref().map(change);
             update.merge(&UpdateStatistics::of(asked, change(&of_weights), self.ends, of_residual));
         });
-        (update, weights.statistics, residual.map(|residual| residual.statistics))
+        (update, to_weights.end(), to_residual.map(Converter::end))
     }
 }
 
@@ -312,8 +315,7 @@ impl Destination {
     /// All of it, to be written in parts.
     fn parts<'d>(&'d mut self, store: &'d Store) -> DestinationPart<'d> {
         let (conversion, after) = (&self.conversion, self.after.whole_mut());
-        let statistics = ConversionStatistics::default();
-        DestinationPart { conversion, before: store.read(self.id), after, statistics }
+        DestinationPart { conversion, before: store.read(self.id), after }
     }
 
     fn end(self, store: &mut Store) -> Written {
@@ -328,19 +330,22 @@ struct DestinationPart<'d> {
     /// The tensor as it was.
     before: &'d Tensor,
     after: TensorPart<'d>,
-    statistics: ConversionStatistics,
 }
 
 impl<'d> DestinationPart<'d> {
     /// Takes off what is written first.
     fn take(&mut self, count: usize) -> Self {
-        Self { after: self.after.take(count), statistics: self.statistics.clone(), ..*self }
+        Self { after: self.after.take(count), ..*self }
     }
 
     /// Writes values at some places; gives the tensor as it was, and what is there.
-    fn write(&mut self, exact: &Exact<'_>, places: &Range<usize>) -> (&'d Tensor, TensorPart<'_>) {
-        let into = self.after.at(places.clone());
-        self.statistics.merge(&exact.write(self.conversion, into));
+    fn write(
+        &mut self,
+        converter: &mut Converter,
+        exact: &Exact<'_>,
+        places: &Range<usize>,
+    ) -> (&'d Tensor, TensorPart<'_>) {
+        exact.write(converter, self.after.at(places.clone()));
         (self.before, self.after.at(places.clone()))
     }
 }

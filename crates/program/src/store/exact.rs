@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use systoliq_fxp::{ConversionStatistics, Exact, LinearForm, Multiplier, Raw, Tensor, scale};
+use systoliq_fxp::{
+    ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Raw, Tensor, scale,
+};
 
 use super::{Occasion, Running, Store};
 use crate::engine::Written;
@@ -17,20 +19,16 @@ pub(crate) const STRIP: usize = 1 << 10;
 /// The fewest elements that it pays to have computed by a thread of their own.
 const THREAD_ELEMENTS: usize = 1 << 14;
 
-/// Some elements, and room for the values of a strip of them.
+/// Some elements, strip by strip.
 pub(crate) struct ElementStrips {
     places: Range<usize>,
-    room: Vec<i64>,
 }
 
 impl ElementStrips {
     /// So many elements, for each worker some.
     pub(crate) fn of(elements: usize, workers: &Workers) -> impl Iterator<Item = Self> {
         let cuts = workers.cut(elements, STRIP, THREAD_ELEMENTS);
-        cuts.into_iter().map(|places| {
-            let room = vec![0; places.len().min(STRIP)];
-            Self { places, room }
-        })
+        cuts.into_iter().map(|places| Self { places })
     }
 
     /// How many elements there are.
@@ -38,15 +36,11 @@ impl ElementStrips {
         self.places.len()
     }
 
-    /// How many a strip has at most.
-    pub(crate) fn at_once(&self) -> usize {
-        self.room.len()
-    }
-
-    /// Does something with the places of each strip, and with the room.
-    pub(crate) fn each(mut self, mut with: impl FnMut(Range<usize>, &mut [i64])) {
+    /// Does something with the places of each strip, and with room for their values.
+    pub(crate) fn each<R: Raw>(self, mut with: impl FnMut(Range<usize>, &mut [R])) {
+        let mut room = [R::zero(); STRIP];
         for places in in_strips(self.places, STRIP) {
-            with(places, &mut self.room);
+            with(places, &mut room);
         }
     }
 }
@@ -89,15 +83,15 @@ impl Store {
             (rest.take(strips.len()), answers, strips)
         });
         let counted = workers.each(parts.collect(), |(mut into, mut answers, strips)| {
-            let (mut statistics, from) = (ConversionStatistics::default(), into.places().start);
+            let (mut converter, from) = (Converter::new(conversion), into.places().start);
             strips.each(|places, room| {
                 let values = self.pass(edges, form.at(places.clone(), room), places.start);
-                statistics.merge(&values.write(&conversion, into.at(places.clone())));
+                values.write(&mut converter, into.at(places.clone()));
                 if let Some(answers) = &mut answers {
                     values.nonzero(&mut answers[places.start - from..places.end - from]);
                 }
             });
-            statistics
+            converter.end()
         });
         let mut statistics = ConversionStatistics::default();
         counted.iter().for_each(|counted| statistics.merge(counted));
@@ -160,14 +154,13 @@ impl Store {
 /// for their range.
 fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit, workers: &Workers) {
     if exit.waits() {
-        let mut room = vec![R::zero(); source.len().min(STRIP)];
+        let mut room = [R::zero(); STRIP];
         let strips = in_strips(0..source.len(), STRIP);
         strips.for_each(|places| exit.see(source.widen(places, &mut room)));
         exit.choose();
     }
     let parts = ElementStrips::of(source.len(), workers).map(|strips| (strips.len(), strips));
     exit.leave_in_parts(workers, parts.collect(), |strips, part| {
-        let mut room = vec![R::zero(); strips.at_once()];
-        strips.each(|places, _| part.leave(source.widen(places, &mut room)));
+        strips.each::<R>(|places, room| part.leave(source.widen(places, room)));
     });
 }
