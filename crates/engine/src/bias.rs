@@ -6,23 +6,26 @@ use systoliq_keyed_random::Key;
 use systoliq_program::GemmTask;
 use systoliq_program::view::Submatrix;
 
+use crate::lent::{Lent, ProductMemory};
+
 /// What is added to each output last, at the accumulators' fraction bits.
 pub(crate) enum Bias {
     /// The same in every row of C.
-    Columns(Vec<i64>),
+    Columns(Lent<i64>),
     /// Rounded anew for every output; `output` says where C lies in the whole output.
-    Drawn { codes: Vec<i64>, shift: u32, key: Key, output: Submatrix },
+    Drawn { codes: Lent<i64>, shift: u32, key: Key, output: Submatrix },
 }
 
 impl Bias {
     /// The bias of a GEMM, zeros if it has none; `None` where an element does not fit 62 bits.
-    pub(crate) fn new(task: &GemmTask<'_>) -> Option<Self> {
+    pub(crate) fn new(task: &GemmTask<'_>, memory: &ProductMemory) -> Option<Self> {
         let adder = &task.adder;
+        let mut codes = memory.wide.zeros(task.b.cols());
         let Some(bias) = task.bias else {
-            return Some(Self::Columns(vec![0; task.b.cols()]));
+            return Some(Self::Columns(codes));
         };
         let output = task.output;
-        let codes = bias.to_codes()[output.left..][..output.cols].to_vec();
+        bias.widen(output.left..output.left + output.cols, &mut codes);
         let shift = bias.format().frac() - adder.frac;
         if shift <= 0 {
             let magnitude = codes.iter().map(|code| code.unsigned_abs()).max().unwrap_or(0);
@@ -32,7 +35,8 @@ impl Bias {
                 return None;
             }
             let append = |code| if code == 0 { 0 } else { code << zeros };
-            return Some(Self::Columns(codes.into_iter().map(append).collect()));
+            codes.iter_mut().for_each(|code| *code = append(*code));
+            return Some(Self::Columns(codes));
         }
         let shift = shortened(shift.unsigned_abs());
         let rounding = adder.accumulator.rounding;
@@ -40,8 +44,8 @@ impl Bias {
             let key = adder.key.with(task.a.cols() as u64);
             return Some(Self::Drawn { codes, shift, key, output });
         }
-        let align = |code| round(code, shift, rounding, 0);
-        Some(Self::Columns(codes.into_iter().map(align).collect()))
+        codes.iter_mut().for_each(|code| *code = round(*code, shift, rounding, 0));
+        Some(Self::Columns(codes))
     }
 
     /// The largest magnitude that an element may have.

@@ -5,18 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
+use systoliq_program::GemmTask;
 use systoliq_program::gemm::{BlockLanes, GemmShape, LanesOfBlock};
 use systoliq_program::panels::Side;
-use systoliq_program::{GemmTask, Workers};
 
 use crate::bias::Bias;
 use crate::coded::Coded;
 use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, TILE_MAX, WordLines};
 use crate::lanes::LaneRegister;
+use crate::lent::{Lent, ProductMemory};
 use crate::line_sums::Power;
 use crate::plan::CodeRange;
 use crate::strips::{LineWords, Strips};
-use crate::words::Panels;
+use crate::words::{Coding, Panels};
 
 /// A GEMM of which an operand has blocks.
 pub(crate) struct BlockedProduct<'t> {
@@ -27,14 +28,19 @@ pub(crate) struct BlockedProduct<'t> {
     /// Words of a block.
     steps: usize,
     /// What the sums of each column start at, `[block][column]`.
-    starts: Vec<i32>,
+    starts: Lent<i32>,
 }
 
 impl<'t> BlockedProduct<'t> {
-    /// `None` where codes or sums do not fit, or blocks do not fall into whole words.
-    pub(crate) fn new(task: &'t GemmTask<'_>, kernels: Kernels, workers: &Workers) -> Option<Self> {
+    /// `None` where codes or sums do not fit, or blocks do not fall into whole words. One packed copy is of one size of
+    /// blocks: it must not be kept.
+    pub(crate) fn new(
+        task: &'t GemmTask<'_>,
+        (kernels, memory): (Kernels, &ProductMemory),
+        pack: &mut dyn FnMut(&dyn Kernel, Coding) -> Arc<Panels>,
+    ) -> Option<Self> {
         let lanes = BlockLanes::of(task)?;
-        let bias = Bias::new(task)?;
+        let bias = Bias::new(task, memory)?;
         let GemmShape { k, n, .. } = task.shape();
         let size = lanes.size();
         let is_whole = |codes: usize| size.is_multiple_of(codes) || size >= k;
@@ -43,13 +49,9 @@ impl<'t> BlockedProduct<'t> {
         if fits != [true; 2] || quads.is_none() && !is_whole(kernels.pairs.codes()) {
             return None;
         }
-        // One packed copy is of one size of blocks, and is not kept.
-        let mut pack = |kernel: &dyn Kernel, coding| {
-            Arc::new(Panels::of(&task.b, kernel, coding, (None, workers)))
-        };
-        let coded = Coded::new(task, Kernels { quads, ..kernels }, false, &mut pack);
+        let coded = Coded::new(task, Kernels { quads, ..kernels }, (false, memory), pack);
         let steps = size.min(k).div_ceil(coded.kernel.codes()).max(1);
-        let mut starts = vec![0; coded.steps().div_ceil(steps) * n];
+        let mut starts = memory.narrow.zeros(coded.steps().div_ceil(steps) * n);
         if coded.excess != 0 {
             let sums = coded.b.sums(coded.words[1], Power::First, steps);
             for (block, starts) in starts.chunks_exact_mut(n.max(1)).enumerate() {
@@ -183,7 +185,9 @@ mod tests {
         Accumulator, Adder, Along, Blocks, Format, Overflow, OverflowAt, Rounding, Tensor,
     };
     use systoliq_keyed_random::Key;
-    use systoliq_program::{Engine, Operand, Reference};
+    use systoliq_program::{Engine, Operand, Reference, Workers};
+
+    use crate::strips::Summed;
 
     /// Random codes, some of them at the ends of the format, in blocks with fraction bits around `near`.
     fn blocked(
@@ -256,12 +260,11 @@ mod tests {
                             + (expected.overflowed == (m * n) as u64) as usize] += 1;
                         for level in KernelLevel::available() {
                             let case = format!("{level:?} {m} x {k} x {n} by {size}, {adder:?}");
-                            let found = Fast::at(level).gemm(&task);
-                            assert!(found == expected, "{case}");
+                            let mut engine = Fast::at(level);
+                            assert!(engine.gemm(&task) == expected, "{case}");
                             all += 1;
-                            let product =
-                                BlockedProduct::new(&task, Kernels::of(level), &Workers::default());
-                            lanes += usize::from(product.is_some());
+                            let way = engine.summed(&task, None, &Workers::default());
+                            lanes += usize::from(matches!(way, Summed::Blocked(_)));
                         }
                     }
                 }

@@ -9,6 +9,7 @@ use systoliq_program::panels::PaddedRows;
 use systoliq_program::{GemmTask, Operand};
 
 use crate::kernels::{CodeWord, Kernel, Kernels, SumTile, WordLines};
+use crate::lent::ProductMemory;
 use crate::line_sums::{LineSums, Power, WordCodes};
 use crate::strips::LineWords;
 use crate::words::{Coding, Panels, lines_of, windows_of};
@@ -28,6 +29,8 @@ pub(crate) struct Coded<'t> {
     /// By how much B's codes exceed what is packed of them.
     pub(crate) lowered: i32,
     pub(crate) b: Arc<Panels>,
+    /// What it borrows of.
+    pub(crate) memory: ProductMemory,
     /// What is in words of A and of B.
     pub(crate) words: [WordCodes; 2],
 }
@@ -37,10 +40,10 @@ impl<'t> Coded<'t> {
     pub(crate) fn new(
         task: &'t GemmTask<'_>,
         kernels: Kernels,
-        b_unsigned: bool,
+        (b_unsigned, memory): (bool, &ProductMemory),
         pack: &mut dyn FnMut(&dyn Kernel, Coding) -> Arc<Panels>,
     ) -> Self {
-        let (shape, a) = (task.shape(), &task.a);
+        let (shape, a, memory) = (task.shape(), &task.a, memory.clone());
         let bytes = signed_bytes(a).zip(signed_bytes(&task.b));
         let Some((quads, (a_signed, b_signed))) = kernels.quads.zip(bytes) else {
             let (kernel, coding, words) = (kernels.pairs, Coding::Whole, [WordCodes::Pair; 2]);
@@ -49,7 +52,7 @@ impl<'t> Coded<'t> {
                 false => (0, Coding::Whole),
             };
             let b = pack(kernel, packed);
-            return Self { shape, kernel, a, coding, excess: 0, lowered, b, words };
+            return Self { shape, kernel, a, coding, excess: 0, lowered, b, memory, words };
         };
         // One operand has to be signed and the other not.
         let kernel = if b_signed { quads.signed_b } else { quads.signed_a };
@@ -64,7 +67,7 @@ impl<'t> Coded<'t> {
             false => WordCodes::Bytes { flipped },
         });
         let b = pack(kernel, Coding::Byte);
-        Self { shape, kernel, a, coding, excess, lowered: 0, b, words }
+        Self { shape, kernel, a, coding, excess, lowered: 0, b, memory, words }
     }
 
     /// LineWords of each line.

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use num_traits::AsPrimitive;
+use smallvec::{SmallVec, smallvec};
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 use systoliq_program::GemmTask;
 use systoliq_program::panels::Word;
@@ -13,6 +14,7 @@ use systoliq_program::panels::Word;
 use crate::bias::Bias;
 use crate::coded::Coded;
 use crate::kernels::{SumTile, TILE_MAX, WordLines};
+use crate::lent::Lent;
 use crate::line_sums::{LineSums, Power, WordCodes};
 use crate::plan::{DotBounds, Limit};
 use crate::strips::{LineWords, Strips};
@@ -28,13 +30,13 @@ const SUMMED: usize = 1 << 14;
 pub(crate) struct Dot<'t> {
     coded: Coded<'t>,
     /// What of A is multiplied, and the zeros to append to the sums.
-    parts: Vec<(Coding, u32)>,
+    parts: SmallVec<[(Coding, u32); 2]>,
     /// How many words are summed in 32 bits before they are widened.
     steps_at_once: usize,
     /// What the sums of each column start at.
-    start: Vec<i64>,
+    start: Lent<i64>,
     /// The same modulo 2³².
-    narrow_start: Vec<i32>,
+    narrow_start: Lent<i32>,
     /// What is added last, unless sums start at it.
     bias: Option<Bias>,
     /// The zeros to append to exact sums.
@@ -59,24 +61,26 @@ impl<'t> Dot<'t> {
             // A run of full 16-bit products leaves 32 bits at once; those of either half do not.
             Coding::Whole if a_unsigned || !bounds.are_narrow() && whole < PAIRS_MIN.min(pairs) => {
                 let longest = i32::MAX as u128 / (2 * b_magnitude * 255).max(1);
-                (vec![(Coding::High, 8), (Coding::Low, 0)], longest)
+                (smallvec![(Coding::High, 8), (Coding::Low, 0)], longest)
             }
-            Coding::Whole => (vec![(Coding::Whole, 0)], whole),
+            Coding::Whole => (smallvec![(Coding::Whole, 0)], whole),
             // Four products of bytes have less than 18 bits.
-            coding => (vec![(coding, 0)], 1 << 13),
+            coding => (smallvec![(coding, 0)], 1 << 13),
         };
-        let mut start = vec![0; coded.shape.n];
+        let mut start = coded.memory.wide.zeros(coded.shape.n);
+        let mut narrow_start = coded.memory.narrow.zeros(coded.shape.n);
         if coded.excess != 0 {
-            let mut sums = vec![0; coded.shape.n];
-            coded.b_sums(Power::First).between(&(0..coded.blocks()), 0, &mut sums);
+            let sums = &mut *narrow_start;
+            coded.b_sums(Power::First).between(&(0..coded.blocks()), 0, sums);
             let excess = i64::from(coded.excess);
-            start.iter_mut().zip(sums).for_each(|(start, sum)| *start -= excess * i64::from(sum));
+            let starts = start.iter_mut().zip(sums);
+            starts.for_each(|(start, sum)| *start -= excess * i64::from(*sum));
         }
         // Where more zeros are to be appended, all sums are 0.
         let zeros = task.adder.shift.unsigned_abs().min(63);
         let bias = match bias {
             Bias::Columns(codes) if zeros == 0 => {
-                start.iter_mut().zip(codes).for_each(|(start, code)| *start += code);
+                start.iter_mut().zip(&*codes).for_each(|(start, code)| *start += code);
                 None
             }
             bias => Some(bias),
@@ -86,7 +90,8 @@ impl<'t> Dot<'t> {
             false => Limit::Fits,
         };
         let steps_at_once = usize::try_from(longest).unwrap_or(usize::MAX).max(1);
-        let narrow_start = start.iter().map(|&start| start as i32).collect();
+        let starts = narrow_start.iter_mut().zip(&*start);
+        starts.for_each(|(narrow, &start)| *narrow = start as i32);
         Self { coded, parts, steps_at_once, start, narrow_start, bias, zeros, limit }
     }
 
@@ -145,14 +150,16 @@ impl Dot<'_> {
             return;
         }
         let (rows, blocks) = (sums.len() / n, steps.div_ceil(SUMMED));
-        let (mut of_lines, mut part) = (LineSums::new(rows, blocks), vec![0; rows]);
+        let memory = &self.coded.memory;
+        let mut of_lines = LineSums::new(rows, blocks, &memory.narrow);
+        let mut part = memory.narrow.zeros(rows);
         of_lines.add((0, rows), a, [steps, SUMMED], (WordCodes::Pair, Power::First));
-        let mut codes = vec![0i64; rows];
+        let mut codes = memory.wide.zeros(rows);
         for block in 0..blocks {
             of_lines.between(&(block..block + 1), 0, &mut part);
-            codes.iter_mut().zip(&part).for_each(|(sum, &part)| *sum += i64::from(part));
+            codes.iter_mut().zip(&*part).for_each(|(sum, &part)| *sum += i64::from(part));
         }
-        for (sums, codes) in sums.chunks_exact_mut(n).zip(codes) {
+        for (sums, &codes) in sums.chunks_exact_mut(n).zip(&*codes) {
             let more = (codes << zeros) * i64::from(lowered);
             sums.iter_mut().for_each(|sum| *sum = sum.wrapping_add(more));
         }
@@ -219,7 +226,7 @@ where
         let Self { dot, rows, sums } = self;
         let n = dot.coded.shape.n;
         let scale = if dot.zeros < S::BITS { S::one() << dot.zeros as usize } else { S::zero() };
-        let mut buffer = vec![0; if dot.bias.is_some() { n } else { 0 }];
+        let mut buffer = dot.coded.memory.wide.zeros(if dot.bias.is_some() { n } else { 0 });
         let mut overflowed = 0;
         for (i, sums) in rows.zip(sums.chunks_mut(n.max(1))) {
             if let Some(bias) = &dot.bias {

@@ -17,6 +17,7 @@ mod coded;
 mod dot;
 mod kernels;
 mod lanes;
+mod lent;
 mod line_sums;
 mod packed;
 mod plan;
@@ -27,6 +28,7 @@ mod words;
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use systoliq_program::workers::in_strips;
 use systoliq_program::{
     CommandId, Engine, Exit, GemmShape, GemmTask, Outcome, Step, Store, Sums, TensorId, Workers,
@@ -38,12 +40,13 @@ use coded::Coded;
 use dot::Dot;
 pub use kernels::KernelLevel;
 use kernels::{Kernel, Kernels};
+use lent::ProductMemory;
 use packed::PackedCopies;
 pub use packed::PackedSource;
 use plan::{CodeRange, Method};
 use saturate::{OneByOne, Saturating};
 pub use strips::StripSums;
-use strips::{AdderSums, Buffers, Summed};
+use strips::{AdderSums, Buffers, Summed, SummedStrips};
 
 /// The engine that runs programs as fast as this machine can.
 ///
@@ -54,6 +57,7 @@ pub struct Fast {
     copies: PackedCopies,
     /// Of each thread.
     buffers: Vec<Buffers>,
+    memory: ProductMemory,
 }
 
 impl Default for Fast {
@@ -81,13 +85,14 @@ impl Engine for Fast {
         let source = |tensor| kept(tensor).then(|| (tensor, store.version(tensor)));
         let source = source(product.b.tensor);
         let mut exit = store.exit(command, step);
-        let tasks: Vec<GemmTask<'_>> = store.tasks(command, step).collect();
+        let tasks: SmallVec<[GemmTask<'_>; 1]> = store.tasks(command, step).collect();
         let (waits_once, sums) = (exit.waits_once(), exit.len() as u64);
         let overflowed = self.leave(&tasks, source, (&mut exit, store.workers()));
         if waits_once {
             // Strips take a fraction of it.
             self.buffers.fill_with(Buffers::default);
         }
+        drop(tasks);
         store.accept(exit).with_sums(sums, overflowed).into()
     }
 }
@@ -100,7 +105,7 @@ impl Fast {
     /// If this machine does not have it.
     pub fn at(level: KernelLevel) -> Self {
         let (copies, buffers) = (PackedCopies::default(), vec![Buffers::default()]);
-        Self { kernels: Kernels::of(level), copies, buffers }
+        Self { kernels: Kernels::of(level), copies, buffers, memory: ProductMemory::default() }
     }
 
     /// Lets the sums of products leave that write all of an output together, some rows at a time; says
@@ -119,9 +124,9 @@ impl Fast {
         let mut overflowed = 0;
         for task in tasks {
             let (shape, way) = (task.shape(), (&mut *exit, workers));
-            overflowed += match self.summed(task, source, workers) {
-                Summed::Narrow(strips) => strips.leave(shape, way, &mut self.buffers),
-                Summed::Wide(strips) => strips.leave(shape, way, &mut self.buffers),
+            overflowed += match self.summed(task, source, workers).strips() {
+                SummedStrips::Narrow(strips) => strips.leave(shape, way, &mut self.buffers),
+                SummedStrips::Wide(strips) => strips.leave(shape, way, &mut self.buffers),
             };
         }
         overflowed
@@ -167,11 +172,11 @@ impl Fast {
         let GemmShape { m, n, .. } = task.shape();
         let summed = self.summed(task, source, &Workers::default());
         let buffers = &mut self.buffers[0];
-        match summed {
-            Summed::Narrow(strips) => strips.each((0..m, n), buffers, |rows, sums| {
+        match summed.strips() {
+            SummedStrips::Narrow(strips) => strips.each((0..m, n), buffers, |rows, sums| {
                 leave(rows, StripSums::Narrow(sums));
             }),
-            Summed::Wide(strips) => strips.each((0..m, n), buffers, |rows, sums| {
+            SummedStrips::Wide(strips) => strips.each((0..m, n), buffers, |rows, sums| {
                 leave(rows, StripSums::Wide(sums));
             }),
         }
@@ -184,15 +189,18 @@ impl Fast {
         source: Option<PackedSource>,
         workers: &Workers,
     ) -> Summed<'t> {
+        let memory = &self.memory;
+        let source = source.filter(|_| task.adder.block().is_none());
+        let mut pack = |kernel: &dyn Kernel, coding| {
+            self.copies.panels((&task.b, source), kernel, coding, (workers, memory))
+        };
         if task.adder.block().is_some() {
-            return Summed::Wide(match BlockedProduct::new(task, self.kernels, workers) {
-                Some(blocks) => Box::new(blocks),
-                None => Box::new(AdderSums::new(task)),
-            });
+            let blocks = BlockedProduct::new(task, (self.kernels, memory), &mut pack);
+            return blocks.map_or_else(|| Summed::Adders(AdderSums::new(task)), Summed::Blocked);
         }
         task.shape();
-        let Some(bias) = Bias::new(task) else {
-            return Summed::Wide(Box::new(AdderSums::new(task)));
+        let Some(bias) = Bias::new(task, memory) else {
+            return Summed::Adders(AdderSums::new(task));
         };
         let of = |range: fn(&_) -> CodeRange| {
             let ranges = [range(&task.a), range(&task.b)];
@@ -209,29 +217,24 @@ impl Fast {
             }
             _ => of(CodeRange::of_codes),
         };
-        let mut pack = |kernel: &dyn Kernel, coding| {
-            self.copies.panels((&task.b, source), kernel, coding, workers)
-        };
         if let Some(one_by_one) = one_by_one {
-            let coded = Coded::new(task, self.kernels, false, &mut pack);
-            return Summed::Narrow(Box::new(Saturating::new(task, bias, coded, one_by_one)));
+            let coded = Coded::new(task, self.kernels, (false, memory), &mut pack);
+            return Summed::Saturating(Saturating::new(task, bias, coded, one_by_one));
         }
         let rounds = task.adder.shift > 0;
-        Summed::Wide(match method {
+        Summed::Lanes(match method {
             Method::Dot(bounds) => {
-                let coded = Coded::new(task, self.kernels, bounds.unsigned[1], &mut pack);
-                let dot = Box::new(Dot::new(task, bias, bounds, coded));
-                match bounds.are_narrow() {
-                    true => return Summed::Narrow(dot),
-                    false => dot,
-                }
+                let b_unsigned = bounds.unsigned[1];
+                let coded = Coded::new(task, self.kernels, (b_unsigned, memory), &mut pack);
+                let dot = Dot::new(task, bias, bounds, coded);
+                return if bounds.are_narrow() { Summed::Narrow(dot) } else { Summed::Wide(dot) };
             }
             Method::Lanes32 => lanes::unrounded::<i32>(task, bias),
             Method::Lanes64 if rounds => lanes::rounded::<i64>(task, bias),
             Method::Lanes64 => lanes::unrounded::<i64>(task, bias),
             Method::Lanes128 if rounds => lanes::rounded::<i128>(task, bias),
             Method::Lanes128 => lanes::unrounded::<i128>(task, bias),
-            Method::Adders => Box::new(AdderSums::new(task)),
+            Method::Adders => return Summed::Adders(AdderSums::new(task)),
         })
     }
 }
@@ -447,7 +450,7 @@ mod tests {
 
     fn method(task: &GemmTask<'_>) -> Method {
         let [a, b] = [&task.a, &task.b].map(CodeRange::of_codes);
-        Method::of(task, a, b, &Bias::new(task).unwrap())
+        Method::of(task, a, b, &Bias::new(task, &ProductMemory::default()).unwrap())
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
 
 use crate::kernels::{CodeWord, WordLines};
+use crate::lent::{Lender, Lent};
 
 /// What the codes of a word are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +28,17 @@ pub(crate) enum Power {
 }
 
 /// Sums of lines from their beginning to the begin of each block of words, and to their end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LineSums {
     /// `[block][line]`; modulo 2³².
-    sums: Vec<i32>,
+    sums: Lent<i32>,
     lines: usize,
 }
 
 impl LineSums {
     /// Zeros, for so many lines in so many blocks.
-    pub(crate) fn new(lines: usize, blocks: usize) -> Self {
-        Self { sums: vec![0; lines * (blocks + 1)], lines }
+    pub(crate) fn new(lines: usize, blocks: usize, memory: &Lender<i32>) -> Self {
+        Self { sums: memory.zeros(lines * (blocks + 1)), lines }
     }
 
     /// Sums some lines of `steps` words, the first of which is line `first`, in blocks of `block` words.
@@ -187,7 +188,8 @@ mod tests {
                 WordCodes::Bytes { flipped: 0 },
             ] {
                 for power in [Power::First, Power::Second] {
-                    let mut sums = LineSums::new(lines + 2, steps.div_ceil(block));
+                    let mut sums =
+                        LineSums::new(lines + 2, steps.div_ceil(block), &Lender::default());
                     let of = WordLines::even(&words, line, step);
                     sums.add((2, lines), of, [steps, block], (codes, power));
                     for (from, to) in [(0, 4), (1, 3), (2, 2), (3, 4)] {

@@ -14,6 +14,7 @@ use systoliq_program::view::Submatrix;
 use systoliq_program::{Operand, Reading, TensorId, Workers};
 
 use crate::kernels::Kernel;
+use crate::lent::ProductMemory;
 use crate::words::{Coding, Panels};
 
 /// Where an operand comes from: a tensor, and what stands for its codes.
@@ -34,7 +35,7 @@ const LOOSE_MAX: usize = 16;
 /// The copies of one engine, for its kernels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PackedCopies {
-    kept: HashMap<CopyKey, (Version, Arc<Panels>)>,
+    kept: HashMap<CopyKey, (Option<Version>, Arc<Panels>)>,
     /// Those without a source: one that nobody else holds gives its memory to the next of its length.
     loose: Vec<Arc<Panels>>,
 }
@@ -46,39 +47,45 @@ impl PackedCopies {
         (operand, source): (&Operand<'_>, Option<PackedSource>),
         kernel: &dyn Kernel,
         coding: Coding,
-        workers: &Workers,
+        (workers, memory): (&Workers, &ProductMemory),
     ) -> Arc<Panels> {
-        let pack = |spare| Arc::new(Panels::of(operand, kernel, coding, (spare, workers)));
+        let pack = |panels: &mut Arc<Panels>| {
+            if Arc::get_mut(panels).is_none() {
+                *panels = Arc::new(Panels::new(&memory.narrow));
+            }
+            let own = Arc::get_mut(panels).expect("panels that nobody else holds");
+            own.pack(operand, kernel, coding, workers);
+            Arc::clone(panels)
+        };
         let Some((tensor, version)) = source else {
-            let panels = pack(self.spare(operand, kernel));
-            self.loose.push(Arc::clone(&panels));
-            return panels;
+            return pack(self.loose(words_of(operand, kernel), memory));
         };
         let Operand { part, reading, .. } = *operand;
         let key = CopyKey { tensor, part, reading, coding };
-        let spare = match self.kept.remove(&key) {
-            Some((packed, panels)) if packed == version => {
-                self.kept.insert(key, (version, Arc::clone(&panels)));
-                return panels;
-            }
-            found => found.and_then(|(_, panels)| Arc::into_inner(panels)),
-        };
-        let panels = pack(spare);
-        self.kept.insert(key, (version, Arc::clone(&panels)));
-        panels
+        let kept =
+            self.kept.entry(key).or_insert_with(|| (None, Arc::new(Panels::new(&memory.narrow))));
+        if kept.0 == Some(version) {
+            return Arc::clone(&kept.1);
+        }
+        kept.0 = Some(version);
+        pack(&mut kept.1)
     }
 
-    /// Panels that nobody holds, of the length of this operand if there are such.
-    fn spare(&mut self, operand: &Operand<'_>, kernel: &dyn Kernel) -> Option<Panels> {
-        let count = words_of_panels(operand, Side::B, kernel.lanes(), kernel.codes());
-        let free = |panels: &&Arc<Panels>| Arc::strong_count(panels) == 1;
-        let as_long =
-            self.loose.iter().position(|panels| free(&panels) && panels.words().len() == count);
-        let taken = match as_long {
-            None if self.loose.len() < LOOSE_MAX => return None,
+    /// Panels that nobody holds, of so many words if there are such, as the last of the loose ones.
+    fn loose(&mut self, count: usize, memory: &ProductMemory) -> &mut Arc<Panels> {
+        let fits =
+            |panels: &Arc<Panels>| Arc::strong_count(panels) == 1 && panels.words().len() == count;
+        let taken = match self.loose.iter().position(fits) {
+            None if self.loose.len() < LOOSE_MAX => Arc::new(Panels::new(&memory.narrow)),
             None => self.loose.remove(0),
             Some(at) => self.loose.remove(at),
         };
-        Arc::into_inner(taken)
+        self.loose.push(taken);
+        self.loose.last_mut().expect("what was pushed")
     }
+}
+
+/// How many words an operand has, packed for a kernel.
+fn words_of(operand: &Operand<'_>, kernel: &dyn Kernel) -> usize {
+    words_of_panels(operand, Side::B, kernel.lanes(), kernel.codes())
 }

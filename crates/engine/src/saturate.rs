@@ -105,7 +105,7 @@ impl Strips<i32> for Saturating<'_> {
         let [words, shifted] = words;
         let spare = Cell::new(std::mem::take(shifted));
         let a = coded.lines(rows.clone(), words);
-        let mut a_squares = LineSums::new(rows.len(), coded.blocks());
+        let mut a_squares = LineSums::new(rows.len(), coded.blocks(), &coded.memory.narrow);
         let codes = (coded.words[0], Power::Second);
         a_squares.add((0, rows.len()), a, [coded.steps(), coded.block()], codes);
         let a_shifted = OnceCell::new();
@@ -188,9 +188,12 @@ impl SettledTile<'_, '_> {
         let k = product.coded.shape.k;
         let b = product.coded.b.alone(product.b_operand, kernel, shifts[1]).unwrap_or_else(|| {
             let coding = Coding::Shifted(shifts[1]);
-            let alone = (None, &Workers::default());
-            let pack = || Panels::of(product.b_operand, kernel, coding, alone);
-            product.b_shifted.get_or_init(pack)
+            product.b_shifted.get_or_init(|| {
+                let memory = &product.coded.memory;
+                let mut panels = Panels::new(&memory.narrow);
+                panels.pack(product.b_operand, kernel, coding, &Workers::default());
+                panels
+            })
         });
         let whole = !product.coded.a.reading.transposed;
         let words = a_shifted.get_or_init(|| {

@@ -9,7 +9,10 @@ use systoliq_program::panels::{Side, word_panels};
 use systoliq_program::workers::in_strips;
 use systoliq_program::{Exit, GemmTask, Workers};
 
+use crate::blocks::BlockedProduct;
+use crate::dot::Dot;
 use crate::kernels::CodeWord;
+use crate::saturate::Saturating;
 
 /// What the sums of a strip may take: half of what the second cache of most machines holds.
 const STRIP_BYTES: usize = 1 << 18;
@@ -90,6 +93,7 @@ impl<S: Summand> dyn Strips<S> + '_ {
     ) -> u64 {
         let cuts = workers.cut(m, self.granularity(), THREAD_MACS.div_ceil((k * n).max(1)));
         buffers.resize_with(cuts.len().max(buffers.len()), Buffers::default);
+        let mut overflowed = 0;
         if exit.waits() {
             let mut all = std::mem::take(S::room(&mut buffers[0]).1);
             all.resize(m * n, S::zero());
@@ -98,33 +102,58 @@ impl<S: Summand> dyn Strips<S> + '_ {
                 let sums = rest.split_off_mut(..rows.len() * n).expect("sums of rows");
                 (rows, sums, buffers)
             };
-            let parts = cuts.into_iter().zip(&mut *buffers).map(part).collect();
-            let overflowed = workers
-                .each(parts, |(rows, sums, buffers)| self.strip(rows, &mut buffers.words, sums));
+            let parts = cuts.into_iter().zip(&mut *buffers).map(part);
+            let run = |(rows, sums, buffers): (Range<usize>, &mut [S], &mut Buffers)| {
+                self.strip(rows, &mut buffers.words, sums)
+            };
+            workers.each(parts, run, |of_part| overflowed += of_part);
             exit.leave(&mut all);
             *S::room(&mut buffers[0]).1 = all;
-            return overflowed.into_iter().sum();
+            return overflowed;
         }
         let part = |(rows, buffers): (Range<usize>, _)| (rows.len() * n, (rows, buffers));
-        let parts = cuts.into_iter().zip(buffers).map(part).collect();
-        let overflowed = exit.leave_in_parts(workers, parts, |(rows, buffers), part| {
+        let parts = cuts.into_iter().zip(buffers).map(part);
+        exit.leave_in_parts(workers, parts, |(rows, buffers), part| {
             self.each((rows, n), buffers, |_, sums| part.leave(sums))
-        });
-        overflowed.into_iter().sum()
+        })
     }
 }
 
-/// A matrix product by the width of its sums.
+/// A matrix product by how it is summed.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and in no memory of its own")]
 pub(crate) enum Summed<'t> {
-    Narrow(Box<dyn Strips<i32> + 't>),
-    Wide(Box<dyn Strips<i64> + 't>),
+    /// In 32 bits.
+    Narrow(Dot<'t>),
+    /// In 64.
+    Wide(Dot<'t>),
+    Saturating(Saturating<'t>),
+    Blocked(BlockedProduct<'t>),
+    Lanes(Box<dyn Strips<i64> + 't>),
+    Adders(AdderSums<'t>),
+}
+
+/// The same by the width of its sums.
+pub(crate) enum SummedStrips<'s> {
+    Narrow(&'s (dyn Strips<i32> + 's)),
+    Wide(&'s (dyn Strips<i64> + 's)),
 }
 
 impl Summed<'_> {
-    fn granularity(&self) -> usize {
+    pub(crate) fn strips(&self) -> SummedStrips<'_> {
         match self {
-            Self::Narrow(strips) => strips.granularity(),
-            Self::Wide(strips) => strips.granularity(),
+            Self::Narrow(dot) => SummedStrips::Narrow(dot),
+            Self::Wide(dot) => SummedStrips::Wide(dot),
+            Self::Saturating(product) => SummedStrips::Narrow(product),
+            Self::Blocked(product) => SummedStrips::Wide(product),
+            Self::Lanes(lanes) => SummedStrips::Wide(&**lanes),
+            Self::Adders(adders) => SummedStrips::Wide(adders),
+        }
+    }
+
+    fn granularity(&self) -> usize {
+        match self.strips() {
+            SummedStrips::Narrow(strips) => strips.granularity(),
+            SummedStrips::Wide(strips) => strips.granularity(),
         }
     }
 
@@ -135,14 +164,14 @@ impl Summed<'_> {
         (words, narrow): (&mut LineWords, &mut Vec<i32>),
         sums: &mut [i64],
     ) -> u64 {
-        match self {
-            Self::Narrow(strips) => {
+        match self.strips() {
+            SummedStrips::Narrow(strips) => {
                 narrow.resize(sums.len(), 0);
                 let overflowed = strips.strip(rows, words, narrow);
                 StripSums::Narrow(narrow).widen(sums);
                 overflowed
             }
-            Self::Wide(strips) => strips.strip(rows, words, sums),
+            SummedStrips::Wide(strips) => strips.strip(rows, words, sums),
         }
     }
 }

@@ -12,6 +12,7 @@ use systoliq_program::view::codes::{CodeBlock, Viewed};
 use systoliq_program::{Operand, Reading, Workers};
 
 use crate::kernels::{CodeWord, Kernel, WindowLines, WordLines, fill_words, words_of};
+use crate::lent::Lender;
 use crate::line_sums::{LineSums, Power, WordCodes};
 use crate::strips::LineWords;
 
@@ -63,13 +64,14 @@ pub(crate) struct Panels {
     /// Columns of a panel, and of all.
     lanes: usize,
     cols: usize,
-    layout: PackedLayout,
+    layout: Option<PackedLayout>,
     sums: OnceLock<LineSums>,
     squares: OnceLock<LineSums>,
     /// The same codes one by one, shifted by so many bits.
     alone: OnceLock<(u32, Box<Self>)>,
-    /// Memory for these.
+    /// Memory for these, and for sums.
     spare_alone: Mutex<Option<Box<Self>>>,
+    lender: Lender<i32>,
 }
 
 /// Which words codes go to: in all others are zeros.
@@ -83,38 +85,58 @@ struct PackedLayout {
 }
 
 impl Panels {
-    /// B for a kernel, in the memory of spare panels if these are as long.
-    pub(crate) fn of(
+    /// Room for panels: none are packed yet.
+    pub(crate) fn new(lender: &Lender<i32>) -> Self {
+        let (sums, squares, alone) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self {
+            memory: vec![0; CACHE_LINE_WORDS],
+            first: 0,
+            steps: 0,
+            lanes: 1,
+            cols: 0,
+            layout: None,
+            sums,
+            squares,
+            alone,
+            spare_alone: Mutex::default(),
+            lender: lender.clone(),
+        }
+    }
+
+    /// Packs B for a kernel, in the memory of what was packed before if that is as long.
+    pub(crate) fn pack(
+        &mut self,
         operand: &Operand<'_>,
         kernel: &dyn Kernel,
         coding: Coding,
-        (spare, workers): (Option<Self>, &Workers),
-    ) -> Self {
+        workers: &Workers,
+    ) {
         let (lanes, codes) = (kernel.lanes(), kernel.codes());
         let count = words_of_panels(operand, Side::B, lanes, codes);
         let layout = PackedLayout { part: operand.part, reading: operand.reading, lanes, codes };
-        let (mut memory, spare_alone) = match spare {
-            Some(mut spare) if spare.words().len() == count => {
-                if spare.layout != layout {
-                    spare.memory.fill(0);
-                }
-                let unused = spare.spare_alone.into_inner().unwrap_or_else(PoisonError::into_inner);
-                (spare.memory, spare.alone.into_inner().map(|(_, alone)| alone).or(unused))
-            }
-            _ => (vec![0; count + CACHE_LINE_WORDS], None),
-        };
-        let first = memory.as_ptr().align_offset(CACHE_LINE_WORDS * size_of::<CodeWord>());
-        let first = first.min(CACHE_LINE_WORDS);
-        let words = &mut memory[first..first + count];
-        let steps = operand.rows().div_ceil(codes);
-        let panel = steps * lanes;
+        (self.sums.take(), self.squares.take());
+        let unused = self.alone.take().map(|(_, alone)| alone);
+        let spare = self.spare_alone.get_mut().unwrap_or_else(PoisonError::into_inner);
+        *spare = unused.or(spare.take());
+        if self.words().len() != count {
+            self.memory = vec![0; count + CACHE_LINE_WORDS];
+            let first = self.memory.as_ptr().align_offset(CACHE_LINE_WORDS * size_of::<CodeWord>());
+            self.first = first.min(CACHE_LINE_WORDS);
+        } else if self.layout != Some(layout) {
+            self.memory.fill(0);
+        }
+        self.layout = Some(layout);
+        self.steps = operand.rows().div_ceil(codes);
+        self.lanes = lanes;
+        self.cols = operand.cols().next_multiple_of(lanes);
+        let panel = self.panel();
         let cuts = workers.cut(count / panel.max(1), ABREAST, THREAD_WORDS.div_ceil(panel.max(1)));
-        let mut rest = words;
+        let mut rest = &mut self.memory[self.first..self.first + count];
         let part = |some: Range<usize>| {
             let words = rest.split_off_mut(..some.len() * panel).expect("words of panels");
             (some.start, words)
         };
-        workers.each(cuts.into_iter().map(part).collect(), |(first, words)| match coding {
+        let run = |(first, words): (usize, &mut [CodeWord])| match coding {
             Coding::Whole => panels_from(first, operand, Side::B, lanes, WHOLE, words),
             Coding::High => panels_from(first, operand, Side::B, lanes, HIGH, words),
             Coding::Low => panels_from(first, operand, Side::B, lanes, LOW, words),
@@ -124,11 +146,8 @@ impl Panels {
             Coding::Shifted(shift) => {
                 panels_from(first, operand, Side::B, lanes, Alone { shift }, words);
             }
-        });
-        let (sums, squares, alone) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let cols = operand.cols().next_multiple_of(lanes);
-        let spare_alone = Mutex::new(spare_alone);
-        Self { memory, first, steps, lanes, cols, layout, sums, squares, alone, spare_alone }
+        };
+        workers.each(cuts.into_iter().map(part), run, |()| {});
     }
 
     pub(crate) fn words(&self) -> &[CodeWord] {
@@ -155,7 +174,7 @@ impl Panels {
             Power::Second => &self.squares,
         };
         sums.get_or_init(|| {
-            let mut sums = LineSums::new(self.cols, self.steps.div_ceil(block));
+            let mut sums = LineSums::new(self.cols, self.steps.div_ceil(block), &self.lender);
             for col in (0..self.cols).step_by(self.lanes) {
                 let words = WordLines::even(self.at(col, 0), 1, self.lanes);
                 sums.add((col, self.lanes), words, [self.steps, block], (codes, power));
@@ -176,9 +195,9 @@ impl Panels {
     ) -> Option<&Self> {
         let pack = || {
             let spare = self.spare_alone.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let coding = Coding::Shifted(shift);
-            let spare = (spare.map(|spare| *spare), &Workers::default());
-            (shift, Box::new(Self::of(operand, kernel, coding, spare)))
+            let mut panels = spare.unwrap_or_else(|| Box::new(Self::new(&self.lender)));
+            panels.pack(operand, kernel, Coding::Shifted(shift), &Workers::default());
+            (shift, panels)
         };
         let (packed, panels) = self.alone.get_or_init(pack);
         (*packed == shift).then_some(panels)
@@ -380,14 +399,14 @@ mod tests {
         }
     }
 
-    fn check(operand: &Operand<'_>, coding: Coding, kernel: &dyn Kernel) {
+    fn check(panels: &mut Panels, operand: &Operand<'_>, (coding, kernel): (Coding, &dyn Kernel)) {
         let (rows, cols) = (operand.rows(), operand.cols());
         let (codes, lanes) = (kernel.codes(), kernel.lanes());
         let code_of = |word: CodeWord, at: usize| {
             i64::from(word as u32 >> (32 / codes * at)) & ((1 << (32 / codes)) - 1)
         };
         let case = format!("{coding:?} of {operand:?}");
-        let panels = Panels::of(operand, kernel, coding, (None, &Workers::default()));
+        panels.pack(operand, kernel, coding, &Workers::default());
         let steps = rows.div_ceil(codes);
         assert_eq!((panels.panel(), panels.steps), (steps * lanes, steps), "{case}");
         for (col, at) in (0..cols).flat_map(|col| (0..rows).map(move |at| (col, at))) {
@@ -410,6 +429,8 @@ mod tests {
     fn every_code_is_in_its_word() {
         let pairs = Kernels::of(KernelLevel::Portable).pairs;
         let quads = KernelLevel::available().into_iter().find_map(|level| Kernels::of(level).quads);
+        // In the memory of each other.
+        let mut panels = Panels::new(&Lender::default());
         for (rows, cols) in [(1, 1), (1, 5), (5, 1), (4, 8), (7, 9), (33, 65), (40, 32)] {
             for (bits, is_signed) in [(8, true), (8, false), (16, true), (16, false)] {
                 let format = Format::new(bits, 0, is_signed).unwrap();
@@ -423,17 +444,13 @@ mod tests {
                 for transposed in [false, true] {
                     let operand = Operand::new(&tensor, transposed);
                     for coding in [Coding::Whole, Coding::High, Coding::Low, Coding::Lowered] {
-                        check(&operand, coding, pairs);
+                        check(&mut panels, &operand, (coding, pairs));
                     }
                     for quads in quads.into_iter().filter(|_| bits == 8) {
-                        check(&operand, Coding::Byte, quads.signed_a);
-                        check(&operand, Coding::Flipped, quads.signed_a);
-                        let panels = Panels::of(
-                            &operand,
-                            quads.signed_b,
-                            Coding::Byte,
-                            (None, &Workers::eager(3)),
-                        );
+                        check(&mut panels, &operand, (Coding::Byte, quads.signed_a));
+                        check(&mut panels, &operand, (Coding::Flipped, quads.signed_a));
+                        let three = &Workers::eager(3);
+                        panels.pack(&operand, quads.signed_b, Coding::Byte, three);
                         let codes = match is_signed {
                             true => WordCodes::SignedBytes { flipped: 0 },
                             false => WordCodes::Bytes { flipped: 0 },

@@ -61,7 +61,7 @@ fn update(c: &mut Criterion) {
     group.bench_function("16 bits", |b| {
         b.iter(|| {
             let terms = [(Multiplier::ONE, &weights, false), (rate, &gradients, true)];
-            let form = LinearForm::new(&terms);
+            let form = LinearForm::new(terms);
             let (mut room, mut converter) = ([0; STRIP], Converter::new(conversion));
             for first in (0..ELEMENTS).step_by(STRIP) {
                 let exact = form.at(first..first + STRIP, black_box(&mut room));

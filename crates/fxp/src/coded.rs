@@ -72,13 +72,13 @@ impl<'a> CodedRows<'a> {
         Some(Self { numbers, cols, code_of, conversion, sums })
     }
 
-    /// Some rows, in their order, in the memory of `spare` where that is like them; and what their
+    /// Has a tensor be some rows, in their order, in its memory where that is like them; gives what their
     /// conversion did.
     ///
     /// # Panics
     ///
     /// If there is no such row.
-    pub fn take(&self, rows: &[u32], spare: Option<Tensor>) -> (Tensor, ConversionStatistics) {
+    pub fn take(&self, rows: &[u32], into: &mut Tensor) -> ConversionStatistics {
         let mut sums = RowSums::default();
         for &row in rows {
             sums.iter_mut().zip(self.sums[row as usize]).for_each(|(sum, of_row)| *sum += of_row);
@@ -101,12 +101,13 @@ impl<'a> CodedRows<'a> {
             total
         });
         self.conversion.finish(&mut statistics, Products { xx, xy, yy });
-        (self.codes(rows, spare), statistics)
+        self.look_up(rows, into);
+        statistics
     }
 
-    fn codes(&self, rows: &[u32], spare: Option<Tensor>) -> Tensor {
-        let mut codes = Tensor::room(self.conversion.to, rows.len(), self.cols, spare);
-        with_part_codes!(codes.whole_mut().into_codes(), |codes| {
+    fn look_up(&self, rows: &[u32], into: &mut Tensor) {
+        into.reshape(self.conversion.to, rows.len(), self.cols);
+        with_part_codes!(into.whole_mut().into_codes(), |codes| {
             let code_of = self.code_of.map(Lane::from_code);
             let numbers = |row: u32| &self.numbers[row as usize * self.cols..][..self.cols];
             for (at, codes) in codes.chunks_exact_mut(self.cols).enumerate() {
@@ -115,7 +116,6 @@ impl<'a> CodedRows<'a> {
                 look_up(&code_of, numbers(rows[at]), codes);
             }
         });
-        codes
     }
 }
 
@@ -159,14 +159,14 @@ mod tests {
                         }
                         let coded = coded.expect("values near each other");
                         let all: Vec<f64> = numbers.iter().map(|&number| value(number)).collect();
-                        let mut spare = None;
+                        let mut codes = Tensor::zeros(conversion.to, 1, 1);
                         for taken in [&[0u32, 22, 7, 7][..], &[], &(0..23).collect::<Vec<_>>()] {
                             let reals: Vec<f64> = taken
                                 .iter()
                                 .flat_map(|&row| &numbers[row as usize * cols..][..cols])
                                 .map(|&number| value(number))
                                 .collect();
-                            let (codes, statistics) = coded.take(taken, spare.take());
+                            let statistics = coded.take(taken, &mut codes);
                             let (expected, did) = conversion.reals(taken.len(), cols, &reals);
                             assert_eq!(codes, expected, "{case}");
                             // RowSums of the same value may have other exponents, until those are added
@@ -177,7 +177,6 @@ mod tests {
                                 sum
                             });
                             assert_eq!(statistics, did, "{case}");
-                            spare = Some(codes);
                         }
                     }
                 }

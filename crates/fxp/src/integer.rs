@@ -94,7 +94,10 @@ impl From<BigInt> for ExactInteger {
 
 impl From<u128> for ExactInteger {
     fn from(value: u128) -> Self {
-        Self::from(BigInt::from(value))
+        match i128::try_from(value) {
+            Ok(value) => value.into(),
+            Err(_) => BigInt::from(value).into(),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::combination::NARROW;
 use crate::part::with_part_codes;
 use crate::scale::Range as ValueRange;
@@ -17,7 +19,7 @@ use crate::{Combination, Converter, Lane, Multiplier, Tensor, TensorPart, with_c
 /// let tensor = |format: &str, code| Tensor::from_codes(format.parse().unwrap(), 1, 1, &[code]);
 /// let (w, g) = (tensor("Q1.15", 1000), tensor("Q-4.20", 600));
 /// let half = Multiplier::nearest(0.5, 16)?;
-/// let form = LinearForm::new(&[(Multiplier::ONE, &w, false), (half, &g, true)]);
+/// let form = LinearForm::new([(Multiplier::ONE, &w, false), (half, &g, true)]);
 /// let mut room = [0; 1];
 /// let range = form.at(0..1, &mut room).range();
 /// // 1000 · 2^-15 − 600 · 2^-21, at the 36 fraction bits of the product.
@@ -26,7 +28,7 @@ use crate::{Combination, Converter, Lane, Multiplier, Tensor, TensorPart, with_c
 /// ```
 #[derive(Clone, Debug)]
 pub struct LinearForm<'a> {
-    terms: Vec<(Multiplier, &'a Tensor, bool)>,
+    terms: SmallVec<[(Multiplier, &'a Tensor, bool); 4]>,
     /// Fraction bits of all values.
     frac: i32,
     /// No magnitude is longer, nor one on the way.
@@ -55,7 +57,8 @@ impl<'a> LinearForm<'a> {
     /// # Panics
     ///
     /// If there are none, the first is taken away, or they have not as many elements.
-    pub fn new(terms: &[(Multiplier, &'a Tensor, bool)]) -> Self {
+    pub fn new(terms: impl IntoIterator<Item = (Multiplier, &'a Tensor, bool)>) -> Self {
+        let terms: SmallVec<[_; 4]> = terms.into_iter().collect();
         let frac = |&(factor, tensor, _): &(Multiplier, &Tensor, bool)| {
             factor.exponent + tensor.format().frac()
         };
@@ -69,7 +72,8 @@ impl<'a> LinearForm<'a> {
         let elements = terms[0].1.len();
         let as_many = terms.iter().all(|term| term.1.len() == elements);
         assert!(as_many && !terms[0].2, "elements of tensors that are added");
-        Self { terms: terms.to_vec(), frac: common, bits: longest + terms.len() as i32 - 1 }
+        let bits = longest + terms.len() as i32 - 1;
+        Self { terms, frac: common, bits }
     }
 
     /// The values of some elements, counted row by row.
@@ -280,7 +284,7 @@ mod tests {
             let terms: Vec<_> = drawn.iter().map(|(f, tensor, n)| (*f, tensor, *n)).collect();
             let places = from..from + count;
             let (mut room, mut nonzero) = ([0; 40], [vec![false; count], vec![false; count]]);
-            let form = LinearForm::new(&terms);
+            let form = LinearForm::new(terms);
             form.nonzero(places.clone(), &mut room, &mut nonzero[0]);
             let found = form.at(places.clone(), &mut room);
             let expected = form.combination(&places);

@@ -198,50 +198,59 @@ impl SoftmaxUnit {
     ///
     /// If `logits` has no columns.
     pub fn of(&self, logits: &Tensor) -> Softmax {
+        let mut softmax = Softmax::default();
+        self.evaluate(logits, &mut softmax);
+        softmax
+    }
+
+    /// The same in the memory of what was said of another batch.
+    ///
+    /// # Panics
+    ///
+    /// As [`of`](Self::of).
+    pub fn evaluate(&self, logits: &Tensor, softmax: &mut Softmax) {
         let (rows, classes) = (logits.rows(), logits.cols());
         assert!(classes > 0, "softmax of no classes");
         let SoftmaxFormat { exponent_frac, probability_frac, .. } = self.format;
-        let codes = logits.to_codes();
         let drop = logits.format().frac() + LOG2_E_FRAC as i32 - exponent_frac as i32;
-        let mut softmax = Softmax {
-            format: self.format,
-            classes,
-            t: Vec::with_capacity(rows * classes),
-            probabilities: Vec::with_capacity(rows * classes),
-            log_sums: Vec::with_capacity(rows),
-            predictions: Vec::with_capacity(rows),
-        };
-        let mut powers = Vec::with_capacity(classes);
-        for row in codes.chunks_exact(classes) {
+        (softmax.format, softmax.classes) = (self.format, classes);
+        let Softmax { values, t, probabilities, log_sums, predictions, .. } = softmax;
+        (t.clear(), probabilities.clear(), log_sums.clear(), predictions.clear());
+        values.resize(rows * classes, 0);
+        for row in logits.widen(0..rows * classes, values).chunks_exact_mut(classes) {
             let (best, &largest) =
                 row.iter().enumerate().rev().max_by_key(|&(_, z)| z).expect("at least one class");
-            softmax.predictions.push(best as u32);
-            let first = softmax.t.len();
-            softmax.t.extend(row.iter().map(|z| scaled_distance(largest - z, drop)));
-            powers.clear();
-            powers.extend(softmax.t[first..].iter().map(|&t| self.exp2_negative(t)));
-            let sum: u64 = powers.iter().sum();
+            predictions.push(best as u32);
+            let first = t.len();
+            t.extend(row.iter().map(|z| scaled_distance(largest - z, drop)));
+            // In place of the logits.
+            for (power, &t) in row.iter_mut().zip(&t[first..]) {
+                *power = self.exp2_negative(t) as i64;
+            }
+            let powers = row.iter().map(|&power| power as u64);
+            let sum: u64 = powers.clone().sum();
             // No power is larger than their sum; a division of 128 bits takes many times as long.
             let fits = sum.leading_zeros() >= probability_frac + 3;
-            softmax.probabilities.extend(powers.iter().map(|&v| match fits {
+            probabilities.extend(powers.map(|v| match fits {
                 true => (((v << (probability_frac + 1)) + sum) / (2 * sum)) as u32,
                 false => {
                     let doubled = (u128::from(v) << (probability_frac + 1)) + u128::from(sum);
                     (doubled / (2 * u128::from(sum))) as u32
                 }
             }));
-            softmax.log_sums.push(self.log2(sum));
+            log_sums.push(self.log2(sum));
         }
-        softmax
     }
 }
 
 /// What softmax says of a batch of logits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Softmax {
     /// Of the unit that said it.
     pub format: SoftmaxFormat,
     classes: usize,
+    /// `v` of each class, row by row.
+    values: Vec<i64>,
     t: Vec<u128>,
     /// Probabilities row by row.
     pub probabilities: Vec<u32>,
@@ -254,19 +263,19 @@ pub struct Softmax {
 impl Softmax {
     /// `P − [class = label]` row by row, in `probability_frac` fraction bits: the gradient of the loss in nats with
     /// respect to the logits.
-    pub fn differences(&self, labels: &[u32]) -> Vec<i64> {
-        let mut differences: Vec<i64> = self.probabilities.iter().map(|&p| p.into()).collect();
+    pub fn differences(&self, labels: &[u32], differences: &mut Vec<i64>) {
+        differences.clear();
+        differences.extend(self.probabilities.iter().map(|&p| i64::from(p)));
         for (row, &label) in differences.chunks_exact_mut(self.classes).zip(labels) {
             row[label as usize] -= 1 << self.format.probability_frac;
         }
-        differences
     }
 
     /// [`differences`](Self::differences)` / ln 2`, in [so many](SoftmaxFormat::gradient_frac)
     /// fraction bits: the gradient of the loss in bits.
-    pub fn differences_in_bits(&self, labels: &[u32]) -> Vec<i64> {
-        let scale = i64::from(LOG2_E.to_bits());
-        self.differences(labels).into_iter().map(|difference| difference * scale).collect()
+    pub fn differences_in_bits(&self, labels: &[u32], differences: &mut Vec<i64>) {
+        self.differences(labels, differences);
+        differences.iter_mut().for_each(|difference| *difference *= i64::from(LOG2_E.to_bits()));
     }
 
     /// The exact sum over the batch of the loss `−log₂ P_c = t_c + log₂ S`, in bits.

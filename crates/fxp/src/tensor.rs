@@ -103,22 +103,24 @@ impl Tensor {
         Self { format, codes, blocks: None }
     }
 
-    /// Room for a tensor whose codes are all about to be written, in the memory of `spare` where that holds
-    /// codes of the same width. What the codes are until then means nothing.
-    pub fn room(format: Format, rows: usize, cols: usize, spare: Option<Self>) -> Self {
+    /// Makes this one whose codes are all about to be written, in its memory where that holds codes of the same
+    /// width. What the codes are until then means nothing.
+    pub fn reshape(&mut self, format: Format, rows: usize, cols: usize) {
         let lanes = |format: Format| (format.bits().div_ceil(8), format.is_signed());
-        let Some(mut tensor) = spare.filter(|spare| lanes(spare.format) == lanes(format)) else {
-            return Self::zeros(format, rows, cols);
-        };
+        if lanes(self.format) != lanes(format) {
+            *self = Self::zeros(format, rows, cols);
+            return;
+        }
         macro_rules! reshape {
             ($($lane:ident),*) => {
-                match &mut tensor.codes {
+                match &mut self.codes {
                     $(Codes::$lane(codes) => *codes = reshaped(std::mem::take(codes), (rows, cols)),)*
                 }
             };
         }
         reshape!(I8, U8, I16, U16, I32, U32);
-        Self { format, blocks: None, ..tensor }
+        self.format = format;
+        self.blocks = None;
     }
 
     /// A tensor of the given codes, row by row.

@@ -104,7 +104,7 @@ fn linear_forms_are_the_same_at_every_level() {
             };
             let found = at_every_level(&format!("{formats:?}, {count} elements"), || {
                 let mut room = vec![0; count];
-                let exact = LinearForm::new(&terms).at(0..count, &mut room);
+                let exact = LinearForm::new(terms).at(0..count, &mut room);
                 let mut after = Tensor::zeros(weights.format(), 1, count);
                 let range = format!("{:?}", exact.range());
                 let mut converter = Converter::new(conversion);

@@ -1,5 +1,6 @@
 //! What runs commands, and what a command did.
 
+use smallvec::{SmallVec, smallvec};
 use systoliq_fxp::{ConversionStatistics, ExactSum, UpdateStatistics};
 
 use crate::command::CommandId;
@@ -27,11 +28,14 @@ pub trait Engine {
 /// What makes the sums of matrix products.
 pub type Multiply<'a> = dyn FnMut(&GemmTask<'_>) -> Sums + 'a;
 
+/// What happened to all tensors that a command wrote; as many are in place as an update writes.
+pub type AllWritten = SmallVec<[Written; 4]>;
+
 /// What a command did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Of each tensor that it wrote, in the order of its [writes](crate::Write).
-    pub written: Vec<Written>,
+    pub written: AllWritten,
     /// The loss summed over the batch, of the command that computes it.
     pub loss: Option<ExactSum>,
 }
@@ -73,6 +77,6 @@ impl Written {
 
 impl From<Written> for Outcome {
     fn from(written: Written) -> Self {
-        Self { written: vec![written], loss: None }
+        Self { written: smallvec![written], loss: None }
     }
 }

@@ -6,12 +6,16 @@
 
 mod gate;
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 pub(crate) use gate::{Ceiling, Gate};
 
 use systoliq_fxp::scale::{Range, ends};
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, Converter, History, Multiplier, Raw, Scale, Tensor,
-    TensorPart,
+    Along, Conversion, ConversionStatistics, Converter, Format, History, Multiplier, Raw, Scale,
+    Tensor, TensorPart,
 };
 
 use crate::command::Program;
@@ -114,13 +118,40 @@ fn widens<R: Raw>(gates: &[Gate]) -> bool {
     R::BITS < i64::BITS && gates.iter().any(Gate::widens)
 }
 
+/// What results pass on their way; as many are in place as a layer has.
+pub(crate) type Gates = SmallVec<[Gate; 2]>;
+
+/// A tensor's copies; as many are in place as there are axes.
+pub(crate) type Copies = SmallVec<[Arc<Tensor>; 2]>;
+
+/// A tensor that nobody else has, to be written.
+pub(crate) fn own(tensor: &mut Arc<Tensor>) -> &mut Tensor {
+    Arc::get_mut(tensor).expect("a tensor that nobody else has")
+}
+
+/// Room for a tensor of a format and so many rows and columns, in the memory of a spare one if nobody else
+/// has that.
+pub(crate) fn room(
+    format: Format,
+    (rows, cols): (usize, usize),
+    spare: Option<Arc<Tensor>>,
+) -> Arc<Tensor> {
+    if let Some(mut spare) = spare
+        && let Some(tensor) = Arc::get_mut(&mut spare)
+    {
+        tensor.reshape(format, rows, cols);
+        return spare;
+    }
+    Arc::new(Tensor::zeros(format, rows, cols))
+}
+
 /// Results on their way into a tensor.
 #[derive(Debug)]
 pub struct Exit {
     pub(crate) output: TensorId,
     pub(crate) plan: TensorPlan,
     pub(crate) shape: (usize, usize),
-    pub(crate) gates: Vec<Gate>,
+    pub(crate) gates: Gates,
     /// From the results' fraction bits, by the factor; of the format what is known.
     pub(crate) conversion: Conversion,
     /// The axes along which the output has blocks.
@@ -132,8 +163,8 @@ pub struct Exit {
     pub(crate) second_pass: bool,
     /// Whether it has chosen.
     pub(crate) chosen: bool,
-    /// What is written.
-    pub(crate) copies: Vec<Tensor>,
+    /// What is written, of which nobody else has any.
+    pub(crate) copies: Copies,
     pub(crate) statistics: ConversionStatistics,
     /// The smallest and the largest value so far.
     pub(crate) ends: Option<(i64, i64)>,
@@ -171,43 +202,49 @@ impl Exit {
         if self.waits() {
             return self.leave_at_once(values);
         }
-        let parts = vec![(values.len(), values)];
-        self.leave_in_parts(&Workers::default(), parts, |values, part| part.leave(values));
+        let parts = std::iter::once((values.len(), values));
+        let leave = |values: &mut [R], part: &mut ExitPart<'_>| {
+            part.leave(values);
+            0
+        };
+        self.leave_in_parts(&Workers::default(), parts, leave);
     }
 
     /// Lets results leave in parts, of which each has so many, by whoever works on them: those behind the
-    /// ones that left before. Gives what `run` gives of each.
+    /// ones that left before. Gives the sum of what `run` counts in each.
     ///
     /// # Panics
     ///
     /// If there are more than are left, or not as many leave as a part has, or all have to leave at once.
-    pub fn leave_in_parts<P: Send, T: Send>(
+    pub fn leave_in_parts<P: Send>(
         &mut self,
         workers: &Workers,
-        parts: Vec<(usize, P)>,
-        run: impl Fn(P, &mut ExitPart<'_>) -> T + Sync,
-    ) -> Vec<T> {
+        parts: impl Iterator<Item = (usize, P)>,
+        run: impl Fn(P, &mut ExitPart<'_>) -> u64 + Sync,
+    ) -> u64 {
         assert!(!self.waits(), "results of {:?} that leave at once", self.shape);
         let (conversion, looks) = (&self.conversion, self.asks_range());
-        let mut rest = self.copies[0].whole_mut();
+        let mut rest = own(&mut self.copies[0]).whole_mut();
         rest.take(self.left);
         let gates = &self.gates[..];
-        let parts = parts.into_iter().map(|(count, work)| (work, rest.take(count))).collect();
-        let done = workers.each(parts, |(work, into)| {
+        let parts = parts.map(|(count, work)| (work, rest.take(count)));
+        let run = |(work, into): (P, TensorPart<'_>)| {
             let (left, end) = (into.places().start, into.places().end);
             let converter = Converter::new(*conversion);
             let mut part = ExitPart { gates, converter, looks, into, left, ends: None };
-            let given = run(work, &mut part);
+            let counted = run(work, &mut part);
             assert_eq!(part.left, end, "results of a part that have left");
-            (given, part.left, part.converter.end(), part.ends)
+            (counted, part.left, part.converter.end(), part.ends)
+        };
+        let mut all = 0;
+        let (left, statistics, ends_so_far) =
+            (&mut self.left, &mut self.statistics, &mut self.ends);
+        workers.each(parts, run, |(counted, until, of_part, ends)| {
+            *left = until;
+            statistics.merge(&of_part);
+            *ends_so_far = union(*ends_so_far, ends);
+            all += counted;
         });
-        let mut all = Vec::with_capacity(done.len());
-        for (given, left, statistics, ends) in done {
-            self.left = left;
-            self.statistics.merge(&statistics);
-            self.ends = union(self.ends, ends);
-            all.push(given);
-        }
         all
     }
 
@@ -229,7 +266,7 @@ impl Exit {
         }
         self.see(values);
         self.choose();
-        self.statistics = self.conversion.write(values, self.copies[0].whole_mut());
+        self.statistics = self.conversion.write(values, own(&mut self.copies[0]).whole_mut());
     }
 
     /// Looks at values behind the gates, if the scale asks for their range.
@@ -243,8 +280,7 @@ impl Exit {
     pub(crate) fn choose(&mut self) {
         let frac = self.history.choose(self.plan.scale, self.plan.format, self.fit());
         self.conversion.to = self.plan.format.with_frac(frac);
-        let spare = self.copies.pop();
-        self.copies.push(self.room(spare));
+        own(&mut self.copies[0]).reshape(self.conversion.to, self.shape.0, self.shape.1);
         self.chosen = true;
     }
 
@@ -257,13 +293,8 @@ impl Exit {
         for &along in &self.axes {
             let (tensor, statistics) = self.conversion.blocks(self.shape, values, along, size);
             self.statistics.merge(&statistics);
-            self.copies.push(tensor);
+            self.copies.push(Arc::new(tensor));
         }
-    }
-
-    /// Room for the output in the format of the conversion, in the memory of a spare tensor.
-    pub(crate) fn room(&self, spare: Option<Tensor>) -> Tensor {
-        Tensor::room(self.conversion.to, self.shape.0, self.shape.1, spare)
     }
 
     /// The fraction bits that fit all values so far, if the scale asks for them.

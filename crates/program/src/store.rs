@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::Array2;
+use smallvec::smallvec;
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
@@ -17,7 +18,7 @@ use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
 use crate::engine::{Engine, Multiply, Outcome, Written};
-use crate::finish::{Ceiling, Edge, Exit, Finish, Gate};
+use crate::finish::{Ceiling, Copies, Edge, Exit, Finish, Gate, Gates, room};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
 use crate::workers::Workers;
@@ -61,14 +62,25 @@ impl Version {
 /// A tensor once it is written: a copy for each axis along which it has blocks, or one.
 #[derive(Clone, Debug)]
 struct Slot {
-    copies: Vec<Arc<Tensor>>,
+    copies: Copies,
     version: Version,
 }
 
 impl Slot {
     fn unwritten() -> Self {
-        Self { copies: Vec::new(), version: Version::next() }
+        Self { copies: Copies::new(), version: Version::next() }
     }
+}
+
+/// What commands need on their way, and leave for the next.
+#[derive(Debug, Default)]
+pub(crate) struct CommandMemory {
+    /// What is asked of weights.
+    pub(crate) asked: Vec<bool>,
+    /// Results that leave together.
+    pub(crate) results: Vec<i64>,
+    /// What the loss says of the outputs.
+    pub(crate) softmax: Softmax,
 }
 
 /// The tensors of a program and the state of their scales.
@@ -77,15 +89,15 @@ pub struct Store {
     program: Arc<Program>,
     slots: Vec<Slot>,
     scales: Vec<History>,
-    softmax: Arc<SoftmaxUnit>,
+    pub(crate) softmax: Arc<SoftmaxUnit>,
     labels: Vec<u32>,
     /// Real targets of the loaded batch, row by row; none for a classifier.
     targets: Vec<f64>,
     initial: Vec<(TensorId, ConversionStatistics)>,
     /// Memory of tensors that were replaced, for those that will be.
-    spare: Vec<Tensor>,
-    /// Memory for what is asked of weights.
-    asked: Vec<bool>,
+    spare: Vec<Arc<Tensor>>,
+    /// Memory of commands, for the next.
+    pub(crate) memory: CommandMemory,
     /// Who runs its commands.
     workers: Arc<Workers>,
 }
@@ -101,7 +113,7 @@ impl Clone for Store {
             targets: self.targets.clone(),
             initial: self.initial.clone(),
             spare: Vec::new(),
-            asked: Vec::new(),
+            memory: CommandMemory::default(),
             workers: Arc::clone(&self.workers),
         }
     }
@@ -120,7 +132,7 @@ impl Store {
             targets: Vec::new(),
             initial: Vec::new(),
             spare: Vec::new(),
-            asked: Vec::new(),
+            memory: CommandMemory::default(),
             workers: Arc::default(),
         }
     }
@@ -259,7 +271,7 @@ impl Store {
             engine.run(command, self, step);
         }
         match program.targets {
-            None => Verdict::Classes(self.softmax(program.logits)),
+            None => Verdict::Classes(self.softmax_of(program.logits)),
             Some(_) => {
                 let outputs = self.read(program.logits);
                 Verdict::Values(loss_sum(outputs, self.targets.iter().copied()))
@@ -276,7 +288,7 @@ impl Store {
     }
 
     /// Softmax of logits.
-    pub(crate) fn softmax(&self, logits: TensorId) -> Softmax {
+    fn softmax_of(&self, logits: TensorId) -> Softmax {
         self.softmax.of(self.read(logits))
     }
 
@@ -320,7 +332,7 @@ impl Store {
 
     /// Edges with what they read, for values of `frac` fraction bits; and those that values have behind
     /// them.
-    pub(crate) fn gates(&self, edges: &[Edge], mut frac: i32) -> (Vec<Gate>, i32) {
+    pub(crate) fn gates(&self, edges: &[Edge], mut frac: i32) -> (Gates, i32) {
         let read = |tensor: TensorId| {
             self.read(tensor);
             Arc::clone(&self.copies(tensor)[0])
@@ -356,27 +368,27 @@ impl Store {
         if !second_pass {
             conversion.to = plan.format.with_frac(history.choose(plan.scale, plan.format, None));
         }
-        let spare = self.slots[output.0].copies.pop().and_then(|copy| Arc::try_unwrap(copy).ok());
-        let mut exit = Exit {
+        let spare = self.slots[output.0].copies.pop();
+        let mut copies = Copies::new();
+        if axes.is_empty() {
+            copies.push(room(conversion.to, shape, spare));
+        }
+        Exit {
             output,
             plan,
             shape,
-            gates: Vec::new(),
+            gates: Gates::new(),
             conversion,
             axes,
             training,
             history,
             second_pass,
             chosen: !second_pass,
-            copies: Vec::new(),
+            copies,
             statistics: ConversionStatistics::default(),
             ends: None,
             left: 0,
-        };
-        if exit.axes.is_empty() {
-            exit.copies.push(exit.room(spare));
         }
-        exit
     }
 
     /// Puts a tensor in its place of which all results have left, and lets its scale learn.
@@ -394,7 +406,7 @@ impl Store {
             self.scales[output.0].record(plan.scale, fit, frac);
             self.observe(output, &statistics, training);
         }
-        self.put(output, exit.copies);
+        self.put_copies(output, exit.copies);
         Written::converted(output, statistics, second_pass)
     }
 
@@ -450,13 +462,13 @@ impl Store {
         let size = plan.block().expect("a tensor with blocks").get() as usize;
         let conversion = plan.conversion(key, squares);
         let mut statistics = ConversionStatistics::default();
-        let mut copies = Vec::new();
+        let mut copies = Copies::new();
         for along in self.program.block_axes(id) {
             let (tensor, of_copy) = convert(&conversion, along, size);
             statistics.merge(&of_copy);
-            copies.push(tensor);
+            copies.push(Arc::new(tensor));
         }
-        self.put(id, copies);
+        self.put_copies(id, copies);
         statistics
     }
 
@@ -468,40 +480,34 @@ impl Store {
             }
         }
         self.spare = Vec::new();
-        self.asked = Vec::new();
+        self.memory = CommandMemory::default();
     }
 
     /// Gives a tensor other codes.
-    pub(crate) fn put(&mut self, id: TensorId, copies: Vec<Tensor>) {
-        let copies = copies.into_iter().map(Arc::new).collect();
+    pub(crate) fn put(&mut self, id: TensorId, tensor: Tensor) {
+        self.put_copies(id, smallvec![Arc::new(tensor)]);
+    }
+
+    /// The same, in each of its copies.
+    pub(crate) fn put_copies(&mut self, id: TensorId, copies: Copies) {
         self.slots[id.0] = Slot { copies, version: Version::next() };
     }
 
     /// The same, and keeps the memory of the ones it had.
-    pub(crate) fn replace(&mut self, id: TensorId, tensor: Tensor) {
+    pub(crate) fn replace(&mut self, id: TensorId, tensor: Arc<Tensor>) {
         let before = std::mem::take(&mut self.slots[id.0].copies);
-        self.spare.extend(before.into_iter().filter_map(|copy| Arc::try_unwrap(copy).ok()));
-        self.put(id, vec![tensor]);
-    }
-
-    /// Memory for what is asked of so many weights, which [`keep_asked`](Self::keep_asked) takes back.
-    pub(crate) fn take_asked(&mut self, count: usize) -> Vec<bool> {
-        let mut asked = std::mem::take(&mut self.asked);
-        asked.resize(count, false);
-        asked
-    }
-
-    /// Takes the memory back.
-    pub(crate) fn keep_asked(&mut self, asked: Vec<bool>) {
-        self.asked = asked;
+        let unused = before.into_iter().filter(|copy| Arc::strong_count(copy) == 1);
+        self.spare.extend(unused);
+        self.put_copies(id, smallvec![tensor]);
     }
 
     /// Room for a tensor of a format and so many rows and columns, in the memory of one that was
     /// replaced.
-    pub(crate) fn spare_room(&mut self, format: Format, (rows, cols): (usize, usize)) -> Tensor {
-        let fits =
-            |spare: &Tensor| spare.len() == rows * cols && spare.format().bits() == format.bits();
+    pub(crate) fn spare_room(&mut self, format: Format, shape: (usize, usize)) -> Arc<Tensor> {
+        let fits = |spare: &Arc<Tensor>| {
+            spare.len() == shape.0 * shape.1 && spare.format().bits() == format.bits()
+        };
         let at = self.spare.iter().position(fits);
-        Tensor::room(format, rows, cols, at.map(|at| self.spare.swap_remove(at)))
+        room(format, shape, at.map(|at| self.spare.swap_remove(at)))
     }
 }

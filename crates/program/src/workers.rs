@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use cpu_time::ThreadTime;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use smallvec::SmallVec;
+
+/// Neighbouring ranges; as many are in place as a few threads have parts.
+pub type Cuts = SmallVec<[Range<usize>; 4]>;
 
 /// Whoever runs a command, and threads that help.
 #[derive(Debug, Default)]
@@ -50,12 +54,12 @@ impl Workers {
     /// ```
     /// use systoliq_program::Workers;
     /// let workers = Workers::new(3);
-    /// assert_eq!(workers.cut(100, 12, 1), [0..36, 36..72, 72..100]);
-    /// assert_eq!(workers.cut(100, 12, 40), [0..48, 48..100]);
-    /// assert_eq!(workers.cut(5, 12, 1), [0..5]);
-    /// assert_eq!(workers.cut(0, 12, 1), [0..0]);
+    /// assert_eq!(workers.cut(100, 12, 1)[..], [0..36, 36..72, 72..100]);
+    /// assert_eq!(workers.cut(100, 12, 40)[..], [0..48, 48..100]);
+    /// assert_eq!(workers.cut(5, 12, 1)[..], [0..5]);
+    /// assert_eq!(workers.cut(0, 12, 1)[..], [0..0]);
     /// ```
-    pub fn cut(&self, count: usize, granularity: usize, fewest: usize) -> Vec<Range<usize>> {
+    pub fn cut(&self, count: usize, granularity: usize, fewest: usize) -> Cuts {
         let fewest = if self.eager { 1 } else { fewest.max(1) };
         let parts = self.threads().min(count / fewest).max(1);
         let granularity = granularity.max(1);
@@ -67,12 +71,21 @@ impl Workers {
         ranges.filter(|range| parts == 1 || !range.is_empty()).collect()
     }
 
-    /// Does something with each part of some work, the first in this thread and the others beside, and gives what
-    /// that gives, in the order of the parts.
-    pub fn each<P: Send, T: Send>(&self, parts: Vec<P>, run: impl Fn(P) -> T + Sync) -> Vec<T> {
-        let Some(helpers) = self.helpers.as_ref().filter(|_| parts.len() > 1) else {
-            return parts.into_iter().map(run).collect();
+    /// Does something with each part of some work, the first in this thread and the others beside, and gathers what
+    /// that gives, in the order of the parts. One thread alone takes no memory for it.
+    pub fn each<P: Send, T: Send>(
+        &self,
+        parts: impl Iterator<Item = P>,
+        run: impl Fn(P) -> T + Sync,
+        mut gather: impl FnMut(T),
+    ) {
+        let Some(helpers) = &self.helpers else {
+            return parts.for_each(|part| gather(run(part)));
         };
+        let parts: Vec<P> = parts.collect();
+        if parts.len() < 2 {
+            return parts.into_iter().for_each(|part| gather(run(part)));
+        }
         let mut given: Vec<Option<T>> = parts.iter().map(|_| None).collect();
         let (run, helped) = (&run, &self.helped);
         helpers.in_place_scope(|scope| {
@@ -90,7 +103,7 @@ impl Workers {
                 *given = Some(run(part));
             }
         });
-        given.into_iter().map(|given| given.expect("a part that was worked on")).collect()
+        given.into_iter().for_each(|given| gather(given.expect("a part that was worked on")));
     }
 }
 
@@ -133,10 +146,12 @@ mod tests {
             let workers = Workers::new(threads);
             // Each waits for all others.
             let barrier = std::sync::Barrier::new(threads);
-            let given = workers.each((0..threads).collect(), |part| {
+            let mut given = Vec::new();
+            let work = |part| {
                 barrier.wait();
                 part * part
-            });
+            };
+            workers.each(0..threads, work, |square| given.push(square));
             assert_eq!(given, (0..threads).map(|part| part * part).collect::<Vec<_>>());
         }
     }
@@ -149,10 +164,10 @@ mod tests {
             while start.elapsed() < Duration::from_millis(20) {}
         }
         let alone = Workers::default();
-        alone.each(vec![0, 1, 2], work);
+        alone.each(0..3, work, |()| {});
         assert_eq!((alone.threads(), alone.helped()), (1, Duration::ZERO));
         let three = Workers::new(3);
-        three.each(vec![0, 1, 2], work);
+        three.each(0..3, work, |()| {});
         let helped = three.helped();
         assert!(helped >= Duration::from_millis(40), "{helped:?} of two helpers");
         assert!(helped < Duration::from_millis(80), "{helped:?} of two helpers");

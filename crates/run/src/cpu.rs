@@ -119,11 +119,12 @@ mod tests {
         };
         let (workers, mut pieces) = (Workers::new(3), MeasuredPieces::default());
         // What was before the start does not count.
-        workers.each(vec![unit; 3], work);
+        let share = |times: [Duration; 3]| workers.each(times.into_iter(), work, |()| {});
+        share([unit; 3]);
         let stopwatch = Stopwatch::of(&workers);
-        workers.each(vec![unit; 3], work);
+        share([unit; 3]);
         is(stopwatch.seconds(), 3.0);
-        pieces.add(&workers, || workers.each(vec![Duration::ZERO, unit, unit], work));
+        pieces.add(&workers, || share([Duration::ZERO, unit, unit]));
         is(stopwatch.seconds(), 5.0);
         is(stopwatch.seconds_of(pieces), 2.0);
         let (alone, mut pieces) = (Workers::default(), MeasuredPieces::default());

@@ -1,6 +1,7 @@
 //! `output = convert(edge(Σ tensor))`: the sum of tensors of one shape, element by element, exactly, and
 //! rounded once. A sum of one is a change of format, or an activation function by itself.
 
+use smallvec::SmallVec;
 use systoliq_fxp::Multiplier;
 
 use super::What;
@@ -35,7 +36,8 @@ impl Combine {
     }
 
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
-        let terms: Vec<_> = self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
+        let terms: SmallVec<[_; 4]> =
+            self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
         store.write_exact(self.output, &terms, &self.edges, None, running).into()
     }
 }

@@ -6,7 +6,7 @@ use systoliq_nn::LossUnit;
 
 use crate::command::Program;
 use crate::engine::{Outcome, Written};
-use crate::store::{Running, Store};
+use crate::store::{CommandMemory, Running, Store};
 use crate::tensor::TensorId;
 
 /// Softmax cross-entropy against labels, or the squared error against targets.
@@ -39,20 +39,25 @@ impl BatchLoss {
 
     fn softmax(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
         let learning = &running.program.learning;
-        let softmax = store.softmax(self.outputs);
-        let (mut differences, frac) = match learning.loss_unit {
+        let mut memory = std::mem::take(&mut store.memory);
+        let CommandMemory { softmax, results: differences, .. } = &mut memory;
+        store.softmax.evaluate(store.read(self.outputs), softmax);
+        let frac = match learning.loss_unit {
             LossUnit::Bits => {
-                (softmax.differences_in_bits(store.labels()), softmax.format.gradient_frac())
+                softmax.differences_in_bits(store.labels(), differences);
+                softmax.format.gradient_frac()
             }
             LossUnit::Nats => {
-                (softmax.differences(store.labels()), softmax.format.probability_frac as i32)
+                softmax.differences(store.labels(), differences);
+                softmax.format.probability_frac as i32
             }
         };
         let loss = softmax.loss_sum(store.labels());
         let frac = frac - learning.loss_scale_log2;
         let occasion = running.occasion(self.error);
         let mut exit = store.exit_into(self.error, (Multiplier::ONE, frac), occasion);
-        exit.leave(&mut differences);
+        exit.leave(differences);
+        store.memory = memory;
         Outcome { loss: Some(loss), ..store.accept(exit).into() }
     }
 
@@ -77,7 +82,7 @@ impl BatchLoss {
                 store.conversion(self.error, || difference.range(scale), occasion);
             let (tensor, statistics) = difference.convert(&conversion, scale);
             store.observe(self.error, &statistics, occasion.training);
-            store.put(self.error, vec![tensor]);
+            store.put(self.error, tensor);
             (statistics, second_pass)
         };
         let written = Written::converted(self.error, conversion, second_pass);

@@ -34,10 +34,13 @@ impl Reduce {
 
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
         let adder = self.adder(store, running);
-        let (mut sums, overflowed) = self.sums(store, &adder);
+        let mut sums = std::mem::take(&mut store.memory.results);
+        let overflowed = self.sum(store, &adder, &mut sums);
         let mut exit = store.exit_of(&self.finish, adder.frac, running);
         exit.leave(&mut sums);
-        store.accept(exit).with_sums(sums.len() as u64, overflowed).into()
+        let count = sums.len() as u64;
+        store.memory.results = sums;
+        store.accept(exit).with_sums(count, overflowed).into()
     }
 
     fn adder(&self, store: &Store, running: &Running<'_>) -> Adder {
@@ -52,32 +55,33 @@ impl Reduce {
         adder
     }
 
-    /// The sum of each column, and how many overflowed.
-    fn sums(&self, store: &Store, adder: &Adder) -> (Vec<i64>, u64) {
+    /// Sums each column, and says how many overflowed.
+    fn sum(&self, store: &Store, adder: &Adder, sums: &mut Vec<i64>) -> u64 {
         let tensor = store.read_along(self.input, Along::Column);
         let format = tensor.format();
         let ends = (format.min_raw(), format.max_raw());
+        sums.clear();
+        sums.resize(tensor.cols(), 0);
         if adder.sums_exactly(ends, tensor.rows() as u64) {
-            return exact_sums(tensor, adder);
+            return sum_exactly(tensor, adder, sums);
         }
-        ordered_sums(tensor, adder)
+        sum_in_order(tensor, adder, sums)
     }
 }
 
-/// The sum of each column where the order of additions makes no difference.
-fn exact_sums(tensor: &Tensor, adder: &Adder) -> (Vec<i64>, u64) {
-    let mut sums = vec![0; tensor.cols()];
+/// Sums each column from 0 where the order of additions makes no difference.
+fn sum_exactly(tensor: &Tensor, adder: &Adder, sums: &mut [i64]) -> u64 {
     with_codes!(tensor, |codes| {
         let codes = codes.as_slice().expect("tensors are contiguous");
-        with_widest_vectors(SumColumns { codes, sums: &mut sums });
+        with_widest_vectors(SumColumns { codes, sums });
     });
     let mut overflowed = 0;
-    for sum in &mut sums {
+    for sum in sums {
         let (limited, differs) = adder.limited(*sum);
         *sum = limited;
         overflowed += u64::from(differs);
     }
-    (sums, overflowed)
+    overflowed
 }
 
 /// Adds rows of codes to sums that hold them.
@@ -100,30 +104,27 @@ impl<L: Lane> VectorWork for SumColumns<'_, L> {
     }
 }
 
-/// The sum of each column, one addition after the other.
-fn ordered_sums(tensor: &Tensor, adder: &Adder) -> (Vec<i64>, u64) {
-    let mut sums = vec![Sum::default(); tensor.cols()];
+/// Sums each column, one addition after the other.
+fn sum_in_order(tensor: &Tensor, adder: &Adder, sums: &mut [i64]) -> u64 {
     let rows = tensor.rows() as u64;
-    with_codes!(tensor, |codes| {
-        for (row, codes) in codes.outer_iter().enumerate() {
-            let ends_run = adder.ends_run(row as u64, rows);
-            for (col, (sum, code)) in sums.iter_mut().zip(codes).enumerate() {
-                adder.add_product(sum, code.code().into(), col as u64, row as u64);
-                match adder.block() {
-                    _ if !ends_run => {}
-                    None => adder.end_chunk(sum),
-                    Some(_) => {
-                        adder.end_block(sum, tensor.frac(row, col), col as u64, row as u64);
-                    }
+    let mut overflowed = 0;
+    for (col, total) in sums.iter_mut().enumerate() {
+        let mut sum = Sum::default();
+        for row in 0..rows {
+            adder.add_product(&mut sum, tensor.code(row as usize, col).into(), col as u64, row);
+            match adder.block() {
+                _ if !adder.ends_run(row, rows) => {}
+                None => adder.end_chunk(&mut sum),
+                Some(_) => {
+                    let frac = tensor.frac(row as usize, col);
+                    adder.end_block(&mut sum, frac, col as u64, row);
                 }
             }
         }
-    });
-    let mut overflowed = 0;
-    for (col, sum) in sums.iter_mut().enumerate() {
-        overflowed += u64::from(adder.finish(sum, None, col as u64, rows));
+        overflowed += u64::from(adder.finish(&mut sum, None, col as u64, rows));
+        *total = sum.value;
     }
-    (sums.iter().map(|sum| sum.value).collect(), overflowed)
+    overflowed
 }
 
 #[cfg(test)]
@@ -158,8 +159,10 @@ mod tests {
                             let ends = (format.min_raw(), format.max_raw());
                             if adder.sums_exactly(ends, rows as u64) {
                                 exactly += 1;
-                                let [exact, ordered] =
-                                    [exact_sums, ordered_sums].map(|sums| sums(&tensor, &adder));
+                                let [exact, ordered] = [sum_exactly, sum_in_order].map(|sum| {
+                                    let mut sums = vec![0; cols];
+                                    (sum(&tensor, &adder, &mut sums), sums)
+                                });
                                 assert_eq!(exact, ordered, "{rows} x {cols} {format} {adder:?}");
                             }
                         }

@@ -53,7 +53,7 @@ impl Select {
             squares: true,
         };
         let (tensor, statistics) = conversion.tensor(rows, cols, &codes);
-        store.put(self.output, vec![tensor]);
+        store.put(self.output, tensor);
         Written::converted(self.output, statistics, false).into()
     }
 }

@@ -1,7 +1,9 @@
 //! What updates do: every factor as a multiplier, every sum exact, every result rounded once.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
 use systoliq_fxp::{
     Change, Conversion, ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Tensor,
     TensorPart, UpdateStatistics,
@@ -9,10 +11,14 @@ use systoliq_fxp::{
 use systoliq_nn::BatchGradient;
 
 use crate::command::{Learning, Program};
-use crate::engine::{Outcome, Written};
+use crate::engine::{AllWritten, Outcome, Written};
+use crate::finish::own;
 use crate::store::exact::{ElementStrips, STRIP};
 use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
+
+/// Tensors and their factors; as many are in place as an update reads.
+type Terms = SmallVec<[(Multiplier, TensorId); 4]>;
 
 /// Bits of the mantissas of β and λ; those of rates are part of the plan.
 const FACTOR_BITS: u32 = 16;
@@ -172,13 +178,12 @@ impl Update {
     }
 
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
-        let (gathered, asked) =
-            self.momentum.map(|momentum| self.gather(momentum, store, running)).unzip();
-        let mut written: Vec<Written> = gathered.into_iter().collect();
-        written.extend(self.descend(asked.as_deref(), store, running));
-        if let Some(asked) = asked {
-            store.keep_asked(asked);
-        }
+        let mut asked = std::mem::take(&mut store.memory.asked);
+        let gathered =
+            self.momentum.map(|momentum| self.gather(momentum, &mut asked, store, running));
+        let mut written: AllWritten = gathered.into_iter().collect();
+        self.descend(self.momentum.map(|_| &*asked), store, running, &mut written);
+        store.memory.asked = asked;
         written.extend(
             self.working
                 .map(|working| store.convert(self.written, working, running.occasion(working))),
@@ -186,20 +191,21 @@ impl Update {
         Outcome { written, loss: None }
     }
 
-    /// `momentum ← convert(β · momentum + gradient + λ · written)`; also where that is not zero before it
-    /// is rounded.
+    /// `momentum ← convert(β · momentum + gradient + λ · written)`; tells in `asked` where that is not zero
+    /// before it is rounded.
     fn gather(
         &self,
         momentum: TensorId,
+        asked: &mut Vec<bool>,
         store: &mut Store,
         running: &Running<'_>,
-    ) -> (Written, Vec<bool>) {
+    ) -> Written {
         let factors = self.gathering(store);
-        let mut terms = vec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
+        let mut terms: Terms =
+            smallvec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
-        let mut asked = store.take_asked(store.read(momentum).len());
-        let written = store.write_exact(momentum, &terms, &[], Some(&mut asked), running);
-        (written, asked)
+        asked.resize(store.read(momentum).len(), false);
+        store.write_exact(momentum, &terms, &[], Some(asked), running)
     }
 
     /// `written ← convert(exact)` and `residual ← convert(exact − written)` with
@@ -209,12 +215,13 @@ impl Update {
         gathered: Option<&[bool]>,
         store: &mut Store,
         running: &Running<'_>,
-    ) -> Vec<Written> {
+        written: &mut AllWritten,
+    ) {
         let decay = self.decay_rate(store, running.step).map(|decay| (decay, self.written));
-        let mut change = vec![(self.rate(store, running.step), self.multiplied())];
+        let mut change: Terms = smallvec![(self.rate(store, running.step), self.multiplied())];
         change.extend(decay);
         let held = [Some(self.written), self.residual].into_iter().flatten();
-        let held: Vec<_> = held.map(|id| (Multiplier::ONE, id)).collect();
+        let held: Terms = held.map(|id| (Multiplier::ONE, id)).collect();
         let mut weights = Destination::new(self.written, store, running);
         let mut residual = self.residual.map(|id| Destination::new(id, store, running));
         let descent = WeightDescent {
@@ -230,22 +237,18 @@ impl Update {
             let residual = to_residual.as_mut().map(|parts| parts.take(strips.len()));
             (to_weights.take(strips.len()), residual, strips)
         });
-        let parts = parts.collect();
-        let counted = store
-            .workers()
-            .each(parts, |(weights, residual, strips)| descent.run(weights, residual, strips));
         let mut update = UpdateStatistics::default();
-        for (of_update, of_weights, of_residual) in counted {
+        let mut counted = [(); 2].map(|()| ConversionStatistics::default());
+        let run = |(weights, residual, strips)| descent.run(weights, residual, strips);
+        store.workers().each(parts, run, |(of_update, of_weights, of_residual)| {
             update.merge(&of_update);
-            weights.statistics.merge(&of_weights);
-            if let Some((residual, counted)) = residual.as_mut().zip(of_residual) {
-                residual.statistics.merge(&counted);
-            }
-        }
-        let mut written: Vec<Written> =
-            [Some(weights), residual].into_iter().flatten().map(|of| of.end(store)).collect();
+            counted[0].merge(&of_weights);
+            of_residual.iter().for_each(|of_residual| counted[1].merge(of_residual));
+        });
+        drop(descent);
+        let destinations = [Some(weights), residual].into_iter().zip(counted);
+        written.extend(destinations.filter_map(|(of, counted)| Some(of?.end(counted, store))));
         written.last_mut().expect("the weights").update = Some(update);
-        written
     }
 }
 
@@ -300,8 +303,7 @@ fn change<'a>((before, after): &'a (&Tensor, TensorPart<'_>)) -> Change<'a> {
 struct Destination {
     id: TensorId,
     conversion: Conversion,
-    after: Tensor,
-    statistics: ConversionStatistics,
+    after: Arc<Tensor>,
 }
 
 impl Destination {
@@ -309,18 +311,18 @@ impl Destination {
         let Occasion { key, squares, .. } = running.occasion(id);
         let conversion = running.program.tensor(id).plan.conversion(key, squares);
         let after = store.spare_room(conversion.to, store.shape(id));
-        Self { id, conversion, after, statistics: ConversionStatistics::default() }
+        Self { id, conversion, after }
     }
 
     /// All of it, to be written in parts.
     fn parts<'d>(&'d mut self, store: &'d Store) -> DestinationPart<'d> {
-        let (conversion, after) = (&self.conversion, self.after.whole_mut());
+        let (conversion, after) = (&self.conversion, own(&mut self.after).whole_mut());
         DestinationPart { conversion, before: store.read(self.id), after }
     }
 
-    fn end(self, store: &mut Store) -> Written {
+    fn end(self, statistics: ConversionStatistics, store: &mut Store) -> Written {
         store.replace(self.id, self.after);
-        Written::converted(self.id, self.statistics, false)
+        Written::converted(self.id, statistics, false)
     }
 }
 

@@ -106,7 +106,7 @@ impl Store {
                 let occasion = Occasion::aside(key(decl.entry, decl.role));
                 entered.push((id, self.write_reals(id, weights[number(decl.entry)], occasion)));
             } else if decl.role.outlasts_a_step() && self.tensor(id).is_none() {
-                self.put(id, vec![Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols)]);
+                self.put(id, Tensor::zeros(decl.plan.format, decl.rows.count(0), decl.cols));
             }
         }
         for command in &program.commands {
@@ -145,7 +145,7 @@ impl Store {
             let left = Combination::of_reals(&reals[places.clone()]).minus(held);
             statistics.merge(&left.write(&conversion, tensor.whole_mut().at(places)));
         }
-        self.put(residual, vec![tensor]);
+        self.put(residual, tensor);
         statistics
     }
 
@@ -171,7 +171,7 @@ impl Store {
         let (conversion, _) = self.conversion(id, range, occasion);
         let (tensor, statistics) = conversion.reals(shape.0, shape.1, values_by_row);
         self.observe(id, &statistics, occasion.training);
-        self.put(id, vec![tensor]);
+        self.put(id, tensor);
         statistics
     }
 }

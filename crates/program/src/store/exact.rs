@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use systoliq_fxp::{
-    ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Raw, Tensor, scale,
+    ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Raw, Tensor, TensorPart, scale,
 };
 
 use super::{Occasion, Running, Store};
 use crate::engine::Written;
-use crate::finish::{CLIP_FRAC, Edge, Exit};
+use crate::finish::{CLIP_FRAC, Edge, Exit, own};
 use crate::tensor::TensorId;
 use crate::workers::{Workers, in_strips};
 
@@ -26,7 +26,7 @@ pub(crate) struct ElementStrips {
 
 impl ElementStrips {
     /// So many elements, for each worker some.
-    pub(crate) fn of(elements: usize, workers: &Workers) -> impl Iterator<Item = Self> {
+    pub(crate) fn of(elements: usize, workers: &Workers) -> impl Iterator<Item = Self> + use<> {
         let cuts = workers.cut(elements, STRIP, THREAD_ELEMENTS);
         cuts.into_iter().map(|places| Self { places })
     }
@@ -61,28 +61,36 @@ impl Store {
         let (training, workers) = (running.step.is_training(), Arc::clone(&self.workers));
         let range = self.looks_at_range(id, training).then(|| {
             let form = self.form(terms, &[]);
-            let parts = ElementStrips::of(rows * cols, &workers).collect();
-            let ranges = workers.each(parts, |strips| {
-                let mut range: Option<scale::Range> = None;
+            let and = |all: Option<scale::Range>, some| match all {
+                Some(all) => Some(all.and(some)),
+                None => Some(some),
+            };
+            let of_part = |strips: ElementStrips| {
+                let mut range = None;
                 strips.each(|places, room| {
                     let first = places.start;
                     let of_strip = self.pass(edges, form.at(places, room), first).range();
-                    range = range.take().into_iter().chain([of_strip]).reduce(scale::Range::and);
+                    range = and(range.take(), of_strip);
                 });
-                range
+                range.expect("elements of a part")
+            };
+            let mut range = None;
+            workers.each(ElementStrips::of(rows * cols, &workers), of_part, |of_part| {
+                range = and(range.take(), of_part);
             });
-            ranges.into_iter().flatten().reduce(scale::Range::and).expect("a tensor has elements")
+            range.expect("a tensor has elements")
         });
         let range = || range.expect("the range that the scale asked for");
         let (conversion, second_pass) = self.conversion(id, range, running.occasion(id));
         let mut after = self.spare_room(conversion.to, (rows, cols));
         let form = self.form(terms, &[]);
-        let (mut rest, mut answers) = (after.whole_mut(), asked);
+        let (mut rest, mut answers) = (own(&mut after).whole_mut(), asked);
         let parts = ElementStrips::of(rows * cols, &workers).map(|strips| {
             let answers = answers.as_mut().and_then(|rest| rest.split_off_mut(..strips.len()));
             (rest.take(strips.len()), answers, strips)
         });
-        let counted = workers.each(parts.collect(), |(mut into, mut answers, strips)| {
+        type Part<'p> = (TensorPart<'p>, Option<&'p mut [bool]>, ElementStrips);
+        let run = |(mut into, mut answers, strips): Part<'_>| {
             let (mut converter, from) = (Converter::new(conversion), into.places().start);
             strips.each(|places, room| {
                 let values = self.pass(edges, form.at(places.clone(), room), places.start);
@@ -92,9 +100,10 @@ impl Store {
                 }
             });
             converter.end()
-        });
+        };
         let mut statistics = ConversionStatistics::default();
-        counted.iter().for_each(|counted| statistics.merge(counted));
+        workers.each(parts, run, |counted| statistics.merge(&counted));
+        drop(form);
         self.observe(id, &statistics, training);
         self.replace(id, after);
         Written::converted(id, statistics, second_pass)
@@ -122,9 +131,7 @@ impl Store {
         taken: &[(Multiplier, TensorId)],
     ) -> LinearForm<'_> {
         let term = |negative| move |&(factor, id): &_| (factor, self.read(id), negative);
-        let terms: Vec<_> =
-            added.iter().map(term(false)).chain(taken.iter().map(term(true))).collect();
-        LinearForm::new(&terms)
+        LinearForm::new(added.iter().map(term(false)).chain(taken.iter().map(term(true))))
     }
 
     /// Exact values of elements from position `first` on behind edges.
@@ -160,7 +167,8 @@ fn leave_in_strips<R: Raw>(source: &Tensor, exit: &mut Exit, workers: &Workers) 
         exit.choose();
     }
     let parts = ElementStrips::of(source.len(), workers).map(|strips| (strips.len(), strips));
-    exit.leave_in_parts(workers, parts.collect(), |strips, part| {
+    exit.leave_in_parts(workers, parts, |strips, part| {
         strips.each::<R>(|places, room| part.leave(source.widen(places, room)));
+        0
     });
 }

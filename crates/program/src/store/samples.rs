@@ -1,7 +1,6 @@
 //! Samples of a part of the data, as a program reads them.
 
-use std::sync::Arc;
-
+use smallvec::smallvec;
 use systoliq_fxp::{CodedRows, ConversionStatistics, Scale};
 use systoliq_keyed_random::Key;
 use systoliq_nn::Part;
@@ -9,6 +8,7 @@ use systoliq_nn::data::Pixels;
 
 use super::{Step, Store};
 use crate::command::Program;
+use crate::finish::{own, room};
 use crate::tensor::TensorId;
 
 /// A part of the data, of which batches are loaded. Pixels are looked up in a table of codes, if these are
@@ -53,12 +53,14 @@ impl Store {
         let Some(coded) = coded else { return self.load(&part.batch(rows), step) };
         let input = self.program.input;
         assert_eq!(part.features(), self.program.tensor(input).cols, "columns of the input");
-        let spare = self.slots[input.0].copies.pop().and_then(|copy| Arc::try_unwrap(copy).ok());
-        let (tensor, mut statistics) = coded.take(rows, spare);
+        let spare = self.slots[input.0].copies.pop();
+        let format = self.program.tensor(input).plan.format;
+        let mut tensor = room(format, (rows.len(), part.features()), spare);
+        let mut statistics = coded.take(rows, own(&mut tensor));
         if !step.squares() {
             statistics = statistics.without_squares();
         }
-        self.put(input, vec![tensor]);
+        self.put_copies(input, smallvec![tensor]);
         let mut loaded = vec![(input, statistics)];
         loaded.extend(self.load_answers(&part.answers().select(rows), step));
         loaded
@@ -68,6 +70,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use systoliq_nn::{DataSpec, Graph, epoch_order, initial_weights};
 

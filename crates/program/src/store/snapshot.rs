@@ -102,9 +102,10 @@ impl Store {
         let program = Arc::clone(&self.program);
         for id in self.carried() {
             let copies = self.copies(id).iter();
-            let kept = copies.map(|present| copy_like(present, program.tensor(id), bytes));
+            let mut like = |present: &Arc<Tensor>| copy_like(present, program.tensor(id), bytes);
+            let kept = copies.map(|present| like(present).map(Arc::new));
             let kept = kept.collect::<Option<_>>()?;
-            self.put(id, kept);
+            self.put_copies(id, kept);
         }
         let possible = |(decl, history): (&TensorDecl, &History)| {
             // A step converts fewer elements of a tensor than memory holds.
