@@ -98,9 +98,6 @@ pub trait Raw: Wide + WrappingMul + Into<i64> + Send + Sync + std::fmt::Debug {
 
     /// A value that it holds.
     fn from_raw(raw: i64) -> Self;
-
-    /// The nearest value that it holds.
-    fn nearest(value: i64) -> Self;
 }
 
 impl Raw for i32 {
@@ -111,11 +108,6 @@ impl Raw for i32 {
         debug_assert!(i32::try_from(raw).is_ok(), "{raw}");
         raw as i32
     }
-
-    #[inline(always)]
-    fn nearest(value: i64) -> Self {
-        value.max(Self::MIN.into()).min(Self::MAX.into()) as i32
-    }
 }
 
 impl Raw for i64 {
@@ -124,11 +116,6 @@ impl Raw for i64 {
     #[inline(always)]
     fn from_raw(raw: i64) -> Self {
         raw
-    }
-
-    #[inline(always)]
-    fn nearest(value: i64) -> Self {
-        value
     }
 }
 
@@ -322,6 +309,8 @@ struct Bits {
     shift: i32,
     /// Those of a code.
     code: u32,
+    /// Whether 32 bits hold the factor with a sign.
+    is_scale_narrow: bool,
 }
 
 impl Bits {
@@ -329,13 +318,15 @@ impl Bits {
         let scale = conversion.scale;
         let scale_bits = if scale == 1 { 0 } else { bit_length(scale.into()) };
         let scaled = longest as i32 + scale_bits;
-        Self { longest, scaled, shift: conversion.shift(), code: conversion.to.bits() }
+        let (shift, code) = (conversion.shift(), conversion.to.bits());
+        Self { longest, scaled, shift, code, is_scale_narrow: i32::try_from(scale).is_ok() }
     }
 
     /// Whether registers of `width` bits suffice, at both ends of rounding and fitting.
     fn fit(&self, width: u32) -> bool {
         let most = width as i32 - 3;
-        self.scaled <= most && (0..=most).contains(&self.shift) && self.code + 2 <= width
+        let fits = self.scaled <= most && self.is_scale_narrow;
+        fits && (0..=most).contains(&self.shift) && self.code + 2 <= width
     }
 }
 

@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 
 use crate::real::decompose;
-use crate::{Along, Conversion, ConversionStatistics, ExactSum, Tensor};
+use crate::{Along, Conversion, ConversionStatistics, ExactInteger, ExactSum, Tensor};
 
 /// The exact differences between outputs and targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +37,7 @@ impl SquaredError {
         Self { rows, cols, differences, frac }
     }
 
-    /// The errors converted, with `scale_log2` more than their real value: `e · 2^scale_log2`.
-    pub fn convert(
-        &self,
-        conversion: &Conversion,
-        scale_log2: i32,
-    ) -> (Tensor, ConversionStatistics) {
-        let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
-        conversion.big_tensor(self.rows, self.cols, &self.differences)
-    }
-
-    /// The errors converted block by block.
+    /// The errors converted block by block, with `scale_log2` more than their real value: `e · 2^scale_log2`.
     pub fn blocks(
         &self,
         conversion: &Conversion,
@@ -57,16 +47,6 @@ impl SquaredError {
     ) -> (Tensor, ConversionStatistics) {
         let conversion = Conversion { from_frac: self.frac - scale_log2, ..*conversion };
         conversion.big_blocks((self.rows, self.cols), &self.differences, along, size)
-    }
-
-    /// The smallest and the largest error, times `2^scale_log2`.
-    pub fn range(&self, scale_log2: i32) -> crate::scale::Range {
-        let ends = (self.differences.iter().min(), self.differences.iter().max());
-        let (min, max) = match ends {
-            (Some(min), Some(max)) => (min.clone(), max.clone()),
-            _ => Default::default(),
-        };
-        crate::scale::Range { min, max, frac: self.frac - scale_log2 }
     }
 }
 
@@ -78,14 +58,20 @@ impl SquaredError {
 /// If a target is not finite, or there are not as many as outputs.
 pub fn loss_sum(outputs: &Tensor, targets: impl ExactSizeIterator<Item = f64>) -> ExactSum {
     assert_eq!(outputs.len(), targets.len(), "outputs and targets");
-    let output_frac = outputs.format().frac();
+    let (output_frac, cols) = (outputs.format().frac(), outputs.cols());
     let mut sum = ExactSum::default();
-    for (output, target) in outputs.to_codes().into_iter().zip(targets) {
+    for (at, target) in targets.enumerate() {
         let (raw, target_frac) = decompose(target).expect("a finite target");
         let frac = output_frac.max(target_frac);
-        let aligned = |raw: i64, own: i32| BigInt::from(raw) << (frac - own);
-        let difference = aligned(output, output_frac) - aligned(raw, target_frac);
-        sum.add(&difference * &difference, -2 * frac - 1);
+        let aligned = |raw: i64, own: i32| {
+            let mut raw = ExactInteger::from(raw);
+            raw <<= (frac - own) as u32;
+            raw
+        };
+        let mut square = aligned(outputs.code(at / cols, at % cols), output_frac);
+        square += aligned(-raw, target_frac);
+        square *= square.clone();
+        sum.add(square, -2 * frac - 1);
     }
     sum
 }

@@ -156,10 +156,19 @@ impl VectorWork for Count<'_> {
 
     #[inline(always)]
     fn run(self) -> u64 {
-        // Of at most 255 in bytes, which vector units add many of at a time where nothing is checked.
-        let of_some =
-            |some: &[bool]| some.iter().fold(0u8, |sum, &one| sum.wrapping_add(one.into()));
-        self.0.chunks(255).map(|some| u64::from(of_some(some))).fold(0, u64::wrapping_add)
+        // In bytes, of which a vector holds many: at most 255 times. What is checked is not made by vector units.
+        let (vectors, rest) = self.0.as_chunks::<64>();
+        let mut count = rest.iter().filter(|&&one| one).count() as u64;
+        for vectors in vectors.chunks(255) {
+            let mut sums = [0u8; 64];
+            for vector in vectors {
+                for (sum, &one) in sums.iter_mut().zip(vector) {
+                    *sum = sum.wrapping_add(one.into());
+                }
+            }
+            count += sums.iter().fold(0u64, |all, &sum| all.wrapping_add(sum.into()));
+        }
+        count
     }
 }
 
@@ -239,6 +248,16 @@ mod tests {
             assert!(Multiplier::nearest(rate, 16).is_err(), "{rate}");
         }
         assert_eq!(Multiplier::nearest(0.75, 1).unwrap(), Multiplier { mantissa: 1, exponent: 0 });
+    }
+
+    #[test]
+    fn as_many_are_counted_as_are_true() {
+        for len in [0usize, 1, 63, 64, 65, 1000, 64 * 255, 64 * 256 + 7, 40_000] {
+            for every in [1, 2, 3, 50] {
+                let all: Vec<bool> = (0..len).map(|at| at % every == 0).collect();
+                assert_eq!(count(&all), len.div_ceil(every) as u64, "each {every}th of {len}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use systoliq_fxp::{Along, SoftmaxFormat};
 use systoliq_nn::Quantity;
 // How a program learns, and what entries are called, is stated as networks state it.
@@ -287,8 +288,8 @@ impl Program {
 
     /// The axes along which the blocks of a tensor lie: those along which products that read it sum,
     /// in the order of commands. For each there is a copy; none where the tensor has one scale.
-    pub fn block_axes(&self, id: TensorId) -> Vec<Along> {
-        let mut axes = Vec::new();
+    pub fn block_axes(&self, id: TensorId) -> SmallVec<[Along; 2]> {
+        let mut axes = SmallVec::new();
         if self.tensor(id).plan.block().is_none() {
             return axes;
         }

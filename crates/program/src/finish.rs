@@ -155,7 +155,7 @@ pub struct Exit {
     /// From the results' fraction bits, by the factor; of the format what is known.
     pub(crate) conversion: Conversion,
     /// The axes along which the output has blocks.
-    pub(crate) axes: Vec<Along>,
+    pub(crate) axes: SmallVec<[Along; 2]>,
     pub(crate) training: bool,
     /// The scale, as it chooses.
     pub(crate) history: History,
@@ -340,9 +340,13 @@ impl ExitPart<'_> {
         let places = self.left..self.left + values.len();
         self.left = places.end;
         self.gates.iter().for_each(|gate| gate.pass(values, places.start));
+        let into = self.into.at(places);
         if self.looks {
-            self.ends = union(self.ends, ends(values));
+            let ends = ends(values);
+            self.ends = union(self.ends, ends);
+            self.converter.write_between(ends, values, into);
+        } else {
+            self.converter.write(values, into);
         }
-        self.converter.write(values, self.into.at(places));
     }
 }

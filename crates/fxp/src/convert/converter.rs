@@ -62,6 +62,22 @@ impl Converter {
         self.write_within(narrow::longest(raws), raws, into);
     }
 
+    /// The same of elements between two, if there are any.
+    ///
+    /// # Panics
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_between<R: Raw>(
+        &mut self,
+        ends: Option<(i64, i64)>,
+        raws: &[R],
+        into: TensorPart<'_>,
+    ) {
+        let (min, max) = ends.unwrap_or_default();
+        let magnitude = min.unsigned_abs().max(max.unsigned_abs());
+        self.write_within(u64::BITS - magnitude.leading_zeros(), raws, into);
+    }
+
     /// The same of elements whose magnitudes have at most `longest` bits.
     pub(crate) fn write_within<R: Raw>(&mut self, longest: u32, raws: &[R], into: TensorPart<'_>) {
         let first = self.conversion.first_place(&into, raws.len());

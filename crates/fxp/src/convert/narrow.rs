@@ -3,6 +3,8 @@
 //! Elements go in chunks, through loops of their own: random words are drawn, values are scaled and rounded as integers of a
 //! type `W`, and what that gives is fitted as one of a type `M`, put into its lane, and multiplied for the sums of squares.
 
+use num_traits::{PrimInt, WrappingAdd};
+
 use super::{Conversion, Converter, Overflow, Raw};
 use crate::shifts::{SHIFT_MAX, shifted, with_mode};
 use crate::statistics::{CHUNK, Products};
@@ -18,20 +20,44 @@ pub(crate) fn numbers(first: usize, count: usize) -> bool {
 #[derive(Debug)]
 pub(super) struct Room {
     words: [u32; CHUNK],
+    short: [i16; CHUNK],
     narrow: [i32; CHUNK],
     wide: [i64; CHUNK],
 }
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { words: [0; CHUNK], narrow: [0; CHUNK], wide: [0; CHUNK] }
+        Self { words: [0; CHUNK], short: [0; CHUNK], narrow: [0; CHUNK], wide: [0; CHUNK] }
     }
 }
 
-/// Whether what a register of 32 bits holds of a rounded value tells all ends of the format.
-fn is_narrow(conversion: &Conversion) -> bool {
-    conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= i32::BITS
+/// A register for a rounded value.
+trait Register: PrimInt + WrappingAdd + Into<i64> {
+    /// Its width.
+    const BITS: u32;
+
+    /// The nearest value that it holds.
+    fn nearest(value: i64) -> Self;
+
+    /// Whether what it holds of a rounded value tells all ends of the format.
+    fn tells(conversion: &Conversion) -> bool {
+        conversion.overflow != Overflow::Wrap && conversion.to.bits() + 2 <= Self::BITS
+    }
 }
+
+macro_rules! impl_register {
+    ($($register:ty),*) => {$(
+        impl Register for $register {
+            const BITS: u32 = <$register>::BITS;
+
+            #[inline(always)]
+            fn nearest(value: i64) -> Self {
+                value.max(Self::MIN.into()).min(Self::MAX.into()) as Self
+            }
+        }
+    )*};
+}
+impl_register!(i16, i32, i64);
 
 impl Converter {
     /// Converts elements from position `first` on whose scaled magnitude has at most three bits less than `W`, dropping 0
@@ -44,11 +70,15 @@ impl Converter {
         longest: u32,
         codes: &mut [T],
     ) {
-        let Self { conversion, statistics, products, room: Room { words, narrow, wide } } = self;
+        let Self { conversion, statistics, products, room } = self;
+        let Room { words, short, narrow, wide } = room;
         let mut done = Done { conversion, statistics, products, words, longest };
-        match is_narrow(conversion) {
-            true => done.in_chunks::<R, W, i32, T>(first, raws, narrow, codes),
-            false => done.in_chunks::<R, W, i64, T>(first, raws, wide, codes),
+        match () {
+            () if i16::tells(conversion) => done.in_chunks::<_, W, _, _>(first, raws, short, codes),
+            () if i32::tells(conversion) => {
+                done.in_chunks::<_, W, _, _>(first, raws, narrow, codes)
+            }
+            () => done.in_chunks::<_, W, _, _>(first, raws, wide, codes),
         }
     }
 
@@ -64,7 +94,7 @@ impl Converter {
         let Self { conversion, statistics, room, .. } = self;
         debug_assert!(shifts.iter().all(|&shift| shift <= SHIFT_MAX));
         let elements = (first as u32, raws, shifts);
-        match is_narrow(conversion) {
+        match i32::tells(conversion) {
             true => each_in_chunks(conversion, elements, &mut room.narrow, codes, statistics),
             false => each_in_chunks(conversion, elements, &mut room.wide, codes, statistics),
         }
@@ -81,7 +111,7 @@ struct Done<'a> {
 }
 
 impl Done<'_> {
-    fn in_chunks<R: Raw, W: Raw, M: Raw, T: Lane>(
+    fn in_chunks<R: Raw, W: Raw, M: Register, T: Lane>(
         &mut self,
         first: u64,
         raws: &[R],
@@ -126,7 +156,7 @@ impl Done<'_> {
 /// The most bits of the magnitude of a scaled value with a shift of its own.
 pub(crate) const BITS_OF_EACH: u32 = 61;
 
-fn each_in_chunks<R: Raw, M: Raw, T: Lane>(
+fn each_in_chunks<R: Raw, M: Register, T: Lane>(
     conversion: &Conversion,
     (first, raws, shifts): (u32, &[R], &[i32]),
     rounded: &mut [M; CHUNK],
@@ -163,7 +193,7 @@ struct RoundEach<'a, R, M> {
     rounded: &'a mut [M],
 }
 
-impl<R: Raw, M: Raw> VectorWork for RoundEach<'_, R, M> {
+impl<R: Raw, M: Register> VectorWork for RoundEach<'_, R, M> {
     type Output = u64;
 
     #[inline(always)]
@@ -172,7 +202,7 @@ impl<R: Raw, M: Raw> VectorWork for RoundEach<'_, R, M> {
     }
 }
 
-impl<R: Raw, M: Raw> RoundEach<'_, R, M> {
+impl<R: Raw, M: Register> RoundEach<'_, R, M> {
     #[inline(always)]
     fn round<const MODE: usize>(self) -> u64 {
         let Conversion { key, scale, .. } = *self.conversion;
@@ -248,7 +278,7 @@ struct Round<'a, R, W, M> {
     width: std::marker::PhantomData<W>,
 }
 
-impl<R: Raw, W: Raw, M: Raw> VectorWork for Round<'_, R, W, M> {
+impl<R: Raw, W: Raw, M: Register> VectorWork for Round<'_, R, W, M> {
     type Output = u64;
 
     #[inline(always)]
@@ -280,12 +310,13 @@ impl<R: Raw, W: Raw, M: Raw> VectorWork for Round<'_, R, W, M> {
     }
 }
 
-impl<R: Raw, W: Raw, M: Raw> Round<'_, R, W, M> {
+impl<R: Raw, W: Raw, M: Register> Round<'_, R, W, M> {
     /// Adds what `more` tells of a scaled value and its word, and drops bits; the optimizer makes a loop of each `more`.
     #[inline(always)]
     fn round(self, more: impl Fn(W, u32) -> W) -> u64 {
         let shift = (self.conversion.shift() as u32 & (W::BITS - 1)) as usize;
-        let scale = W::from_raw(self.conversion.scale.into());
+        // From 32 bits with a sign, so that vector units have an instruction for its products.
+        let scale = W::from_raw((self.conversion.scale as i32).into());
         let drop = |value: W, word: u32| {
             M::nearest((value.wrapping_add(&more(value, word)) >> shift).into())
         };
@@ -322,7 +353,7 @@ struct Fit<'a, M, T> {
     codes: &'a mut [T],
 }
 
-impl<M: Raw, T: Lane> VectorWork for Fit<'_, M, T> {
+impl<M: Register, T: Lane> VectorWork for Fit<'_, M, T> {
     type Output = Counts;
 
     #[inline(always)]
@@ -337,7 +368,7 @@ impl<M: Raw, T: Lane> VectorWork for Fit<'_, M, T> {
     }
 }
 
-impl<M: Raw, T: Lane> Fit<'_, M, T> {
+impl<M: Register, T: Lane> Fit<'_, M, T> {
     /// The loop, which the optimizer makes for each `fit`.
     #[inline(always)]
     fn fit(self, fit: impl Fn(M) -> M) -> Counts {
@@ -367,7 +398,7 @@ impl<M: Raw, T: Lane> Fit<'_, M, T> {
 
 /// `value` modulo `2^bits`, in two's complement if `signed`, where `bits` are fewer than those of the type.
 #[inline(always)]
-fn wrapped<W: Raw>(value: W, bits: u32, signed: bool) -> W {
+fn wrapped<W: Register>(value: W, bits: u32, signed: bool) -> W {
     let unused = (W::BITS - bits) as usize;
     match signed {
         true => (value << unused) >> unused,
@@ -376,6 +407,6 @@ fn wrapped<W: Raw>(value: W, bits: u32, signed: bool) -> W {
 }
 
 /// An end of a format as a register holds it that no value leaves by more than its own ends.
-fn end<W: Raw>(end: i64) -> W {
+fn end<W: Register>(end: i64) -> W {
     W::from(end).unwrap_or(if end < 0 { W::min_value() } else { W::max_value() })
 }

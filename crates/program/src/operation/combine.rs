@@ -38,6 +38,6 @@ impl Combine {
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
         let terms: SmallVec<[_; 4]> =
             self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
-        store.write_exact(self.output, &terms, &self.edges, None, running).into()
+        store.write_exact(self.output, (&terms, &[]), &self.edges, None, running).into()
     }
 }

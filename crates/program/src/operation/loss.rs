@@ -67,25 +67,20 @@ impl BatchLoss {
         store: &mut Store,
         running: &Running<'_>,
     ) -> Outcome {
-        let difference = SquaredError::of(store.read(self.outputs), store.read(targets));
         let loss = loss_sum(store.read(self.outputs), store.targets().iter().copied());
-        let (scale, occasion) =
-            (running.program.learning.loss_scale_log2, running.occasion(self.error));
-        let (conversion, second_pass) = if running.program.tensor(self.error).plan.block().is_some()
-        {
+        let scale = running.program.learning.loss_scale_log2;
+        let written = if running.program.tensor(self.error).plan.block().is_some() {
+            let difference = SquaredError::of(store.read(self.outputs), store.read(targets));
+            let occasion = running.occasion(self.error);
             let statistics = store.write_blocks(self.error, occasion, |conversion, along, size| {
                 difference.blocks(conversion, scale, along, size)
             });
-            (statistics, false)
+            Written::converted(self.error, statistics, false)
         } else {
-            let (conversion, second_pass) =
-                store.conversion(self.error, || difference.range(scale), occasion);
-            let (tensor, statistics) = difference.convert(&conversion, scale);
-            store.observe(self.error, &statistics, occasion.training);
-            store.put(self.error, tensor);
-            (statistics, second_pass)
+            let scaled = Multiplier { exponent: -scale, ..Multiplier::ONE };
+            let terms = (&[(scaled, self.outputs)][..], &[(scaled, targets)][..]);
+            store.write_exact(self.error, terms, &[], None, running)
         };
-        let written = Written::converted(self.error, conversion, second_pass);
         Outcome { loss: Some(loss), ..written.into() }
     }
 }

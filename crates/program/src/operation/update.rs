@@ -205,7 +205,7 @@ impl Update {
             smallvec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
         asked.resize(store.read(momentum).len(), false);
-        store.write_exact(momentum, &terms, &[], Some(asked), running)
+        store.write_exact(momentum, (&terms, &[]), &[], Some(asked), running)
     }
 
     /// `written ← convert(exact)` and `residual ← convert(exact − written)` with

@@ -46,13 +46,13 @@ impl ElementStrips {
 }
 
 impl Store {
-    /// Converts a sum of tensors, each times its factor, behind edges into a tensor without blocks; tells,
-    /// if asked, of each value whether it is not zero. Where the scale of the tensor asks for their range,
+    /// Converts a sum of tensors, each times its factor, less that of others, behind edges into a tensor without
+    /// blocks; tells, if asked, of each value whether it is not zero. Where the scale of the tensor asks for their range,
     /// they are computed twice.
     pub(crate) fn write_exact(
         &mut self,
         id: TensorId,
-        terms: &[(Multiplier, TensorId)],
+        (added, taken): (&[(Multiplier, TensorId)], &[(Multiplier, TensorId)]),
         edges: &[Edge],
         asked: Option<&mut [bool]>,
         running: &Running<'_>,
@@ -60,7 +60,7 @@ impl Store {
         let (rows, cols) = self.shape(id);
         let (training, workers) = (running.step.is_training(), Arc::clone(&self.workers));
         let range = self.looks_at_range(id, training).then(|| {
-            let form = self.form(terms, &[]);
+            let form = self.form(added, taken);
             let and = |all: Option<scale::Range>, some| match all {
                 Some(all) => Some(all.and(some)),
                 None => Some(some),
@@ -83,7 +83,7 @@ impl Store {
         let range = || range.expect("the range that the scale asked for");
         let (conversion, second_pass) = self.conversion(id, range, running.occasion(id));
         let mut after = self.spare_room(conversion.to, (rows, cols));
-        let form = self.form(terms, &[]);
+        let form = self.form(added, taken);
         let (mut rest, mut answers) = (own(&mut after).whole_mut(), asked);
         let parts = ElementStrips::of(rows * cols, &workers).map(|strips| {
             let answers = answers.as_mut().and_then(|rest| rest.split_off_mut(..strips.len()));
@@ -113,13 +113,16 @@ impl Store {
     pub(crate) fn convert(&mut self, from: TensorId, to: TensorId, occasion: Occasion) -> Written {
         let frac = self.read(from).format().frac();
         let mut exit = self.exit_into(to, (Multiplier::ONE, frac), occasion);
-        let source = self.read(from);
         if !exit.axes.is_empty() {
-            exit.leave(&mut source.to_codes());
-        } else if source.format().bits() < i32::BITS {
-            leave_in_strips::<i32>(source, &mut exit, &self.workers);
+            let mut codes = std::mem::take(&mut self.memory.results);
+            let source = self.read(from);
+            codes.resize(source.len(), 0);
+            exit.leave(source.widen(0..source.len(), &mut codes));
+            self.memory.results = codes;
+        } else if self.read(from).format().bits() < i32::BITS {
+            leave_in_strips::<i32>(self.read(from), &mut exit, &self.workers);
         } else {
-            leave_in_strips::<i64>(source, &mut exit, &self.workers);
+            leave_in_strips::<i64>(self.read(from), &mut exit, &self.workers);
         }
         self.accept(exit)
     }
