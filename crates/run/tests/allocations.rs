@@ -1,5 +1,7 @@
 //! A command on a store that has run before takes no memory.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use systoliq_nn::{epoch_order, initial_weights};
 use systoliq_program::{Engine, Step, Store};
 use systoliq_run::Prepared;
 
-/// Samples of a batch.
+/// Samples of a batch, where there are as many.
 const BATCH: usize = 16;
 
 /// Steps after which scales have seen as many as they remember, and memory has its size.
@@ -48,12 +50,14 @@ fn most_pieces(model: &str, settings: &[(&str, Value)]) -> (u64, String) {
     let prepared = prepared(model, settings);
     let program = &prepared.program;
     let seed = prepared.experiment.seed;
-    let data = prepared.load(seed, &mut |_| {}).expect("data");
+    let open = &mut |name: &str| Ok(Box::new(File::open(name)?) as Box<dyn Read>);
+    let data = prepared.load(seed, open).expect("data");
     let mut store = Store::new(program, &initial_weights(&prepared.graph, seed), seed);
     let (mut engine, mut most) = (Fast::default(), (0, String::new()));
+    let batch = BATCH.min(data.train.len());
     let orders = (0..).map(|epoch| epoch_order(seed, epoch, data.train.len()));
     let batches =
-        orders.flat_map(|order| order.chunks_exact(BATCH).map(Vec::from).collect::<Vec<_>>());
+        orders.flat_map(|order| order.chunks_exact(batch).map(Vec::from).collect::<Vec<_>>());
     for (number, rows) in (0..WARM + STEPS).zip(batches) {
         let step = Step::training(seed, number);
         store.load(&data.train.batch(&rows), &step);
@@ -82,14 +86,13 @@ fn a_warmed_command_takes_no_memory() {
     ];
     let remainder = [("/precision/master", Value::Null), ("/precision/residual", residual)];
     let both = [&momentum[..], &remainder].concat();
-    let cases: [(&str, &[(&str, Value)]); 10] = [
+    let cases: [(&str, &[(&str, Value)]); 9] = [
         ("digits-mlp.json", &[]),
         ("digits-mlp.json", &momentum),
         ("digits-mlp.json", &remainder),
         ("digits-mlp.json", &both),
         ("digits-mlp.json", &[("/precision/accumulator", saturating)]),
-        ("mnist-mlp.json", &[images.clone(), ("/dataset/validation", json!(100))]),
-        ("papers/mlp-100.json", &[images]),
+        ("mnist-mlp.json", &[images, ("/dataset/validation", json!(100))]),
         ("lms.json", &[]),
         ("binary-classifier.json", &[]),
         ("ten-way-classifier.json", &[]),
