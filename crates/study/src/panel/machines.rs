@@ -186,9 +186,11 @@ pub(super) fn energies(
         priced.iter().map(energy).collect()
     };
     let parts = workers.threads();
-    let shared = workers.each((0..parts).collect(), |part| -> Vec<_> {
+    let mut shared = Vec::new();
+    let price = |part| -> Vec<_> {
         trainings.iter().skip(part).step_by(parts).map(priced_of).collect()
-    });
+    };
+    workers.each(0..parts, price, |priced| shared.push(priced));
     // One row of machines for each kind of DRAM.
     let row = buffers.len() * priced.len() * groups.len();
     let mut found = vec![Vec::new(); drams.len() * row];
