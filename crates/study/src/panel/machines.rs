@@ -187,9 +187,8 @@ pub(super) fn energies(
     };
     let parts = workers.threads();
     let mut shared = Vec::new();
-    let price = |part| -> Vec<_> {
-        trainings.iter().skip(part).step_by(parts).map(priced_of).collect()
-    };
+    let price =
+        |part| -> Vec<_> { trainings.iter().skip(part).step_by(parts).map(priced_of).collect() };
     workers.each(0..parts, price, |priced| shared.push(priced));
     // One row of machines for each kind of DRAM.
     let row = buffers.len() * priced.len() * groups.len();
