@@ -120,7 +120,6 @@ impl<S: Summand> dyn Strips<S> + '_ {
 }
 
 /// A matrix product by how it is summed.
-#[expect(clippy::large_enum_variant, reason = "one at a time, and in no memory of its own")]
 pub(crate) enum Summed<'t> {
     /// In 32 bits.
     Narrow(Dot<'t>),

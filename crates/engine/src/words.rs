@@ -114,7 +114,8 @@ impl Panels {
         let (lanes, codes) = (kernel.lanes(), kernel.codes());
         let count = words_of_panels(operand, Side::B, lanes, codes);
         let layout = PackedLayout { part: operand.part, reading: operand.reading, lanes, codes };
-        (self.sums.take(), self.squares.take());
+        self.sums.take();
+        self.squares.take();
         let unused = self.alone.take().map(|(_, alone)| alone);
         let spare = self.spare_alone.get_mut().unwrap_or_else(PoisonError::into_inner);
         *spare = unused.or(spare.take());

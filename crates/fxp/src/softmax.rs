@@ -215,7 +215,10 @@ impl SoftmaxUnit {
         let drop = logits.format().frac() + LOG2_E_FRAC as i32 - exponent_frac as i32;
         (softmax.format, softmax.classes) = (self.format, classes);
         let Softmax { values, t, probabilities, log_sums, predictions, .. } = softmax;
-        (t.clear(), probabilities.clear(), log_sums.clear(), predictions.clear());
+        t.clear();
+        probabilities.clear();
+        log_sums.clear();
+        predictions.clear();
         values.resize(rows * classes, 0);
         for row in logits.widen(0..rows * classes, values).chunks_exact_mut(classes) {
             let (best, &largest) =

@@ -45,6 +45,9 @@ impl ElementStrips {
     }
 }
 
+/// A tensor times a factor.
+type Term = (Multiplier, TensorId);
+
 impl Store {
     /// Converts a sum of tensors, each times its factor, less that of others, behind edges into a tensor without
     /// blocks; tells, if asked, of each value whether it is not zero. Where the scale of the tensor asks for their range,
@@ -52,7 +55,7 @@ impl Store {
     pub(crate) fn write_exact(
         &mut self,
         id: TensorId,
-        (added, taken): (&[(Multiplier, TensorId)], &[(Multiplier, TensorId)]),
+        (added, taken): (&[Term], &[Term]),
         edges: &[Edge],
         asked: Option<&mut [bool]>,
         running: &Running<'_>,
@@ -128,11 +131,7 @@ impl Store {
     }
 
     /// The sum of tensors, each times its factor, less that of others.
-    pub(crate) fn form(
-        &self,
-        added: &[(Multiplier, TensorId)],
-        taken: &[(Multiplier, TensorId)],
-    ) -> LinearForm<'_> {
+    pub(crate) fn form(&self, added: &[Term], taken: &[Term]) -> LinearForm<'_> {
         let term = |negative| move |&(factor, id): &_| (factor, self.read(id), negative);
         LinearForm::new(added.iter().map(term(false)).chain(taken.iter().map(term(true))))
     }
