@@ -1,6 +1,6 @@
 //! How weights take up gradients: schedules, and what outlasts a step.
 
-use crate::support::{data, prepared, train};
+use crate::support::{WITHOUT_BUFFER, data, prepared, train};
 use serde_json::Value;
 use systoliq_fxp::{ConversionStatistics, Tensor};
 use systoliq_nn::{DataSet, Golden, epoch_order, initial_weights};
@@ -205,7 +205,7 @@ fn weight_decay_without_momentum_is_rounded_with_the_step_and_spares_biases() {
 fn report(overrides: &[(&str, &str)]) -> Value {
     let bytes = r#"{"kind": "lpddr4", "burst_bytes": 1}"#;
     let base = [("training.epochs", "1"), ("accelerator.dram", bytes)];
-    let prepared = prepared("digits-mlp", &[&base, overrides].concat());
+    let prepared = prepared("digits-mlp", &[&WITHOUT_BUFFER[..], &base, overrides].concat());
     let record = train(&prepared, 1, EngineKind::Fast, 1);
     serde_json::to_value(Report::new(&prepared, &[record]).expect("a report")).expect("JSON")
 }

@@ -30,7 +30,8 @@ const PRICE_MAX: f64 = 1e200;
 pub(crate) const TABLE_BYTES: u64 = 1024;
 
 impl<'a> Prices<'a> {
-    /// The prices by `profile` on `accelerator`, with the circuits that everything in `tally` needs.
+    /// The prices by `profile` on `accelerator`, with the circuits that everything in `tally` needs, at the clock of
+    /// the accelerator or, where it states none, of the profile.
     ///
     /// # Errors
     ///
@@ -42,7 +43,8 @@ impl<'a> Prices<'a> {
     ) -> Result<Self, Error> {
         let profile = profile.into();
         let silicon = Silicon::new(accelerator, &profile, tally)?;
-        let leak = silicon.leakage.over_cycles(1, accelerator.clock_mhz());
+        let clock_mhz = accelerator.clock_mhz.unwrap_or_else(|| profile.clock_mhz());
+        let leak = silicon.leakage.over_cycles(1, clock_mhz);
         let rows = [Buffer::A, Buffer::B].map(|buffer| tally.widest_row(buffer));
         Ok(Self { accelerator, profile, silicon, rows, leak })
     }

@@ -189,7 +189,12 @@ fn answer(claim: Claim, energies: &[Option<f64>], group: &PanelGroup) -> Option<
             Some(Answer { answer: name.to_owned(), figure: second / energy })
         }
         Claim::CheapestPoint => {
-            let &(at, energy) = least(POINTS, group.points.len()).first()?;
+            let cheapest = least(POINTS, group.points.len());
+            let &(at, energy) = cheapest.first()?;
+            // Points that differ in what the panel varies itself are one machine here.
+            if cheapest.get(1).is_some_and(|&(_, next)| next == energy) {
+                return None;
+            }
             Some(Answer { answer: group.points[at].0.clone(), figure: energy / of(1) })
         }
     }

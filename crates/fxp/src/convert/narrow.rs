@@ -32,7 +32,7 @@ impl Room {
 }
 
 /// A register for a rounded value.
-trait Register: PrimInt + WrappingAdd + Into<i64> {
+trait RoundingRegister: PrimInt + WrappingAdd + Into<i64> {
     /// Its width.
     const BITS: u32;
 
@@ -47,7 +47,7 @@ trait Register: PrimInt + WrappingAdd + Into<i64> {
 
 macro_rules! impl_register {
     ($($register:ty),*) => {$(
-        impl Register for $register {
+        impl RoundingRegister for $register {
             const BITS: u32 = <$register>::BITS;
 
             #[inline(always)]
@@ -111,7 +111,7 @@ struct Done<'a> {
 }
 
 impl Done<'_> {
-    fn in_chunks<R: Raw, W: Raw, M: Register, T: Lane>(
+    fn in_chunks<R: Raw, W: Raw, M: RoundingRegister, T: Lane>(
         &mut self,
         first: u64,
         raws: &[R],
@@ -156,7 +156,7 @@ impl Done<'_> {
 /// The most bits of the magnitude of a scaled value with a shift of its own.
 pub(crate) const BITS_OF_EACH: u32 = 61;
 
-fn each_in_chunks<R: Raw, M: Register, T: Lane>(
+fn each_in_chunks<R: Raw, M: RoundingRegister, T: Lane>(
     conversion: &Conversion,
     (first, raws, shifts): (u32, &[R], &[i32]),
     rounded: &mut [M; CHUNK],
@@ -193,7 +193,7 @@ struct RoundEach<'a, R, M> {
     rounded: &'a mut [M],
 }
 
-impl<R: Raw, M: Register> VectorWork for RoundEach<'_, R, M> {
+impl<R: Raw, M: RoundingRegister> VectorWork for RoundEach<'_, R, M> {
     type Output = u64;
 
     #[inline(always)]
@@ -202,7 +202,7 @@ impl<R: Raw, M: Register> VectorWork for RoundEach<'_, R, M> {
     }
 }
 
-impl<R: Raw, M: Register> RoundEach<'_, R, M> {
+impl<R: Raw, M: RoundingRegister> RoundEach<'_, R, M> {
     #[inline(always)]
     fn round<const MODE: usize>(self) -> u64 {
         let Conversion { key, scale, .. } = *self.conversion;
@@ -278,7 +278,7 @@ struct Round<'a, R, W, M> {
     width: std::marker::PhantomData<W>,
 }
 
-impl<R: Raw, W: Raw, M: Register> VectorWork for Round<'_, R, W, M> {
+impl<R: Raw, W: Raw, M: RoundingRegister> VectorWork for Round<'_, R, W, M> {
     type Output = u64;
 
     #[inline(always)]
@@ -310,7 +310,7 @@ impl<R: Raw, W: Raw, M: Register> VectorWork for Round<'_, R, W, M> {
     }
 }
 
-impl<R: Raw, W: Raw, M: Register> Round<'_, R, W, M> {
+impl<R: Raw, W: Raw, M: RoundingRegister> Round<'_, R, W, M> {
     /// Adds what `more` tells of a scaled value and its word, and drops bits; the optimizer makes a loop of each `more`.
     #[inline(always)]
     fn round(self, more: impl Fn(W, u32) -> W) -> u64 {
@@ -353,7 +353,7 @@ struct Fit<'a, M, T> {
     codes: &'a mut [T],
 }
 
-impl<M: Register, T: Lane> VectorWork for Fit<'_, M, T> {
+impl<M: RoundingRegister, T: Lane> VectorWork for Fit<'_, M, T> {
     type Output = Counts;
 
     #[inline(always)]
@@ -368,7 +368,7 @@ impl<M: Register, T: Lane> VectorWork for Fit<'_, M, T> {
     }
 }
 
-impl<M: Register, T: Lane> Fit<'_, M, T> {
+impl<M: RoundingRegister, T: Lane> Fit<'_, M, T> {
     /// The loop, which the optimizer makes for each `fit`.
     #[inline(always)]
     fn fit(self, fit: impl Fn(M) -> M) -> Counts {
@@ -398,7 +398,7 @@ impl<M: Register, T: Lane> Fit<'_, M, T> {
 
 /// `value` modulo `2^bits`, in two's complement if `signed`, where `bits` are fewer than those of the type.
 #[inline(always)]
-fn wrapped<W: Register>(value: W, bits: u32, signed: bool) -> W {
+fn wrapped<W: RoundingRegister>(value: W, bits: u32, signed: bool) -> W {
     let unused = (W::BITS - bits) as usize;
     match signed {
         true => (value << unused) >> unused,
@@ -407,6 +407,6 @@ fn wrapped<W: Register>(value: W, bits: u32, signed: bool) -> W {
 }
 
 /// An end of a format as a register holds it that no value leaves by more than its own ends.
-fn end<W: Register>(end: i64) -> W {
+fn end<W: RoundingRegister>(end: i64) -> W {
     W::from(end).unwrap_or(if end < 0 { W::min_value() } else { W::max_value() })
 }

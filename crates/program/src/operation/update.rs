@@ -18,7 +18,7 @@ use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
 
 /// Tensors and their factors; as many are in place as an update reads.
-type Terms = SmallVec<[(Multiplier, TensorId); 4]>;
+type UpdateTerms = SmallVec<[(Multiplier, TensorId); 4]>;
 
 /// Bits of the mantissas of β and λ; those of rates are part of the plan.
 const FACTOR_BITS: u32 = 16;
@@ -201,7 +201,7 @@ impl Update {
         running: &Running<'_>,
     ) -> Written {
         let factors = self.gathering(store);
-        let mut terms: Terms =
+        let mut terms: UpdateTerms =
             smallvec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
         asked.resize(store.read(momentum).len(), false);
@@ -218,10 +218,11 @@ impl Update {
         written: &mut AllWritten,
     ) {
         let decay = self.decay_rate(store, running.step).map(|decay| (decay, self.written));
-        let mut change: Terms = smallvec![(self.rate(store, running.step), self.multiplied())];
+        let mut change: UpdateTerms =
+            smallvec![(self.rate(store, running.step), self.multiplied())];
         change.extend(decay);
         let held = [Some(self.written), self.residual].into_iter().flatten();
-        let held: Terms = held.map(|id| (Multiplier::ONE, id)).collect();
+        let held: UpdateTerms = held.map(|id| (Multiplier::ONE, id)).collect();
         let mut weights = Destination::new(self.written, store, running);
         let mut residual = self.residual.map(|id| Destination::new(id, store, running));
         let descent = WeightDescent {

@@ -74,7 +74,11 @@ impl Choices {
             profiles.iter().position(|(_, known)| **known == profile).unwrap_or_else(|| {
                 let name = format!("{} at {} nm", profile.name(), profile.node_nm());
                 let taken = |name: &str| profiles.iter().any(|(known, _)| known == name);
-                let names = [profile.name().to_owned(), name, format!("your {}", profile.name())];
+                let your = format!("your {}", profile.name());
+                let named = Profile::named(profile.name());
+                let other_node = named.is_some_and(|of| of.node_nm() != profile.node_nm());
+                let second = if other_node { name } else { your };
+                let names = [profile.name().to_owned(), second];
                 let free = names.into_iter().find(|name| !taken(name));
                 let numbered = || format!("profile {}", profiles.len() + 1);
                 profiles.push((free.unwrap_or_else(numbered), profile.into()));

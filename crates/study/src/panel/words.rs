@@ -77,7 +77,9 @@ pub fn with(axes: &[MachineAxis], domain: &Domain) -> String {
         match (values.as_slice(), missing.as_slice()) {
             ([one], _) => axis.values[*one].clone(),
             (_, &[but]) if axis.values[but].starts_with("no ") => format!("any {}", axis.name),
-            (_, &[but]) => format!("any {} but {}", axis.name, axis.values[but]),
+            (_, &[but]) if !axis.values.iter().any(|value| value.starts_with("no ")) => {
+                format!("any {} but {}", axis.name, axis.values[but])
+            }
             _ => {
                 let values: Vec<&str> =
                     values.iter().map(|&value| axis.values[value].as_str()).collect();
@@ -114,10 +116,14 @@ fn figures(claim: Claim, [low, high]: [f64; 2]) -> String {
     format!("{span} {of}")
 }
 
-/// A ratio to three digits; near 1 to so many that it is not 1.
+/// A ratio to three digits; near 1 to so many that it is not 1, as far as 12 tell.
 pub fn times(ratio: f64) -> String {
     match ratio {
-        ..9.995 if (ratio - 1.0).abs() < 0.005 => format!("{ratio:.4}"),
+        ..9.995 if (ratio - 1.0).abs() < 0.005 => {
+            let written = |digits: usize| format!("{ratio:.digits$}");
+            let is_one = |text: &String| text.parse() == Ok(1.0);
+            (4..=12).map(written).find(|text| !is_one(text)).unwrap_or_else(|| "1".to_owned())
+        }
         ..9.995 => format!("{ratio:.2}"),
         _ => format!("{ratio:.1}"),
     }

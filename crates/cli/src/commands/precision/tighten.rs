@@ -130,20 +130,26 @@ pub(super) fn summary(report: &TighteningReport) -> String {
         ["lowered", "spare", "free", "lost + s.e.", "lately", "energy", "one more loses", "seeds"];
     let mut table = Columns::new(&names);
     table.line(line(report, "nothing", [None, None], (&report.plan, None)));
-    for SpareBits { class, bits, free, within, beyond } in &report.spare {
+    let is_within = report.plan.verdict == PlanVerdict::Within;
+    for SpareBits { class, bits, free, within, beyond } in report.spare.iter().filter(|_| is_within)
+    {
         let found = (within, beyond.as_ref());
         table.line(line(report, class.name(), [Some(*bits), *free], found));
     }
     let (seeds, margin) = (report.seeds.len(), 100.0 * report.margin);
-    let verdict = match report.plan.verdict {
-        PlanVerdict::Within => String::new(),
-        _ => format!(" the plan itself is beyond {margin:.2} points: nothing was lowered\n"),
-    };
+    if !is_within {
+        let runs = report.trainings;
+        return format!(
+            "{} the plan itself is not within {margin:.2} points: nothing was lowered; {runs} runs\n",
+            table.text()
+        );
+    }
     format!(
-        "{}{verdict} spare: bits by which every width of a class can be lowered for a mean loss, with its standard \
+        "{} spare: bits by which every width of a class can be lowered for a mean loss, with its standard \
          error, of at most {margin:.2} points over {seeds} seeds, in the end and lately; {} runs\n \
          free: those with which quantization noise in dW stays below batch noise, without training; of the \
-         plan it is {:.2} of that\n seeds: one bit more was given up after so many\n",
+         plan it is {:.2} of that\n one more loses, seeds: what one bit more lost, in the end or lately, whichever is more, with so many seeds; its \
+         standard error comes on top; -: one bit more cannot be stated\n",
         table.text(),
         report.trainings,
         report.noise_ratio.0
