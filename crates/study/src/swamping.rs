@@ -52,8 +52,9 @@ pub fn nearest_stalls(step: f64, rate: f64, square: f64) -> f64 {
 /// ```
 /// use systoliq_study::swamping::stochastic_excess;
 /// let excess = |step| stochastic_excess(8, 0.01, step, 0.0104);
-/// // An ulp four times as wide adds some four times as much, as updates far below it are seldom taken.
-/// assert!((3.5..5.0).contains(&(excess(1.0 / 64.0) / excess(1.0 / 256.0))));
+/// // An ulp four times as wide adds more than four times as much, and less than sixteen times, as updates far
+/// // below it are seldom taken.
+/// assert!((4.0..16.0).contains(&(excess(1.0 / 64.0) / excess(1.0 / 256.0))));
 /// ```
 pub fn stochastic_excess(taps: usize, rate: f64, step: f64, square: f64) -> f64 {
     let n = taps as f64;
