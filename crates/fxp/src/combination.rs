@@ -6,7 +6,9 @@ use num_bigint::BigInt;
 use num_traits::Zero;
 
 use crate::real::decompose;
-use crate::{Conversion, ConversionStatistics, Format, Multiplier, Tensor, TensorPart, scale};
+use crate::{
+    Conversion, ConversionStatistics, Curve, Format, Multiplier, Tensor, TensorPart, scale,
+};
 
 /// `Σ factor · tensor`, element by element, as integers at common fraction bits, without rounding.
 ///
@@ -173,6 +175,26 @@ impl Combination {
             CombinedValues::Wide(raws) => dropped.for_each(|at| raws[at].set_zero()),
         }
         self
+    }
+
+    /// What a curve makes of every value.
+    pub(crate) fn through(self, curve: Curve) -> Self {
+        let (frac, values) = (self.frac, self.values.wide().into_iter());
+        let raws = values.map(|raw| curve.of_big(&raw, frac)).collect();
+        Self::narrow(Curve::FRAC, Curve::FRAC + 1, raws)
+    }
+
+    /// Every value times the slope of a curve at the code of its place.
+    pub(crate) fn times_slope(
+        self,
+        curve: Curve,
+        code_frac: i32,
+        code: impl Fn(usize) -> i64,
+    ) -> Self {
+        let frac = self.frac + curve.slope_frac(code_frac);
+        let values = self.values.wide().into_iter().enumerate();
+        let values = values.map(|(at, raw)| raw * curve.slope_big(code(at), code_frac));
+        Self { frac, values: CombinedValues::of(values.collect()) }
     }
 
     /// Which values are not zero, row by row.

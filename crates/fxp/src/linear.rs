@@ -6,11 +6,12 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::combination::NARROW;
+use crate::convert::bit_length;
 use crate::part::with_part_codes;
 use crate::scale::Range as ValueRange;
 use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Combination, Converter, Lane, Multiplier, Tensor, TensorPart, with_codes};
+use crate::{Combination, Converter, Curve, Lane, Multiplier, Tensor, TensorPart, with_codes};
 
 /// `Σ ±factor · tensor`, element by element, without rounding.
 ///
@@ -215,6 +216,70 @@ impl Exact<'_> {
             with_widest_vectors(work);
         });
         Self::Narrow { frac, bits: longer, raws }
+    }
+
+    /// 0 in place of every negative value.
+    #[must_use]
+    pub fn nonnegative(self) -> Self {
+        match self {
+            Self::Narrow { frac, bits, raws } => {
+                raws.iter_mut().for_each(|raw| *raw = (*raw).max(0));
+                Self::Narrow { frac, bits, raws }
+            }
+            Self::Wide(values) => Self::Wide(values.nonnegative()),
+        }
+    }
+
+    /// 0 in place of every value at whose place `keeps` does not hold.
+    #[must_use]
+    pub fn only(self, keeps: impl Fn(usize) -> bool) -> Self {
+        match self {
+            Self::Narrow { frac, bits, raws } => {
+                (raws.iter_mut().enumerate()).filter(|&(at, _)| !keeps(at)).for_each(|(_, raw)| {
+                    *raw = 0;
+                });
+                Self::Narrow { frac, bits, raws }
+            }
+            Self::Wide(values) => Self::Wide(values.only(keeps)),
+        }
+    }
+
+    /// What a curve makes of every value.
+    #[must_use]
+    pub fn through(self, curve: Curve) -> Self {
+        match self {
+            Self::Narrow { frac, raws, .. } => {
+                curve.replace(raws, frac);
+                Self::Narrow { frac: Curve::FRAC, bits: Curve::FRAC + 1, raws }
+            }
+            Self::Wide(values) => Self::Wide(values.through(curve)),
+        }
+    }
+
+    /// Every value times the slope of a curve where the code at its place, of `frac` fraction bits, is what
+    /// left that.
+    #[must_use]
+    pub fn times_slope(self, curve: Curve, code_frac: i32, code: impl Fn(usize) -> i64) -> Self {
+        let Self::Narrow { frac, raws, .. } = self else {
+            return Self::Wide(self.combination().times_slope(curve, code_frac, code));
+        };
+        let slope = |at: usize| curve.slope(code(at), code_frac);
+        let longest = |bits: i32, value: i64| bits.max(bit_length(value.into()));
+        let of_values = raws.iter().fold(0, |bits, &raw| longest(bits, raw));
+        let of_slopes = (0..raws.len()).try_fold(0, |bits, at| Some(longest(bits, slope(at)?)));
+        match of_slopes {
+            Some(of_slopes) if of_values + of_slopes <= NARROW => {
+                for (at, raw) in raws.iter_mut().enumerate() {
+                    *raw *= slope(at).expect("a slope of so few bits");
+                }
+                let frac = frac + curve.slope_frac(code_frac);
+                Self::Narrow { frac, bits: of_values + of_slopes, raws }
+            }
+            _ => {
+                let values = Combination::narrow(frac, of_values, raws.to_vec());
+                Self::Wide(values.times_slope(curve, code_frac, code))
+            }
+        }
     }
 
     /// The values, whatever their size.
