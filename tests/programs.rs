@@ -268,6 +268,8 @@ fn name_of(operation: &Operation) -> &'static str {
         Operation::Reduce(_) => "reduce",
         Operation::Combine(_) => "combine",
         Operation::Select(_) => "select",
+        Operation::Pool(_) => "pool",
+        Operation::Spread(_) => "spread",
         Operation::Loss(_) => "loss",
         Operation::Update(_) => "update",
     }

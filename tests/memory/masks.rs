@@ -98,6 +98,7 @@ fn spelled_out(case: &Case, edge: Edge, has_bias: bool) -> Vec<Step> {
         match edge {
             Edge::Relu => work[last].writes.push(transfer(C, Stored::Mask, true, elements, 1)),
             Edge::Clip { .. } => {}
+            Edge::Curve(_) | Edge::Slope { .. } => panic!("no mask: {edge:?}"),
             Edge::Positive(of) | Edge::Between { of, .. } => {
                 work[first].reads.insert(0, transfer(of, Stored::Mask, false, elements, 1));
             }

@@ -251,6 +251,126 @@ def softmax_differences(logits, frac, labels, unit):
     return np.array(rows, dtype=object)
 
 
+# ------------------------------------------------------------------------------------ curves
+
+
+def exp_fixed(numerator, denominator, precision):
+    """e^(numerator / denominator) at so many fraction bits: the series of a small part, squared."""
+    halvings = 12
+    part = (numerator << precision) // (denominator << halvings)
+    term = total = 1 << precision
+    for n in range(1, 40):
+        term = (term * part) >> precision
+        term //= n
+        total += term
+    for _ in range(halvings):
+        total = (total * total) >> precision
+    return total
+
+
+def curve_table(name):
+    if name not in TABLES:
+        one, entries = 1 << 120, []
+        for j in range(513):
+            e = exp_fixed(j - 256, 32, 120)
+            if name == "sigmoid":
+                numerator, denominator = e, one + e
+            else:
+                numerator, denominator = e * e - one * one, e * e + one * one
+            # To 20 fraction bits; no entry but those at 0 is a tie.
+            entries.append((2 * (numerator << 20) + denominator) // (2 * denominator))
+        TABLES[name] = entries
+    return TABLES[name]
+
+
+def curve(name, raw, frac):
+    """What sigmoid or tanh make of a value, at 20 fraction bits."""
+    table = curve_table(name)
+    rounded = round_shift(raw, frac - 16, "nearest-even", 0)
+    u = min(max(rounded, -(1 << 19)), (1 << 19) - 1) + (1 << 19)
+    j, low = u >> 11, u & 2047
+    return table[j] + (((table[j + 1] - table[j]) * low + 1024) >> 11)
+
+
+def slope(name, code, frac):
+    """Of the curve where a code left it, and its fraction bits."""
+    whole, code = max(frac, 0), code << max(-frac, 0)
+    one = 1 << whole
+    return (code * (one - code) if name == "sigmoid" else one * one - code * code), 2 * whole
+
+
+# ----------------------------------------------------------------------------------- windows
+
+
+def pixel(axis, position, tap):
+    """What a position and a tap of a window meet; None in padding and between dilated elements."""
+    place = axis["step"] * position + axis["tap_step"] * tap - axis["pad"]
+    if place % axis["spread"] or not 0 <= place // axis["spread"] < axis["extent"]:
+        return None
+    return place // axis["spread"]
+
+
+def windows_met(axes):
+    """Of each window of one image, in order: (tap, place in the image) of what it meets, in order."""
+    down, along = axes
+    for oy in range(down["positions"]):
+        for ox in range(along["positions"]):
+            met = []
+            for ky in range(down["taps"]):
+                for kx in range(along["taps"]):
+                    y, x = pixel(down, oy, ky), pixel(along, ox, kx)
+                    if y is not None and x is not None:
+                        met.append((ky * along["taps"] + kx, y * along["extent"] + x))
+            yield met
+
+
+def viewed(array, view):
+    """A stored matrix as it is read."""
+    if view == "stored":
+        return array
+    if "flat" in view:
+        return array.reshape(len(array) // view["flat"], -1)
+    if "kernel" in view:
+        taps = view["kernel"][0] * view["kernel"][1]
+        # [o, tap, c] with taps turned, as [(tap, o), c].
+        by_tap = array.reshape(len(array), taps, -1)[:, ::-1]
+        return by_tap.transpose(1, 0, 2).reshape(taps * len(array), -1)
+    axes, channels = view["windows"], array.shape[1]
+    pixels, taps = [axes[0][of] * axes[1][of] for of in ("extent", "taps")]
+    met, rows = list(windows_met(axes)), []
+    for image in array.reshape(-1, pixels, channels):
+        for window in met:
+            row = np.zeros((taps, channels), dtype=object)
+            for tap, place in window:
+                row[tap] = image[place]
+            rows.append(row.ravel())
+    return np.array(rows, dtype=object)
+
+
+def cut(array, how, at, count):
+    if how == "whole":
+        return array
+    axis = 0 if how == "rows" else 1
+    return np.split(array, count, axis=axis)[at]
+
+
+def reciprocal(count):
+    """1 / count as a mantissa of 16 bits and an exponent, ties to even."""
+    exponent = 15 + (count - 1).bit_length()
+    mantissa, rest = divmod(1 << exponent, count)
+    mantissa += 2 * rest > count or (2 * rest == count and mantissa & 1)
+    return (mantissa, exponent) if mantissa < 1 << 16 else (1 << 15, exponent - 1)
+
+
+def mean_factors(axes, counts_padding):
+    """The multiplier of every window of one image, at one number of fraction bits."""
+    met = list(windows_met(axes))
+    counts = [axes[0]["taps"] * axes[1]["taps"] if counts_padding else len(window) for window in met]
+    factors = [reciprocal(count) for count in counts]
+    most = max(exponent for _, exponent in factors)
+    return [mantissa << (most - exponent) for mantissa, exponent in factors], most
+
+
 # ------------------------------------------------------------------------------------- steps
 
 
@@ -287,6 +407,40 @@ class Dump:
         """Codes and fraction bits of an operand."""
         pair = self.codes(operand["file"]), self.fracs(operand["file"])
         return [array.T if operand["transposed"] else array for array in pair]
+
+    def part(self, operand, how, at, count):
+        """What one of several products reads of an operand, and its fraction bits."""
+        array = viewed(cut(self.codes(operand["file"]), how, at, count), operand["view"])
+        array = array.T if operand["transposed"] else array
+        return array, np.full(array.shape, self.form(operand["file"])["frac"], dtype=object)
+
+    def through_edge(self, command, raw, frac):
+        """Values behind an edge, with their fraction bits."""
+        edge = command["edge"]
+        if edge == "pass":
+            return raw, frac
+        if edge in ("relu", "clipped_relu"):
+            raw = np.maximum(raw, 0)
+        if edge == "clipped_relu":
+            most = command["most"]
+            common = max(frac, most["frac"])
+            clip = most["raw"] << (common - most["frac"])
+            return np.minimum(raw * (1 << (common - frac)), clip), common
+        if edge in ("sigmoid", "tanh"):
+            return np.frompyfunc(lambda value: curve(edge, value, frac), 1, 1)(raw), 20
+        if edge == "relu":
+            return raw, frac
+        codes, form = self.codes(command["mask"]), self.form(command["mask"])
+        codes = codes.reshape(raw.shape)
+        if edge == "mask":
+            return raw * (codes > 0).astype(object), frac
+        if edge == "mask_between":
+            most = command["most"]
+            below = round_shift(most["raw"], most["frac"] - form["frac"], "nearest-even", 0)
+            return raw * ((codes > 0) & (codes < below)).astype(object), frac
+        name = edge.removesuffix("_slope")
+        slopes = np.frompyfunc(lambda code: slope(name, code, form["frac"])[0], 1, 1)(codes)
+        return raw * slopes, frac + slope(name, 0, form["frac"])[1]
 
     def check_blocks(self, name, raw, frac, file, overflow):
         """Each block has the fraction bits that its own values ask for."""
@@ -343,25 +497,113 @@ class Dump:
         self.check(command, np.array(raw, dtype=object).reshape(values.shape), fracs)
 
     def gemm(self, command):
-        (a, a_fracs), (b, b_fracs) = self.operand(command["a"]), self.operand(command["b"])
-        adder = Adder(command["accumulator"])
-        terms = [np.multiply.outer(a[:, k], b[k, :]) for k in range(a.shape[1])]
-
-        def frac_of(k):
-            return np.add.outer(a_fracs[:, k], b_fracs[k, :])
-
-        bias = command["bias"]
+        adder, bias = Adder(command["accumulator"]), command["bias"]
         if bias is not None:
             bias = self.codes(bias), self.form(bias)["frac"]
         if command.get("block"):
+            (a, a_fracs), (b, b_fracs) = self.operand(command["a"]), self.operand(command["b"])
+            terms = [np.multiply.outer(a[:, k], b[k, :]) for k in range(a.shape[1])]
+
+            def frac_of(k):
+                return np.add.outer(a_fracs[:, k], b_fracs[k, :])
+
             sums = adder.total_of_blocks(terms, frac_of, command["block"], bias)
         else:
-            sums = adder.total(terms, frac_of(0), bias)
-        if command["edge"] == "relu":
-            sums = np.maximum(sums, 0)
-        if command["edge"] == "mask":
-            sums = sums * (self.codes(command["mask"]) > 0).astype(object)
-        self.check(command, *self.scaled(sums, adder.frac, command["scale"]))
+            sums = self.products(command, adder, bias)
+        shape = self.tensors[command["output"]]["shape"]
+        sums, frac = self.through_edge(command, sums.reshape(shape), adder.frac)
+        self.check(command, *self.scaled(sums, frac, command["scale"]))
+
+    def products(self, command, adder, bias):
+        """The sums of one product, or of several side by side."""
+        repeats, parts = command["repeats"], []
+        count, axis = repeats["count"], 0 if repeats["output"] == "rows" else 1
+        operands = []
+        for at in range(count):
+            a, a_fracs = self.part(command["a"], repeats["a"], at, count)
+            b, b_fracs = self.part(command["b"], repeats["b"], at, count)
+            operands.append((a, b, a_fracs.flat[0] + b_fracs.flat[0]))
+        depth, frac = operands[0][0].shape[1], operands[0][2]
+        terms = [
+            np.concatenate([np.multiply.outer(a[:, k], b[k, :]) for a, b, _ in operands], axis=axis)
+            for k in range(depth)
+        ]
+        return adder.total(terms, frac, bias)
+
+    def sum(self, command):
+        raw, frac = self.combined([(file, None) for file in command["terms"]])
+        self.check(command, *self.through_edge(command, raw, frac))
+
+    def select(self, command):
+        raw, frac = self.codes(command["input"]), self.form(command["input"])["frac"]
+        self.moved_or_converted(command, raw, frac, not command["edge"].endswith("_slope"))
+
+    def moved_or_converted(self, command, raw, frac, moves):
+        raw, behind = self.through_edge(command, raw, frac)
+        if not moves:
+            return self.check(command, raw, behind)
+        name = command["command"]
+        if self.form(command["output"])["frac"] != frac:
+            self.fail(f"{name}: codes that move keep {frac} fraction bits")
+        self.compare(name, raw, self.codes(command["output"]))
+
+    def images(self, file, pixels):
+        codes = self.codes(file)
+        return codes.reshape(-1, pixels, codes.shape[1])
+
+    def pooled(self, command, of_window):
+        """What `of_window` makes of each window of each image: a row."""
+        axes = command["windows"]
+        met = list(windows_met(axes))
+        images = self.images(command["input"], axes[0]["extent"] * axes[1]["extent"])
+        rows = [of_window(image, at, window) for image in images for at, window in enumerate(met)]
+        return np.array(rows, dtype=object)
+
+    def winners(self, command):
+        def taps(image, _, window):
+            codes = image[[place for _, place in window]]
+            # Of equal ones the first.
+            return [window[at][0] for at in np.argmax(codes, axis=0)]
+
+        self.compare(command["command"], self.pooled(command, taps), self.codes(command["output"]))
+
+    def largest(self, command):
+        def codes(image, _, window):
+            return np.max(image[[place for _, place in window]], axis=0)
+
+        raw = self.pooled(command, codes)
+        self.moved_or_converted(command, raw, self.form(command["input"])["frac"], True)
+
+    def mean(self, command):
+        factors, exponent = mean_factors(command["windows"], command["counts_padding"])
+
+        def scaled(image, at, window):
+            return sum(image[place] for _, place in window) * factors[at]
+
+        raw = self.pooled(command, scaled)
+        frac = self.form(command["input"])["frac"] + exponent
+        self.check(command, *self.through_edge(command, raw, frac))
+
+    def spread(self, command):
+        axes, frac = command["windows"], self.form(command["gradient"])["frac"]
+        met = list(windows_met(axes))
+        pixels = axes[0]["extent"] * axes[1]["extent"]
+        gradients = self.images(command["gradient"], len(met))
+        out = np.zeros((len(gradients), pixels, gradients.shape[2]), dtype=object)
+        if command["winners"]:
+            winners = self.images(command["winners"], len(met))
+        else:
+            factors, exponent = mean_factors(axes, command["counts_padding"])
+            frac += exponent
+        for image, of_image in enumerate(gradients):
+            for at, window in enumerate(met):
+                for tap, place in window:
+                    if command["winners"]:
+                        out[image, place] += of_image[at] * (winners[image, at] == tap)
+                    else:
+                        out[image, place] += of_image[at] * factors[at]
+        out = out.reshape(-1, out.shape[2])
+        self.moved_or_converted(command, out, frac, command["moves"])
 
     def sum_rows(self, command):
         rows = self.codes(command["input"])

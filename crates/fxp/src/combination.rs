@@ -36,7 +36,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Combination {
     /// Fraction bits of all values.
-    frac: i32,
+    pub(crate) frac: i32,
     values: CombinedValues,
 }
 
@@ -95,6 +95,11 @@ impl Combination {
     /// Values of which none is longer than so many bits.
     pub(crate) fn narrow(frac: i32, bits: i32, raws: Vec<i64>) -> Self {
         Self { frac, values: CombinedValues::Narrow { bits, raws } }
+    }
+
+    /// Values of any size.
+    pub(crate) fn of_big(frac: i32, raws: Vec<BigInt>) -> Self {
+        Self { frac, values: CombinedValues::of(raws) }
     }
 
     /// Real values, each exactly.

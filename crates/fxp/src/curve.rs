@@ -14,9 +14,6 @@ const INPUT_FRAC: i32 = 16;
 /// Half the values that enter: ±8 at [`INPUT_FRAC`] fraction bits.
 const HALF: i64 = 1 << 19;
 
-/// Low bits of what enters, between two entries.
-const LOW_BITS: u32 = 11;
-
 /// Intervals of a table, 1/32 wide.
 const INTERVALS: usize = 512;
 
@@ -38,6 +35,9 @@ impl Curve {
 
     /// The width of an entry, with a sign.
     pub const ENTRY_BITS: u32 = Self::FRAC as u32 + 2;
+
+    /// Low bits of what enters, between two entries.
+    pub const LOW_BITS: u32 = 11;
 
     /// The name that it has in networks.
     pub fn name(self) -> &'static str {
@@ -159,8 +159,8 @@ fn entering(raw: i64, frac: i32) -> i64 {
 #[inline]
 fn interpolate(table: &[i64; Curve::ENTRIES], entering: i64) -> i64 {
     let u = entering + HALF;
-    let (j, low) = ((u >> LOW_BITS) as usize, u & ((1 << LOW_BITS) - 1));
-    table[j] + (((table[j + 1] - table[j]) * low + (1 << (LOW_BITS - 1))) >> LOW_BITS)
+    let (j, low) = ((u >> Curve::LOW_BITS) as usize, u & ((1 << Curve::LOW_BITS) - 1));
+    table[j] + (((table[j + 1] - table[j]) * low + (1 << (Curve::LOW_BITS - 1))) >> Curve::LOW_BITS)
 }
 
 /// Fraction bits of powers of e.

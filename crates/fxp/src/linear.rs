@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::combination::NARROW;
 use crate::convert::bit_length;
 use crate::part::with_part_codes;
-use crate::scale::Range as ValueRange;
+use crate::scale::{Range as ValueRange, ends};
 use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
 use crate::{Combination, Converter, Curve, Lane, Multiplier, Tensor, TensorPart, with_codes};
@@ -159,6 +159,27 @@ impl<T: Lane> VectorWork for TermWork<'_, T> {
     }
 }
 
+impl<'r> Exact<'r> {
+    /// The most bits of a magnitude that [`Narrow`](Self::Narrow) values may have.
+    pub const NARROW_BITS: i32 = NARROW;
+
+    /// 64-bit values, however long they are.
+    pub fn narrow(frac: i32, raws: &'r mut [i64]) -> Self {
+        let bits = |(min, max): (i64, i64)| bit_length(min.into()).max(bit_length(max.into()));
+        let bits = ends(raws).map_or(0, bits);
+        if bits > NARROW {
+            let raws = raws.iter().map(|&raw| raw.into()).collect();
+            return Self::Wide(Combination::of_big(frac, raws));
+        }
+        Self::Narrow { frac, bits, raws }
+    }
+
+    /// Values of 128 bits.
+    pub fn wide(frac: i32, raws: &[i128]) -> Self {
+        Self::Wide(Combination::of_big(frac, raws.iter().map(|&raw| raw.into()).collect()))
+    }
+}
+
 impl Exact<'_> {
     /// How many values there are.
     pub fn len(&self) -> usize {
@@ -241,6 +262,24 @@ impl Exact<'_> {
                 Self::Narrow { frac, bits, raws }
             }
             Self::Wide(values) => Self::Wide(values.only(keeps)),
+        }
+    }
+
+    /// `most · 2^-frac` in place of every larger value.
+    #[must_use]
+    pub fn at_most(self, most: i64, frac: i32) -> Self {
+        let (Self::Narrow { frac: own, .. } | Self::Wide(Combination { frac: own, .. })) = &self;
+        let common = frac.max(*own);
+        let (zeros, of_most) = (common - own, common - frac);
+        match self {
+            Self::Narrow { bits, raws, .. }
+                if bits + zeros <= NARROW && bit_length(most.into()) + of_most <= NARROW =>
+            {
+                let most = most << of_most;
+                raws.iter_mut().for_each(|raw| *raw = (*raw << zeros).min(most));
+                Self::Narrow { frac: common, bits: bits + zeros, raws }
+            }
+            values => Self::Wide(values.combination().at_most(most, frac)),
         }
     }
 

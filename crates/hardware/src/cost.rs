@@ -23,6 +23,7 @@ mod kept;
 mod loss;
 mod mask;
 mod operand;
+mod pool;
 mod reduce;
 mod traffic;
 mod update;
@@ -38,11 +39,11 @@ use systoliq_array::{
     Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary, timing,
 };
 use systoliq_fxp::accumulator::Widths;
-use systoliq_fxp::{Accumulator, Rounding, Scale};
+use systoliq_fxp::{Accumulator, Curve, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::OperandRef;
 use systoliq_program::{
-    CommandId, Edge, Factor, GemmShape, Program, TensorId, TensorPlan, Work, WriteId,
+    CommandId, Edge, Factor, Finish, GemmShape, Program, TensorId, TensorPlan, Work, WriteId,
 };
 
 use crate::accelerator::{Layout, UpdateOrder};

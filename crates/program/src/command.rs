@@ -267,6 +267,8 @@ impl Program {
             Operation::Product(_)
             | Operation::Combine(_)
             | Operation::Select(_)
+            | Operation::Pool(_)
+            | Operation::Spread(_)
             | Operation::Loss(_)
             | Operation::Update(_) => String::new(),
         }

@@ -6,16 +6,17 @@
 
 mod gate;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-pub(crate) use gate::{Ceiling, Gate};
+pub(crate) use gate::{Ceiling, Gate, pass_all};
 
-use systoliq_fxp::scale::{Range, ends};
+use systoliq_fxp::scale::{Range as ValueRange, ends};
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, Converter, Format, History, Multiplier, Raw, Scale,
-    Tensor, TensorPart,
+    Along, Conversion, ConversionStatistics, Converter, Curve, Exact, Format, History, Multiplier,
+    Raw, Scale, Tensor, TensorPart,
 };
 
 use crate::command::Program;
@@ -47,6 +48,8 @@ pub enum Edge {
         /// The number.
         most: i64,
     },
+    /// Values become what a curve makes of them.
+    Curve(Curve),
     /// Values become 0 where the named tensor is not positive.
     Positive(TensorId),
     /// Values become 0 where the named tensor is not positive, or not below the code that a number of
@@ -57,6 +60,23 @@ pub enum Edge {
         /// The number.
         most: i64,
     },
+    /// Values are multiplied by the slope of a curve where the named tensor is what left that.
+    Slope {
+        /// The tensor.
+        of: TensorId,
+        /// The curve.
+        curve: Curve,
+    },
+}
+
+impl Edge {
+    /// Whether values that pass keep their codes or become 0.
+    pub fn selects(&self) -> bool {
+        match self {
+            Self::Relu | Self::Positive(_) | Self::Between { .. } => true,
+            Self::Clip { .. } | Self::Curve(_) | Self::Slope { .. } => false,
+        }
+    }
 }
 
 /// Fraction bits of what values are clipped at.
@@ -71,11 +91,12 @@ pub enum Factor {
     Mean,
 }
 
-/// The masks that edges read.
+/// The masks and the tensors that edges read.
 pub(crate) fn masks(edges: &[Edge]) -> impl Iterator<Item = (TensorId, What)> {
     edges.iter().filter_map(|edge| match edge {
         Edge::Positive(tensor) | Edge::Between { of: tensor, .. } => Some((*tensor, What::Mask)),
-        Edge::Relu | Edge::Clip { .. } => None,
+        Edge::Slope { of, .. } => Some((*of, What::Elements)),
+        Edge::Relu | Edge::Clip { .. } | Edge::Curve(_) => None,
     })
 }
 
@@ -90,9 +111,13 @@ pub(crate) fn describe(made: String, edges: &[Edge], program: &Program) -> Strin
     edges.iter().fold(made, |made, edge| match edge {
         Edge::Relu => format!("relu({made})"),
         Edge::Clip { most } => format!("min({made}, {})", real_of(*most)),
+        Edge::Curve(curve) => format!("{}({made})", curve.name()),
         Edge::Positive(mask) => format!("{made} where {} > 0", name_of(*mask)),
         Edge::Between { of, most } => {
             format!("{made} where 0 < {} < {}", name_of(*of), real_of(*most))
+        }
+        Edge::Slope { of, curve } => {
+            format!("({made}) * slope of {} at {}", curve.name(), name_of(*of))
         }
     })
 }
@@ -113,9 +138,9 @@ fn union(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64, i64)> {
     both.reduce(|a: (i64, i64), b: (i64, i64)| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-/// Whether values of a type may leave gates with more bits than it has.
-fn widens<R: Raw>(gates: &[Gate]) -> bool {
-    R::BITS < i64::BITS && gates.iter().any(Gate::widens)
+/// Whether values leave all gates as integers of the type and the fraction bits that they come with.
+fn keep_their_type(gates: &[Gate]) -> bool {
+    gates.iter().all(Gate::keeps_type)
 }
 
 /// What results pass on their way; as many are in place as a layer has.
@@ -166,10 +191,37 @@ pub struct Exit {
     /// What is written, of which nobody else has any.
     pub(crate) copies: Copies,
     pub(crate) statistics: ConversionStatistics,
+    /// Fraction bits of results before gates.
+    pub(crate) frac: i32,
     /// The smallest and the largest value so far.
-    pub(crate) ends: Option<(i64, i64)>,
+    pub(crate) seen: Seen,
     /// How many results have left.
     pub(crate) left: usize,
+}
+
+/// The smallest and the largest value that a scale has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Of those that kept their type.
+    ends: Option<(i64, i64)>,
+    /// Of the others.
+    range: Option<ValueRange>,
+}
+
+impl Seen {
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        Self { ends: union(self.ends, other.ends), range: joined(self.range, other.range) }
+    }
+
+    fn see(&mut self, ends: Option<(i64, i64)>) {
+        self.ends = union(self.ends, ends);
+    }
+}
+
+/// What holds two ranges, if there are such.
+pub(crate) fn joined(a: Option<ValueRange>, b: Option<ValueRange>) -> Option<ValueRange> {
+    [a, b].into_iter().flatten().reduce(ValueRange::and)
 }
 
 impl Exit {
@@ -228,21 +280,22 @@ impl Exit {
         rest.take(self.left);
         let gates = &self.gates[..];
         let parts = parts.map(|(count, work)| (work, rest.take(count)));
+        let frac = self.frac;
         let run = |(work, into): (P, TensorPart<'_>)| {
             let (left, end) = (into.places().start, into.places().end);
             let converter = Converter::new(*conversion);
-            let mut part = ExitPart { gates, converter, looks, into, left, ends: None };
+            let seen = Seen::default();
+            let mut part = ExitPart { gates, frac, converter, looks, into, left, seen };
             let counted = run(work, &mut part);
             assert_eq!(part.left, end, "results of a part that have left");
-            (counted, part.left, part.converter.end(), part.ends)
+            (counted, part.left, part.converter.end(), part.seen)
         };
         let mut all = 0;
-        let (left, statistics, ends_so_far) =
-            (&mut self.left, &mut self.statistics, &mut self.ends);
-        workers.each(parts, run, |(counted, until, of_part, ends)| {
+        let (left, statistics, seen) = (&mut self.left, &mut self.statistics, &mut self.seen);
+        workers.each(parts, run, |(counted, until, of_part, of_this)| {
             *left = until;
             statistics.merge(&of_part);
-            *ends_so_far = union(*ends_so_far, ends);
+            *seen = std::mem::take(seen).and(of_this);
             all += counted;
         });
         all
@@ -252,11 +305,26 @@ impl Exit {
     fn leave_at_once<R: Raw>(&mut self, values: &mut [R]) {
         assert!(self.left == 0 && values.len() == self.len(), "all results of {:?}", self.shape);
         self.left = values.len();
-        if widens::<R>(&self.gates) {
-            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
-            return self.pass_at_once(&mut wide);
+        if keep_their_type(&self.gates) {
+            return self.pass_at_once(values);
         }
-        self.pass_at_once(values);
+        if !self.axes.is_empty() {
+            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
+            self.conversion.from_frac = gate::clipped(&self.gates, &mut wide, self.frac);
+            return self.leave_in_blocks(&wide);
+        }
+        if self.asks_range() {
+            each_exact((&self.gates, self.frac), values, 0, |_, exact| {
+                self.seen.range = joined(self.seen.range.take(), Some(exact.range()));
+            });
+        }
+        self.choose();
+        let mut converter = Converter::new(self.conversion);
+        let mut into = own(&mut self.copies[0]).whole_mut();
+        each_exact((&self.gates, self.frac), values, 0, |places, exact| {
+            exact.write(&mut converter, into.at(places));
+        });
+        self.statistics = converter.end();
     }
 
     fn pass_at_once<R: Raw>(&mut self, values: &mut [R]) {
@@ -272,7 +340,7 @@ impl Exit {
     /// Looks at values behind the gates, if the scale asks for their range.
     pub(crate) fn see<R: Raw>(&mut self, values: &[R]) {
         if self.asks_range() {
-            self.ends = union(self.ends, ends(values));
+            self.seen.see(ends(values));
         }
     }
 
@@ -299,8 +367,11 @@ impl Exit {
 
     /// The fraction bits that fit all values so far, if the scale asks for them.
     pub(crate) fn fit(&self) -> Option<i32> {
-        let (min, max) = self.ends.unwrap_or_default();
-        let range = || Range::of(&[min, max], self.conversion.scale, self.conversion.from_frac);
+        let (min, max) = self.seen.ends.unwrap_or_default();
+        let range = || match &self.seen.range {
+            Some(range) => range.clone(),
+            None => ValueRange::of(&[min, max], self.conversion.scale, self.conversion.from_frac),
+        };
         self.asks_range()
             .then(|| range().largest_frac(self.plan.format, self.plan.overflow))
             .flatten()
@@ -311,6 +382,8 @@ impl Exit {
 #[derive(Debug)]
 pub struct ExitPart<'e> {
     gates: &'e [Gate],
+    /// Fraction bits of results before gates.
+    frac: i32,
     converter: Converter,
     /// Whether the scale looks at their range.
     looks: bool,
@@ -318,7 +391,7 @@ pub struct ExitPart<'e> {
     /// Before which place all have left.
     left: usize,
     /// The smallest and the largest value so far.
-    ends: Option<(i64, i64)>,
+    seen: Seen,
 }
 
 impl ExitPart<'_> {
@@ -328,25 +401,50 @@ impl ExitPart<'_> {
     ///
     /// If there are more than are left.
     pub fn leave<R: Raw>(&mut self, values: &mut [R]) {
-        if widens::<R>(self.gates) {
-            let mut wide: Vec<i64> = values.iter().map(|&raw| raw.into()).collect();
-            return self.pass(&mut wide);
+        let places = self.left..self.left + values.len();
+        self.left = places.end;
+        if keep_their_type(self.gates) {
+            return self.pass(values, places);
         }
-        self.pass(values);
+        let Self { converter, into, seen, looks, .. } = self;
+        each_exact((self.gates, self.frac), values, places.start, |places, exact| {
+            if *looks {
+                seen.range = joined(seen.range.take(), Some(exact.range()));
+            }
+            exact.write(converter, into.at(places));
+        });
     }
 
     /// Lets results pass the gates, and converts them.
-    fn pass<R: Raw>(&mut self, values: &mut [R]) {
-        let places = self.left..self.left + values.len();
-        self.left = places.end;
+    fn pass<R: Raw>(&mut self, values: &mut [R], places: Range<usize>) {
         self.gates.iter().for_each(|gate| gate.pass(values, places.start));
         let into = self.into.at(places);
         if self.looks {
             let ends = ends(values);
-            self.ends = union(self.ends, ends);
+            self.seen.see(ends);
             self.converter.write_between(ends, values, into);
         } else {
             self.converter.write(values, into);
         }
     }
 }
+
+/// Lets values of so many fraction bits pass gates exactly, some at a time, and hands them on with their
+/// places, of which the first is `first`.
+fn each_exact<R: Raw>(
+    (gates, frac): (&[Gate], i32),
+    values: &[R],
+    first: usize,
+    mut hand_on: impl FnMut(Range<usize>, Exact<'_>),
+) {
+    let mut room = [0; EXACT_STRIP];
+    for (at, values) in (first..).step_by(EXACT_STRIP).zip(values.chunks(EXACT_STRIP)) {
+        let raws = &mut room[..values.len()];
+        raws.iter_mut().zip(values).for_each(|(raw, &value)| *raw = value.into());
+        let exact = Exact::narrow(frac, raws);
+        hand_on(at..at + values.len(), pass_all(gates, exact, at));
+    }
+}
+
+/// Values that pass gates exactly at a time.
+const EXACT_STRIP: usize = 1 << 10;

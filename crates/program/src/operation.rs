@@ -3,9 +3,11 @@
 
 mod combine;
 mod loss;
+mod pool;
 mod product;
 mod reduce;
 mod select;
+mod spread;
 mod update;
 
 use serde::{Deserialize, Serialize};
@@ -19,9 +21,11 @@ use crate::tensor::TensorId;
 
 pub use combine::Combine;
 pub use loss::BatchLoss;
+pub use pool::{Pool, PoolKind};
 pub use product::Product;
 pub use reduce::Reduce;
 pub use select::Select;
+pub use spread::{Spread, SpreadKind};
 pub use update::{Gathering, Update, UpdateOutput};
 
 /// What a command does.
@@ -35,6 +39,10 @@ pub enum Operation {
     Combine(Combine),
     /// The codes of a tensor behind masks, through the vector unit.
     Select(Select),
+    /// The largest or the mean of windows, on the vector unit.
+    Pool(Pool),
+    /// The gradient of these, on the vector unit.
+    Spread(Spread),
     /// The loss, and its gradient with respect to the outputs.
     Loss(BatchLoss),
     /// A step of weights or of a bias against their gradient.
@@ -72,6 +80,8 @@ impl Operation {
             Self::Reduce(reduce) => vec![reduce.finish.output],
             Self::Combine(combine) => vec![combine.output],
             Self::Select(select) => vec![select.output],
+            Self::Pool(pool) => pool.writes(),
+            Self::Spread(spread) => vec![spread.output],
             Self::Loss(loss) => vec![loss.error],
             Self::Update(update) => update.outputs().map(|(_, tensor)| tensor).collect(),
         }
@@ -86,6 +96,8 @@ impl Operation {
             Self::Reduce(reduce) => vec![elements(reduce.input)],
             Self::Combine(combine) => combine.reads(),
             Self::Select(select) => select.reads(),
+            Self::Pool(pool) => pool.reads(),
+            Self::Spread(spread) => spread.reads(),
             Self::Loss(loss) => {
                 [loss.outputs].into_iter().chain(loss.targets).map(elements).collect()
             }
@@ -99,7 +111,13 @@ impl Operation {
         let (rows, cols) = match self {
             Self::Product(product) => return Work::Gemm(product.shape(shape)),
             Self::Reduce(reduce) => shape(reduce.input),
-            Self::Combine(_) | Self::Select(_) | Self::Loss(_) | Self::Update(_) => shape(output),
+            Self::Pool(pool) if output == pool.output => shape(pool.input),
+            Self::Pool(_)
+            | Self::Combine(_)
+            | Self::Select(_)
+            | Self::Spread(_)
+            | Self::Loss(_)
+            | Self::Update(_) => shape(output),
         };
         Work::Vector { rows, cols }
     }
@@ -111,6 +129,8 @@ impl Operation {
             Self::Reduce(_)
             | Self::Combine(_)
             | Self::Select(_)
+            | Self::Pool(_)
+            | Self::Spread(_)
             | Self::Loss(_)
             | Self::Update(_) => None,
         }
@@ -124,6 +144,8 @@ impl Operation {
             | Self::Reduce(_)
             | Self::Combine(_)
             | Self::Select(_)
+            | Self::Pool(_)
+            | Self::Spread(_)
             | Self::Loss(_) => None,
         }
     }
@@ -133,7 +155,12 @@ impl Operation {
         match self {
             Self::Product(product) => Some(&product.accumulator),
             Self::Reduce(reduce) => Some(&reduce.accumulator),
-            Self::Combine(_) | Self::Select(_) | Self::Loss(_) | Self::Update(_) => None,
+            Self::Combine(_)
+            | Self::Select(_)
+            | Self::Pool(_)
+            | Self::Spread(_)
+            | Self::Loss(_)
+            | Self::Update(_) => None,
         }
     }
 
@@ -144,6 +171,8 @@ impl Operation {
             Self::Reduce(reduce) => reduce.describe(program),
             Self::Combine(combine) => combine.describe(program),
             Self::Select(select) => select.describe(program),
+            Self::Pool(pool) => pool.describe(program, output),
+            Self::Spread(spread) => spread.describe(program),
             Self::Loss(loss) => loss.describe(program),
             Self::Update(update) => update.describe(program, output),
         }
@@ -160,7 +189,9 @@ impl Operation {
             Self::Product(product) => product.run(store, running, products),
             Self::Reduce(reduce) => reduce.run(store, running),
             Self::Combine(combine) => combine.run(store, running),
-            Self::Select(select) => select.run(store),
+            Self::Select(select) => select.run(store, running),
+            Self::Pool(pool) => pool.run(store, running),
+            Self::Spread(spread) => spread.run(store, running),
             Self::Loss(loss) => loss.run(store, running),
             Self::Update(update) => update.run(store, running),
         }

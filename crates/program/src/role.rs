@@ -38,6 +38,8 @@ pub enum Role {
     Momentum,
     /// What the weights' format could not hold of the weights.
     Residual,
+    /// The taps of the largest elements of pooling windows.
+    Winners,
 }
 
 /// The rules of a role.
@@ -85,6 +87,7 @@ impl Role {
             Self::WeightGradients => ("weight_gradients", false, false, 16, None,     History, NearestEven, |spec| spec.weight_gradients.as_ref()),
             Self::Momentum        => ("momentum",         true,  false, 16, None,     History, NearestEven, |spec| spec.momentum.as_ref()),
             Self::Residual        => ("residual",         true,  false, 16, None,     Initial, Stochastic,  |spec| spec.residual.as_ref()),
+            Self::Winners         => ("winners",          false, false, 8,  Some(0),  Static,  NearestEven, |_| None),
         };
         let defaults = RoleDefaults { bits, frac, scale, rounding };
         RoleRules { name, outlasts_a_step, is_operand, defaults, stated }

@@ -11,14 +11,14 @@ use smallvec::smallvec;
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, ExactSum, Format, History, Multiplier, Softmax,
+    Along, Conversion, ConversionStatistics, Curve, ExactSum, Format, History, Multiplier, Softmax,
     SoftmaxUnit, Tensor,
 };
 use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
 use crate::engine::{Engine, Multiply, Outcome, Written};
-use crate::finish::{Ceiling, Copies, Edge, Exit, Finish, Gate, Gates, room};
+use crate::finish::{Ceiling, Copies, Edge, Exit, Factor, Finish, Gate, Gates, Seen, room};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
 use crate::workers::Workers;
@@ -325,9 +325,11 @@ impl Store {
     /// The way out of a command's results of `frac` fraction bits.
     pub(crate) fn exit_of(&mut self, finish: &Finish, frac: i32, running: &Running<'_>) -> Exit {
         let factor = finish.factor.multiplier(self.batch());
-        let (gates, frac) = self.gates(&finish.edges, frac);
+        let (gates, behind) = self.gates(&finish.edges, frac);
         let occasion = running.occasion(finish.output);
-        Exit { gates, ..self.exit_into(finish.output, (factor, frac), occasion) }
+        let keep = gates.iter().all(Gate::keeps_type);
+        assert!(keep || finish.factor == Factor::One, "a factor behind {:?}", finish.edges);
+        Exit { gates, frac, ..self.exit_into(finish.output, (factor, behind), occasion) }
     }
 
     /// Edges with what they read, for values of `frac` fraction bits; and those that values have behind
@@ -344,8 +346,17 @@ impl Store {
                 frac = clipped;
                 Gate::Clip(ceiling)
             }
+            Edge::Curve(curve) => {
+                frac = Curve::FRAC;
+                Gate::Curve(curve)
+            }
             Edge::Positive(tensor) => Gate::Positive(read(tensor)),
             Edge::Between { of, most } => Gate::Between { of: read(of), most },
+            Edge::Slope { of, curve } => {
+                let of = read(of);
+                frac += curve.slope_frac(of.format().frac());
+                Gate::Slope { of, curve }
+            }
         };
         (edges.iter().map(gate).collect(), frac)
     }
@@ -386,7 +397,8 @@ impl Store {
             chosen: !second_pass,
             copies,
             statistics: ConversionStatistics::default(),
-            ends: None,
+            frac,
+            seen: Seen::default(),
             left: 0,
         }
     }

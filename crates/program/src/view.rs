@@ -12,6 +12,7 @@
 pub mod codes;
 
 use std::num::NonZero;
+use std::ops::Range;
 
 /// As what matrix a stored one is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,31 @@ impl Sliding {
     /// The place in the spread image that the first position meets with a tap.
     fn offset(&self, tap: usize) -> isize {
         (self.tap_step * tap) as isize - self.pad
+    }
+
+    /// The taps that meet a pixel at a position, of a window without spread and with neighbouring taps.
+    #[inline]
+    pub(crate) fn taps_at(&self, position: usize) -> Range<usize> {
+        debug_assert!(self.spread == 1 && self.tap_step == 1, "{self:?}");
+        let first = (self.step * position) as isize - self.pad;
+        let from = (-first).clamp(0, self.taps as isize);
+        let to = (self.extent as isize - first).clamp(from, self.taps as isize);
+        from as usize..to as usize
+    }
+
+    /// The positions at which such a window meets a pixel.
+    #[inline]
+    pub(crate) fn positions_over(&self, pixel: usize) -> Range<usize> {
+        let (place, step) = (pixel as isize + self.pad, self.step as isize);
+        let beyond = (place.div_euclid(step) + 1).clamp(0, self.positions as isize);
+        let from = (place - self.taps as isize).div_euclid(step) + 1;
+        from.clamp(0, beyond) as usize..beyond as usize
+    }
+
+    /// The tap with which a position meets a pixel, of the [positions](Self::positions_over) that do.
+    #[inline]
+    pub(crate) fn tap_over(&self, pixel: usize, position: usize) -> usize {
+        ((pixel as isize + self.pad) - (self.step * position) as isize) as usize
     }
 
     /// How many pairs of a position and a tap meet a pixel.
@@ -330,6 +356,32 @@ mod tests {
         let accumulator = Accumulator::new(16, None, Rounding::Floor, Overflow::Wrap).unwrap();
         let adder = Adder::new(&accumulator, 0, Key::new(0));
         GemmTask::new(Operand::new(a, false), Operand::new(b, false), adder, None)
+    }
+
+    #[test]
+    fn positions_and_taps_over_pixels_are_those_that_meet() {
+        for step in 1..4 {
+            for (taps, pad, extent) in [(1, 0, 5), (2, 0, 6), (3, 1, 5), (3, 2, 4), (5, 2, 3)] {
+                let positions = (extent + 2 * pad - taps) / step + 1;
+                let pad = pad as isize;
+                let axis = Sliding { positions, taps, step, tap_step: 1, spread: 1, pad, extent };
+                for position in 0..positions {
+                    let expected: Vec<_> =
+                        (0..taps).filter(|&tap| axis.meets(position, tap).is_some()).collect();
+                    assert_eq!(axis.taps_at(position).collect::<Vec<_>>(), expected, "{axis:?}");
+                }
+                for pixel in 0..extent {
+                    let meets = |&(position, tap): &(usize, usize)| {
+                        axis.meets(position, tap) == Some(pixel)
+                    };
+                    let pairs = (0..positions).flat_map(|p| (0..taps).map(move |tap| (p, tap)));
+                    let expected: Vec<_> = pairs.filter(meets).collect();
+                    let found = axis.positions_over(pixel);
+                    let found = found.map(|position| (position, axis.tap_over(pixel, position)));
+                    assert_eq!(found.collect::<Vec<_>>(), expected, "{axis:?} {pixel}");
+                }
+            }
+        }
     }
 
     #[test]

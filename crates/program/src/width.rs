@@ -68,12 +68,15 @@ impl Program {
                     Some(drop) => drop as i32 - static_frac(plan(*product_with))?,
                 };
                 let alignment = Alignment { shift, rounding: accumulator.rounding };
-                let bounds = SumBounds::of_codes(ends(plan(*input)), batch as u64, alignment);
+                let rows = self.tensor(*input).rows.count(batch);
+                let bounds = SumBounds::of_codes(ends(plan(*input)), rows as u64, alignment);
                 let bits = bounds.bits(accumulator.overflow);
                 Some(SafeWidth { bits, counts_bias: true })
             }
             Operation::Combine(_)
             | Operation::Select(_)
+            | Operation::Pool(_)
+            | Operation::Spread(_)
             | Operation::Loss(_)
             | Operation::Update(_) => None,
         }

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
-use systoliq_fxp::{Accumulator, Along, Multiplier, Tensor, with_codes};
+use systoliq_fxp::{Accumulator, Along, Curve, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
 use systoliq_program::finish::CLIP_FRAC;
-use systoliq_program::operation::UpdateOutput;
+use systoliq_program::operation::{PoolKind, SpreadKind, UpdateOutput};
 use systoliq_program::tensor::OperandRef;
+use systoliq_program::view::{Cut, Sliding, View, Windows};
 use systoliq_program::{
     CommandId, Edge, Finish, Operation, Outcome, Program, Step, Store, TensorDecl, TensorId, Write,
 };
@@ -170,8 +171,13 @@ impl<'s> Dump<'s> {
         };
         let operand = |operand: OperandRef, is_a: bool| {
             let file = file_along(operand.tensor, operand.summed_along(is_a));
-            json!({ "file": file, "transposed": operand.reading.transposed })
+            json!({
+                "file": file,
+                "transposed": operand.reading.transposed,
+                "view": view(operand.reading.view),
+            })
         };
+        let windows = |Windows { down, along }| json!([axis(down), axis(along)]);
         let accumulator = |accumulator: &Accumulator, a: TensorId, b: TensorId| {
             let frac = |id| store.tensor(id).expect("an operand").format().frac();
             json!({
@@ -192,6 +198,12 @@ impl<'s> Dump<'s> {
                     "operation": "gemm",
                     "a": operand(product.a, true), "b": operand(product.b, false),
                     "block": program.block_of(product),
+                    "repeats": {
+                        "count": product.repeats.count,
+                        "a": cut(product.repeats.a),
+                        "b": cut(product.repeats.b),
+                        "output": cut(product.repeats.output),
+                    },
                     "bias": finish.bias.map(file),
                     "accumulator":
                         accumulator(&product.accumulator, product.a.tensor, product.b.tensor),
@@ -209,6 +221,32 @@ impl<'s> Dump<'s> {
             Operation::Select(select) => {
                 let mut entry = json!({ "operation": "select", "input": file(select.input) });
                 put_edges(&mut entry, &select.edges, file);
+                entry
+            }
+            Operation::Pool(pool) => {
+                let (operation, counts_padding) = match pool.kind {
+                    PoolKind::Largest { .. } if write.tensor != pool.output => ("winners", None),
+                    PoolKind::Largest { .. } => ("largest", None),
+                    PoolKind::Mean { counts_padding } => ("mean", Some(counts_padding)),
+                };
+                let mut entry = json!({
+                    "operation": operation, "input": file(pool.input),
+                    "windows": windows(pool.windows), "counts_padding": counts_padding,
+                });
+                put_edges(&mut entry, &pool.edges, file);
+                entry
+            }
+            Operation::Spread(spread) => {
+                let (winners, counts_padding) = match spread.kind {
+                    SpreadKind::Winner(winners) => (Some(file(winners)), None),
+                    SpreadKind::Share { counts_padding } => (None, Some(counts_padding)),
+                };
+                let mut entry = json!({
+                    "operation": "spread", "gradient": file(spread.gradient),
+                    "winners": winners, "windows": windows(spread.windows),
+                    "counts_padding": counts_padding, "moves": spread.moves(),
+                });
+                put_edges(&mut entry, &spread.edges, file);
                 entry
             }
             Operation::Reduce(reduce) => json!({
@@ -304,12 +342,42 @@ fn put_edges(entry: &mut Value, edges: &[Edge], file: impl Fn(TensorId) -> Optio
         [Edge::Relu, Edge::Clip { most }] => ("clipped_relu", None, Some(most)),
         [Edge::Positive(mask)] => ("mask", Some(file(mask)), None),
         [Edge::Between { of, most }] => ("mask_between", Some(file(of)), Some(most)),
+        [Edge::Curve(curve)] => (curve.name(), None, None),
+        [Edge::Slope { of, curve: Curve::Sigmoid }] => ("sigmoid_slope", Some(file(of)), None),
+        [Edge::Slope { of, curve: Curve::Tanh }] => ("tanh_slope", Some(file(of)), None),
         _ => panic!("edges that no value has: {edges:?}"),
     };
     entry["edge"] = json!(edge);
     entry["mask"] = json!(mask);
     if let Some(most) = most {
         entry["most"] = json!({ "raw": most, "frac": CLIP_FRAC });
+    }
+}
+
+/// How a stored matrix is read.
+fn view(view: View) -> Value {
+    match view {
+        View::Stored => json!("stored"),
+        View::Flat { rows_per_row } => json!({ "flat": rows_per_row }),
+        View::Windows(Windows { down, along }) => json!({ "windows": [axis(down), axis(along)] }),
+        View::Kernel { taps } => json!({ "kernel": taps }),
+    }
+}
+
+/// A window along one axis: position p and tap t meet pixel (step · p + tap_step · t − pad) / spread.
+fn axis(sliding: Sliding) -> Value {
+    let Sliding { positions, taps, step, tap_step, spread, pad, extent } = sliding;
+    json!({
+        "positions": positions, "taps": taps, "step": step, "tap_step": tap_step,
+        "spread": spread, "pad": pad, "extent": extent,
+    })
+}
+
+fn cut(cut: Cut) -> &'static str {
+    match cut {
+        Cut::Whole => "whole",
+        Cut::Rows => "rows",
+        Cut::Columns => "columns",
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use systoliq_array::{ArrayCounts, CyclesByCause, Stationary};
 use systoliq_nn::{Evaluation, Information};
-use systoliq_program::operation::UpdateOutput;
+use systoliq_program::operation::{PoolKind, UpdateOutput};
 use systoliq_program::{EntryName, Operation, Pass, TensorId, Work, Workers, WriteId};
 
 use crate::accumulators::{AccumulatorReport, accumulators};
@@ -608,6 +608,12 @@ fn name_of(operation: &Operation, output: TensorId) -> &'static str {
         Operation::Reduce(_) => "sum_rows",
         Operation::Combine(_) => "sum",
         Operation::Select(_) => "select",
+        Operation::Pool(pool) => match pool.kind {
+            PoolKind::Largest { .. } if output == pool.output => "largest",
+            PoolKind::Largest { .. } => "winners",
+            PoolKind::Mean { .. } => "mean",
+        },
+        Operation::Spread(_) => "spread",
         Operation::Loss(loss) if loss.targets.is_none() => "softmax_cross_entropy",
         Operation::Loss(_) => "squared_error",
         Operation::Update(update) => match update.output(output) {

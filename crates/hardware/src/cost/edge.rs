@@ -2,23 +2,41 @@
 
 use super::*;
 
+/// A mask that comes or goes, a bit an element.
+fn bit_mask(tensor: TensorId, write: bool) -> Mask {
+    Mask { of: Outgoing { tensor, stored: Stored::Mask, bits: 1 }, write }
+}
+
 /// The masks that come or go with results that pass edges on their way into `output`.
 pub(super) fn masks(edges: &[Edge], output: TensorId) -> impl Iterator<Item = Mask> {
     edges.iter().filter_map(move |edge| match edge {
-        Edge::Relu => Some(Mask { tensor: output, write: true }),
+        Edge::Relu => Some(bit_mask(output, true)),
         Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
-            Some(Mask { tensor: *activation, write: false })
+            Some(bit_mask(*activation, false))
         }
-        Edge::Clip { .. } => None,
+        Edge::Clip { .. } | Edge::Curve(_) | Edge::Slope { .. } => None,
     })
 }
 
-/// A mask on its way, a bit an element.
-pub(super) fn mask_of(tensor: TensorId) -> Outgoing {
-    Outgoing { tensor, stored: Stored::Mask, bits: 1 }
-}
-
 impl Bill<'_, '_, '_> {
+    /// What comes or goes beside the results of a product: a mask, or what left a curve, for its slope.
+    pub(super) fn beside(&self, gemm: &Product) -> Option<Mask> {
+        let slope = |edge: &Edge| match edge {
+            Edge::Slope { of, .. } => {
+                let (tensor, bits) = (*of, self.costs.bits(*of));
+                let of = Outgoing { tensor, stored: Stored::Elements, bits };
+                Some(Mask { of, write: false })
+            }
+            Edge::Relu
+            | Edge::Clip { .. }
+            | Edge::Curve(_)
+            | Edge::Positive(_)
+            | Edge::Between { .. } => None,
+        };
+        let Finish { edges, output, .. } = &gemm.finish;
+        masks(edges, *output).next().or_else(|| edges.iter().find_map(slope))
+    }
+
     /// Bias, edges and factor of every result of a product.
     pub(super) fn finish(&mut self, gemm: &Product, mapping: &Mapping) {
         let costs = self.costs;
@@ -44,6 +62,11 @@ impl Bill<'_, '_, '_> {
             self.rows(Buffer::C, false, row_bits, reads);
         }
         let rows = shape.m as u64 * (shape.n as u64).div_ceil(c_row);
+        if let Some(Mask { of, .. }) = self.beside(gemm).filter(|mask| mask.of.bits > 1) {
+            let row_bits = c_row * u64::from(of.bits);
+            self.fill(Buffer::C, (of.tensor, of.stored), row_bits, (rows, rows));
+            self.rows(Buffer::C, false, row_bits, rows);
+        }
         self.edges(&gemm.finish.edges, gemm.finish.output, sum, (results, rows));
         self.factor(gemm.finish.factor, sum, results);
     }
@@ -59,21 +82,43 @@ impl Bill<'_, '_, '_> {
     ) {
         let c_row = self.costs.array().cols as u64;
         for edge in edges {
-            // A function and its mask are a comparison each; what is clipped is masked with what is not
-            // positive.
-            self.event(Component::Activation, Event::Relu { bits }, results);
+            match edge {
+                Edge::Curve(_) => self.curve(results),
+                Edge::Slope { of, .. } => self.slope(*of, bits, results),
+                // A function and its mask are a comparison each; what is clipped is masked with what is
+                // not positive.
+                Edge::Relu | Edge::Clip { .. } | Edge::Positive(_) | Edge::Between { .. } => {
+                    self.event(Component::Activation, Event::Relu { bits }, results);
+                }
+            }
             match edge {
                 Edge::Relu => {
                     self.rows(Buffer::C, true, c_row, rows);
                     self.drain((output, Stored::Mask), c_row, rows);
                 }
-                Edge::Clip { .. } => {}
+                Edge::Clip { .. } | Edge::Curve(_) | Edge::Slope { .. } => {}
                 Edge::Positive(activation) | Edge::Between { of: activation, .. } => {
                     self.fill(Buffer::C, (*activation, Stored::Mask), c_row, (rows, rows));
                     self.rows(Buffer::C, false, c_row, rows);
                 }
             }
         }
+    }
+
+    /// Two entries of a table, and the low bits of what enters times their difference.
+    fn curve(&mut self, count: u64) {
+        let (unit, bits) = (Component::Activation, Curve::ENTRY_BITS);
+        self.event(unit, Event::TableRead { bits }, 2 * count);
+        self.add(unit, bits, 2 * count);
+        self.multiply(unit, bits, Curve::LOW_BITS, count);
+    }
+
+    /// A difference from 1 and a product make the slope, another product takes results of `bits` bits there.
+    fn slope(&mut self, of: TensorId, bits: u32, count: u64) {
+        let (unit, code) = (Component::Activation, self.costs.bits(of));
+        self.add(unit, code, count);
+        self.multiply(unit, code, code, count);
+        self.multiply(unit, bits, 2 * code, count);
     }
 
     /// The bias on its way to the edge.

@@ -1,6 +1,6 @@
 //! What a matrix product takes: the grid, its operands' way to it, and the results' way out.
 
-use super::edge::{mask_of, masks};
+use super::edge::masks;
 use super::*;
 use systoliq_program::im2col::Im2col;
 use systoliq_program::view::Cut;
@@ -53,8 +53,7 @@ impl Bill<'_, '_, '_> {
             operands: [operands[0].operand, operands[1].operand],
             bias: self.bias(gemm, shape),
             // Which activations are positive is known when they are converted.
-            mask: masks(&gemm.finish.edges, gemm.finish.output)
-                .find(|mask| !(mask.write && second_pass)),
+            mask: self.beside(gemm).filter(|mask| !(mask.write && second_pass)),
             results,
             sum_bits,
             half_c_bits: costs.accelerator.half_bits(Buffer::C),
@@ -75,7 +74,7 @@ impl Bill<'_, '_, '_> {
             let bits = costs.result_bits(&gemm.accumulator);
             let written = masks(&gemm.finish.edges, gemm.finish.output)
                 .find(|mask| mask.write)
-                .map(|mask| mask_of(mask.tensor));
+                .map(|mask| mask.of);
             self.second_pass(gemm.finish.output, results, bits, written)?;
         }
         Ok(())

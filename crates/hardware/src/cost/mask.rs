@@ -3,17 +3,16 @@
 //! A tile of results often has fewer bits of it than a burst. So the bits of as many tiles in a row as
 //! one burst holds move at once: out with the last of these tiles, or in for the first.
 
+use super::operand::largest;
+use super::traffic::Outgoing;
 use systoliq_array::Mapping;
 use systoliq_array::mapping::{Axis, Tile};
-use systoliq_program::TensorId;
-
-use super::operand::largest;
 
 /// A mask that moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mask {
-    /// The activations that it belongs to.
-    pub(super) tensor: TensorId,
+    /// The bits of the activations that it belongs to; for the slope of a curve, these themselves.
+    pub(super) of: Outgoing,
     /// Whether it goes out.
     pub(super) write: bool,
 }
@@ -29,20 +28,20 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Of results over two axes, in bursts of `burst_bits`. Where tiles come in pieces of time, each
+    /// Of results over two axes, in bursts of so many elements. Where tiles come in pieces of time, each
     /// piece is by itself.
     pub(super) fn new(
         mapping: &Mapping,
         axes: [Axis; 2],
-        burst_bits: u64,
+        burst_elements: u64,
         in_pieces: bool,
     ) -> Self {
         let loops = mapping.loops();
         let goes_on = |at: &usize| axes.contains(&loops[*at].axis) && loops[*at].pieces.count() > 1;
         let depth = (0..loops.len()).rev().find(goes_on).unwrap_or(0);
         let tile: usize = axes.map(|axis| largest(mapping, axis)).iter().product();
-        let tiles = if in_pieces { 1 } else { (burst_bits / tile.max(1) as u64).max(1) };
-        let tiles = usize::try_from(tiles).expect("at most the bits of a burst");
+        let tiles = if in_pieces { 1 } else { (burst_elements / tile.max(1) as u64).max(1) };
+        let tiles = usize::try_from(tiles).expect("at most the elements of a burst");
         Self { depth, axis: loops[depth].axis, tiles }
     }
 

@@ -128,9 +128,10 @@ impl Traffic<'_> {
         }
         let (mapping, steps_max) = (&self.mapping, self.steps_max());
         // Without a mask, turns need not be told apart.
-        let groups = self.mask.map(|_| {
+        let groups = self.mask.map(|mask| {
             let in_pieces = !mapping.output_stays() && largest(mapping, Axis::Time) > steps_max;
-            Groups::new(mapping, self.result_axes(), 8 * self.burst_bytes, in_pieces)
+            let elements = 8 * self.burst_bytes / u64::from(mask.of.bits);
+            Groups::new(mapping, self.result_axes(), elements, in_pieces)
         });
         let mut line = FoldSequence {
             traffic: self,
@@ -398,7 +399,8 @@ impl FoldSequence<'_> {
     /// The bits of mask that move with these results.
     fn mask(&self, places: [usize; 3], tile: &Tile, number: usize) -> Option<Transfer> {
         let Traffic { mapping, mask, .. } = self.traffic;
-        let (Mask { tensor, write }, groups) = (*mask).zip(self.groups)?;
+        let (Mask { of: Outgoing { tensor, stored, bits }, write }, groups) =
+            (*mask).zip(self.groups)?;
         if !groups.is_at_end(mapping, places, write) {
             return None;
         }
@@ -407,7 +409,7 @@ impl FoldSequence<'_> {
         let cut = self.cut(axes, sides, !mapping.output_stays());
         let group = groups.around(mapping, tile);
         let elements = axes.map(|axis| extent(&group, axis) as u64).iter().product();
-        let of = (tensor, Stored::Mask, write);
-        Some(self.traffic.transfer(of, 1, cut, (&group, number), elements))
+        let of = (tensor, stored, write);
+        Some(self.traffic.transfer(of, bits, cut, (&group, number), elements))
     }
 }

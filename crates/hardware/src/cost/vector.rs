@@ -1,10 +1,11 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
-use systoliq_program::operation::UpdateOutput;
+use systoliq_program::operation::{PoolKind, Spread, SpreadKind, UpdateOutput};
 use systoliq_program::{Edge, Operation, TensorId, What, WriteId};
 
-use super::edge::{mask_of, masks};
+use super::edge::masks;
+use super::pool::windows_of;
 use super::traffic::Outgoing;
 use super::{Bill, SecondPasses, too_large};
 use crate::Error;
@@ -45,6 +46,8 @@ fn edges_of(operation: &Operation) -> &[Edge] {
     match operation {
         Operation::Combine(combine) => &combine.edges,
         Operation::Select(select) => &select.edges,
+        Operation::Pool(pool) => &pool.edges,
+        Operation::Spread(spread) => &spread.edges,
         Operation::Product(_)
         | Operation::Reduce(_)
         | Operation::Loss(_)
@@ -52,10 +55,37 @@ fn edges_of(operation: &Operation) -> &[Edge] {
     }
 }
 
+/// How many elements a tensor has that is read in a pass over so many rows and columns: as many, but those
+/// of the windows of an image.
+fn own_elements(operation: &Operation, tensor: TensorId, (rows, cols): (u64, u64)) -> u64 {
+    match operation {
+        Operation::Spread(Spread { gradient, kind, windows, .. }) => {
+            let winners = match kind {
+                SpreadKind::Winner(winners) => Some(*winners),
+                SpreadKind::Share { .. } => None,
+            };
+            let is_of_windows = tensor == *gradient || Some(tensor) == winners;
+            if is_of_windows { windows_of(*windows, rows) * cols } else { rows * cols }
+        }
+        Operation::Product(_)
+        | Operation::Reduce(_)
+        | Operation::Combine(_)
+        | Operation::Select(_)
+        | Operation::Pool(_)
+        | Operation::Loss(_)
+        | Operation::Update(_) => rows * cols,
+    }
+}
+
 /// Whether what is written is rounded, and not codes that move.
 fn converts(operation: &Operation) -> bool {
     match operation {
-        Operation::Select(_) => false,
+        Operation::Select(select) => !select.moves(),
+        Operation::Pool(pool) => match pool.kind {
+            PoolKind::Largest { .. } => false,
+            PoolKind::Mean { .. } => true,
+        },
+        Operation::Spread(spread) => !spread.moves(),
         Operation::Product(_)
         | Operation::Reduce(_)
         | Operation::Combine(_)
@@ -88,8 +118,10 @@ impl Bill<'_, '_, '_> {
                 (1, bits, cols)
             }
             Operation::Combine(combine) => self.combine(combine, elements),
-            // Codes move: a pass, and nothing is converted.
+            // Codes move: a pass, and nothing is converted but behind a slope.
             Operation::Select(select) => (1, self.costs.bits(select.input), elements),
+            Operation::Pool(pool) => self.pool(pool, output, (rows, cols)),
+            Operation::Spread(spread) => self.spread(spread, (rows, cols)),
             Operation::Loss(loss) => self.loss(loss, rows, cols),
             Operation::Update(update) => (1, self.update(update, output, elements), elements),
         };
@@ -104,20 +136,27 @@ impl Bill<'_, '_, '_> {
         let mut inputs = self.fetched(operation, output);
         // It is in C, and was charged as it came there.
         inputs.retain(|&input| Some(input) != fused);
+        let own = |tensor| own_elements(operation, tensor, (rows, cols));
         for &input in &inputs {
-            self.input_rows(input, elements);
+            self.input_rows(input, own(input));
         }
         let waits = second_pass || self.costs.block(output).is_some();
         let full_width = waits.then_some((outputs, width));
         self.output_rows(output, outputs.div_ceil(row), full_width);
-        let read = inputs.into_iter().filter(|&input| !self.is_resident(input, elements));
+        let read = inputs.into_iter().filter(|&input| !self.is_resident(input, own(input)));
         let masks = |write| masks(edges, output).filter(move |mask| mask.write == write);
-        let read: Vec<PassingTensor> = read
+        // What has fewer elements than the pass comes as a whole, before it.
+        let (read, before): (Vec<_>, Vec<_>) = read.partition(|&input| own(input) == elements);
+        let whole = |input| {
+            self.costs.transfer(elements_of(input, self.costs.bits(input)), false, own(input))
+        };
+        let before: Vec<Transfer> = before.into_iter().map(whole).collect();
+        let read: Vec<PassingTensor> = (read.into_iter())
             .map(|input| elements_of(input, self.costs.bits(input)))
-            .chain(masks(false).map(|mask| mask_of(mask.tensor)))
+            .chain(masks(false).map(|mask| mask.of))
             .map(|of| PassingTensor { of, write: false })
             .collect();
-        let mask = masks(true).map(|mask| mask_of(mask.tensor)).next();
+        let mask = masks(true).map(|mask| mask.of).next();
         let results = match second_pass {
             // An update takes it from C.
             false if self.costs.is_fused(output) => Vec::new(),
@@ -130,12 +169,12 @@ impl Bill<'_, '_, '_> {
             let passing: Vec<PassingTensor> = read.into_iter().chain(written).collect();
             match fused {
                 Some(gradient) => self.pass_in_tiles(passes, elements, &passing, gradient)?,
-                None => self.pass(passes, elements, &passing, &[])?,
+                None => self.pass(passes, elements, &passing, (&before, &[]))?,
             }
         } else {
             let transfer = |of| self.costs.transfer(of, true, outputs);
             let at_last: Vec<Transfer> = results.into_iter().map(transfer).collect();
-            self.pass(passes, elements, &read, &at_last)?;
+            self.pass(passes, elements, &read, (&before, &at_last))?;
         }
         if second_pass {
             self.second_pass(output, outputs, width, mask)?;
@@ -185,17 +224,17 @@ impl Bill<'_, '_, '_> {
         let written = self.copies(tensor, elements).into_iter().chain(mask);
         let written = written.map(|of| PassingTensor { of, write: true });
         let passing: Vec<PassingTensor> = read.into_iter().chain(written).collect();
-        self.pass(1, elements, &passing, &[])
+        self.pass(1, elements, &passing, (&[], &[]))
     }
 
     /// Tensors of as many elements through the unit, in parts that fit half the scratchpad of C
-    /// together; `at_last` goes out behind the last.
+    /// together; `before` comes in before the first, `at_last` goes out behind the last.
     fn pass(
         &mut self,
         passes: u64,
         elements: u64,
         passing: &[PassingTensor],
-        at_last: &[Transfer],
+        (before, at_last): (&[Transfer], &[Transfer]),
     ) -> Result<(), Error> {
         let lanes = self.costs.array().vector_lanes();
         self.cost.cycles.vector += timing::vector(passes, elements, lanes).map_err(too_large)?;
@@ -229,6 +268,9 @@ impl Bill<'_, '_, '_> {
         last_writes.extend_from_slice(at_last);
         let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
         self.walk(|walk| {
+            if !before.is_empty() {
+                walk.step(&WalkStep { gap: 0, length: 0, reads: before, writes: &[] })?;
+            }
             walk.repeat(full, |walk, number| {
                 let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
                 let reads: Vec<Transfer> = reads.iter().map(further).collect();

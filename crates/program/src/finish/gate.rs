@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
-use systoliq_fxp::{Lane, Raw, Rounding, Tensor, shift_right_round, with_codes};
+use systoliq_fxp::{Curve, Exact, Lane, Raw, Rounding, Tensor, shift_right_round, with_codes};
 
 use super::CLIP_FRAC;
 
@@ -12,8 +12,10 @@ use super::CLIP_FRAC;
 pub(crate) enum Gate {
     Relu,
     Clip(Ceiling),
+    Curve(Curve),
     Positive(Arc<Tensor>),
     Between { of: Arc<Tensor>, most: i64 },
+    Slope { of: Arc<Tensor>, curve: Curve },
 }
 
 /// What values are clipped at, and the fraction bits that both have then.
@@ -22,6 +24,8 @@ pub(crate) struct Ceiling {
     /// Zeros that are appended to values.
     zeros: u32,
     most: i64,
+    /// The number as it is stated, of [`CLIP_FRAC`] fraction bits.
+    stated: i64,
 }
 
 impl Ceiling {
@@ -30,19 +34,19 @@ impl Ceiling {
     pub(crate) fn new(most: i64, frac: i32) -> (Self, i32) {
         let appended = frac - CLIP_FRAC;
         if appended < 0 {
-            return (Self { zeros: appended.unsigned_abs(), most }, CLIP_FRAC);
+            return (Self { zeros: appended.unsigned_abs(), most, stated: most }, CLIP_FRAC);
         }
         // Beyond 64 bits no value is clipped.
         let scaled = i128::from(most).checked_shl(appended.unsigned_abs());
         let scaled = scaled.filter(|&scaled| scaled >> appended.min(127) == i128::from(most));
-        let most = scaled.and_then(|scaled| i64::try_from(scaled).ok()).unwrap_or(i64::MAX);
-        (Self { zeros: 0, most }, frac)
+        let scaled = scaled.and_then(|scaled| i64::try_from(scaled).ok()).unwrap_or(i64::MAX);
+        (Self { zeros: 0, most: scaled, stated: most }, frac)
     }
 
     /// Clips a value that is not negative.
     #[inline]
     fn clip(self, value: i64) -> i64 {
-        let Self { zeros, most } = self;
+        let Self { zeros, most, .. } = self;
         if value > most.checked_shr(zeros).unwrap_or(0) {
             return most;
         }
@@ -51,19 +55,54 @@ impl Ceiling {
 }
 
 impl Gate {
-    /// Whether values may leave with more bits than they come with.
-    pub(crate) fn widens(&self) -> bool {
-        matches!(self, Self::Clip(ceiling) if ceiling.zeros > 0)
+    /// Whether values leave as integers of the type and the fraction bits that they come with.
+    pub(crate) fn keeps_type(&self) -> bool {
+        match self {
+            Self::Relu | Self::Positive(_) | Self::Between { .. } => true,
+            Self::Clip(ceiling) => ceiling.zeros == 0,
+            Self::Curve(_) | Self::Slope { .. } => false,
+        }
+    }
+
+    /// Lets exact values pass, of elements from position `first` on.
+    pub(crate) fn pass_exact<'r>(&self, values: Exact<'r>, first: usize) -> Exact<'r> {
+        match self {
+            Self::Relu => values.nonnegative(),
+            Self::Clip(ceiling) => values.at_most(ceiling.stated, CLIP_FRAC),
+            Self::Curve(curve) => values.through(*curve),
+            Self::Positive(_) | Self::Between { .. } => match values {
+                Exact::Narrow { frac, bits, raws } => {
+                    self.pass(raws, first);
+                    Exact::Narrow { frac, bits, raws }
+                }
+                wide @ Exact::Wide(_) => {
+                    let mut passes = vec![1_i64; wide.len()];
+                    self.pass(&mut passes, first);
+                    wide.only(|at| passes[at] != 0)
+                }
+            },
+            Self::Slope { of, curve } => {
+                let columns = of.cols();
+                let code = |at: usize| of.code((first + at) / columns, (first + at) % columns);
+                values.times_slope(*curve, of.format().frac(), code)
+            }
+        }
     }
 
     /// Lets values pass, of elements from position `first` on.
+    ///
+    /// # Panics
+    ///
+    /// If they do not keep their type.
     pub(crate) fn pass<R: Raw>(&self, values: &mut [R], first: usize) {
         match self {
             Self::Relu => with_widest_vectors(Rectify(values)),
             Self::Clip(ceiling) => {
+                assert_eq!(ceiling.zeros, 0, "values that keep their type");
                 let clip = |value: R| R::from_raw(ceiling.clip(value.into()));
                 values.iter_mut().for_each(|value| *value = clip(*value));
             }
+            Self::Curve(_) | Self::Slope { .. } => panic!("{self:?} changes fraction bits"),
             Self::Positive(tensor) => mask(values, tensor, first, |_, code| code > 0),
             Self::Between { of: tensor, most } => match tensor.blocks() {
                 None => {
@@ -79,6 +118,30 @@ impl Gate {
             },
         }
     }
+}
+
+/// Lets exact values pass gates, of elements from position `first` on.
+pub(crate) fn pass_all<'r>(gates: &[Gate], values: Exact<'r>, first: usize) -> Exact<'r> {
+    gates.iter().fold(values, |values, gate| gate.pass_exact(values, first))
+}
+
+/// Lets values pass gates of which some append zeros to clip, and none is a curve or a slope; gives the
+/// fraction bits that they have then, from those before.
+///
+/// # Panics
+///
+/// If there is a curve or a slope.
+pub(super) fn clipped(gates: &[Gate], values: &mut [i64], mut frac: i32) -> i32 {
+    for gate in gates {
+        match gate {
+            Gate::Clip(ceiling) if ceiling.zeros > 0 => {
+                values.iter_mut().for_each(|value| *value = ceiling.clip(*value));
+                frac = CLIP_FRAC;
+            }
+            gate => gate.pass(values, 0),
+        }
+    }
+    frac
 }
 
 /// Makes negative values 0.

@@ -8,6 +8,7 @@ use super::What;
 use crate::command::Program;
 use crate::engine::Outcome;
 use crate::finish::{self, Edge};
+use crate::store::exact::TermSums;
 use crate::store::{Running, Store};
 use crate::tensor::TensorId;
 
@@ -38,6 +39,7 @@ impl Combine {
     pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
         let terms: SmallVec<[_; 4]> =
             self.terms.iter().map(|&term| (Multiplier::ONE, term)).collect();
-        store.write_exact(self.output, (&terms, &[]), &self.edges, None, running).into()
+        let sum = TermSums { added: &terms, taken: &[] };
+        store.write_exact(self.output, &sum, &self.edges, None, running).into()
     }
 }

@@ -6,6 +6,7 @@ use systoliq_nn::LossUnit;
 
 use crate::command::Program;
 use crate::engine::{Outcome, Written};
+use crate::store::exact::TermSums;
 use crate::store::{CommandMemory, Running, Store};
 use crate::tensor::TensorId;
 
@@ -78,8 +79,9 @@ impl BatchLoss {
             Written::converted(self.error, statistics, false)
         } else {
             let scaled = Multiplier { exponent: -scale, ..Multiplier::ONE };
-            let terms = (&[(scaled, self.outputs)][..], &[(scaled, targets)][..]);
-            store.write_exact(self.error, terms, &[], None, running)
+            let (added, taken) = ([(scaled, self.outputs)], [(scaled, targets)]);
+            let difference = TermSums { added: &added, taken: &taken };
+            store.write_exact(self.error, &difference, &[], None, running)
         };
         Outcome { loss: Some(loss), ..written.into() }
     }

@@ -1,16 +1,19 @@
-//! `output = input where masks let it pass`, and 0 elsewhere: codes move, and nothing is converted.
+//! `output = input where masks let it pass`, and 0 elsewhere: codes move, and nothing is converted. Behind
+//! the slope of a curve, which is a factor, it is one conversion.
 
-use systoliq_fxp::{Conversion, Overflow, Rounding};
-use systoliq_keyed_random::Key;
+use std::ops::Range;
+
+use systoliq_fxp::Multiplier;
 
 use super::What;
 use crate::command::Program;
-use crate::engine::{Outcome, Written};
+use crate::engine::Outcome;
 use crate::finish::{self, Edge};
-use crate::store::Store;
+use crate::store::exact::TermSums;
+use crate::store::{Running, Store};
 use crate::tensor::TensorId;
 
-/// The codes of a tensor behind masks. Format and scale are those of the tensor.
+/// The codes of a tensor behind masks. Where these only select, format and scale are those of the tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     /// Where the codes come from.
@@ -29,31 +32,30 @@ impl Select {
         elements.chain(finish::masks(&self.edges)).collect()
     }
 
+    /// Whether codes move, so that nothing is converted.
+    pub fn moves(&self) -> bool {
+        self.edges.iter().all(Edge::selects)
+    }
+
     pub(super) fn describe(&self, program: &Program) -> String {
         let name_of = |id: TensorId| program.tensor(id).name.as_str();
         let made = finish::describe(name_of(self.input).to_owned(), &self.edges, program);
-        format!("{} = codes of {made}", name_of(self.output))
+        let moved = if self.moves() { "codes of " } else { "" };
+        format!("{} = {moved}{made}", name_of(self.output))
     }
 
-    pub(super) fn run(&self, store: &mut Store) -> Outcome {
-        let input = store.read(self.input);
-        let format = input.format();
-        let (gates, _) = store.gates(&self.edges, format.frac());
-        let mut codes = input.to_codes();
-        gates.iter().for_each(|gate| gate.pass(&mut codes, 0));
-        let (rows, cols) = (input.rows(), input.cols());
-        // To the same format, so that nothing is rounded and no word is drawn.
-        let conversion = Conversion {
-            from_frac: format.frac(),
-            scale: 1,
-            to: format,
-            rounding: Rounding::Floor,
-            overflow: Overflow::Saturate,
-            key: Key::new(0),
-            squares: true,
+    pub(super) fn run(&self, store: &mut Store, running: &Running<'_>) -> Outcome {
+        if !self.moves() {
+            let terms = [(Multiplier::ONE, self.input)];
+            let sum = TermSums { added: &terms, taken: &[] };
+            return store.write_exact(self.output, &sum, &self.edges, None, running).into();
+        }
+        let (gates, _) = store.gates(&self.edges, 0);
+        let make = |store: &Store, places: Range<usize>, codes: &mut [i64]| {
+            let first = places.start;
+            store.read(self.input).widen(places, codes);
+            gates.iter().for_each(|gate| gate.pass(codes, first));
         };
-        let (tensor, statistics) = conversion.tensor(rows, cols, &codes);
-        store.put(self.output, tensor);
-        Written::converted(self.output, statistics, false).into()
+        store.move_codes(self.output, self.input, make).into()
     }
 }

@@ -13,7 +13,7 @@ use systoliq_nn::BatchGradient;
 use crate::command::{Learning, Program};
 use crate::engine::{AllWritten, Outcome, Written};
 use crate::finish::own;
-use crate::store::exact::{ElementStrips, STRIP};
+use crate::store::exact::{ElementStrips, STRIP, TermSums};
 use crate::store::{Occasion, Running, Step, Store};
 use crate::tensor::TensorId;
 
@@ -205,7 +205,8 @@ impl Update {
             smallvec![(factors.momentum, momentum), (factors.gradient, self.gradient)];
         terms.extend(factors.decay.map(|decay| (decay, self.written)));
         asked.resize(store.read(momentum).len(), false);
-        store.write_exact(momentum, (&terms, &[]), &[], Some(asked), running)
+        let sums = TermSums { added: &terms, taken: &[] };
+        store.write_exact(momentum, &sums, &[], Some(asked), running)
     }
 
     /// `written ← convert(exact)` and `residual ← convert(exact − written)` with

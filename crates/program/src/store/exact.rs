@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use systoliq_fxp::{
-    ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Raw, Tensor, TensorPart, scale,
+    Conversion, ConversionStatistics, Converter, Exact, LinearForm, Multiplier, Overflow, Raw,
+    Rounding, Tensor, TensorPart,
 };
+use systoliq_keyed_random::Key;
 
 use super::{Occasion, Running, Store};
 use crate::engine::Written;
-use crate::finish::{CLIP_FRAC, Edge, Exit, own};
+use crate::finish::{Edge, Exit, joined, own, pass_all};
 use crate::tensor::TensorId;
 use crate::workers::{Workers, in_strips};
 
@@ -46,47 +48,84 @@ impl ElementStrips {
 }
 
 /// A tensor times a factor.
-type Term = (Multiplier, TensorId);
+pub(crate) type Term = (Multiplier, TensorId);
+
+/// Exact values of the elements of a tensor, counted row by row.
+pub(crate) trait ExactValues: Sync {
+    /// Those of some places, perhaps in the room that there is.
+    fn at<'r>(&self, places: Range<usize>, room: &'r mut [i64]) -> Exact<'r>;
+}
+
+/// What makes exact values of the tensors of a store.
+pub(crate) trait ExactSource {
+    /// The values.
+    type Values<'s>: ExactValues
+    where
+        Self: 's;
+
+    /// The values that it makes.
+    fn values<'s>(&'s self, store: &'s Store) -> Self::Values<'s>;
+}
+
+impl ExactValues for LinearForm<'_> {
+    fn at<'r>(&self, places: Range<usize>, room: &'r mut [i64]) -> Exact<'r> {
+        LinearForm::at(self, places, room)
+    }
+}
+
+/// A sum of tensors, each times its factor, less that of others.
+pub(crate) struct TermSums<'t> {
+    pub(crate) added: &'t [Term],
+    pub(crate) taken: &'t [Term],
+}
+
+impl ExactSource for TermSums<'_> {
+    type Values<'s>
+        = LinearForm<'s>
+    where
+        Self: 's;
+
+    fn values<'s>(&'s self, store: &'s Store) -> LinearForm<'s> {
+        store.form(self.added, self.taken)
+    }
+}
 
 impl Store {
-    /// Converts a sum of tensors, each times its factor, less that of others, behind edges into a tensor without
-    /// blocks; tells, if asked, of each value whether it is not zero. Where the scale of the tensor asks for their range,
-    /// they are computed twice.
+    /// Converts exact values behind edges into a tensor without blocks; tells, if asked, of each value
+    /// whether it is not zero. Where the scale of the tensor asks for their range, they are computed twice.
     pub(crate) fn write_exact(
         &mut self,
         id: TensorId,
-        (added, taken): (&[Term], &[Term]),
+        source: &impl ExactSource,
         edges: &[Edge],
         asked: Option<&mut [bool]>,
         running: &Running<'_>,
     ) -> Written {
         let (rows, cols) = self.shape(id);
         let (training, workers) = (running.step.is_training(), Arc::clone(&self.workers));
+        // What gates append is no part of what values come with.
+        let (gates, _) = self.gates(edges, 0);
         let range = self.looks_at_range(id, training).then(|| {
-            let form = self.form(added, taken);
-            let and = |all: Option<scale::Range>, some| match all {
-                Some(all) => Some(all.and(some)),
-                None => Some(some),
-            };
+            let values = source.values(self);
             let of_part = |strips: ElementStrips| {
                 let mut range = None;
                 strips.each(|places, room| {
                     let first = places.start;
-                    let of_strip = self.pass(edges, form.at(places, room), first).range();
-                    range = and(range.take(), of_strip);
+                    let of_strip = pass_all(&gates, values.at(places, room), first).range();
+                    range = joined(range.take(), Some(of_strip));
                 });
-                range.expect("elements of a part")
+                range
             };
             let mut range = None;
             workers.each(ElementStrips::of(rows * cols, &workers), of_part, |of_part| {
-                range = and(range.take(), of_part);
+                range = joined(range.take(), of_part);
             });
             range.expect("a tensor has elements")
         });
         let range = || range.expect("the range that the scale asked for");
         let (conversion, second_pass) = self.conversion(id, range, running.occasion(id));
         let mut after = self.spare_room(conversion.to, (rows, cols));
-        let form = self.form(added, taken);
+        let values = source.values(self);
         let (mut rest, mut answers) = (own(&mut after).whole_mut(), asked);
         let parts = ElementStrips::of(rows * cols, &workers).map(|strips| {
             let answers = answers.as_mut().and_then(|rest| rest.split_off_mut(..strips.len()));
@@ -96,7 +135,7 @@ impl Store {
         let run = |(mut into, mut answers, strips): Part<'_>| {
             let (mut converter, from) = (Converter::new(conversion), into.places().start);
             strips.each(|places, room| {
-                let values = self.pass(edges, form.at(places.clone(), room), places.start);
+                let values = pass_all(&gates, values.at(places.clone(), room), places.start);
                 values.write(&mut converter, into.at(places.clone()));
                 if let Some(answers) = &mut answers {
                     values.nonzero(&mut answers[places.start - from..places.end - from]);
@@ -106,7 +145,7 @@ impl Store {
         };
         let mut statistics = ConversionStatistics::default();
         workers.each(parts, run, |counted| statistics.merge(&counted));
-        drop(form);
+        drop(values);
         self.observe(id, &statistics, training);
         self.replace(id, after);
         Written::converted(id, statistics, second_pass)
@@ -130,32 +169,41 @@ impl Store {
         self.accept(exit)
     }
 
+    /// Writes codes of the format that a tensor has, which `make` puts at places: nothing is rounded.
+    pub(crate) fn move_codes(
+        &mut self,
+        id: TensorId,
+        of: TensorId,
+        mut make: impl FnMut(&Self, Range<usize>, &mut [i64]),
+    ) -> Written {
+        let (rows, cols) = self.shape(id);
+        let format = self.read(of).format();
+        let mut after = self.spare_room(format, (rows, cols));
+        // To the same format, so that nothing is rounded and no word is drawn.
+        let mut converter = Converter::new(Conversion {
+            from_frac: format.frac(),
+            scale: 1,
+            to: format,
+            rounding: Rounding::Floor,
+            overflow: Overflow::Saturate,
+            key: Key::new(0),
+            squares: true,
+        });
+        let mut into = own(&mut after).whole_mut();
+        let mut room = [0; STRIP];
+        for places in in_strips(0..rows * cols, STRIP) {
+            let codes = &mut room[..places.len()];
+            make(self, places.clone(), codes);
+            converter.write(codes, into.at(places));
+        }
+        self.replace(id, after);
+        Written::converted(id, converter.end(), false)
+    }
+
     /// The sum of tensors, each times its factor, less that of others.
     pub(crate) fn form(&self, added: &[Term], taken: &[Term]) -> LinearForm<'_> {
         let term = |negative| move |&(factor, id): &_| (factor, self.read(id), negative);
         LinearForm::new(added.iter().map(term(false)).chain(taken.iter().map(term(true))))
-    }
-
-    /// Exact values of elements from position `first` on behind edges.
-    fn pass<'r>(&self, edges: &[Edge], values: Exact<'r>, first: usize) -> Exact<'r> {
-        edges.iter().fold(values, |values, edge| {
-            let gates = |frac| self.gates(std::slice::from_ref(edge), frac).0;
-            match (edge, values) {
-                (Edge::Clip { most }, values) => {
-                    Exact::Wide(values.combination().at_most(*most, CLIP_FRAC))
-                }
-                (_, Exact::Narrow { frac, bits, raws }) => {
-                    gates(frac).iter().for_each(|gate| gate.pass(raws, first));
-                    Exact::Narrow { frac, bits, raws }
-                }
-                (Edge::Relu, Exact::Wide(values)) => Exact::Wide(values.nonnegative()),
-                (Edge::Positive(_) | Edge::Between { .. }, Exact::Wide(values)) => {
-                    let mut passes = vec![1; values.len()];
-                    gates(0).iter().for_each(|gate| gate.pass(&mut passes, first));
-                    Exact::Wide(values.only(|at| passes[at] != 0))
-                }
-            }
-        })
     }
 }
 

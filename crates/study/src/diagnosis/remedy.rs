@@ -309,6 +309,8 @@ fn select(spec: &PrecisionSpec, role: Role) -> Option<&TensorSettings> {
         Role::WeightGradients => &spec.weight_gradients,
         Role::Momentum => &spec.momentum,
         Role::Residual => &spec.residual,
+        // Codes move into them, and nothing is stated of them.
+        Role::Winners => return None,
     };
     written.as_ref().map(|written| &written.0)
 }

@@ -37,6 +37,8 @@ pub(super) fn narrower(prepared: &Prepared, role: Option<Role>) -> Option<Prepar
                     Operation::Reduce(reduce) => &mut reduce.accumulator,
                     Operation::Combine(_)
                     | Operation::Select(_)
+                    | Operation::Pool(_)
+                    | Operation::Spread(_)
                     | Operation::Loss(_)
                     | Operation::Update(_) => continue,
                 };

@@ -199,5 +199,6 @@ fn role_of(spec: &mut PrecisionSpec, role: Role) -> &mut Option<AsWritten<Tensor
         Role::Error => &mut spec.error,
         Role::Gradients => &mut spec.gradients,
         Role::WeightGradients => &mut spec.weight_gradients,
+        Role::Winners => unreachable!("nothing is stated of winners"),
     }
 }
