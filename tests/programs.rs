@@ -22,6 +22,7 @@ use crate::memory::Draws;
 
 mod convolutions;
 mod graphs;
+mod pools;
 
 const PROGRAMS: u64 = 2000;
 

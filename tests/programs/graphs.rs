@@ -64,12 +64,7 @@ fn graph(draws: &mut Draws) -> Graph {
 }
 
 fn dense(columns: usize, bias: bool) -> Dense {
-    let network = json!({
-        "input": [columns], "loss": "mse",
-        "layers": [{ "dense": { "units": columns, "bias": bias } }],
-    });
-    let graph = Graph::new(&serde_json::from_value(network).unwrap()).unwrap();
-    graph.weighted()[0].dense
+    Dense { inputs: columns, units: columns, bias }
 }
 
 fn training() -> Training {

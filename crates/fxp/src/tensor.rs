@@ -104,7 +104,8 @@ impl Tensor {
     }
 
     /// Makes this one whose codes are all about to be written, in its memory where that holds codes of the same
-    /// width. What the codes are until then means nothing.
+    /// width. What the codes are until then means nothing; as many of them of the same format stay what they
+    /// are.
     pub fn reshape(&mut self, format: Format, rows: usize, cols: usize) {
         let lanes = |format: Format| (format.bits().div_ceil(8), format.is_signed());
         if lanes(self.format) != lanes(format) {

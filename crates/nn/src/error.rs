@@ -55,13 +55,13 @@ pub enum Error {
         /// Weights of the layers up to and with this one.
         weights: usize,
     },
-    /// A ReLU stands where no dense layer is before it.
-    #[error("network.layers[{at}] is a relu after {found}, relu must follow a dense layer")]
-    MisplacedRelu {
-        /// Its place in the network's list.
-        at: usize,
-        /// What is before it.
-        found: &'static str,
+    /// An entry of a network cannot be what it is told to be.
+    #[error("{path}: {problem}")]
+    Entry {
+        /// Where it stands.
+        path: String,
+        /// What was found and expected.
+        problem: String,
     },
     /// A ReLU is clipped at nothing that 16 fraction bits hold.
     #[error(
@@ -74,16 +74,6 @@ pub enum Error {
         /// What was found.
         max: f64,
     },
-    /// The last layer is a ReLU.
-    #[error(
-        "network.layers[{at}] is a relu and the last layer, expected a dense layer: the loss reads \
-         its logits"
-    )]
-    LastRelu {
-        /// Its place in the network's list.
-        at: usize,
-    },
-
     /// The data set's samples do not fit the network's input.
     #[error("data set `{data}` has {features} values per sample, but the network reads {inputs}")]
     Inputs {

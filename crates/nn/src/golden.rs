@@ -21,7 +21,7 @@ use ndarray::{Array, Array2, Dimension, Zip};
 use crate::Error;
 use crate::batch_order::epoch_order;
 use crate::data::{Answers, Batch, Part};
-use crate::graph::{Graph, Node, ValueId, WeightedLayer};
+use crate::graph::{Graph, Node, Shape, ValueId, WeightedLayer};
 use crate::network::{BatchGradient, Training};
 
 mod evaluation;
@@ -205,7 +205,7 @@ impl<F: Real> Golden<F> {
     ) -> ByValue<F> {
         let graph = &self.graph;
         let mut values = ByValue::of(graph);
-        values.put(ValueId::INPUT, inputs);
+        values.put(ValueId::INPUT, in_rows(inputs, graph.input));
         for value in graph.stored() {
             let Some(entry) = graph.maker(value) else { continue };
             let node = &graph.nodes[entry];
@@ -276,7 +276,9 @@ impl<F: Real> Golden<F> {
                 let node = &graph.nodes[entry];
                 for &read in node.reads.iter().rev().filter(|&&read| wanted(read)) {
                     let parameters = self.parameters_of(node);
-                    let made = node.operator.input_gradient(&gradient, parameters);
+                    let reads: Vec<_> = node.reads.iter().map(|&read| &values[read]).collect();
+                    let made = node.operator.input_gradient(&reads, &gradient, parameters);
+                    let made = in_rows(made, graph.shape(read));
                     contributions.entry(read).or_default().push(made);
                 }
             }
@@ -298,8 +300,9 @@ impl<F: Real> Golden<F> {
             let Node { operator, reads, .. } = &graph.nodes[layer.entry];
             let reads: Vec<_> = reads.iter().map(|&read| &values[read]).collect();
             let gradient = &gradients[layer.output];
+            let samples = gradient.nrows() / graph.shape(layer.output).rows();
             let divisor = match training.batch_gradient {
-                BatchGradient::Mean => F::of(gradient.nrows() as f64),
+                BatchGradient::Mean => F::of(samples as f64),
                 BatchGradient::Sum => F::one(),
             };
             operator.parameter_gradient(&reads, gradient, divisor)
@@ -398,6 +401,12 @@ impl<F: Real> Golden<F> {
         }
         Ok(loss / train.len() as f64)
     }
+}
+
+/// Values in the rows and columns that their shape has.
+fn in_rows<F>(values: Array2<F>, shape: Shape) -> Array2<F> {
+    let rows = values.len() / shape.columns().max(1);
+    values.into_shape_with_order((rows, shape.columns())).expect("values in order")
 }
 
 /// The sum of contributions that are there from the last reader to the first, added in the order of

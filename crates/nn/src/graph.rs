@@ -3,13 +3,17 @@
 //! A chain of layers is a graph in which every operator reads what the one before it makes. Any graph
 //! without cycles can be held.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use ndarray::Array2;
 use systoliq_keyed_random::Key;
 
 use crate::Error;
-use crate::network::{ClippedReluSpec, LayerSpec, Loss, Network};
-use crate::operator::{ClippedRelu, Dense, EdgeFunction, Operator};
+use crate::network::{Loss, Network};
+use crate::operator::{EdgeFunction, Operator, WeightShape, Window};
 
+mod build;
 mod name;
 
 pub use name::EntryName;
@@ -72,6 +76,16 @@ impl Shape {
     }
 }
 
+/// As networks write it: `[features]` or `[channels, height, width]`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Features(features) => write!(f, "[{features}]"),
+            Self::Image { height, width, channels } => write!(f, "[{channels}, {height}, {width}]"),
+        }
+    }
+}
+
 /// An entry of a network, in its graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -79,7 +93,7 @@ pub struct Node {
     pub name: EntryName,
     /// What it does.
     pub operator: Operator,
-    /// The values that it reads.
+    /// The values that it reads, those behind views themselves.
     pub reads: Vec<ValueId>,
     /// The shape of the value that it makes.
     pub shape: Shape,
@@ -92,8 +106,8 @@ pub struct WeightedLayer {
     pub number: usize,
     /// Its place among the nodes.
     pub entry: usize,
-    /// The layer.
-    pub dense: Dense,
+    /// Its weights.
+    pub weights: WeightShape,
     /// What it reads.
     pub reads: ValueId,
     /// What is stored of it: what leaves its edge.
@@ -130,10 +144,12 @@ pub struct Graph {
     readers: Vec<Vec<usize>>,
     /// By number.
     weighted: Vec<WeightedLayer>,
+    /// Entries by the names that they were given.
+    labels: BTreeMap<String, usize>,
 }
 
 impl Graph {
-    /// The most layers of a network, dense and ReLU counted alike.
+    /// The most entries of a network.
     pub const LAYERS_MAX: usize = 1 << 10;
     /// The most weights of all layers together.
     pub const WEIGHTS_MAX: usize = 1 << 28;
@@ -144,49 +160,18 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// If an extent or a layer's units are zero or exceed [`EXTENT_MAX`](Self::EXTENT_MAX), there
-    /// are no or too many layers, a ReLU does not follow a dense layer or is the last layer, or
+    /// If an extent is zero or exceeds [`EXTENT_MAX`](Self::EXTENT_MAX), there are no or too many entries,
+    /// an entry cannot read what it is told to, a value is read by none, the last makes no features, or
     /// the weights exceed [`WEIGHTS_MAX`](Self::WEIGHTS_MAX).
     pub fn new(network: &Network) -> Result<Self, Error> {
-        let input = input_values(&network.input)?;
         Error::check_count("network.layers", network.layers.len(), 1, Self::LAYERS_MAX)?;
-        let mut entries: Vec<(Operator, Vec<ValueId>)> = Vec::new();
-        let mut weights = 0;
-        let mut values = input;
-        for (at, layer) in network.layers.iter().enumerate() {
-            let operator = match layer {
-                LayerSpec::Dense(spec) => {
-                    let key = format!("network.layers[{at}].dense.units");
-                    Error::check_count(&key, spec.units, 1, Self::EXTENT_MAX)?;
-                    let (inputs, units) = (values, spec.units);
-                    weights = inputs.saturating_mul(units).saturating_add(weights);
-                    if weights > Self::WEIGHTS_MAX {
-                        return Err(Error::TooManyWeights { at, inputs, units, weights });
-                    }
-                    values = units;
-                    Operator::Dense(Dense { inputs, units, bias: spec.bias })
-                }
-                LayerSpec::Relu => Operator::Function(EdgeFunction::Relu),
-                LayerSpec::ClippedRelu(ClippedReluSpec { max }) => {
-                    let clipped = ClippedRelu::at(*max).ok_or(Error::Clip { at, max: *max })?;
-                    Operator::Function(EdgeFunction::ClippedRelu(clipped))
-                }
-            };
-            if operator.function().is_some() {
-                match entries.last() {
-                    Some((Operator::Dense(_) | Operator::Add, _)) => {}
-                    Some((Operator::Function(_), _)) => {
-                        return Err(Error::MisplacedRelu { at, found: "a relu" });
-                    }
-                    None => return Err(Error::MisplacedRelu { at, found: "the input" }),
-                }
-            }
-            entries.push((operator, vec![ValueId(at)]));
-        }
-        if entries.last().is_some_and(|(operator, _)| operator.function().is_some()) {
-            return Err(Error::LastRelu { at: network.layers.len() - 1 });
-        }
-        Ok(Self::connect(Shape::Features(input), entries, network.loss))
+        let input = build::input(&network.input, &network.layers)?;
+        let mut builder = build::Builder::new(input);
+        let entries = network.layers.iter().map(|layer| builder.entry(layer));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        builder.finish(&network.layers)?;
+        let graph = Self::connect(input, entries, network.loss);
+        Ok(Self { labels: builder.labels, ..graph })
     }
 
     /// The graph of operators, each with the values that it reads.
@@ -198,23 +183,45 @@ impl Graph {
     pub fn connect(input: Shape, entries: Vec<(Operator, Vec<ValueId>)>, loss: Loss) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         let mut readers = vec![Vec::new(); entries.len() + 1];
+        // What each value is that may be a view of another.
+        let mut viewed = vec![ValueId::INPUT];
         let mut numbers = 0..;
         for (entry, (operator, reads)) in entries.into_iter().enumerate() {
-            let shape_of = |value: &ValueId| {
+            let resolve = |value: ValueId| {
                 assert!(value.0 <= entry, "entry {entry} reads {value:?}, which is not above it");
-                value.entry().map_or(input, |maker| nodes[maker].shape)
+                viewed[value.0]
             };
+            let reads: Vec<ValueId> = reads.into_iter().map(resolve).collect();
+            let shape_of =
+                |value: &ValueId| value.entry().map_or(input, |maker| nodes[maker].shape);
             let shape = operator.shape(&reads.iter().map(shape_of).collect::<Vec<_>>());
-            reads.iter().for_each(|value| readers[value.0].push(entry));
-            let number = operator.weighted().and_then(|_| numbers.next());
+            if operator == Operator::Flatten {
+                viewed.push(reads[0]);
+            } else {
+                viewed.push(ValueId::made_by(entry));
+                reads.iter().for_each(|value| readers[value.0].push(entry));
+            }
+            let number = operator.weights().and_then(|_| numbers.next());
             let name = number.map_or(EntryName::Place(entry), EntryName::Number);
             nodes.push(Node { name, operator, reads, shape });
         }
-        let unread = readers.iter().position(Vec::is_empty);
-        assert_eq!(unread, Some(nodes.len()), "the value that nobody reads, and the output");
-        let mut graph = Self { input, nodes, loss, readers, weighted: Vec::new() };
+        let is_unread = |&at: &usize| viewed[at].0 == at && readers[at].is_empty();
+        let unread: Vec<usize> = (0..readers.len()).filter(is_unread).collect();
+        assert_eq!(unread, [nodes.len()], "the values that nobody reads, and the output");
+        let (weighted, labels) = (Vec::new(), BTreeMap::new());
+        let mut graph = Self { input, nodes, loss, readers, weighted, labels };
         graph.weighted = graph.find_weighted();
         graph
+    }
+
+    /// The place of the entry that was given a name.
+    pub fn labelled(&self, label: &str) -> Option<usize> {
+        self.labels.get(label).copied()
+    }
+
+    /// The name that an entry was given.
+    pub fn label(&self, entry: usize) -> Option<&str> {
+        self.labels.iter().find_map(|(label, &at)| (at == entry).then_some(&label[..]))
     }
 
     /// Values that it reads per sample.
@@ -280,7 +287,10 @@ impl Graph {
     /// The values that are stored, in the order of their makers: the input, and of each operator what
     /// leaves its edge.
     pub fn stored(&self) -> impl DoubleEndedIterator<Item = ValueId> {
-        let makers = (0..self.nodes.len()).filter(|&entry| self.fused(entry).is_none());
+        let is_stored = |&entry: &usize| {
+            self.nodes[entry].operator != Operator::Flatten && self.fused(entry).is_none()
+        };
+        let makers = (0..self.nodes.len()).filter(is_stored);
         std::iter::once(ValueId::INPUT).chain(makers.map(|maker| self.stored_of(maker)))
     }
 
@@ -288,7 +298,7 @@ impl Graph {
     pub fn trains(&self, value: ValueId) -> bool {
         value.entry().is_some_and(|entry| {
             let node = &self.nodes[entry];
-            node.operator.weighted().is_some() || node.reads.iter().any(|&read| self.trains(read))
+            node.operator.weights().is_some() || node.reads.iter().any(|&read| self.trains(read))
         })
     }
 
@@ -297,8 +307,13 @@ impl Graph {
         let Some(maker) = self.maker(value) else { return false };
         let Node { operator, reads, .. } = &self.nodes[maker];
         let of_nonnegative = match operator {
-            Operator::Add => reads.iter().all(|&read| self.is_nonnegative(read)),
-            Operator::Dense(_) | Operator::Function(_) => false,
+            Operator::Add | Operator::MaxPool(_) | Operator::AvgPool(_) => {
+                reads.iter().all(|&read| self.is_nonnegative(read))
+            }
+            Operator::Dense(_)
+            | Operator::Conv2d(_)
+            | Operator::Flatten
+            | Operator::Function(_) => false,
         };
         of_nonnegative || self.edge(value).last().is_some_and(|function| function.is_nonnegative())
     }
@@ -307,6 +322,7 @@ impl Graph {
     pub fn has_relu(&self, value: ValueId) -> bool {
         self.edge(value).into_iter().any(|function| match function {
             EdgeFunction::Relu | EdgeFunction::ClippedRelu(_) => true,
+            EdgeFunction::Squash(_) => false,
         })
     }
 
@@ -322,6 +338,32 @@ impl Graph {
         Some(&self.weighted[number])
     }
 
+    /// The operator of a layer with weights.
+    pub fn operator_of(&self, layer: &WeightedLayer) -> &Operator {
+        &self.nodes[layer.entry].operator
+    }
+
+    /// Its sizes in one line, in the notation of the field: `784-8C5-P2-16C5-P2-128-10` are the inputs, two
+    /// convolutions of 8 and 16 filters of 5 x 5 taps, each with the largest of 2 x 2, and two dense layers.
+    /// Averages are `A`, sums `+`.
+    pub fn sizes(&self) -> String {
+        let taps = |window: &Window| match (window.down.taps, window.along.taps) {
+            (down, along) if down == along => down.to_string(),
+            (down, along) => format!("{down}x{along}"),
+        };
+        let of_node = |node: &Node| match &node.operator {
+            Operator::Dense(dense) => Some(dense.units.to_string()),
+            Operator::Conv2d(of) => Some(format!("{}C{}", of.filters, taps(&of.window))),
+            Operator::MaxPool(of) => Some(format!("P{}", taps(&of.window))),
+            Operator::AvgPool(of) if of.global => Some("A".into()),
+            Operator::AvgPool(of) => Some(format!("A{}", taps(&of.window))),
+            Operator::Add => Some("+".into()),
+            Operator::Flatten | Operator::Function(_) => None,
+        };
+        let sizes = [self.inputs().to_string()].into_iter();
+        sizes.chain(self.nodes.iter().filter_map(of_node)).collect::<Vec<_>>().join("-")
+    }
+
     /// The layers with weights, in the order of their numbers.
     pub fn weighted(&self) -> &[WeightedLayer] {
         &self.weighted
@@ -331,8 +373,8 @@ impl Graph {
         let layer = |output| {
             let entry = self.maker(output)?;
             let Node { operator, reads, name, .. } = &self.nodes[entry];
-            let (dense, number, reads) = (operator.weighted()?, name.number()?, reads[0]);
-            Some(WeightedLayer { number, entry, dense, reads, output })
+            let (weights, number, reads) = (operator.weights()?, name.number()?, reads[0]);
+            Some(WeightedLayer { number, entry, weights, reads, output })
         };
         self.stored().filter_map(layer).collect()
     }
@@ -364,19 +406,21 @@ pub const fn initial_bound(fan_in: usize) -> u64 {
     ((1_u64 << 48) / fan_in as u64).isqrt()
 }
 
-/// The weights `[units, inputs]` that each layer starts with, in the order of their numbers: uniform over
-/// the multiples of `2^-24` in ±`1/√inputs`, so that `f32` holds each exactly. Biases start at 0.
+/// The weights `[outputs, fan_in]` that each layer starts with, in the order of their numbers: uniform over
+/// the multiples of `2^-24` in ±`1/√fan_in`, so that `f32` holds each exactly. Biases start at 0. Those of a
+/// convolution are `[out, (ky, kx, channel)]`.
 ///
-/// With `G =` [`initial_bound`]`(inputs)`, weight number `i`, row-major, is
+/// With `G =` [`initial_bound`]`(fan_in)`, weight number `i`, row-major, is
 /// `(⌊word(i)·(2G + 1) / 2³²⌋ − G)·2^-24`, `word` of the key (seed, "initial weights", number of the
 /// layer).
 pub fn initial_weights(graph: &Graph, seed: u64) -> Vec<Array2<f64>> {
     let ulp = (-24_f64).exp2();
-    let of_layer = |&WeightedLayer { number, dense, .. }: &WeightedLayer| {
-        let bound = initial_bound(dense.inputs);
+    let of_layer = |&WeightedLayer { number, weights, .. }: &WeightedLayer| {
+        let WeightShape { outputs, fan_in, .. } = weights;
+        let bound = initial_bound(fan_in);
         let key = Key::new(seed).with_name("initial weights").with(number as u64);
-        Array2::from_shape_fn((dense.units, dense.inputs), |(unit, input)| {
-            let index = (unit * dense.inputs + input) as u64;
+        Array2::from_shape_fn((outputs, fan_in), |(unit, input)| {
+            let index = (unit * fan_in + input) as u64;
             let step = (u64::from(key.word(index)) * (2 * bound + 1)) >> 32;
             (step as i64 - bound as i64) as f64 * ulp
         })

@@ -38,6 +38,7 @@ mod error;
 pub mod extended;
 pub mod golden;
 pub mod graph;
+pub mod layer;
 pub mod metrics;
 pub mod network;
 pub mod operator;
@@ -54,10 +55,8 @@ pub use golden::{
     Evaluation, Golden, Gradients, Parameters, Predicted, Quantity, Real, StepRecord,
 };
 pub use graph::{EntryName, Graph, Node, Shape, ValueId, WeightedLayer, initial_weights};
+pub use layer::LayerSpec;
 pub use metrics::Information;
-pub use network::{
-    BatchGradient, DenseSpec, GoldenPrecision, LayerSpec, Loss, LossUnit, Network, SqnrSteps,
-    Training,
-};
-pub use operator::{ClippedRelu, Dense, EdgeFunction, Operator};
+pub use network::{BatchGradient, GoldenPrecision, Loss, LossUnit, Network, SqnrSteps, Training};
+pub use operator::{ClippedRelu, Dense, EdgeFunction, Operator, WeightShape};
 pub use schedule::Schedule;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layer::LayerSpec;
 use crate::{Error, Schedule};
 
 /// A network, as the `network` section of an experiment states it.
@@ -10,57 +11,24 @@ use crate::{Error, Schedule};
 /// [`Graph::new`](crate::Graph::new) works out its shapes and checks them.
 ///
 /// ```
-/// use systoliq_nn::{LayerSpec, Network};
+/// use systoliq_nn::{Network, layer::OperatorSpec};
 /// let network: Network = serde_json::from_str(
 ///     r#"{"input": [4], "layers": [{"dense": {"units": 2}}], "loss": "mse"}"#,
 /// ).unwrap();
-/// let LayerSpec::Dense(dense) = &network.layers[0] else { panic!() };
+/// let OperatorSpec::Dense(dense) = &network.layers[0].operator else { panic!() };
 /// assert!(dense.bias);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// Extents of one input sample; a dense layer reads their product, row-major.
+    /// Extents of one input sample: `[features]`, `[height, width]` of one channel, or `[channels, height,
+    /// width]`.
     pub input: Vec<usize>,
-    /// The layers, first to last. The last is dense: the loss reads its output.
+    /// The entries: each reads what stands above it, unless told the one just above. The loss reads the
+    /// last.
     pub layers: Vec<LayerSpec>,
     /// The loss that training minimizes.
     pub loss: Loss,
-}
-
-/// One layer of a [`Network`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerSpec {
-    /// `Z = X·Wᵀ + b`, in JSON `{"dense": {"units": 64}}`.
-    Dense(DenseSpec),
-    /// `max(0, Z)` of the dense layer before it, in JSON `"relu"`.
-    Relu,
-    /// `min(max(0, Z), max)` of the dense layer before it, in JSON `{"clipped_relu": {"max": 6}}`.
-    ClippedRelu(ClippedReluSpec),
-}
-
-/// A ReLU that is clipped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClippedReluSpec {
-    /// What values are clipped at, more than 0; it is rounded to 16 fraction bits.
-    pub max: f64,
-}
-
-/// A dense (fully connected) layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DenseSpec {
-    /// Number of outputs.
-    pub units: usize,
-    /// Whether a bias is added. Default true.
-    #[serde(default = "yes")]
-    pub bias: bool,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What stands in for the error rate, which has no useful gradient.

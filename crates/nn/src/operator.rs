@@ -6,25 +6,43 @@
 //! [`Graph`](crate::Graph) asks here and knows none of them.
 
 mod add;
+mod avg_pool;
 mod clipped_relu;
+mod conv2d;
+mod curve;
 mod dense;
+mod max_pool;
 mod relu;
+mod window;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::golden::{LayerParameters, Real};
 use crate::graph::Shape;
 
+pub use avg_pool::AvgPool;
 pub use clipped_relu::ClippedRelu;
+pub use conv2d::Conv2d;
+pub use curve::Squash;
 pub use dense::Dense;
+pub use max_pool::MaxPool;
+pub use window::{Window, WindowAxis};
 
 /// An entry of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// A dense layer.
     Dense(Dense),
+    /// A convolution.
+    Conv2d(Conv2d),
+    /// The largest of windows.
+    MaxPool(MaxPool),
+    /// The mean of windows, or of all places.
+    AvgPool(AvgPool),
     /// The sum of what it reads.
     Add,
+    /// What it reads as `[features]`, in the order (y, x, channel): a view, which is not stored.
+    Flatten,
     /// A function of single elements.
     Function(EdgeFunction),
 }
@@ -36,6 +54,31 @@ pub enum EdgeFunction {
     Relu,
     /// `min(max(0, ·), M)`.
     ClippedRelu(ClippedRelu),
+    /// `sigmoid` or `tanh`.
+    Squash(Squash),
+}
+
+/// The weights of a layer, as a matrix `[outputs, fan_in]`, and its bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WeightShape {
+    /// Units or filters.
+    pub outputs: usize,
+    /// How many values an output sums.
+    pub fan_in: usize,
+    /// Whether it adds a bias.
+    pub bias: bool,
+}
+
+impl WeightShape {
+    /// The number of weights.
+    pub const fn weights(&self) -> usize {
+        self.outputs * self.fan_in
+    }
+
+    /// The number of weights and biases.
+    pub const fn parameters(&self) -> usize {
+        self.weights() + if self.bias { self.outputs } else { 0 }
+    }
 }
 
 impl Operator {
@@ -47,23 +90,53 @@ impl Operator {
     pub fn shape(&self, reads: &[Shape]) -> Shape {
         match self {
             Self::Dense(dense) => dense.shape(reads),
+            Self::Conv2d(convolution) => convolution.shape(reads),
+            Self::MaxPool(pool) => pool.shape(reads),
+            Self::AvgPool(pool) => pool.shape(reads),
             Self::Add => add::shape(reads),
+            Self::Flatten => Shape::Features(reads[0].elements()),
             Self::Function(_) => reads[0],
         }
     }
 
-    /// The layer, if it has weights.
-    pub fn weighted(&self) -> Option<Dense> {
+    /// Its weights, if it has some.
+    pub fn weights(&self) -> Option<WeightShape> {
+        match *self {
+            Self::Dense(Dense { inputs, units, bias }) => {
+                Some(WeightShape { outputs: units, fan_in: inputs, bias })
+            }
+            Self::Conv2d(convolution) => Some(WeightShape {
+                outputs: convolution.filters,
+                fan_in: convolution.fan_in(),
+                bias: convolution.bias,
+            }),
+            Self::MaxPool(_) | Self::AvgPool(_) | Self::Add | Self::Flatten | Self::Function(_) => {
+                None
+            }
+        }
+    }
+
+    /// The most products that a sum of its forward pass, of its input gradient and, for each sample, of its
+    /// weight gradient has; nothing of an operator without weights.
+    pub fn longest_sums(&self) -> Option<[usize; 3]> {
         match self {
-            Self::Dense(dense) => Some(*dense),
-            Self::Add | Self::Function(_) => None,
+            Self::Dense(Dense { inputs, units, .. }) => Some([*inputs, *units, 1]),
+            Self::Conv2d(convolution) => Some(convolution.longest_sums()),
+            Self::MaxPool(_) | Self::AvgPool(_) | Self::Add | Self::Flatten | Self::Function(_) => {
+                None
+            }
         }
     }
 
     /// The function, if it is one.
     pub fn function(&self) -> Option<EdgeFunction> {
         match self {
-            Self::Dense(_) | Self::Add => None,
+            Self::Dense(_)
+            | Self::Conv2d(_)
+            | Self::MaxPool(_)
+            | Self::AvgPool(_)
+            | Self::Add
+            | Self::Flatten => None,
             Self::Function(function) => Some(*function),
         }
     }
@@ -71,8 +144,8 @@ impl Operator {
     /// Whether a function directly behind it can belong to its edge.
     pub fn has_edge(&self) -> bool {
         match self {
-            Self::Dense(_) | Self::Add => true,
-            Self::Function(_) => false,
+            Self::Dense(_) | Self::Conv2d(_) | Self::AvgPool(_) | Self::Add => true,
+            Self::MaxPool(_) | Self::Flatten | Self::Function(_) => false,
         }
     }
 
@@ -88,25 +161,32 @@ impl Operator {
     ) -> Array2<F> {
         match self {
             Self::Dense(_) => dense::forward(reads[0], weighted(parameters)),
+            Self::Conv2d(convolution) => convolution.forward(reads[0], weighted(parameters)),
+            Self::MaxPool(pool) => pool.forward(reads[0]),
+            Self::AvgPool(pool) => pool.forward(reads[0]),
             Self::Add => add::forward(reads),
-            Self::Function(_) => reads[0].clone(),
+            Self::Flatten | Self::Function(_) => reads[0].clone(),
         }
     }
 
-    /// The gradient with respect to each of the values that it reads, from that with respect to what
-    /// entered its edge.
+    /// The gradient with respect to each of the values that it `reads`, from that with respect to what
+    /// entered its edge; what reads an image flat gives a row for each sample.
     ///
     /// # Panics
     ///
     /// As [`forward`](Self::forward).
     pub fn input_gradient<F: Real>(
         &self,
+        reads: &[&Array2<F>],
         gradient: &Array2<F>,
         parameters: Option<&LayerParameters<F>>,
     ) -> Array2<F> {
         match self {
             Self::Dense(_) => dense::input_gradient(gradient, weighted(parameters)),
-            Self::Add | Self::Function(_) => gradient.clone(),
+            Self::Conv2d(convolution) => convolution.input_gradient(gradient, weighted(parameters)),
+            Self::MaxPool(pool) => pool.input_gradient(reads[0], gradient),
+            Self::AvgPool(pool) => pool.input_gradient(gradient),
+            Self::Add | Self::Flatten | Self::Function(_) => gradient.clone(),
         }
     }
 
@@ -120,9 +200,42 @@ impl Operator {
     ) -> Option<LayerParameters<F>> {
         match self {
             Self::Dense(dense) => Some(dense.parameter_gradient(reads[0], gradient, divisor)),
-            Self::Add | Self::Function(_) => None,
+            Self::Conv2d(convolution) => {
+                Some(convolution.parameter_gradient(reads[0], gradient, divisor))
+            }
+            Self::MaxPool(_) | Self::AvgPool(_) | Self::Add | Self::Flatten | Self::Function(_) => {
+                None
+            }
         }
     }
+}
+
+impl Operator {
+    /// Of each sample the squares, summed, of the derivatives with respect to weights and bias, from that
+    /// with respect to what entered its edge, `gradient`; nothing of an operator without weights.
+    pub fn parameter_squares<F: Real>(
+        &self,
+        reads: &[&Array2<F>],
+        gradient: &Array2<F>,
+        samples: usize,
+    ) -> Option<Vec<f64>> {
+        match self {
+            Self::Dense(dense) => Some(dense.parameter_squares(reads[0], gradient)),
+            Self::Conv2d(convolution) => {
+                Some(convolution.parameter_squares(reads[0], gradient, samples))
+            }
+            Self::MaxPool(_) | Self::AvgPool(_) | Self::Add | Self::Flatten | Self::Function(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// `Σ x²` of the rows of each of so many samples.
+pub(crate) fn sample_squares<F: Real>(matrix: ArrayView2<'_, F>, samples: usize) -> Vec<f64> {
+    let rows = (matrix.nrows() / samples.max(1)).max(1);
+    let squares = |of: ArrayView2<'_, F>| of.iter().map(|value| value.widen().powi(2)).sum::<f64>();
+    matrix.axis_chunks_iter(Axis(0), rows).map(squares).collect()
 }
 
 fn weighted<F>(parameters: Option<&LayerParameters<F>>) -> &LayerParameters<F> {
@@ -135,6 +248,7 @@ impl EdgeFunction {
         match self {
             Self::Relu => relu::apply(value),
             Self::ClippedRelu(clipped) => clipped.apply(value),
+            Self::Squash(squash) => squash.apply(value),
         }
     }
 
@@ -143,13 +257,15 @@ impl EdgeFunction {
         match self {
             Self::Relu => relu::mask(gradient, stored),
             Self::ClippedRelu(clipped) => clipped.mask(gradient, stored),
+            Self::Squash(squash) => squash.mask(gradient, stored),
         }
     }
 
     /// Whether nothing that leaves it is negative.
     pub fn is_nonnegative(self) -> bool {
         match self {
-            Self::Relu | Self::ClippedRelu(_) => true,
+            Self::Relu | Self::ClippedRelu(_) | Self::Squash(Squash::Sigmoid) => true,
+            Self::Squash(Squash::Tanh) => false,
         }
     }
 }

@@ -4,7 +4,8 @@ use ndarray::Array2;
 use systoliq_keyed_random::Key;
 
 use crate::graph::Graph;
-use crate::network::{DenseSpec, LayerSpec, Loss, Network};
+use crate::layer::{DenseSpec, LayerSpec, OperatorSpec};
+use crate::network::{Loss, Network};
 
 /// Reals in ±1, keyed by name and seed.
 pub(crate) fn reals(name: &str, seed: u64, rows: usize, columns: usize) -> Array2<f64> {
@@ -15,9 +16,10 @@ pub(crate) fn reals(name: &str, seed: u64, rows: usize, columns: usize) -> Array
 
 /// A network of dense layers with these units, a ReLU after each but the last.
 pub(crate) fn chain(inputs: usize, units: &[usize], bias: bool, loss: Loss) -> Graph {
-    let dense = |&units| LayerSpec::Dense(DenseSpec { units, bias });
-    let mut layers: Vec<LayerSpec> =
-        units.iter().flat_map(|units| [dense(units), LayerSpec::Relu]).collect();
+    let dense = |&units| OperatorSpec::Dense(DenseSpec { units, bias });
+    let mut layers: Vec<LayerSpec> = (units.iter())
+        .flat_map(|units| [dense(units), OperatorSpec::Relu].map(LayerSpec::from))
+        .collect();
     layers.pop();
     Graph::new(&Network { input: vec![inputs], layers, loss }).unwrap()
 }

@@ -8,6 +8,7 @@ use crate::command::Program;
 use crate::finish::Factor;
 use crate::plan::name;
 use crate::tensor::{OperandRef, Rows};
+use crate::view::View;
 
 /// The tensors and the commands of a program as plain text, one a line.
 pub fn listing(program: &Program) -> String {
@@ -32,9 +33,15 @@ pub fn listing(program: &Program) -> String {
     text
 }
 
-/// An operand by name, with a prime where it is transposed.
+/// An operand by name, as what it is read, with a prime where it is transposed.
 pub(crate) fn operand(program: &Program, operand: OperandRef) -> String {
     let name = &program.tensor(operand.tensor).name;
+    let name = match operand.reading.view {
+        View::Stored => name.clone(),
+        View::Flat { .. } => format!("flat({name})"),
+        View::Windows(_) => format!("windows({name})"),
+        View::Kernel { .. } => format!("turned({name})"),
+    };
     format!("{name}{}", if operand.reading.transposed { "'" } else { "" })
 }
 

@@ -1,15 +1,18 @@
 //! From a graph and a precision plan to a program: one file for each operator.
 
 mod combine;
-mod dense;
 mod edge;
 mod gradient;
+mod layer;
+mod pool;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use systoliq_fxp::{Accumulator, Multiplier};
-use systoliq_nn::{BatchGradient, Graph, Loss, Operator, Quantity, Training, ValueId};
+use systoliq_nn::{
+    BatchGradient, EdgeFunction, Graph, Loss, Node, Operator, Quantity, Training, ValueId,
+};
 
 use crate::Error;
 use crate::command::{Learning, Pass, Program};
@@ -19,8 +22,8 @@ use crate::plan::Plan;
 use crate::role::Role;
 use crate::tensor::{Rows, TensorDecl, TensorId};
 
-use dense::LayerTensors;
 use gradient::{GradientSource, gradient_of};
+use layer::LayerTensors;
 
 impl Program {
     /// Lowers one training step of `graph` under `plan`.
@@ -31,6 +34,7 @@ impl Program {
     /// something else than a product reads or makes.
     pub fn lower(graph: &Graph, plan: &Plan, training: &Training) -> Result<Self, Error> {
         Multiplier::nearest(training.rate, 16).map_err(Error::Rate)?;
+        refuse_blocks(graph, plan)?;
         let mut lowering = Lowering::new(graph, plan, training);
         let made: Vec<ValueId> =
             graph.stored().filter(|&value| graph.maker(value).is_some()).collect();
@@ -55,6 +59,8 @@ struct Lowering<'a> {
     layers: Vec<LayerTensors>,
     /// What holds each value that is stored.
     values: BTreeMap<ValueId, TensorId>,
+    /// What holds the taps of winners, where they are asked for.
+    winners: BTreeMap<ValueId, TensorId>,
     /// What holds their gradients, as far as they are declared.
     gradients: BTreeMap<ValueId, TensorId>,
     /// What holds what a reader contributes to the gradient of a value that others read, too.
@@ -71,6 +77,7 @@ impl<'a> Lowering<'a> {
             has_momentum: training.momentum > 0.0,
             tensors: Vec::new(),
             values: BTreeMap::new(),
+            winners: BTreeMap::new(),
             gradients: BTreeMap::new(),
         };
         let rows = |value| Rows::Batch { per_sample: graph.shape(value).rows() };
@@ -116,11 +123,11 @@ impl<'a> Lowering<'a> {
             BatchGradient::Mean => Factor::Mean,
             BatchGradient::Sum => Factor::One,
         };
-        let Declared { tensors, values, gradients, .. } = declared;
+        let Declared { tensors, values, winners, gradients, .. } = declared;
         let over = Program::over(tensors, input, values[&output]);
         let program = Program { targets, learning, softmax: plan.softmax, ..over };
         let contributions = BTreeMap::new();
-        Self { graph, plan, factor, layers, values, gradients, contributions, program }
+        Self { graph, plan, factor, layers, values, winners, gradients, contributions, program }
     }
 
     /// The operator that makes a value, which is not the input.
@@ -131,8 +138,10 @@ impl<'a> Lowering<'a> {
     /// Makes a value.
     fn forward(&mut self, value: ValueId) -> Result<(), Error> {
         let id = match self.operator(value) {
-            Operator::Dense(_) => self.product(value)?,
+            Operator::Dense(_) | Operator::Conv2d(_) => self.product(value)?,
+            Operator::MaxPool(_) | Operator::AvgPool(_) => self.pool(value),
             Operator::Add | Operator::Function(_) => self.combination(value)?,
+            Operator::Flatten => unreachable!("a view is not stored"),
         };
         self.program.inference.push(id);
         Ok(())
@@ -142,7 +151,12 @@ impl<'a> Lowering<'a> {
     /// operator can make it, and of parameters, which are updated.
     fn backward(&mut self, value: ValueId) -> Result<(), Error> {
         match self.operator(value) {
-            Operator::Dense(_) => self.products_of_gradient(value),
+            Operator::Dense(_) | Operator::Conv2d(_) => self.products_of_gradient(value),
+            Operator::MaxPool(_) | Operator::AvgPool(_) => {
+                self.spread(value);
+                Ok(())
+            }
+            Operator::Flatten => unreachable!("a view is not stored"),
             // Its gradient is that of what it reads, behind the mask of that.
             Operator::Add | Operator::Function(_) => Ok(()),
         }
@@ -206,6 +220,7 @@ struct Declared<'a> {
     has_momentum: bool,
     tensors: Vec<TensorDecl>,
     values: BTreeMap<ValueId, TensorId>,
+    winners: BTreeMap<ValueId, TensorId>,
     gradients: BTreeMap<ValueId, TensorId>,
 }
 
@@ -232,6 +247,7 @@ impl Declared<'_> {
             plan: plan.stored,
         });
         self.values.insert(value, stored);
+        self.winners_of(value);
         let source = GradientSource::of(graph, value);
         if source.is_some_and(|source| source.converts()) {
             let role = if last { Role::Error } else { Role::Gradients };
@@ -246,4 +262,40 @@ impl Declared<'_> {
 fn of_batch(graph: &Graph, value: ValueId) -> (Rows, usize) {
     let shape = graph.shape(value);
     (Rows::Batch { per_sample: shape.rows() }, shape.columns())
+}
+
+/// Refuses blocks in networks that have more than dense layers, ReLUs and views: windows overlap, and values
+/// with several readers are summed, so that a tensor has no blocks along the axis of all its products.
+fn refuse_blocks(graph: &Graph, plan: &Plan) -> Result<(), Error> {
+    let stops = |node: &&Node| match node.operator {
+        Operator::Conv2d(_) | Operator::MaxPool(_) | Operator::AvgPool(_) => true,
+        Operator::Function(EdgeFunction::Squash(_)) => true,
+        Operator::Dense(_) | Operator::Add | Operator::Flatten | Operator::Function(_) => false,
+    };
+    let Some(entry) = graph.nodes.iter().position(|node| stops(&node)) else { return Ok(()) };
+    let of_layers = plan.layers.iter().flat_map(|layer| {
+        [(Role::Weights, layer.weights), (Role::WeightGradients, layer.weight_gradients)]
+    });
+    let of_values = plan
+        .values
+        .values()
+        .flat_map(|value| [(Role::Activations, value.stored), (Role::Gradients, value.gradient)]);
+    let mut all = [(Role::Input, plan.input)].into_iter().chain(of_layers).chain(of_values);
+    match all.find(|(_, plan)| plan.block().is_some()) {
+        None => Ok(()),
+        Some((role, _)) => {
+            let what = match graph.nodes[entry].operator {
+                Operator::Conv2d(_) => "conv2d, whose windows overlap",
+                Operator::MaxPool(_) | Operator::AvgPool(_) => {
+                    "pooling, whose windows lie across blocks"
+                }
+                _ => "sigmoid or tanh, whose slope has one scale",
+            };
+            let problem = format!(
+                "scale \"block\", and network.layers[{entry}] is {what}: a tensor has no blocks along the \
+                 axis of all that read it; expected another scale"
+            );
+            Err(Error::Role { path: format!("precision.{role}"), problem })
+        }
+    }
 }

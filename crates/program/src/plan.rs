@@ -7,7 +7,7 @@ use std::num::NonZero;
 use systoliq_fxp::scale::{Share, initial_frac};
 use systoliq_fxp::{Accumulator, Conversion, Format, Overflow, Rounding, Scale, SoftmaxFormat};
 use systoliq_keyed_random::Key;
-use systoliq_nn::{EntryName, Graph, Loss, ValueId};
+use systoliq_nn::{EntryName, Graph, Loss, Operator, ValueId};
 
 use crate::Error;
 use crate::command::Pass;
@@ -178,14 +178,39 @@ impl Plan {
         let names = (0..layers).map(EntryName::Number);
         let layers = names.map(|name| of(name).layer()).collect::<Result<_, _>>()?;
         let made = graph.stored().filter(|&value| graph.maker(value).is_some());
-        let value = |value| Ok((value, of(graph.name_of(value)).value(value)?));
+        let input = of(graph.name_of(ValueId::INPUT)).role(Role::Input, false, None)?;
+        let mut values: BTreeMap<ValueId, ValuePlan> = BTreeMap::new();
+        for value in made {
+            let own = of(graph.name_of(value)).value(value)?;
+            // Where codes move, they have the formats of what they were.
+            let plan = match moved_from(graph, value) {
+                None => own,
+                Some(ValueId::INPUT) => ValuePlan { stored: input, ..own },
+                Some(read) => values[&read],
+            };
+            values.insert(value, plan);
+        }
         Ok(Self {
-            input: of(graph.name_of(ValueId::INPUT)).role(Role::Input, false, None)?,
+            input,
             targets: of(graph.name_of(graph.output())).role(Role::Targets, true, None)?,
             layers,
-            values: made.map(value).collect::<Result<_, _>>()?,
+            values,
             softmax,
         })
+    }
+}
+
+/// The value whose codes move into this one, if they do.
+fn moved_from(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    let node = &graph.nodes[graph.maker(value)?];
+    match node.operator {
+        Operator::MaxPool(_) => Some(node.reads[0]),
+        Operator::Dense(_)
+        | Operator::Conv2d(_)
+        | Operator::AvgPool(_)
+        | Operator::Add
+        | Operator::Flatten
+        | Operator::Function(_) => None,
     }
 }
 
@@ -319,7 +344,7 @@ impl<'a> Resolver<'a> {
                 self.entry
             )
         })?;
-        Ok(self.graph.weighted()[number].dense.inputs)
+        Ok(self.graph.weighted()[number].weights.fan_in)
     }
 
     fn path(&self, special: bool) -> String {

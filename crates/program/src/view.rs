@@ -164,6 +164,24 @@ impl Windows {
     pub fn pixels(&self) -> usize {
         self.down.extent * self.along.extent
     }
+
+    /// The most taps that meet a pixel at one position.
+    pub fn most_taps_met(&self) -> usize {
+        let most = |axis: Sliding| {
+            let met = |at| (0..axis.taps).filter(|&tap| axis.meets(at, tap).is_some()).count();
+            (0..axis.positions).map(met).max().unwrap_or(0)
+        };
+        most(self.down) * most(self.along)
+    }
+
+    /// The most positions of one image at which a tap meets a pixel.
+    pub fn most_positions_met(&self) -> usize {
+        let most = |axis: Sliding| {
+            let met = |tap| (0..axis.positions).filter(|&at| axis.meets(at, tap).is_some()).count();
+            (0..axis.taps).map(met).max().unwrap_or(0)
+        };
+        most(self.down) * most(self.along)
+    }
 }
 
 impl View {

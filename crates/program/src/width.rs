@@ -46,7 +46,8 @@ impl Program {
                 let accumulator = &gemm.accumulator;
                 let frac = static_frac(a).zip(static_frac(b)).map(|(a, b)| a + b);
                 let alignment = alignment(accumulator, frac)?;
-                let bounds = SumBounds::of_products(ends(a), ends(b), shape.k as u64, alignment);
+                let k = gemm.longest_sum(shape.k) as u64;
+                let bounds = SumBounds::of_products(ends(a), ends(b), k, alignment);
                 let register_frac =
                     accumulator.frac().or_else(|| frac.map(|frac| accumulator.frac_for(frac)));
                 let bias = gemm.finish.bias.map(plan);

@@ -89,8 +89,8 @@ impl UnitWatch {
         let layer = |layer: &WeightedLayer| WatchedLayer {
             output: Quantity::Value(layer.output),
             relu: graph.has_relu(layer.output),
-            dead: vec![true; layer.dense.units],
-            saturated: vec![true; layer.dense.units],
+            dead: vec![true; layer.weights.outputs],
+            saturated: vec![true; layer.weights.outputs],
         };
         Self { layers: graph.weighted().iter().map(layer).collect() }
     }

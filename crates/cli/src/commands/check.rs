@@ -191,26 +191,25 @@ impl<'a> ResolvedExperiment<'a> {
 fn clipped_at(function: EdgeFunction) -> Option<f64> {
     match function {
         EdgeFunction::ClippedRelu(clipped) => Some(clipped.to_f64()),
-        EdgeFunction::Relu => None,
+        EdgeFunction::Relu | EdgeFunction::Squash(_) => None,
     }
 }
 
 impl<'a> ResolvedLayer<'a> {
     fn new(layer: &WeightedLayer, prepared: &'a Prepared) -> Self {
-        let &WeightedLayer { number: layer, dense, output, .. } = layer;
+        let &WeightedLayer { number: layer, weights, output, .. } = layer;
         let (program, batch) = (&prepared.program, prepared.experiment.training.batch);
-        let units = dense.units as u64;
         let entry = EntryName::Number(layer);
         let own = program.tensors.iter().filter(|decl| decl.entry == entry);
         let writes = program.all_writes().filter(|(.., command)| command.entry == entry);
         Self {
             layer,
-            inputs: dense.inputs,
-            units: dense.units,
-            bias: dense.bias,
+            inputs: weights.fan_in,
+            units: weights.outputs,
+            bias: weights.bias,
             relu: prepared.graph.has_relu(output),
             clipped_at: prepared.graph.edge(output).into_iter().find_map(clipped_at),
-            parameters: dense.weights() as u64 + if dense.bias { units } else { 0 },
+            parameters: weights.parameters() as u64,
             tensors: own.map(ResolvedTensor::new).collect(),
             accumulators: writes
                 .filter_map(|(at, ..)| ResolvedSum::new(program, at, batch))

@@ -11,7 +11,7 @@ use super::{Bill, SecondPasses, too_large};
 use crate::Error;
 use crate::accelerator::Residency;
 use crate::events::Buffer;
-use crate::memory::{Stored, Transfer, WalkStep};
+use crate::memory::{Stored, Transfer, Walk, WalkStep};
 
 /// A tensor on its way through the unit.
 #[derive(Clone, Copy)]
@@ -263,20 +263,24 @@ impl Bill<'_, '_, '_> {
         let full = (elements - 1) / part;
         let last = elements - full * part;
         let (reads, writes) = (transfers(false, part, 0), transfers(true, part, 0));
-        let (last_reads, mut last_writes) =
+        let (mut last_reads, mut last_writes) =
             (transfers(false, last, full), transfers(true, last, full));
         last_writes.extend_from_slice(at_last);
         let length = timing::vector(passes, last, lanes as usize).map_err(too_large)?.0;
         self.walk(|walk| {
-            if !before.is_empty() {
-                walk.step(&WalkStep { gap: 0, length: 0, reads: before, writes: &[] })?;
-            }
-            walk.repeat(full, |walk, number| {
+            let part_of = |walk: &mut Walk<'_>, number: u64, before: &[Transfer]| {
                 let further = |of: &Transfer| Transfer { offset: number * of.bytes, ..*of };
-                let reads: Vec<Transfer> = reads.iter().map(further).collect();
+                let reads: Vec<Transfer> =
+                    before.iter().copied().chain(reads.iter().map(further)).collect();
                 let writes: Vec<Transfer> = writes.iter().map(further).collect();
                 walk.step(&WalkStep { gap, length: gap, reads: &reads, writes: &writes })
-            })?;
+            };
+            // The first part waits for what comes before it.
+            let first = if before.is_empty() { 0 } else { full.min(1) };
+            (0..first).try_for_each(|number| part_of(walk, number, before))?;
+            walk.repeat(full - first, |walk, number| part_of(walk, first + number, &[]))?;
+            let before = if full == 0 { before } else { &[] };
+            last_reads.splice(0..0, before.iter().copied());
             walk.step(&WalkStep { gap, length, reads: &last_reads, writes: &last_writes })
         })
     }

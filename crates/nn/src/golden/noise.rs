@@ -11,10 +11,11 @@
 //! networks", ICML 2017. There, `E` is the mean over samples; here it stays sample by sample, since
 //! one sample with hardly any margin can outweigh all others.
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array2, Axis};
 
 use super::{Golden, Real};
 use crate::metrics::argmax;
+use crate::operator::sample_squares;
 
 /// The noise gains of every tensor of the forward pass: one number per sample.
 ///
@@ -55,7 +56,8 @@ impl<F: Real> Golden<F> {
     /// The noise gains on each row of `inputs`, exactly: every difference of logits is propagated
     /// back on its own. For a dense layer `Z = X·Wᵀ + b` with the difference's derivative `δ` with
     /// respect to one sample's `Z`, the squares sum to `‖δ‖²·‖x‖²` over the weights, to `‖δ‖²` over
-    /// the bias, and to `‖δ·W‖²` over the sample's `x`.
+    /// the bias, and to `‖δ·W‖²` over the sample's `x`. For a convolution, whose weights meet every place,
+    /// they are of the sum over places: `‖Σ δ·xᵀ‖²`, and `(Σ δ)²` over the bias.
     ///
     /// # Panics
     ///
@@ -64,19 +66,18 @@ impl<F: Real> Golden<F> {
         let stored = self.stored(inputs);
         let logits = &stored[self.graph.output()];
         let decisions = Self::decisions(logits);
-        let input_squares: Vec<_> =
-            self.graph.weighted().iter().map(|layer| row_squares(&stored[layer.reads])).collect();
-        let none = vec![0.0; inputs.nrows()];
+        let samples = inputs.nrows();
+        let none = vec![0.0; samples];
         let mut gains = NoiseGains {
             activations: vec![none.clone(); self.graph.stored().count()],
-            weights: vec![none; input_squares.len()],
+            weights: vec![none; self.graph.weighted().len()],
         };
         for class in 0..self.graph.outputs() {
             let delta = differences(&decisions, class, logits.dim());
             let margins: Vec<f64> = (logits.axis_iter(Axis(0)).zip(&decisions))
                 .map(|(row, &decision)| (row[class] - row[decision as usize]).widen())
                 .collect();
-            let add = |gain: &mut [f64], squares: &Array1<f64>| {
+            let add = |gain: &mut [f64], squares: &[f64]| {
                 for ((gain, &squares), margin) in gain.iter_mut().zip(squares).zip(&margins) {
                     // Not the quotient 0 / 0 of a tie that the tensor has no part in.
                     if squares > 0.0 {
@@ -86,13 +87,15 @@ impl<F: Real> Golden<F> {
             };
             let mut values = gains.activations.iter_mut().rev();
             let see = |_, unmasked: &Array2<F>| {
-                add(values.next().expect("a gain for each value"), &row_squares(unmasked));
+                let squares = sample_squares(unmasked.view(), samples);
+                add(values.next().expect("a gain for each value"), &squares);
             };
             let (gradients, _) = self.backward(&stored, delta, |_| true, see);
-            for (layer, input_squares) in self.graph.weighted().iter().zip(&input_squares) {
-                let bias = if layer.dense.bias { 1.0 } else { 0.0 };
-                let squares = row_squares(&gradients[layer.output]) * (input_squares + bias);
-                add(&mut gains.weights[layer.number], &squares);
+            for layer in self.graph.weighted() {
+                let operator = &self.graph.nodes[layer.entry].operator;
+                let (reads, gradient) = (&stored[layer.reads], &gradients[layer.output]);
+                let squares = operator.parameter_squares(&[reads], gradient, samples);
+                add(&mut gains.weights[layer.number], &squares.expect("a layer with weights"));
             }
         }
         gains
@@ -107,12 +110,6 @@ fn differences<F: Real>(decisions: &[u32], class: usize, shape: (usize, usize)) 
         row[decision as usize] -= F::one();
     }
     delta
-}
-
-/// `Σ x²` of each row.
-fn row_squares<F: Real>(matrix: &Array2<F>) -> Array1<f64> {
-    let squares = |row: ndarray::ArrayView1<'_, F>| row.iter().map(|x| x.widen().powi(2)).sum();
-    matrix.axis_iter(Axis(0)).map(squares).collect()
 }
 
 #[cfg(test)]
@@ -229,17 +226,16 @@ mod tests {
                     checked += 1;
                 };
                 for layer in 0..=units.len() {
-                    let inputs = graph.weighted().get(layer).map(|layer| layer.dense.inputs);
+                    let inputs = graph.weighted().get(layer).map(|layer| layer.weights.fan_in);
                     let count = inputs.unwrap_or(graph.outputs());
                     let expected = by_differences(count, |p, d| {
                         logits_with_moved_activation(&model, &x, (layer, units), (p, d))
                     });
                     close(gains.activations[layer][sample], expected, &format!("a{layer}"));
                 }
-                for (layer, dense) in graph.weighted().iter().map(|layer| layer.dense).enumerate() {
-                    let weights = dense.weights();
-                    let biases = if dense.bias { dense.units } else { 0 };
-                    let expected = by_differences(weights + biases, |p, d| {
+                for (layer, shape) in graph.weighted().iter().map(|layer| layer.weights).enumerate()
+                {
+                    let expected = by_differences(shape.parameters(), |p, d| {
                         let mut moved = parameters.clone();
                         let ours = &mut moved.layers[layer];
                         let all = ours.weights.iter_mut().chain(ours.bias.iter_mut().flatten());

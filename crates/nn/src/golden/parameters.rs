@@ -5,6 +5,7 @@ use ndarray::{Array1, Array2, ArrayViewD};
 use super::Real;
 use crate::Error;
 use crate::graph::{Graph, initial_weights};
+use crate::operator::WeightShape;
 
 /// A number for every weight and bias of every layer: weights and biases themselves, their gradients,
 /// or what momentum has gathered for them.
@@ -48,7 +49,7 @@ impl<F: Real> Parameters<F> {
         let layers = initial_weights(graph, seed).into_iter().zip(graph.weighted());
         let layers = layers.map(|(weights, layer)| LayerParameters {
             weights: weights.mapv(F::of),
-            bias: layer.dense.bias.then(|| Array1::zeros(layer.dense.units)),
+            bias: layer.weights.bias.then(|| Array1::zeros(layer.weights.outputs)),
         });
         Self { layers: layers.collect() }
     }
@@ -94,9 +95,9 @@ impl<F: Real> Parameters<F> {
     pub fn check(&self, graph: &Graph) -> Result<(), Error> {
         check(0, "layers", &[self.layers.len()], &[graph.weighted().len()])?;
         for (at, (ours, layer)) in self.layers.iter().zip(graph.weighted()).enumerate() {
-            let dense = layer.dense;
-            check(at, "weights", ours.weights.shape(), &[dense.units, dense.inputs])?;
-            let expected: &[usize] = if dense.bias { &[dense.units] } else { &[] };
+            let WeightShape { outputs, fan_in, bias } = layer.weights;
+            check(at, "weights", ours.weights.shape(), &[outputs, fan_in])?;
+            let expected: &[usize] = if bias { &[outputs] } else { &[] };
             check(at, "biases", ours.bias.as_ref().map_or(&[], |bias| bias.shape()), expected)?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::Schedule;
 use crate::data::Answers;
 use crate::graph::Shape;
 use crate::network::{GoldenPrecision, Loss, LossUnit, SqnrSteps};
-use crate::operator::{Dense, EdgeFunction, Operator};
+use crate::operator::{Dense, EdgeFunction, Operator, Squash, Window};
 use crate::testing::{chain, reals};
 
 fn training() -> Training {
@@ -55,6 +55,27 @@ fn golden(seed: u64, graph: &Graph) -> Golden<f64> {
     Golden::from_parameters(graph, parameters).unwrap()
 }
 
+/// What `of` makes of each window and column: of the taps and pixels that it meets.
+fn windowed(
+    window: &Window,
+    columns: usize,
+    of: impl Fn(&[(usize, usize)], usize) -> f64,
+) -> Vec<f64> {
+    let Window { down, along } = window;
+    let [height, width] = window.positions();
+    let mut made = Vec::new();
+    for (oy, ox) in (0..height).flat_map(|oy| (0..width).map(move |ox| (oy, ox))) {
+        let mut met = Vec::new();
+        for (ky, kx) in (0..down.taps).flat_map(|ky| (0..along.taps).map(move |kx| (ky, kx))) {
+            if let (Some(y), Some(x)) = (down.pixel(oy, ky), along.pixel(ox, kx)) {
+                met.push((ky * along.taps + kx, y * along.extent + x));
+            }
+        }
+        made.extend((0..columns).map(|column| of(&met, column)));
+    }
+    made
+}
+
 /// What `training`'s gradient is the gradient of, computed sample by sample with plain loops.
 fn objective(model: &Golden<f64>, batch: &Batch, training: &Training) -> f64 {
     let mut total = 0.0;
@@ -72,6 +93,37 @@ fn objective(model: &Golden<f64>, batch: &Batch, training: &Training) -> f64 {
                     let bias = |unit| layer.bias.as_ref().map_or(0.0, |bias| bias[unit]);
                     let units = 0..layer.weights.nrows();
                     units.map(|unit| products(unit, reads[0]) + bias(unit)).collect()
+                }
+                Operator::Conv2d(of) => {
+                    let layer = &model.parameters().layers[node.name.number().unwrap()];
+                    let (of_group, of_filters) = (of.channels / of.groups, of.filters / of.groups);
+                    windowed(&of.window, of.filters, |met, filter| {
+                        let mut sum = layer.bias.as_ref().map_or(0.0, |bias| bias[filter]);
+                        for &(tap, pixel) in met {
+                            for c in 0..of_group {
+                                let channel = filter / of_filters * of_group + c;
+                                let weight = layer.weights[(filter, tap * of_group + c)];
+                                sum += weight * reads[0][pixel * of.channels + channel];
+                            }
+                        }
+                        sum
+                    })
+                }
+                Operator::MaxPool(of) => windowed(&of.window, of.channels, |met, channel| {
+                    let all = met.iter().map(|&(_, pixel)| reads[0][pixel * of.channels + channel]);
+                    all.fold(f64::NEG_INFINITY, f64::max)
+                }),
+                Operator::AvgPool(of) => windowed(&of.window, of.channels, |met, channel| {
+                    let all = met.iter().map(|&(_, pixel)| reads[0][pixel * of.channels + channel]);
+                    let count = if of.counts_padding { of.window.taps() } else { met.len() };
+                    all.sum::<f64>() / count as f64
+                }),
+                Operator::Flatten => reads[0].clone(),
+                Operator::Function(EdgeFunction::Squash(Squash::Sigmoid)) => {
+                    elementwise(&|at| 1.0 / (1.0 + (-reads[0][at]).exp()))
+                }
+                Operator::Function(EdgeFunction::Squash(Squash::Tanh)) => {
+                    elementwise(&|at| reads[0][at].tanh())
                 }
                 Operator::Add => elementwise(&|at| reads.iter().map(|read| read[at]).sum()),
                 Operator::Function(EdgeFunction::Relu) => elementwise(&|at| reads[0][at].max(0.0)),
@@ -211,6 +263,42 @@ fn functions_of_their_own_pass_gradients_on_behind_their_masks() {
     let expected = plain.gradients(&positive, &training());
     assert_eq!(found.parameters, expected.parameters);
     assert_eq!(model.outputs(&whole.inputs), plain.outputs(&positive.inputs));
+}
+
+#[test]
+fn gradients_of_convolutional_networks_equal_their_finite_differences() {
+    let conv = |more: &str| format!(r#"{{"conv2d": {{"filters": 4, "kernel": 3{more}}}}}"#);
+    let dense = r#"{"dense": {"units": 3}}"#;
+    let layers = [
+        format!(r#"{}, "relu", {{"max_pool": {{"kernel": 2}}}}, {dense}"#, conv("")),
+        format!(
+            r#"{}, "tanh", {{"avg_pool": {{"kernel": 3, "stride": 2, "padding": 1}}}}, "flatten", {dense}"#,
+            conv(r#", "padding": [1, 0, 2, 1], "groups": 2"#)
+        ),
+        format!(
+            r#"{}, {{"relu": {{}}, "name": "b0"}}, {}, {{"add": {{}}, "reads": ["b0", "-"]}}, "relu",
+               "global_avg_pool", {dense}"#,
+            conv(r#", "padding": 1"#),
+            conv(r#", "padding": 1, "bias": false"#)
+        ),
+        format!(
+            r#"{{"max_pool": {{"kernel": 3, "stride": 1, "padding": 1}}}}, {}, "sigmoid",
+               {{"max_pool": {{"kernel": 2, "stride": 1}}}}, {dense}"#,
+            conv(r#", "stride": [2, 1], "dilation": [1, 2]"#)
+        ),
+    ];
+    let mut checked = 0;
+    for (seed, layers) in (0..).zip(layers) {
+        let network = format!(r#"{{"input": [2, 6, 7], "layers": [{layers}], "loss": "mse"}}"#);
+        let graph = Graph::new(&serde_json::from_str(&network).unwrap()).unwrap();
+        for batch_gradient in [BatchGradient::Mean, BatchGradient::Sum] {
+            checked += check_gradients(&graph, seed, &Training { batch_gradient, ..training() });
+        }
+        let (model, batch) = (golden(seed, &graph), batch(seed, 4, &graph));
+        let found = model.gradients(&batch, &training());
+        assert_eq!(*found.logits(), model.outputs(&batch.inputs));
+    }
+    assert!(checked > 1200, "{checked}");
 }
 
 #[test]

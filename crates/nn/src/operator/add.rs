@@ -42,7 +42,7 @@ mod tests {
         for count in [2, 3] {
             let reads: Vec<_> = (0..count).map(|seed| reals("add", seed, 4, 3)).collect();
             let gradient = reals("add", 9, 4, 3);
-            let found = Operator::Add.input_gradient(&gradient, None);
+            let found = Operator::Add.input_gradient(&[], &gradient, None);
             for place in 0..reads.len() {
                 check_gradient(&found, &reads[place], &gradient, |moved| {
                     let mut all: Vec<_> = reads.iter().collect();

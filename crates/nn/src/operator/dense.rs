@@ -1,14 +1,14 @@
 //! `Z = X·Wᵀ + b`: a dense (fully connected) layer.
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 
+use super::sample_squares;
 use crate::golden::{LayerParameters, Real};
 use crate::graph::Shape;
 use crate::product::product;
 
 /// A dense layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Dense {
     /// Values it reads per sample: the fan-in of its weights.
     pub inputs: usize,
@@ -19,13 +19,9 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// The number of weights, `units · inputs`.
-    pub const fn weights(&self) -> usize {
-        self.units * self.inputs
-    }
-
     pub(super) fn shape(&self, reads: &[Shape]) -> Shape {
-        assert_eq!(reads, [Shape::Features(self.inputs)], "what a dense layer reads");
+        let elements: Vec<_> = reads.iter().map(|shape| shape.elements()).collect();
+        assert_eq!(elements, [self.inputs], "elements that a dense layer reads");
         Shape::Features(self.units)
     }
 
@@ -36,14 +32,30 @@ impl Dense {
         dz: &Array2<F>,
         divisor: F,
     ) -> LayerParameters<F> {
-        let weights = product(dz.t(), x.view()) / divisor;
+        let weights = product(dz.t(), flat(x, self.inputs)) / divisor;
         let bias = self.bias.then(|| dz.sum_axis(Axis(0)) / divisor);
         LayerParameters { weights, bias }
     }
 }
 
+impl Dense {
+    /// `‖δ‖²·(‖x‖² + 1)` of each sample, without the 1 where there is no bias.
+    pub(super) fn parameter_squares<F: Real>(&self, x: &Array2<F>, dz: &Array2<F>) -> Vec<f64> {
+        let bias = if self.bias { 1.0 } else { 0.0 };
+        let of_inputs = sample_squares(flat(x, self.inputs), dz.nrows());
+        let of_outputs = sample_squares(dz.view(), dz.nrows());
+        of_outputs.iter().zip(of_inputs).map(|(dz, x)| dz * (x + bias)).collect()
+    }
+}
+
+/// An image of several rows a sample as one row each.
+fn flat<F>(x: &Array2<F>, inputs: usize) -> ArrayView2<'_, F> {
+    let rows = x.len() / inputs.max(1);
+    x.view().into_shape_with_order((rows, inputs)).expect("values in order")
+}
+
 pub(super) fn forward<F: Real>(x: &Array2<F>, parameters: &LayerParameters<F>) -> Array2<F> {
-    let mut z = product(x.view(), parameters.weights.t());
+    let mut z = product(flat(x, parameters.weights.ncols()), parameters.weights.t());
     if let Some(bias) = &parameters.bias {
         z += bias;
     }
@@ -139,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "what a dense layer reads")]
+    #[should_panic(expected = "elements that a dense layer reads")]
     fn a_value_of_another_size_is_not_read() {
         Dense { inputs: 3, units: 1, bias: false }.shape(&[Shape::Features(4)]);
     }

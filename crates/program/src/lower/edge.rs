@@ -1,5 +1,7 @@
 //! The functions in the edge of a value: in the forward pass, and as masks in the backward pass.
 
+use systoliq_fxp::Curve;
+use systoliq_nn::operator::Squash;
 use systoliq_nn::{EdgeFunction, Graph, ValueId};
 
 use crate::finish::Edge;
@@ -12,6 +14,7 @@ pub(super) fn forward(graph: &Graph, value: ValueId) -> Vec<Edge> {
         EdgeFunction::ClippedRelu(clipped) => {
             vec![Edge::Relu, Edge::Clip { most: clipped.most }]
         }
+        EdgeFunction::Squash(squash) => vec![Edge::Curve(curve(squash))],
     };
     graph.edge(value).into_iter().flat_map(edges).collect()
 }
@@ -22,6 +25,14 @@ pub(super) fn backward(graph: &Graph, value: ValueId, tensor: TensorId) -> Vec<E
     let mask = |function| match function {
         EdgeFunction::Relu => Edge::Positive(tensor),
         EdgeFunction::ClippedRelu(clipped) => Edge::Between { of: tensor, most: clipped.most },
+        EdgeFunction::Squash(squash) => Edge::Slope { of: tensor, curve: curve(squash) },
     };
     graph.edge(value).into_iter().rev().map(mask).collect()
+}
+
+fn curve(squash: Squash) -> Curve {
+    match squash {
+        Squash::Sigmoid => Curve::Sigmoid,
+        Squash::Tanh => Curve::Tanh,
+    }
 }

@@ -3,14 +3,15 @@
 //! The gradient of a value is stored behind the mask of its edge. Where one operator reads the value,
 //! its backward command makes it. Where several do, what each contributes is converted by itself, and
 //! one command adds these exactly, in the order of the readers. What needs no arithmetic is not
-//! converted: an addition, and a function with a command of its own, pass on their gradient as it is.
+//! converted: an addition, and a function with a command of its own, pass on their gradient as it is; and
+//! the gradient of largest elements, whose windows do not overlap, moves to these.
 
 use systoliq_nn::{Graph, Operator, Quantity, ValueId};
 
 use super::{Lowering, edge, of_batch};
 use crate::Error;
 use crate::command::Pass;
-use crate::finish::{Factor, Finish};
+use crate::finish::{Edge, Factor, Finish};
 use crate::operation::{Combine, Operation, Select};
 use crate::plan::TensorPlan;
 use crate::role::Role;
@@ -54,7 +55,10 @@ impl GradientSource {
 /// The value whose gradient an entry passes on as it is to what it reads, if it does.
 fn passes_on(graph: &Graph, entry: usize) -> Option<ValueId> {
     match graph.nodes[entry].operator {
-        Operator::Dense(_) => None,
+        Operator::Dense(_) | Operator::Conv2d(_) | Operator::MaxPool(_) | Operator::AvgPool(_) => {
+            None
+        }
+        Operator::Flatten => unreachable!("a view reads nothing by itself"),
         Operator::Add | Operator::Function(_) => Some(graph.stored_of(entry)),
     }
 }
@@ -131,9 +135,13 @@ impl Lowering<'_> {
             self.gradients.insert(value, input);
             return Ok(());
         }
-        self.check_scales([input])?;
-        let plan = self.program.tensor(input).plan;
+        // A slope is a factor, behind which it is converted.
+        let plan = match edges.iter().all(Edge::selects) {
+            true => self.program.tensor(input).plan,
+            false => self.plan.values[&value].gradient,
+        };
         let output = self.declare(gradient_of(graph, value, Role::Gradients, plan));
+        self.check_scales([input, output])?;
         self.gradients.insert(value, output);
         let reader = &graph.nodes[graph.maker(from).expect("a value that is made")];
         let place = reader.reads.iter().position(|&read| read == value);

@@ -11,7 +11,7 @@ use crate::gemm::{GemmShape, GemmTask, Reading};
 use crate::listing::{operand, registers, scaled};
 use crate::store::{Running, Store};
 use crate::tensor::{OperandRef, TensorId};
-use crate::view::{Cut, Repeats, Submatrix};
+use crate::view::{Cut, Repeats, Submatrix, View};
 
 /// A matrix product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,18 @@ impl Product {
     /// How A and B are read.
     pub fn readings(&self) -> [Reading; 2] {
         [self.a.reading, self.b.reading]
+    }
+
+    /// The most products of a sum of `k` that are no structural zeros.
+    pub fn longest_sum(&self, k: usize) -> usize {
+        let met = |operand: OperandRef, is_a: bool| match operand.reading.view {
+            View::Windows(windows) if operand.reading.transposed != is_a => {
+                k / windows.taps() * windows.most_taps_met()
+            }
+            View::Windows(windows) => k / windows.positions() * windows.most_positions_met(),
+            View::Stored | View::Flat { .. } | View::Kernel { .. } => k,
+        };
+        met(self.a, true).min(met(self.b, false))
     }
 
     pub(super) fn describe(&self, program: &Program) -> String {

@@ -52,11 +52,14 @@ impl Store {
         let Samples { part, coded } = samples;
         let Some(coded) = coded else { return self.load(&part.batch(rows), step) };
         let input = self.program.input;
-        assert_eq!(part.features(), self.program.tensor(input).cols, "columns of the input");
+        let decl = self.program.tensor(input);
+        let (rows_per_sample, cols) = (decl.rows.count(1), decl.cols);
+        assert_eq!(part.features(), rows_per_sample * cols, "values of a sample");
         let spare = self.slots[input.0].copies.pop();
         let format = self.program.tensor(input).plan.format;
         let mut tensor = room(format, (rows.len(), part.features()), spare);
         let mut statistics = coded.take(rows, own(&mut tensor));
+        own(&mut tensor).reshape(format, rows.len() * rows_per_sample, cols);
         if !step.squares() {
             statistics = statistics.without_squares();
         }

@@ -164,7 +164,7 @@ impl Of<'_> {
         let layers = graph.weighted();
         let units = found.units.len() == layers.len()
             && found.units.iter().zip(layers).all(|(found, layer)| {
-                let (relu, units) = (graph.has_relu(layer.output), layer.dense.units);
+                let (relu, units) = (graph.has_relu(layer.output), layer.weights.outputs);
                 let dead = found.dead.map_or(!relu, |dead| relu && dead <= units);
                 found.units == units && found.saturated <= units && dead
             });

@@ -50,7 +50,7 @@ impl Study<'_> {
         let scale = f64::from(training.loss_scale);
         let mut engine = Fast::default();
         let layers = graph.weighted();
-        let sizes = layers.iter().map(|layer| layer.dense.weights());
+        let sizes = layers.iter().map(|layer| layer.weights.weights());
         let mut sums: Vec<Vec<f64>> = sizes.map(|size| vec![0.0; size]).collect();
         let (mut squares, mut errors) = (vec![0.0; layers.len()], vec![0.0; layers.len()]);
         let mut count = 0.0;
@@ -65,7 +65,7 @@ impl Study<'_> {
                 let dw = program.tensors.iter().position(|decl| {
                     decl.role == Role::WeightGradients
                         && decl.entry.number() == Some(layer)
-                        && decl.cols == layers[layer].dense.inputs
+                        && decl.cols == layers[layer].weights.fan_in
                 });
                 let dw = store.tensor(TensorId(dw.expect("a weight gradient")));
                 let mut golden = gradient.weights.iter().zip(&mut sums[layer]);

@@ -5,7 +5,7 @@
 //! `D B_A B_W` full adders for its products and `(D − 1)(B_A + B_W + ⌈log₂ D⌉ − 1)` for its sum.
 
 use serde::Serialize;
-use systoliq_nn::{Dense, WeightedLayer};
+use systoliq_nn::{WeightShape, WeightedLayer};
 
 use super::{Assignment, Study};
 
@@ -27,19 +27,26 @@ impl Complexity {
         terms.checked_mul(a * b)?.checked_add((terms - 1).checked_mul(sum_bits)?)
     }
 
-    /// Of a dense layer whose inputs have `input_bits` bits and whose weights `weight_bits`.
+    /// Of a layer whose outputs stand at so many places, of `inputs` inputs of `input_bits` bits and weights of
+    /// `weight_bits`.
     ///
     /// # Panics
     ///
     /// If a count leaves 64 bits, which no [`Graph`](systoliq_nn::Graph) brings about.
-    pub fn of_dense(dense: &Dense, input_bits: u32, weight_bits: u32) -> Self {
-        let terms = dense.inputs as u64 + u64::from(dense.bias);
+    pub fn of_layer(
+        weights: &WeightShape,
+        (places, inputs): (usize, usize),
+        (input_bits, weight_bits): (u32, u32),
+    ) -> Self {
+        let terms = weights.fan_in as u64 + u64::from(weights.bias);
         let (a, w) = (u64::from(input_bits), u64::from(weight_bits));
-        let units = dense.units as u64;
+        let outputs = weights.outputs as u64;
         let dot_product = Self::dot_product(terms, input_bits, weight_bits);
         Self {
-            full_adders: units * dot_product.expect("a graph's layers can be counted"),
-            storage_bits: dense.inputs as u64 * a + terms * units * w,
+            full_adders: places as u64
+                * outputs
+                * dot_product.expect("a graph's layers can be counted"),
+            storage_bits: inputs as u64 * a + terms * outputs * w,
         }
     }
 }
@@ -63,9 +70,11 @@ impl Study<'_> {
     pub fn cost(&self, assignment: &Assignment) -> Vec<LayerCost> {
         let layers = self.prepared.graph.weighted().iter();
         layers
-            .map(|&WeightedLayer { number, dense, .. }| {
-                let (input_bits, weight_bits) = assignment.of_layer(number);
-                let complexity = Complexity::of_dense(&dense, input_bits, weight_bits);
+            .map(|&WeightedLayer { number, weights, reads, output, .. }| {
+                let graph = &self.prepared.graph;
+                let sizes = (graph.shape(output).rows(), graph.shape(reads).elements());
+                let bits @ (input_bits, weight_bits) = assignment.of_layer(number);
+                let complexity = Complexity::of_layer(&weights, sizes, bits);
                 LayerCost { layer: number, input_bits, weight_bits, complexity }
             })
             .collect()

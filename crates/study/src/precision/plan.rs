@@ -69,13 +69,13 @@ impl Study<'_> {
             add(&tensor.name, tensor.role, tensor.layer, grid, "mismatch", offset)?;
         }
         let graph = &self.prepared.graph;
-        for (grids, &WeightedLayer { number: layer, dense, output, .. }) in
+        for (grids, &WeightedLayer { number: layer, weights, output, .. }) in
             self.backward.iter().zip(graph.weighted())
         {
             let named = |kind: &str| format!("{kind}{layer}");
             let (master, bias) = self.accumulated(assignment, layer, grids);
             add(&named("m"), Role::Master, layer, master, "stopping", None)?;
-            if dense.bias {
+            if weights.bias {
                 add(&named("b"), Role::Bias, layer, bias, "stopping", None)?;
             }
             let role = if output == graph.output() { Role::Error } else { Role::Gradients };
@@ -140,7 +140,11 @@ impl Study<'_> {
     /// The width with which none of the sums of a layer's pass can overflow if nothing is dropped: `B_A + B_B +
     /// ⌈log₂ K⌉`, and what the bias adds to that; with weight gradients also for `db`.
     pub(super) fn exact_bits(&self, assignment: &Assignment, layer: usize, pass: Pass) -> u32 {
-        let WeightedLayer { dense, .. } = self.prepared.graph.weighted()[layer];
+        let graph = &self.prepared.graph;
+        let of = &graph.weighted()[layer];
+        let has_bias = of.weights.bias;
+        let [forward, input_gradient, places] =
+            graph.operator_of(of).longest_sums().expect("a layer with weights");
         let OperandGrids { inputs: x, weights: w, gradients: dz, .. } =
             self.operand_grids(assignment, layer);
         let batch = self.prepared.experiment.training.batch;
@@ -148,15 +152,16 @@ impl Study<'_> {
             Pass::Forward => {
                 let (_, bias) = self.accumulated(assignment, layer, &self.backward[layer]);
                 let frac = -(x.step_log2 + w.step_log2);
-                let with_bias = dense.bias.then_some(bias.range_log2 + frac);
-                sum_bits(product_log2(x, w), dense.inputs, with_bias)
+                let with_bias = has_bias.then_some(bias.range_log2 + frac);
+                sum_bits(product_log2(x, w), forward, with_bias)
             }
-            Pass::InputGradient => sum_bits(product_log2(dz, w), dense.units, None),
+            Pass::InputGradient => sum_bits(product_log2(dz, w), input_gradient, None),
             Pass::WeightGradient => {
                 // dZ on its own, with as many fraction bits as its products with X.
                 let alone = dz.bits() as i32 - 1 - x.step_log2;
-                let bias = if dense.bias { sum_bits(alone.max(0), batch, None) } else { 0 };
-                sum_bits(product_log2(dz, x), batch, None).max(bias)
+                let rows = batch * graph.shape(of.output).rows();
+                let bias = if has_bias { sum_bits(alone.max(0), rows, None) } else { 0 };
+                sum_bits(product_log2(dz, x), batch * places, None).max(bias)
             }
             Pass::Update => unreachable!("an update sums nothing"),
         }

@@ -40,7 +40,11 @@ fn full_adders_and_bits_are_those_of_the_formula_worked_on_paper() {
         })
     };
     let cost = |prepared: &Prepared| -> Complexity {
-        Complexity::of_dense(&prepared.graph.weighted()[0].dense, 3, 6)
+        Complexity::of_layer(
+            &prepared.graph.weighted()[0].weights,
+            (1, prepared.graph.inputs()),
+            (3, 6),
+        )
     };
     // 4 inputs and a bias, D = 5: 5·3·6 = 90 and 4·(3 + 6 + 3 − 1) = 44 for each of 5 units; 4·3
     // bits of inputs and 5·5·6 of weights.

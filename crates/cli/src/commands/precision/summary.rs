@@ -26,13 +26,10 @@ pub(super) fn summary(prepared: &Prepared, report: &PrecisionReport, unit: Energ
 
 fn heading(prepared: &Prepared, report: &PrecisionReport) -> String {
     let experiment = &prepared.experiment;
-    let units = prepared.graph.weighted().iter().map(|layer| layer.dense.units);
-    let sizes: Vec<String> =
-        [prepared.graph.inputs()].into_iter().chain(units).map(|size| size.to_string()).collect();
     format!(
         "{}: {}, float run of {} epochs, seed {}: {} error on the test part\n",
         one_line(&experiment.name),
-        sizes.join("-"),
+        prepared.graph.sizes(),
         experiment.training.epochs,
         experiment.seed,
         percent(report.float_error_rate)

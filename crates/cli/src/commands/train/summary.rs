@@ -48,14 +48,11 @@ macro_rules! line {
 
 fn heading(prepared: &Prepared) -> String {
     let experiment = &prepared.experiment;
-    let units = prepared.graph.weighted().iter().map(|layer| layer.dense.units);
-    let sizes: Vec<String> =
-        [prepared.graph.inputs()].into_iter().chain(units).map(|size| size.to_string()).collect();
     let array = &experiment.accelerator.array;
     format!(
         "{}: {}, {} epochs in batches of {}, seed {}, on {} x {} PEs\n\n",
         one_line(&experiment.name),
-        sizes.join("-"),
+        prepared.graph.sizes(),
         experiment.training.epochs,
         experiment.training.batch,
         experiment.seed,
