@@ -1,9 +1,9 @@
 //! Pooling and its gradient against plain loops over windows, by definition.
 
 use num_bigint::BigInt;
-use systoliq_fxp::{Conversion, Curve, Format, Multiplier, Overflow, Rounding, Scale};
+use systoliq_fxp::{ActivationCurve, Conversion, Format, Multiplier, Overflow, Rounding, Scale};
 use systoliq_keyed_random::Key;
-use systoliq_program::operation::{Pool, PoolKind, Select, Spread, SpreadKind};
+use systoliq_program::operation::{Pool, PoolKind, PoolSpread, Select, SpreadKind};
 use systoliq_program::tensor::Rows;
 use systoliq_program::view::{Sliding, Windows};
 use systoliq_program::{Edge, EntryName, Pass, Program, Role, TensorDecl, TensorId, TensorPlan};
@@ -91,10 +91,10 @@ fn case(draws: &mut Draws) -> Case {
     let mut program = Program::over(tensors, X, Y);
     let edge = |draws: &mut Draws, of| match draws.below(4) {
         0 => vec![Edge::Positive(of)],
-        1 => vec![Edge::Slope { of, curve: draws.of(&[Curve::Sigmoid, Curve::Tanh]) }],
+        1 => vec![Edge::Slope { of, curve: draws.of(&[Curve::Sigmoid, ActivationCurve::Tanh]) }],
         _ => Vec::new(),
     };
-    let forward = draws.of(&[None, Some(Edge::Relu), Some(Edge::Curve(Curve::Tanh))]);
+    let forward = draws.of(&[None, Some(Edge::Relu), Some(Edge::Curve(ActivationCurve::Tanh))]);
     let entry = EntryName::Place(0);
     let kind = PoolKind::Largest { winners: Some(WINNERS) };
     let pool = Pool { input: X, windows, kind, edges: Vec::new(), output: Y };
@@ -107,11 +107,11 @@ fn case(draws: &mut Draws) -> Case {
     let select = Select { input: Y, edges: Vec::new(), output: DY, place: 0 };
     program.push(EntryName::Place(3), Pass::InputGradient, Operation::Select(select));
     let kind = SpreadKind::Winner(WINNERS);
-    let spread = Spread { gradient: DY, windows, kind, edges: edge(draws, X), output: DX };
+    let spread = PoolSpread { gradient: DY, windows, kind, edges: edge(draws, X), output: DX };
     program.push(entry, Pass::InputGradient, Operation::Spread(spread));
     let kind = SpreadKind::Share { counts_padding };
     let edges = edge(draws, X);
-    let spread = Spread { gradient: DY, windows, kind, edges, output: DX_OF_MEAN };
+    let spread = PoolSpread { gradient: DY, windows, kind, edges, output: DX_OF_MEAN };
     program.push(EntryName::Place(1), Pass::InputGradient, Operation::Spread(spread));
     Case { windows, channels, counts_padding, program }
 }
@@ -169,7 +169,7 @@ fn converted(
         },
         [Edge::Curve(curve)] => {
             // No value here is so long.
-            (curve.of(i64::try_from(raw).unwrap(), frac).into(), Curve::FRAC)
+            (curve.of(i64::try_from(raw).unwrap(), frac).into(), ActivationCurve::FRAC)
         }
         [Edge::Slope { of, curve }] => {
             let of = store.tensor(*of).unwrap();

@@ -267,7 +267,8 @@ impl<'a> Explorer<'a> {
 
     fn load(&self, experiment: &Experiment) -> Result<DataSet, String> {
         let data = experiment.dataset.load(experiment.seed, &mut |name: &str| (self.open)(name));
-        data.map_err(|error| error.to_string())
+        let data = data.map_err(|error| error.to_string())?;
+        Ok(data.arranged(&experiment.network.input))
     }
 }
 
@@ -288,7 +289,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What the data of an experiment depend on.
 fn data_key(experiment: &Value) -> RunKey {
-    RunKey::of(&json!({ "dataset": experiment["dataset"], "seed": experiment["seed"] }))
+    let input = &experiment["network"]["input"];
+    RunKey::of(&json!({
+        "dataset": experiment["dataset"], "seed": experiment["seed"], "input": input,
+    }))
 }
 
 /// What the golden model of an experiment depends on.

@@ -7,7 +7,8 @@ use num_traits::Zero;
 
 use crate::real::decompose;
 use crate::{
-    Conversion, ConversionStatistics, Curve, Format, Multiplier, Tensor, TensorPart, scale,
+    ActivationCurve, Conversion, ConversionStatistics, Format, Multiplier, Tensor, TensorPart,
+    scale,
 };
 
 /// `Σ factor · tensor`, element by element, as integers at common fraction bits, without rounding.
@@ -183,16 +184,16 @@ impl Combination {
     }
 
     /// What a curve makes of every value.
-    pub(crate) fn through(self, curve: Curve) -> Self {
+    pub(crate) fn through(self, curve: ActivationCurve) -> Self {
         let (frac, values) = (self.frac, self.values.wide().into_iter());
         let raws = values.map(|raw| curve.of_big(&raw, frac)).collect();
-        Self::narrow(Curve::FRAC, Curve::FRAC + 1, raws)
+        Self::narrow(ActivationCurve::FRAC, ActivationCurve::FRAC + 1, raws)
     }
 
     /// Every value times the slope of a curve at the code of its place.
     pub(crate) fn times_slope(
         self,
-        curve: Curve,
+        curve: ActivationCurve,
         code_frac: i32,
         code: impl Fn(usize) -> i64,
     ) -> Self {

@@ -19,14 +19,14 @@ const INTERVALS: usize = 512;
 
 /// A curve that values leave through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Curve {
+pub enum ActivationCurve {
     /// `1 / (1 + e^-z)`.
     Sigmoid,
     /// `(e^z − e^-z) / (e^z + e^-z)`.
     Tanh,
 }
 
-impl Curve {
+impl ActivationCurve {
     /// Fraction bits of what leaves.
     pub const FRAC: i32 = 20;
 
@@ -49,7 +49,7 @@ impl Curve {
 
     /// The entries `f(−8 + j/32)`, each rounded to [`FRAC`](Self::FRAC) fraction bits.
     fn table(self) -> &'static [i64; Self::ENTRIES] {
-        static TABLES: OnceLock<[[i64; Curve::ENTRIES]; 2]> = OnceLock::new();
+        static TABLES: OnceLock<[[i64; ActivationCurve::ENTRIES]; 2]> = OnceLock::new();
         let tables = TABLES.get_or_init(|| [Self::Sigmoid, Self::Tanh].map(Self::entries));
         &tables[self as usize]
     }
@@ -77,10 +77,10 @@ impl Curve {
     /// fraction bits, clamped to ±8, and a table of 513 entries is linear between them.
     ///
     /// ```
-    /// use systoliq_fxp::Curve;
-    /// assert_eq!(Curve::Sigmoid.of(0, 16), 1 << 19); // ½
-    /// assert_eq!(Curve::Tanh.of(1 << 15, 16), 484_565); // tanh ½ = 0.46212
-    /// assert_eq!(Curve::Tanh.of(i64::MAX, 0), 1 << 20); // 1 but for 2^-22.5
+    /// use systoliq_fxp::ActivationCurve;
+    /// assert_eq!(ActivationCurve::Sigmoid.of(0, 16), 1 << 19); // ½
+    /// assert_eq!(ActivationCurve::Tanh.of(1 << 15, 16), 484_565); // tanh ½ = 0.46212
+    /// assert_eq!(ActivationCurve::Tanh.of(i64::MAX, 0), 1 << 20); // 1 but for 2^-22.5
     /// ```
     #[inline]
     pub fn of(self, raw: i64, frac: i32) -> i64 {
@@ -104,10 +104,10 @@ impl Curve {
     /// [`slope_frac`](Self::slope_frac) fraction bits; `None` where 64 bits do not hold it.
     ///
     /// ```
-    /// use systoliq_fxp::Curve;
-    /// assert_eq!(Curve::Sigmoid.slope(64, 8), Some(64 * (256 - 64))); // ¼ · ¾
-    /// assert_eq!(Curve::Tanh.slope(-64, 7), Some((1 << 14) - 64 * 64)); // 1 − ¼
-    /// assert_eq!(Curve::Tanh.slope(3, -1), Some(1 - 36)); // 1 − 6²
+    /// use systoliq_fxp::ActivationCurve;
+    /// assert_eq!(ActivationCurve::Sigmoid.slope(64, 8), Some(64 * (256 - 64))); // ¼ · ¾
+    /// assert_eq!(ActivationCurve::Tanh.slope(-64, 7), Some((1 << 14) - 64 * 64)); // 1 − ¼
+    /// assert_eq!(ActivationCurve::Tanh.slope(3, -1), Some(1 - 36)); // 1 − 6²
     /// ```
     #[inline]
     pub fn slope(self, code: i64, frac: i32) -> Option<i64> {
@@ -157,10 +157,13 @@ fn entering(raw: i64, frac: i32) -> i64 {
 }
 
 #[inline]
-fn interpolate(table: &[i64; Curve::ENTRIES], entering: i64) -> i64 {
+fn interpolate(table: &[i64; ActivationCurve::ENTRIES], entering: i64) -> i64 {
     let u = entering + HALF;
-    let (j, low) = ((u >> Curve::LOW_BITS) as usize, u & ((1 << Curve::LOW_BITS) - 1));
-    table[j] + (((table[j + 1] - table[j]) * low + (1 << (Curve::LOW_BITS - 1))) >> Curve::LOW_BITS)
+    let (j, low) =
+        ((u >> ActivationCurve::LOW_BITS) as usize, u & ((1 << ActivationCurve::LOW_BITS) - 1));
+    table[j]
+        + (((table[j + 1] - table[j]) * low + (1 << (ActivationCurve::LOW_BITS - 1)))
+            >> ActivationCurve::LOW_BITS)
 }
 
 /// Fraction bits of powers of e.
@@ -183,12 +186,12 @@ fn exp_32nds(count: i64) -> BigInt {
 mod tests {
     use super::*;
 
-    const CURVES: [Curve; 2] = [Curve::Sigmoid, Curve::Tanh];
+    const CURVES: [ActivationCurve; 2] = [ActivationCurve::Sigmoid, ActivationCurve::Tanh];
 
-    fn real(curve: Curve, z: f64) -> f64 {
+    fn real(curve: ActivationCurve, z: f64) -> f64 {
         match curve {
-            Curve::Sigmoid => 1.0 / (1.0 + (-z).exp()),
-            Curve::Tanh => z.tanh(),
+            ActivationCurve::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+            ActivationCurve::Tanh => z.tanh(),
         }
     }
 
@@ -205,7 +208,9 @@ mod tests {
     #[test]
     fn errors_are_those_that_are_stated() {
         // tanh 1.0e-4, sigmoid 1.4e-5 within ±8; beyond, 3.4e-4.
-        for (curve, within) in [(Curve::Sigmoid, 1.5e-5), (Curve::Tanh, 1.05e-4)] {
+        for (curve, within) in
+            [(ActivationCurve::Sigmoid, 1.5e-5), (ActivationCurve::Tanh, 1.05e-4)]
+        {
             let error = |raw: i64| {
                 let found = curve.of(raw, 16) as f64 / f64::from(1 << 20);
                 (found - real(curve, raw as f64 / 65536.0)).abs()

@@ -41,7 +41,7 @@ pub use block::{Along, Blocks};
 pub use coded::CodedRows;
 pub use combination::Combination;
 pub use convert::{Conversion, Converted, Converter, Overflow, Raw};
-pub use curve::Curve;
+pub use curve::ActivationCurve;
 pub use error::Error;
 pub use format::Format;
 pub use integer::ExactInteger;

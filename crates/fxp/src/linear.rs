@@ -11,7 +11,9 @@ use crate::part::with_part_codes;
 use crate::scale::{Range as ValueRange, ends};
 use crate::tensor::tell_nonzero;
 use crate::vectors::{VectorWork, with_widest_vectors};
-use crate::{Combination, Converter, Curve, Lane, Multiplier, Tensor, TensorPart, with_codes};
+use crate::{
+    ActivationCurve, Combination, Converter, Lane, Multiplier, Tensor, TensorPart, with_codes,
+};
 
 /// `Σ ±factor · tensor`, element by element, without rounding.
 ///
@@ -285,11 +287,11 @@ impl Exact<'_> {
 
     /// What a curve makes of every value.
     #[must_use]
-    pub fn through(self, curve: Curve) -> Self {
+    pub fn through(self, curve: ActivationCurve) -> Self {
         match self {
             Self::Narrow { frac, raws, .. } => {
                 curve.replace(raws, frac);
-                Self::Narrow { frac: Curve::FRAC, bits: Curve::FRAC + 1, raws }
+                Self::Narrow { frac: ActivationCurve::FRAC, bits: ActivationCurve::FRAC + 1, raws }
             }
             Self::Wide(values) => Self::Wide(values.through(curve)),
         }
@@ -298,7 +300,12 @@ impl Exact<'_> {
     /// Every value times the slope of a curve where the code at its place, of `frac` fraction bits, is what
     /// left that.
     #[must_use]
-    pub fn times_slope(self, curve: Curve, code_frac: i32, code: impl Fn(usize) -> i64) -> Self {
+    pub fn times_slope(
+        self,
+        curve: ActivationCurve,
+        code_frac: i32,
+        code: impl Fn(usize) -> i64,
+    ) -> Self {
         let Self::Narrow { frac, raws, .. } = self else {
             return Self::Wide(self.combination().times_slope(curve, code_frac, code));
         };

@@ -39,7 +39,7 @@ use systoliq_array::{
     Array, ArrayCounts, Cycles, CyclesByCause, Dataflow, Mapping, Stationary, timing,
 };
 use systoliq_fxp::accumulator::Widths;
-use systoliq_fxp::{Accumulator, Curve, Rounding, Scale};
+use systoliq_fxp::{Accumulator, ActivationCurve, Rounding, Scale};
 use systoliq_program::operation::Product;
 use systoliq_program::tensor::OperandRef;
 use systoliq_program::{

@@ -118,6 +118,21 @@ impl DataShape<'_> {
 }
 
 impl DataSet {
+    /// The same samples as a network reads them whose input has these extents: of `[channels, height,
+    /// width]`, which is the order of the data, each with its channels last.
+    #[must_use]
+    pub fn arranged(mut self, input: &[usize]) -> Self {
+        if let &[channels, height, width] = input
+            && channels > 1
+            && channels * height * width == self.features
+        {
+            for part in [&mut self.train, &mut self.validation, &mut self.test] {
+                part.put_channels_last(channels, height * width);
+            }
+        }
+        self
+    }
+
     /// A hash of every sample and answer, in their order.
     pub fn fingerprint(&self) -> u64 {
         let parts = [&self.train, &self.validation, &self.test];
@@ -380,6 +395,24 @@ impl Part {
             let end = count.min(start.saturating_add(u32::try_from(size).unwrap_or(u32::MAX)));
             (start..end).collect()
         })
+    }
+
+    /// Has the channels of each place side by side.
+    fn put_channels_last(&mut self, channels: usize, places: usize) {
+        fn turned<T: Copy>(values: &[T], channels: usize, places: usize) -> Vec<T> {
+            let of_sample = |sample: &[T]| -> Vec<T> {
+                let at = |place: usize| (0..channels).map(move |c| c * places + place);
+                (0..places).flat_map(at).map(|from| sample[from]).collect()
+            };
+            values.chunks(channels * places).flat_map(of_sample).collect()
+        }
+        match &mut self.samples {
+            SampleValues::Pixels(pixels) => {
+                let bytes = turned(&pixels.bytes, channels, places);
+                *pixels = Pixels::new(bytes, pixels.full_scale);
+            }
+            SampleValues::Real(values) => *values = turned(values, channels, places),
+        }
     }
 
     /// The samples numbered `rows` as a part of their own.

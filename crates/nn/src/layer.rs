@@ -75,16 +75,16 @@ pub struct Conv2dSpec {
     /// Number of output channels.
     pub filters: usize,
     /// Taps down and along.
-    pub kernel: Extents,
+    pub kernel: AxisSizes,
     /// From window to window. Default 1.
-    #[serde(default = "Extents::one", skip_serializing_if = "Extents::is_one")]
-    pub stride: Extents,
+    #[serde(default = "AxisSizes::one", skip_serializing_if = "AxisSizes::is_one")]
+    pub stride: AxisSizes,
     /// Zeros around the image. Default 0.
     #[serde(default, skip_serializing_if = "Padding::is_none")]
     pub padding: Padding,
     /// From tap to tap. Default 1.
-    #[serde(default = "Extents::one", skip_serializing_if = "Extents::is_one")]
-    pub dilation: Extents,
+    #[serde(default = "AxisSizes::one", skip_serializing_if = "AxisSizes::is_one")]
+    pub dilation: AxisSizes,
     /// Parts of channels and filters that have to do with each other alone. Default 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub groups: usize,
@@ -98,10 +98,10 @@ pub struct Conv2dSpec {
 #[serde(deny_unknown_fields)]
 pub struct MaxPoolSpec {
     /// Pixels of a window, down and along.
-    pub kernel: Extents,
+    pub kernel: AxisSizes,
     /// From window to window. Default the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stride: Option<Extents>,
+    pub stride: Option<AxisSizes>,
     /// Places around the image, which never win. Default 0.
     #[serde(default, skip_serializing_if = "Padding::is_none")]
     pub padding: Padding,
@@ -112,10 +112,10 @@ pub struct MaxPoolSpec {
 #[serde(deny_unknown_fields)]
 pub struct AvgPoolSpec {
     /// Pixels of a window, down and along.
-    pub kernel: Extents,
+    pub kernel: AxisSizes,
     /// From window to window. Default the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stride: Option<Extents>,
+    pub stride: Option<AxisSizes>,
     /// Zeros around the image. Default 0.
     #[serde(default, skip_serializing_if = "Padding::is_none")]
     pub padding: Padding,
@@ -159,9 +159,9 @@ const fn is_false(value: &bool) -> bool {
 /// Two extents, down and along: `3`, or `[3, 5]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "NumberOrNumbers")]
-pub struct Extents(pub [usize; 2]);
+pub struct AxisSizes(pub [usize; 2]);
 
-impl Extents {
+impl AxisSizes {
     const fn one() -> Self {
         Self([1; 2])
     }
@@ -226,7 +226,7 @@ impl<'de> Visitor<'de> for NumberVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for Extents {
+impl<'de> Deserialize<'de> for AxisSizes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "a whole number or two, down and along";
         match deserializer.deserialize_any(NumberVisitor(EXPECTED))?[..] {
@@ -250,7 +250,7 @@ impl<'de> Deserialize<'de> for Padding {
     }
 }
 
-impl Serialize for Extents {
+impl Serialize for AxisSizes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             [down, along] if down == along => down.serialize(serializer),

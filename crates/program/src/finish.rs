@@ -15,8 +15,8 @@ pub(crate) use gate::{Ceiling, Gate, pass_all};
 
 use systoliq_fxp::scale::{Range as ValueRange, ends};
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, Converter, Curve, Exact, Format, History, Multiplier,
-    Raw, Scale, Tensor, TensorPart,
+    ActivationCurve, Along, Conversion, ConversionStatistics, Converter, Exact, Format, History,
+    Multiplier, Raw, Scale, Tensor, TensorPart,
 };
 
 use crate::command::Program;
@@ -49,7 +49,7 @@ pub enum Edge {
         most: i64,
     },
     /// Values become what a curve makes of them.
-    Curve(Curve),
+    Curve(ActivationCurve),
     /// Values become 0 where the named tensor is not positive.
     Positive(TensorId),
     /// Values become 0 where the named tensor is not positive, or not below the code that a number of
@@ -65,7 +65,7 @@ pub enum Edge {
         /// The tensor.
         of: TensorId,
         /// The curve.
-        curve: Curve,
+        curve: ActivationCurve,
     },
 }
 
@@ -194,21 +194,21 @@ pub struct Exit {
     /// Fraction bits of results before gates.
     pub(crate) frac: i32,
     /// The smallest and the largest value so far.
-    pub(crate) seen: Seen,
+    pub(crate) seen: SeenEnds,
     /// How many results have left.
     pub(crate) left: usize,
 }
 
 /// The smallest and the largest value that a scale has seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct SeenEnds {
     /// Of those that kept their type.
     ends: Option<(i64, i64)>,
     /// Of the others.
     range: Option<ValueRange>,
 }
 
-impl Seen {
+impl SeenEnds {
     /// Both together.
     fn and(self, other: Self) -> Self {
         Self { ends: union(self.ends, other.ends), range: joined(self.range, other.range) }
@@ -284,7 +284,7 @@ impl Exit {
         let run = |(work, into): (P, TensorPart<'_>)| {
             let (left, end) = (into.places().start, into.places().end);
             let converter = Converter::new(*conversion);
-            let seen = Seen::default();
+            let seen = SeenEnds::default();
             let mut part = ExitPart { gates, frac, converter, looks, into, left, seen };
             let counted = run(work, &mut part);
             assert_eq!(part.left, end, "results of a part that have left");
@@ -391,7 +391,7 @@ pub struct ExitPart<'e> {
     /// Before which place all have left.
     left: usize,
     /// The smallest and the largest value so far.
-    seen: Seen,
+    seen: SeenEnds,
 }
 
 impl ExitPart<'_> {

@@ -25,7 +25,7 @@ pub use pool::{Pool, PoolKind};
 pub use product::Product;
 pub use reduce::Reduce;
 pub use select::Select;
-pub use spread::{Spread, SpreadKind};
+pub use spread::{PoolSpread, SpreadKind};
 pub use update::{Gathering, Update, UpdateOutput};
 
 /// What a command does.
@@ -42,7 +42,7 @@ pub enum Operation {
     /// The largest or the mean of windows, on the vector unit.
     Pool(Pool),
     /// The gradient of these, on the vector unit.
-    Spread(Spread),
+    Spread(PoolSpread),
     /// The loss, and its gradient with respect to the outputs.
     Loss(BatchLoss),
     /// A step of weights or of a bias against their gradient.

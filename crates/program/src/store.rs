@@ -11,14 +11,14 @@ use smallvec::smallvec;
 use systoliq_fxp::scale::Range;
 use systoliq_fxp::squared_error::loss_sum;
 use systoliq_fxp::{
-    Along, Conversion, ConversionStatistics, Curve, ExactSum, Format, History, Multiplier, Softmax,
-    SoftmaxUnit, Tensor,
+    ActivationCurve, Along, Conversion, ConversionStatistics, ExactSum, Format, History,
+    Multiplier, Softmax, SoftmaxUnit, Tensor,
 };
 use systoliq_nn::{Answers, Batch};
 
 use crate::command::{CommandId, Program};
 use crate::engine::{Engine, Multiply, Outcome, Written};
-use crate::finish::{Ceiling, Copies, Edge, Exit, Factor, Finish, Gate, Gates, Seen, room};
+use crate::finish::{Ceiling, Copies, Edge, Exit, Factor, Finish, Gate, Gates, SeenEnds, room};
 use crate::operation::Product;
 use crate::tensor::{OperandRef, Rows, TensorId};
 use crate::workers::Workers;
@@ -347,7 +347,7 @@ impl Store {
                 Gate::Clip(ceiling)
             }
             Edge::Curve(curve) => {
-                frac = Curve::FRAC;
+                frac = ActivationCurve::FRAC;
                 Gate::Curve(curve)
             }
             Edge::Positive(tensor) => Gate::Positive(read(tensor)),
@@ -398,7 +398,7 @@ impl Store {
             copies,
             statistics: ConversionStatistics::default(),
             frac,
-            seen: Seen::default(),
+            seen: SeenEnds::default(),
             left: 0,
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2};
 use ndarray_npy::WriteNpyExt;
 use serde_json::{Value, json};
-use systoliq_fxp::{Accumulator, Along, Curve, Multiplier, Tensor, with_codes};
+use systoliq_fxp::{Accumulator, ActivationCurve, Along, Multiplier, Tensor, with_codes};
 use systoliq_nn::Batch;
 use systoliq_program::finish::CLIP_FRAC;
 use systoliq_program::operation::{PoolKind, SpreadKind, UpdateOutput};
@@ -343,8 +343,10 @@ fn put_edges(entry: &mut Value, edges: &[Edge], file: impl Fn(TensorId) -> Optio
         [Edge::Positive(mask)] => ("mask", Some(file(mask)), None),
         [Edge::Between { of, most }] => ("mask_between", Some(file(of)), Some(most)),
         [Edge::Curve(curve)] => (curve.name(), None, None),
-        [Edge::Slope { of, curve: Curve::Sigmoid }] => ("sigmoid_slope", Some(file(of)), None),
-        [Edge::Slope { of, curve: Curve::Tanh }] => ("tanh_slope", Some(file(of)), None),
+        [Edge::Slope { of, curve: ActivationCurve::Sigmoid }] => {
+            ("sigmoid_slope", Some(file(of)), None)
+        }
+        [Edge::Slope { of, curve: ActivationCurve::Tanh }] => ("tanh_slope", Some(file(of)), None),
         _ => panic!("edges that no value has: {edges:?}"),
     };
     entry["edge"] = json!(edge);

@@ -234,6 +234,6 @@ impl Prepared {
     pub fn load(&self, seed: u64, open: &mut Open<'_>) -> Result<DataSet, Error> {
         let data = self.experiment.dataset.load(seed, open)?;
         data.check(&self.graph, &self.experiment.training)?;
-        Ok(data)
+        Ok(data.arranged(&self.experiment.network.input))
     }
 }

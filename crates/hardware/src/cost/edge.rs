@@ -107,10 +107,10 @@ impl Bill<'_, '_, '_> {
 
     /// Two entries of a table, and the low bits of what enters times their difference.
     fn curve(&mut self, count: u64) {
-        let (unit, bits) = (Component::Activation, Curve::ENTRY_BITS);
+        let (unit, bits) = (Component::Activation, ActivationCurve::ENTRY_BITS);
         self.event(unit, Event::TableRead { bits }, 2 * count);
         self.add(unit, bits, 2 * count);
-        self.multiply(unit, bits, Curve::LOW_BITS, count);
+        self.multiply(unit, bits, ActivationCurve::LOW_BITS, count);
     }
 
     /// A difference from 1 and a product make the slope, another product takes results of `bits` bits there.

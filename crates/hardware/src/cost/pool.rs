@@ -1,6 +1,6 @@
 //! What pooling and its gradient take.
 
-use systoliq_program::operation::{Pool, PoolKind, Spread, SpreadKind};
+use systoliq_program::operation::{Pool, PoolKind, PoolSpread, SpreadKind};
 use systoliq_program::view::Windows;
 
 use super::*;
@@ -52,7 +52,11 @@ impl Bill<'_, '_, '_> {
 
     /// The gradient of pooling, of an image of so many rows and columns: passes, the width of a result
     /// before it is converted, and how many there are.
-    pub(super) fn spread(&mut self, spread: &Spread, (rows, cols): (u64, u64)) -> (u64, u32, u64) {
+    pub(super) fn spread(
+        &mut self,
+        spread: &PoolSpread,
+        (rows, cols): (u64, u64),
+    ) -> (u64, u32, u64) {
         let Windows { down, along } = spread.windows;
         let over = |axis: systoliq_program::view::Sliding| axis.taps.div_ceil(axis.step);
         let sum = self.costs.bits(spread.gradient) + carries(over(down) * over(along));

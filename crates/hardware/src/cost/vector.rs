@@ -1,7 +1,7 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
-use systoliq_program::operation::{PoolKind, Spread, SpreadKind, UpdateOutput};
+use systoliq_program::operation::{PoolKind, PoolSpread, SpreadKind, UpdateOutput};
 use systoliq_program::{Edge, Operation, TensorId, What, WriteId};
 
 use super::edge::masks;
@@ -59,7 +59,7 @@ fn edges_of(operation: &Operation) -> &[Edge] {
 /// of the windows of an image.
 fn own_elements(operation: &Operation, tensor: TensorId, (rows, cols): (u64, u64)) -> u64 {
     match operation {
-        Operation::Spread(Spread { gradient, kind, windows, .. }) => {
+        Operation::Spread(PoolSpread { gradient, kind, windows, .. }) => {
             let winners = match kind {
                 SpreadKind::Winner(winners) => Some(*winners),
                 SpreadKind::Share { .. } => None,

@@ -121,3 +121,17 @@ fn batches_go_through_a_part_in_order_and_the_last_may_be_short() {
     let first = data.test.batches(32).next().unwrap();
     assert_eq!(first, data.test.batch(&(0..32).collect::<Vec<_>>()));
 }
+
+#[test]
+fn images_of_several_channels_are_read_with_their_channels_last() {
+    let load = || load(r#"{"kind": "digits"}"#).unwrap();
+    let (plain, arranged) = (load(), load().arranged(&[4, 8, 2]));
+    let [before, after] = [&plain.test, &arranged.test].map(|part| part.inputs(&[5, 0]));
+    for ((sample, at), value) in after.indexed_iter() {
+        let (place, channel) = (at / 4, at % 4);
+        assert_eq!(*value, before[(sample, channel * 16 + place)]);
+    }
+    for input in [&[64][..], &[8, 8], &[1, 8, 8]] {
+        assert_eq!(load().arranged(input), plain);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Graph, Shape, ValueId};
 use crate::Error;
 use crate::layer::{
-    AvgPoolSpec, Conv2dSpec, Extents, LayerSpec, MaxPoolSpec, OperatorSpec, Padding,
+    AvgPoolSpec, AxisSizes, Conv2dSpec, LayerSpec, MaxPoolSpec, OperatorSpec, Padding,
 };
 use crate::operator::{
     AvgPool, ClippedRelu, Conv2d, Dense, EdgeFunction, MaxPool, Operator, Squash, Window,
@@ -243,11 +243,11 @@ impl Builder {
         at: usize,
         key: &str,
         read: ValueId,
-        (kernel, stride, padding): (&Extents, &Option<Extents>, &Padding),
+        (kernel, stride, padding): (&AxisSizes, &Option<AxisSizes>, &Padding),
     ) -> Result<(Window, usize), Error> {
         let (height, width, channels) = self.image(at, key, read)?;
         let path = |setting: &str| format!("network.layers[{at}].{key}.{setting}");
-        let sizes = [*kernel, stride.unwrap_or(*kernel), Extents([1; 2])];
+        let sizes = [*kernel, stride.unwrap_or(*kernel), AxisSizes([1; 2])];
         let window = window(&path, [height, width], sizes, *padding)?;
         for (axis, name) in [(window.down, "down"), (window.along, "along")] {
             if let Some(empty) = axis.empty_position() {
@@ -275,10 +275,11 @@ fn counted(count: usize) -> String {
 fn window(
     path: &dyn Fn(&str) -> String,
     extents: [usize; 2],
-    [kernel, stride, dilation]: [Extents; 3],
+    [kernel, stride, dilation]: [AxisSizes; 3],
     Padding([top, left, bottom, right]): Padding,
 ) -> Result<Window, Error> {
-    for (setting, Extents(both)) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)]
+    for (setting, AxisSizes(both)) in
+        [("kernel", kernel), ("stride", stride), ("dilation", dilation)]
     {
         for size in both {
             Error::check_count(&path(setting), size, 1, WINDOW_MAX)?;

@@ -29,41 +29,47 @@ impl MaxPool {
         pooled_shape(&self.window, self.channels, reads)
     }
 
-    /// Does something with each row and column of the results, and the row of the element that wins.
-    fn each_winner<F: Real>(&self, x: &Array2<F>, mut with: impl FnMut([usize; 2], usize)) {
-        let (count, pixels) = (self.window.count(), self.window.pixels());
-        for row in 0..x.nrows() / pixels * count {
-            let first = row / count * pixels;
-            for channel in 0..self.channels {
-                let mut winner: Option<usize> = None;
-                self.window.each_met(row % count, |_, pixel| {
-                    let at = first + pixel;
-                    let wins = winner.is_none_or(|best| {
-                        let (best, value) = (x[(best, channel)], x[(at, channel)]);
-                        value > best || (value.is_nan() && !best.is_nan())
-                    });
-                    winner = if wins { Some(at) } else { winner };
-                });
-                with([row, channel], winner.expect("a window with a pixel"));
-            }
+    /// The rows of the elements that win, of each result.
+    fn winners<F: Real>(&self, x: &Array2<F>) -> Vec<u32> {
+        let (count, pixels, channels) = (self.window.count(), self.window.pixels(), self.channels);
+        let rows = x.nrows() / pixels * count;
+        let values = x.as_slice().expect("values in order");
+        let mut winners = vec![0; rows * channels];
+        let mut best = vec![F::zero(); channels];
+        for (row, winners) in winners.chunks_exact_mut(channels).enumerate() {
+            let mut is_first = true;
+            self.window.each_met(row % count, |_, pixel| {
+                let at = row / count * pixels + pixel;
+                let elements = &values[at * channels..(at + 1) * channels];
+                for ((best, winner), &value) in best.iter_mut().zip(&mut *winners).zip(elements) {
+                    let wins = is_first || value > *best || (value.is_nan() && !best.is_nan());
+                    *winner = if wins { at as u32 } else { *winner };
+                    *best = if wins { value } else { *best };
+                }
+                is_first = false;
+            });
+            assert!(!is_first, "a window with a pixel");
         }
+        winners
     }
 
     pub(super) fn forward<F: Real>(&self, x: &Array2<F>) -> Array2<F> {
-        let samples = x.nrows() / self.window.pixels();
-        let mut made = Array2::zeros((samples * self.window.count(), self.channels));
-        self.each_winner(x, |[row, channel], winner| {
-            made[(row, channel)] = x[(winner, channel)];
-        });
-        made
+        let winners = self.winners(x);
+        let values = x.as_slice().expect("values in order");
+        let column = |at: usize| at % self.channels;
+        let made = winners.iter().enumerate();
+        let made = made.map(|(at, &row)| values[row as usize * self.channels + column(at)]);
+        let rows = winners.len() / self.channels;
+        Array2::from_shape_vec((rows, self.channels), made.collect()).expect("as many values")
     }
 
     /// Each gradient goes to the winner of its window.
     pub(super) fn input_gradient<F: Real>(&self, x: &Array2<F>, dy: &Array2<F>) -> Array2<F> {
         let mut dx = Array2::zeros(x.dim());
-        self.each_winner(x, |[row, channel], winner| {
-            dx[(winner, channel)] += dy[(row, channel)];
-        });
+        let into = dx.as_slice_mut().expect("values in order");
+        for ((at, &row), &dy) in self.winners(x).iter().enumerate().zip(dy) {
+            into[row as usize * self.channels + at % self.channels] += dy;
+        }
         dx
     }
 }

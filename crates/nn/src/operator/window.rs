@@ -128,6 +128,7 @@ impl Window {
 
     /// Does something with each tap and pixel of one image that the window at a place meets, in their
     /// order; places are counted row by row.
+    #[inline]
     pub(crate) fn each_met(&self, place: usize, mut with: impl FnMut(usize, usize)) {
         let [_, along] = self.positions();
         let (oy, ox) = (place / along, place % along);

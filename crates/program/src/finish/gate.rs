@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use systoliq_fxp::vectors::{VectorWork, with_widest_vectors};
-use systoliq_fxp::{Curve, Exact, Lane, Raw, Rounding, Tensor, shift_right_round, with_codes};
+use systoliq_fxp::{
+    ActivationCurve, Exact, Lane, Raw, Rounding, Tensor, shift_right_round, with_codes,
+};
 
 use super::CLIP_FRAC;
 
@@ -12,10 +14,10 @@ use super::CLIP_FRAC;
 pub(crate) enum Gate {
     Relu,
     Clip(Ceiling),
-    Curve(Curve),
+    Curve(ActivationCurve),
     Positive(Arc<Tensor>),
     Between { of: Arc<Tensor>, most: i64 },
-    Slope { of: Arc<Tensor>, curve: Curve },
+    Slope { of: Arc<Tensor>, curve: ActivationCurve },
 }
 
 /// What values are clipped at, and the fraction bits that both have then.

@@ -1,6 +1,6 @@
 //! The functions in the edge of a value: in the forward pass, and as masks in the backward pass.
 
-use systoliq_fxp::Curve;
+use systoliq_fxp::ActivationCurve;
 use systoliq_nn::operator::Squash;
 use systoliq_nn::{EdgeFunction, Graph, ValueId};
 
@@ -30,9 +30,9 @@ pub(super) fn backward(graph: &Graph, value: ValueId, tensor: TensorId) -> Vec<E
     graph.edge(value).into_iter().rev().map(mask).collect()
 }
 
-fn curve(squash: Squash) -> Curve {
+fn curve(squash: Squash) -> ActivationCurve {
     match squash {
-        Squash::Sigmoid => Curve::Sigmoid,
-        Squash::Tanh => Curve::Tanh,
+        Squash::Sigmoid => ActivationCurve::Sigmoid,
+        Squash::Tanh => ActivationCurve::Tanh,
     }
 }

@@ -6,7 +6,7 @@ use systoliq_nn::{Operator, ValueId};
 
 use super::{Declared, Lowering, edge, of_batch};
 use crate::command::{CommandId, Pass};
-use crate::operation::{Operation, Pool, PoolKind, Spread, SpreadKind};
+use crate::operation::{Operation, Pool, PoolKind, PoolSpread, SpreadKind};
 use crate::plan::TensorPlan;
 use crate::role::Role;
 use crate::tensor::TensorDecl;
@@ -61,7 +61,7 @@ impl Lowering<'_> {
             _ => SpreadKind::Winner(self.winners[&value]),
         };
         let finish = self.made_by_reader(read, entry);
-        let spread = Spread {
+        let spread = PoolSpread {
             gradient: self.gradients[&value],
             windows: self.windows(value),
             kind,

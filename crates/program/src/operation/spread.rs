@@ -17,7 +17,7 @@ use crate::view::Windows;
 
 /// The gradient of what windows make, as that of the image under them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spread {
+pub struct PoolSpread {
     /// The gradient of what the windows make, channels last.
     pub gradient: TensorId,
     /// Windows without spread, whose taps are neighbours.
@@ -42,7 +42,7 @@ pub enum SpreadKind {
     },
 }
 
-impl Spread {
+impl PoolSpread {
     /// Whether codes move, so that nothing is converted: windows do not overlap, each has a winner, and
     /// masks only select.
     pub fn moves(&self) -> bool {
@@ -103,7 +103,7 @@ enum Giving<'s> {
     Shares(MeanFactors),
 }
 
-impl ExactSource for Spread {
+impl ExactSource for PoolSpread {
     type Values<'s> = SpreadValues<'s>;
 
     fn values<'s>(&'s self, store: &'s Store) -> SpreadValues<'s> {
