@@ -54,7 +54,7 @@ pub(crate) fn keys_and_types() -> Vec<Case> {
         Case::edit(
             "/network/layers/0",
             json!({"conv": {}}),
-            &["network.layers[0].conv: unknown variant `conv`, expected one of `dense`, `relu`, `clipped_relu`"],
+            &["network.layers[0].conv: unknown field `conv`, expected one of `dense`, `conv2d`, `max_pool`"],
         ),
         Case::edit(
             "/network/layers/0",
@@ -127,13 +127,30 @@ pub(crate) fn values() -> Vec<Case> {
         ),
         Case::edit(
             "/network/layers/0",
-            json!("relu"),
-            &["network.layers[0] is a relu after the input, relu must follow a dense layer"],
+            json!({ "conv2d": { "filters": 2, "kernel": 3 } }),
+            &[
+                "network.input: 1 extents, and network.layers[0] is conv2d, expected [height, width]",
+            ],
         ),
         Case::edit(
             "/network/layers/2",
-            json!("relu"),
-            &["network.layers[2] is a relu after a relu"],
+            json!({ "add": {}, "reads": ["x", "-"] }),
+            &["network.layers[2].add: the input makes [64], network.layers[1] (relu) makes ["],
+        ),
+        Case::edit(
+            "/network/layers/2",
+            json!({ "add": {}, "reads": ["-", "skip"] }),
+            &["network.layers[2].reads[1]: \"skip\" is no entry above, expected \"-\", \"x\""],
+        ),
+        Case::edit(
+            "/network/layers/2",
+            json!({ "dense": { "units": 10 }, "name": "x" }),
+            &["network.layers[2].name: \"x\", expected a letter"],
+        ),
+        Case::edit(
+            "/network/layers/2",
+            json!({ "dense": { "units": 10 }, "reads": ["x"] }),
+            &["nobody reads network.layers[1] (relu), expected an entry that reads it"],
         ),
         Case::edit(
             "/network/layers/1",

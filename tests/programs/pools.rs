@@ -1,6 +1,5 @@
 //! Pooling and its gradient against plain loops over windows, by definition.
 
-use num_bigint::BigInt;
 use systoliq_fxp::{ActivationCurve, Conversion, Format, Multiplier, Overflow, Rounding, Scale};
 use systoliq_keyed_random::Key;
 use systoliq_program::operation::{Pool, PoolKind, PoolSpread, Select, SpreadKind};
@@ -31,7 +30,8 @@ fn axis(draws: &mut Draws) -> Sliding {
 }
 
 fn plan(draws: &mut Draws, signed: bool) -> TensorPlan {
-    let bits = 2 + draws.below(if draws.below(5) == 0 { 31 } else { 9 }) as u32;
+    let most = if draws.below(5) == 0 { 31 } else { 9 };
+    let bits = 2 + draws.below(most) as u32;
     TensorPlan {
         format: Format::new(bits, draws.below(9) as i32, signed).unwrap(),
         scale: draws.of(&[Scale::Static, Scale::Dynamic, Scale::History { window: 2 }]),
@@ -91,7 +91,10 @@ fn case(draws: &mut Draws) -> Case {
     let mut program = Program::over(tensors, X, Y);
     let edge = |draws: &mut Draws, of| match draws.below(4) {
         0 => vec![Edge::Positive(of)],
-        1 => vec![Edge::Slope { of, curve: draws.of(&[Curve::Sigmoid, ActivationCurve::Tanh]) }],
+        1 => vec![Edge::Slope {
+            of,
+            curve: draws.of(&[ActivationCurve::Sigmoid, ActivationCurve::Tanh]),
+        }],
         _ => Vec::new(),
     };
     let forward = draws.of(&[None, Some(Edge::Relu), Some(Edge::Curve(ActivationCurve::Tanh))]);
@@ -117,7 +120,7 @@ fn case(draws: &mut Draws) -> Case {
 }
 
 /// A rational `raw · 2^-frac`.
-type Exact = (BigInt, i32);
+type Exact = (i128, i32);
 
 fn plus((a, a_frac): Exact, (b, b_frac): Exact) -> Exact {
     let frac = a_frac.max(b_frac);
@@ -162,10 +165,10 @@ fn converted(
     let to = store.tensor(id).unwrap().format();
     let passed = values.into_iter().enumerate().map(|(at, (raw, frac))| match edges {
         [] => (raw, frac),
-        [Edge::Relu] => (raw.max(0.into()), frac),
+        [Edge::Relu] => (raw.max(0), frac),
         [Edge::Positive(of)] => match store.tensor(*of).unwrap().to_codes()[at] {
             1.. => (raw, frac),
-            _ => (0.into(), frac),
+            _ => (0, frac),
         },
         [Edge::Curve(curve)] => {
             // No value here is so long.
@@ -174,7 +177,7 @@ fn converted(
         [Edge::Slope { of, curve }] => {
             let of = store.tensor(*of).unwrap();
             let slope = curve.slope(of.to_codes()[at], of.format().frac()).unwrap();
-            (raw * slope, frac + curve.slope_frac(of.format().frac()))
+            (raw * i128::from(slope), frac + curve.slope_frac(of.format().frac()))
         }
         edges => panic!("{edges:?}"),
     });
@@ -188,7 +191,7 @@ fn converted(
             key,
             squares: false,
         };
-        conversion.convert(i128::try_from(raw).unwrap(), at as u64).code
+        conversion.convert(raw, at as u64).code
     };
     passed.enumerate().map(convert).collect()
 }
@@ -241,7 +244,7 @@ fn pools_and_their_gradients_are_those_of_plain_loops() {
         let mean = |image: usize, window: usize, c: usize| {
             let factor = case.mean_factor(&met[window]);
             let sum: i64 = met[window].iter().map(|&(_, pixel)| at(image, pixel, c)).sum();
-            (BigInt::from(sum) * factor.mantissa, x.format().frac() + factor.exponent)
+            (i128::from(sum) * i128::from(factor.mantissa), x.format().frac() + factor.exponent)
         };
         let rows = (0..images).flat_map(|image| (0..met.len()).map(move |at| (image, at)));
         let means = rows.flat_map(|(image, at)| (0..channels).map(move |c| (image, at, c)));
@@ -258,7 +261,7 @@ fn pools_and_their_gradients_are_those_of_plain_loops() {
             let Operation::Spread(spread) = &program.command(program.step[place]).operation else {
                 panic!()
             };
-            let mut sums = vec![(BigInt::from(0), 0); images * pixels * channels];
+            let mut sums = vec![(0_i128, 0); images * pixels * channels];
             for image in 0..images {
                 for (window, met) in met.iter().enumerate() {
                     for (&(tap, pixel), c) in
@@ -272,20 +275,20 @@ fn pools_and_their_gradients_are_those_of_plain_loops() {
                             SpreadKind::Winner(_) => continue,
                             SpreadKind::Share { .. } => {
                                 let factor = case.mean_factor(met);
-                                let raw = BigInt::from(dy[from]) * factor.mantissa;
+                                let raw = i128::from(dy[from]) * i128::from(factor.mantissa);
                                 (raw, gradient_frac + factor.exponent)
                             }
                         };
                         let into = &mut sums[(image * pixels + pixel) * channels + c];
-                        *into = plus(std::mem::take(into), given);
+                        *into = plus(*into, given);
                     }
                 }
             }
-            wide += u64::from(sums.iter().any(|(raw, _)| raw.bits() > 48));
+            wide += u64::from(sums.iter().any(|(raw, _)| raw.unsigned_abs() >> 48 > 0));
             if spread.moves() {
                 moved += 1;
                 assert_eq!(store.tensor(id).unwrap().format().frac(), gradient_frac);
-                let kept = |(at, (raw, _)): (usize, &Exact)| match spread.edges[..] {
+                let kept = |(at, &(raw, _)): (usize, &Exact)| match spread.edges[..] {
                     [Edge::Positive(_)] if codes[at] <= 0 => 0,
                     _ => i64::try_from(raw).unwrap(),
                 };
