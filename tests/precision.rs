@@ -1,9 +1,10 @@
 //! Widths by analysis, against what the integer store does with them.
 
 use crate::shell;
+use std::collections::BTreeMap;
 use std::f64::consts::LN_10;
 
-use crate::support::{data, fashion, prepared};
+use crate::support::{self, data, fashion, prepared};
 use systoliq_engine::Fast;
 use systoliq_fxp::{Accumulator, Adder, Overflow, Rounding, Sum};
 use systoliq_keyed_random::Key;
@@ -13,7 +14,7 @@ use systoliq_run::{EngineKind, Experiment, Prepared, Trainer};
 use systoliq_run::{trainer::Conduct, trainer::Record};
 use systoliq_study::drop::of_values;
 use systoliq_study::precision::measure::quantized;
-use systoliq_study::precision::sums::ProductError;
+use systoliq_study::precision::sums::{ProductError, saturation};
 use systoliq_study::precision::{Allocation, Assignment, DataPart, FloatRun, Study, SumBudget};
 
 /// The largest bound of the mismatch that plans keep below here.
@@ -107,6 +108,38 @@ fn the_plan_for_digits_loses_what_the_document_says_and_no_update_stalls() {
             assert!(overflowed < 1e-3, "{name}: {overflowed}");
         }
     }
+}
+
+/// A float run of one epoch is looked at in every full batch, so that ranges of sums are those of all of it.
+#[test]
+fn sums_of_a_plan_of_a_single_epoch_leave_their_range_no_more_than_theory_says() {
+    let prepared = prepared("digits-mlp", &[("training.epochs", "1")]);
+    let data = data(&prepared, 1);
+    let study = study(&prepared, &data, DataPart::Validation);
+    let planned = with_plan(&prepared, &study);
+    let (mut sums, mut overflowed) = (BTreeMap::new(), BTreeMap::new());
+    for seed in 1..=6 {
+        for (name, tensor) in &train(&planned, &data, seed).tensors {
+            let total = tensor.total();
+            // Sums of the bias are in the accumulator of its weights.
+            let name = name.replace("db", "dw");
+            *sums.entry(name.clone()).or_insert(0) += total.sums;
+            *overflowed.entry(name).or_insert(0) += total.overflowed_sums;
+        }
+    }
+    for (name, sums) in sums.into_iter().filter(|&(_, sums)| sums > 0) {
+        // Ranges are at least 2^2 deviations of the steps in which sums are largest.
+        let most = saturation(2.0) * sums as f64;
+        assert!(overflowed[&name] as f64 <= most, "{name}: {} of {sums}", overflowed[&name]);
+    }
+    // A longer training than the float run leaves them: logits grow on.
+    let longer = support::prepared("digits-mlp", &[]);
+    let record = train(&with_plan(&longer, &study), &data, 1);
+    let logits = record.tensors.iter().find(|(name, _)| *name == "z1").expect("logits");
+    let share = logits.1.total().accumulator_overflow_rate();
+    assert!(share > 10.0 * saturation(2.0), "{share}");
+    let said = format!("{:.1} % of the sums of the logits", 100.0 * share);
+    assert!(include_str!("../docs/precision.md").contains(&said), "docs/precision.md: {said}");
 }
 
 /// The error of sums in registers that drop bits, beside theory: of all three products of the last epoch.

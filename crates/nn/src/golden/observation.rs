@@ -137,8 +137,8 @@ pub struct LayerObservation {
     /// `λ`, the largest singular value of the Jacobian of `dW` with respect to `dZ`, its entries
     /// squared: independent noise of variance `v` in `dZ` is of variance `λ v` at most in `dW`.
     pub noise_gain: f64,
-    /// The largest of the [deviations](LayerOperands::deviations) of its sums in the steps that were looked
-    /// at closely.
+    /// The largest of the [deviations](LayerOperands::deviations) of its sums in the steps whose
+    /// [sums](Observation::see_sums) were seen.
     pub sum_deviations: [f64; 3],
 }
 
@@ -158,8 +158,7 @@ impl Observation {
     }
 
     /// Takes in a step that `golden` is about to take. `λ` is a matter of hundreds of products of
-    /// a matrix and a vector, and sums are as much work as the step, so the caller says which steps are
-    /// looked at closely.
+    /// a matrix and a vector, so the caller says in which steps it is looked at.
     ///
     /// # Panics
     ///
@@ -169,7 +168,7 @@ impl Observation {
         golden: &Golden<F>,
         found: &Gradients<F>,
         training: &Training,
-        closely: bool,
+        noise_gain: bool,
     ) {
         assert_eq!(self.layers.len(), found.parameters.layers.len(), "another network");
         self.see_parameters(golden);
@@ -184,16 +183,23 @@ impl Observation {
             ours.dz.see(&found.gradients[layer.output]);
             ours.dw.see(&gradient.weights);
             gradient.bias.iter().for_each(|db| ours.db.see(db));
-            if closely {
+            if noise_gain {
                 let squares = found.values[layer.reads].mapv(|x| (x.widen() / divisor).powi(2));
                 ours.noise_gain = ours.noise_gain.max(largest_singular_value(&squares));
             }
         }
-        if closely {
-            for (ours, operands) in self.layers.iter_mut().zip(LayerOperands::of(golden, found)) {
-                for (most, deviation) in ours.sum_deviations.iter_mut().zip(operands.deviations()) {
-                    *most = most.max(deviation);
-                }
+    }
+
+    /// Takes in what sums come to in a step that `golden` is about to take, which is as much work as the
+    /// step.
+    ///
+    /// # Panics
+    ///
+    /// If what was `found` is not `golden`'s.
+    pub fn see_sums<F: Real>(&mut self, golden: &Golden<F>, found: &Gradients<F>) {
+        for (ours, operands) in self.layers.iter_mut().zip(LayerOperands::of(golden, found)) {
+            for (most, deviation) in ours.sum_deviations.iter_mut().zip(operands.deviations()) {
+                *most = most.max(deviation);
             }
         }
     }
