@@ -34,6 +34,11 @@ pub(crate) fn energy() -> Vec<Case> {
         profile("/relu/certainty", None, &["p.json:1:", "relu", "missing field `certainty`"]),
         profile("/relu/source", Some(json!(" ")), &["relu: empty source"]),
         profile(
+            "/name",
+            Some(json!("")),
+            &["name: empty, expected what tables and panels are to call"],
+        ),
+        profile(
             "/register/clock/value",
             Some(json!(-1)),
             &["p.json", "register.clock: -1, expected a finite number, at least 0"],
@@ -87,8 +92,14 @@ pub(crate) fn energy() -> Vec<Case> {
         Case::set(
             &["accelerator.update=fused", "precision.weight_gradients.scale=dynamic"],
             &[
-                "accelerator.update: \"fused\", and dw1 has scale \"dynamic\", which waits for more than a tile",
+                "accelerator.update: \"fused\", and dw1 has scale \"dynamic\", which waits for more than a tile: \
+                 expected \"separate\", or precision.weight_gradients with scale \"history\", \"overflow-rate\" or \
+                 \"static\"",
             ],
+        ),
+        Case::set(
+            &["accelerator.update=fused", "precision.layers.0.weight_gradients.scale=dynamic"],
+            &["dw0 has scale \"dynamic\"", "or precision.layers.0.weight_gradients with scale"],
         ),
         Case::set(&["accelerator.update=together"], &["accelerator.update", "separate"]),
         Case::command(

@@ -203,7 +203,7 @@ pub(crate) fn values() -> Vec<Case> {
 /// Formats out of range, settings that contradict each other.
 pub(crate) fn precision() -> Vec<Case> {
     let weights = |settings| ("/precision/weights", settings);
-    let cases: [((&str, Value), &str); 32] = [
+    let cases: [((&str, Value), &str); 36] = [
         (
             ("/precision/gradients", json!({"scale": "overflow-rate", "every_batches": 9})),
             "precision.gradients: the scale \"overflow-rate\" needs \"max_overflow_rate\" and",
@@ -266,6 +266,32 @@ pub(crate) fn precision() -> Vec<Case> {
              at most 15",
         ),
         (
+            ("/precision/layers", json!({"1": {"accumulator": {"bits": 12}}})),
+            "precision.layers.1.accumulator: 12 bits cannot hold one product of",
+        ),
+        (
+            (
+                "/precision",
+                json!({"accumulator": {"bits": 12},
+                       "layers": {"0": {"accumulator": {"rounding": "nearest-even"}}}}),
+            ),
+            "precision.accumulator: 12 bits cannot hold one product of UQ1.7 x Q1.7 in `0.forward.y0`: expected at \
+             least 16",
+        ),
+        (
+            ("/precision/accumulator", json!({"forward": {"bits": 8, "drop": 4}})),
+            "precision.accumulator.forward: 8 bits cannot hold one product of UQ1.7 x Q1.7 in `0.forward.y0`: expected \
+             at least 12, or more dropped",
+        ),
+        (
+            (
+                "/precision",
+                json!({"accumulator": {"bits": 65},
+                       "layers": {"0": {"accumulator": {"chunk": 2}}}}),
+            ),
+            "precision.accumulator: an accumulator of 65 bits: expected 2 to 64",
+        ),
+        (
             ("/precision/accumulator", json!({"weight_gradient": {"drop": 2, "frac": 9}})),
             "precision.accumulator.weight_gradient: \"frac\" is 9 and \"drop\" 2: expected one of them, \
              as each says where the lowest bit stands",
@@ -315,7 +341,7 @@ pub(crate) fn precision() -> Vec<Case> {
                 json!({"weights": {"scale": "block"}, "input": {"scale": "block", "block": 16},
                        "accumulator": {"frac": 20}}),
             ),
-            "precision.accumulator: the product of x and w0 has blocks, of 16 and of 32 elements: \
+            "precision.weights: the product of x and w0 has blocks, of 16 and of 32 elements: \
              expected one size",
         ),
         (

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use finish::{Edge, Exit, Factor, Finish};
 pub use gemm::{GemmShape, GemmTask, Operand, Reading, Reference, Sums};
 pub use operation::{Operation, What, Work};
-pub use plan::{Plan, TensorPlan};
+pub use plan::{AccumulatorPart, Plan, TensorPlan};
 pub use role::Role;
 pub use spec::PrecisionSpec;
 pub use store::{Samples, Snapshot, Step, Store, Verdict};

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::command::{Learning, Pass, Program};
 use crate::finish::Factor;
 use crate::operation::{BatchLoss, Operation};
-use crate::plan::Plan;
+use crate::plan::{AccumulatorPart, Plan};
 use crate::role::Role;
 use crate::tensor::{Rows, TensorDecl, TensorId};
 
@@ -173,23 +173,29 @@ impl<'a> Lowering<'a> {
         let plan = &self.plan.layers[layer];
         let accumulator = plan.accumulator(pass, a.plan.format.bits() + b.plan.format.bits())?;
         let sizes = [a, b].map(|decl| decl.plan.block().map(NonZero::get));
-        let problem = |problem: String| {
+        let problem = |of, problem: String| {
             let (a, b) = (&a.name, &b.name);
             let problem = format!("the product of {a} and {b} has blocks, {problem}");
-            Err(plan.accumulator_problem(pass, problem))
+            Err(plan.accumulator_problem(pass, of, problem))
         };
         match (sizes, accumulator.frac(), accumulator.chunk) {
             ([None, None], ..) => Ok(accumulator),
-            ([Some(a), Some(b)], ..) if a != b => {
-                problem(format!("of {a} and of {b} elements: expected one size"))
-            }
+            ([Some(of_a), Some(of_b)], ..) if of_a != of_b => Err(Error::Role {
+                path: self.plan.path(b.entry, b.role),
+                problem: format!(
+                    "the product of {} and {} has blocks, of {of_a} and of {of_b} elements: expected one size",
+                    a.name, b.name
+                ),
+            }),
             (_, None, _) => problem(
+                AccumulatorPart::Lowest,
                 "each with fraction bits of its own: expected \"frac\", to which their sums are aligned"
                     .into(),
             ),
-            (.., Some(chunk)) => problem(format!(
-                "whose sums are added one by one: expected no \"chunk\", found {chunk}"
-            )),
+            (.., Some(chunk)) => {
+                let found = format!("whose sums are added one by one: expected no \"chunk\", found {chunk}");
+                problem(AccumulatorPart::Chunk, found)
+            }
             _ => Ok(accumulator),
         }
     }

@@ -1,6 +1,6 @@
 //! The precision plan: format, scale, rounding and overflow of every role in every layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZero;
 
@@ -16,6 +16,7 @@ use crate::spec::{PrecisionSpec, ScaleKind, TensorSettings};
 
 mod accumulators;
 
+pub use accumulators::AccumulatorPart;
 use accumulators::LayerAccumulators;
 
 /// How many times the range of weights may double, unless stated.
@@ -125,9 +126,9 @@ impl LayerPlan {
         self.accumulators.accumulator(pass, operand_bits)
     }
 
-    /// What is wrong with the accumulator of a pass, at its path.
-    pub(crate) fn accumulator_problem(&self, pass: Pass, problem: String) -> Error {
-        self.accumulators.problem(pass, problem)
+    /// What is wrong with something of the accumulator of a pass, where that is stated last.
+    pub fn accumulator_problem(&self, pass: Pass, of: AccumulatorPart, problem: String) -> Error {
+        self.accumulators.problem(pass, of, problem)
     }
 }
 
@@ -153,6 +154,8 @@ pub struct Plan {
     pub values: BTreeMap<ValueId, ValuePlan>,
     /// The softmax unit of a classifier.
     pub softmax: SoftmaxFormat,
+    /// Roles whose scale a layer with weights states itself.
+    scaled_apart: BTreeSet<(EntryName, Role)>,
 }
 
 impl Plan {
@@ -190,7 +193,13 @@ impl Plan {
             };
             values.insert(value, plan);
         }
+        let scaled_apart = spec.layers.iter().flat_map(|(&layer, own)| {
+            let states =
+                |role: &Role| (role.rules().stated)(own).is_some_and(|of| states_scale(&of.0));
+            Role::ALL.into_iter().filter(states).map(move |role| (EntryName::Number(layer), role))
+        });
         Ok(Self {
+            scaled_apart: scaled_apart.collect(),
             input,
             targets: of(graph.name_of(graph.output())).role(Role::Targets, true, None)?,
             layers,
@@ -198,6 +207,31 @@ impl Plan {
             softmax,
         })
     }
+
+    /// Where the scale that a role has at an entry is stated: in the override of a layer, or for all.
+    pub fn path(&self, entry: EntryName, role: Role) -> String {
+        match self.scaled_apart.contains(&(entry, role)) {
+            true => format!("precision.layers.{entry}.{role}"),
+            false => format!("precision.{role}"),
+        }
+    }
+}
+
+/// Whether settings say where codes stand.
+fn states_scale(settings: &TensorSettings) -> bool {
+    let TensorSettings {
+        scale, frac, spare, window, max_overflow_rate, every_batches, block, ..
+    } = settings;
+    let whole = [spare, window, every_batches, block];
+    scale.is_some()
+        || frac.is_some()
+        || max_overflow_rate.is_some()
+        || whole.into_iter().any(Option::is_some)
+}
+
+/// Whether settings say how wide codes are.
+fn states_width(settings: &TensorSettings) -> bool {
+    settings.bits.is_some() || settings.signed.is_some()
 }
 
 /// The value whose codes move into this one, if they do.
@@ -370,10 +404,12 @@ impl<'a> Resolver<'a> {
         let RoleRules { defaults, stated: select, .. } = role.rules();
         let special = self.special.and_then(select).map(|written| &written.0);
         let general = select(self.general).map(|written| &written.0);
-        let problem = |problem: String| Error::Role {
-            path: format!("{}{role}", self.path(special.is_some())),
-            problem,
+        // A problem stands where what it is about was stated last.
+        let at = |states: fn(&TensorSettings) -> bool| {
+            let path = format!("{}{role}", self.path(special.is_some_and(states)));
+            move |problem: String| Error::Role { path: path.clone(), problem }
         };
+        let problem = at(states_scale);
         let merged = merge(special, general, defaults.bits);
         let bits = merged.bits.unwrap_or(defaults.bits);
         let kind = merged.scale.unwrap_or(match merged.frac {
@@ -383,8 +419,8 @@ impl<'a> Resolver<'a> {
         // Bits and fraction bits together spell a format, which is signed unless it says otherwise.
         let whole = merged.bits.is_some() && merged.frac.is_some() && kind == ScaleKind::Static;
         let signed = merged.signed.unwrap_or(signed || whole);
-        Format::new(bits, 0, signed).map_err(|error| problem(error.to_string()))?;
-        check_companions(&merged, kind).map_err(problem)?;
+        Format::new(bits, 0, signed).map_err(|error| at(states_width)(error.to_string()))?;
+        check_companions(&merged, kind).map_err(&problem)?;
         if role == Role::Residual
             && (merged.spare.is_some()
                 || merged.scale.is_some_and(|kind| kind != ScaleKind::Static))
@@ -423,7 +459,7 @@ impl<'a> Resolver<'a> {
                 }
                 _ => {
                     let spare = merged.spare.unwrap_or(SPARE_DEFAULT);
-                    let fan_in = self.fan_in().map_err(problem)?;
+                    let fan_in = self.fan_in().map_err(&problem)?;
                     (initial_frac(fan_in, bits, spare), Scale::Static)
                 }
             },
@@ -434,11 +470,12 @@ impl<'a> Resolver<'a> {
             }
             ScaleKind::OverflowRate => {
                 let frac = merged.frac.or(default_frac).unwrap_or(bits as i32 - 1);
-                (frac, overflow_rate(&merged).map_err(problem)?)
+                (frac, overflow_rate(&merged).map_err(&problem)?)
             }
             ScaleKind::Block => (0, Scale::Block { size: merged.block.unwrap_or(BLOCK_DEFAULT) }),
         };
-        let format = Format::new(bits, frac, signed).map_err(|error| problem(error.to_string()))?;
+        let any = |settings: &TensorSettings| states_width(settings) || states_scale(settings);
+        let format = Format::new(bits, frac, signed).map_err(|error| at(any)(error.to_string()))?;
         Ok(TensorPlan {
             format,
             scale,

@@ -67,6 +67,22 @@ pub(crate) struct RoleDefaults {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 12] = [
+        Self::Input,
+        Self::Weights,
+        Self::Master,
+        Self::Bias,
+        Self::Activations,
+        Self::Logits,
+        Self::Targets,
+        Self::Error,
+        Self::Gradients,
+        Self::WeightGradients,
+        Self::Momentum,
+        Self::Residual,
+    ];
+
     /// The table of rules.
     #[rustfmt::skip]
     pub(crate) fn rules(self) -> RoleRules {

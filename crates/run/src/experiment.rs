@@ -8,7 +8,7 @@ use systoliq_fxp::bounds::{Alignment, SumBounds};
 use systoliq_fxp::{Overflow, Scale};
 use systoliq_nn::data::Open;
 use systoliq_nn::{DataSet, DataSpec, Graph, Loss, Network, Training};
-use systoliq_program::{Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
+use systoliq_program::{AccumulatorPart, Plan, PrecisionSpec, Program, TensorDecl, TensorPlan};
 
 use crate::Error;
 use systoliq_energy::Profile;
@@ -106,9 +106,14 @@ impl Prepared {
             let needed =
                 SumBounds::of_products(ends(a), ends(b), 1, alignment).bits(Overflow::Wrap);
             if needed > accumulator.bits() {
-                let enough = match needed {
-                    ..=64 => format!("at least {needed}, or fewer fraction bits"),
-                    _ => "fewer fraction bits".to_owned(),
+                let lowest = match accumulator.dropped() {
+                    None => "fewer fraction bits",
+                    Some(_) => "more dropped",
+                };
+                let enough = match (needed, accumulator.dropped()) {
+                    (..=64, Some(0)) => format!("at least {needed}"),
+                    (..=64, _) => format!("at least {needed}, or {lowest}"),
+                    _ => lowest.to_owned(),
                 };
                 let problem = format!(
                     "{} bits cannot hold one product of {} x {} in `{}`: expected {enough}",
@@ -117,7 +122,9 @@ impl Prepared {
                     b.format,
                     write.name
                 );
-                return Err(Error::at("precision.accumulator", problem));
+                let layer = command.entry.number().expect("a product of a layer with weights");
+                let (plan, range) = (&self.plan.layers[layer], AccumulatorPart::Range);
+                return Err(plan.accumulator_problem(command.pass, range, problem).into());
             }
         }
         Ok(())
@@ -160,9 +167,10 @@ impl Prepared {
                 Scale::Block { .. } => "block",
                 _ => continue,
             };
+            let path = self.plan.path(decl.entry, decl.role);
             let problem = format!(
                 "\"fused\", and {} has scale \"{scale}\", which waits for more than a tile: expected \
-                 \"separate\", or precision.weight_gradients with scale \"history\" or \"static\"",
+                 \"separate\", or {path} with scale \"history\", \"overflow-rate\" or \"static\"",
                 decl.name
             );
             return Err(Error::at("accelerator.update", problem));

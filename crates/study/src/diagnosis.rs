@@ -5,7 +5,7 @@
 //!
 //! | cause | severity |
 //! | --- | --- |
-//! | `coarse_sums` | the noise of the sums of a matrix product whose accumulator states its fraction bits: that of its output in the teacher-forced probes, beyond that of its operands and of its conversion |
+//! | `coarse_sums` | the noise of the sums of a matrix product whose accumulator states its fraction bits or drops low bits: that of its output in the teacher-forced probes, beyond that of its operands and of its conversion |
 //! | `accumulator_overflow` | the share of sums that overflowed, 16 times where they wrap: a sum that wraps is off by the whole range, some four times a typical one |
 //! | `range`, `resolution` | the noise of the tensor's conversions: over the steps of the run of which it is kept, or over the teacher-forced probes, whichever is larger. Of masters, biases and weights in a probe, that of golden's parameters as they are converted. It is a matter of range where elements left it and golden's exceed it, or where golden has negative ones and the format no sign, else of resolution |
 //! | `stalled_updates` | the share of updates lost, where rounding is not stochastic: stochastic rounding loses none in the mean |

@@ -29,7 +29,7 @@ impl Lowering<'_> {
         match decls.into_iter().find(|decl| decl.plan.block().is_some()) {
             None => Ok(()),
             Some(decl) => Err(Error::Role {
-                path: format!("precision.{}", decl.role),
+                path: self.plan.path(decl.entry, decl.role),
                 problem: format!(
                     "scale \"block\": {} is summed or masked by itself, and only products know \
                      blocks: expected another scale",

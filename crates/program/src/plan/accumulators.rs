@@ -9,6 +9,31 @@ use crate::Error;
 use crate::command::Pass;
 use crate::spec::{AccumulatorSettings, PrecisionSpec};
 
+/// What of an accumulator a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccumulatorPart {
+    /// Its width.
+    Bits,
+    /// Where its lowest bit stands.
+    Lowest,
+    /// Both.
+    Range,
+    /// How many products it sums apart.
+    Chunk,
+}
+
+impl AccumulatorPart {
+    fn is_stated(self, settings: &AccumulatorSettings) -> bool {
+        let AccumulatorSettings { bits, frac, drop, chunk, .. } = settings;
+        match self {
+            Self::Bits => bits.is_some(),
+            Self::Lowest => frac.is_some() || drop.is_some(),
+            Self::Range => bits.is_some() || frac.is_some() || drop.is_some(),
+            Self::Chunk => chunk.is_some(),
+        }
+    }
+}
+
 /// What is stated of a layer's accumulators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LayerAccumulators {
@@ -19,8 +44,8 @@ pub(super) struct LayerAccumulators {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatedAccumulator {
     settings: AccumulatorSettings,
-    /// Of the most special that states anything.
-    path: String,
+    /// What is stated where, the most special first.
+    stated: Vec<(AccumulatorSettings, String)>,
 }
 
 impl LayerAccumulators {
@@ -62,30 +87,38 @@ impl LayerAccumulators {
             stated.rounding.unwrap_or(Rounding::Floor),
             stated.overflow.unwrap_or(Overflow::Wrap),
         );
-        let problem = |problem| self.problem(pass, problem);
+        let problem = |of, problem| self.problem(pass, of, problem);
+        let part = |error: &systoliq_fxp::Error| match error {
+            systoliq_fxp::Error::AccumulatorBits { .. } => AccumulatorPart::Bits,
+            _ => AccumulatorPart::Lowest,
+        };
         let accumulator = accumulator
-            .map_err(|error| problem(error.to_string()))?
+            .map_err(|error| problem(part(&error), error.to_string()))?
             .limited_at(stated.overflow_at.unwrap_or_default());
         let accumulator = match stated.drop {
             None => accumulator,
             Some(drop) if drop < operand_bits => accumulator.dropping(drop),
             Some(drop) => {
-                return Err(problem(format!(
-                    "{drop} of the {operand_bits} bits of a product dropped: expected at most {}",
-                    operand_bits.saturating_sub(1)
-                )));
+                let most = operand_bits.saturating_sub(1);
+                let dropped = format!(
+                    "{drop} of the {operand_bits} bits of a product dropped: expected at most {most}"
+                );
+                return Err(problem(AccumulatorPart::Lowest, dropped));
             }
         };
         match stated.chunk.map(NonZero::new) {
             None => Ok(accumulator),
             Some(Some(chunk)) => Ok(accumulator.in_chunks(chunk)),
-            Some(None) => Err(problem("a chunk of 0 products: expected at least 1".into())),
+            Some(None) => {
+                let problem_of_chunk = "a chunk of 0 products: expected at least 1".to_owned();
+                Err(problem(AccumulatorPart::Chunk, problem_of_chunk))
+            }
         }
     }
 
-    /// What is wrong with the accumulator of a product, at its path.
-    pub(super) fn problem(&self, pass: Pass, problem: String) -> Error {
-        Error::Role { path: self.of(pass).path.clone(), problem }
+    /// What is wrong with something of the accumulator of a product, where that is stated last.
+    pub(super) fn problem(&self, pass: Pass, of: AccumulatorPart, problem: String) -> Error {
+        Error::Role { path: self.of(pass).path(of), problem }
     }
 
     fn of(&self, pass: Pass) -> &StatedAccumulator {
@@ -99,17 +132,21 @@ impl StatedAccumulator {
     fn merged<'s>(
         stated: impl Iterator<Item = (&'s AccumulatorSettings, String, bool)>,
     ) -> Result<Self, Error> {
-        let mut merged = AccumulatorSettings::default();
-        let mut path = None;
+        let mut merged = Self { settings: AccumulatorSettings::default(), stated: Vec::new() };
         for (own, place, of_one) in stated {
             if let Some(problem) = contradiction(own, of_one) {
                 return Err(Error::Role { path: place, problem });
             }
-            merged = over(&merged, own);
-            path.get_or_insert(place);
+            merged.settings = over(&merged.settings, own);
+            merged.stated.push((own.clone(), place));
         }
-        let path = path.unwrap_or_else(|| "precision.accumulator".to_owned());
-        Ok(Self { settings: merged, path })
+        Ok(merged)
+    }
+
+    /// The most special place that states something; that of all accumulators if none does.
+    fn path(&self, of: AccumulatorPart) -> String {
+        let place = self.stated.iter().find(|(settings, _)| of.is_stated(settings));
+        place.map_or("precision.accumulator", |(_, place)| place).to_owned()
     }
 }
 

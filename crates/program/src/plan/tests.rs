@@ -247,3 +247,58 @@ fn settings_that_contradict_each_other_are_refused_at_their_path() {
     let message = plan.layers[0].accumulator(Pass::Forward, 16).unwrap_err().to_string();
     assert_eq!(message, "precision.accumulator: an accumulator of 65 bits: expected 2 to 64");
 }
+
+#[test]
+fn a_problem_is_told_where_its_setting_is_stated_last() {
+    let message = |json: &str| resolve(json).unwrap_err().to_string();
+    for (json, expected) in [
+        (
+            r#"{"weights": {"bits": 40}, "layers": {"0": {"weights": {"rounding": "floor"}}}}"#,
+            "precision.weights: a format of 40 bits",
+        ),
+        (
+            r#"{"weights": {"rounding": "floor"}, "layers": {"0": {"weights": {"bits": 40}}}}"#,
+            "precision.layers.0.weights: a format of 40 bits",
+        ),
+        (
+            r#"{"master": {"scale": "history"}, "layers": {"0": {"master": {"bits": 12}}}}"#,
+            "precision.master: scale \"history\"",
+        ),
+        (
+            r#"{"master": {"bits": 12}, "layers": {"1": {"master": {"scale": "history"}}}}"#,
+            "precision.layers.1.master: scale \"history\"",
+        ),
+    ] {
+        assert!(message(json).starts_with(expected), "{json}: {}", message(json));
+    }
+    let plan = resolve(
+        r#"{"gradients": {"scale": "block"},
+            "layers": {"0": {"gradients": {"bits": 6}}, "1": {"gradients": {"block": 8}}}}"#,
+    );
+    let path =
+        |layer: usize| plan.as_ref().unwrap().path(EntryName::Number(layer), Role::Gradients);
+    assert_eq!([path(0), path(1)], ["precision.gradients", "precision.layers.1.gradients"]);
+}
+
+#[test]
+fn a_problem_of_an_accumulator_is_told_where_that_is_stated_last() {
+    let plan = resolve(
+        r#"{"accumulator": {"bits": 20, "forward": {"drop": 3}},
+            "layers": {"0": {"accumulator": {"rounding": "floor", "weight_gradient": {"chunk": 4}}}}}"#,
+    );
+    let plan = plan.unwrap();
+    let place = |layer: usize, pass: Pass, of: AccumulatorPart| {
+        let error = plan.layers[layer].accumulator_problem(pass, of, "x".to_owned()).to_string();
+        error.trim_end_matches(": x").to_owned()
+    };
+    use AccumulatorPart::{Bits, Chunk, Lowest, Range};
+    for layer in [0, 1] {
+        assert_eq!(place(layer, Pass::Forward, Bits), "precision.accumulator");
+        assert_eq!(place(layer, Pass::Forward, Lowest), "precision.accumulator.forward");
+        assert_eq!(place(layer, Pass::Forward, Range), "precision.accumulator.forward");
+        assert_eq!(place(layer, Pass::WeightGradient, Range), "precision.accumulator");
+    }
+    let chunk = place(0, Pass::WeightGradient, Chunk);
+    assert_eq!(chunk, "precision.layers.0.accumulator.weight_gradient");
+    assert_eq!(place(1, Pass::WeightGradient, Chunk), "precision.accumulator");
+}
