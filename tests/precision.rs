@@ -323,6 +323,71 @@ fn a_plan_is_lowered_class_by_class_until_it_loses_too_much_and_goes_on_from_its
 }
 
 #[test]
+fn a_folder_of_something_else_is_refused_before_anything_is_computed_or_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    std::fs::write(at.join("x.json"), shell::text(&shell::experiment())).expect("a file");
+    std::fs::create_dir_all(at.join("notes")).expect("a folder");
+    std::fs::write(at.join("notes/diary.txt"), "mine").expect("a file");
+    std::fs::create_dir_all(at.join("run")).expect("a folder");
+    std::fs::write(at.join("run/report.json"), "{}").expect("a file");
+    for (of, says) in [
+        ("notes", "notes holds diary.txt, which is of no tightening: expected an empty folder"),
+        ("run", "run holds a run (report.json): expected the folder of a tightening"),
+        ("x.json", "x.json is not a folder; expected one, or a name for one"),
+    ] {
+        let arguments = ["precision", "x.json", "--out", "plan.json", "--tighten", of];
+        let output = shell::systoliq(at, &arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{of}: {said}");
+        assert!(said.contains(says), "{of}: {said}");
+        assert!(!at.join("plan.json").exists(), "{of}: a plan was written");
+    }
+    let names: Vec<_> = std::fs::read_dir(at.join("notes")).expect("a folder").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn a_network_of_one_layer_has_no_sums_of_input_gradients_to_lower_and_refusals_have_reasons() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let mut experiment = shell::experiment();
+    let last = experiment["network"]["layers"].as_array().and_then(|layers| layers.last().cloned());
+    experiment["network"]["layers"] = serde_json::Value::Array(last.into_iter().collect());
+    std::fs::write(at.join("x.json"), shell::text(&experiment)).expect("a file");
+    let arguments = "precision x.json --mismatch 0.2 --sums none --set training.epochs=1 --margin 1 --seeds 1 \
+                     --tighten spare";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let printed = shell::printed(at, &arguments);
+    assert!(printed.contains("of forward products"), "{printed}");
+    assert!(!printed.contains("of input gradients"), "{printed}");
+    let found = std::fs::read_to_string(at.join("spare/tightening.json")).expect("a result");
+    let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+    let spare = found["spare"].as_array().expect("classes");
+    assert_eq!(spare.len(), 9, "{found:#}");
+    let mut refusals = 0;
+    for of in spare {
+        let class = of["class"].as_str().expect("a class").replace("_sums", "");
+        let said = printed.lines().filter(|line| line.starts_with(" refused: "));
+        match of["refused"].as_str() {
+            // Sums that drop nothing hold one product, and not with a bit less.
+            Some(problem) => {
+                assert!(problem.contains("cannot hold one product"), "{of:#}");
+                assert!(problem.starts_with("precision.layers.0.accumulator."), "{of:#}");
+                assert!(of["beyond"].is_null(), "{of:#}");
+                assert!(said.filter(|line| line.contains(problem)).count() >= 1, "{printed}");
+                refusals += 1;
+            }
+            None => assert!(!["accumulators", "forward"].contains(&&class[..]), "{of:#}"),
+        }
+    }
+    let lines = printed.lines().filter(|line| line.starts_with(" refused: ")).count();
+    assert_eq!(lines, refusals, "{printed}");
+    let cells = printed.lines().filter(|line| line.contains("refused  ")).count();
+    assert_eq!(cells, refusals, "{printed}");
+}
+
+#[test]
 fn the_plan_that_the_command_writes_is_one_that_training_takes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join("x.json"), shell::text(&shell::experiment()))

@@ -47,6 +47,31 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
+    /// Refuses a folder in which what is to be computed could not be kept: a file, one of another kind, one
+    /// that is begun unless it is to be resumed, and one that holds anything else. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it is one of these.
+    pub(crate) fn check(path: &Path, kind: &FolderKind, resume: bool) -> Result<(), Error> {
+        let shown = path.display();
+        if path.symlink_metadata().is_err() || is_begun(path, kind, resume)? {
+            return Ok(());
+        }
+        if !path.is_dir() {
+            bail!("{shown} is not a folder; expected one, or a name for one");
+        }
+        // Its own files without a manifest are refused already.
+        let is_foreign = |name: &String| *name != folder::LOCK && partial_of(name).is_none();
+        match folder::names(path)?.into_iter().find(is_foreign) {
+            None => Ok(()),
+            Some(name) => bail!(
+                "{shown} holds {name}, which is of no {}: expected an empty folder, or one that is not there",
+                kind.what
+            ),
+        }
+    }
+
     /// Makes the folder for what `subject` says, or goes on with what it holds; with the lines that
     /// are there.
     ///
@@ -137,13 +162,8 @@ impl Journal for Appended {
     }
 }
 
-/// Whether the folder holds this subject already.
-fn check_manifest(
-    path: &Path,
-    kind: &FolderKind,
-    ours: &Value,
-    resume: bool,
-) -> Result<bool, Error> {
+/// Whether the folder has a manifest, with which it is to be resumed.
+fn is_begun(path: &Path, kind: &FolderKind, resume: bool) -> Result<bool, Error> {
     let shown = path.display();
     let FolderKind { what, manifest, beforehand, results, .. } = *kind;
     folder::check_kind(path, what)?;
@@ -151,19 +171,32 @@ fn check_manifest(
     let alone = [STORE].iter().chain(results).find(|name| there(name));
     let held = [Some(manifest), alone.copied(), beforehand];
     match held.into_iter().flatten().find(|name| there(name)) {
-        None => return Ok(false),
+        None => Ok(false),
         Some(name) if !resume => bail!(
             "{shown} holds the results of a {what} ({name}): --resume goes on with it, or choose \
              another folder"
         ),
-        Some(name) if name == manifest => {}
-        Some(name) if Some(name) == beforehand => return Ok(false),
+        Some(name) if name == manifest => Ok(true),
+        Some(name) if Some(name) == beforehand => Ok(false),
         Some(name) => bail!(
             "cannot resume: {shown} has {name}, but no {manifest}, so that nothing says what it is of: \
              move it, or choose another folder"
         ),
     }
-    let file = path.join(manifest);
+}
+
+/// Whether the folder holds this subject already.
+fn check_manifest(
+    path: &Path,
+    kind: &FolderKind,
+    ours: &Value,
+    resume: bool,
+) -> Result<bool, Error> {
+    if !is_begun(path, kind, resume)? {
+        return Ok(false);
+    }
+    let (shown, what) = (path.display(), kind.what);
+    let file = path.join(kind.manifest);
     let damaged = || format!("cannot resume: {} is damaged", file.display());
     let saved: Map<String, Value> =
         serde_json::from_str(&read_text(&file)?).with_context(damaged)?;

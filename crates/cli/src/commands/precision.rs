@@ -166,6 +166,7 @@ impl PrecisionCommand {
         let refused = |error: systoliq_run::Error| loaded.refuse(error);
         Study::check(&prepared.graph).map_err(refused)?;
         self.out.as_deref().map_or(Ok(()), check_place).map_err(Failure::input)?;
+        self.tighten.check(&loaded)?;
         let data = loaded.data(prepared.experiment.seed)?;
         interrupt::says("nothing is kept; the same command begins anew".to_owned());
         let run = float_run(prepared, &data)?;
@@ -186,13 +187,15 @@ impl PrecisionCommand {
         if self.train {
             report.trained = Some(train(&loaded, &data, &report)?);
         }
+        let opened = self.tighten.open(&loaded, &report)?;
         if let Some(path) = &self.out {
             let plan =
                 serde_json::to_string_pretty(&report.precision).map_err(Failure::run)? + "\n";
             let write = |file: &mut std::fs::File| std::io::Write::write_all(file, plan.as_bytes());
             write_whole(path, write).map_err(Failure::run)?;
         }
-        let tightened = self.tighten.run(&loaded, &study, &report)?;
+        let tightened =
+            opened.map(|opened| self.tighten.run(&loaded, &study, opened)).transpose()?;
         if self.json {
             let found = PrecisionFound { report: &report, tightened: tightened.as_ref() };
             return Ok(serde_json::to_string_pretty(&found).map_err(Failure::run)? + "\n");

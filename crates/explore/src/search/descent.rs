@@ -117,12 +117,12 @@ impl<'b, 'a> Descent<'b, 'a> {
             // Widths that are impossible, as of an accumulator that holds no product, lose all.
             while by[at] > 0 {
                 match self.start.with_bits(&lowered(bits, &[at], by)) {
-                    Some(plan) => {
+                    Ok(plan) => {
                         plans.push(plan);
                         lowering.push(at);
                         break;
                     }
-                    None => by[at] /= 2,
+                    Err(_) => by[at] /= 2,
                 }
             }
         }
@@ -157,7 +157,7 @@ impl<'b, 'a> Descent<'b, 'a> {
         bits: &[u32],
         how: How,
     ) -> Result<Option<ReachedPlan>, Error> {
-        let Some(plan) = self.start.with_bits(bits) else { return Ok(None) };
+        let Ok(plan) = self.start.with_bits(bits) else { return Ok(None) };
         let tried = match how {
             How::Start => self.bench.judge_in_full(&plan)?,
             _ => self.bench.judge(&plan)?,

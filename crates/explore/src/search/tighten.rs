@@ -109,7 +109,8 @@ pub struct TighteningReport {
     pub energy_unit: Option<EnergyUnit>,
     /// The plan as it is.
     pub plan: TriedOffset,
-    /// What each class has to spare; nothing where the plan itself is beyond the budget.
+    /// What each class that the plan has widths of has to spare; nothing where the plan itself is beyond the
+    /// budget.
     pub spare: Vec<SpareBits>,
     /// How many runs it took.
     pub trainings: usize,
@@ -129,6 +130,9 @@ pub struct SpareBits {
     pub within: TriedOffset,
     /// With the next, if there were widths to lower and they are possible: beyond the budget.
     pub beyond: Option<TriedOffset>,
+    /// Why the next are impossible, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A plan, lowered by an offset.
@@ -213,7 +217,7 @@ impl Tightening {
         for class in WidthClass::ALL {
             let (mut bits, mut matters) = (0, false);
             for by in 1..=self.room(class) {
-                let Some(lowered) = self.plan.with_bits(&self.lowered(class, by)) else { break };
+                let Ok(lowered) = self.plan.with_bits(&self.lowered(class, by)) else { break };
                 let found = noise(&lowered)?;
                 matters |= found != plan;
                 if found >= 1.0 || found.is_nan() {
@@ -243,8 +247,9 @@ impl Tightening {
         let mut spare = Vec::new();
         if plan.verdict == PlanVerdict::Within {
             for (class, &free) in WidthClass::ALL.into_iter().zip(&forecast.free) {
-                let (within, beyond) = self.spare(class, &plan, &mut bench)?;
-                spare.push(SpareBits { class, bits: within.bits, free, within, beyond });
+                if self.has_widths(class) {
+                    spare.push(self.spare(class, free, &plan, &mut bench)?);
+                }
             }
         }
         let (trainings, energy_unit) = (bench.trainings(), bench.energy_unit());
@@ -262,23 +267,27 @@ impl Tightening {
         Ok((report, bench.into_asked()))
     }
 
-    /// The most bits within the budget, and with one more what is beyond it.
+    /// The most bits within the budget, and with one more what is beyond it or impossible.
     fn spare(
         &self,
         class: WidthClass,
+        free: Option<u32>,
         plan: &TriedOffset,
         bench: &mut Bench<'_>,
-    ) -> Result<(TriedOffset, Option<TriedOffset>), Error> {
-        let (mut within, mut beyond) = (plan.clone(), None);
+    ) -> Result<SpareBits, Error> {
+        let (mut within, mut beyond, mut refused) = (plan.clone(), None, None);
         // What is known to be too much, tried or impossible.
         let mut too_much = self.room(class) + 1;
         let mut doubling = true;
         while within.bits + 1 < too_much {
             let between = within.bits + (too_much - within.bits) / 2;
             let by = if doubling { (2 * within.bits).max(1).min(too_much - 1) } else { between };
-            let Some(lowered) = self.plan.with_bits(&self.lowered(class, by)) else {
-                (too_much, doubling) = (by, false);
-                continue;
+            let lowered = match self.plan.with_bits(&self.lowered(class, by)) {
+                Ok(lowered) => lowered,
+                Err(problem) => {
+                    (too_much, doubling, refused) = (by, false, Some((by, problem)));
+                    continue;
+                }
             };
             let tried = TriedOffset::new(by, &bench.judge(&lowered)?);
             if tried.verdict == PlanVerdict::Within {
@@ -288,8 +297,15 @@ impl Tightening {
                 beyond = Some(tried);
             }
         }
-        let beyond = beyond.filter(|tried| tried.bits == within.bits + 1);
-        Ok((within, beyond))
+        let bits = within.bits;
+        let beyond = beyond.filter(|tried: &TriedOffset| tried.bits == bits + 1);
+        let refused = refused.filter(|&(by, _)| by == bits + 1).map(|(_, problem)| problem);
+        Ok(SpareBits { class, bits, free, within, beyond, refused })
+    }
+
+    /// Whether any width is of a class.
+    fn has_widths(&self, class: WidthClass) -> bool {
+        (0..self.plan.bits().len()).any(|at| class.has(self.plan.place(at)))
     }
 
     /// The most bits that any width of a class can lose.

@@ -115,7 +115,8 @@ impl Adjustable {
         fewer[at] = fewer[at].checked_sub(1).filter(|&bits| bits >= BITS_MIN)?;
         let plan = |prepared: &Prepared| plan_of(prepared, &self.widths[at].place);
         let stated = plan(prepared).filter(|plan| plan.scale == Scale::Static)?.format;
-        let narrowed = self.lowered(&fewer).and_then(|experiment| Prepared::new(experiment).ok());
+        let narrowed =
+            self.lowered(&fewer).ok().and_then(|experiment| Prepared::new(experiment).ok());
         let range = narrowed.and_then(|narrowed| Some(plan(&narrowed)?.format));
         let kept = range.is_some_and(|format| format.frac() == stated.frac() - 1);
         (!kept).then_some(stated.frac())
@@ -141,16 +142,22 @@ impl Adjustable {
         BITS_MIN.min(self.widths[at].bits)
     }
 
-    /// The experiment with these widths; nothing if they are impossible.
+    /// The experiment with these widths.
+    ///
+    /// # Errors
+    ///
+    /// Why they are impossible, if they are.
     ///
     /// # Panics
     ///
     /// If there are not as many as widths.
-    pub(super) fn with_bits(&self, bits: &[u32]) -> Option<Experiment> {
-        self.lowered(bits).filter(|experiment| Prepared::new(experiment.clone()).is_ok())
+    pub(super) fn with_bits(&self, bits: &[u32]) -> Result<Experiment, String> {
+        let experiment = self.lowered(bits)?;
+        Prepared::new(experiment.clone()).map_err(|error| error.to_string())?;
+        Ok(experiment)
     }
 
-    fn lowered(&self, bits: &[u32]) -> Option<Experiment> {
+    fn lowered(&self, bits: &[u32]) -> Result<Experiment, String> {
         assert_eq!(bits.len(), self.widths.len(), "a number of bits for each width");
         let mut json = self.experiment.clone();
         for (at, width) in self.widths.iter().enumerate() {
@@ -160,7 +167,7 @@ impl Adjustable {
             path.extend(role.split('.'));
             let mut put = |key: &str, value: Value| {
                 let path: Vec<&str> = path.iter().copied().chain([key]).collect();
-                path::put(&mut json, &path, value).ok()
+                path::put(&mut json, &path, value)
             };
             let (mut now, mut drop) = (bits[at], None);
             if let Some(dropped) = &width.dropped {
@@ -176,7 +183,7 @@ impl Adjustable {
                 put("drop", json!(drop))?;
             }
         }
-        serde_json::from_value(json).ok()
+        serde_json::from_value(json).map_err(|error| error.to_string())
     }
 
     /// The bits of a register of so many, and what it drops if that differs, where operands have lost the low
@@ -187,16 +194,20 @@ impl Adjustable {
         dropped: &DroppedBits,
         bits: &[u32],
         now: u32,
-    ) -> Option<(u32, Option<u32>)> {
+    ) -> Result<(u32, Option<u32>), String> {
         let lost = |place: &Place| {
             let at = self.widths.iter().position(|width| width.place == *place);
             at.map_or(0, |at| i64::from(self.widths[at].bits) - i64::from(bits[at]))
         };
         let lost: i64 = dropped.operands.iter().flatten().map(lost).sum();
         let drop = i64::from(dropped.drop) + i64::from(width.bits) - i64::from(now) - lost;
-        let now = u32::try_from(i64::from(now) + drop.min(0)).ok()?;
+        let left = i64::from(now) + drop.min(0);
+        let Place { layer, role } = &width.place;
+        let now = u32::try_from(left).map_err(|_| {
+            format!("precision.layers.{layer}.{role}: {left} bits, expected at least 2")
+        })?;
         let drop = drop.max(0) as u32;
-        Some((now, (drop != dropped.drop).then_some(drop)))
+        Ok((now, (drop != dropped.drop).then_some(drop)))
     }
 }
 
@@ -308,17 +319,23 @@ mod tests {
             let experiment = experiment(precision.clone());
             let adjustable = Adjustable::new(&experiment).unwrap();
             let before = formats(&experiment);
-            assert_eq!(adjustable.with_bits(&adjustable.bits()), Some(experiment));
+            assert_eq!(adjustable.with_bits(&adjustable.bits()), Ok(experiment));
             let mut lowered = 0;
             for at in 0..adjustable.widths.len() {
                 for drop in 1..=3 {
                     let mut bits = adjustable.bits();
                     bits[at] -= drop;
                     let place = adjustable.place(at);
-                    let Some(narrowed) = adjustable.with_bits(&bits) else {
-                        // Accumulators that no product of theirs fits are refused.
-                        assert!(place.is_sums(), "{precision}");
-                        continue;
+                    let narrowed = match adjustable.with_bits(&bits) {
+                        Ok(narrowed) => narrowed,
+                        Err(problem) => {
+                            // Accumulators that no product of theirs fits are refused, at their place.
+                            assert!(place.is_sums(), "{precision}");
+                            let path = format!("precision.layers.{}.{}: ", place.layer, place.role);
+                            assert!(problem.starts_with(&path), "{precision}: {problem}");
+                            assert!(problem.contains("cannot hold one product"), "{problem}");
+                            continue;
+                        }
                     };
                     for ((place_of, name), &(now, range)) in &formats(&narrowed) {
                         let (was, range_was) = before[&(place_of.clone(), name.clone())];

@@ -62,23 +62,54 @@ pub(super) struct TightenArguments {
     jobs: Option<NonZero<u16>>,
 }
 
+/// A plan that is to be trained with fewer bits, and the folder that its runs are kept in.
+pub(super) struct OpenedTightening {
+    experiment: Experiment,
+    tightening: Tightening,
+    path: PathBuf,
+    folder: RunFolder,
+    lines: Lines,
+}
+
 impl TightenArguments {
-    /// Opens the folder, trains, and writes what was found; nothing unless it is asked for.
-    pub(super) fn run(
+    /// Refuses a folder that no tightening can be kept in, and seeds that there are not, before anything is
+    /// computed.
+    pub(super) fn check(&self, loaded: &Loaded) -> Result<(), Failure> {
+        let Some(path) = &self.tighten else { return Ok(()) };
+        self.seeds(&loaded.prepared.experiment)?;
+        RunFolder::check(path, &TIGHTENING, self.resume).map_err(Failure::input)
+    }
+
+    fn seeds(&self, experiment: &Experiment) -> Result<Vec<u64>, Failure> {
+        let seeds = self.seeds.from(Some(experiment.seed));
+        seeds.map_err(|problem| Failure::input(anyhow!("--seeds: {problem}")))
+    }
+
+    /// Opens the folder for a plan; nothing unless it is asked for.
+    pub(super) fn open(
         &self,
         loaded: &Loaded,
-        study: &Study<'_>,
         report: &PrecisionReport,
-    ) -> Result<Option<TighteningReport>, Failure> {
+    ) -> Result<Option<OpenedTightening>, Failure> {
         let Some(path) = &self.tighten else { return Ok(None) };
         let precision = report.precision.clone();
         let experiment = Experiment { precision, ..loaded.prepared.experiment.clone() };
-        let seeds = self.seeds.from(Some(experiment.seed));
-        let seeds = seeds.map_err(|problem| Failure::input(anyhow!("--seeds: {problem}")))?;
+        let seeds = self.seeds(&experiment)?;
         let subject = json!({ "experiment": &experiment, "margin": self.margin, "seeds": &seeds });
         let tightening = Tightening::new(experiment.clone(), self.margin, seeds);
         let tightening = tightening.map_err(|error| loaded.refuse(error))?;
         let (folder, lines) = RunFolder::open(path, &TIGHTENING, &subject, self.resume)?;
+        Ok(Some(OpenedTightening { experiment, tightening, path: path.clone(), folder, lines }))
+    }
+
+    /// Trains, and writes what was found.
+    pub(super) fn run(
+        &self,
+        loaded: &Loaded,
+        study: &Study<'_>,
+        opened: OpenedTightening,
+    ) -> Result<TighteningReport, Failure> {
+        let OpenedTightening { experiment, tightening, path, folder, lines } = opened;
         let explorer = Explorer::new(folder.store(lines)?, &files::open_data);
         explorer
             .check(&Trial::new(experiment))
@@ -120,8 +151,15 @@ impl TightenArguments {
             folder.write(RESULT, &json)
         };
         write().map_err(Failure::run)?;
-        Ok(Some(report))
+        Ok(report)
     }
+}
+
+/// Where no width has a bit more to lose.
+const NONE: [&str; 2] = ["-", "-"];
+
+fn points(lost: f64) -> String {
+    if lost.is_nan() { "undefined".to_owned() } else { format!("{:+.2} points", 100.0 * lost) }
 }
 
 /// What was found, as a table.
@@ -129,12 +167,23 @@ pub(super) fn summary(report: &TighteningReport) -> String {
     let names =
         ["lowered", "spare", "free", "lost + s.e.", "lately", "energy", "one more loses", "seeds"];
     let mut table = Columns::new(&names);
-    table.line(line(report, "nothing", [None, None], (&report.plan, None)));
+    table.line(line(report, "nothing", [None, None], (&report.plan, NONE.map(str::to_owned))));
     let is_within = report.plan.verdict == PlanVerdict::Within;
-    for SpareBits { class, bits, free, within, beyond } in report.spare.iter().filter(|_| is_within)
-    {
-        let found = (within, beyond.as_ref());
-        table.line(line(report, class.name(), [Some(*bits), *free], found));
+    let mut refusals = String::new();
+    for SpareBits { class, bits, free, within, beyond, refused } in &report.spare {
+        let next = match (beyond, refused) {
+            (Some(beyond), _) => {
+                let worse = beyond.lost.0.max(beyond.lost_lately.0);
+                [points(worse), beyond.seeds.to_string()]
+            }
+            (None, None) => NONE.map(str::to_owned),
+            (None, Some(problem)) => {
+                let (name, by) = (class.name(), bits + 1);
+                refusals.push_str(&format!(" refused: {name}, {by} lower: {problem}\n"));
+                ["refused", "-"].map(str::to_owned)
+            }
+        };
+        table.line(line(report, class.name(), [Some(*bits), *free], (within, next)));
     }
     let (seeds, margin) = (report.seeds.len(), 100.0 * report.margin);
     if !is_within {
@@ -149,7 +198,7 @@ pub(super) fn summary(report: &TighteningReport) -> String {
          error, of at most {margin:.2} points over {seeds} seeds, in the end and lately; {} runs\n \
          free: those with which quantization noise in dW stays below batch noise, without training; of the \
          plan it is {:.2} of that\n one more loses, seeds: what one bit more lost, in the end or lately, whichever is more, with so many seeds; its \
-         standard error comes on top; -: one bit more cannot be stated\n",
+         standard error comes on top; -: no width of the class has a bit more to lose\n{refusals}",
         table.text(),
         report.trainings,
         report.noise_ratio.0
@@ -160,13 +209,9 @@ fn line(
     report: &TighteningReport,
     name: &str,
     bits: [Option<u32>; 2],
-    (within, beyond): (&TriedOffset, Option<&TriedOffset>),
+    (within, [loses, seeds]): (&TriedOffset, [String; 2]),
 ) -> [String; 8] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let points = |lost: f64| match lost.is_nan() {
-        true => "undefined".to_owned(),
-        false => format!("{:+.2} points", 100.0 * lost),
-    };
     let lost = match within.lost_error {
         Some(error) => format!("{:+.2} + {:.2} points", 100.0 * within.lost.0, 100.0 * error.0),
         None => points(within.lost.0),
@@ -180,7 +225,7 @@ fn line(
         lost,
         points(within.lost_lately.0),
         or_none(energy.map(|(energy, unit)| joules(Picojoules(energy), unit))),
-        or_none(beyond.map(|beyond| points(beyond.lost.0.max(beyond.lost_lately.0)))),
-        or_none(beyond.map(|beyond| beyond.seeds.to_string())),
+        loses,
+        seeds,
     ]
 }
