@@ -110,6 +110,40 @@ fn the_plan_for_digits_loses_what_the_document_says_and_no_update_stalls() {
     }
 }
 
+#[test]
+fn accumulators_in_the_document_are_those_of_the_digits_plan() {
+    let prepared = prepared("digits-mlp", &[]);
+    let data = data(&prepared, 1);
+    let study = study(&prepared, &data, DataPart::Validation);
+    let widths = study.smallest(Allocation::Balanced, MISMATCH).expect("widths");
+    let sums = study.planned_sums(&widths, SumBudget::default()).expect("a plan");
+    let priced = study.priced_sums(&widths).expect("prices");
+    let document = include_str!("../docs/precision.md");
+    let document: Vec<String> =
+        document.lines().map(|line| line.replace(" bits, ", ", ").replace(" pJ", "")).collect();
+    for (sum, priced) in sums.iter().zip(&priced) {
+        let own = format!(
+            "| {:.1} | {:.2} | {} | {} | {} ",
+            sum.terms, sum.head, sum.drop, sum.bits, sum.bits_exact
+        );
+        let cells = priced
+            .roundings
+            .iter()
+            .map(|of| format!("| {}, {:.3} ", of.bits, of.energy_pj_per_mac.0));
+        let said = own + &cells.collect::<String>() + "|";
+        assert!(document.iter().any(|line| line.ends_with(&said)), "docs/precision.md: {said}");
+    }
+    let free = SumBudget { head: 32, rounding: None, ..SumBudget::default() };
+    let exact = study.planned_sums(&widths, free).expect("a plan");
+    let bits = || exact.iter().map(|sum| sum.bits);
+    let said = format!(
+        "of {} to {} bits (`--sums none --head 32`)",
+        bits().min().unwrap_or(0),
+        bits().max().unwrap_or(0)
+    );
+    assert!(document.iter().any(|line| line.contains(&said)), "docs/precision.md: {said}");
+}
+
 /// A float run of one epoch is looked at in every full batch, so that ranges of sums are those of all of it.
 #[test]
 fn sums_of_a_plan_of_a_single_epoch_leave_their_range_no_more_than_theory_says() {

@@ -352,8 +352,8 @@ impl Study<'_> {
         let alignment = Alignment { shift: drop as i32, rounding };
         let one = SumBounds::of_products(ends(a)?, ends(b)?, 1, alignment);
         let bits_exact = self.exact_bits(assignment, layer, pass);
-        // No more than holds every sum, each of whose products may be rounded up.
-        let most = bits_exact as i32 - drop as i32 + 1;
+        // No more than holds every sum, each of whose products may be rounded up where bits are dropped.
+        let most = bits_exact as i32 - drop as i32 + i32::from(drop > 0);
         let of_range = (above_ulp - drop as i32 + 1).min(most).max(2) as u32;
         let bits = of_range.max(one.bits(Overflow::Wrap)).min(64);
         let range_log2 = bits as i32 - 1 + drop as i32 + ulp_log2;

@@ -32,6 +32,23 @@ fn study<'a>(prepared: &'a Prepared, data: &'a DataSet) -> Study<'a> {
 }
 
 #[test]
+fn sums_that_drop_nothing_and_have_all_room_are_as_wide_as_no_sum_can_leave() {
+    let prepared = prepared(|_| {});
+    let data = data(&prepared);
+    let study = study(&prepared, &data);
+    let widths = study.smallest(Allocation::Balanced, 0.3).unwrap();
+    for (head, rounding) in [(32, None), (32, Some(Rounding::NearestEven)), (2, None)] {
+        let budget = SumBudget { head, rounding, ..SumBudget::default() };
+        for sum in study.planned_sums(&widths, budget).unwrap() {
+            let exact = head == 32 && sum.drop == 0;
+            assert!(sum.bits <= sum.bits_exact, "{sum:?}");
+            assert!(!exact || sum.bits == sum.bits_exact, "{sum:?}");
+            assert!(rounding.is_some() || sum.drop == 0, "{sum:?}");
+        }
+    }
+}
+
+#[test]
 fn full_adders_and_bits_are_those_of_the_formula_worked_on_paper() {
     let network = |units: usize, bias: bool| {
         prepared(|value| {
