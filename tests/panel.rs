@@ -88,12 +88,22 @@ fn energies(report: &Report) -> [f64; 3] {
     [report.energy_pj.total, report.energy_pj.float32_total, bfloat16.energy_pj].map(|pj| pj.0)
 }
 
+/// The energy on bfloat16 hardware with a float32 master, at as many PEs.
+fn with_master(report: &Report) -> f64 {
+    let mixed = &report.savings.float_hardware[4];
+    assert_eq!(mixed.format, systoliq_energy::FloatFormat::Bfloat16);
+    let text = serde_json::to_value(mixed).unwrap();
+    assert_eq!((&text["master"], &text["equal"]), (&json!("float32"), &json!("array")), "{text}");
+    mixed.energy_pj.0
+}
+
 #[test]
 fn a_machine_of_the_panel_takes_what_the_same_machine_takes_that_is_set_outright() {
     let (panel, own) = digits(&[]);
-    let [float32, bfloat16, bit, flow] = [
+    let [float32, bfloat16, mixed, bit, flow] = [
         Claim::LessThanFloat32,
         Claim::LessThanBfloat16,
+        Claim::LessThanBfloat16Master,
         Claim::BitWorthMost,
         Claim::LeastDataflow,
     ]
@@ -123,7 +133,9 @@ fn a_machine_of_the_panel_takes_what_the_same_machine_takes_that_is_set_outright
     ] {
         let at = number(&panel, machine);
         let what = format!("{machine:?}");
-        let [fixed, on_float32, on_bfloat16] = energies(&digits(&settings).1);
+        let report = digits(&settings).1;
+        let [fixed, on_float32, on_bfloat16] = energies(&report);
+        assert_close(mixed.figures[at].unwrap(), with_master(&report) / fixed, &what);
         assert_close(float32.figures[at].unwrap(), on_float32 / fixed, &what);
         assert_close(bfloat16.figures[at].unwrap(), on_bfloat16 / fixed, &what);
         let machine =
@@ -335,12 +347,49 @@ fn batches_of_a_sweep_are_an_axis_of_its_panel() {
     assert_eq!(panel.machines, 180);
     let cheapest = panel.conclusion(Claim::CheapestPoint).unwrap();
     assert_eq!((cheapest.answer.as_str(), cheapest.holds), ("bits 6", 180));
+    assert!(panel.without_points.is_empty() && panel.untrained.is_empty(), "{panel:?}");
     // More samples a step write state less often.
     let ratio = &panel.conclusion(Claim::LessThanFloat32).unwrap().figures;
     assert!(ratio.chunks(2).all(|batches| batches[0] != batches[1]));
     shell::printed(folder.path(), &["report", "s"]);
     let page = fs::read_to_string(folder.path().join("s/report.html")).unwrap();
     assert!(page.contains("bits 6 takes least energy"));
+}
+
+#[test]
+fn batches_without_points_and_batches_that_did_not_train_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sweep = json!({
+        "name": "batches",
+        "experiment": "x.json",
+        "axes": [{ "path": "training.batch", "name": "batch", "values": [8, 16, 64] },
+                 { "path": "precision.weights.bits", "name": "bits", "values": [6, 8] }]
+    });
+    fs::write(at.join("x.json"), shell::text(&shell::experiment())).unwrap();
+    fs::write(at.join("s.json"), shell::text(&sweep)).unwrap();
+    shell::printed(at, &["sweep", "s.json", "--out", "s", "--margin", "1"]);
+    let analysis: Value =
+        serde_json::from_str(&fs::read_to_string(at.join("s/analysis.json")).unwrap()).unwrap();
+    let lost = |batch: u64| -> f64 {
+        let points = analysis["points"].as_array().unwrap().iter();
+        let points = points.filter(|point| point["settings"]["batch"] == batch);
+        let lost = points.map(|point| point["validation"]["mean"].as_f64().unwrap());
+        lost.fold(f64::INFINITY, f64::min)
+    };
+    // A margin that leaves points of some batches, and none of those that lose most.
+    let mut batches = [8, 16, 64].map(|batch| (lost(batch), batch));
+    batches.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let [(least, _), _, (most, worst)] = batches;
+    assert!(least < most, "{batches:?}");
+    let mut narrow = analysis.clone();
+    narrow["within"] = json!({ "margin": (least + most) / 2.0, "cheapest": {} });
+    fs::write(at.join("s/analysis.json"), narrow.to_string()).unwrap();
+    let said = shell::printed(at, &["panel", "s"]);
+    assert!(
+        said.contains(&format!("batch {worst} ")) && said.contains("loses so little"),
+        "{said}"
+    );
 }
 
 /// What the command says of a folder that it refuses.
@@ -364,10 +413,14 @@ fn what_is_no_run_of_this_version_is_refused_with_one_message() {
         serde_json::from_str(&fs::read_to_string(at.join("run/report.json")).unwrap()).unwrap();
     let with_file = shell::printed(at, &["panel", "run/report.json"]);
     assert_eq!(with_file, shell::printed(at, &["panel", "run"]));
-    refused(at, "none", &["none: no such folder"]);
-    refused(at, "x.json", &["x.json is a file"]);
+    let expected = "expected the folder of a run or a sweep, as `systoliq train --out` or `systoliq sweep --out` makes it";
+    refused(at, "none", &["none: no such folder", expected]);
+    refused(at, "x.json", &["x.json is a file", expected]);
     fs::create_dir(at.join("empty")).unwrap();
-    refused(at, "empty", &["holds no report.json"]);
+    refused(at, "empty", &["holds no report.json", expected]);
+    fs::create_dir(at.join("begun")).unwrap();
+    fs::write(at.join("begun/sweep.json"), "{}").unwrap();
+    refused(at, "begun", &["begun holds a sweep that has not ended: `systoliq sweep --resume`"]);
     let other = |change: &dyn Fn(&mut Value), says: &[&str]| {
         let mut changed = report.clone();
         change(&mut changed);

@@ -38,6 +38,7 @@ pub(crate) fn energy() -> Vec<Case> {
             Some(json!("")),
             &["name: empty, expected what tables and panels are to call"],
         ),
+        profile("/name", Some(json!(" ")), &["name: empty"]),
         profile(
             "/register/clock/value",
             Some(json!(-1)),

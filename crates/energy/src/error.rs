@@ -63,6 +63,9 @@ pub enum Error {
         /// The figure's keys from the root, joined by dots.
         path: &'static str,
     },
+    /// A profile's name is an empty text.
+    #[error("name: empty, expected what tables and panels are to call the profile")]
+    Name,
     /// A profile is to be scaled to a node that nothing is known of.
     #[error("scaled to {} nm, expected 7 to 130 nm", shown(*found))]
     Node {

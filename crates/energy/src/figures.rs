@@ -375,6 +375,9 @@ impl Figures {
 
     /// Checks units, signs, ranges and sources.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.name.trim().is_empty() {
+            return Err(Error::Name);
+        }
         let slope = |rule: &Rule<LineFigures>| match rule {
             Rule::Law(law) => Some(law.slope.value),
             Rule::Table(_) => None,

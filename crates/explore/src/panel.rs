@@ -4,6 +4,7 @@
 //! Where an axis is the size of a batch, it is one of the panel, too: on each of its values, points of that batch
 //! are compared, and what else is concluded is of the point that differs from the cheapest in the batch alone.
 
+use serde_json::Value;
 use systoliq_energy::Profile;
 use systoliq_program::Workers;
 use systoliq_run::{Experiment, Prepared};
@@ -44,6 +45,13 @@ impl Analysis {
         let batch = |at: usize| axis.and_then(|axis| self.points[at].settings.get(&axis.name));
         let is_like_winner =
             |at: &usize| self.points[*at].costs.is_some() && settings(*at) == settings(winner);
+        let batches = axis.into_iter().flat_map(|axis| &axis.values);
+        let trained = |value: &Value| {
+            let like_winner = (0..self.points.len()).filter(is_like_winner);
+            like_winner.into_iter().any(|at| batch(at) == Some(value))
+        };
+        let untrained = batches.filter(|value| !trained(value));
+        let untrained = untrained.map(|value| format!("batch {}", shown(value))).collect();
         let mut groups = Vec::new();
         for at in (0..self.points.len()).filter(is_like_winner) {
             let run = self.run(at, lines)?;
@@ -54,7 +62,7 @@ impl Analysis {
         }
         let own = groups.iter().position(|&(at, _)| at == winner).expect("it is like itself");
         let groups: Vec<PanelGroup> = groups.into_iter().map(|(_, group)| group).collect();
-        Ok(MachinePanel::new(&groups, own, others, workers).within(margin))
+        Ok(MachinePanel::new(&groups, own, others, workers).within(margin, untrained))
     }
 
     /// The points that lose at most the margin, those that lose least first.

@@ -109,6 +109,7 @@ fn question(claim: Claim) -> &'static str {
     match claim {
         Claim::LessThanFloat32 => "float32 over fixed",
         Claim::LessThanBfloat16 => "bfloat16 over fixed",
+        Claim::LessThanBfloat16Master => "bfloat16 with master over fixed",
         Claim::BitWorthMost => "a bit is worth most of",
         Claim::LeastDataflow => "least energy in",
         Claim::CheapestPoint => "cheapest point",
@@ -118,7 +119,9 @@ fn question(claim: Claim) -> &'static str {
 /// What is concluded of one on a machine.
 fn said(conclusion: &Conclusion, machine: &[usize], figure: f64) -> String {
     match conclusion.claim {
-        Claim::LessThanFloat32 | Claim::LessThanBfloat16 => words::times(figure),
+        Claim::LessThanFloat32 | Claim::LessThanBfloat16 | Claim::LessThanBfloat16Master => {
+            words::times(figure)
+        }
         Claim::BitWorthMost => format!("{}, {}", conclusion.answer_on(machine), percent(figure)),
         Claim::LeastDataflow => conclusion.answer_on(machine).to_owned(),
         Claim::CheapestPoint => {

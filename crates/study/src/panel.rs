@@ -70,6 +70,13 @@ pub struct MachinePanel {
     /// What points of a sweep may lose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
+    /// The batches with which no point of a sweep loses so little, by their places on the axis.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_points: Vec<usize>,
+    /// The batches of a sweep that are not on the axis, as no point that is otherwise like the cheapest has
+    /// been trained to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrained: Vec<String>,
     /// What is concluded.
     pub conclusions: Vec<Conclusion>,
     /// The figures of the profile that move a ratio of the own machine, those that move most first.
@@ -108,12 +115,17 @@ impl MachinePanel {
             Conclusion::new(claim, &sizes, &answers, own)
         };
         let group = &groups[own % groups.len()];
+        let is_sweep = groups.iter().any(|group| !group.points.is_empty());
+        let without_points =
+            (0..groups.len()).filter(|&at| is_sweep && groups[at].points.is_empty());
         let (swings, without_range) = tornado::swings(&group.run);
         Self {
             own,
             machines,
             left_out: energies.len() - machines,
             within: None,
+            without_points: without_points.collect(),
+            untrained: Vec::new(),
             conclusions: Claim::ALL.into_iter().filter_map(conclusion).collect(),
             swings,
             without_range,
@@ -121,9 +133,9 @@ impl MachinePanel {
         }
     }
 
-    /// The same, of points of a sweep that lose at most so much.
-    pub fn within(self, margin: String) -> Self {
-        Self { within: Some(margin), ..self }
+    /// The same, of points of a sweep that lose at most so much, without these batches.
+    pub fn within(self, margin: String, untrained: Vec<String>) -> Self {
+        Self { within: Some(margin), untrained, ..self }
     }
 
     /// Checks that its parts fit each other.
@@ -139,6 +151,9 @@ impl MachinePanel {
         expect((self.own as u64) < all, "own", self.own, &format!("a number below {all}"))?;
         let counted = (self.machines as u64).checked_add(self.left_out as u64);
         expect(counted == Some(all), "machines", counted, &format!("{all} with those left out"))?;
+        let batches = self.axes.last().map_or(0, |axis| axis.values.len());
+        let other = self.without_points.iter().find(|&&at| at >= batches);
+        expect(other.is_none(), "without_points", other, "places on the last axis")?;
         for Conclusion { figures, flips, .. } in &self.conclusions {
             let found = figures.len() as u64;
             expect(found == all, "conclusions.figures", found, &format!("{all} of them"))?;
@@ -177,6 +192,7 @@ fn answer(claim: Claim, energies: &[Option<f64>], group: &PanelGroup) -> Option<
     match claim {
         Claim::LessThanFloat32 => less(1),
         Claim::LessThanBfloat16 => less(2),
+        Claim::LessThanBfloat16Master => less(3),
         Claim::BitWorthMost => {
             let &(at, energy) = least(NARROWER, PARTS.len()).first()?;
             let figure = 1.0 - energy / of(0);
@@ -195,7 +211,9 @@ fn answer(claim: Claim, energies: &[Option<f64>], group: &PanelGroup) -> Option<
             if cheapest.get(1).is_some_and(|&(_, next)| next == energy) {
                 return None;
             }
-            Some(Answer { answer: group.points[at].0.clone(), figure: energy / of(1) })
+            // Points of batches alone have no other name: each is by itself on its machines.
+            let (name, _) = &group.points[at];
+            (!name.is_empty()).then(|| Answer { answer: name.clone(), figure: energy / of(1) })
         }
     }
 }

@@ -26,19 +26,22 @@ pub(super) const RUN: &str = "report.json";
 pub(super) const SWEEP: &str = "analysis.json";
 
 /// What says of which sweep a folder is.
-const MANIFEST: &str = "sweep.json";
+pub(super) const MANIFEST: &str = "sweep.json";
 
 /// The runs of a sweep or a search.
 pub(super) const STORE: &str = "points.jsonl";
 
-/// The report of a run that is done, in its folder.
+/// What is expected where a folder is of no run.
+pub(super) const EXPECTED: &str =
+    "expected the folder of a run, as `systoliq train --out` makes it";
+
+/// The report of a run that is done, in its folder; else a message ends with what was `expected`.
 ///
 /// # Errors
 ///
 /// If there is none, or one that no run of this version has written.
-pub(super) fn run_report(folder: &Path) -> Result<(PathBuf, Value), Error> {
+pub(super) fn run_report(folder: &Path, expected: &str) -> Result<(PathBuf, Value), Error> {
     let name = folder.display();
-    let expected = "expected the folder of a run, as `systoliq train --out` makes it";
     if !folder.exists() {
         bail!("{name}: no such folder; {expected}");
     }
@@ -65,8 +68,8 @@ pub(super) fn run_report(folder: &Path) -> Result<(PathBuf, Value), Error> {
 /// # Errors
 ///
 /// Those of [`run_report`], or if it does.
-pub(super) fn checked_report(folder: &Path) -> Result<(PathBuf, Value), Error> {
-    let (path, report) = run_report(folder)?;
+pub(super) fn checked_report(folder: &Path, expected: &str) -> Result<(PathBuf, Value), Error> {
+    let (path, report) = run_report(folder, expected)?;
     let problem = |problem| anyhow!("{}: no report of a run: {problem}", path.display());
     check(&report).map_err(problem)?;
     Ok((path, report))

@@ -12,7 +12,7 @@ use systoliq_run::{Experiment, Prepared};
 use systoliq_study::panel::{Claim, MachineAxis, MachinePanel, PanelRun, Swing, values, words};
 
 use super::energy_table::profile;
-use super::finished::{FinishedSweep, RUN, SWEEP, checked_report};
+use super::finished::{FinishedSweep, MANIFEST, RUN, SWEEP, checked_report};
 use super::gemm::json;
 use super::table::{Columns, percent};
 use crate::failure::{Failure, one_line};
@@ -22,8 +22,8 @@ use crate::run_folder::other_semantics;
 ///
 /// Machines are all combinations of three kinds of DRAM, the global buffer (none, that of the accelerator's
 /// class, one that holds everything), and the energy profiles. On each, energies are computed anew and
-/// conclusions drawn: whether it takes less than float32 and bfloat16 hardware, of what one bit less would
-/// save most, which dataflow takes least, and which point of a sweep takes least within its margin. Where a
+/// conclusions drawn: whether it takes less than float32 hardware, and bfloat16 without and with a float32
+/// master, of what one bit less would save most, which dataflow takes least, and which point of a sweep takes least within its margin. Where a
 /// conclusion is another than on the machine of the run, the machines are named. Below stands which figures
 /// of the energy profile move the ratios by more than 5 % over the ranges of their sources.
 #[derive(Clone, Debug, Args)]
@@ -52,6 +52,10 @@ pub struct PanelCommand {
     #[arg(long)]
     json: bool,
 }
+
+/// What is expected where a folder is of neither.
+const EXPECTED: &str = "expected the folder of a run or a sweep, as `systoliq train --out` or `systoliq sweep --out` \
+                        makes it";
 
 /// What is read of the report of a run.
 #[derive(Deserialize)]
@@ -119,7 +123,11 @@ fn sweep(
 
 /// The name of a run, and what of it is priced.
 fn run(folder: &Path) -> Result<(String, PanelRun), Error> {
-    let (path, report) = checked_report(folder)?;
+    if folder.join(MANIFEST).exists() {
+        let name = folder.display();
+        bail!("{name} holds a sweep that has not ended: `systoliq sweep --resume` goes on with it");
+    }
+    let (path, report) = checked_report(folder, EXPECTED)?;
     if let Some(problem) = other_semantics(&path, report.get("semantics")) {
         bail!(problem);
     }
@@ -183,6 +191,7 @@ fn machines(panel: &MachinePanel) -> String {
     names.extend(panel.conclusions.iter().map(|conclusion| match conclusion.claim {
         Claim::LessThanFloat32 => "float32 / fixed",
         Claim::LessThanBfloat16 => "bfloat16 / fixed",
+        Claim::LessThanBfloat16Master => "with master / fixed",
         Claim::BitWorthMost => "a bit of",
         Claim::LeastDataflow => "dataflow",
         Claim::CheapestPoint => "cheapest",
@@ -196,8 +205,12 @@ fn machines(panel: &MachinePanel) -> String {
         let answers = panel.conclusions.iter().map(|conclusion| {
             let figure = conclusion.figures[number]?;
             Some(match conclusion.claim {
-                Claim::LessThanFloat32 | Claim::LessThanBfloat16 => words::times(figure),
-                _ => conclusion.answer_on(&machine).to_owned(),
+                Claim::LessThanFloat32
+                | Claim::LessThanBfloat16
+                | Claim::LessThanBfloat16Master => words::times(figure),
+                Claim::BitWorthMost | Claim::LeastDataflow | Claim::CheapestPoint => {
+                    conclusion.answer_on(&machine).to_owned()
+                }
             })
         });
         let answers: Vec<Option<String>> = answers.collect();

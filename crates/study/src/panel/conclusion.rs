@@ -12,6 +12,8 @@ pub enum Claim {
     LessThanFloat32,
     /// The same of bfloat16.
     LessThanBfloat16,
+    /// The same of bfloat16 with weights, biases and momentum in float32.
+    LessThanBfloat16Master,
     /// Of what one bit less saves most; the figure is the share of all energy that this saves.
     BitWorthMost,
     /// In which dataflow it takes least; the figure is what the second takes over that.
@@ -22,9 +24,10 @@ pub enum Claim {
 
 impl Claim {
     /// Every claim.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::LessThanFloat32,
         Self::LessThanBfloat16,
+        Self::LessThanBfloat16Master,
         Self::BitWorthMost,
         Self::LeastDataflow,
         Self::CheapestPoint,
@@ -108,7 +111,10 @@ impl Conclusion {
         flips.sort_by_key(|flip| std::cmp::Reverse(flip.machines));
         let (holds, between) = of(ours);
         let is_ratio = match claim {
-            Claim::LessThanFloat32 | Claim::LessThanBfloat16 | Claim::LeastDataflow => true,
+            Claim::LessThanFloat32
+            | Claim::LessThanBfloat16
+            | Claim::LessThanBfloat16Master
+            | Claim::LeastDataflow => true,
             Claim::BitWorthMost | Claim::CheapestPoint => false,
         };
         let is_close = |given: &&Answer| {

@@ -2,7 +2,8 @@
 //!
 //! Machines are numbered as the digits of a number, the last axis fastest. Some of them may not exist. A
 //! [`Domain`] is a conjunction: on each axis some values. A set of machines that is one is said as one, on the
-//! fewest axes, with the fewest values; any other as several, each as large as it can be.
+//! fewest axes, with the fewest values; any other as several, each as large as it can be, but without values
+//! that the others have already.
 
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +74,7 @@ impl<'a> Machines<'a> {
         };
         loop {
             let left = left(&domains);
-            let Some(first) = left.first() else { return domains };
+            let Some(first) = left.first() else { return self.trimmed(domains) };
             let covers = |domain: &Domain| left.iter().filter(|values| domain.has(values)).count();
             let grown = orders(self.sizes.len()).into_iter().map(|order| self.grown(first, &order));
             let best = grown.reduce(|best, next| {
@@ -82,6 +83,42 @@ impl<'a> Machines<'a> {
             });
             domains.extend(best);
         }
+    }
+
+    /// The same machines in fewer domains, and in fewer words: without domains, and without values of an axis,
+    /// that add nothing to the others.
+    fn trimmed(&self, mut domains: Vec<Domain>) -> Vec<Domain> {
+        let covers = |domains: &[Domain]| {
+            let has = |values: &[usize]| domains.iter().any(|domain| domain.has(values));
+            self.known.iter().all(|(values, is)| !is || has(values))
+        };
+        for at in (0..domains.len()).rev() {
+            let mut without = domains.clone();
+            without.remove(at);
+            if covers(&without) {
+                domains = without;
+                continue;
+            }
+            for axis in 0..self.sizes.len() {
+                let mut fewer = domains.clone();
+                for value in domains[at].0[axis].clone() {
+                    let mut less = fewer.clone();
+                    less[at].0[axis].retain(|&other| other != value);
+                    if !less[at].0[axis].is_empty() && covers(&less) {
+                        fewer = less;
+                    }
+                }
+                // All values but one are said as two: any but that.
+                let words = |named: &[usize]| match named.len() + 1 == self.sizes[axis] {
+                    true => named.len().min(2),
+                    false => named.len(),
+                };
+                if words(&fewer[at].0[axis]) < words(&domains[at].0[axis]) {
+                    domains = fewer;
+                }
+            }
+        }
+        domains
     }
 
     /// The described machines as one domain, where they are one.

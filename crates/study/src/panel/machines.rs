@@ -134,8 +134,12 @@ fn all_bytes(run: &PanelRun) -> u64 {
 }
 
 /// Fixed point, and what it is compared with.
-pub(super) const ARITHMETICS: [Arithmetic; 3] =
-    [Arithmetic::Fixed, Arithmetic::FLOAT32, Arithmetic::Float(FloatFormat::Bfloat16)];
+pub(super) const ARITHMETICS: [Arithmetic; 4] = [
+    Arithmetic::Fixed,
+    Arithmetic::FLOAT32,
+    Arithmetic::Float(FloatFormat::Bfloat16),
+    Arithmetic::Mixed(FloatFormat::Bfloat16),
+];
 
 /// The dataflows that are compared.
 pub(super) const DATAFLOWS: [Dataflow; 3] =

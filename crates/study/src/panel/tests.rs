@@ -27,6 +27,8 @@ fn panel(
         machines,
         left_out: answers.len() - machines,
         within: None,
+        without_points: Vec::new(),
+        untrained: Vec::new(),
         conclusions: Conclusion::new(claim, &sizes, &answers, 0).into_iter().collect(),
         swings: Vec::new(),
         without_range: 0,
@@ -164,6 +166,109 @@ fn machines_on_which_little_is_at_stake_are_counted() {
         "less energy than float32 hardware takes: holds in 40 of 45 (1.14 to 1.16 times as much; in 10 by less \
          than 15 %); false with HBM2 and no buffer (5: 0.97 times as much)"
     );
+}
+
+#[test]
+fn hardware_with_a_master_is_told_from_hardware_without_and_false_where_it_takes_no_more() {
+    let less = |ratio: f64| (if ratio > 1.0 { "less" } else { "no less" }, ratio);
+    let ratio = |machine: &[usize]| if machine[2] == 3 { 0.9 } else { 1.3 };
+    let said = |claim: Claim| {
+        let panel = panel(&MACHINES, claim, |machine| Some(less(ratio(machine))));
+        words::sentence(&panel, &panel.conclusions[0])
+    };
+    let figures =
+        "holds in 36 of 45 (1.30 times as much); false with tpuv4i-7 (9: 0.90 times as much)";
+    assert_eq!(
+        said(Claim::LessThanBfloat16Master),
+        format!("less energy than bfloat16 hardware with a float32 master takes: {figures}")
+    );
+    assert_eq!(
+        said(Claim::LessThanBfloat16),
+        format!("less energy than bfloat16 hardware takes: {figures}")
+    );
+}
+
+#[test]
+fn what_corners_share_is_said_once_and_no_value_twice() {
+    let wherever = |is_flip: &dyn Fn(&[usize]) -> bool| {
+        let found = said(|machine| Some(if is_flip(machine) { 0.5 } else { 2.0 }));
+        let (_, flip) = found.split_once("; false ").unwrap();
+        flip.split_once(" (").map_or(flip, |_| &flip[..flip.rfind(" (").unwrap()]).to_owned()
+    };
+    // The corner of HBM2 needs no profile that is named already.
+    assert_eq!(
+        wherever(&|m| m[2] == 0 || m[2] == 1 || (m[0] == 2 && m[2] == 3)),
+        "with horowitz45 or nangate45, or with HBM2 and tpuv4i-7"
+    );
+    assert_eq!(
+        wherever(&|m| m[1] == 2 && (m[0] == 1 || m[2] == 4)),
+        "with a buffer for all and either with DDR4, or with planted"
+    );
+}
+
+#[test]
+fn of_many_corners_the_largest_are_said_and_the_machines_of_the_others_counted() {
+    let digits: Vec<String> = (0..12).map(|digit| format!("d{digit}")).collect();
+    let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
+    let axes = [("DRAM", &digits[..]), ("buffer", &digits[..])];
+    let less = |is: bool| Some(if is { ("no less", 0.5) } else { ("less", 2.0) });
+    let sentence = |corners: usize| {
+        let on = |m: &[usize]| less(m[0] == m[1] && m[0] > 0 && m[0] <= corners);
+        let panel = panel(&axes, Claim::LessThanFloat32, on);
+        words::sentence(&panel, &panel.conclusions[0])
+    };
+    let named = |count: usize| {
+        let corners: Vec<String> = (1..=count).map(|at| format!("with d{at} and d{at}")).collect();
+        corners.join(", or ")
+    };
+    let (eight, ten) = (sentence(8), sentence(10));
+    assert!(eight.contains(&format!("; false {} (8: ", named(8))), "{eight}");
+    let more = format!("; false {}, or on 2 more, of which --tables has each (10: ", named(8));
+    assert!(ten.contains(&more), "{ten}");
+}
+
+#[test]
+fn batches_of_which_nothing_is_said_are_named() {
+    let axes: [(&str, &[&str]); 2] =
+        [("DRAM", &["LPDDR4", "DDR4"]), ("batch", &["batch 8", "batch 16", "batch 32"])];
+    let with = |answers: &dyn Fn(&[usize]) -> bool| {
+        let cheapest = |m: &[usize]| answers(m).then_some(("bits 4", 0.25));
+        let mut found = panel(&axes, Claim::CheapestPoint, cheapest);
+        let all = panel(&axes, Claim::LessThanFloat32, |_| Some(("less", 2.0)));
+        (found.machines, found.left_out) = (6, 0);
+        found.conclusions.extend(all.conclusions);
+        found
+    };
+    let said = |panel: &MachinePanel| words::sentence(panel, &panel.conclusions[0]);
+    let what = "bits 4 takes least energy: holds in ";
+    let all = with(&|_| true);
+    assert_eq!(said(&all), format!("{what}6 of 6 (25.0 % of float32's)"));
+    assert!(!words::machines(&all).contains("without"), "{}", words::machines(&all));
+    let mut without = with(&|m| m[1] == 0);
+    without.without_points = vec![1, 2];
+    assert_eq!(
+        said(&without),
+        format!(
+            "{what}2 of 2 (25.0 % of float32's); with batch 16 or batch 32 no point loses so little"
+        )
+    );
+    without.without_points = vec![2];
+    assert_eq!(
+        said(&without),
+        format!(
+            "{what}2 of 2 (25.0 % of float32's); with batch 32 no point loses so little; on 2 others \
+             nothing is concluded"
+        )
+    );
+    let ties = with(&|m| m[0] == 0);
+    assert_eq!(
+        said(&ties),
+        format!("{what}3 of 3 (25.0 % of float32's); on 3 nothing is concluded")
+    );
+    let untrained = all.within("0.50 points".to_owned(), vec!["batch 64".to_owned()]);
+    let machines = words::machines(&untrained);
+    let expected = "; without batch 64, with which the cheapest point was not trained to its end";
+    assert!(machines.ends_with(expected), "{machines}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use systoliq_run::Right;
 use systoliq_run::trainer::Sqnr;
 use systoliq_study::report::check::check;
 
-use crate::commands::finished::run_report;
+use crate::commands::finished::{EXPECTED, run_report};
 use systoliq_load::files::read_text;
 
 /// A run, as its folder tells.
@@ -101,7 +101,7 @@ pub(super) struct PredictedClasses {
 impl FinishedRun {
     /// Reads the folder of a run that is done.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let (report, value) = run_report(path)?;
+        let (report, value) = run_report(path, EXPECTED)?;
         let file = report.display();
         let found: FinishedReport = serde_path_to_error::deserialize(&value)
             .map_err(|error| anyhow!("{file}: {}: {}", error.path(), error.inner()))?;
