@@ -498,6 +498,55 @@ fn where_nothing_is_within_the_budget_the_nearest_is_named() {
 
 /// Of the grid in `models/sweeps`, the part that holds all cheap points that lose little; and README and
 /// docs/explore.md say of both what is printed.
+/// That a bit of a role saves what a training takes less whose plan has it, with the buffer and without; and that
+/// it is printed where another role is worth most on the other machine, and not where it is the same.
+#[track_caller]
+fn assert_bits_worth(found: &Value, out: &Path, printed: &str) {
+    let worth = found["bits_worth"].as_array().unwrap();
+    let buffers: Vec<u64> = worth.iter().map(|of| of["buffer_bytes"].as_u64().unwrap()).collect();
+    assert_eq!(buffers, [65_536, 0]);
+    let most = |of: &Value| of["saved"][0]["role"].as_str().unwrap().to_owned();
+    let other = most(&worth[0]) != most(&worth[1]);
+    let said = format!("one bit less of {} saves most on this machine, ", most(&worth[0]));
+    assert_eq!(printed.contains(&said), other, "{worth:#?}");
+    assert_eq!(printed.contains(" saves most on this machine"), other, "{printed}");
+    if other {
+        let said = format!("; without the buffer one of {} would, ", most(&worth[1]));
+        assert!(printed.contains(&said), "{said}: {printed}");
+    }
+    let energy = |buffer: u64, less: Option<&str>| {
+        let mut set = vec![format!("accelerator.scratchpad.buffer_bytes={buffer}")];
+        for width in found["widths"].as_array().unwrap() {
+            let (place, bits) = (&width["place"], width["bits"].as_u64().unwrap());
+            if less == place["role"].as_str() {
+                let role = less.unwrap();
+                set.push(format!("precision.layers.{}.{role}.bits={}", place["layer"], bits - 1));
+            }
+        }
+        let set = set.iter().flat_map(|of| ["--set", of.as_str()]);
+        let arguments: Vec<&str> =
+            ["train", "plan.json", "--json"].into_iter().chain(set).collect();
+        let report: Value = serde_json::from_str(&shell::printed(out, &arguments)).unwrap();
+        report["energy_pj"]["total"].as_f64().unwrap()
+    };
+    for (of, buffer) in worth.iter().zip(buffers) {
+        let all = energy(buffer, None);
+        let known = of["energy_pj"].as_f64().unwrap();
+        assert!((known / all - 1.0).abs() < 1e-9, "{known} {all}");
+        let mut expected = Vec::new();
+        for role in ["input", "weights", "master", "activations", "weight_gradients"] {
+            let saved = all - energy(buffer, Some(role));
+            let mut known = of["saved"].as_array().unwrap().iter();
+            let known = known.find(|saved| saved["role"] == role).unwrap();
+            let known = known["energy_pj"].as_f64().unwrap();
+            assert!((known - saved).abs() < 1e-6 * all, "{role}, {buffer}: {known} {saved}");
+            expected.push(saved);
+        }
+        let most = expected.into_iter().fold(0.0, f64::max);
+        assert!(of["saved"][0]["energy_pj"].as_f64().unwrap() >= most * (1.0 - 1e-9), "{of:#}");
+    }
+}
+
 #[test]
 fn on_the_digits_the_plan_is_cheaper_than_the_best_uniform_one_with_fewer_runs_than_the_grid() {
     let folder = tempfile::tempdir().unwrap();
@@ -527,6 +576,8 @@ fn on_the_digits_the_plan_is_cheaper_than_the_best_uniform_one_with_fewer_runs_t
     assert!(found["validation"]["mean"].as_f64() <= Some(0.005));
     assert_judged(&found["held_back"]["test"]["judged"], &printed);
     assert_eq!(report["held_back"].as_array().unwrap().len(), 29);
+
+    assert_bits_worth(found, &folder.path().join("found"), &printed);
 
     // The documents say what was printed, where the golden model has the errors that it has there: its last
     // digits may depend on the CPU's features.

@@ -164,7 +164,12 @@ impl<'a> Search<'a> {
             let bits = now.bits_at(&place).expect("plans of one network have the same widths");
             FoundWidth { place, from, bits }
         };
+        let bits_worth = match self.spec.cost {
+            CostKind::EnergyPj => bench.bits_worth(&experiment)?,
+            CostKind::Cycles | CostKind::StepBits | CostKind::AreaMm2 => None,
+        };
         Ok(FoundPlan {
+            bits_worth,
             start: *name,
             widths: start.bits().into_iter().enumerate().map(width).collect(),
             validation: searched.validation,

@@ -1,8 +1,11 @@
 //! The figures of a search.
 
 use systoliq_explore::{
-    FoundPlan, How, Measure, PlanVerdict, SearchReport, SearchStep, SelectedOn, WidthChange,
+    CostKind, FoundPlan, How, Measure, PlanVerdict, SearchReport, SearchStep, SelectedOn,
+    WidthChange,
 };
+
+use systoliq_study::panel::why_here;
 
 use crate::chart::{HeatCell, HeatMap, LineChart, LinePoint, LineSeries};
 use crate::number::{count, difference, loss, loss_unit, percent, plural};
@@ -48,6 +51,10 @@ fn facts(report: &SearchReport) -> Vec<(String, String)> {
             if costs.float32_energy_pj > 0.0 {
                 let share = percent(costs.energy_pj / costs.float32_energy_pj);
                 fact("Share of float32's energy", share);
+            }
+            let shown = |energy: f64| spent(CostKind::EnergyPj, energy, costs.energy_unit);
+            if let Some(said) = found.bits_worth.as_ref().and_then(|worth| why_here(worth, shown)) {
+                fact("What a bit is worth", said);
             }
             if let Some(held_back) = &found.held_back {
                 fact("Lost on the test part, seeds held back", quoted(&held_back.test, measure));

@@ -16,6 +16,7 @@ mod narrower;
 mod priced;
 mod tornado;
 pub mod words;
+mod worth;
 
 use serde::{Deserialize, Serialize};
 use systoliq_energy::Profile;
@@ -25,6 +26,7 @@ pub use conclusion::{Claim, Conclusion, Flip, SURE};
 pub use domain::{Domain, values};
 pub use priced::PanelRun;
 pub use tornado::{SWING_MIN, Swing, TRIED};
+pub use worth::{BitsWorth, SavedByBit, why_here};
 
 use crate::report::check::{CheckResult, expect};
 use conclusion::Answer;

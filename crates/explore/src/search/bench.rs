@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use systoliq_energy::EnergyUnit;
-use systoliq_run::Experiment;
+use systoliq_run::{Experiment, Prepared};
 use systoliq_study::drop::{Level, looks};
+use systoliq_study::panel::{BitsWorth, PanelRun};
 
 use super::report::{NothingWithin, Trainings};
 use super::{FoundPlan, PlanVerdict, SearchEvent, SearchReport, SearchSpec, SearchStep};
@@ -176,6 +177,19 @@ impl<'a> Bench<'a> {
             test: Lost::new(&runs, measure, false, judged).expect("runs that are done"),
             costs: MeanCosts::new(&found),
         }))
+    }
+
+    /// What one bit less of a plan that has been trained saves, on its machine and on another.
+    pub(super) fn bits_worth(
+        &mut self,
+        plan: &Experiment,
+    ) -> Result<Option<[BitsWorth; 2]>, Error> {
+        let lines = self.run(&[trial(plan, self.spec.seeds[0])])?;
+        let Some(found) = lines[0].found() else { return Ok(None) };
+        let Ok(prepared) = Prepared::new(plan.clone()) else { return Ok(None) };
+        let (cycles, energy) = (found.cycles.total, found.energy_pj.total.0);
+        let run = PanelRun::of_macs(&prepared, found.macs, cycles, energy);
+        Ok(run.ok().and_then(|run| run.bits_worth()))
     }
 
     /// Measures a plan with the seeds that were held back, or, if it is to be confirmed, with as many of

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use systoliq_energy::EnergyUnit;
 use systoliq_nn::Extended;
 use systoliq_run::Experiment;
+use systoliq_study::panel::BitsWorth;
 
 use super::{Place, StartName};
 use crate::{CostKind, Lost, MeanCosts, Measure, SelectedOn};
@@ -149,6 +150,10 @@ pub struct FoundPlan {
     pub costs: MeanCosts,
     /// With the seeds that were held back; nothing if a run failed.
     pub held_back: Option<HeldBack>,
+    /// Where energy is to be least, what one bit less of it saves on its machine, and on the same without its
+    /// global buffer or with one; nothing where that cannot be priced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_worth: Option<[BitsWorth; 2]>,
     /// The experiment with the plan: `plan.json`.
     pub experiment: Experiment,
 }

@@ -80,7 +80,7 @@ impl PanelRun {
         Ok((sum(|once| once.counts.macs)?, sum(|once| once.cycles.total().0)?))
     }
 
-    fn own_energy(&self) -> Result<f64, Error> {
+    pub(super) fn own_energy(&self) -> Result<f64, Error> {
         let accelerator = &self.prepared.experiment.accelerator;
         let counts = self.counts(Arithmetic::Fixed)?;
         let kinds = [accelerator.dram.kind];

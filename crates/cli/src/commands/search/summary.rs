@@ -9,6 +9,7 @@ use systoliq_explore::{
     SearchStep, SelectedOn, StartName,
 };
 use systoliq_study::drop::words;
+use systoliq_study::panel::why_here;
 
 use crate::commands::table::{Columns, grouped, joules, percent, points, real};
 use crate::failure::one_line;
@@ -192,6 +193,10 @@ fn answer(report: &SearchReport, found: &FoundPlan) -> String {
         None => line!(text, " a run with a seed that was held back failed: nothing is proved"),
     }
     line!(text, " costs {}", costs(&found.costs));
+    let shown = |energy: f64| joules(Picojoules(energy), found.costs.energy_unit);
+    if let Some(said) = found.bits_worth.as_ref().and_then(|worth| why_here(worth, shown)) {
+        line!(text, "   {said}");
+    }
     let trainings = &report.trainings;
     let given_up = report.steps.iter().filter(|step| step.verdict == PlanVerdict::GivenUp).count();
     line!(
