@@ -338,6 +338,21 @@ impl Graph {
         Some(&self.weighted[number])
     }
 
+    /// The value whose codes this one holds: itself, or what the largest of windows are taken of.
+    pub fn source(&self, value: ValueId) -> ValueId {
+        let Some(entry) = self.maker(value) else { return value };
+        let Node { operator, reads, .. } = &self.nodes[entry];
+        match operator {
+            Operator::MaxPool(_) => self.source(reads[0]),
+            Operator::Dense(_)
+            | Operator::Conv2d(_)
+            | Operator::AvgPool(_)
+            | Operator::Add
+            | Operator::Flatten
+            | Operator::Function(_) => value,
+        }
+    }
+
     /// The operator of a layer with weights.
     pub fn operator_of(&self, layer: &WeightedLayer) -> &Operator {
         &self.nodes[layer.entry].operator

@@ -231,6 +231,40 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// The rows that the products of a layer read, `[rows, fan_in]`: a sample each, or a window each of a
+    /// convolution. Nothing of an operator without weights.
+    pub fn rows_read<F: Real>(&self, x: &Array2<F>) -> Option<Array2<F>> {
+        match self {
+            Self::Dense(dense) => Some(dense.rows_read(x)),
+            Self::Conv2d(convolution) => Some(convolution.rows_read(x)),
+            Self::MaxPool(_) | Self::AvgPool(_) | Self::Add | Self::Flatten | Self::Function(_) => {
+                None
+            }
+        }
+    }
+
+    /// The operands of the product that the input gradient is, where these are not the gradient and the
+    /// weights themselves.
+    pub fn input_gradient_operands<F: Real>(
+        &self,
+        gradient: &Array2<F>,
+        weights: &Array2<F>,
+    ) -> Option<[Array2<F>; 2]> {
+        match self {
+            Self::Conv2d(convolution) => {
+                Some(convolution.input_gradient_operands(gradient, weights))
+            }
+            Self::Dense(_)
+            | Self::MaxPool(_)
+            | Self::AvgPool(_)
+            | Self::Add
+            | Self::Flatten
+            | Self::Function(_) => None,
+        }
+    }
+}
+
 /// `Σ x²` of the rows of each of so many samples.
 pub(crate) fn sample_squares<F: Real>(matrix: ArrayView2<'_, F>, samples: usize) -> Vec<f64> {
     let rows = (matrix.nrows() / samples.max(1)).max(1);

@@ -18,7 +18,7 @@
 //! `docs/precision.md` derives every formula and says where ours differ.
 
 use ndarray::Array2;
-use systoliq_nn::{DataSet, Golden, Graph, Loss, Parameters, Part};
+use systoliq_nn::{DataSet, Golden, Graph, Loss, Operator, Parameters, Part};
 
 use systoliq_run::{Error, Prepared};
 
@@ -105,12 +105,43 @@ pub struct Study<'a> {
     joule_offsets: Vec<u32>,
 }
 
+/// Refuses what the analysis does not know: values that are neither inputs nor of layers with weights, other
+/// than moved codes, and sums in groups.
+fn check_chain(graph: &Graph) -> Result<(), Error> {
+    let refused = |at: usize, what: &str| {
+        let problem = format!(
+            "{what}; the analysis knows chains of dense and conv2d without groups, each with functions \
+             directly behind it, and max_pool between them: expected such a chain"
+        );
+        Err(Error::at(format!("network.layers[{at}]"), problem))
+    };
+    for value in graph.stored() {
+        let Some(entry) = graph.maker(value) else { continue };
+        let what = match graph.nodes[entry].operator {
+            Operator::Dense(_) | Operator::MaxPool(_) => None,
+            Operator::Conv2d(of) if of.groups == 1 => None,
+            Operator::Conv2d(_) => Some("a conv2d in groups"),
+            Operator::AvgPool(_) => Some("an average, whose rounding has a noise of its own"),
+            Operator::Add => Some("an add"),
+            Operator::Function(_) => Some("a function with a command of its own"),
+            Operator::Flatten => unreachable!("a view is not stored"),
+        };
+        if let Some(what) = what {
+            return refused(entry, what);
+        }
+        if graph.readers(value).len() > 1 {
+            return refused(entry, "a value with several readers");
+        }
+    }
+    Ok(())
+}
+
 impl<'a> Study<'a> {
     /// Refuses what has no decisions to go wrong.
     ///
     /// # Errors
     ///
-    /// For a regression, or a single class.
+    /// For a regression, a single class, or a network that is no chain.
     pub fn check(graph: &Graph) -> Result<(), Error> {
         if graph.loss == Loss::Mse {
             let problem = "\"mse\" is the loss of a regression, whose outputs decide nothing; \
@@ -121,7 +152,7 @@ impl<'a> Study<'a> {
             let problem = "1 class, which no noise can change; expected at least 2";
             return Err(Error::at("network.layers", problem));
         }
-        Ok(())
+        check_chain(graph)
     }
 
     /// Computes the noise gains on the first `samples` of `part`, and what the backward pass needs.

@@ -1,5 +1,7 @@
 //! `systoliq check`: is this an experiment, and which formats follow from it?
 
+mod network;
+
 use std::fmt::Write as _;
 use std::num::NonZero;
 
@@ -63,6 +65,8 @@ struct ResolvedExperiment<'a> {
     /// What lives in the global buffer, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     buffer: Option<BufferReport>,
+    /// Entry by entry.
+    network: Vec<network::EntrySummary>,
     layers: Vec<ResolvedLayer<'a>>,
 }
 
@@ -99,13 +103,22 @@ struct ResolvedLayer<'a> {
 struct ResolvedTensor<'a> {
     name: &'a str,
     role: &'static str,
-    /// Rows and columns; no rows means one per sample.
+    /// Rows and columns; no rows means that samples have them.
     shape: (Option<usize>, usize),
+    /// How many a sample has, where samples have them.
+    #[serde(skip_serializing_if = "is_one")]
+    rows_per_sample: usize,
     /// In Q notation; the width alone where the scale moves.
     format: String,
     scale: String,
     rounding: String,
     overflow: String,
+}
+
+/// What serde skips needs a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 /// The accumulators of a command.
@@ -144,7 +157,9 @@ impl<'a> ResolvedExperiment<'a> {
         let batches = prepared.batches(Some(data.train));
         let costs = prepared.costs(Arithmetic::Fixed, batches);
         let (stash, buffer) = (Stash::new(&costs), BufferReport::new(&costs));
-        Self { experiment: &prepared.experiment, data, parameters, stash, buffer, layers }
+        let network = network::entries(prepared);
+        let experiment = &prepared.experiment;
+        Self { experiment, data, parameters, stash, buffer, network, layers }
     }
 
     fn text(&self) -> String {
@@ -180,6 +195,7 @@ impl<'a> ResolvedExperiment<'a> {
             Some(buffer) => text += &format!("\n{}", buffer::text(buffer)),
             None => text += &(kept(&self.stash) + "\n"),
         }
+        text += &format!("\n{}", network::text(&self.network));
         for layer in &self.layers {
             text.push('\n');
             text.push_str(&layer.text());
@@ -222,7 +238,11 @@ impl<'a> ResolvedLayer<'a> {
             Columns::new(&["tensor", "role", "shape", "format", "scale", "rounding", "overflow"]);
         for tensor in &self.tensors {
             let ResolvedTensor { name, role, shape: (rows, cols), .. } = tensor;
-            let rows = rows.map_or_else(|| "batch".to_owned(), |rows| rows.to_string());
+            let rows = match (rows, tensor.rows_per_sample) {
+                (Some(rows), _) => rows.to_string(),
+                (None, 1) => "batch".to_owned(),
+                (None, each) => format!("batch * {each}"),
+            };
             let ResolvedTensor { format, scale, rounding, overflow, .. } = tensor;
             let modes = [format, scale, rounding, overflow].map(String::clone);
             let first = [(*name).to_owned(), (*role).to_owned(), format!("{rows} x {cols}")];
@@ -260,9 +280,8 @@ impl<'a> ResolvedLayer<'a> {
             Some(max) => format!(", relu clipped at {max}"),
             None => if self.relu { ", relu" } else { "" }.to_owned(),
         };
-        let head = format!(
-            "layer {layer}: dense {inputs} -> {units}{bias}{relu}, {parameters} parameters\n"
-        );
+        let head =
+            format!("layer {layer}: {inputs} -> {units}{bias}{relu}, {parameters} parameters\n");
         head + &tensors.text() + &sums.text()
     }
 }
@@ -286,10 +305,12 @@ impl<'a> ResolvedTensor<'a> {
             Rows::Batch { .. } => None,
             Rows::Fixed(rows) => Some(rows),
         };
+        let rows_per_sample = if rows.is_none() { decl.rows.count(1) } else { 1 };
         Self {
             name: &decl.name,
             role: decl.role.name(),
             shape: (rows, decl.cols),
+            rows_per_sample,
             format,
             scale,
             rounding: word(&plan.rounding),

@@ -79,25 +79,35 @@ impl TensorSpread {
 /// What the three products that train a layer read in one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerOperands {
-    /// `[batch, inputs]`.
+    /// `[rows, fan_in]`: the samples, or of a convolution the windows of all.
     pub inputs: Array2<f64>,
-    /// `[units, inputs]`.
+    /// `[outputs, fan_in]`.
     pub weights: Array2<f64>,
-    /// `[units]`, in a layer with bias.
+    /// `[outputs]`, in a layer with bias.
     pub bias: Option<Array1<f64>>,
-    /// `[batch, units]`: gradients with respect to pre-activations, per sample.
+    /// `[rows, outputs]`: gradients with respect to pre-activations, per sample.
     pub gradients: Array2<f64>,
+    /// Of a convolution, what its input gradient is a product of: the gradients of the windows that hold a
+    /// pixel, and the weights.
+    pub held: Option<[Array2<f64>; 2]>,
 }
 
 impl LayerOperands {
     /// Of every layer with weights, in a step that `golden` is about to take.
     pub fn of<F: Real>(golden: &Golden<F>, found: &Gradients<F>) -> Vec<Self> {
         let layers = golden.graph().weighted().iter().zip(&golden.parameters().layers);
-        let of_layer = |(layer, parameters): (&WeightedLayer, &LayerParameters<F>)| Self {
-            inputs: found.values[layer.reads].mapv(Real::widen),
-            weights: parameters.weights.mapv(Real::widen),
-            bias: parameters.bias.as_ref().map(|bias| bias.mapv(Real::widen)),
-            gradients: found.gradients[layer.output].mapv(Real::widen),
+        let of_layer = |(layer, parameters): (&WeightedLayer, &LayerParameters<F>)| {
+            let operator = golden.graph().operator_of(layer);
+            let weights = parameters.weights.mapv(Real::widen);
+            let gradients = found.gradients[layer.output].mapv(Real::widen);
+            let read = found.values[layer.reads].mapv(Real::widen);
+            Self {
+                inputs: operator.rows_read(&read).expect("a layer with weights"),
+                bias: parameters.bias.as_ref().map(|bias| bias.mapv(Real::widen)),
+                held: operator.input_gradient_operands(&gradients, &weights),
+                weights,
+                gradients,
+            }
         };
         layers.map(of_layer).collect()
     }
@@ -105,7 +115,7 @@ impl LayerOperands {
     /// The root of the mean square of what their sums come to: `X·Wᵀ + b`, `dZ·W` and, summed over the
     /// batch, `dZᵀ·X`, or the sums of the rows of dZ where these are larger.
     pub fn deviations(&self) -> [f64; 3] {
-        let Self { inputs: x, weights: w, bias, gradients: dz } = self;
+        let Self { inputs: x, weights: w, bias, gradients: dz, held } = self;
         let mut outputs = x.dot(&w.t());
         bias.iter().for_each(|bias| outputs += bias);
         let deviation = |sums: &[f64]| {
@@ -113,7 +123,8 @@ impl LayerOperands {
             (squares / sums.len() as f64).sqrt()
         };
         let of_bias = bias.as_ref().map_or(0.0, |_| deviation(&dz.sum_axis(Axis(0)).to_vec()));
-        let [forward, input_gradient, weight_gradient] = [outputs, dz.dot(w), dz.t().dot(x)]
+        let dx = held.as_ref().map_or_else(|| dz.dot(w), |[held, weights]| held.dot(weights));
+        let [forward, input_gradient, weight_gradient] = [outputs, dx, dz.t().dot(x)]
             .map(|sums| deviation(&sums.into_iter().collect::<Vec<_>>()));
         [forward, input_gradient, weight_gradient.max(of_bias)]
     }
@@ -184,7 +195,9 @@ impl Observation {
             ours.dw.see(&gradient.weights);
             gradient.bias.iter().for_each(|db| ours.db.see(db));
             if noise_gain {
-                let squares = found.values[layer.reads].mapv(|x| (x.widen() / divisor).powi(2));
+                let read = golden.graph().operator_of(layer).rows_read(&found.values[layer.reads]);
+                let read = read.expect("a layer with weights");
+                let squares = read.mapv(|x| (x.widen() / divisor).powi(2));
                 ours.noise_gain = ours.noise_gain.max(largest_singular_value(&squares));
             }
         }
@@ -296,6 +309,7 @@ mod tests {
             weights: array![[1.0, -1.0]],
             bias: Some(array![0.5]),
             gradients: array![[1.0], [-2.0]],
+            held: None,
         };
         // Outputs −0.5 and 3.5; gradients (1, −1), (−2, 2); weight gradient 1 − 6 = −5 and 2, above the
         // bias gradient −1.

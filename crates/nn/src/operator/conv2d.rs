@@ -64,8 +64,33 @@ impl Conv2d {
 
     /// The windows of all samples as rows `[(sample, place), fan_in]`, which its products read; of the first
     /// group, where there are several.
-    pub fn rows_read<F: Real>(&self, x: &Array2<F>) -> Array2<F> {
+    pub(super) fn rows_read<F: Real>(&self, x: &Array2<F>) -> Array2<F> {
         self.patches(x, 0..self.samples(x), self.of_group(0)[0].clone())
+    }
+
+    /// What the input gradient is a product of: `[(sample, y, x), (tap, filter)]`, the gradients of the places
+    /// whose windows hold a pixel, with zeros where there is none, and `[(tap, filter), channel]`, the weights;
+    /// of the first group, where there are several.
+    pub(super) fn input_gradient_operands<F: Real>(
+        &self,
+        dz: &Array2<F>,
+        weights: &Array2<F>,
+    ) -> [Array2<F>; 2] {
+        let (count, pixels) = (self.window.count(), self.window.pixels());
+        let [channels, filters] = self.of_group(0).map(|range| range.len());
+        let samples = dz.nrows() / count;
+        let mut held = Array2::zeros((samples * pixels, self.window.taps() * filters));
+        for row in 0..samples * count {
+            let gradients = dz.slice(s![row, ..filters]);
+            self.window.each_met(row % count, |tap, pixel| {
+                let into = s![row / count * pixels + pixel, tap * filters..(tap + 1) * filters];
+                held.slice_mut(into).assign(&gradients);
+            });
+        }
+        let turned = Array2::from_shape_fn((held.ncols(), channels), |(row, channel)| {
+            weights[(row % filters, row / filters * channels + channel)]
+        });
+        [held, turned]
     }
 
     fn samples<F>(&self, x: &Array2<F>) -> usize {
@@ -341,6 +366,26 @@ mod tests {
                     direct(&of, &x, &LayerParameters { weights: parameters.weights.clone(), bias })
                 });
             }
+        });
+    }
+
+    #[test]
+    fn what_products_read_makes_what_they_make() {
+        each(|of| {
+            let of = Conv2d { bias: false, ..of };
+            if of.groups > 1 {
+                return;
+            }
+            let (x, parameters, dz) = case(&of);
+            let rows = of.rows_read(&x);
+            let close = |a: Array2<f64>, b: Array2<f64>| {
+                assert_eq!(a.dim(), b.dim());
+                assert!((a - b).iter().all(|difference| difference.abs() < 1e-12), "{of:?}");
+            };
+            close(rows.dot(&parameters.weights.t()), of.forward(&x, &parameters));
+            close(dz.t().dot(&rows), of.parameter_gradient(&x, &dz, 1.0).weights);
+            let [held, turned] = of.input_gradient_operands(&dz, &parameters.weights);
+            close(held.dot(&turned), of.input_gradient(&dz, &parameters));
         });
     }
 

@@ -39,6 +39,11 @@ impl Dense {
 }
 
 impl Dense {
+    /// What its products read: a row for each sample.
+    pub(super) fn rows_read<F: Real>(&self, x: &Array2<F>) -> Array2<F> {
+        flat(x, self.inputs).to_owned()
+    }
+
     /// `‖δ‖²·(‖x‖² + 1)` of each sample, without the 1 where there is no bias.
     pub(super) fn parameter_squares<F: Real>(&self, x: &Array2<F>, dz: &Array2<F>) -> Vec<f64> {
         let bias = if self.bias { 1.0 } else { 0.0 };

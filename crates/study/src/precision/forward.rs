@@ -173,7 +173,13 @@ pub(super) fn gains(golden: &Golden<f64>, part: &Part, rows: usize) -> Array2<f6
     for x in inputs(part, rows) {
         gains.extend(golden.noise_gains(&x));
     }
-    let NoiseGains { mut activations, weights } = gains;
+    let NoiseGains { activations, weights } = gains;
+    // Codes that move are not rounded again.
+    let graph = golden.graph();
+    let values = graph.stored().zip(activations);
+    let mut activations: Vec<_> = (values.filter(|(value, _)| graph.source(*value) == *value))
+        .map(|(_, gains)| gains)
+        .collect();
     let logits = activations.pop().expect("a network has logits");
     let read_and_weights = activations.into_iter().zip(weights);
     let mut columns: Vec<_> =
@@ -219,6 +225,7 @@ pub(super) fn tensors(
         tensors.push(ForwardTensor { name, role, layer, signed, range_log2, gain, offset: 0 });
     };
     for &WeightedLayer { number, reads, output, .. } in graph.weighted() {
+        let reads = graph.source(reads);
         match graph.layer_of(reads) {
             None => add("x".into(), Role::Input, 0, input.min < 0.0, input),
             Some(&WeightedLayer { number: below, .. }) => {

@@ -140,7 +140,7 @@ impl SampledSums {
     /// where there are more than a million products.
     pub fn of(steps: &[&LayerOperands], grids: OperandGrids, pass: Pass) -> Self {
         let mut sums = Self::default();
-        let codes = |steps: &LayerOperands| grids.codes(steps);
+        let codes = |steps: &LayerOperands| grids.codes(steps, pass);
         let count = |[a, b]: [ArrayView2<'_, i64>; 2]| a.len() * b.nrows();
         let all: usize = steps.iter().map(|step| count(operands(&codes(step), pass))).sum();
         let every = all.div_ceil(PRODUCTS_MAX).max(1);
@@ -189,8 +189,13 @@ pub struct OperandGrids {
 }
 
 impl OperandGrids {
-    fn codes(&self, operands: &LayerOperands) -> [Array2<i64>; 3] {
-        let LayerOperands { inputs, weights, gradients, .. } = operands;
+    /// The codes of X, W and dZ; for an input gradient, of what that is a product of.
+    fn codes(&self, operands: &LayerOperands, pass: Pass) -> [Array2<i64>; 3] {
+        let LayerOperands { inputs, weights, gradients, held, .. } = operands;
+        let (weights, gradients) = match held {
+            Some([held, weights]) if pass == Pass::InputGradient => (weights, held),
+            _ => (weights, gradients),
+        };
         let scaled = gradients * self.loss_scale;
         [self.inputs.codes(inputs), self.weights.codes(weights), self.gradients.codes(&scaled)]
     }
@@ -381,7 +386,12 @@ impl Study<'_> {
                 let at = 2 * layer + 2;
                 step(self.tensors[at].grid(assignment.bits[at]))
             }
-            Pass::InputGradient => step(self.backward[layer - 1].gradients),
+            Pass::InputGradient => {
+                let graph = &self.prepared.graph;
+                let below = graph.layer_of(graph.source(graph.weighted()[layer].reads));
+                let below = below.expect("a layer below, whose gradient this is");
+                step(self.backward[below.number].gradients)
+            }
             Pass::WeightGradient => {
                 let training = &self.prepared.experiment.training;
                 let batch = match training.batch_gradient {
