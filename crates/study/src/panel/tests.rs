@@ -197,12 +197,12 @@ fn what_corners_share_is_said_once_and_no_value_twice() {
     };
     // The corner of HBM2 needs no profile that is named already.
     assert_eq!(
-        wherever(&|m| m[2] == 0 || m[2] == 1 || (m[0] == 2 && m[2] == 3)),
-        "with horowitz45 or nangate45, or with HBM2 and tpuv4i-7"
+        wherever(&|m| m[2] == 1 || m[2] == 2 || (m[0] == 2 && m[2] == 3)),
+        "with nangate45 or nangate45-glitch, or with HBM2 and tpuv4i-7"
     );
     assert_eq!(
         wherever(&|m| m[1] == 2 && (m[0] == 1 || m[2] == 4)),
-        "with a buffer for all and either with DDR4, or with planted"
+        "with a buffer for all and either with planted, or with DDR4"
     );
 }
 
