@@ -21,6 +21,7 @@ mod judged;
 mod kept;
 mod lecture;
 mod memory;
+mod networks;
 mod numerics;
 mod panel;
 mod papers;

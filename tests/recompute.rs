@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// # Panics
 ///
 /// If there is none.
-fn python() -> &'static str {
+pub(crate) fn python() -> &'static str {
     let runs = |name: &&str| {
         let output = Command::new(name).args(["-c", "import numpy"]).output();
         output.is_ok_and(|output| output.status.success())
@@ -22,7 +22,7 @@ fn python() -> &'static str {
     )
 }
 
-fn recompute(python: &str, dumps: &[PathBuf]) -> Result<String, String> {
+pub(crate) fn recompute(python: &str, dumps: &[PathBuf]) -> Result<String, String> {
     let script = shell::root().join("tests/recompute/recompute.py");
     let output = Command::new(python).arg(script).args(dumps).output().expect("Python starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -68,8 +68,8 @@ pub(crate) fn keys_and_types() -> Vec<Case> {
         ),
         Case::edit(
             "/network/layers/1",
-            json!("tanh"),
-            &["network.layers[1]: unknown variant `tanh`, expected one of `dense`, `relu`, `clipped_relu`"],
+            json!("elu"),
+            &["network.layers[1]: unknown variant `elu`, expected one of `dense`, `conv2d`, `max_pool`"],
         ),
         Case::edit(
             "/network/loss",

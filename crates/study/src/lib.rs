@@ -12,6 +12,7 @@ pub mod dependence;
 pub mod diagnosis;
 pub mod drop;
 pub mod mcnemar;
+pub mod network;
 pub mod panel;
 pub mod precision;
 pub mod report;

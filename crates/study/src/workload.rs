@@ -5,6 +5,7 @@
 //! inputs (none for the first layer) and of weights, and the step of the weights.
 
 mod lowering;
+pub mod reports;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -16,6 +16,7 @@ use systoliq_nn::{DataSet, EdgeFunction, Schedule, Training, WeightedLayer};
 use systoliq_program::tensor::Rows;
 use systoliq_program::{EntryName, Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
+use systoliq_study::network::{EntrySummary, entries};
 
 use super::buffer;
 use super::table::Columns;
@@ -66,7 +67,7 @@ struct ResolvedExperiment<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     buffer: Option<BufferReport>,
     /// Entry by entry.
-    network: Vec<network::EntrySummary>,
+    network: Vec<EntrySummary>,
     layers: Vec<ResolvedLayer<'a>>,
 }
 
@@ -157,7 +158,7 @@ impl<'a> ResolvedExperiment<'a> {
         let batches = prepared.batches(Some(data.train));
         let costs = prepared.costs(Arithmetic::Fixed, batches);
         let (stash, buffer) = (Stash::new(&costs), BufferReport::new(&costs));
-        let network = network::entries(prepared);
+        let network = entries(prepared);
         let experiment = &prepared.experiment;
         Self { experiment, data, parameters, stash, buffer, network, layers }
     }

@@ -1,7 +1,5 @@
 //! `systoliq workload`: what a network takes that is given layer by layer.
 
-mod reports;
-
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,15 +11,16 @@ use systoliq_hardware::Accelerator;
 use systoliq_hardware::accelerator::Dram;
 use systoliq_import::scalesim::topology::OutputSize;
 use systoliq_import::{scalesim::ScaleSimConfig, scalesim::Topology};
+use systoliq_study::workload::reports::{self, ReportFigures};
 use systoliq_study::workload::{
     LayerWork, ScaleSimRow, Workload, WorkloadReport, scalesim, traffic,
 };
 
-use self::reports::ReportFigures;
 use super::gemm::{WidthOptions, json, word};
 use super::table::{Columns, UNLIMITED, grouped, joules, stalls};
 use super::waiting::waiting;
 use super::without_effect::without_effect;
+use crate::durable::make_folder;
 use crate::failure::{Failure, warn};
 use crate::load;
 use crate::whole::{check_place, write_whole};
@@ -118,7 +117,14 @@ impl WorkloadCommand {
             (text, products.map(|row| ReportFigures::ours(&accelerator, row)).collect::<Vec<_>>())
         };
         if let Some(folder) = &self.csv {
-            reports::write(folder, &figures)?;
+            let reports = reports::texts(&figures).map_err(|text| Failure::input(anyhow!(text)))?;
+            make_folder(folder).map_err(|error| {
+                Failure::input(anyhow!("cannot make {}: {error}", folder.display()))
+            })?;
+            for (name, text) in reports {
+                write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))
+                    .map_err(Failure::run::<anyhow::Error>)?;
+            }
         }
         Ok(text)
     }

@@ -13,7 +13,7 @@ use super::exact::STRIP;
 use super::{Occasion, Step, Store};
 use crate::command::Program;
 use crate::role::Role;
-use crate::tensor::{Rows, TensorDecl, TensorId};
+use crate::tensor::{TensorDecl, TensorId};
 use crate::workers::in_strips;
 
 impl Store {
@@ -158,15 +158,12 @@ impl Store {
     ) -> ConversionStatistics {
         let program = Arc::clone(&self.program);
         let decl = program.tensor(id);
-        // A sample is a row of values, and the rows of an image.
-        let rows_per_row = match decl.rows {
-            Rows::Batch { per_sample } => per_sample,
-            Rows::Fixed(_) => 1,
-        };
-        assert_eq!(values.ncols(), rows_per_row * decl.cols, "columns of {}", decl.name);
+        // A sample may be one row of values or the rows of an image.
+        let whole_rows = values.ncols().is_multiple_of(decl.cols);
+        assert!(whole_rows, "{} columns for {} of {}", values.ncols(), decl.name, decl.cols);
         let values_by_row = values.as_standard_layout();
         let values_by_row = values_by_row.as_slice().expect("values row by row");
-        let shape = (values.nrows() * rows_per_row, decl.cols);
+        let shape = (values.len() / decl.cols, decl.cols);
         if decl.plan.block().is_some() {
             return self.write_blocks(id, occasion, |conversion, along, size| {
                 conversion.real_blocks(shape, values_by_row, along, size)

@@ -5,16 +5,10 @@
 //! channel.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
 
-use anyhow::anyhow;
 use systoliq_hardware::Accelerator;
-use systoliq_study::workload::{ProductReport, ScaleSimRow};
 
-use crate::durable::make_folder;
-use crate::failure::Failure;
-use crate::whole::write_whole;
+use super::{ProductReport, ScaleSimRow};
 
 const COMPUTE: &str = "LayerID, Total Cycles (incl. prefetch), Total Cycles, Stall Cycles, \
                        Overall Util %, Mapping Efficiency %, Compute Util %,";
@@ -23,10 +17,10 @@ const BANDWIDTH: &str = "LayerID, Avg IFMAP SRAM BW, Avg FILTER SRAM BW, Avg OFM
                          Avg IFMAP DRAM BW, Avg FILTER DRAM BW, Avg OFMAP DRAM BW,";
 
 /// The most lines of a report.
-const LINES_MAX: u64 = 1 << 20;
+pub const LINES_MAX: u64 = 1 << 20;
 
 /// What some equal lines of the reports say, in the conventions asked for.
-pub(super) struct ReportFigures {
+pub struct ReportFigures {
     layer: String,
     lines: u64,
     cycles: u64,
@@ -41,7 +35,7 @@ pub(super) struct ReportFigures {
 
 impl ReportFigures {
     /// Our own, of a product.
-    pub(super) fn ours(accelerator: &Accelerator, report: &ProductReport) -> Self {
+    pub fn ours(accelerator: &Accelerator, report: &ProductReport) -> Self {
         let ProductReport { cycles, stall_cycles, macs, utilization, .. } = *report;
         let busy = (cycles - stall_cycles) as f64 * accelerator.array.pes() as f64;
         Self {
@@ -57,7 +51,7 @@ impl ReportFigures {
     }
 
     /// SCALE-Sim's, beside our traffic.
-    pub(super) fn theirs((row, dram_bytes): (&ScaleSimRow, [u64; 3])) -> Self {
+    pub fn theirs((row, dram_bytes): (&ScaleSimRow, [u64; 3])) -> Self {
         let ScaleSimRow { work, scalesim } = row;
         Self {
             layer: work.layer.clone(),
@@ -103,8 +97,12 @@ fn whole(cycles: u64) -> [u64; 2] {
     [0, cycles.max(1) - 1]
 }
 
-/// Writes the three files.
-pub(super) fn write(folder: &Path, products: &[ReportFigures]) -> Result<(), Failure> {
+/// The names and the texts of the three files.
+///
+/// # Errors
+///
+/// If they have more than [`LINES_MAX`] lines.
+pub fn texts(products: &[ReportFigures]) -> Result<[(&'static str, String); 3], String> {
     let mut reports = [
         ("COMPUTE_REPORT.csv", format!("{COMPUTE}\n")),
         ("BANDWIDTH_REPORT.csv", format!("{BANDWIDTH}\n")),
@@ -115,12 +113,11 @@ pub(super) fn write(folder: &Path, products: &[ReportFigures]) -> Result<(), Fai
         let first = lines;
         lines = first.saturating_add(figures.lines);
         if lines > LINES_MAX {
-            return Err(Failure::input(anyhow!(
+            return Err(format!(
                 "layer `{}`: its {} repeats are a line each in --csv: expected at most {LINES_MAX} \
                  lines in all",
-                figures.layer,
-                figures.lines
-            )));
+                figures.layer, figures.lines
+            ));
         }
         for ((_, text), cells) in reports.iter_mut().zip(figures.cells()) {
             for line in first..lines {
@@ -128,13 +125,7 @@ pub(super) fn write(folder: &Path, products: &[ReportFigures]) -> Result<(), Fai
             }
         }
     }
-    make_folder(folder)
-        .map_err(|error| Failure::input(anyhow!("cannot make {}: {error}", folder.display())))?;
-    for (name, text) in reports {
-        write_whole(&folder.join(name), |file| file.write_all(text.as_bytes()))
-            .map_err(Failure::run::<anyhow::Error>)?;
-    }
-    Ok(())
+    Ok(reports)
 }
 
 fn access_names() -> String {
