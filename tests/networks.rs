@@ -302,7 +302,7 @@ fn every_command_knows_graphs_or_says_what_it_knows() {
             "",
         ),
         (&["trace", "--format", "perfetto", "-o", "x.json"], ""),
-        (&["train", "--out", "run", "--dump-step", "1", "--tables"], "64-8C3-8C3-8C3-+-16C3-A2-10"),
+        (&["train", "--out", "run", "--dump-step", "1"], "64-8C3-8C3-8C3-+-16C3-A2-10"),
     ] {
         let (command, others) = arguments.split_first().expect("a command");
         let output = run(folder, &[&[*command, experiment], others].concat());

@@ -14,7 +14,10 @@ const CASES: u64 = 400;
 /// A window along one axis: taps, step, padding before and after, extent.
 fn axis(draws: &mut Draws) -> Sliding {
     loop {
-        let [taps, step, extent] = [1 + draws.below(4), 1 + draws.below(3), 1 + draws.below(7)];
+        // Windows of many sizes at the edges have multipliers that are far apart.
+        let most = draws.of(&[4, 4, 4, 9]);
+        let [taps, step, extent] =
+            [1 + draws.below(most), 1 + draws.below(3), 1 + draws.below(most + 3)];
         let [taps, step, extent] = [taps, step, extent].map(|size| size as usize);
         let [pad, after] = [0, 1].map(|_| draws.below(taps as u64) as usize);
         if let Some(room) = (extent + pad + after).checked_sub(taps) {
@@ -287,7 +290,7 @@ fn pools_and_their_gradients_are_those_of_plain_loops() {
                     }
                 }
             }
-            wide += u64::from(sums.iter().any(|(raw, _)| raw.unsigned_abs() >> 48 > 0));
+            wide += u64::from(sums.iter().any(|(raw, _)| raw.unsigned_abs() >> 40 > 0));
             if spread.moves() {
                 moved += 1;
                 assert_eq!(store.tensor(id).unwrap().format().frac(), gradient_frac);
