@@ -324,7 +324,7 @@ fn every_command_knows_graphs_or_says_what_it_knows() {
         assert_eq!(output.status.code(), Some(2), "{command}");
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(
-            err.contains("network.layers[5]: an add; the analysis knows chains"),
+            err.contains("network.layers[0]: a value with several readers; the analysis knows chains"),
             "{command}: {err}"
         );
     }
