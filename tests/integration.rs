@@ -20,6 +20,7 @@ mod fuzz;
 mod judged;
 mod kept;
 mod lecture;
+mod lecture_convolution;
 mod memory;
 mod networks;
 mod numerics;

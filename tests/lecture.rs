@@ -17,21 +17,21 @@ use systoliq_study::Report;
 use systoliq_study::swamping::{floor_bias, nearest_stalls, stochastic_excess};
 
 /// A table of docs/lecture.md, line by line.
-struct Table(Vec<String>);
+pub(crate) struct Table(Vec<String>);
 
 impl Table {
-    fn new(heading: &str) -> Self {
+    pub(crate) fn new(heading: &str) -> Self {
         Self(vec![heading.to_owned()])
     }
 
-    fn line(&mut self, line: String) {
+    pub(crate) fn line(&mut self, line: String) {
         self.0.push(line);
     }
 
     /// Prints the table, and asserts that docs/lecture.md shows each of its lines.
     #[track_caller]
     #[allow(clippy::print_stdout)] // Only shown with `--nocapture`.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         let lecture = include_str!("../docs/lecture.md");
         println!("{}", self.0.join("\n"));
         let shows = |line: &&String| lecture.lines().any(|theirs| theirs == line.as_str());

@@ -318,16 +318,18 @@ fn every_command_knows_graphs_or_says_what_it_knows() {
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {err}");
     }
-    for command in ["precision", "search"] {
-        let to = if command == "search" { &["--out", "found"][..] } else { &[] };
-        let output = run(folder, &[&[command, experiment], to].concat());
-        assert_eq!(output.status.code(), Some(2), "{command}");
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            err.contains("network.layers[0]: a value with several readers; the analysis knows chains"),
-            "{command}: {err}"
-        );
-    }
+    let output = run(folder, &["precision", experiment]);
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        err.contains("network.layers[0]: a value with several readers; the analysis knows chains"),
+        "{err}"
+    );
+    let arguments = ["--out", "found", "--seeds", "2", "--held-back", "2", "--margin", "9"];
+    let output = run(folder, &[&["search", experiment, "--runs", "6"], &arguments[..]].concat());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    assert!(folder.join("found/plan.json").exists());
 }
 
 #[test]

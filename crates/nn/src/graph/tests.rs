@@ -223,7 +223,7 @@ fn entries_that_cannot_be_are_refused_with_what_they_find() {
             &["[0].max_pool.padding: window 0 along has no pixel", "padding 2"]),
         (format!(r#"{{"add": {{}}, "reads": ["x", "y"]}}, {dense}"#), &["[0].reads[1]: \"y\" is no entry above", "\"x\""]),
         (format!(r#"{{"add": {{}}, "name": "y", "reads": ["x", "y"]}}, {dense}"#), &["is this entry itself"]),
-        (format!(r#"{{"relu": {{}}, "reads": ["late"]}}, {{"dense": {{"units": 3}}, "name": "late"}}"#), &["\"late\" is no entry above"]),
+        (r#"{"relu": {}, "reads": ["late"]}, {"dense": {"units": 3}, "name": "late"}"#.into(), &["\"late\" is no entry above"]),
         (format!(r#""add", {dense}"#), &["[0].reads: nothing stated"]),
         (format!(r#"{{"add": {{}}, "reads": ["x"]}}, {dense}"#), &["[0].reads: one value for add, expected two"]),
         (format!(r#"{{"relu": {{}}, "reads": ["x", "x"]}}, {dense}"#), &["[0].reads: 2 values for relu, expected one"]),
