@@ -318,6 +318,19 @@ fn every_command_knows_graphs_or_says_what_it_knows() {
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {err}");
     }
+    // Codes that move wait for no scale, in what is counted and in what is expected.
+    let pooled = shell::root().join("models/digits-cnn.json");
+    let pooled = pooled.to_str().expect("UTF-8");
+    for arguments in [
+        &["train", pooled, "--set", "training.epochs=1", "--out", "pooled"][..],
+        &["panel", "pooled"],
+        &["precision", pooled, "--set", "training.epochs=1"],
+        &["trace", pooled, "--format", "perfetto", "--step", "0", "-o", "pooled.json"],
+    ] {
+        let output = shell::systoliq(folder, arguments);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {err}");
+    }
     let output = run(folder, &["precision", experiment]);
     assert_eq!(output.status.code(), Some(2));
     let err = String::from_utf8_lossy(&output.stderr);

@@ -7,7 +7,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use systoliq_fxp::{Along, SoftmaxFormat};
+use systoliq_fxp::{Along, Scale, SoftmaxFormat};
 use systoliq_nn::Quantity;
 // How a program learns, and what entries are called, is stated as networks state it.
 pub use systoliq_nn::{BatchGradient, EntryName, LossUnit, Schedule};
@@ -219,6 +219,14 @@ impl Program {
     pub fn writes_of(&self, id: CommandId) -> impl Iterator<Item = (WriteId, &Write)> {
         let places = self.command(id).writes.clone();
         places.clone().map(WriteId).zip(&self.writes[places])
+    }
+
+    /// The scale that is chosen for what is written: none is for codes that move, which keep theirs.
+    pub fn scale_of(&self, id: WriteId) -> Scale {
+        match self.command_of(id).operation.converts() {
+            true => self.tensor(self.write(id).tensor).plan.scale,
+            false => Scale::Static,
+        }
     }
 
     /// The first write of a tensor, with its command; nothing of what enters.

@@ -164,6 +164,23 @@ impl Operation {
         }
     }
 
+    /// Whether what is written is converted, and not codes that move.
+    pub fn converts(&self) -> bool {
+        match self {
+            Self::Select(select) => !select.moves(),
+            Self::Pool(pool) => match pool.kind {
+                PoolKind::Largest { .. } => false,
+                PoolKind::Mean { .. } => true,
+            },
+            Self::Spread(spread) => !spread.moves(),
+            Self::Product(_)
+            | Self::Reduce(_)
+            | Self::Combine(_)
+            | Self::Loss(_)
+            | Self::Update(_) => true,
+        }
+    }
+
     /// How one of the tensors that it writes is made, for a person.
     pub(crate) fn describe(&self, program: &Program, output: TensorId) -> String {
         match self {

@@ -75,15 +75,16 @@ impl<'p> StepTrace<'p> {
         let planned: Vec<Planned> = program
             .all_writes()
             .filter(|(_, write, _)| named(&write.name))
-            .map(|(at, write, command)| {
-                let waits = |tensor: TensorId| match program.tensor(tensor).plan.scale {
+            .map(|(at, _, command)| {
+                let waits = |scale: Scale| match scale {
                     Scale::Dynamic => true,
                     Scale::History { .. } => step == 0,
                     _ => false,
                 };
                 let update = command.operation.update();
-                let gradient = update.is_some_and(|update| waits(update.gradient));
-                let second = SecondPasses { output: waits(write.tensor), gradient };
+                let scale = |tensor: TensorId| program.tensor(tensor).plan.scale;
+                let gradient = update.is_some_and(|update| waits(scale(update.gradient)));
+                let second = SecondPasses { output: waits(program.scale_of(at)), gradient };
                 Planned { write: at, work: program.work(at, batch), second }
             })
             .collect();

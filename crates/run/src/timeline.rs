@@ -97,14 +97,15 @@ impl Timeline {
         for ((write, work), calls) in expected_works(prepared, samples, training.epochs.into()) {
             let is_first = work == program.work(write, first_batch);
             // In so many calls, the first ones.
-            let waits = |tensor: TensorId| match program.tensor(tensor).plan.scale {
+            let waits = |scale: Scale| match scale {
                 Scale::Dynamic => calls,
                 Scale::History { .. } => u64::from(is_first),
                 Scale::Static | Scale::OverflowRate { .. } | Scale::Block { .. } => 0,
             };
-            let output = waits(program.write(write).tensor);
+            let output = waits(program.scale_of(write));
             let update = program.command_of(write).operation.update();
-            let gradient = update.map_or(0, |update| waits(update.gradient));
+            let scale = |tensor: TensorId| program.tensor(tensor).plan.scale;
+            let gradient = update.map_or(0, |update| waits(scale(update.gradient)));
             let mut ends = [output, gradient, calls];
             ends.sort_unstable();
             let mut done = 0;

@@ -254,7 +254,7 @@ impl<'a> Costs<'a> {
     }
 
     fn output_scale(&self, at: WriteId) -> Scale {
-        self.plan(self.program.write(at).tensor).scale
+        self.program.scale_of(at)
     }
 
     pub(super) fn product(&self, at: WriteId) -> &'a Product {

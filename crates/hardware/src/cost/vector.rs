@@ -1,7 +1,7 @@
 //! What the vector unit takes: its passes, and the tensors that go through it part by part.
 
 use systoliq_array::timing;
-use systoliq_program::operation::{PoolKind, PoolSpread, SpreadKind, UpdateOutput};
+use systoliq_program::operation::{PoolSpread, SpreadKind, UpdateOutput};
 use systoliq_program::{Edge, Operation, TensorId, What, WriteId};
 
 use super::edge::masks;
@@ -77,23 +77,6 @@ fn own_elements(operation: &Operation, tensor: TensorId, (rows, cols): (u64, u64
     }
 }
 
-/// Whether what is written is rounded, and not codes that move.
-fn converts(operation: &Operation) -> bool {
-    match operation {
-        Operation::Select(select) => !select.moves(),
-        Operation::Pool(pool) => match pool.kind {
-            PoolKind::Largest { .. } => false,
-            PoolKind::Mean { .. } => true,
-        },
-        Operation::Spread(spread) => !spread.moves(),
-        Operation::Product(_)
-        | Operation::Reduce(_)
-        | Operation::Combine(_)
-        | Operation::Loss(_)
-        | Operation::Update(_) => true,
-    }
-}
-
 impl Bill<'_, '_, '_> {
     /// A write of the vector unit.
     pub(super) fn vector(
@@ -125,7 +108,7 @@ impl Bill<'_, '_, '_> {
             Operation::Loss(loss) => self.loss(loss, rows, cols),
             Operation::Update(update) => (1, self.update(update, output, elements), elements),
         };
-        if converts(operation) {
+        if operation.converts() {
             let moves = self.moves(&elements_read(operation, output));
             self.requantize(output, width, moves, outputs);
         }
