@@ -338,7 +338,7 @@ fn every_command_knows_graphs_or_says_what_it_knows() {
         err.contains("network.layers[0]: a value with several readers; the analysis knows chains"),
         "{err}"
     );
-    let arguments = ["--out", "found", "--seeds", "2", "--held-back", "2", "--margin", "9"];
+    let arguments = ["--out", "found", "--seeds", "2", "--held-back", "2", "--margin", "0.5"];
     let output = run(folder, &[&["search", experiment, "--runs", "6"], &arguments[..]].concat());
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{err}");
