@@ -216,12 +216,12 @@ mod tests {
             (
                 "network.layers[1]",
                 json!({"relu": 1}),
-                "network.layers[1].relu: invalid type: integer `1`, expected its name alone",
+                "network.layers[1].relu: invalid type: integer `1`, expected an object",
             ),
             (
                 "network.layers[0]",
                 json!("dense"),
-                "network.layers[0].dense: invalid type: a name alone, expected an object with that name",
+                "network.layers[0]: a name alone, expected an object with `dense` as its key",
             ),
             ("network.layers[0].dense.x", json!(1), "network.layers[0].dense.x: unknown field"),
             (
