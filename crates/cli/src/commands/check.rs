@@ -12,7 +12,7 @@ use systoliq_fxp::Scale;
 use systoliq_hardware::buffer::BufferReport;
 use systoliq_hardware::cost::Arithmetic;
 use systoliq_hardware::{stash::Stash, stash::StashedTensor};
-use systoliq_nn::{DataSet, EdgeFunction, Schedule, Training, WeightedLayer};
+use systoliq_nn::{DataSet, EdgeFunction, Operator, Schedule, Training, WeightedLayer};
 use systoliq_program::tensor::Rows;
 use systoliq_program::{EntryName, Program, TensorDecl, WriteId};
 use systoliq_run::{Experiment, Prepared};
@@ -87,6 +87,7 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct ResolvedLayer<'a> {
     layer: usize,
+    operator: &'static str,
     inputs: usize,
     units: usize,
     bias: bool,
@@ -213,14 +214,23 @@ fn clipped_at(function: EdgeFunction) -> Option<f64> {
 }
 
 impl<'a> ResolvedLayer<'a> {
-    fn new(layer: &WeightedLayer, prepared: &'a Prepared) -> Self {
-        let &WeightedLayer { number: layer, weights, output, .. } = layer;
+    fn new(at: &WeightedLayer, prepared: &'a Prepared) -> Self {
+        let &WeightedLayer { number: layer, weights, output, .. } = at;
         let (program, batch) = (&prepared.program, prepared.experiment.training.batch);
         let entry = EntryName::Number(layer);
         let own = program.tensors.iter().filter(|decl| decl.entry == entry);
         let writes = program.all_writes().filter(|(.., command)| command.entry == entry);
         Self {
             layer,
+            operator: match prepared.graph.operator_of(at) {
+                Operator::Conv2d(_) => "conv2d",
+                Operator::Dense(_)
+                | Operator::MaxPool(_)
+                | Operator::AvgPool(_)
+                | Operator::Add
+                | Operator::Flatten
+                | Operator::Function(_) => "dense",
+            },
             inputs: weights.fan_in,
             units: weights.outputs,
             bias: weights.bias,
@@ -275,14 +285,15 @@ impl<'a> ResolvedLayer<'a> {
             let chunk = sum.chunk.map_or_else(|| "none".to_owned(), |chunk| chunk.to_string());
             sums.line(first.into_iter().chain(modes).chain([chunk, safe]));
         }
-        let Self { layer, inputs, units, parameters, .. } = self;
+        let Self { layer, operator, inputs, units, parameters, .. } = self;
         let bias = if self.bias { "" } else { ", no bias" };
         let relu = match self.clipped_at {
             Some(max) => format!(", relu clipped at {max}"),
             None => if self.relu { ", relu" } else { "" }.to_owned(),
         };
-        let head =
-            format!("layer {layer}: {inputs} -> {units}{bias}{relu}, {parameters} parameters\n");
+        let head = format!(
+            "layer {layer}: {operator} {inputs} -> {units}{bias}{relu}, {parameters} parameters\n"
+        );
         head + &tensors.text() + &sums.text()
     }
 }
